@@ -1,0 +1,45 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+HOME_DIR := $(CURDIR)/data
+
+.PHONY: env demo test ui check lint types contracts format clean
+.DEFAULT_GOAL := help
+
+help:  ## Show what can be made.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+$(VENV)/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "implio-pipeline needs Python 3.11 or newer")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+env: $(VENV)/.made  ## Make the Python environment in .venv.
+
+demo: env  ## Run the whole pipeline on 20,000 realistic items, in ./data.
+	@$(BIN)/implio --home $(HOME_DIR) demo
+
+ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
+	@DAGSTER_HOME=$(CURDIR) IMPLIO_HOME=$(HOME_DIR) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+
+test: env  ## Run every test.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: env
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: env
+	@$(BIN)/mypy
+
+contracts: env
+	@$(BIN)/lint-imports
+
+check: lint types contracts test  ## Lint, types, import contracts, tests.
+
+format: env
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean:  ## Remove the environment and the demo home.
+	rm -rf $(VENV) && find data -mindepth 1 -maxdepth 1 ! -name samples ! -name README.md -exec rm -rf {} +

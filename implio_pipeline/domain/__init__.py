@@ -1,0 +1,1 @@
+"""Pure nouns and decisions: no input or output, no clock, no randomness."""

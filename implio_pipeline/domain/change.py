@@ -1,0 +1,31 @@
+"""A change of the catalog that happens whole or not at all."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.intake import LandingRecord, QueueEntry
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.words import FileId, KeyId, TeamId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """Files in, files out, and what goes with them.
+
+    The commit holds only if every file of `remove` is still live and the team's newest tombstone is
+    still `planned_at`; the keys of removed files are destroyed in the same transaction.
+    """
+
+    team: TeamId
+    planned_at: int
+    """Sequence of the team's newest tombstone when the work was planned; 0 when it has none."""
+    committed_at: datetime
+    add: tuple[SealedFile, ...] = ()
+    remove: tuple[FileId, ...] = ()
+    queue: tuple[QueueEntry, ...] = ()
+    landing: LandingRecord | None = None
+    outcomes: tuple[FileOutcome, ...] = ()
+    new_team_keys: tuple[TeamKey, ...] = ()
+    shred_team_keys: tuple[KeyId, ...] = ()

@@ -1,0 +1,134 @@
+"""What an erasure does to files, and what proves it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from implio_pipeline.domain.errors import Unverified
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.words import FileKind, RequestId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """One request's rule, as carried through the files it touches."""
+
+    request_id: RequestId
+    rule: Rule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileWork:
+    """One file and the claims upon it; `is_whole` when it goes without being read."""
+
+    sealed: SealedFile
+    claims: tuple[Claim, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowDigest:
+    """An order-free digest of rows: their count and the sums of two 64-bit hashes of each."""
+
+    rows: int
+    first_sum: int
+    second_sum: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rewrite:
+    """What rewriting a file did, measured on the new file re-read from storage.
+
+    `after` is `None` when no row was left. `is_untouched` when the filters had said yes wrongly and
+    nothing matched: the old file stays.
+    """
+
+    before: VaultFile
+    after: SealedFile | None
+    is_untouched: bool
+    matched: Mapping[RequestId, int]
+    """Rows each request's rule covered; a row covered by two requests counts for both."""
+    erased: int
+    """Rows that went."""
+    expected: RowDigest
+    """Of the rows to keep, computed on the old file."""
+    found: RowDigest
+    """Of all rows of the new file, re-read."""
+    survivors: int | None
+    """Rows of the new file that a claim still covers; `None` when they were not counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileOutcome:
+    """What happened to one file for one request: a line of its receipt."""
+
+    request_id: RequestId
+    kind: FileKind
+    digest_before: str
+    digest_after: str | None
+    rows_before: int
+    rows_after: int
+    matched: int
+    keys_destroyed: int
+    size_before_bytes: int
+    is_read_back: bool
+    committed_at: datetime | None = None
+
+
+def prove(rewrite: Rewrite) -> None:
+    """Let a rewrite through only when the new file was re-read and proved right.
+
+    Raises:
+        Unverified: a covered row survived, a kept row is missing or altered, or something was not counted.
+    """
+    name = rewrite.before.file_id
+    if rewrite.survivors is None:
+        raise Unverified(f"survivors of file {name} were not counted")
+    if rewrite.survivors:
+        raise Unverified(f"{rewrite.survivors} survivors in the rewrite of file {name}")
+    if rewrite.expected != rewrite.found:
+        raise Unverified(f"the kept rows of file {name} differ from those in its rewrite")
+    if rewrite.expected.rows + rewrite.erased != rewrite.before.rows:
+        raise Unverified(f"kept and erased rows of file {name} do not add up")
+
+
+def outcomes_of(rewrite: Rewrite, work: FileWork) -> tuple[FileOutcome, ...]:
+    """Return the receipt lines of a rewritten file: one for each request that covered a row of it."""
+    after = rewrite.after.file if rewrite.after else None
+    return tuple(
+        FileOutcome(
+            request_id=request_id,
+            kind=rewrite.before.kind,
+            digest_before=rewrite.before.digest,
+            digest_after=after.digest if after else None,
+            rows_before=rewrite.before.rows,
+            rows_after=after.rows if after else 0,
+            matched=matched,
+            keys_destroyed=len(work.sealed.keys),
+            size_before_bytes=rewrite.before.size_bytes,
+            is_read_back=True,
+        )
+        for request_id, matched in rewrite.matched.items()
+        if matched
+    )
+
+
+def outcomes_of_drop(work: FileWork) -> tuple[FileOutcome, ...]:
+    """Return the receipt lines of a file dropped whole: every row went, nothing was read."""
+    file = work.sealed.file
+    return tuple(
+        FileOutcome(
+            request_id=claim.request_id,
+            kind=file.kind,
+            digest_before=file.digest,
+            digest_after=None,
+            rows_before=file.rows,
+            rows_after=0,
+            matched=file.rows,
+            keys_destroyed=len(work.sealed.keys),
+            size_before_bytes=file.size_bytes,
+            is_read_back=False,
+        )
+        for claim in work.claims
+    )

@@ -1,0 +1,148 @@
+"""Failures people meet: a stable code, facts without personal data, and a remedy."""
+
+from typing import ClassVar
+
+
+class ImplioError(Exception):
+    """A failure with a stable `code` and a `remedy` in one imperative sentence."""
+
+    code: ClassVar[str] = "failed"
+    remedy: ClassVar[str] = "Run `implio status` and look at what it names."
+
+    def __init__(self, facts: str, *, remedy: str | None = None) -> None:
+        super().__init__(facts)
+        self.facts = facts
+        if remedy is not None:
+            self.remedy = remedy  # type: ignore[misc]
+
+
+class RequestRefused(ImplioError):
+    """The request was not accepted; nothing was hidden and nothing will be erased."""
+
+    code = "request-refused"
+    remedy = "Correct the request and send it again."
+
+
+class RequestUnknown(ImplioError):
+    """No request has this id."""
+
+    code = "request-unknown"
+    remedy = "Run `implio requests list` to see the requests that exist."
+
+
+class IllegalMove(ImplioError):
+    """A request was asked to move to a state it cannot reach: a programmer's error."""
+
+    code = "illegal-move"
+
+
+class TeamUnknown(ImplioError):
+    """No team has this name."""
+
+    code = "team-unknown"
+    remedy = "Run `implio team list`, or make it with `implio team add`."
+
+
+class TeamInvalid(ImplioError):
+    """The team's name or settings are not acceptable."""
+
+    code = "team-invalid"
+    remedy = "Use 1 to 48 characters of a-z, 0-9, '_' and '-', beginning with a letter or digit."
+
+
+class RegionUnknown(ImplioError):
+    """No storage is configured for the region."""
+
+    code = "region-unknown"
+    remedy = "Name a region listed in implio.toml."
+
+
+class PolicyInvalid(ImplioError):
+    """The retention policy cannot be followed."""
+
+    code = "policy-invalid"
+    remedy = "Give whole days from 0 to 36500, and per outcome no more than the team's own."
+
+
+class HomeMissing(ImplioError):
+    """There is no home where one was expected."""
+
+    code = "home-missing"
+    remedy = "Run `implio init HOME`, then pass --home or set IMPLIO_HOME."
+
+
+class HomeExists(ImplioError):
+    """A home is there already."""
+
+    code = "home-exists"
+    remedy = "Choose another folder; an existing home is never overwritten."
+
+
+class KeyMissing(ImplioError):
+    """A key that is needed is not there: destroyed, not granted, or lost."""
+
+    code = "key-missing"
+    remedy = "If the key was not shredded on purpose, put the keys folder back from its own backup."
+
+
+class ClassNotGranted(ImplioError):
+    """The reader asked for a column of a class that was not granted."""
+
+    code = "class-not-granted"
+    remedy = "Ask for the class with --classes if your assignment allows it."
+
+
+class FileTampered(ImplioError):
+    """A vault file is not the file its catalog row describes."""
+
+    code = "file-tampered"
+    remedy = "Take the named file out of the vault and restore it from a backup, then run `implio erase --resume`."
+
+
+class FileMissing(ImplioError):
+    """A vault file that the catalog lists is not in storage."""
+
+    code = "file-missing"
+    remedy = "Restore the named file from a backup, then run `implio status`."
+
+
+class Unverified(ImplioError):
+    """A rewritten file did not prove right, so nothing was committed."""
+
+    code = "unverified"
+    remedy = "Nothing was changed; keep the named file and report it, then run the erasure again."
+
+
+class PlanOutdated(ImplioError):
+    """The catalog changed between plan and commit; the work is planned again."""
+
+    code = "plan-outdated"
+    remedy = "Nothing was changed; run it again."
+
+
+class StorageFull(ImplioError):
+    """The disk has no room for the new files; nothing was changed."""
+
+    code = "storage-full"
+    remedy = "Free some space, then run it again; nothing was lost."
+
+
+class LandingInvalid(ImplioError):
+    """A landing file cannot be parsed at all."""
+
+    code = "landing-invalid"
+    remedy = "Correct the file and land it again."
+
+
+class LedgerBroken(ImplioError):
+    """The ledger's chain or a signature does not hold."""
+
+    code = "ledger-broken"
+    remedy = "Put the ledger back from its own backup; do not edit it."
+
+
+class QueryRefused(ImplioError):
+    """The query asks for something the query door does not do."""
+
+    code = "query-refused"
+    remedy = "Only reading statements over the views `items`, `rejected` and `queue` are allowed."

@@ -1,0 +1,19 @@
+"""Keys as the catalog knows them: always wrapped."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from implio_pipeline.domain.words import KeyId, KeyPurpose, TeamId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeamKey:
+    """One version of one of a team's keys, wrapped under a root key (RFC 3394)."""
+
+    key_id: KeyId
+    team: TeamId
+    purpose: KeyPurpose
+    version: int
+    root_key_id: str
+    created_at: datetime
+    wrapped: bytes = field(repr=False)

@@ -1,0 +1,32 @@
+"""Teams: the tenants who own items, policies and keys."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from implio_pipeline.domain.errors import TeamInvalid
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.words import Region, TeamId
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Team:
+    """One team; its region is chosen once and decides where its items lie."""
+
+    team: TeamId
+    region: Region
+    created_at: datetime
+    policy: RetentionPolicy = field(default_factory=RetentionPolicy)
+
+
+def team_id(name: str) -> TeamId:
+    """Return the name as a team id.
+
+    Raises:
+        TeamInvalid: the name has characters that folders, partition keys or key names cannot carry.
+    """
+    if not _NAME.fullmatch(name):
+        raise TeamInvalid(f"a team's name may not have {len(name)} characters of this kind")
+    return TeamId(name)

@@ -1,0 +1,408 @@
+"""What the flows need from the world; `stores` has the real thing behind each port."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.intake import LandingRecord, QueueEntry
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.request import Request, RequestDraft, RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import Rule, Tombstone
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import FileKind, Region, RequestId, TaskKey, TeamId, UserKey
+
+Progress = Callable[[int, int], None]
+"""Called with steps done and steps in all."""
+
+
+class Rows(Protocol):
+    """Many rows in columns (an Arrow table); flows pass them on and never look inside."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def nbytes(self) -> int:
+        """Their size in memory."""
+
+
+class Clock(Protocol):
+    """The only source of the present."""
+
+    def now(self) -> datetime:
+        """Return the present instant, in UTC."""
+
+
+class Keychain(Protocol):
+    """A team's keys at work; raw keys never leave it."""
+
+    def user_key(self, team: TeamId, user_id: str) -> UserKey:
+        """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space off)."""
+
+    def pseudonym(self, team: TeamId, text: str) -> str:
+        """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
+
+    def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
+        """Encrypt a small value under the team's seal key, bound to its context."""
+
+    def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
+        """Decrypt a sealed value.
+
+        Raises:
+            KeyMissing: the key that sealed it is destroyed.
+        """
+
+    def new_team_keys(self, team: TeamId, region: Region, *, version: int, at: datetime) -> tuple[TeamKey, ...]:
+        """Make one new key of each purpose, wrapped under the region's root keys."""
+
+    def forget(self, team: TeamId) -> None:
+        """Drop the team's unwrapped keys from memory."""
+
+
+class Vault(Protocol):
+    """Encrypted files; everything that reads or writes rows goes through it."""
+
+    def write(self, rows: Rows, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
+        """Split rows by day, cluster them by user key, and write bounded files, durable on return."""
+
+    def rewrite(self, work: FileWork) -> Rewrite:
+        """Write a file again without the rows its claims cover, re-open it, and measure the proof.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+            StorageFull: there is no room; the old file stays.
+        """
+
+    def merge(self, files: Sequence[SealedFile], *, rules: Sequence[Rule]) -> list[SealedFile]:
+        """Write the rows of files of one partition into as few bounded files as they need."""
+
+    def without(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
+        """Return the rows that no rule covers."""
+
+    def queue_entries(self, rows: Rows, *, team: TeamId) -> list[QueueEntry]:
+        """Return an entry for each row that has no decision."""
+
+    def reaches(self, claims: Sequence[Claim], file: VaultFile) -> tuple[Claim, ...]:
+        """Return the claims that may cover a row of the file, by its ranges and membership filters."""
+
+    def delete(self, file: VaultFile) -> None:
+        """Unlink a file; one that is gone already is no error."""
+
+    def check(self, sealed: SealedFile) -> None:
+        """Compare a file in storage with its catalog row and open its footer with its own keys.
+
+        Raises:
+            FileTampered: digest, row count or keys differ.
+            FileMissing: it is not there.
+            KeyMissing: its keys cannot be unwrapped.
+        """
+
+    def strays(self, region: Region, *, known: frozenset[str]) -> Iterator[str]:
+        """Yield paths below the region's root that the catalog does not know."""
+
+    def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
+        """Unlink a stray file unless it is younger, and so perhaps still being committed."""
+
+
+class Teams(Protocol):
+    """Teams, their policies and their wrapped keys."""
+
+    def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
+        """Add a team with its first keys.
+
+        Raises:
+            TeamInvalid: there is such a team already.
+        """
+
+    def get(self, team: TeamId) -> Team:
+        """Return the team.
+
+        Raises:
+            TeamUnknown: there is none.
+        """
+
+    def all(self) -> list[Team]:
+        """Return every team, by name."""
+
+    def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
+        """Replace the team's retention policy."""
+
+    def keys(self, team: TeamId) -> list[TeamKey]:
+        """Return the team's live keys, newest version first."""
+
+
+class Manifest(Protocol):
+    """Which files are live; the only word on what exists."""
+
+    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
+        """Yield live files."""
+
+    def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
+        """Yield live files whose ranges and counts some claim reaches."""
+
+    def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
+        """Return the files with their wrapped keys.
+
+        Raises:
+            PlanOutdated: one of them is no longer live.
+        """
+
+    def commit(self, change: Change) -> None:
+        """Carry the change out whole.
+
+        Raises:
+            PlanOutdated: a file to remove is gone or the team has a newer tombstone.
+        """
+
+    def doomed(self) -> list[VaultFile]:
+        """Return files that are no longer live and still to be unlinked."""
+
+    def unlinked(self, files: Sequence[VaultFile]) -> None:
+        """Forget doomed files whose unlinking is done."""
+
+    def anonymous_items(self, team: TeamId) -> int:
+        """Return how many live items of the team have no user id."""
+
+
+class Requests(Protocol):
+    """Accepted requests, their tombstones, and what they did to each file."""
+
+    def accept(self, request: Request, rule: Rule, *, idempotency: str) -> Request:
+        """Store request and tombstone and take the covered entries off the queues, in one transaction.
+
+        The same idempotency key, while it lasts, returns the request it made before.
+        """
+
+    def get(self, request_id: RequestId) -> Request:
+        """Return a request.
+
+        Raises:
+            RequestUnknown: there is none.
+        """
+
+    def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
+        """Return requests, oldest first."""
+
+    def save(self, request: Request, *, was: RequestState) -> None:
+        """Store a request's new state, if it still is where it was.
+
+        Raises:
+            PlanOutdated: somebody else has moved it.
+        """
+
+    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
+        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed."""
+
+    def newest_tombstone(self, team: TeamId) -> int:
+        """Return the sequence of the team's newest tombstone, 0 when it has none."""
+
+    def outcomes(self, request_id: RequestId) -> list[FileOutcome]:
+        """Return what happened so far to each file the request covered."""
+
+    def complete(self, request: Request) -> None:
+        """Mark a shredded request completed, mark its tombstone erased, and destroy its sealed scope and file lines."""
+
+    def without_ledger(self) -> list[tuple[Request, Tombstone]]:
+        """Return tombstones that the ledger does not have yet."""
+
+    def in_ledger(self, sequence: int) -> None:
+        """Remember that the ledger has a tombstone."""
+
+
+class Landings(Protocol):
+    """The memory of landing files."""
+
+    def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
+        """Return what became of a landing file with this content."""
+
+    def has_size(self, team: TeamId, size_bytes: int) -> bool:
+        """Tell whether any landing file of this size was ever taken."""
+
+    def all(self, team: TeamId | None = None) -> list[LandingRecord]:
+        """Return every record, oldest first."""
+
+
+class Queues(Protocol):
+    """Moderation queues."""
+
+    def entries(self, team: TeamId | None = None) -> list[QueueEntry]:
+        """Return what waits, oldest first."""
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many items wait, by team and queue."""
+
+
+class Catalog(Protocol):
+    """The relational store as a whole."""
+
+    @property
+    def teams(self) -> Teams:
+        """Teams, policies, team keys."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Live files."""
+
+    @property
+    def requests(self) -> Requests:
+        """Requests and tombstones."""
+
+    @property
+    def landings(self) -> Landings:
+        """Landing files taken."""
+
+    @property
+    def queues(self) -> Queues:
+        """Moderation queues."""
+
+    def scrub(self) -> None:
+        """Make deleted values unreadable in the store's own files (write-ahead log, free pages)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerEntry:
+    """One signed link of the ledger."""
+
+    sequence: int
+    kind: str
+    body: Mapping[str, Any]
+    previous: str
+    digest: str
+    signature: str
+
+
+class Ledger(Protocol):
+    """Append-only, chained by hash, signed."""
+
+    def append(self, kind: str, body: Mapping[str, Any]) -> LedgerEntry:
+        """Add an entry, durable on return."""
+
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Yield every entry, oldest first.
+
+        Raises:
+            LedgerBroken: a line cannot be read.
+        """
+
+    def receipt(self, request_id: RequestId) -> LedgerEntry | None:
+        """Return the receipt of a request, if the ledger has it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedRows:
+    """A piece of a landing file: good items and bad ones."""
+
+    items: Rows
+    rejected: Rows
+    report: tuple[Mapping[str, Any], ...]
+    """One entry for each bad item: its position and errors, no value of it."""
+
+
+class LandingFile(Protocol):
+    """A landing file that this process has claimed for itself."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size as it lies there."""
+
+    @property
+    def arrived_at(self) -> datetime:
+        """When it was last written: the submission instant of its items."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its bytes, hexadecimal."""
+
+    def pieces(self) -> Iterator[ParsedRows]:
+        """Yield its items in pieces of bounded size.
+
+        Raises:
+            LandingInvalid: the file cannot be parsed at all.
+        """
+
+    def finish(self, report: Sequence[Mapping[str, Any]]) -> None:
+        """Remove (or archive) the plaintext and leave a report of what was rejected, if anything was."""
+
+    def set_aside(self, reason: str) -> None:
+        """Seal the file away from the landing folder, with its reason beside it."""
+
+    def release(self) -> None:
+        """Put the file back as it was, to be taken again."""
+
+
+class LandingZone(Protocol):
+    """`landing/<team>/`, watched."""
+
+    def waiting(self) -> Mapping[TeamId, list[date]]:
+        """Return the days of arrival of the files that are ready to be taken, by team."""
+
+    def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
+        """Yield the team's waiting files, each claimed for this process alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InboxEntry:
+    """One request of a request file: a draft, or why there is none."""
+
+    position: int
+    draft: RequestDraft | None
+    code: str | None = None
+    reason: str | None = None
+
+
+class InboxFile(Protocol):
+    """A request file that this process has claimed for itself."""
+
+    def entries(self) -> list[InboxEntry]:
+        """Return its requests in order; a file that cannot be parsed is one refused entry."""
+
+    def finish(self, refused: Sequence[InboxEntry]) -> None:
+        """Destroy the request file; leave a file beside it that says what was refused and why."""
+
+
+class Inbox(Protocol):
+    """`requests/inbox/`, watched."""
+
+    def waiting(self) -> list[PurePath]:
+        """Return the files that are ready to be taken."""
+
+    def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
+        """Yield the waiting files, each claimed for this process alone."""
+
+
+class Identifiers(Protocol):
+    """The only source of randomness in the flows."""
+
+    def request_id(self) -> RequestId:
+        """Return a new opaque request id."""
+
+    def task_key(self, task_id: str) -> TaskKey:
+        """Return the key of a task id."""
+
+    def task_day(self, task_id: str) -> date | None:
+        """Return the UTC day a task id of ours was made for; `None` for a foreign one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Everything a flow may touch."""
+
+    clock: Clock
+    identifiers: Identifiers
+    keychain: Keychain
+    vault: Vault
+    catalog: Catalog
+    ledger: Ledger
+    landing: LandingZone
+    inbox: Inbox
+    threads: int = 2
+    versions: Mapping[str, str] = ()  # type: ignore[assignment]

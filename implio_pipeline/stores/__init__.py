@@ -1,0 +1,1 @@
+"""The world behind the ports: catalog, vault, key ring, ledger, watched folders."""
