@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import PurePath
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import FileKind, Region, RequestId, TaskKey, TeamId, UserKey
+from implio_pipeline.domain.words import FileKind, KeyPurpose, Region, RequestId, TaskKey, TeamId, UserKey
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
@@ -60,11 +60,28 @@ class Keychain(Protocol):
             KeyMissing: the key that sealed it is destroyed.
         """
 
-    def new_team_keys(self, team: TeamId, region: Region, *, version: int, at: datetime) -> tuple[TeamKey, ...]:
+    def new_team_keys(
+        self,
+        team: TeamId,
+        region: Region,
+        *,
+        version: int,
+        at: datetime,
+        purposes: Iterable[KeyPurpose] = tuple(KeyPurpose),
+    ) -> tuple[TeamKey, ...]:
         """Make one new key of each purpose, wrapped under the region's root keys."""
 
     def forget(self, team: TeamId) -> None:
         """Drop the team's unwrapped keys from memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileLook:
+    """A file in storage, seen from outside."""
+
+    size_bytes: int
+    is_encrypted: bool
+    """Whether it ends like Parquet with an encrypted footer."""
 
 
 class Vault(Protocol):
@@ -83,8 +100,21 @@ class Vault(Protocol):
             StorageFull: there is no room; the old file stays.
         """
 
-    def merge(self, files: Sequence[SealedFile], *, rules: Sequence[Rule]) -> list[SealedFile]:
-        """Write the rows of files of one partition into as few bounded files as they need."""
+    def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
+        """Write the rows of files of one partition into as few bounded files as they need, under new keys.
+
+        Raises:
+            Unverified: the new files, re-read, do not hold the same rows.
+        """
+
+    def count(self, work: FileWork) -> int:
+        """Return how many rows of a file its claims cover."""
+
+    def look(self, file: VaultFile) -> FileLook | None:
+        """Return what storage says of a file without its keys; `None` when it is not there."""
+
+    def join(self, parts: Sequence[Rows]) -> Rows:
+        """Return the rows of all parts, in order."""
 
     def without(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
         """Return the rows that no rule covers."""
@@ -177,10 +207,11 @@ class Manifest(Protocol):
 class Requests(Protocol):
     """Accepted requests, their tombstones, and what they did to each file."""
 
-    def accept(self, request: Request, rule: Rule, *, idempotency: str) -> Request:
-        """Store request and tombstone and take the covered entries off the queues, in one transaction.
+    def accept(self, requests: Sequence[tuple[Request, Rule, str]]) -> list[Request]:
+        """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
-        The same idempotency key, while it lasts, returns the request it made before.
+        With each comes its idempotency key: the same key of a team, while it lasts, returns the request it
+        made before.
         """
 
     def get(self, request_id: RequestId) -> Request:
@@ -193,11 +224,11 @@ class Requests(Protocol):
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
         """Return requests, oldest first."""
 
-    def save(self, request: Request, *, was: RequestState) -> None:
-        """Store a request's new state, if it still is where it was.
+    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+        """Store the new states of requests, all or none, if each still is where it was.
 
         Raises:
-            PlanOutdated: somebody else has moved it.
+            PlanOutdated: somebody else has moved one.
         """
 
     def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
@@ -209,14 +240,14 @@ class Requests(Protocol):
     def outcomes(self, request_id: RequestId) -> list[FileOutcome]:
         """Return what happened so far to each file the request covered."""
 
-    def complete(self, request: Request) -> None:
-        """Mark a shredded request completed, mark its tombstone erased, and destroy its sealed scope and file lines."""
+    def complete(self, requests: Sequence[Request]) -> None:
+        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines."""
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
         """Return tombstones that the ledger does not have yet."""
 
-    def in_ledger(self, sequence: int) -> None:
-        """Remember that the ledger has a tombstone."""
+    def in_ledger(self, sequences: Sequence[int]) -> None:
+        """Remember that the ledger has these tombstones."""
 
 
 class Landings(Protocol):
@@ -284,8 +315,8 @@ class LedgerEntry:
 class Ledger(Protocol):
     """Append-only, chained by hash, signed."""
 
-    def append(self, kind: str, body: Mapping[str, Any]) -> LedgerEntry:
-        """Add an entry, durable on return."""
+    def append(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[LedgerEntry]:
+        """Add entries of (kind, body), durable on return."""
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Yield every entry, oldest first.
@@ -405,4 +436,4 @@ class World:
     landing: LandingZone
     inbox: Inbox
     threads: int = 2
-    versions: Mapping[str, str] = ()  # type: ignore[assignment]
+    versions: Mapping[str, str] = field(default_factory=dict)

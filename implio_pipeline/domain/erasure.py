@@ -29,11 +29,11 @@ class FileWork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowDigest:
-    """An order-free digest of rows: their count and the sums of two 64-bit hashes of each."""
+    """An order-free digest of rows: their count, and the sum and the exclusive or of a 64-bit hash of each."""
 
     rows: int
-    first_sum: int
-    second_sum: int
+    hash_sum: int
+    hash_xor: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,7 +62,9 @@ def is_overdue(submitted_on: date, outcome: str | None, cutoffs: Cutoffs) -> boo
     """Tell whether an item of that day and outcome must no longer exist."""
     if cutoffs.every is not None and submitted_on < cutoffs.every:
         return True
-    return any(outcome_or_none(name) == outcome_or_none(outcome) and submitted_on < day for name, day in cutoffs.by_outcome)
+    return any(
+        outcome_or_none(name) == outcome_or_none(outcome) and submitted_on < day for name, day in cutoffs.by_outcome
+    )
 
 
 def outcome_or_none(outcome: str | None) -> str | None:
@@ -70,9 +72,7 @@ def outcome_or_none(outcome: str | None) -> str | None:
     return None if outcome == UNDECIDED else outcome
 
 
-def covers(  # noqa: PLR0911
-    rule: Rule, *, user_key: bytes | None, task_key: bytes, submitted_at: datetime, outcome: str | None
-) -> bool:
+def covers(rule: Rule, *, user_key: bytes | None, task_key: bytes, submitted_at: datetime, outcome: str | None) -> bool:
     """Tell whether a rule covers one item: the definition every faster form is tested against."""
     if submitted_at >= rule.before:
         return False

@@ -1,0 +1,1 @@
+"""What sellers write, one language a file; only words, no logic."""

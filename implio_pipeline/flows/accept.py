@@ -1,0 +1,170 @@
+"""The one guarded door: a draft becomes an accepted request, and its items are hidden at once.
+
+Nothing is erased here, and nothing is ever erased that did not come through here.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from implio_pipeline.domain.days import due_at, instant_text
+from implio_pipeline.domain.errors import ImplioError, RequestRefused
+from implio_pipeline.domain.request import Request, RequestDraft, RequestState
+from implio_pipeline.domain.scope import (
+    ByDates,
+    ByTask,
+    ByTeam,
+    ByUser,
+    DatesRule,
+    Overdue,
+    OverdueRule,
+    Rule,
+    Scope,
+    TaskRule,
+    TeamRule,
+    Tombstone,
+    UserRule,
+    kind_of,
+)
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports import World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """Why a draft was not accepted; free of its values."""
+
+    code: str
+    reason: str
+    remedy: str
+
+
+def accept(world: World, drafts: Sequence[RequestDraft], *, policy: str | None = None) -> list[Request | Refusal]:
+    """Accept requests: when this returns, the items of each accepted one are hidden from every read.
+
+    A draft that cannot be accepted gets a refusal in its place and does not stop the others. The same
+    request again returns the request it made before.
+    """
+    prepared: list[tuple[Request, Rule, str] | Refusal] = []
+    for draft in drafts:
+        try:
+            prepared.append(_prepare(world, draft, policy=policy))
+        except ImplioError as error:
+            prepared.append(Refusal(code=error.code, reason=error.facts, remedy=error.remedy))
+    accepted = iter(world.catalog.requests.accept([each for each in prepared if not isinstance(each, Refusal)]))
+    note_tombstones(world)
+    return [each if isinstance(each, Refusal) else next(accepted) for each in prepared]
+
+
+def note_tombstones(world: World) -> None:
+    """Write into the ledger every tombstone that it does not have yet; also mends a crash between the two."""
+    missing = world.catalog.requests.without_ledger()
+    if not missing:
+        return
+    world.ledger.append([("tombstone", tombstone_body(request, tombstone)) for request, tombstone in missing])
+    world.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
+
+
+def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
+    """Return a tombstone as the ledger keeps it: keyed pseudonyms and times, enough to erase again."""
+    rule = tombstone.rule
+    body: dict[str, Any] = {
+        "requestId": request.request_id,
+        "team": request.team,
+        "kind": request.kind.value,
+        "before": instant_text(rule.before),
+    }
+    match rule:
+        case UserRule(user_key=key):
+            body["userKey"] = key.hex()
+        case TaskRule(task_key=key, submitted_on=day):
+            body |= {"taskKey": key.hex(), "submittedOn": None if day is None else day.isoformat()}
+        case DatesRule(start=start, end=end):
+            body |= {"from": instant_text(start), "to": instant_text(end)}
+        case TeamRule():
+            pass
+        case OverdueRule(cutoffs=cutoffs):
+            body["cutoffs"] = {
+                "every": None if cutoffs.every is None else cutoffs.every.isoformat(),
+                "byOutcome": {outcome: day.isoformat() for outcome, day in cutoffs.by_outcome},
+            }
+    return body
+
+
+def rule_of(world: World, draft: RequestDraft) -> Rule:
+    """Return the draft's scope in keyed pseudonyms, bound to items submitted before now.
+
+    Raises:
+        RequestRefused: the dates are inverted or an id is empty.
+    """
+    now = world.clock.now()
+    match draft.scope:
+        case ByUser(user_id=user_id):
+            if not user_id.strip():
+                raise RequestRefused("the user id is empty")
+            return UserRule(user_key=world.keychain.user_key(draft.team, user_id), before=now)
+        case ByTask(task_id=task_id):
+            if not task_id.strip():
+                raise RequestRefused("the task id is empty")
+            name = task_id.strip().lower()
+            return TaskRule(
+                task_key=world.identifiers.task_key(name), before=now, submitted_on=world.identifiers.task_day(name)
+            )
+        case ByDates(start=start, end=end):
+            if start >= end:
+                raise RequestRefused("the range of dates is empty: its start is not before its end")
+            return DatesRule(start=start, end=end, before=now)
+        case ByTeam():
+            return TeamRule(before=now)
+        case Overdue(cutoffs=cutoffs):
+            return OverdueRule(cutoffs=cutoffs, before=now)
+
+
+def _prepare(world: World, draft: RequestDraft, *, policy: str | None) -> tuple[Request, Rule, str]:
+    team = world.catalog.teams.get(draft.team).team  # an unknown team is refused here
+    rule = rule_of(world, draft)
+    scope_text = _scope_text(draft.scope)
+    request_id = world.identifiers.request_id()
+    request = Request(
+        request_id=request_id,
+        team=team,
+        kind=kind_of(draft.scope),
+        channel=draft.channel,
+        state=RequestState.ACCEPTED,
+        received_at=min(draft.received_at, rule.before),
+        accepted_at=rule.before,
+        due_at=due_at(min(draft.received_at, rule.before)),
+        scope_pseudonym=world.keychain.pseudonym(team, scope_text),
+        tombstone_sequence=0,
+        policy=policy,
+        sealed=world.keychain.seal(team, _sealed_part(draft, scope_text), context=request_id),
+    )
+    return request, rule, _idempotency(world, team, draft, scope_text)
+
+
+def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope_text: str) -> str:
+    """Return what makes two requests the same: the sender's own key, or scope and instant of receipt."""
+    own = draft.idempotency_key
+    text = f"key {own}" if own is not None else f"scope {scope_text} {instant_text(draft.received_at)}"
+    return world.keychain.pseudonym(team, text)
+
+
+def _scope_text(scope: Scope) -> str:
+    match scope:
+        case ByUser(user_id=user_id):
+            values: dict[str, Any] = {"userId": user_id}
+        case ByTask(task_id=task_id):
+            values = {"taskId": task_id}
+        case ByDates(start=start, end=end):
+            values = {"from": instant_text(start), "to": instant_text(end)}
+        case ByTeam():
+            values = {}
+        case Overdue(cutoffs=cutoffs):
+            values = {"cutoffs": [str(cutoffs.every), *(f"{name} {day}" for name, day in cutoffs.by_outcome)]}
+    return json.dumps({"kind": kind_of(scope).value, **values}, sort_keys=True)
+
+
+def _sealed_part(draft: RequestDraft, scope_text: str) -> bytes:
+    parts = {"scope": scope_text, "askedBy": draft.asked_by, "reason": draft.reason, "requestId": draft.idempotency_key}
+    return json.dumps(parts).encode()

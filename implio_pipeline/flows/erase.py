@@ -1,0 +1,251 @@
+"""Erase: find, rewrite, verify, commit and shred, receipt; for many requests in one pass over each file.
+
+Every step may be repeated after a crash: a file is swapped and its keys destroyed in one commit, and what was
+committed is no longer found.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
+from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.request import Request, RequestState, failed, is_ready, moved
+from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
+from implio_pipeline.flows.accept import note_tombstones
+from implio_pipeline.flows.receipt import write_receipts
+from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
+from implio_pipeline.ports import Progress, World
+
+_COMMIT_FILES = 256
+"""Files in one commit: a checkpoint that a crash cannot take back."""
+_MOST_PLANS = 20
+_WORKABLE = (RequestState.ACCEPTED, RequestState.PLANNED, RequestState.REWRITING, RequestState.FAILED)
+
+
+@dataclass(kw_only=True, slots=True)
+class ErasureSummary:
+    """What one pass did, in counts and codes."""
+
+    completed: list[RequestId] = field(default_factory=list)
+    failed: dict[RequestId, str] = field(default_factory=dict)
+    files_rewritten: int = 0
+    files_dropped: int = 0
+    items_erased: int = 0
+
+
+def erase(
+    world: World, *, only: Iterable[RequestId] | None = None, again: bool = False, progress: Progress | None = None
+) -> ErasureSummary:
+    """Carry out every accepted request that is ready, team by team.
+
+    Args:
+        world: What the flow may touch.
+        only: These requests; all that are ready when `None`.
+        again: Also those that wait for their back-off or for a person.
+        progress: Told of files done and files in all.
+    """
+    note_tombstones(world)
+    summary = ErasureSummary()
+    wanted = None if only is None else frozenset(only)
+    by_team: dict[TeamId, list[Request]] = {}
+    for request in world.catalog.requests.all(states=frozenset(RequestState) - {RequestState.COMPLETED}):
+        is_wanted = wanted is None or request.request_id in wanted
+        if is_wanted and (again or is_ready(request, now=world.clock.now())):
+            by_team.setdefault(request.team, []).append(request)
+    for team, requests in by_team.items():
+        _erase_team(world, team, requests, summary, progress)
+    sweep_doomed(world)
+    return summary
+
+
+def find(world: World, team: TeamId, claims: Sequence[Claim]) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
+    """Yield the live files that claims may touch, with those claims."""
+    for file in world.catalog.manifest.candidates(team, claims):
+        reached = world.vault.reaches(claims, file)
+        if reached:
+            yield file, reached
+
+
+def is_whole(file: VaultFile, claims: Iterable[Claim]) -> bool:
+    """Tell whether some claim covers every row of the file, so that it can go unread."""
+    return any(reach(claim.rule, file) is Reach.EVERYTHING for claim in claims)
+
+
+def sweep_doomed(world: World) -> int:
+    """Unlink files that a commit has replaced, and scrub what the catalog's own files remember of their keys."""
+    doomed = world.catalog.manifest.doomed()
+    for file in doomed:
+        world.vault.delete(file)
+    world.catalog.manifest.unlinked(doomed)
+    if doomed:
+        world.catalog.scrub()
+    return len(doomed)
+
+
+def _erase_team(
+    world: World, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
+) -> None:
+    started = [request for request in requests if request.state is not RequestState.SHREDDED]
+    done = [request for request in requests if request.state is RequestState.SHREDDED]
+    try:
+        rules = {tombstone.request_id: tombstone.rule for tombstone in world.catalog.requests.tombstones(team)}
+        claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
+        started = _save(world, started, RequestState.PLANNED)
+        is_team_removed = any(request.kind is RequestKind.TEAM for request in started)
+        if is_team_removed:
+            renew_class_keys(world, team)
+        _work_through(world, team, claims, summary, progress)
+        if is_team_removed:
+            shred_old_class_keys(world, team)
+        now = world.clock.now()
+        erased = [replace(each, erased_at=now, error_code=None, next_attempt_at=None) for each in started]
+        done += _save(world, erased, RequestState.SHREDDED)
+        sweep_doomed(world)
+        write_receipts(world, done)
+        summary.completed += [request.request_id for request in done]
+    except ImplioError as error:
+        _fail(world, requests, error, summary)
+
+
+def _save(world: World, requests: list[Request], state: RequestState) -> list[Request]:
+    after = [moved(request, state) for request in requests]
+    world.catalog.requests.save([(each, before.state) for each, before in zip(after, requests, strict=True)])
+    return after
+
+
+def _fail(world: World, requests: list[Request], error: ImplioError, summary: ErasureSummary) -> None:
+    for request in requests:
+        current = world.catalog.requests.get(request.request_id)
+        if current.state is RequestState.COMPLETED:
+            continue
+        after = failed(current, code=error.code, now=world.clock.now())
+        world.catalog.requests.save([(after, current.state)])
+        summary.failed[request.request_id] = error.code
+
+
+def _work_through(
+    world: World, team: TeamId, claims: list[Claim], summary: ErasureSummary, progress: Progress | None
+) -> None:
+    """Swap every file the claims touch; plan again for as long as somebody else changes the same files."""
+    for _ in range(_MOST_PLANS):
+        planned_at = world.catalog.requests.newest_tombstone(team)
+        works = _plan(world, team, claims)
+        if not works:
+            return
+        try:
+            _carry_out(world, team, works, planned_at, summary, progress)
+        except (PlanOutdated, FileMissing) as conflict:
+            if isinstance(conflict, FileMissing) and _is_lost(world, works):
+                raise
+            continue
+        return
+    raise PlanOutdated("others kept changing the same files")
+
+
+def _plan(world: World, team: TeamId, claims: list[Claim]) -> list[FileWork]:
+    found = list(find(world, team, claims))
+    sealed = world.catalog.manifest.sealed([file for file, _ in found])
+    return [
+        FileWork(sealed=each, claims=reached, is_whole=is_whole(each.file, reached))
+        for each, (_, reached) in zip(sealed, found, strict=True)
+    ]
+
+
+def _is_lost(world: World, works: list[FileWork]) -> bool:
+    """Tell whether a file that is still live is not in storage: a fault, not a race."""
+    try:
+        for sealed in world.catalog.manifest.sealed([work.sealed.file for work in works]):
+            world.vault.check(sealed)
+    except PlanOutdated:
+        return False
+    except FileMissing:
+        return True
+    return False
+
+
+def _carry_out(
+    world: World,
+    team: TeamId,
+    works: list[FileWork],
+    planned_at: int,
+    summary: ErasureSummary,
+    progress: Progress | None,
+) -> None:
+    batch = _Batch(team=team, planned_at=planned_at)
+    for done, (work, rewrite) in enumerate(_rewritten(world, works), start=1):
+        batch.add(work, rewrite, summary)
+        if progress:
+            progress(done, len(works))
+        if len(batch.remove) >= _COMMIT_FILES or done == len(works):
+            batch.commit(world)
+
+
+def _rewritten(world: World, works: list[FileWork]) -> Iterator[tuple[FileWork, Rewrite | None]]:
+    """Yield each work with its proven rewrite (`None` when dropped whole); few are in flight at a time."""
+    waiting = iter(works)
+    with ThreadPoolExecutor(world.threads) as pool:
+        running: dict[Future[Rewrite], FileWork] = {}
+        try:
+            while True:
+                for work in waiting:
+                    if work.is_whole:
+                        yield work, None
+                        continue
+                    running[pool.submit(world.vault.rewrite, work)] = work
+                    if len(running) > world.threads:
+                        break
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    rewrite = future.result()
+                    prove(rewrite)
+                    yield running.pop(future), rewrite
+        finally:
+            for future in running:
+                future.cancel()
+
+
+@dataclass(kw_only=True, slots=True)
+class _Batch:
+    """What the next commit will swap."""
+
+    team: TeamId
+    planned_at: int
+    add_files: list[SealedFile] = field(default_factory=list)
+    remove: list[VaultFile] = field(default_factory=list)
+    outcomes: list[FileOutcome] = field(default_factory=list)
+
+    def add(self, work: FileWork, rewrite: Rewrite | None, summary: ErasureSummary) -> None:
+        """Take in one file's result."""
+        if rewrite is None:
+            summary.files_dropped += 1
+            summary.items_erased += work.sealed.file.rows
+            self.outcomes += outcomes_of_drop(work)
+        elif rewrite.is_untouched:
+            return
+        else:
+            summary.files_rewritten += 1
+            summary.items_erased += rewrite.erased
+            self.outcomes += outcomes_of(rewrite, work)
+            if rewrite.after:
+                self.add_files.append(rewrite.after)
+        self.remove.append(work.sealed.file)
+
+    def commit(self, world: World) -> None:
+        """Swap the files and destroy the old keys, in one transaction."""
+        if not self.remove:
+            return
+        change = Change(
+            team=self.team,
+            planned_at=self.planned_at,
+            committed_at=world.clock.now(),
+            add=tuple(self.add_files),
+            remove=tuple(file.file_id for file in self.remove),
+            outcomes=tuple(self.outcomes),
+        )
+        world.catalog.manifest.commit(change)
+        self.add_files, self.remove, self.outcomes = [], [], []

@@ -1,0 +1,299 @@
+"""Ingest: landing files become vault files, each landing file whole or not at all."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import Claim, FileWork, prove
+from implio_pipeline.domain.errors import KeyMissing, LandingInvalid, PlanOutdated
+from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
+from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.retention import cutoffs
+from implio_pipeline.domain.scope import OverdueRule, Rule
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.ports import LandingFile, Rows, World
+
+BUFFER_BYTES = 192 << 20
+"""Rows held before files are written; with the copies that sorting makes, well under 1 GB."""
+_MOST_TRIES = 20
+
+
+@dataclass(kw_only=True, slots=True)
+class IngestSummary:
+    """What one run took in, in counts."""
+
+    files: int = 0
+    duplicates: int = 0
+    set_aside: int = 0
+    items: int = 0
+    rejected: int = 0
+    refused: int = 0
+    partitions: dict[tuple[TeamId, date], int] = field(default_factory=dict)
+    """Items added to each partition."""
+
+
+def ingest(
+    world: World, *, teams: Iterable[TeamId] | None = None, progress: Callable[[int], None] | None = None
+) -> IngestSummary:
+    """Take in every landing file that is ready.
+
+    Args:
+        world: What the flow may touch.
+        teams: These teams; all with files waiting when `None`.
+        progress: Told of items taken so far.
+
+    Raises:
+        StorageFull: there is no room; the file at hand is back in the landing folder.
+    """
+    summary = IngestSummary()
+    known = {team.team: team for team in world.catalog.teams.all()}
+    wanted = world.landing.waiting().keys() if teams is None else teams
+    for team in sorted(wanted):
+        if team not in known:
+            continue  # a folder nobody made a team for; `status` counts it
+        for claimed in world.landing.claim(team):
+            with claimed as file:
+                _take(world, known[team], file, summary)
+            if progress:
+                progress(summary.items)
+    return summary
+
+
+def add_rows(world: World, team: Team, rows: Rows) -> list[SealedFile]:
+    """Write items that are already in columns and commit them, under the team's standing rules."""
+    for _ in range(_MOST_TRIES):
+        intake = _Intake(world=world, team=team)
+        try:
+            intake.add(rows, FileKind.ITEMS)
+            intake.flush()
+            intake.commit(None)
+        except PlanOutdated:
+            intake.discard()
+            world.keychain.forget(team.team)
+            continue
+        return intake.staged
+    raise PlanOutdated("new tombstones kept coming")
+
+
+def standing_rules(world: World, team: Team, *, now: datetime) -> list[Claim]:
+    """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue."""
+    claims = [
+        Claim(request_id=RequestId(each.request_id), rule=each.rule)
+        for each in world.catalog.requests.tombstones(team.team)
+        if not (each.is_erased and isinstance(each.rule, OverdueRule))
+    ]
+    overdue = cutoffs(team.policy, today=now.date())
+    if overdue is not None:
+        claims.append(Claim(request_id=RequestId("policy"), rule=OverdueRule(cutoffs=overdue, before=now)))
+    return claims
+
+
+def _take(world: World, team: Team, file: LandingFile, summary: IngestSummary) -> None:
+    landings = world.catalog.landings
+    if landings.has_size(team.team, file.size_bytes) and landings.seen(team.team, file.digest()):
+        summary.duplicates += 1
+        file.finish([])
+        return
+    for _ in range(_MOST_TRIES):
+        intake = _Intake(world=world, team=team)
+        try:
+            report = intake.take(file)
+        except LandingInvalid as error:
+            intake.discard()
+            _set_aside(world, team, file, error, summary)
+            return
+        except PlanOutdated:
+            intake.discard()
+            world.keychain.forget(team.team)
+            if landings.seen(team.team, file.digest()):
+                break  # another process took the same content while we did
+            continue
+        except BaseException:
+            intake.discard()
+            file.release()
+            raise
+        file.finish(report)
+        intake.sum_up(summary)
+        return
+    else:
+        file.release()
+        raise PlanOutdated("the team's keys or tombstones kept changing")
+    summary.duplicates += 1
+    file.finish([])
+
+
+def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvalid, summary: IngestSummary) -> None:
+    record = LandingRecord(
+        team=team.team,
+        digest=file.digest(),
+        size_bytes=file.size_bytes,
+        state=LandingState.SET_ASIDE,
+        items=0,
+        rejected=0,
+        refused=0,
+        taken_at=world.clock.now(),
+        reason=error.facts,
+    )
+    with suppress(PlanOutdated):  # the memory of it is a courtesy; the file itself is kept, sealed
+        world.catalog.manifest.commit(
+            Change(
+                team=team.team,
+                planned_at=world.catalog.requests.newest_tombstone(team.team),
+                committed_at=record.taken_at,
+                landing=record,
+            )
+        )
+    file.set_aside(error.facts)
+    summary.set_aside += 1
+
+
+@dataclass(kw_only=True, slots=True)
+class _Intake:
+    """One landing file on its way in: rows buffered, files staged, nothing visible before the commit."""
+
+    world: World
+    team: Team
+    staged: list[SealedFile] = field(default_factory=list)
+    queue: list[QueueEntry] = field(default_factory=list)
+    buffers: dict[FileKind, list[Rows]] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+    planned_at: int = -1
+    items: int = 0
+    rejected: int = 0
+    refused: int = 0
+
+    def take(self, file: LandingFile) -> list[Mapping[str, Any]]:
+        """Take the whole file in and commit it; return the report of what was rejected.
+
+        Raises:
+            LandingInvalid: the file cannot be parsed at all.
+            PlanOutdated: its content is in already, or its keys were renewed underneath.
+        """
+        report: list[Mapping[str, Any]] = []
+        for piece in file.pieces():
+            report += piece.report
+            self.add(piece.items, FileKind.ITEMS)
+            self.add(piece.rejected, FileKind.REJECTED)
+            if sum(rows.nbytes for rows in self.buffers.get(FileKind.ITEMS, ())) >= BUFFER_BYTES:
+                self.flush()
+        self.flush()
+        self.commit(file)
+        return report
+
+    def add(self, rows: Rows, kind: FileKind) -> None:
+        """Buffer the rows that may come in."""
+        if self.planned_at < 0:
+            self._plan()
+        kept = self.world.vault.without(rows, [claim.rule for claim in self.claims])
+        self.refused += rows.num_rows - kept.num_rows
+        if kept.num_rows:
+            self.buffers.setdefault(kind, []).append(kept)
+
+    def flush(self) -> None:
+        """Write what is buffered; not yet visible to anyone."""
+        for kind, parts in self.buffers.items():
+            rows = self.world.vault.join(parts)
+            if kind is FileKind.ITEMS:
+                self.items += rows.num_rows
+                self.queue += self.world.vault.queue_entries(rows, team=self.team.team)
+            else:
+                self.rejected += rows.num_rows
+            self.staged += self.world.vault.write(rows, team=self.team.team, region=self.team.region, kind=kind)
+        self.buffers.clear()
+
+    def commit(self, file: LandingFile | None) -> None:
+        """Make the staged files live; first take out what tombstones accepted meanwhile cover."""
+        for _ in range(_MOST_TRIES):
+            newest = self.world.catalog.requests.newest_tombstone(self.team.team)
+            if newest > self.planned_at:
+                self._apply_newer_rules()
+            change = Change(
+                team=self.team.team,
+                planned_at=self.planned_at,
+                committed_at=self.world.clock.now(),
+                add=tuple(self.staged),
+                queue=tuple(self.queue),
+                landing=self._record(file) if file else None,
+            )
+            try:
+                self.world.catalog.manifest.commit(change)
+            except PlanOutdated:
+                if self.world.catalog.requests.newest_tombstone(self.team.team) == self.planned_at:
+                    raise
+                continue
+            return
+        raise PlanOutdated("new tombstones kept coming")
+
+    def discard(self) -> None:
+        """Unlink what was staged."""
+        for sealed in self.staged:
+            self.world.vault.delete(sealed.file)
+
+    def sum_up(self, summary: IngestSummary) -> None:
+        """Add this file's counts to the run's."""
+        summary.files += 1
+        summary.items += self.items
+        summary.rejected += self.rejected
+        summary.refused += self.refused
+        for sealed in self.staged:
+            if sealed.file.kind is FileKind.ITEMS:
+                partition = (self.team.team, sealed.file.day)
+                summary.partitions[partition] = summary.partitions.get(partition, 0) + sealed.file.rows
+
+    def _plan(self) -> None:
+        self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)
+        self.claims = standing_rules(self.world, self.team, now=self.world.clock.now())
+
+    def _apply_newer_rules(self) -> None:
+        known = {claim.request_id for claim in self.claims}
+        self._plan()
+        fresh = [claim for claim in self.claims if claim.request_id not in known]
+        rules = [claim.rule for claim in fresh]
+        self.staged = [kept for sealed in self.staged if (kept := self._without(sealed, fresh)) is not None]
+        self.queue = [entry for entry in self.queue if not any(_covers(rule, entry) for rule in rules)]
+
+    def _without(self, sealed: SealedFile, claims: list[Claim]) -> SealedFile | None:
+        reached = self.world.vault.reaches(claims, sealed.file)
+        if not reached:
+            return sealed
+        try:
+            rewrite = self.world.vault.rewrite(FileWork(sealed=sealed, claims=reached, is_whole=False))
+        except KeyMissing:
+            raise PlanOutdated("the team's keys were renewed while its items came in") from None
+        prove(rewrite)
+        if rewrite.is_untouched:
+            return sealed
+        self.world.vault.delete(sealed.file)
+        self.refused += rewrite.erased
+        if sealed.file.kind is FileKind.ITEMS:
+            self.items -= rewrite.erased
+        else:
+            self.rejected -= rewrite.erased
+        return rewrite.after
+
+    def _record(self, file: LandingFile) -> LandingRecord:
+        return LandingRecord(
+            team=self.team.team,
+            digest=file.digest(),
+            size_bytes=file.size_bytes,
+            state=LandingState.INGESTED,
+            items=self.items,
+            rejected=self.rejected,
+            refused=self.refused,
+            taken_at=self.world.clock.now(),
+        )
+
+
+def _covers(rule: Rule, entry: QueueEntry) -> bool:
+    return covers(
+        rule,
+        user_key=entry.user_key,
+        task_key=entry.task_key,
+        submitted_at=entry.submitted_at,
+        outcome=entry.outcome,
+    )

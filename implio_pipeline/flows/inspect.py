@@ -1,0 +1,104 @@
+"""Inspect: does what we promise hold? Counted, never assumed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.erase import find, is_whole
+from implio_pipeline.ports import World
+
+
+@dataclass(kw_only=True, slots=True)
+class Agreement:
+    """Where catalog and storage differ; all empty when they agree."""
+
+    files: int = 0
+    missing: list[str] = field(default_factory=list)
+    other_size: list[str] = field(default_factory=list)
+    in_clear: list[str] = field(default_factory=list)
+    without_live_key: list[str] = field(default_factory=list)
+    strays: int = 0
+
+
+def survivors(world: World, *, teams: list[TeamId] | None = None) -> dict[RequestId, int]:
+    """Return how many items survive each completed request, read from the files themselves; only what is not zero."""
+    found: Counter[RequestId] = Counter()
+    for team in teams or [team.team for team in world.catalog.teams.all()]:
+        claims = [
+            Claim(request_id=RequestId(each.request_id), rule=each.rule)
+            for each in world.catalog.requests.tombstones(team)
+            if each.is_erased
+        ]
+        for claim in claims:
+            rows = count_items(world, team, [claim])
+            if rows:
+                found[claim.request_id] += rows
+    return dict(found)
+
+
+def count_items(world: World, team: TeamId, claims: list[Claim]) -> int:
+    """Return how many rows of the team the claims cover, by reading the files that may hold one."""
+    works = []
+    for file, reached in find(world, team, claims):
+        (sealed,) = world.catalog.manifest.sealed([file])
+        works.append(FileWork(sealed=sealed, claims=reached, is_whole=is_whole(file, reached)))
+    return sum(world.vault.count(work) for work in works)
+
+
+def agreement(world: World) -> Agreement:
+    """Compare the catalog's live files with what lies in storage, and their keys with the team keys that live."""
+    result = Agreement()
+    live_keys = {key.key_id for team in world.catalog.teams.all() for key in world.catalog.teams.keys(team.team)}
+    regions = {team.region for team in world.catalog.teams.all()}
+    known: set[str] = {file.path for file in world.catalog.manifest.doomed()}
+    for files in _chunks(world.catalog.manifest.files()):
+        for sealed in world.catalog.manifest.sealed(files):
+            file = sealed.file
+            result.files += 1
+            known.add(file.path)
+            look = world.vault.look(file)
+            if look is None:
+                result.missing.append(file.file_id)
+            elif look.size_bytes != file.size_bytes:
+                result.other_size.append(file.file_id)
+            elif not look.is_encrypted:
+                result.in_clear.append(file.file_id)
+            if not sealed.keys or any(key.team_key_id not in live_keys for key in sealed.keys):
+                result.without_live_key.append(file.file_id)
+    result.strays = sum(1 for region in regions for _ in world.vault.strays(region, known=frozenset(known)))
+    return result
+
+
+def faulty_files(world: World, team: TeamId, *, day: date | None = None) -> dict[str, str]:
+    """Open every file of a team, or of one partition, and return the code of what is wrong with each faulty one."""
+    faults: dict[str, str] = {}
+    for file in list(world.catalog.manifest.files(team, day=day)):
+        try:
+            (sealed,) = world.catalog.manifest.sealed([file])
+            world.vault.check(sealed)
+        except ImplioError as error:
+            faults[file.file_id] = error.code
+    return faults
+
+
+def late_requests(world: World) -> list[Request]:
+    """Return the open requests that are past the day they were due."""
+    now = world.clock.now()
+    return [each for each in world.catalog.requests.all(states=OPEN_STATES) if is_overdue_request(each, now=now)]
+
+
+def _chunks(files: Iterator[VaultFile], size: int = 500) -> Iterator[list[VaultFile]]:
+    chunk: list[VaultFile] = []
+    for file in files:
+        chunk.append(file)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

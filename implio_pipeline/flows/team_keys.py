@@ -1,0 +1,71 @@
+"""New class keys for a team, and the end of the old ones: how a whole team is shredded."""
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.words import ColumnClass, KeyPurpose, TeamId
+from implio_pipeline.ports import World
+
+_CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
+_MOST_TRIES = 20
+
+
+def renew_class_keys(world: World, team: TeamId) -> None:
+    """Give the team new class keys; files written from now on are wrapped under them.
+
+    Pseudonym and seal keys stay: new items of the same people must be found by the same pseudonyms.
+    """
+    version = 1 + max(key.version for key in world.catalog.teams.keys(team))
+    region, now = world.catalog.teams.get(team).region, world.clock.now()
+    keys = world.keychain.new_team_keys(team, region, version=version, at=now, purposes=_CLASS_PURPOSES)
+    _commit(world, team, new=keys)
+    world.keychain.forget(team)
+
+
+def shred_old_class_keys(world: World, team: TeamId) -> int:
+    """Destroy all but the newest of each class key, and return how many.
+
+    Files still under an old key hold items that no request covers: they are written again first.
+    """
+    for _ in range(_MOST_TRIES):
+        old = _old_keys(world.catalog.teams.keys(team))
+        if not old:
+            return 0
+        try:
+            _rekey_files(world, team, old)
+            _commit(world, team, shred=old)
+        except PlanOutdated:
+            continue
+        world.keychain.forget(team)
+        return len(old)
+    raise PlanOutdated("new files kept coming under the old keys")
+
+
+def _old_keys(keys: list[TeamKey]) -> list[TeamKey]:
+    newest = {purpose: max(key.version for key in keys if key.purpose is purpose) for purpose in _CLASS_PURPOSES}
+    return [key for key in keys if key.purpose in newest and key.version < newest[key.purpose]]
+
+
+def _rekey_files(world: World, team: TeamId, old: list[TeamKey]) -> None:
+    ids = {key.key_id for key in old}
+    for sealed in world.catalog.manifest.sealed(list(world.catalog.manifest.files(team))):
+        if any(key.team_key_id in ids for key in sealed.keys):
+            change = Change(
+                team=team,
+                planned_at=world.catalog.requests.newest_tombstone(team),
+                committed_at=world.clock.now(),
+                add=tuple(world.vault.merge([sealed])),
+                remove=(sealed.file.file_id,),
+            )
+            world.catalog.manifest.commit(change)
+
+
+def _commit(world: World, team: TeamId, *, new: tuple[TeamKey, ...] = (), shred: list[TeamKey] | None = None) -> None:
+    change = Change(
+        team=team,
+        planned_at=world.catalog.requests.newest_tombstone(team),
+        committed_at=world.clock.now(),
+        new_team_keys=new,
+        shred_team_keys=tuple(key.key_id for key in shred or ()),
+    )
+    world.catalog.manifest.commit(change)

@@ -1,0 +1,1 @@
+"""Keys: root keys in a ring, team keys wrapped under them, file keys wrapped under those."""

@@ -1,0 +1,181 @@
+"""A team's keys at work: pseudonyms, seals, and the keys of files."""
+
+import hmac
+import secrets
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from threading import Lock
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
+from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
+from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.words import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
+from implio_pipeline.stores.keys.ring import LocalKeyRing
+
+PSEUDONYM_BYTES = 16
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class TeamKeychain:
+    """Unwraps what it was granted and nothing else; raw team keys stay in memory, never on disk.
+
+    Args:
+        ring: Where the root keys are.
+        team_keys: Returns a team's live wrapped keys, newest version first.
+        granted: Classes whose keys may be unwrapped; pseudonyms and seals go with `identity`.
+    """
+
+    def __init__(
+        self,
+        ring: LocalKeyRing,
+        team_keys: Callable[[TeamId], list[TeamKey]],
+        *,
+        granted: Iterable[ColumnClass] = tuple(ColumnClass),
+    ) -> None:
+        self._ring = ring
+        self._team_keys = team_keys
+        self.granted = frozenset(granted)
+        self._wrapped: dict[TeamId, list[TeamKey]] = {}
+        self._raw: dict[KeyId, bytes] = {}
+        self._lock = Lock()
+
+    def user_key(self, team: TeamId, user_id: str) -> UserKey:
+        """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space off)."""
+        return self.user_key_maker(team)(user_id)
+
+    def user_key_maker(self, team: TeamId) -> Callable[[str], UserKey]:
+        """Return a function from user id to pseudonym, for many ids of one team."""
+        key = self._newest(team, KeyPurpose.PSEUDONYM)[1]
+        normal, digest = unicodedata.normalize, hmac.digest
+
+        def user_key(user_id: str) -> UserKey:
+            return UserKey(digest(key, b"user\0" + normal("NFC", user_id).strip().encode(), "sha256")[:PSEUDONYM_BYTES])
+
+        return user_key
+
+    def pseudonym(self, team: TeamId, text: str) -> str:
+        """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
+        key = self._newest(team, KeyPurpose.PSEUDONYM)[1]
+        return hmac.digest(key, b"text\0" + text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
+
+    def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
+        """Encrypt a small value with AES-256-GCM under the team's seal key, bound to its context."""
+        key_id, key = self._newest(team, KeyPurpose.SEAL)
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        head = key_id.encode() + b"\0"
+        return head + nonce + AESGCM(key).encrypt(nonce, plaintext, head + context.encode())
+
+    def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
+        """Decrypt a sealed value.
+
+        Raises:
+            KeyMissing: the key that sealed it is destroyed, or the value is not what was sealed.
+        """
+        name, _, rest = sealed.partition(b"\0")
+        key = self._by_id(team, KeyId(name.decode()))
+        try:
+            return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], name + b"\0" + context.encode())
+        except InvalidTag:
+            raise KeyMissing("a sealed value does not open under its key") from None
+
+    def new_team_keys(
+        self,
+        team: TeamId,
+        region: Region,
+        *,
+        version: int,
+        at: datetime,
+        purposes: Iterable[KeyPurpose] = tuple(KeyPurpose),
+    ) -> tuple[TeamKey, ...]:
+        """Make one new key of each purpose, wrapped under the region's root keys."""
+        return tuple(self._new_team_key(team, region, purpose, version, at) for purpose in purposes)
+
+    def forget(self, team: TeamId) -> None:
+        """Drop the team's unwrapped keys from memory."""
+        with self._lock:
+            for wrapped in self._wrapped.pop(team, []):
+                self._raw.pop(wrapped.key_id, None)
+
+    def new_file_keys(self, team: TeamId, file_id: FileId) -> tuple[dict[ColumnClass, bytes], tuple[FileKey, ...]]:
+        """Make a file's keys, one per class: raw for writing it, wrapped for the catalog."""
+        raw = {column_class: secrets.token_bytes(_KEY_BYTES) for column_class in ColumnClass}
+        wrapped = []
+        for column_class, key in raw.items():
+            team_key_id, team_key = self._newest(team, KeyPurpose(column_class.value))
+            wrapped.append(
+                FileKey(
+                    file_id=file_id,
+                    column_class=column_class,
+                    team_key_id=team_key_id,
+                    wrapped=aes_key_wrap(team_key, key),
+                )
+            )
+        return raw, tuple(wrapped)
+
+    def file_keys(self, team: TeamId, keys: Iterable[FileKey]) -> Mapping[ColumnClass, bytes]:
+        """Unwrap a file's keys of the granted classes.
+
+        Raises:
+            KeyMissing: a team key that wrapped one is gone.
+        """
+        return {key.column_class: self._file_key(team, key) for key in keys if key.column_class in self.granted}
+
+    def _file_key(self, team: TeamId, key: FileKey) -> bytes:
+        try:
+            return aes_key_unwrap(self._by_id(team, key.team_key_id), key.wrapped)
+        except InvalidUnwrap:
+            raise KeyMissing(f"the {key.column_class} key of file {key.file_id} does not open") from None
+
+    def _new_team_key(self, team: TeamId, region: Region, purpose: KeyPurpose, version: int, at: datetime) -> TeamKey:
+        root_key_id, wrapped = self._ring.wrap(region, _root_class(purpose).value, secrets.token_bytes(_KEY_BYTES))
+        return TeamKey(
+            key_id=KeyId(f"{team}/{purpose}/{version}"),
+            team=team,
+            purpose=purpose,
+            version=version,
+            root_key_id=root_key_id,
+            created_at=at,
+            wrapped=wrapped,
+        )
+
+    def _newest(self, team: TeamId, purpose: KeyPurpose) -> tuple[KeyId, bytes]:
+        for key in self._of(team):
+            if key.purpose is purpose:
+                return key.key_id, self._open(key)
+        raise KeyMissing(f"team {team} has no {purpose} key")
+
+    def _by_id(self, team: TeamId, key_id: KeyId) -> bytes:
+        for attempt in range(2):
+            for key in self._of(team, refresh=attempt == 1):
+                if key.key_id == key_id:
+                    return self._open(key)
+        raise KeyMissing(f"team key {key_id} is destroyed or was never here")
+
+    def _of(self, team: TeamId, *, refresh: bool = False) -> list[TeamKey]:
+        if refresh or team not in self._wrapped:
+            found = self._team_keys(team)
+            with self._lock:
+                self._wrapped[team] = found
+        return self._wrapped[team]
+
+    def _open(self, key: TeamKey) -> bytes:
+        root = _root_class(key.purpose)
+        if root not in self.granted:
+            raise ClassNotGranted(f"this reader was not granted the {root} class")
+        with self._lock:
+            if key.key_id not in self._raw:
+                self._raw[key.key_id] = self._ring.unwrap(key.root_key_id, key.wrapped)
+            return self._raw[key.key_id]
+
+
+def _root_class(purpose: KeyPurpose) -> ColumnClass:
+    """Return the class whose root key wraps keys of a purpose."""
+    if purpose in (KeyPurpose.PSEUDONYM, KeyPurpose.SEAL):
+        return ColumnClass.IDENTITY
+    return ColumnClass(purpose.value)

@@ -1,0 +1,166 @@
+"""The signed log on disk: one JSON object a line."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
+from implio_pipeline.domain.words import RequestId
+from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of
+
+_TAIL_BYTES = 1 << 16
+
+
+class SignedLog:
+    """The ledger as a file that only grows.
+
+    Args:
+        folder: Holds `ledger.jsonl` and `public.pem`; backed up apart from catalog and vault.
+        key_path: The Ed25519 signing key, PEM, mode 0600; lives with the keys.
+    """
+
+    def __init__(self, folder: Path, key_path: Path) -> None:
+        self._path = folder / "ledger.jsonl"
+        self._public = folder / "public.pem"
+        self._key_path = key_path
+        self._key: Ed25519PrivateKey | None = None
+
+    def make(self) -> None:
+        """Make signing key, public key and an empty log; what exists stays."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._key_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._key_path.exists():
+            return
+        key = Ed25519PrivateKey.generate()
+        _write_once(self._key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+        _write_once(self._public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+        _write_once(self._path, b"", 0o600)
+
+    def append(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[LedgerEntry]:
+        """Add entries of (kind, body), durable on return; a line torn by a crash is cut off first.
+
+        Raises:
+            KeyMissing: the signing key is not there.
+            LedgerBroken: the last line cannot be read.
+        """
+        key = self._signing_key()
+        with self._locked() as handle:
+            sequence, previous = self._last(handle)
+            added, lines = [], []
+            for kind, body in entries:
+                sequence += 1
+                entry = {"sequence": sequence, "kind": kind, "body": dict(body), "previous": previous}
+                previous = digest_of(entry)
+                signature = key.sign(bytes.fromhex(previous)).hex()
+                lines.append(canonical(entry | {"signature": signature}) + b"\n")
+                added.append(LedgerEntry(**entry, digest=previous, signature=signature))  # type: ignore[arg-type]
+            _write_all(handle, b"".join(lines))
+            os.fsync(handle)
+        return added
+
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Yield every entry, oldest first.
+
+        Raises:
+            LedgerBroken: a line cannot be read.
+        """
+        for line in self._lines():
+            yield _entry(line)
+
+    def receipt(self, request_id: RequestId) -> LedgerEntry | None:
+        """Return the receipt of a request, if the ledger has it."""
+        needle = request_id.encode()
+        for line in self._lines():
+            if needle in line:
+                entry = _entry(line)
+                if entry.kind == "receipt" and entry.body.get("requestId") == request_id:
+                    return entry
+        return None
+
+    def check(self) -> list[Finding]:
+        """Return what is wrong with the ledger; an empty list means that it holds."""
+        return check_ledger(self._lines(), self._public.read_bytes())
+
+    def _lines(self) -> Iterator[bytes]:
+        with self._path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):  # a line without its end was never acknowledged
+                    yield line
+
+    def _signing_key(self) -> Ed25519PrivateKey:
+        if self._key is None:
+            try:
+                key = load_pem_private_key(self._key_path.read_bytes(), password=None)
+            except OSError:
+                raise KeyMissing("the ledger's signing key is not in the key ring") from None
+            if not isinstance(key, Ed25519PrivateKey):
+                raise KeyMissing("the ledger's signing key is not an Ed25519 key")
+            self._key = key
+        return self._key
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        handle = os.open(self._path, os.O_RDWR | os.O_APPEND)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # the chain has one end, so appends take turns
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _last(self, handle: int) -> tuple[int, str]:
+        size = os.fstat(handle).st_size
+        span = _TAIL_BYTES
+        while size:
+            start = max(0, size - span)
+            tail = os.pread(handle, size - start, start)
+            whole, newline, torn = tail.rpartition(b"\n")
+            if newline and (b"\n" in whole or start == 0):
+                if torn:
+                    os.ftruncate(handle, size - len(torn))
+                last = _entry(whole.rpartition(b"\n")[2])
+                return last.sequence, last.digest
+            if start == 0:
+                os.ftruncate(handle, 0)
+                break
+            span *= 8
+        return 0, GENESIS
+
+
+def _entry(line: bytes) -> LedgerEntry:
+    try:
+        values = json.loads(line)
+        return LedgerEntry(**values, digest=digest_of(values))
+    except (ValueError, TypeError):
+        raise LedgerBroken("a line of the ledger cannot be read") from None
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _write_once(path: Path, content: bytes, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        _write_all(handle, content)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    temporary.replace(path)

@@ -1,0 +1,62 @@
+"""Membership filters: Bloom filters over 128-bit keys, kept in the catalog for years.
+
+The keys are uniform already (keyed or cryptographic hashes), so their two halves serve as the two hash
+functions of double hashing. Written in numpy because the bytes must stay readable for as long as the lake.
+
+Format: one byte version (1), one byte count of probes, then a little-endian bit array; its length is a power of two.
+
+Source: Kirsch and Mitzenmacher, "Less Hashing, Same Performance" (2006).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+_VERSION = 1
+_PROBES = 7
+_BITS_PER_KEY = 11
+_LEAST_BITS = 64
+
+Words = npt.NDArray[np.uint64]
+
+
+def build_filter(keys: npt.NDArray[np.void] | Sequence[bytes]) -> bytes:
+    """Return a filter that says yes to all of these 16-byte keys and to under 1 % of others; empty for no keys."""
+    words = _words(keys)
+    if not len(words):
+        return b""
+    bits = 1 << max(_LEAST_BITS, len(words) * _BITS_PER_KEY - 1).bit_length()
+    array = np.zeros(bits // 8, dtype=np.uint8)
+    positions = _positions(words, bits)
+    np.bitwise_or.at(array, positions >> 3, (1 << (positions & 7)).astype(np.uint8))
+    return bytes([_VERSION, _PROBES]) + array.tobytes()
+
+
+def may_contain(membership: bytes, keys: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+    """Tell for each key whether it may be in the set; a no is certain.
+
+    Raises:
+        ValueError: the filter is of an unknown version; it must not be guessed at.
+    """
+    if not membership:
+        return np.zeros(len(keys), dtype=np.bool_)
+    if membership[0] != _VERSION:
+        raise ValueError(f"membership filter of unknown version {membership[0]}")
+    array = np.frombuffer(membership, dtype=np.uint8, offset=2)
+    positions = _positions(_words(keys), len(array) * 8)
+    hits = (array[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
+    answer: npt.NDArray[np.bool_] = hits.reshape(-1, _PROBES).all(axis=1)
+    return answer
+
+
+def _words(keys: npt.NDArray[np.void] | Sequence[bytes]) -> Words:
+    joined = keys.tobytes() if isinstance(keys, np.ndarray) else b"".join(keys)
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
+
+
+def _positions(words: Words, bits: int) -> npt.NDArray[np.int64]:
+    steps = np.arange(_PROBES, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        spread = words[:, :1] + steps * (words[:, 1:] | np.uint64(1))
+    return (spread & np.uint64(bits - 1)).astype(np.int64).ravel()

@@ -1,0 +1,238 @@
+"""The one predicate: which rows a rule covers.
+
+It finds, it rewrites and it verifies, so that what is verified is what was erased. `hidden` says the same
+as an Arrow expression for scans that must not load whole tables; a law holds the two together.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.matching import outcome_or_none
+from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
+from implio_pipeline.domain.words import TaskKey
+
+KEY_TYPE = pa.binary(16)
+_NONE = -1
+_DAY_MICROS = 86_400_000_000
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+Mask = npt.NDArray[np.bool_]
+Micros = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """Which rows any rule covers, and how many each rule covers."""
+
+    mask: Mask
+    counts: tuple[int, ...]
+
+
+def task_key(task_id: str) -> TaskKey:
+    """Return the key of a task id."""
+    return TaskKey(hashlib.sha256(task_id.encode()).digest()[:16])
+
+
+def match(rows: pa.Table, rules: Sequence[Rule]) -> Match:
+    """Return which of the rows the rules cover, and the count of each rule, in their order."""
+    submitted = micros_of(rows["submitted_at"])
+    mask = np.zeros(rows.num_rows, dtype=np.bool_)
+    counts = np.zeros(len(rules), dtype=np.int64)
+    users = [place for place, rule in enumerate(rules) if isinstance(rule, UserRule)]
+    tasks = [place for place, rule in enumerate(rules) if isinstance(rule, TaskRule)]
+    if users:
+        _match_keys(rows["user_key"], submitted, rules, users, mask, counts)
+    if tasks:
+        _match_keys(task_keys(rows["task_id"]), submitted, rules, tasks, mask, counts)
+    for place, rule in enumerate(rules):
+        if not isinstance(rule, UserRule | TaskRule):
+            found = (submitted < micros(rule.before)) & _match_plain(rows, submitted, rule)
+            mask |= found
+            counts[place] = int(found.sum())
+    return Match(mask=mask, counts=tuple(int(count) for count in counts))
+
+
+def task_keys(task_ids: pa.ChunkedArray) -> pa.Array:
+    """Return the task key of every task id."""
+    sha256 = hashlib.sha256
+    return pa.array([sha256(each.encode()).digest()[:16] for each in task_ids.to_pylist()], type=KEY_TYPE)
+
+
+def micros(instant: datetime) -> int:
+    """Return an instant as microseconds since 1970, UTC."""
+    passed = instant - _EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+
+
+def micros_of(instants: pa.ChunkedArray) -> Micros:
+    """Return a column of instants as microseconds since 1970, UTC."""
+    values: Micros = instants.cast(pa.int64()).to_numpy()
+    return values
+
+
+def _match_keys(
+    keys: pa.ChunkedArray | pa.Array,
+    submitted: Micros,
+    rules: Sequence[Rule],
+    places: list[int],
+    mask: Mask,
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """Mark rows whose key some rule names; rules that name the same key take turns."""
+    while places:
+        layer: dict[bytes, int] = {}
+        again: list[int] = []
+        for place in places:
+            key = _key_of(rules[place])
+            if key in layer:
+                again.append(place)
+            else:
+                layer[key] = place
+        order = np.fromiter(layer.values(), dtype=np.int64, count=len(layer))
+        index = _places_in(keys, list(layer))
+        rows = np.flatnonzero(index != _NONE)
+        if len(rows):
+            which = index[rows]
+            at = submitted[rows]
+            first, last = _limits(rules, order)
+            is_hit = (at >= first[which]) & (at < last[which])
+            mask[rows[is_hit]] = True
+            counts[order] += np.bincount(which[is_hit], minlength=len(order))
+        places = again
+
+
+def _key_of(rule: Rule) -> bytes:
+    if isinstance(rule, UserRule):
+        return rule.user_key
+    if isinstance(rule, TaskRule):
+        return rule.task_key
+    raise TypeError("only rules by user and by task name a key")
+
+
+def _places_in(keys: pa.ChunkedArray | pa.Array, wanted: list[bytes]) -> npt.NDArray[np.int64]:
+    found = pc.fill_null(pc.index_in(keys, value_set=pa.array(wanted, type=KEY_TYPE)), _NONE)
+    return np.asarray(found, dtype=np.int64)
+
+
+def _limits(rules: Sequence[Rule], order: npt.NDArray[np.int64]) -> tuple[Micros, Micros]:
+    """Return the first microsecond each rule by key reaches, and the first it no longer does."""
+    first = np.full(len(order), np.iinfo(np.int64).min, dtype=np.int64)
+    last = np.array([micros(rules[place].before) for place in order], dtype=np.int64)
+    for index, place in enumerate(order):
+        rule = rules[place]
+        if isinstance(rule, TaskRule) and rule.submitted_on is not None:
+            first[index] = micros(start_of(rule.submitted_on))
+            last[index] = min(last[index], first[index] + _DAY_MICROS)
+    return first, last
+
+
+def _match_plain(rows: pa.Table, submitted: Micros, rule: Rule) -> Mask:
+    match rule:
+        case DatesRule(start=start, end=end):
+            return (submitted >= micros(start)) & (submitted < micros(end))
+        case TeamRule():
+            return np.ones(len(submitted), dtype=np.bool_)
+        case OverdueRule(cutoffs=cutoffs):
+            return _overdue(rows, submitted, cutoffs)
+        case _:
+            raise TypeError("rules by key are matched by key")
+
+
+def _overdue(rows: pa.Table, submitted: Micros, cutoffs: Cutoffs) -> Mask:
+    found = np.zeros(len(submitted), dtype=np.bool_)
+    if cutoffs.every is not None:
+        found |= submitted < micros(start_of(cutoffs.every))
+    for outcome, day in cutoffs.by_outcome:
+        is_of = _is_outcome(rows["outcome"], outcome_or_none(outcome))
+        found |= is_of & (submitted < micros(start_of(day)))
+    return found
+
+
+def _is_outcome(outcomes: pa.ChunkedArray, outcome: str | None) -> Mask:
+    found = pc.is_null(outcomes) if outcome is None else pc.fill_null(pc.equal(outcomes, outcome), fill_value=False)
+    values: Mask = found.to_numpy()
+    return values
+
+
+def hidden(rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime) -> pc.Expression | None:
+    """Return an expression that is true for rows some rule covers, or `None` when no rule is left.
+
+    Args:
+        rules: Rules of one team.
+        task_ids: The task ids that the rules by task stand for; a rule without one covers nothing here.
+        newest: No row was submitted after it; rules that reach beyond need no look at the time.
+    """
+    parts: list[pc.Expression] = []
+    keyed: dict[tuple[str, datetime | None], list[Any]] = {}
+    for rule in rules:
+        limit = None if rule.before > newest else rule.before
+        match rule:
+            case UserRule(user_key=key):
+                keyed.setdefault(("user_key", limit), []).append(key)
+            case TaskRule(task_key=key, submitted_on=day):
+                if key in task_ids:
+                    name = "task_id" if day is None else f"task_id {day.isoformat()}"
+                    keyed.setdefault((name, limit), []).append(task_ids[key])
+            case _:
+                parts.append(_before(_plain_expression(rule), limit))
+    for (name, limit), values in keyed.items():
+        column, _, day_text = name.partition(" ")
+        kind = KEY_TYPE if column == "user_key" else pa.string()
+        one_of = pc.field(column).isin(pa.array(values, type=kind))
+        if day_text:
+            one_of &= _between_days(date.fromisoformat(day_text))
+        parts.append(_before(one_of, limit))
+    if not parts:
+        return None
+    whole = parts[0]
+    for part in parts[1:]:
+        whole |= part
+    return whole
+
+
+def _before(expression: pc.Expression, limit: datetime | None) -> pc.Expression:
+    return expression if limit is None else expression & (pc.field("submitted_at") < _instant(limit))
+
+
+def _between_days(day: date) -> pc.Expression:
+    start = micros(start_of(day))
+    at = pc.field("submitted_at")
+    kind = pa.timestamp("us", tz="UTC")
+    return (at >= pa.scalar(start, kind)) & (at < pa.scalar(start + _DAY_MICROS, kind))
+
+
+def _plain_expression(rule: Rule) -> pc.Expression:
+    at = pc.field("submitted_at")
+    match rule:
+        case DatesRule(start=start, end=end):
+            return (at >= _instant(start)) & (at < _instant(end))
+        case TeamRule():
+            return pc.scalar(True)  # noqa: FBT003
+        case OverdueRule(cutoffs=cutoffs):
+            whole = pc.scalar(False)  # noqa: FBT003
+            if cutoffs.every is not None:
+                whole |= at < _instant(start_of(cutoffs.every))
+            for outcome, day in cutoffs.by_outcome:
+                name = outcome_or_none(outcome)
+                is_of = (
+                    pc.field("outcome").is_null()
+                    if name is None
+                    else pc.coalesce(pc.field("outcome") == name, pc.scalar(False))
+                )
+                whole |= is_of & (at < _instant(start_of(day)))
+            return whole
+        case _:
+            raise TypeError("rules by key are matched by key")
+
+
+def _instant(instant: datetime) -> pa.Scalar:
+    return pa.scalar(micros(instant), pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,129 @@
+"""Where vault files lie: one folder a region, files whole or not at all."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
+from implio_pipeline.domain.words import Region
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class RegionFolders:
+    """Local folders, one per region; paths are relative and made by the catalog alone."""
+
+    def __init__(self, roots: Mapping[Region, Path]) -> None:
+        self._roots = dict(roots)
+
+    def write(self, region: Region, path: str, content: bytes | memoryview) -> None:
+        """Write a new file, durable with its name on return.
+
+        Raises:
+            StorageFull: there is no room; nothing is left behind.
+        """
+        target = self._root(region) / path
+        try:
+            if not target.parent.is_dir():
+                _make_folders(target.parent, self._root(region))
+            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            try:
+                _write_all(handle, memoryview(content))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            sync_folder(target.parent)
+        except OSError as failure:
+            if failure.errno not in _FULL:
+                raise
+            with suppress(OSError):
+                target.unlink()
+            raise StorageFull(f"no room for {len(content)} bytes in region {region}") from None
+
+    def read(self, region: Region, path: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            FileMissing: it is not there.
+        """
+        try:
+            return (self._root(region) / path).read_bytes()
+        except FileNotFoundError:
+            raise FileMissing(f"{path} is not in the vault of region {region}") from None
+
+    def location(self, region: Region, path: str) -> Path:
+        """Return where a file lies, for readers that open it themselves."""
+        return self._root(region) / path
+
+    def delete(self, region: Region, path: str) -> None:
+        """Unlink a file; one that is gone already is no error."""
+        target = self._root(region) / path
+        target.unlink(missing_ok=True)
+        for folder in (target.parent, target.parent.parent):
+            try:
+                folder.rmdir()  # only when it is empty
+            except OSError:
+                return
+
+    def paths(self, region: Region) -> Iterator[str]:
+        """Yield the path of every file below a region's root."""
+        root = self._root(region)
+        for folder, _, names in os.walk(root):
+            for name in names:
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+    def tail(self, region: Region, path: str, *, size: int) -> tuple[int, bytes] | None:
+        """Return a file's size and its last bytes, `None` when it is gone."""
+        try:
+            with (self._root(region) / path).open("rb") as file:
+                size_bytes = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size_bytes - size))
+                return size_bytes, file.read(size)
+        except FileNotFoundError:
+            return None
+
+    def written_at(self, region: Region, path: str) -> datetime | None:
+        """Return when a file was last written, `None` when it is gone."""
+        try:
+            return datetime.fromtimestamp((self._root(region) / path).lstat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
+    def _root(self, region: Region) -> Path:
+        try:
+            return self._roots[region]
+        except KeyError:
+            raise RegionUnknown(f"no storage root is configured for region {region}") from None
+
+
+def digest_of(content: bytes | memoryview) -> str:
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make_folders(folder: Path, root: Path) -> None:
+    missing = []
+    while folder != root.parent and not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(each.parent)
+
+
+def _write_all(handle: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(handle, content) :]

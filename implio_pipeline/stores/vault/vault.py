@@ -1,0 +1,248 @@
+"""The encrypted vault: writes, rewrites, merges and checks files, one partition's rows at a time."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from implio_pipeline.domain.columns import RULE_COLUMNS
+from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite, RowDigest
+from implio_pipeline.domain.errors import FileTampered, Unverified
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.scope import Rule, TaskRule, UserRule
+from implio_pipeline.domain.words import UNDECIDED, FileId, FileKind, Outcome, Region, TaskKey, TeamId, UserKey
+from implio_pipeline.ports import FileLook
+from implio_pipeline.stores.keys.keychain import TeamKeychain
+from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
+from implio_pipeline.stores.vault.digest import Digester
+from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
+from implio_pipeline.stores.vault.filters import build_filter, may_contain
+from implio_pipeline.stores.vault.predicate import match, task_key, task_keys
+from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
+
+
+class EncryptedVault:
+    """Files of encrypted Parquet in the storage of each region.
+
+    Args:
+        folders: Storage of each region.
+        keychain: Makes and unwraps the keys of files.
+        bounds: The largest file.
+        threads: Files written at once; codec and cipher release the GIL.
+    """
+
+    def __init__(
+        self, folders: RegionFolders, keychain: TeamKeychain, *, bounds: Bounds | None = None, threads: int = 2
+    ) -> None:
+        self._folders = folders
+        self._keychain = keychain
+        self._bounds = bounds or Bounds()
+        self._threads = threads
+        self._digester = Digester()
+
+    def write(self, rows: pa.Table, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
+        """Split rows by day, cluster them by user key, and write bounded files, durable on return."""
+
+        def pieces() -> Iterator[tuple[date, pa.Table]]:
+            for day, part in by_day(rows):
+                for piece in cut(part, self._bounds):
+                    yield day, piece
+
+        def write_piece(piece: tuple[date, pa.Table]) -> SealedFile:
+            return self._write(piece[1], team=team, region=region, day=piece[0], kind=kind)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(write_piece, pieces()))
+
+    def rewrite(self, work: FileWork) -> Rewrite:
+        """Write a file again without the rows its claims cover, re-open it, and measure the proof.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+            StorageFull: there is no room; the old file stays.
+        """
+        file = work.sealed.file
+        rules = [claim.rule for claim in work.claims]
+        rows = self._read(work.sealed)
+        found = match(rows, rules)
+        erased = int(found.mask.sum())
+        matched = dict(zip((claim.request_id for claim in work.claims), found.counts, strict=True))
+        expected = self._digester.digest(rows, ~found.mask)
+        if not erased:
+            return Rewrite(before=file, after=None, is_untouched=True, matched=matched, erased=0,
+                           expected=expected, found=expected, survivors=0)  # fmt: skip
+        after, kept = None, rows.filter(pa.array(~found.mask))
+        read_back, survivors = RowDigest(rows=0, hash_sum=0, hash_xor=0), 0
+        if kept.num_rows:
+            after = self._write(kept, team=file.team, region=file.region, day=file.day, kind=file.kind)
+            again = self._read(after)
+            read_back, survivors = self._digester.digest(again), int(match(again, rules).mask.sum())
+        return Rewrite(before=file, after=after, is_untouched=False, matched=matched, erased=erased,
+                       expected=expected, found=read_back, survivors=survivors)  # fmt: skip
+
+    def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
+        """Write the rows of files of one partition into as few bounded files as they need, under new keys.
+
+        Raises:
+            Unverified: the new files, re-read, do not hold the same rows.
+        """
+        first = files[0].file
+        rows = pa.concat_tables([self._read(sealed) for sealed in files])
+        merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
+        again = pa.concat_tables([self._read(sealed) for sealed in merged])
+        if self._digester.digest(rows) != self._digester.digest(again):
+            raise Unverified(
+                f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows"
+            )
+        return merged
+
+    def count(self, work: FileWork) -> int:
+        """Return how many rows of a file its claims cover."""
+        if work.is_whole:
+            return work.sealed.file.rows
+        rows = self._read(work.sealed, columns=list(RULE_COLUMNS))
+        return int(match(rows, [claim.rule for claim in work.claims]).mask.sum())
+
+    def look(self, file: VaultFile) -> FileLook | None:
+        """Return what storage says of a file without its keys; `None` when it is not there."""
+        found = self._folders.tail(file.region, file.path, size=len(ENCRYPTED_MAGIC))
+        if found is None:
+            return None
+        size_bytes, tail = found
+        return FileLook(size_bytes=size_bytes, is_encrypted=tail == ENCRYPTED_MAGIC)
+
+    def join(self, parts: Sequence[pa.Table]) -> pa.Table:
+        """Return the rows of all parts, in order."""
+        return pa.concat_tables(parts)
+
+    def without(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Table:
+        """Return the rows that no rule covers."""
+        if not rules or not rows.num_rows:
+            return rows
+        found = match(rows, rules)
+        return rows.filter(pa.array(~found.mask)) if found.mask.any() else rows
+
+    def queue_entries(self, rows: pa.Table, *, team: TeamId) -> list[QueueEntry]:
+        """Return an entry for each row that has no decision."""
+        outcomes = rows["outcome"]
+        waits = pc.or_kleene(pc.is_null(outcomes), pc.equal(outcomes, Outcome.NO_DECISION.value))
+        waiting = rows.select(["task_id", "user_key", "submitted_at", "outcome"]).filter(waits)
+        return [
+            QueueEntry(
+                task_id=row["task_id"],
+                task_key=task_key(row["task_id"]),
+                team=team,
+                queue=DEFAULT_QUEUE,
+                user_key=row["user_key"],
+                submitted_at=row["submitted_at"],
+                outcome=row["outcome"],
+            )
+            for row in waiting.to_pylist()
+        ]
+
+    def reaches(self, claims: Sequence[Claim], file: VaultFile) -> tuple[Claim, ...]:
+        """Return the claims that may cover a row of the file, by its ranges and membership filters."""
+        reached = [claim for claim in claims if reach(claim.rule, file) is not Reach.NOTHING]
+        users = [claim.rule.user_key for claim in reached if isinstance(claim.rule, UserRule)]
+        tasks = [claim.rule.task_key for claim in reached if isinstance(claim.rule, TaskRule)]
+        present = {key for key, is_in in zip(users, may_contain(file.user_filter, users), strict=True) if is_in}
+        present_tasks = {key for key, is_in in zip(tasks, may_contain(file.task_filter, tasks), strict=True) if is_in}
+        return tuple(claim for claim in reached if _is_present(claim.rule, present, present_tasks))
+
+    def delete(self, file: VaultFile) -> None:
+        """Unlink a file; one that is gone already is no error."""
+        self._folders.delete(file.region, file.path)
+
+    def check(self, sealed: SealedFile) -> None:
+        """Compare a file in storage with its catalog row and open its footer with its own keys.
+
+        Raises:
+            FileTampered: digest, row count or keys differ.
+            FileMissing: it is not there.
+            KeyMissing: its keys cannot be unwrapped.
+        """
+        self._read(sealed, columns=["submitted_at"])
+
+    def strays(self, region: Region, *, known: frozenset[str]) -> Iterator[str]:
+        """Yield paths below the region's root that the catalog does not know."""
+        return (path for path in self._folders.paths(region) if path not in known)
+
+    def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
+        """Unlink a stray file unless it is younger, and so perhaps still being committed."""
+        written_at = self._folders.written_at(region, path)
+        if written_at is None or written_at >= older_than:
+            return False
+        self._folders.delete(region, path)
+        return True
+
+    def _read(self, sealed: SealedFile, *, columns: list[str] | None = None) -> pa.Table:
+        file = sealed.file
+        content = self._folders.read(file.region, file.path)
+        if len(content) != file.size_bytes or digest_of(content) != file.digest:
+            raise FileTampered(
+                f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
+            )
+        raw = self._keychain.file_keys(file.team, sealed.keys)
+        rows = decode(content, file_id=file.file_id, raw=raw, columns=columns)
+        if rows.num_rows != file.rows:
+            raise FileTampered(f"file {file.file_id} has {rows.num_rows} rows, not {file.rows}")
+        return rows
+
+    def _write(self, rows: pa.Table, *, team: TeamId, region: Region, day: date, kind: FileKind) -> SealedFile:
+        file_id = FileId(secrets.token_hex(16))
+        raw, keys = self._keychain.new_file_keys(team, file_id)
+        content = encode(rows, file_id=file_id, kind=kind, raw=raw)
+        file = describe(rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind)
+        self._folders.write(region, file.path, content)
+        return SealedFile(file=file, keys=keys)
+
+
+def describe(
+    rows: pa.Table, content: memoryview, *, file_id: FileId, team: TeamId, region: Region, day: date, kind: FileKind
+) -> VaultFile:
+    """Return what the catalog keeps of a file: ranges, counts, filters and digest."""
+    keys = rows["user_key"]
+    present = keys.drop_null().unique().to_pylist()
+    limits = pc.min_max(rows["submitted_at"]).as_py()
+    return VaultFile(
+        file_id=file_id,
+        team=team,
+        region=region,
+        day=day,
+        kind=kind,
+        rows=rows.num_rows,
+        size_bytes=len(content),
+        digest=digest_of(content),
+        low_key=min(present, default=None),
+        high_key=max(present, default=None),
+        anonymous_rows=keys.null_count,
+        first_submitted_at=limits["min"].astimezone(UTC),
+        last_submitted_at=limits["max"].astimezone(UTC),
+        outcomes=_outcomes(rows["outcome"]),
+        user_filter=build_filter(present),
+        task_filter=build_filter(task_keys(rows["task_id"]).to_pylist()),
+    )
+
+
+def _outcomes(outcomes: pa.ChunkedArray) -> Mapping[str, int]:
+    return {
+        (each["values"] if each["values"] is not None else UNDECIDED): each["counts"]
+        for each in outcomes.value_counts().to_pylist()
+    }
+
+
+def _is_present(rule: Rule, users: set[UserKey], tasks: set[TaskKey]) -> bool:
+    match rule:
+        case UserRule(user_key=key):
+            return key in users
+        case TaskRule(task_key=key):
+            return key in tasks
+        case _:
+            return True
