@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,22 +38,24 @@ def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
 
 
 def cut(rows: pa.Table, bounds: Bounds) -> Iterator[pa.Table]:
-    """Yield slices of sorted rows, each within bounds, none beginning in the middle of a user who fits in one."""
+    """Yield slices of sorted rows, equal in size and within bounds, cut between two users where one is near.
+
+    A slice may pass the bounds by the rows of one user; a user with more rows than a slice is cut.
+    """
     count = rows.num_rows
-    most = max(1, min(bounds.rows, bounds.size_bytes * count // max(1, rows.nbytes)))
+    pieces = max(-(-count // bounds.rows), -(-rows.nbytes // bounds.size_bytes), 1)
+    ideal = np.arange(1, pieces, dtype=np.int64) * count // pieces
     starts = _user_starts(rows["user_key"])
-    begin = 0
-    while begin < count:
-        left = count - begin
-        end = begin + -(-left // -(-left // most))  # what is left, in equal pieces
-        if end < count:
-            place = int(np.searchsorted(starts, end, side="right")) - 1
-            end = int(starts[place]) if starts[place] > begin else end
-        yield rows.slice(begin, min(end, count) - begin)
-        begin = end
+    after = starts[np.minimum(np.searchsorted(starts, ideal), len(starts) - 1)]
+    before = starts[np.maximum(np.searchsorted(starts, ideal, side="right") - 1, 0)]
+    nearest = np.where(np.abs(after - ideal) < np.abs(ideal - before), after, before)
+    is_near = np.abs(nearest - ideal) * 2 < count // pieces
+    edges = np.unique(np.concatenate([[0], np.where(is_near, nearest, ideal), [count]]))
+    for begin, end in pairwise(edges.tolist()):
+        yield rows.slice(begin, end - begin)
 
 
-def _user_starts(user_keys: pa.ChunkedArray) -> np.ndarray:
+def _user_starts(user_keys: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """Return the row numbers at which another user begins; rows without one may be cut anywhere."""
     keys = user_keys.combine_chunks() if isinstance(user_keys, pa.ChunkedArray) else user_keys
     if len(keys) < 2:  # noqa: PLR2004

@@ -211,23 +211,19 @@ def _between_days(day: date) -> pc.Expression:
 
 
 def _plain_expression(rule: Rule) -> pc.Expression:
-    at = pc.field("submitted_at")
+    at, yes, no = pc.field("submitted_at"), pc.scalar(value=True), pc.scalar(value=False)
     match rule:
         case DatesRule(start=start, end=end):
             return (at >= _instant(start)) & (at < _instant(end))
         case TeamRule():
-            return pc.scalar(True)  # noqa: FBT003
+            return yes
         case OverdueRule(cutoffs=cutoffs):
-            whole = pc.scalar(False)  # noqa: FBT003
+            whole = no
             if cutoffs.every is not None:
                 whole |= at < _instant(start_of(cutoffs.every))
             for outcome, day in cutoffs.by_outcome:
                 name = outcome_or_none(outcome)
-                is_of = (
-                    pc.field("outcome").is_null()
-                    if name is None
-                    else pc.coalesce(pc.field("outcome") == name, pc.scalar(False))
-                )
+                is_of = pc.field("outcome").is_null() if name is None else pc.coalesce(pc.field("outcome") == name, no)
                 whole |= is_of & (at < _instant(start_of(day)))
             return whole
         case _:

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.columns import RULE_COLUMNS
-from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite, RowDigest
+from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite
 from implio_pipeline.domain.errors import FileTampered, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
@@ -19,10 +20,9 @@ from implio_pipeline.domain.words import UNDECIDED, FileId, FileKind, Outcome, R
 from implio_pipeline.ports import FileLook
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
-from implio_pipeline.stores.vault.digest import Digester
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
 from implio_pipeline.stores.vault.filters import build_filter, may_contain
-from implio_pipeline.stores.vault.predicate import match, task_key, task_keys
+from implio_pipeline.stores.vault.predicate import Mask, match, task_key, task_keys
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
@@ -43,7 +43,6 @@ class EncryptedVault:
         self._keychain = keychain
         self._bounds = bounds or Bounds()
         self._threads = threads
-        self._digester = Digester()
 
     def write(self, rows: pa.Table, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
         """Split rows by day, cluster them by user key, and write bounded files, durable on return."""
@@ -74,18 +73,26 @@ class EncryptedVault:
         found = match(rows, rules)
         erased = int(found.mask.sum())
         matched = dict(zip((claim.request_id for claim in work.claims), found.counts, strict=True))
-        expected = self._digester.digest(rows, ~found.mask)
         if not erased:
-            return Rewrite(before=file, after=None, is_untouched=True, matched=matched, erased=0,
-                           expected=expected, found=expected, survivors=0)  # fmt: skip
-        after, kept = None, rows.filter(pa.array(~found.mask))
-        read_back, survivors = RowDigest(rows=0, hash_sum=0, hash_xor=0), 0
-        if kept.num_rows:
-            after = self._write(kept, team=file.team, region=file.region, day=file.day, kind=file.kind)
+            return Rewrite(
+                before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
+            )
+        after, is_same, survivors = None, erased == rows.num_rows, 0
+        if erased < rows.num_rows:
+            after = self._write_kept(rows, found.mask, file)
             again = self._read(after)
-            read_back, survivors = self._digester.digest(again), int(match(again, rules).mask.sum())
-        return Rewrite(before=file, after=after, is_untouched=False, matched=matched, erased=erased,
-                       expected=expected, found=read_back, survivors=survivors)  # fmt: skip
+            survivors = int(match(again, rules).mask.sum())
+            # Not compared with the rows that were written: those to keep are chosen anew.
+            is_same = again.equals(rows.take(np.flatnonzero(~found.mask)))
+        return Rewrite(
+            before=file,
+            after=after,
+            is_untouched=False,
+            matched=matched,
+            erased=erased,
+            is_same=is_same,
+            survivors=survivors,
+        )
 
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
         """Write the rows of files of one partition into as few bounded files as they need, under new keys.
@@ -97,7 +104,7 @@ class EncryptedVault:
         rows = pa.concat_tables([self._read(sealed) for sealed in files])
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
         again = pa.concat_tables([self._read(sealed) for sealed in merged])
-        if self._digester.digest(rows) != self._digester.digest(again):
+        if not again.equals(pa.concat_tables([part for _, part in by_day(rows)])):
             raise Unverified(
                 f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows"
             )
@@ -194,6 +201,10 @@ class EncryptedVault:
         if rows.num_rows != file.rows:
             raise FileTampered(f"file {file.file_id} has {rows.num_rows} rows, not {file.rows}")
         return rows
+
+    def _write_kept(self, rows: pa.Table, mask: Mask, file: VaultFile) -> SealedFile:
+        kept = rows.filter(pa.array(~mask))
+        return self._write(kept, team=file.team, region=file.region, day=file.day, kind=file.kind)
 
     def _write(self, rows: pa.Table, *, team: TeamId, region: Region, day: date, kind: FileKind) -> SealedFile:
         file_id = FileId(secrets.token_hex(16))

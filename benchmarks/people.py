@@ -1,0 +1,101 @@
+"""The end users of a generated team, and the probe users whose items are known beforehand."""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks import salad
+
+PROBES_MANY, PROBES_FEW, ORDINARY = 3, 9, 1_000
+"""Users of 51 items on 32 days, users of 3 items on 3 days, and users erased in one pass; all per team."""
+_DOUBLE_DAYS, _SINGLE_DAYS = 19, 13  # 19 x 2 + 13 x 1 = 51 items on 32 days
+
+
+def seed_of(*parts: object) -> int:
+    """Return a seed that depends on nothing but the parts."""
+    return zlib.crc32("/".join(map(str, parts)).encode())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class People:
+    """One team's users; arrays are indexed by user, ordinary users first and probes after them."""
+
+    team: str
+    ordinary: int
+    columns: dict[str, pa.Array]
+    probe_rows: tuple[np.ndarray, ...]
+    """For each day, the users of the probe items of that day."""
+    chosen: np.ndarray
+    """The ordinary users that are erased in one pass."""
+
+    def drawn(self, rng: np.random.Generator, rows: int) -> np.ndarray:
+        """Return a user for each row; a few users have many items, as in a power law."""
+        return (self.ordinary * rng.random(rows) ** 2).astype(np.int64)
+
+    @property
+    def many(self) -> range:
+        """Probes of 51 items."""
+        return range(self.ordinary, self.ordinary + PROBES_MANY)
+
+    @property
+    def few(self) -> range:
+        """Probes of 3 items."""
+        return range(self.ordinary + PROBES_MANY, self.ordinary + PROBES_MANY + PROBES_FEW)
+
+
+@cache
+def people(team: str, ordinary: int, days: int) -> People:
+    """Return a team's users, the same at every call."""
+    rng = np.random.default_rng(seed_of("people", team))
+    words = salad.Salad()
+    total = ordinary + PROBES_MANY + PROBES_FEW
+    index = np.arange(total)
+    ids = salad.join("u-", salad.padded(index, 8), "-", salad.random_hexes(rng, total, 4))
+    first, last = words.words.take(pa.array(rng.integers(0, 4_000, total))), words.words.take(
+        pa.array(rng.integers(0, salad.VOCABULARY, total))
+    )
+    octets = [salad.text(rng.integers(1, 255, total)) for _ in range(4)]
+    dots = [part for octet in octets for part in (octet, ".")][:-1]
+    region = rng.integers(0, 50, total)
+    browser = rng.integers(0, 200, total)
+    columns = {
+        "user_id": ids,
+        # A stand-in without a key, 128 bits like ours, so that every lake holds the same bytes of it.
+        "user_key": pa.array(
+            [hashlib.sha256(f"{team}/{user}".encode()).digest()[:16] for user in ids.to_pylist()], pa.binary(16)
+        ),
+        "user_name": salad.join(first, " ", last),
+        "phone": salad.join("+46", salad.padded(rng.integers(10**8, 10**9, total), 9)),
+        "email": salad.join(first, ".", last, salad.text(rng.integers(0, 10_000, total)), "@example.org"),
+        "ip_address": salad.join(*dots),
+        "user_agent": salad.join(
+            "Mozilla/5.0 (X11; Linux x86_64; rv:", salad.text(browser % 60 + 80), ".0) Gecko/20100101 Firefox/",
+            salad.text(browser),
+        ),
+        "city": salad.join("City ", salad.text(region * 6 + rng.integers(0, 6, total))),
+        "postal_code": salad.text(10_000 + region * 100 + rng.integers(0, 100, total)),
+        "region": salad.join("Region ", salad.text(region)),
+        "user_custom": salad.blank(
+            salad.join('{"tier":"', salad.text(rng.integers(0, 5, total)), '"}'), rng.random(total) < 0.7
+        ),
+    }
+    chosen = rng.choice(np.arange(ordinary // 100, ordinary), min(ORDINARY, ordinary // 2), replace=False)
+    return People(
+        team=team, ordinary=ordinary, columns=columns, probe_rows=_schedule(rng, ordinary, days), chosen=np.sort(chosen)
+    )
+
+
+def _schedule(rng: np.random.Generator, first: int, days: int) -> tuple[np.ndarray, ...]:
+    """Lay the probes' items out over the days."""
+    rows: list[list[int]] = [[] for _ in range(days)]
+    for user in range(first, first + PROBES_MANY):
+        for place, day in enumerate(rng.permutation(days)[: _DOUBLE_DAYS + _SINGLE_DAYS]):
+            rows[day] += [user] * (2 if place < _DOUBLE_DAYS else 1)
+    for user in range(first + PROBES_MANY, first + PROBES_MANY + PROBES_FEW):
+        for day in rng.choice(days, 3, replace=False):
+            rows[day].append(user)
+    return tuple(np.array(users, np.int64) for users in rows)

@@ -1,0 +1,163 @@
+"""Turn records of runs into one table of medians, ratios and goals, and one of growth."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+Record = dict
+"""One run: contestant, items (of the lake), scenario, repeat, figures, and what was wrong with it, if anything."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """What ours must reach, against a rival or by itself."""
+
+    against: str | None = None
+    times_better: float = 1.0
+    limit: float | None = None
+
+    def verdict(self, ours: float, rival: float | None, *, more_is_better: bool) -> str:
+        """Say whether the goal is met, with the number that says so."""
+        if self.limit is not None:
+            met = ours >= self.limit if more_is_better else ours <= self.limit
+            return f"{'>=' if more_is_better else '<='} {self.limit:,g}: {'met' if met else 'MISSED'}"
+        if rival is None:
+            return f"{self.against}: not run"
+        factor = ours / rival if more_is_better else rival / ours
+        met = "met" if factor >= self.times_better else "MISSED"
+        return f">= {self.times_better:.3g}x {self.against}: {factor:.3g}x {met}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One line of the table: a figure of a scenario."""
+
+    label: str
+    scenario: str
+    figure: Callable[[dict], float | None]
+    unit: str = "s"
+    goals: tuple[Goal, ...] = ()
+    more_is_better: bool = False
+
+
+def _key(name: str, scale: float = 1) -> Callable[[dict], float | None]:
+    return lambda figures: figures[name] / scale if name in figures else None
+
+
+def _query(name: str) -> Callable[[dict], float | None]:
+    return lambda figures: figures.get("queries", {}).get(name)
+
+
+def _rate(figures: dict) -> float | None:
+    return figures["items"] / figures["wall_s"] if "wall_s" in figures else None
+
+
+_ERASURES = (
+    ("few", "erase a user with 3 items on 3 days", (("ducklake", 50), ("pandas", 50))),
+    ("many", "erase a user with 51 items on 32 days", (("ducklake", 10), ("pandas", 10))),
+    ("thousand", "erase 1,000 users of one team in one pass", (("ducklake", 2.5), ("pandas", 4))),
+)
+
+
+def lines(queries: Iterable[str]) -> list[Line]:
+    """Return the lines of the main table."""
+    ducklake = (Goal(against="ducklake"),)
+    found = [
+        Line(label="ingest, Arrow batches", scenario="ingest", figure=_rate, unit="items/s", goals=ducklake, more_is_better=True),
+        Line(label="ingest, Arrow batches: processor", scenario="ingest", figure=_key("cpu_s")),
+        Line(label="ingest, Arrow batches: peak memory", scenario="ingest", figure=_key("peak_mb"), unit="MB"),
+        Line(
+            label="ingest, NDJSON",
+            scenario="ingest-ndjson",
+            figure=_rate,
+            unit="items/s",
+            goals=(Goal(limit=60_000), *ducklake),
+            more_is_better=True,
+        ),
+        Line(
+            label="bytes on disk",
+            scenario="ingest",
+            figure=_key("bytes", 1e6),
+            unit="MB",
+            goals=(Goal(against="ducklake", times_better=1 / 1.15),),
+        ),
+    ]
+    for scenario, label, rivals in _ERASURES:
+        goals = tuple(Goal(against=rival, times_better=factor) for rival, factor in rivals)
+        found += [
+            Line(label=label, scenario=scenario, figure=_key("wall_s"), goals=goals),
+            Line(label=f"{label}: processor", scenario=scenario, figure=_key("cpu_s")),
+            Line(label=f"{label}: until hidden", scenario=scenario, figure=_key("hidden_s"), goals=(Goal(limit=0.05),)),
+            Line(label=f"{label}: peak memory", scenario=scenario, figure=_key("peak_mb"), unit="MB"),
+            Line(label=f"{label}: files rewritten", scenario=scenario, figure=_key("files_replaced"), unit="files"),
+            Line(label=f"{label}: ids left in catalog or log", scenario=scenario, figure=_key("named"), unit="ids"),
+        ]
+    plain = (Goal(against="plain", times_better=1 / 1.5),)
+    found.append(Line(label="drop one day of one team", scenario="drop-day", figure=_key("wall_s")))
+    found += [Line(label=f"query: {name}", scenario="query", figure=_query(name), goals=plain) for name in queries]
+    found += [
+        Line(label="count(*) of one user", scenario="query-user", figure=_key("count_s"), goals=(Goal(limit=0.2),)),
+        Line(label="count(*) of one user: first", scenario="query-user", figure=_key("first_s"), goals=(Goal(limit=0.2),)),
+        Line(label="open the lake for queries", scenario="query-user", figure=_key("open_s")),
+    ]
+    return found
+
+
+def render(records: Sequence[Record], names: Sequence[str], items: int, queries: Iterable[str]) -> str:
+    """Return the main table, in Markdown."""
+    rows = [["medians", "unit", *names, "goals"]]
+    for line in lines(queries):
+        medians = {name: _median(records, line, name, items) for name in names}
+        if any(median is not None for median in medians.values()):
+            rows.append([line.label, line.unit, *(_number(medians[name]) for name in names), _goals(line, medians)])
+    return _markdown(rows)
+
+
+def render_growth(records: Sequence[Record], names: Sequence[str], sizes: Sequence[int]) -> str:
+    """Return how erasures grow with the lake, in Markdown."""
+    chosen = [
+        line for line in lines(())
+        if line.scenario in {"few", "many", "thousand", "drop-day"} and (line.figure is _TIMES or ":" not in line.label or "peak" in line.label)
+    ]
+    rows = [["medians", "unit", "items", *names]]
+    for line in chosen:
+        for size in sizes:
+            medians = [_median(records, line, name, size) for name in names]
+            if any(median is not None for median in medians):
+                rows.append([line.label, line.unit, f"{size:,}", *map(_number, medians)])
+    return _markdown(rows)
+
+
+_TIMES = _key("wall_s")
+
+
+def _median(records: Sequence[Record], line: Line, name: str, items: int) -> float | None:
+    figures = [
+        line.figure(record["figures"])
+        for record in records
+        if (record["contestant"], record["scenario"], record["items"]) == (name, line.scenario, items)
+    ]
+    known = [figure for figure in figures if figure is not None]
+    return statistics.median(known) if known else None
+
+
+def _goals(line: Line, medians: dict[str, float | None]) -> str:
+    ours = medians.get("ours")
+    if ours is None:
+        return ""
+    return "; ".join(
+        goal.verdict(ours, medians.get(goal.against or ""), more_is_better=line.more_is_better) for goal in line.goals
+    )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(text)

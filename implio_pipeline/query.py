@@ -1,0 +1,259 @@
+"""The door for people who read: DuckDB over what they may decrypt, less what a tombstone hides."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from implio_pipeline.domain.columns import columns_of
+from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, PlanOutdated, QueryRefused
+from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.scope import Rule, TaskRule
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.words import ColumnClass, FileKind, Region, TaskKey, TeamId
+from implio_pipeline.settings import Settings, find_home, load_settings
+from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.keys.keychain import TeamKeychain
+from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.vault.crypto import named_keys
+from implio_pipeline.stores.vault.encoding import decode
+from implio_pipeline.stores.vault.filters import may_contain
+from implio_pipeline.stores.vault.predicate import hidden, task_key
+from implio_pipeline.stores.vault.snapshot import ReadableFile, open_dataset
+from implio_pipeline.stores.vault.storage import RegionFolders
+
+DEFAULT_CLASSES = (ColumnClass.OPERATIONAL, ColumnClass.CONTENT)
+_VIEWS = {FileKind.ITEMS: "items", FileKind.REJECTED: "rejected"}
+_READING = {"SELECT", "EXPLAIN", "RELATION"}
+_MOST_TRIES = 5
+_QUEUE_SCHEMA = pa.schema(
+    {
+        "task_id": pa.string(),
+        "team": pa.string(),
+        "queue": pa.string(),
+        "user_key": pa.binary(),
+        "submitted_at": pa.timestamp("us", tz="UTC"),
+        "outcome": pa.string(),
+    }
+)
+
+
+class Result:
+    """The rows a query returned, held in memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        names: list[str] = self._table.column_names
+        return names
+
+    def arrow(self) -> pa.Table:
+        """Return the rows as an Arrow table."""
+        return self._table
+
+    def df(self) -> pd.DataFrame:
+        """Return the rows as a pandas data frame."""
+        return self._table.to_pandas()
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return the rows as tuples."""
+        columns = [column.to_pylist() for column in self._table.columns]
+        return list(zip(*columns, strict=True)) if columns else []
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+
+class Lake:
+    """One team's lake; a tombstone accepted meanwhile hides its items from the next statement on.
+
+    Args:
+        settings: The home's.
+        catalog: The home's, open.
+        team: Whose items.
+        granted: Classes the reader may decrypt.
+        threads: DuckDB's threads.
+    """
+
+    def __init__(
+        self, *, settings: Settings, catalog: SqlCatalog, team: TeamId, granted: frozenset[ColumnClass], threads: int
+    ) -> None:
+        self.team = catalog.teams.get(team).team
+        self.granted = granted
+        self._catalog = catalog
+        self._threads = threads
+        self._keychain = TeamKeychain(LocalKeyRing(settings.home / "keys"), catalog.teams.keys, granted=granted)
+        roots = {Region(name): settings.below(region.vault) for name, region in settings.regions.items()}
+        self._folders = RegionFolders(roots)
+        self._temporary = settings.home / "tmp"
+        self._opened_at = -1
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._views: dict[str, ds.Dataset | pa.Table] = {}
+
+    def sql(self, query: str, params: Mapping[str, Any] | None = None) -> Result:
+        """Run one reading statement over `items`, `rejected` and `queue`.
+
+        Args:
+            query: SQL as DuckDB speaks it.
+            params: Values for `$name` in it.
+
+        Raises:
+            QueryRefused: it is not one reading statement, or DuckDB cannot run it.
+            ClassNotGranted: it names a column of a class that was not granted.
+        """
+        for attempt in range(_MOST_TRIES):
+            connection = self._current()
+            try:
+                statements = connection.extract_statements(query)
+                if len(statements) != 1 or statements[0].type.name not in _READING:
+                    raise QueryRefused("this is not one reading statement")
+                with connection.cursor() as cursor:
+                    for view, rows in self._views.items():
+                        cursor.register(view, rows)
+                    return Result(cursor.sql(query, params=dict(params) if params else None).to_arrow_table())
+            except duckdb.Error as error:
+                if _is_lost_file(error) and attempt < _MOST_TRIES - 1:
+                    self._opened_at = -1  # an erasure replaced a file meanwhile
+                    continue
+                raise self._explained(error) from None
+            except FileNotFoundError:
+                self._opened_at = -1
+        raise QueryRefused("the lake kept changing underneath", remedy="Run it again.")
+
+    def user_key(self, user_id: str) -> bytes:
+        """Return the pseudonym of a user id, to compare with the column `user_key`.
+
+        Raises:
+            ClassNotGranted: the reader was not granted the identity class.
+        """
+        return self._keychain.user_key(self.team, user_id)
+
+    def close(self) -> None:
+        """Close the connection; DuckDB complains at the end of the interpreter when one is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _current(self) -> duckdb.DuckDBPyConnection:
+        newest = self._catalog.requests.newest_tombstone(self.team)
+        if self._connection is None or newest != self._opened_at:
+            self.close()
+            self._connection = self._connect()
+            self._opened_at = newest
+        return self._connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(":memory:", config={"threads": self._threads})
+        connection.execute("set temp_file_encryption = true")  # what spills is personal
+        connection.execute("set temp_directory = $folder", {"folder": str(self._temporary)})
+        self._views = {view: self._dataset(kind) for kind, view in _VIEWS.items()} | {"queue": self._queue()}
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+        return connection
+
+    def _dataset(self, kind: FileKind) -> ds.Dataset:
+        for _ in range(_MOST_TRIES):
+            try:
+                return self._open(kind)
+            except (PlanOutdated, FileMissing) as conflict:
+                last = conflict
+        raise last
+
+    def _open(self, kind: FileKind) -> ds.Dataset:
+        rules = [tombstone.rule for tombstone in self._catalog.requests.tombstones(self.team, only_open=True)]
+        files = [
+            file
+            for file in self._catalog.manifest.files(self.team)
+            if file.kind is kind and not any(reach(rule, file) is Reach.EVERYTHING for rule in rules)
+        ]
+        sealed = self._catalog.manifest.sealed(files)
+        keys: dict[str, bytes] = {}
+        for each in sealed:
+            keys |= named_keys(each.file.file_id, self._keychain.file_keys(self.team, each.keys))
+        readable = [ReadableFile(file=file, location=self._folders.location(file.region, file.path)) for file in files]
+        dataset = open_dataset(readable, kind=kind, keys=keys, granted=self.granted)
+        covered = None
+        if rules and files:
+            newest = max(file.last_submitted_at for file in files)
+            covered = hidden(rules, task_ids=self._task_ids(sealed, rules), newest=newest)
+        return dataset if covered is None else dataset.filter(~covered)
+
+    def _task_ids(self, sealed: list[SealedFile], rules: Iterable[Rule]) -> dict[TaskKey, str]:
+        """Return the task ids that rules by task stand for, looked up in the few files that may hold them."""
+        wanted = {rule.task_key: rule for rule in rules if isinstance(rule, TaskRule)}
+        found: dict[TaskKey, str] = {}
+        for each in sealed if wanted else ():
+            near = [rule.task_key for rule in wanted.values() if reach(rule, each.file) is not Reach.NOTHING]
+            if not may_contain(each.file.task_filter, near).any():
+                continue
+            content = self._folders.read(each.file.region, each.file.path)
+            raw = self._keychain.file_keys(self.team, each.keys)
+            rows = decode(content, file_id=each.file.file_id, raw=raw, columns=["task_id"])
+            for task_id in rows["task_id"].to_pylist():
+                if (key := task_key(task_id)) in wanted:
+                    found[key] = task_id
+        return found
+
+    def _queue(self) -> pa.Table:
+        entries = self._catalog.queues.entries(self.team)
+        rows = [{name: getattr(entry, name) for name in _QUEUE_SCHEMA.names} for entry in entries]
+        return pa.Table.from_pylist(rows, schema=_QUEUE_SCHEMA)
+
+    def _explained(self, error: duckdb.Error) -> QueryRefused | ClassNotGranted:
+        """Return our failure for DuckDB's, without the values that its messages may hold."""
+        first_line = str(error).splitlines()[0]
+        if isinstance(error, duckdb.BinderException):
+            for column in (*columns_of(FileKind.ITEMS), *columns_of(FileKind.REJECTED)):
+                if f'"{column.name}"' in first_line and column.column_class not in self.granted:
+                    return ClassNotGranted(f"column {column.name} is of the {column.column_class} class")
+        if isinstance(error, duckdb.BinderException | duckdb.ParserException | duckdb.CatalogException):
+            return QueryRefused(first_line)
+        return QueryRefused(f"DuckDB could not run it: {type(error).__name__}")
+
+
+@contextmanager
+def open_lake(
+    home: Path | None = None,
+    *,
+    team: str,
+    classes: Iterable[ColumnClass | str] = DEFAULT_CLASSES,
+    threads: int | None = None,
+) -> Iterator[Lake]:
+    """Open a team's lake for reading, for as long as the block lasts.
+
+    Args:
+        home: The home; `IMPLIO_HOME` or `./data` when `None`.
+        team: Whose items.
+        classes: Column classes the reader may decrypt; columns of others are not there. Operational always is.
+        threads: DuckDB's threads; the home's setting when `None`.
+
+    Raises:
+        HomeMissing: there is no home.
+        TeamUnknown: there is no such team.
+    """
+    settings = load_settings(find_home(home))
+    granted = frozenset(ColumnClass(each) for each in classes) | {ColumnClass.OPERATIONAL}
+    catalog = open_catalog(settings.catalog)
+    try:
+        lake = Lake(
+            settings=settings, catalog=catalog, team=team_id(team), granted=granted, threads=threads or settings.threads
+        )
+        try:
+            yield lake
+        finally:
+            lake.close()
+    finally:
+        catalog.close()
+
+
+def _is_lost_file(error: duckdb.Error) -> bool:
+    return "No such file" in str(error) or "FileNotFoundError" in str(error)

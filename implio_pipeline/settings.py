@@ -1,0 +1,117 @@
+"""Settings of a home: read from `implio.toml` in it and from `IMPLIO_…` in the environment."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from implio_pipeline.domain.errors import HomeMissing
+
+SETTINGS_FILE = "implio.toml"
+HOME_VARIABLE = "IMPLIO_HOME"
+
+
+class RegionSettings(BaseModel):
+    """Where a region's items lie, and who hosts them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vault: Path
+    """Storage root; relative to the home unless absolute. No two regions share one."""
+    processor: str = "this machine"
+    """The hosting provider, by name."""
+
+
+class LandingSettings(BaseModel):
+    """How landing files are taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    settle_seconds: float = Field(default=2.0, ge=0)
+    """A file younger than this may still be being written."""
+    after: Literal["remove", "archive"] = "remove"
+    """What becomes of the plaintext after the commit."""
+    archive_folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_archive(self) -> "LandingSettings":
+        if self.after == "archive" and self.archive_folder is None:
+            raise ValueError("landing.after = 'archive' needs landing.archive_folder")
+        return self
+
+
+class Settings(BaseSettings):
+    """Everything that may be set; the defaults make a home that works."""
+
+    model_config = SettingsConfigDict(env_prefix="IMPLIO_", env_nested_delimiter="__", extra="forbid")
+
+    home: Path
+    regions: dict[str, RegionSettings] = Field(
+        default_factory=lambda: {
+            "eu": RegionSettings(vault=Path("vault/eu")),
+            "us": RegionSettings(vault=Path("vault/us")),
+        }
+    )
+    catalog_url: str | None = None
+    """SQLAlchemy URL of the catalog; a SQLite file in the home when it is not set."""
+    ledger_folder: Path = Path("ledger")
+    """Kept apart: back it up on its own, and put it elsewhere where you can."""
+    landing: LandingSettings = Field(default_factory=LandingSettings)
+    rows_per_file: int = Field(default=2_500, ge=100, le=1_000_000)
+    """The largest vault file in rows: what one person's erasure rewrites of a day."""
+    threads: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 2)), ge=1, le=64)
+    set_aside_days: int = Field(default=7, ge=0)
+    """Files that could not be read are kept this long, sealed."""
+    first_day: str = "2020-01-01"
+    """The first partition Dagster shows; earlier items are kept all the same."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, and the caller over both."""
+        _ = dotenv_settings, file_secret_settings
+        home = init_settings().get("home")
+        file = TomlConfigSettingsSource(settings_cls, toml_file=Path(home) / SETTINGS_FILE if home else None)
+        return init_settings, env_settings, file
+
+    @model_validator(mode="after")
+    def _keep_regions_apart(self) -> "Settings":
+        roots = [self.below(region.vault).resolve() for region in self.regions.values()]
+        if len(set(roots)) != len(roots):
+            raise ValueError("two regions share a storage root")
+        return self
+
+    def below(self, path: Path) -> Path:
+        """Return a path, taken from the home when it is relative."""
+        return path if path.is_absolute() else self.home / path
+
+    @property
+    def catalog(self) -> str:
+        """The catalog's SQLAlchemy URL."""
+        return self.catalog_url or f"sqlite:///{self.home / 'catalog' / 'catalog.db'}"
+
+
+def find_home(given: Path | None = None) -> Path:
+    """Return the home that was given, or that `IMPLIO_HOME` names, or `./data` when it is one.
+
+    Raises:
+        HomeMissing: none of them is a home.
+    """
+    named = given or (Path(value) if (value := os.environ.get(HOME_VARIABLE)) else Path("data"))
+    home = named.expanduser().absolute()
+    if not (home / SETTINGS_FILE).is_file():
+        raise HomeMissing(f"{named} is not a home: it has no {SETTINGS_FILE}")
+    return home
+
+
+def load_settings(home: Path) -> Settings:
+    """Return the settings of a home."""
+    return Settings(home=home)

@@ -1,0 +1,90 @@
+"""Accepting requests: once for each idempotency key, with a tombstone, and off the queues at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
+from implio_pipeline.stores.catalog.rules import covered, row_of
+from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones
+
+IDEMPOTENCY_LASTS = timedelta(days=30)
+"""How long after a request was accepted its idempotency key returns it again."""
+
+_Asked = tuple[Request, Rule, str]
+
+
+def accept(connection: Connection, asked: Sequence[_Asked]) -> list[Request]:
+    """Return the accepted request of each that is asked: the one its idempotency key made before, or a new one.
+
+    Raises:
+        TeamUnknown: there is no such team.
+    """
+    for team in sorted({request.team for request, _, _ in asked}):
+        teams.lock(connection, team)
+    answers = _earlier(connection, asked)
+    new: list[_Asked] = []
+    for request, rule, key in asked:
+        earlier = answers.get((request.team, key))
+        if earlier is None or earlier.accepted_at <= request.accepted_at - IDEMPOTENCY_LASTS:
+            new.append((request, rule, key))
+            answers[request.team, key] = request
+    if new:
+        answers |= zip(((request.team, key) for request, _, key in new), _store(connection, new), strict=True)
+    return [answers[request.team, key] for request, _, key in asked]
+
+
+def newest_tombstone(connection: Connection, team: TeamId) -> int:
+    """Return the sequence of the team's newest tombstone within a transaction, 0 when it has none."""
+    return connection.scalar(select(func.max(tombstones.c.sequence)).where(tombstones.c.team == team)) or 0
+
+
+def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[TeamId, str], Request]:
+    """Return the newest request that each of the idempotency keys made."""
+    keys: dict[TeamId, list[str]] = {}
+    for request, _, key in asked:
+        keys.setdefault(request.team, []).append(key)
+    found: dict[tuple[TeamId, str], Request] = {}
+    for team, theirs in keys.items():
+        for some in chunks(theirs):
+            is_same = (requests.c.team == team, requests.c.idempotency.in_(some))
+            query = REQUESTS.add_columns(requests.c.idempotency).where(*is_same)
+            for row in connection.execute(query.order_by(requests.c.tombstone_sequence)):
+                found[team, row.idempotency] = request_of(row)
+    return found
+
+
+def _store(connection: Connection, new: Sequence[_Asked]) -> list[Request]:
+    # In the order asked, so that their sequences say which was first.
+    put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
+    sequences = connection.scalars(put, [_tombstone_row(request, rule) for request, rule, _ in new]).all()
+    accepted = [
+        replace(
+            request,
+            tombstone_sequence=sequence,
+            queue_removed=_take_off_queues(connection, request.team, rule),
+        )
+        for (request, rule, _), sequence in zip(new, sequences, strict=True)
+    ]
+    keys = [key for _, _, key in new]
+    rows = [{**row_of_request(request), "idempotency": key} for request, key in zip(accepted, keys, strict=True)]
+    connection.execute(insert(requests), rows)
+    put_scopes(connection, accepted)
+    return accepted
+
+
+def _tombstone_row(request: Request, rule: Rule) -> dict[str, Any]:
+    asked = {"request_id": request.request_id, "team": request.team}
+    return {**asked, **row_of(rule), "is_erased": False, "in_ledger": False}
+
+
+def _take_off_queues(connection: Connection, team: TeamId, rule: Rule) -> int:
+    return connection.execute(delete(queue_entries).where(queue_entries.c.team == team, covered(rule))).rowcount

@@ -1,0 +1,52 @@
+"""The catalog as a whole, over one database."""
+
+from sqlalchemy import Engine
+
+from implio_pipeline.stores.catalog import engine as database
+from implio_pipeline.stores.catalog.landings import SqlLandings
+from implio_pipeline.stores.catalog.manifest import SqlManifest
+from implio_pipeline.stores.catalog.queues import SqlQueues
+from implio_pipeline.stores.catalog.requests import SqlRequests
+from implio_pipeline.stores.catalog.tables import SECRETS
+from implio_pipeline.stores.catalog.teams import SqlTeams
+from implio_pipeline.stores.catalog.upgrade import upgrade
+
+
+def open_catalog(url: str) -> "SqlCatalog":
+    """Open the catalog at an SQLAlchemy URL, and bring its tables up to date first.
+
+    Any number of processes may do so at once. A SQLite file that is not there is made with mode 0600; its folder must
+    be there.
+    """
+    engine = database.connect(url)
+    try:
+        upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlCatalog(engine)
+
+
+class SqlCatalog:
+    """The port `Catalog` over SQLite or PostgreSQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.teams = SqlTeams(engine)
+        """Teams, policies, team keys."""
+        self.manifest = SqlManifest(engine)
+        """Live files."""
+        self.requests = SqlRequests(engine)
+        """Requests and tombstones."""
+        self.landings = SqlLandings(engine)
+        """Landing files taken."""
+        self.queues = SqlQueues(engine)
+        """Moderation queues."""
+
+    def scrub(self) -> None:
+        """Make deleted values unreadable in the store's own files: the database and its write-ahead log."""
+        database.scrub(self._engine, [table.name for table in SECRETS])
+
+    def close(self) -> None:
+        """Close every connection of this process."""
+        self._engine.dispose()

@@ -1,0 +1,74 @@
+"""How domain values lie in columns: instants as integers, days as text, closed sets as words."""
+
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from sqlalchemy import BigInteger, Dialect, Integer, String
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_Word = TypeVar("_Word", bound=StrEnum)
+
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""An ever-growing 64-bit number; SQLite counts up by itself only in a column of type INTEGER."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """A UTC instant as whole microseconds since 1970, exact; one without a zone is a `TypeError`."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return the microseconds of an instant."""
+        del dialect
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return the instant of so many microseconds."""
+        del dialect
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Day(TypeDecorator[date]):
+    """A UTC day as `YYYY-MM-DD`, which sorts as days do."""
+
+    impl = String(10)
+    cache_ok = True
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> str | None:
+        """Return a day's text."""
+        del dialect
+        return None if value is None else value.isoformat()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> date | None:
+        """Return the day that a text names."""
+        del dialect
+        return None if value is None else date.fromisoformat(value)
+
+
+class Word(TypeDecorator[_Word], Generic[_Word]):
+    """One word of a closed set."""
+
+    impl = String(16)
+    cache_ok = True
+
+    def __init__(self, words: type[_Word]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: _Word | None, dialect: Dialect) -> str | None:
+        """Return a word's text."""
+        del dialect
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> _Word | None:
+        """Return the word that a text is.
+
+        Raises:
+            ValueError: the text is no word of the set.
+        """
+        del dialect
+        return None if value is None else self.words(value)

@@ -1,0 +1,138 @@
+"""Carrying a change out: compare with what it was planned on, then swap, in one transaction."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, fields
+
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.intake import LandingRecord
+from implio_pipeline.domain.words import FileId, KeyId, TeamId
+from implio_pipeline.stores.catalog import queues, teams
+from implio_pipeline.stores.catalog.acceptance import newest_tombstone
+from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.tables import (
+    FileState,
+    file_keys,
+    file_outcomes,
+    landings,
+    team_keys,
+    vault_files,
+)
+
+_FILE = tuple(field.name for field in fields(VaultFile))
+
+
+def carry_out(connection: Connection, change: Change) -> None:
+    """Carry a change out within a writing transaction; whatever is raised must end it.
+
+    A file both removed and added is re-wrapped: it stays live, its keys are replaced by those added.
+
+    Raises:
+        PlanOutdated: the catalog is no longer what the change was planned on.
+        TeamUnknown: there is no such team.
+    """
+    # 1. Hold the team still, and compare.
+    teams.lock(connection, change.team)
+    _same_tombstones(connection, change)
+    # 2. Landing file, team keys: each may be there only once.
+    if change.landing is not None:
+        _remember(connection, change.landing)
+    _add_team_keys(connection, change)
+    # 3. Files out, with their keys, then files in.
+    rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
+    _doom(connection, change, rewrapped)
+    _add(connection, change, rewrapped)
+    # 4. What goes with them.
+    queues.put(connection, change.team, change.queue)
+    _record_outcomes(connection, change)
+    # 5. Team keys out, last: nothing may be wrapped under them any more.
+    _shred(connection, change.team, change.shred_team_keys)
+
+
+def _same_tombstones(connection: Connection, change: Change) -> None:
+    newest = newest_tombstone(connection, change.team)
+    if newest != change.planned_at:
+        raise PlanOutdated(f"team {change.team} has tombstone {newest}; the work was planned at {change.planned_at}")
+
+
+def _remember(connection: Connection, landing: LandingRecord) -> None:
+    is_same = (landings.c.team == landing.team, landings.c.digest == landing.digest)
+    if connection.scalar(select(exists().where(*is_same))):
+        raise PlanOutdated(f"team {landing.team} has taken this landing file already")
+    connection.execute(insert(landings), asdict(landing))
+
+
+def _add_team_keys(connection: Connection, change: Change) -> None:
+    if not change.new_team_keys:
+        return
+    query = select(team_keys.c.purpose, team_keys.c.version).where(team_keys.c.team == change.team)
+    known = {tuple(row) for row in connection.execute(query)}
+    if not known.isdisjoint((key.purpose, key.version) for key in change.new_team_keys):
+        raise PlanOutdated(f"team {change.team} has keys of this version already")
+    teams.add_keys(connection, change.new_team_keys)
+
+
+def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+    """Take files off the live ones and destroy their keys; those re-wrapped stay live."""
+    found = 0
+    for some in chunks(change.remove):
+        is_live = (
+            vault_files.c.file_id.in_(some),
+            vault_files.c.team == change.team,
+            vault_files.c.state == FileState.LIVE,
+        )
+        found += connection.scalar(select(func.count()).select_from(vault_files).where(*is_live)) or 0
+        connection.execute(delete(file_keys).where(file_keys.c.file_id.in_(some)))
+        gone = [file_id for file_id in some if file_id not in rewrapped]
+        if gone:
+            connection.execute(
+                update(vault_files).where(vault_files.c.file_id.in_(gone)).values(state=FileState.DOOMED)
+            )
+    if found != len(change.remove):
+        raise PlanOutdated(f"{len(change.remove) - found} of {len(change.remove)} files to remove are no longer live")
+
+
+def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+    keys = [asdict(key) for sealed in change.add for key in sealed.keys]
+    _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
+    new = [_row_of(sealed) for sealed in change.add if sealed.file.file_id not in rewrapped]
+    if new:
+        connection.execute(insert(vault_files), new)
+    if keys:
+        connection.execute(insert(file_keys), keys)
+
+
+def _same_team_keys(connection: Connection, team: TeamId, used: Collection[KeyId]) -> None:
+    if not used:
+        return
+    known = connection.scalars(select(team_keys.c.key_id).where(team_keys.c.team == team))
+    gone = len(set(used).difference(known))
+    if gone:
+        raise PlanOutdated(f"{gone} team keys that new files are wrapped under are shredded")
+
+
+def _row_of(sealed: SealedFile) -> dict[str, object]:
+    row = {name: getattr(sealed.file, name) for name in _FILE}
+    return {**row, "outcomes": dict(sealed.file.outcomes), "state": FileState.LIVE}
+
+
+def _record_outcomes(connection: Connection, change: Change) -> None:
+    if change.outcomes:
+        rows = [{**asdict(outcome), "committed_at": change.committed_at} for outcome in change.outcomes]
+        connection.execute(insert(file_outcomes), rows)
+
+
+def _shred(connection: Connection, team: TeamId, keys: Sequence[KeyId]) -> None:
+    if not keys:
+        return
+    in_use = connection.scalar(
+        select(func.count(file_keys.c.file_id.distinct())).where(file_keys.c.team_key_id.in_(keys))
+    )
+    if in_use:
+        raise PlanOutdated(f"{in_use} live files are still wrapped under the team keys to shred")
+    is_its = (team_keys.c.team == team, team_keys.c.key_id.in_(keys))
+    if connection.execute(delete(team_keys).where(*is_its)).rowcount != len(keys):
+        raise PlanOutdated(f"team {team} no longer has all the keys to shred")

@@ -1,0 +1,175 @@
+"""The database under the catalog: connections, transactions and their guards; all that differs between databases.
+
+SQLite runs with a write-ahead log and full synchronisation, overwrites what is deleted, and keeps its temporary pages
+in memory. Nothing is remembered between transactions, so that any number of processes may share the catalog.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.pool import Pool, QueuePool
+
+_BUSY_SECONDS = 30.0
+_SCRUB_MILLISECONDS = 2000
+_SCHEMA_LOCK = 0x696D706C696F
+"""The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
+_PRAGMAS = (
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+    "temp_store=MEMORY",
+)
+_making = threading.Lock()
+_inherited: list[Pool] = []
+"""Pools a forked child got from its parent: kept, since to drop them would close the parent's connections."""
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for the catalog at `url`; a SQLite file that is not there is made, for its owner alone."""
+    location = make_url(url)
+    if location.get_backend_name() != "sqlite":
+        return create_engine(location, hide_parameters=True, pool_pre_ping=True, max_overflow=-1)
+    _make_file(location)
+    engine = create_engine(
+        location,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        max_overflow=-1,
+        connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    _survive_fork(engine)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that sees one snapshot to its end."""
+    with engine.connect() as connection:
+        if not _is_sqlite(engine):
+            connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # noqa: PLW2901
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that may write; on SQLite it is the only one, elsewhere it locks the rows it decides by."""
+    with engine.connect().execution_options(is_writer=True) as connection, connection.begin():
+        yield connection
+
+
+def lock_schema(connection: Connection) -> None:
+    """Let no other process change the tables until this transaction ends."""
+    if not _is_sqlite(connection.engine):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _SCHEMA_LOCK})
+
+
+def scrub(engine: Engine, secrets: Sequence[str]) -> None:
+    """Leave no copy of deleted rows of the `secrets` tables in SQLite's files.
+
+    `secure_delete` overwrites a deleted row, but not the copies that stay in a page's gaps when rows move to another
+    page: 1 deleted key in 5,000 was still there (measured). So the pages of these tables are all freed, which
+    overwrites them whole, and written anew; then the write-ahead log is emptied. What another process keeps busy for
+    two seconds is left for the next time.
+
+    On PostgreSQL there is nothing to do: its vacuum and log are its keeper's, and rotating the team keys makes what
+    lies there useless.
+
+    Source: https://sqlite.org/pragma.html#pragma_secure_delete, #pragma_wal_checkpoint;
+        https://sqlite.org/lang_delete.html#the_truncate_optimization
+    """
+    if not _is_sqlite(engine):
+        return
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={_SCRUB_MILLISECONDS}")
+        # Without it rows are deleted one by one where another table refers to them; the same rows come back.
+        cursor.execute("PRAGMA foreign_keys=OFF")
+        with suppress(sqlite3.OperationalError):
+            cursor.execute("BEGIN IMMEDIATE")
+            for table in secrets:
+                _write_anew(cursor, table)
+            cursor.execute("COMMIT")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        raw.invalidate()
+
+
+def _write_anew(cursor: Any, table: str) -> None:
+    cursor.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM main.{table}")
+    cursor.execute(f"DELETE FROM main.{table}")
+    cursor.execute(f"INSERT INTO main.{table} SELECT * FROM temp.kept ORDER BY rowid")
+    cursor.execute("DROP TABLE temp.kept")
+
+
+def _is_sqlite(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite"
+
+
+def _make_file(location: URL) -> None:
+    """Make the file 0600 before SQLite does; the log beside it takes the same mode.
+
+    Only ever opened while it is new: to close a second handle on a SQLite file drops the locks of the first
+    (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    if not location.database or location.database == ":memory:":
+        raise ValueError("a catalog needs a file: sqlite:////absolute/path")
+    path = Path(location.database)
+    with _making:
+        if not path.exists():
+            path.touch(mode=0o600)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _prepare(connection: Any, record: Any) -> None:
+    del record
+    cursor = connection.cursor()
+    _use_log(cursor)
+    for pragma in _PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}").fetchall()
+    cursor.close()
+
+
+def _use_log(cursor: Any) -> None:
+    """Switch a new file to its write-ahead log; where two processes do it at once, SQLite does not wait by itself."""
+    give_up = time.monotonic() + _BUSY_SECONDS
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL").fetchall()
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.005)
+
+
+def _begin(connection: Connection) -> None:
+    is_writer = connection.get_execution_options().get("is_writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def _survive_fork(engine: Engine) -> None:
+    """Carry no idle connection over a fork, and use none of the busy ones in the child."""
+    reference = weakref.ref(engine)
+
+    def close_idle() -> None:
+        if (parent := reference()) is not None:
+            parent.dispose()
+
+    def start_anew() -> None:
+        if (child := reference()) is not None:
+            _inherited.append(child.pool)
+            child.dispose(close=False)
+
+    os.register_at_fork(before=close_idle, after_in_child=start_anew)

@@ -1,0 +1,40 @@
+"""The memory of landing files."""
+
+from dataclasses import fields
+
+from sqlalchemy import Engine, exists, select
+
+from implio_pipeline.domain.intake import LandingRecord
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.engine import reading
+from implio_pipeline.stores.catalog.tables import landings
+
+_COLUMNS = [landings.c[field.name] for field in fields(LandingRecord)]
+
+
+class SqlLandings:
+    """The port `Landings` over a table; its rows are made by commits."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
+        """Return what became of a landing file with this content."""
+        query = select(*_COLUMNS).where(landings.c.team == team, landings.c.digest == digest)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else LandingRecord(**row)
+
+    def has_size(self, team: TeamId, size_bytes: int) -> bool:
+        """Tell whether any landing file of this size was ever taken."""
+        query = select(exists().where(landings.c.team == team, landings.c.size_bytes == size_bytes))
+        with reading(self._engine) as connection:
+            return bool(connection.scalar(query))
+
+    def all(self, team: TeamId | None = None) -> list[LandingRecord]:
+        """Return every record, oldest first."""
+        query = select(*_COLUMNS).order_by(landings.c.taken_at, landings.c.team, landings.c.digest)
+        if team is not None:
+            query = query.where(landings.c.team == team)
+        with reading(self._engine) as connection:
+            return [LandingRecord(**row) for row in connection.execute(query).mappings()]

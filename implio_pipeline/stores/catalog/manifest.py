@@ -1,0 +1,103 @@
+"""Which files are live; the only word on what exists."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import groupby
+from operator import itemgetter
+
+from sqlalchemy import Connection, Engine, delete, func, select
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
+from implio_pipeline.stores.catalog.candidates import candidates
+from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.commit import carry_out
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.file_rows import WHOLE, files_of
+from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
+
+_CLASSES = tuple(ColumnClass)
+
+
+class SqlManifest:
+    """The port `Manifest` over tables."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
+        """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot."""
+        query = WHOLE.where(vault_files.c.state == FileState.LIVE).order_by(
+            vault_files.c.team, vault_files.c.day, vault_files.c.file_id
+        )
+        if team is not None:
+            query = query.where(vault_files.c.team == team)
+        if day is not None:
+            query = query.where(vault_files.c.day == day)
+        with reading(self._engine) as connection:
+            yield from files_of(connection, query)
+
+    def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
+        """Yield live files whose ranges and counts some claim reaches, in no order; exhaust or close it, as `files`."""
+        with reading(self._engine) as connection:
+            yield from candidates(connection, team, [claim.rule for claim in claims])
+
+    def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
+        """Return the files, in their order, with their wrapped keys.
+
+        Raises:
+            PlanOutdated: one of them is no longer live.
+        """
+        keys: dict[FileId, tuple[FileKey, ...]] = {}
+        with reading(self._engine) as connection:
+            for some in chunks([file.file_id for file in files]):
+                keys.update(_keys(connection, some))
+        gone = sum(file.file_id not in keys for file in files)
+        if gone:
+            raise PlanOutdated(f"{gone} of {len(files)} files are no longer live")
+        return [SealedFile(file=file, keys=keys[file.file_id]) for file in files]
+
+    def commit(self, change: Change) -> None:
+        """Carry the change out whole.
+
+        Raises:
+            PlanOutdated: a file to remove is gone, the team has a newer tombstone, its keys were changed or shredded,
+                or the landing file is taken already.
+            TeamUnknown: there is no such team.
+        """
+        with writing(self._engine) as connection:
+            carry_out(connection, change)
+
+    def doomed(self) -> list[VaultFile]:
+        """Return files that are no longer live and still to be unlinked."""
+        query = WHOLE.where(vault_files.c.state == FileState.DOOMED)
+        with reading(self._engine) as connection:
+            return list(files_of(connection, query))
+
+    def unlinked(self, files: Sequence[VaultFile]) -> None:
+        """Forget doomed files whose unlinking is done; live ones stay."""
+        with writing(self._engine) as connection:
+            for some in chunks([file.file_id for file in files]):
+                is_doomed = (vault_files.c.state == FileState.DOOMED, vault_files.c.file_id.in_(some))
+                connection.execute(delete(vault_files).where(*is_doomed))
+
+    def anonymous_items(self, team: TeamId) -> int:
+        """Return how many live items of the team, rejected ones too, have no user id."""
+        is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+        with reading(self._engine) as connection:
+            return int(connection.scalar(select(func.sum(vault_files.c.anonymous_rows)).where(*is_its)) or 0)
+
+
+def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[FileId, tuple[FileKey, ...]]]:
+    query = (
+        select(file_keys)
+        .join(vault_files, vault_files.c.file_id == file_keys.c.file_id)
+        .where(vault_files.c.state == FileState.LIVE, file_keys.c.file_id.in_(file_ids))
+        .order_by(file_keys.c.file_id)
+    )
+    for file_id, rows in groupby(connection.execute(query).mappings(), itemgetter("file_id")):
+        keys = [FileKey(**row) for row in rows]
+        yield file_id, tuple(sorted(keys, key=lambda key: _CLASSES.index(key.column_class)))

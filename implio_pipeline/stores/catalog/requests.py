@@ -1,0 +1,135 @@
+"""Accepted requests, their tombstones, and what they did to each file."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+
+from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.scope import Rule, Tombstone
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.stores.catalog.acceptance import accept, newest_tombstone
+from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
+from implio_pipeline.stores.catalog.rules import tombstone_of
+from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, tombstones
+
+_OUTCOME = [file_outcomes.c[field.name] for field in fields(FileOutcome)]
+
+
+class SqlRequests:
+    """The port `Requests` over tables."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def accept(self, requests: Sequence[tuple[Request, Rule, str]]) -> list[Request]:
+        """Store requests and tombstones and take the covered entries off the queues, in one transaction.
+
+        With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.
+
+        Raises:
+            TeamUnknown: there is no such team; nothing was accepted.
+        """
+        with writing(self._engine) as connection:
+            return accept(connection, requests)
+
+    def get(self, request_id: RequestId) -> Request:
+        """Return a request.
+
+        Raises:
+            RequestUnknown: there is none.
+        """
+        query = REQUESTS.where(requests.c.request_id == request_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise RequestUnknown(f"there is no request {request_id}")
+        return request_of(row)
+
+    def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
+        """Return requests, oldest first."""
+        query = REQUESTS.order_by(requests.c.tombstone_sequence)
+        if team is not None:
+            query = query.where(requests.c.team == team)
+        if states is not None:
+            query = query.where(requests.c.state.in_(list(states)))
+        with reading(self._engine) as connection:
+            return [request_of(row) for row in connection.execute(query)]
+
+    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+        """Store the new states of requests, all or none, if each still is where it was.
+
+        Raises:
+            PlanOutdated: somebody else has moved one.
+        """
+        with writing(self._engine) as connection:
+            _move(connection, requests)
+
+    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
+        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed."""
+        query = select(tombstones).where(tombstones.c.team == team).order_by(tombstones.c.sequence)
+        if only_open:
+            query = query.where(tombstones.c.is_erased.is_(False))
+        with reading(self._engine) as connection:
+            return [tombstone_of(row) for row in connection.execute(query).mappings()]
+
+    def newest_tombstone(self, team: TeamId) -> int:
+        """Return the sequence of the team's newest tombstone, 0 when it has none."""
+        with reading(self._engine) as connection:
+            return newest_tombstone(connection, team)
+
+    def outcomes(self, request_id: RequestId) -> list[FileOutcome]:
+        """Return what happened so far to each file the request covered, in the order of the commits."""
+        query = select(*_OUTCOME).where(file_outcomes.c.request_id == request_id).order_by(file_outcomes.c.line)
+        with reading(self._engine) as connection:
+            return [FileOutcome(**row) for row in connection.execute(query).mappings()]
+
+    def complete(self, requests: Sequence[Request]) -> None:
+        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.
+
+        Raises:
+            PlanOutdated: one is not shredded, or completed already; nothing was changed.
+        """
+        completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
+        with writing(self._engine) as connection:
+            _move(connection, [(request, RequestState.SHREDDED) for request in completed])
+            for some in chunks([request.request_id for request in completed]):
+                its_own = tombstones.c.request_id.in_(some)
+                connection.execute(update(tombstones).where(its_own).values(is_erased=True))
+                connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
+
+    def without_ledger(self) -> list[tuple[Request, Tombstone]]:
+        """Return tombstones that the ledger does not have yet, oldest first, with their requests."""
+        lacking = tombstones.c.in_ledger.is_(False)
+        query = select(tombstones).where(lacking).order_by(tombstones.c.sequence)
+        its_request = tombstones.c.sequence == requests.c.tombstone_sequence
+        theirs = REQUESTS.join(tombstones, its_request).where(lacking).order_by(tombstones.c.sequence)
+        with reading(self._engine) as connection:
+            asked = [request_of(row) for row in connection.execute(theirs)]
+            standing = [tombstone_of(row) for row in connection.execute(query).mappings()]
+        return list(zip(asked, standing, strict=True))
+
+    def in_ledger(self, sequences: Sequence[int]) -> None:
+        """Remember that the ledger has these tombstones."""
+        with writing(self._engine) as connection:
+            for some in chunks(sequences):
+                connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
+
+
+def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]]) -> None:
+    """Store requests that still are where they were, by id, so that no two moves block each other."""
+    if not moves:
+        return
+    rows = [{**row_of_request(request), "its_id": request.request_id, "was": was} for request, was in moves]
+    is_same = (requests.c.request_id == bindparam("its_id"), requests.c.state == bindparam("was"))
+    move = update(requests).where(*is_same)
+    stored = connection.execute(move, sorted(rows, key=lambda row: str(row["its_id"]))).rowcount
+    if stored != len(moves):
+        raise PlanOutdated(f"{len(moves) - stored} of {len(moves)} requests were moved by somebody else")
+    for some in chunks([request.request_id for request, _ in moves]):
+        connection.execute(delete(sealed_scopes).where(sealed_scopes.c.request_id.in_(some)))
+    put_scopes(connection, [request for request, _ in moves])

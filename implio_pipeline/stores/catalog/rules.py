@@ -1,0 +1,134 @@
+"""A rule as a tombstone's row, and as the predicate of the queue entries it covers."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any, assert_never
+
+from sqlalchemy import ColumnElement, RowMapping, and_, false, or_, true
+
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.matching import outcome_or_none
+from implio_pipeline.domain.scope import (
+    Cutoffs,
+    DatesRule,
+    OverdueRule,
+    Rule,
+    TaskRule,
+    TeamRule,
+    Tombstone,
+    UserRule,
+    kind_of,
+)
+from implio_pipeline.domain.words import UNDECIDED, RequestKind
+from implio_pipeline.stores.catalog.tables import queue_entries
+
+_LAST_MICROSECOND = timedelta(days=1) - timedelta(microseconds=1)
+_NO_PARTS = dict.fromkeys(("user_key", "task_key", "submitted_on", "starts_at", "ends_at", "cutoffs"))
+
+
+def row_of(rule: Rule) -> dict[str, Any]:
+    """Return the columns of a tombstone that keep its rule."""
+    return {"kind": kind_of(rule), "before": rule.before, **_NO_PARTS, **_parts_of(rule)}
+
+
+def _parts_of(rule: Rule) -> dict[str, Any]:
+    match rule:
+        case UserRule():
+            return {"user_key": rule.user_key}
+        case TaskRule():
+            return {"task_key": rule.task_key, "submitted_on": rule.submitted_on}
+        case DatesRule():
+            return {"starts_at": rule.start, "ends_at": rule.end}
+        case TeamRule():
+            return {}
+        case OverdueRule():
+            return {"cutoffs": _cutoffs_json(rule.cutoffs)}
+        case _:
+            assert_never(rule)
+
+
+def rule_of(row: RowMapping) -> Rule:
+    """Return the rule that a tombstone's row keeps."""
+    kind: RequestKind = row["kind"]
+    before = row["before"]
+    match kind:
+        case RequestKind.USER:
+            return UserRule(user_key=row["user_key"], before=before)
+        case RequestKind.TASK:
+            return TaskRule(task_key=row["task_key"], before=before, submitted_on=row["submitted_on"])
+        case RequestKind.DATES:
+            return DatesRule(start=row["starts_at"], end=row["ends_at"], before=before)
+        case RequestKind.TEAM:
+            return TeamRule(before=before)
+        case RequestKind.RETENTION:
+            return OverdueRule(cutoffs=_cutoffs_of(row["cutoffs"]), before=before)
+        case _:
+            assert_never(kind)
+
+
+def tombstone_of(row: RowMapping) -> Tombstone:
+    """Return the tombstone that a row keeps."""
+    return Tombstone(
+        sequence=row["sequence"],
+        request_id=row["request_id"],
+        team=row["team"],
+        rule=rule_of(row),
+        is_erased=row["is_erased"],
+    )
+
+
+def covered(rule: Rule) -> ColumnElement[bool]:
+    """Return the predicate of the queue entries that a rule covers: `matching.covers` in SQL."""
+    return and_(queue_entries.c.submitted_at < rule.before, _named(rule))
+
+
+def _named(rule: Rule) -> ColumnElement[bool]:
+    entry = queue_entries.c
+    match rule:
+        case UserRule():
+            return entry.user_key == rule.user_key
+        case TaskRule():
+            return and_(entry.task_key == rule.task_key, _on(rule.submitted_on))
+        case DatesRule():
+            return and_(entry.submitted_at >= rule.start, entry.submitted_at < rule.end)
+        case TeamRule():
+            return true()
+        case OverdueRule(cutoffs=cutoffs):
+            return _overdue(cutoffs)
+        case _:
+            assert_never(rule)
+
+
+def _on(day: date | None) -> ColumnElement[bool]:
+    if day is None:
+        return true()
+    submitted_at = queue_entries.c.submitted_at
+    return and_(submitted_at >= start_of(day), submitted_at <= start_of(day) + _LAST_MICROSECOND)
+
+
+def _overdue(cutoffs: Cutoffs) -> ColumnElement[bool]:
+    entry = queue_entries.c
+    every = [] if cutoffs.every is None else [entry.submitted_at < start_of(cutoffs.every)]
+    by_outcome = [and_(_has(name), entry.submitted_at < start_of(day)) for name, day in cutoffs.by_outcome]
+    return or_(false(), *every, *by_outcome)
+
+
+def _has(outcome: str) -> ColumnElement[bool]:
+    entry = queue_entries.c
+    if outcome_or_none(outcome) is None:
+        return or_(entry.outcome.is_(None), entry.outcome == UNDECIDED)
+    return entry.outcome == outcome
+
+
+def _cutoffs_json(cutoffs: Cutoffs) -> dict[str, Any]:
+    return {
+        "every": None if cutoffs.every is None else cutoffs.every.isoformat(),
+        "byOutcome": [[outcome, day.isoformat()] for outcome, day in cutoffs.by_outcome],
+    }
+
+
+def _cutoffs_of(kept: Mapping[str, Any]) -> Cutoffs:
+    return Cutoffs(
+        every=None if kept["every"] is None else date.fromisoformat(kept["every"]),
+        by_outcome=tuple((outcome, date.fromisoformat(day)) for outcome, day in kept["byOutcome"]),
+    )

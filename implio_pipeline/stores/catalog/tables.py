@@ -1,0 +1,209 @@
+"""The tables; columns are named as the fields of the domain values they keep."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from implio_pipeline.domain.intake import LandingState
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
+from implio_pipeline.stores.catalog.column_types import Day, Instant, Sequence, Word
+
+
+class FileState(StrEnum):
+    """Whether a vault file counts."""
+
+    LIVE = "live"
+    DOOMED = "doomed"
+    """Replaced or dropped, its keys destroyed; its row stays until it is unlinked."""
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("team", String(48), primary_key=True),
+    Column("region", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("keep_days", Integer),
+    Column("by_outcome", JSON, nullable=False),
+)
+
+team_keys = Table(
+    "team_keys",
+    metadata,
+    Column("key_id", String(128), primary_key=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("purpose", Word(KeyPurpose), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("root_key_id", String(512), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    UniqueConstraint("team", "purpose", "version"),
+)
+
+vault_files = Table(
+    "vault_files",
+    metadata,
+    Column("file_id", String(64), primary_key=True),
+    Column("state", Word(FileState), nullable=False),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("day", Day, nullable=False),
+    Column("kind", Word(FileKind), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("low_key", LargeBinary),
+    Column("high_key", LargeBinary),
+    Column("anonymous_rows", BigInteger, nullable=False),
+    Column("first_submitted_at", Instant, nullable=False),
+    Column("last_submitted_at", Instant, nullable=False),
+    Column("outcomes", JSON, nullable=False),
+    # Last, so that a row is judged by its ranges without turning these pages.
+    Column("user_filter", LargeBinary, nullable=False),
+    Column("task_filter", LargeBinary, nullable=False),
+    Index(None, "state", "team", "day", "file_id"),
+    Index(None, "state", "team", "low_key", "high_key"),
+    Index(None, "state", "team", "first_submitted_at", "last_submitted_at"),
+)
+
+file_keys = Table(
+    "file_keys",
+    metadata,
+    Column("file_id", ForeignKey("vault_files.file_id"), primary_key=True),
+    Column("column_class", Word(ColumnClass), primary_key=True),
+    Column("team_key_id", ForeignKey("team_keys.key_id"), nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("request_id", String(64), nullable=False, unique=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("kind", Word(RequestKind), nullable=False),
+    Column("before", Instant, nullable=False),
+    Column("user_key", LargeBinary),
+    Column("task_key", LargeBinary),
+    Column("submitted_on", Day),
+    Column("starts_at", Instant),
+    Column("ends_at", Instant),
+    Column("cutoffs", JSON(none_as_null=True)),
+    Column("is_erased", Boolean, nullable=False),
+    Column("in_ledger", Boolean, nullable=False),
+    Index(None, "team", "sequence"),
+    Index(None, "in_ledger"),
+    sqlite_autoincrement=True,
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("kind", Word(RequestKind), nullable=False),
+    Column("channel", Word(Channel), nullable=False),
+    Column("state", Word(RequestState), nullable=False, index=True),
+    Column("received_at", Instant, nullable=False),
+    Column("accepted_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("scope_pseudonym", String(128), nullable=False),
+    Column("tombstone_sequence", ForeignKey("tombstones.sequence"), nullable=False, unique=True),
+    Column("queue_removed", BigInteger, nullable=False),
+    Column("erased_at", Instant),
+    Column("completed_at", Instant),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Instant),
+    Column("error_code", String(64)),
+    Column("policy", String),
+    Column("idempotency", String(256), nullable=False),
+    Index(None, "team", "idempotency"),
+)
+
+sealed_scopes = Table(
+    "sealed_scopes",
+    metadata,
+    Column("request_id", ForeignKey("requests.request_id"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+file_outcomes = Table(
+    "file_outcomes",
+    metadata,
+    Column("line", Sequence, primary_key=True, autoincrement=True),
+    Column("request_id", ForeignKey("requests.request_id"), nullable=False, index=True),
+    Column("kind", Word(FileKind), nullable=False),
+    Column("digest_before", String(64), nullable=False),
+    Column("digest_after", String(64)),
+    Column("rows_before", BigInteger, nullable=False),
+    Column("rows_after", BigInteger, nullable=False),
+    Column("matched", BigInteger, nullable=False),
+    Column("keys_destroyed", Integer, nullable=False),
+    Column("size_before_bytes", BigInteger, nullable=False),
+    Column("is_read_back", Boolean, nullable=False),
+    Column("committed_at", Instant, nullable=False),
+)
+
+landings = Table(
+    "landings",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("state", Word(LandingState), nullable=False),
+    Column("items", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("taken_at", Instant, nullable=False),
+    Column("reason", String),
+    Index(None, "team", "size_bytes"),
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("queue", String(128), primary_key=True),
+)
+
+queue_entries = Table(
+    "queue_entries",
+    metadata,
+    Column("entry", Sequence, primary_key=True, autoincrement=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("queue", String(128), nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("task_key", LargeBinary, nullable=False),
+    Column("user_key", LargeBinary),
+    Column("submitted_at", Instant, nullable=False),
+    Column("outcome", String(64)),
+    Index(None, "team", "user_key"),
+    Index(None, "team", "task_key"),
+    Index(None, "team", "submitted_at"),
+)
+
+SECRETS = (team_keys, file_keys, sealed_scopes)
+"""What must be unreadable once deleted; kept small, since `scrub` writes these tables anew."""

@@ -1,0 +1,156 @@
+"""A file that this process has claimed, and how such files are opened, read, ended and written beside."""
+
+import errno
+import io
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenFile:
+    """A plain file as it was opened."""
+
+    fd: int
+    size_bytes: int
+    modified_at: datetime
+    """When it was last written to, by its own date; never later than now."""
+
+
+class ClaimedFile:
+    """A file that this process has for itself; leaving the context without an end puts it back."""
+
+    def __init__(self, file: OpenFile, path: Path, *, home: Path, name: str, suffix: str) -> None:
+        self._fd = file.fd
+        self._path = path
+        self._home = home
+        self._is_ended = False
+        self._as_claimed = _written(file.fd)
+        self.size_bytes = file.size_bytes
+        self.modified_at = file.modified_at
+        self.name = name
+        """What it was called in the folder; a left-over file has lost its name."""
+        self.claimed_name = path.name
+        self.suffix = suffix
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def open(self) -> io.BufferedReader:
+        """Return a reader that begins at the start and leaves the claim alone."""
+        return io.BufferedReader(_Reader(self._fd), 1 << 20)
+
+    def has_changed(self) -> bool:
+        """Tell whether somebody wrote to the file after it was claimed."""
+        return _written(self._fd) != self._as_claimed
+
+    def remove(self) -> None:
+        """Unlink the file for good."""
+        self._end(self._path.unlink)
+
+    def move(self, folder: Path) -> None:
+        """Move the file into another folder, under its claimed name."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._end(lambda: os.replace(self._path, folder / self._path.name))  # noqa: PTH105
+
+    def release(self) -> None:
+        """Put the file back where it lay; where its name is taken by now, under its claimed one."""
+        self._end(self._put_back)
+
+    def _put_back(self) -> None:
+        for name in (self.name, self._path.name):
+            with suppress(FileExistsError):
+                # A link, unlike a rename, never replaces a file that has come meanwhile.
+                os.link(self._path, self._home / name, follow_symlinks=False)
+                self._path.unlink()
+                return
+
+    def _end(self, act: Callable[[], object]) -> None:
+        if self._is_ended:
+            return
+        self._is_ended = True
+        try:
+            act()
+            sync_folder(self._path.parent)
+        finally:
+            os.close(self._fd)
+
+
+class _Reader(io.RawIOBase):
+    """Reads at its own place, so that readers of one descriptor do not disturb one another."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        count = os.preadv(self._fd, [buffer], self._at)
+        self._at += count
+        return count
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_beside(folder: Path, name: str, content: bytes) -> None:
+    """Write a small file of mode 0600 into a folder that others can write to: whole or not at all, through no link.
+
+    Raises:
+        OSError: the folder is a link or not there.
+    """
+    folder_fd = os.open(folder, OPEN_FOLDER)
+    unfinished = f".{secrets.token_hex(8)}.tmp"
+    try:
+        fd = os.open(
+            unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder_fd
+        )
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        os.rename(unfinished, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        os.fsync(folder_fd)
+    finally:
+        os.close(folder_fd)
+
+
+def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
+    """Open a plain file; a link, a pipe, a device or a file that has gone is none."""
+    try:
+        fd = os.open(name, _OPEN, dir_fd=folder_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM):
+            return None
+        raise
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        return None
+    modified_at = datetime.fromtimestamp(min(max(0.0, status.st_mtime), now.timestamp()), UTC)
+    return OpenFile(fd=fd, size_bytes=status.st_size, modified_at=min(modified_at, now))
+
+
+def _written(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,1 @@
+"""Deletion requests that come as files: their words, their formats, and the watched folder."""

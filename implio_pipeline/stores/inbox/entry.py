@@ -1,0 +1,171 @@
+"""One request of a file: its fields, its checks, and the draft it becomes."""
+
+from datetime import datetime
+from typing import Any, NoReturn
+
+import msgspec
+from msgspec import Struct
+
+from implio_pipeline.domain.errors import TeamInvalid
+from implio_pipeline.domain.request import RequestDraft
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.words import Channel
+from implio_pipeline.ports import InboxEntry
+from implio_pipeline.stores.inbox.dates import InstantRefused, instant_of
+from implio_pipeline.stores.inbox.words import reason_of
+
+MAX_ID_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, MAX_REASON_CHARACTERS = 1024, 200, 2000
+
+
+class _Entry(Struct, forbid_unknown_fields=True, rename="camel", kw_only=True, tag_field="type"):
+    team: str
+    request_id: str | None = None
+    reason: str | None = None
+
+
+class UserEntry(_Entry, tag="user"):
+    """Every item of one end user."""
+
+    user_id: str
+
+
+class TaskEntry(_Entry, tag="task"):
+    """One submission."""
+
+    task_id: str
+
+
+class DatesEntry(_Entry, tag="dates"):
+    """Every item submitted in `[from, to)`."""
+
+    start: str = msgspec.field(name="from")
+    end: str = msgspec.field(name="to")
+
+
+class TeamEntry(_Entry, tag="team"):
+    """Every item of the team to date; `confirm` repeats its name."""
+
+    confirm: str
+
+
+Entry = UserEntry | TaskEntry | DatesEntry | TeamEntry
+KINDS: dict[str, type[Entry]] = {"user": UserEntry, "task": TaskEntry, "dates": DatesEntry, "team": TeamEntry}
+_OWN_FIELDS = (name for kind in KINDS.values() for name in kind.__struct_encode_fields__)
+FIELDS = tuple(dict.fromkeys(("team", "type", *_OWN_FIELDS)))
+
+
+class EntryRefused(ValueError):
+    """A request cannot become a draft; `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def entry_of(value: object, *, position: int, received_at: datetime) -> InboxEntry:
+    """Return a decoded value as a draft, or as the reason why it is none."""
+    try:
+        return InboxEntry(position=position, draft=_draft(_typed(value), received_at))
+    except (EntryRefused, InstantRefused) as refusal:
+        return refused(refusal.code, position=position)
+
+
+def refused(code: str, *, position: int) -> InboxEntry:
+    """Return a refused entry."""
+    return InboxEntry(position=position, draft=None, code=code, reason=reason_of(code))
+
+
+def _typed(value: object) -> Entry:
+    try:
+        return msgspec.convert(value, Entry)  # type: ignore[no-any-return]
+    except msgspec.ValidationError:
+        _explain(value)
+
+
+def _explain(value: object) -> NoReturn:
+    """Say which of its shape's rules a value breaks: by name of the rule, not of the value."""
+    if not isinstance(value, dict):
+        raise EntryRefused("not-an-object")
+    if "type" not in value:
+        raise EntryRefused("missing-field")
+    kind = KINDS.get(value["type"]) if isinstance(value["type"], str) else None
+    if kind is None:
+        raise EntryRefused("unknown-type")
+    names = kind.__struct_encode_fields__
+    if not value.keys() <= {"type", *names}:
+        raise EntryRefused("unknown-field")
+    if any(name not in value for name in names if name not in ("requestId", "reason")):
+        raise EntryRefused("missing-field")
+    raise EntryRefused("wrong-type")
+
+
+def _draft(entry: Entry, received_at: datetime) -> RequestDraft:
+    try:
+        team = team_id(entry.team)
+    except TeamInvalid:
+        raise EntryRefused("bad-team-name") from None
+    return RequestDraft(
+        team=team,
+        scope=_scope(entry),
+        channel=Channel.FILE,
+        received_at=received_at,
+        idempotency_key=_text(entry.request_id, MAX_REQUEST_ID_CHARACTERS),
+        reason=_text(entry.reason, MAX_REASON_CHARACTERS),
+    )
+
+
+def _scope(entry: Entry) -> Scope:
+    match entry:
+        case UserEntry(user_id=user_id):
+            return ByUser(user_id=_identifier(user_id))
+        case TaskEntry(task_id=task_id):
+            return ByTask(task_id=_identifier(task_id))
+        case DatesEntry():
+            start, end = instant_of(entry.start), instant_of(entry.end)
+            if start >= end:
+                raise EntryRefused("dates-inverted")
+            return ByDates(start=start, end=end)
+        case TeamEntry():
+            if entry.confirm != entry.team:
+                raise EntryRefused("confirm-mismatch")
+            return ByTeam()
+
+
+def _identifier(text: str) -> str:
+    if not text.strip():
+        raise EntryRefused("empty-id")
+    if len(text) > MAX_ID_CHARACTERS:
+        raise EntryRefused("id-too-long")
+    _check_characters(text)
+    return text
+
+
+def _text(text: str | None, longest: int) -> str | None:
+    if not text:
+        return None
+    if len(text) > longest:
+        raise EntryRefused("text-too-long")
+    _check_characters(text)
+    return text
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EntryRefused("bad-text") from None
+    if "\0" in text:
+        raise EntryRefused("bad-text")
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's fields; a repeated field could erase the wrong person, so it is refused.
+
+    Raises:
+        EntryRefused: a field is there twice.
+    """
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise EntryRefused("duplicate-field")
+    return fields

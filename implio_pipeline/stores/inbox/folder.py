@@ -1,0 +1,126 @@
+"""`requests/inbox/`, watched: each request file is claimed, read, and destroyed once its requests stand."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePath
+from typing import Any, Self
+
+import msgspec
+
+from implio_pipeline.ports import Clock, InboxEntry, InboxFile
+from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
+from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of, refused
+from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, READERS, FileRefused, values_of
+from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+from implio_pipeline.stores.set_aside import Origin, SetAside
+from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
+
+REFUSED_SUFFIX = ".refused.json"
+MAX_WAITING = 10_000
+_LONGEST_NAME_BYTES = 255 - len(REFUSED_SUFFIX)
+
+
+class InboxFolder:
+    """The inbox as a folder.
+
+    Args:
+        root: Where request files are dropped; must exist.
+        set_aside: Where a file goes that cannot be parsed at all.
+        clock: The present.
+        settle_seconds: How long a file must not have been written to.
+    """
+
+    def __init__(self, root: Path, set_aside: SetAside, *, clock: Clock, settle_seconds: float = 2.0) -> None:
+        self._root = root
+        self._set_aside = set_aside
+        self._watched = WatchedFolder(
+            root,
+            root / CLAIMED,
+            suffixes=tuple(READERS),
+            clock=clock,
+            settle_seconds=settle_seconds,
+            is_ignored=lambda name: name.endswith(REFUSED_SUFFIX),
+        )
+
+    def waiting(self) -> list[PurePath]:
+        """Return the files that are ready to be taken, at most `MAX_WAITING`: a folder may hold millions."""
+        found: list[PurePath] = []
+        for file in self._watched.ready():
+            found.append((self._root / CLAIMED if file.is_left_over else self._root) / file.name)
+            if len(found) == MAX_WAITING:
+                break
+        return found
+
+    def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
+        """Yield the waiting files, each claimed for this process alone; left-over ones first."""
+        for file in self._watched.claim():
+            yield ClaimedRequests(file, self._root, self._set_aside)
+
+
+class ClaimedRequests:
+    """One claimed request file; made by `InboxFolder.claim`."""
+
+    def __init__(self, file: ClaimedFile, folder: Path, set_aside: SetAside) -> None:
+        self._file = file
+        self._folder = folder
+        self._set_aside = set_aside
+        self._refusal: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.release()
+
+    def entries(self) -> list[InboxEntry]:
+        """Return its requests in order; a file that cannot be parsed is one refused entry at position 0.
+
+        They were received when the file was last written, by its own date, and never later than now.
+        """
+        try:
+            values = values_of(self._content(), suffix=self._file.suffix)
+        except FileRefused as refusal:
+            self._refusal = refusal.code
+            return [refused(refusal.code, position=0)]
+        received_at = self._file.modified_at
+        return [
+            refused(value.code, position=position)
+            if isinstance(value, EntryRefused)
+            else entry_of(value, position=position, received_at=received_at)
+            for position, value in values
+        ]
+
+    def finish(self, refused: Sequence[InboxEntry]) -> None:
+        """Destroy the request file; leave a file beside it that says what was refused and why.
+
+        A file that could not be parsed at all is sealed away first, and the file beside it names its set-aside id.
+        """
+        if refused or self._refusal:
+            text: dict[str, Any] = {"refused": [_line(entry) for entry in refused]}
+            if self._refusal:
+                text["setAside"] = self._sealed(self._refusal)
+            write_beside(self._folder, self._name_beside(), msgspec.json.format(msgspec.json.encode(text)))
+        self._file.remove()
+
+    def _content(self) -> bytes:
+        with self._file.open() as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if self._file.has_changed():
+            raise FileRefused("changed-while-read")
+        return content
+
+    def _sealed(self, code: str) -> str:
+        with self._file.open() as content:
+            blocks = iter(lambda: content.read(1 << 20), b"")
+            return self._set_aside.seal(blocks, origin=Origin.REQUEST, team=None, code=code, reason=reason_of(code))
+
+    def _name_beside(self) -> str:
+        """Return the original name and suffix; a name too long for both gives way to the claimed one."""
+        is_short = len(self._file.name.encode(errors="surrogateescape")) <= _LONGEST_NAME_BYTES
+        return f"{self._file.name if is_short else self._file.claimed_name}{REFUSED_SUFFIX}"
+
+
+def _line(entry: InboxEntry) -> dict[str, Any]:
+    code = entry.code or "refused"
+    reason = entry.reason or reason_of(code)
+    return {"position": entry.position, "code": code, "reason": reason, "remedy": remedy_of(code)}

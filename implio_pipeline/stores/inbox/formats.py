@@ -1,0 +1,110 @@
+"""The formats of a request file, read whole: it is small by its limits."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from implio_pipeline.stores.inbox.entry import FIELDS, EntryRefused, without_repeats
+
+MAX_FILE_BYTES = 16 << 20
+MAX_ENTRIES = 100_000
+
+Value = tuple[int, object | EntryRefused]
+"""Where an entry stands (its line, or its element; from 1) and its decoded value, or why it has none."""
+
+
+class FileRefused(ValueError):
+    """The file cannot be parsed at all; `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def values_of(content: bytes, *, suffix: str) -> list[Value]:
+    """Return the file's entries in order.
+
+    Raises:
+        FileRefused: it cannot be parsed at all, holds nothing, or too much.
+    """
+    if len(content) > MAX_FILE_BYTES:
+        raise FileRefused("too-large")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FileRefused("not-csv" if suffix == ".csv" else "not-json") from None
+    values: list[Value] = []
+    for value in READERS[suffix](text):
+        values.append(value)
+        if len(values) > MAX_ENTRIES:
+            raise FileRefused("too-many-entries")
+    if not values:
+        raise FileRefused("no-entries")
+    return values
+
+
+def _json(text: str) -> Iterator[Value]:
+    """An array's elements are decoded one by one, so that a repeated field refuses its element alone."""
+    try:
+        whole = json.loads(text, object_pairs_hook=_fields_or_refusal, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise FileRefused("not-json") from None
+    yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
+
+
+def _lines(text: str) -> Iterator[Value]:
+    are_json = False
+    values: list[Value] = []
+    for position, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_fields_or_refusal, parse_constant=_no_constant)
+            are_json = True
+        except (ValueError, RecursionError):
+            value = EntryRefused("not-json")
+        values.append((position, value))
+    if values and not are_json:
+        raise FileRefused("not-json")
+    yield from values
+
+
+def _rows(text: str) -> Iterator[Value]:
+    csv.field_size_limit(MAX_FILE_BYTES)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        if len(set(header)) != len(header):
+            raise FileRefused("duplicate-field")
+        if not set(header) <= set(FIELDS):
+            raise FileRefused("unknown-field")
+        if not {"team", "type"} <= set(header):
+            raise FileRefused("missing-field")
+        for row in rows:
+            if len(row) == len(header):
+                yield rows.line_num, {name: cell for name, cell in zip(header, row, strict=True) if cell}
+            elif row:
+                yield rows.line_num, EntryRefused("wrong-cell-count")
+    except csv.Error:
+        raise FileRefused("not-csv") from None
+
+
+def _fields_or_refusal(pairs: list[tuple[str, Any]]) -> object:
+    try:
+        return without_repeats(pairs)
+    except EntryRefused as refusal:
+        return refusal
+
+
+def _no_constant(_: str) -> None:
+    raise ValueError
+
+
+READERS: Mapping[str, Callable[[str], Iterator[Value]]] = {
+    ".json": _json,
+    ".ndjson": _lines,
+    ".jsonl": _lines,
+    ".csv": _rows,
+}

@@ -1,0 +1,1 @@
+"""Items on their way in: their model, their readers, and the watched landing folder."""

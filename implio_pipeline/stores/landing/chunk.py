@@ -1,0 +1,60 @@
+"""What one step of parsing takes: some items' texts and where they stand in their file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from implio_pipeline.stores.landing.accept import accept_items
+from implio_pipeline.stores.landing.columns import item_table, rejected_table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """Some items' texts, still unparsed; positions count from 1: the line, or the element of the array."""
+
+    first: int
+    body: bytes | list[bytes] = field(repr=False)
+    """Whole lines, or one text for each item."""
+    positions: Sequence[int] | None = None
+    """Where each text stands, when they do not follow one another."""
+    faults: Mapping[int, str] = field(default_factory=dict)
+    """Reason codes of texts refused already, by index in `body`."""
+
+
+def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
+    """Return the chunk's good items and its bad ones; `submission` is what `accept_items` takes."""
+    raws, positions = _placed(chunk)
+    accepted, rejected = accept_items(raws, known_faults=chunk.faults, **submission)
+    places = [chunk.first + one.position if positions is None else positions[one.position] for one in rejected]
+    return item_table(accepted), rejected_table(rejected, positions=places)
+
+
+def parsed_to_bytes(chunk: Chunk, submission: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """Do the same in a worker process, which answers in Arrow's stream format."""
+    items, rejected = parsed(chunk, **submission)
+    return _to_bytes(items), _to_bytes(rejected)
+
+
+def from_bytes(stream: bytes) -> pa.Table:
+    """Return the table a worker has sent, without copying it."""
+    with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
+        return reader.read_all()
+
+
+def _placed(chunk: Chunk) -> tuple[list[bytes], Sequence[int] | None]:
+    if isinstance(chunk.body, list):
+        return chunk.body, chunk.positions
+    lines = chunk.body.split(b"\n")
+    if all(lines):
+        return lines, None
+    kept = [(chunk.first + index, line) for index, line in enumerate(lines) if line and not line.isspace()]
+    return [line for _, line in kept], [position for position, _ in kept]
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]

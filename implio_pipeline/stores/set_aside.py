@@ -1,0 +1,187 @@
+"""Files we could not take, sealed away: nothing is lost, and nothing of them can be read without the keys.
+
+Each file has a key of its own, wrapped under a root key. Content is AES-256-GCM in chunks of 1 MiB; each is bound
+to the file's id, its place and whether it is the last, so that no chunk can be cut off, moved or swapped.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from implio_pipeline.domain.errors import FileMissing, FileTampered
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports import Clock
+from implio_pipeline.stores.claimed_file import sync_folder
+
+CHUNK_BYTES = 1 << 20
+_KEY_BITS, _TAG_BYTES, _NONCE_BYTES = 256, 16, 12
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_SEALED, _SIDECAR = ".sealed", ".json"
+
+Wrap = Callable[[bytes], tuple[str, bytes]]
+"""Key in; id of the root key and wrapped key out."""
+Unwrap = Callable[[str, bytes], bytes]
+"""Id of the root key and wrapped key in; key out."""
+
+
+class Origin(StrEnum):
+    """What a file was meant to be."""
+
+    LANDING = "landing"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetAsideFile:
+    """What is known of a sealed file without opening it; no personal data."""
+
+    id: str
+    origin: Origin
+    team: TeamId | None
+    code: str
+    reason: str
+    size_bytes: int
+    created_at: datetime
+    root_key_id: str
+    wrapped: bytes = field(repr=False)
+
+
+class SetAside:
+    """The folder of sealed files.
+
+    Args:
+        folder: Holds `<id>.sealed` and, written last, `<id>.json`.
+        wrap: Wraps a new file's key.
+        unwrap: Unwraps it again.
+        clock: The present.
+    """
+
+    def __init__(self, folder: Path, wrap: Wrap, unwrap: Unwrap, clock: Clock) -> None:
+        self._folder = folder
+        self._wrap = wrap
+        self._unwrap = unwrap
+        self._clock = clock
+
+    def seal(self, content: Iterable[bytes], *, origin: Origin, team: TeamId | None, code: str, reason: str) -> str:
+        """Seal a file away, durable on return, and return its id; code and reason hold no personal data."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        identifier = secrets.token_hex(16)
+        key = AESGCM.generate_key(_KEY_BITS)
+        root_key_id, wrapped = self._wrap(key)
+        with _new_file(self._path(identifier, _SEALED)) as file:
+            size = 0
+            for index, (chunk, is_last) in enumerate(_chunks(content)):
+                file.write(AESGCM(key).encrypt(_nonce(index), chunk, _bound_to(identifier, index, is_last=is_last)))
+                size += len(chunk)
+        sealed = SetAsideFile(
+            id=identifier,
+            origin=origin,
+            team=team,
+            code=code,
+            reason=reason,
+            size_bytes=size,
+            created_at=self._clock.now(),
+            root_key_id=root_key_id,
+            wrapped=wrapped,
+        )
+        unfinished = self._path(identifier, ".tmp")
+        with _new_file(unfinished) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(sealed)))
+        unfinished.rename(self._path(identifier, _SIDECAR))
+        sync_folder(self._folder)
+        return identifier
+
+    def list(self) -> list[SetAsideFile]:
+        """Return what lies here, oldest first."""
+        found = (self._sidecar(path.stem) for path in self._folder.glob(f"*{_SIDECAR}") if _ID.fullmatch(path.stem))
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+    def open(self, identifier: str) -> Iterator[bytes]:
+        """Yield a file's content.
+
+        Raises:
+            FileMissing: there is no such file.
+            FileTampered: it was altered or cut short; what was yielded until then is authentic.
+            KeyMissing: the root key is gone.
+        """
+        sidecar = self._sidecar(identifier)
+        cipher = AESGCM(self._unwrap(sidecar.root_key_id, sidecar.wrapped))
+        step = CHUNK_BYTES + _TAG_BYTES
+        with self._path(identifier, _SEALED).open("rb") as file:
+            sealed, index = file.read(step), 0
+            while True:
+                following = file.read(step)
+                bound_to = _bound_to(identifier, index, is_last=not following)
+                try:
+                    yield cipher.decrypt(_nonce(index), sealed, bound_to)
+                except InvalidTag:
+                    raise FileTampered(f"the set-aside file {identifier} is not what was sealed") from None
+                if not following:
+                    return
+                sealed, index = following, index + 1
+
+    def discard(self, identifier: str) -> None:
+        """Destroy a file's key, then the file; one that is gone already is no error."""
+        if _ID.fullmatch(identifier) and self._folder.is_dir():
+            self._path(identifier, _SIDECAR).unlink(missing_ok=True)
+            sync_folder(self._folder)
+            self._path(identifier, _SEALED).unlink(missing_ok=True)
+
+    def expire(self, before: datetime) -> tuple[str, ...]:
+        """Discard files set aside before an instant, and remains of broken-off work; return the discarded ids."""
+        expired = tuple(one.id for one in self.list() if one.created_at < before)
+        for identifier in expired:
+            self.discard(identifier)
+        for path in (*self._folder.glob(f"*{_SEALED}"), *self._folder.glob("*.tmp")):
+            is_remains = path.suffix != _SEALED or not path.with_suffix(_SIDECAR).exists()
+            if is_remains and path.stat().st_mtime < before.timestamp():
+                path.unlink(missing_ok=True)
+        return expired
+
+    def _sidecar(self, identifier: str) -> SetAsideFile:
+        path = self._path(identifier, _SIDECAR)
+        if not _ID.fullmatch(identifier) or not path.exists():
+            raise FileMissing("no set-aside file has this id", remedy="List the set-aside files and name one of them.")
+        return msgspec.json.decode(path.read_bytes(), type=SetAsideFile)
+
+    def _path(self, identifier: str, suffix: str) -> Path:
+        return self._folder / f"{identifier}{suffix}"
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file of mode 0600, durable when all went well."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _chunks(content: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield chunks of even size and whether each is the last; of nothing, one empty chunk."""
+    held = bytearray()
+    for part in content:
+        held += part
+        while len(held) > CHUNK_BYTES:
+            yield bytes(held[:CHUNK_BYTES]), False
+            del held[:CHUNK_BYTES]
+    yield bytes(held), True
+
+
+def _nonce(index: int) -> bytes:
+    return index.to_bytes(_NONCE_BYTES, "big")
+
+
+def _bound_to(identifier: str, index: int, *, is_last: bool) -> bytes:
+    return f"set-aside/{identifier}/{index}/{'last' if is_last else 'more'}".encode()

@@ -1,0 +1,184 @@
+"""A watched folder: which of its files are ready, and how one process makes one its own.
+
+Other people write into the folder, so nothing in it is trusted: no link is followed, only plain files are opened,
+and a file is left alone while somebody may still be writing it. A file is claimed by a lock on it and a rename out
+of the folder; the lock of a process that died is free, and its file is offered again.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from implio_pipeline.ports import Clock
+from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFile, open_plain
+
+CLAIMED = ".claimed"
+_UNFINISHED = (".part", ".tmp", ".crdownload")
+_AHEAD_SECONDS = 60
+"""A file dated further ahead has a clock we cannot go by: the lease alone decides."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadyFile:
+    """A file that may be claimed."""
+
+    name: str
+    modified_at: datetime
+    is_left_over: bool = False
+    """Claimed by a process that died."""
+
+
+class WatchedFolder:
+    """One folder and the place its claimed files are moved to.
+
+    Args:
+        folder: What is watched.
+        claimed: Where claimed files lie while they are worked on; on the same file system.
+        suffixes: Kinds of file that are taken; all others are left alone.
+        is_ignored: Tells which names are left alone although their suffix is known.
+        clock: The present.
+        settle_seconds: How long a file must not have been written to.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        claimed: Path,
+        *,
+        suffixes: Sequence[str],
+        clock: Clock,
+        settle_seconds: float,
+        is_ignored: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        self.folder = folder
+        self._claimed = claimed
+        self._suffixes = tuple(sorted(suffixes, key=len, reverse=True))
+        self._clock = clock
+        self._settle_seconds = settle_seconds
+        self._is_ignored = is_ignored
+
+    def ready(self) -> Iterator[ReadyFile]:
+        """Yield the files that can be claimed, listed lazily, left-over ones first."""
+        for folder, is_left_over in ((self._claimed, True), (self.folder, False)):
+            with _opened_folder(folder) as folder_fd:
+                for name in self._candidates(folder_fd):
+                    ready = self._ready_one(name, folder_fd, is_left_over=is_left_over)
+                    if ready:
+                        yield ready
+
+    def _ready_one(self, name: str, folder_fd: int | None, *, is_left_over: bool) -> ReadyFile | None:
+        file = None if folder_fd is None else open_plain(name, folder_fd, now=self._clock.now())
+        if file is None:
+            return None
+        try:
+            # The lock of a left-over file is let go when the file is closed.
+            is_ready = _is_locked_by_us(file) if is_left_over else self._is_settled(file)
+        finally:
+            os.close(file.fd)
+        return ReadyFile(name=name, modified_at=file.modified_at, is_left_over=is_left_over) if is_ready else None
+
+    def claim(self) -> Iterator[ClaimedFile]:
+        """Yield the files that are ready, each claimed; one that another process takes first is passed over."""
+        self._claimed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for ready in self.ready():
+            claimed = self._claimed_one(ready)
+            if claimed is not None:
+                yield claimed
+
+    def _claimed_one(self, ready: ReadyFile) -> ClaimedFile | None:
+        with (
+            _opened_folder(self._claimed if ready.is_left_over else self.folder) as folder_fd,
+            _opened_folder(self._claimed) as claimed_fd,
+        ):
+            if folder_fd is None or claimed_fd is None:
+                return None
+            file = open_plain(ready.name, folder_fd, now=self._clock.now())
+            if file is None:
+                return None
+            suffix = self._suffix(ready.name)
+            name = ready.name if ready.is_left_over else f"{secrets.token_hex(16)}{suffix}"
+            if not _is_ours(file, ready, name, folder_fd, claimed_fd):
+                os.close(file.fd)
+                return None
+        return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
+
+    def _candidates(self, folder_fd: int | None) -> Iterator[str]:
+        if folder_fd is None:
+            return
+        with os.scandir(folder_fd) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(".") or name.endswith(_UNFINISHED) or not self._suffix(name):
+                    continue
+                if not self._is_ignored(name) and entry.is_file(follow_symlinks=False):
+                    yield name
+
+    def _suffix(self, name: str) -> str:
+        return next((suffix for suffix in self._suffixes if name.lower().endswith(suffix)), "")
+
+    def _is_settled(self, file: OpenFile) -> bool:
+        age = self._clock.now().timestamp() - os.fstat(file.fd).st_mtime
+        return (age >= self._settle_seconds or age < -_AHEAD_SECONDS) and not _has_writer(file)
+
+
+@contextmanager
+def _opened_folder(folder: Path) -> Iterator[int | None]:
+    """Open a folder unless it is missing or a link."""
+    try:
+        fd = os.open(folder, OPEN_FOLDER)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            raise
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_ours(file: OpenFile, ready: ReadyFile, name: str, folder_fd: int, claimed_fd: int) -> bool:
+    # 1. Lock, so that whoever lists the claimed files sees this one as taken.
+    if not _is_locked_by_us(file):
+        return False
+    try:
+        # 2. Rename it out of the folder, unless it lies there already.
+        if not ready.is_left_over:
+            os.rename(ready.name, name, src_dir_fd=folder_fd, dst_dir_fd=claimed_fd)
+        # 3. What was renamed must be what was locked; anything else waits as a left-over file.
+        found = os.stat(name, dir_fd=claimed_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(file.fd))
+
+
+def _is_locked_by_us(file: OpenFile) -> bool:
+    try:
+        fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _has_writer(file: OpenFile) -> bool:
+    """Tell whether a process has the file open for writing: a read lease is refused then.
+
+    Where leases are not to be had (another owner, a network file system), the settling time decides alone.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        # Who opens the file for writing while we hold the lease sends us a signal: one that is ignored by default.
+        fcntl.fcntl(file.fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(file.fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
+    return False

@@ -1,0 +1,163 @@
+"""Settings to flows over chosen stores: the only file that knows both."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from implio_pipeline import __version__
+from implio_pipeline.domain.errors import HomeExists
+from implio_pipeline.domain.words import Region
+from implio_pipeline.ports import World
+from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
+from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.clock import SystemClock
+from implio_pipeline.stores.identifiers import RandomIdentifiers
+from implio_pipeline.stores.inbox.folder import InboxFolder
+from implio_pipeline.stores.keys.keychain import TeamKeychain
+from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
+from implio_pipeline.stores.landing.limits import LandingPolicy
+from implio_pipeline.stores.landing.zone import LandingFolder
+from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.set_aside import SetAside
+from implio_pipeline.stores.vault.cluster import Bounds
+from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.vault import EncryptedVault
+
+_MAY_LIE_THERE = {"samples", "README.md", ".gitignore"}
+_SETTINGS_TEXT = """\
+# Settings of this home. What is not written here has its default; `IMPLIO_…` in the environment wins.
+#
+# rows_per_file = 2500            # the largest vault file: what one person's erasure rewrites of a day
+# threads = 2
+# set_aside_days = 7              # how long files that could not be read are kept, sealed
+# ledger_folder = "ledger"        # back it up apart from everything else
+# catalog_url = "sqlite:///…"     # or postgresql+psycopg://… for many machines
+#
+# [landing]
+# settle_seconds = 2.0            # a younger file may still be being written
+# after = "remove"                # or "archive", with archive_folder
+
+[regions.eu]
+vault = "vault/eu"
+processor = "this machine"
+
+[regions.us]
+vault = "vault/us"
+processor = "this machine"
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class House:
+    """An opened home: its settings, the world its flows work in, and the stores people look into."""
+
+    settings: Settings
+    world: World
+    ledger: SignedLog
+    set_aside: SetAside
+    catalog: SqlCatalog
+    vault: EncryptedVault
+
+    def close(self) -> None:
+        """Close what holds connections."""
+        self.catalog.close()
+
+
+@contextmanager
+def open_home(home: Path | None = None) -> Iterator[House]:
+    """Open a home for as long as the block lasts.
+
+    Raises:
+        HomeMissing: there is no home.
+    """
+    house = build(load_settings(find_home(home)))
+    try:
+        yield house
+    finally:
+        house.close()
+
+
+def init_home(home: Path) -> None:
+    """Make a home with the default settings: keys, ledger, catalog and every folder.
+
+    A folder that holds nothing but samples and a README may become one.
+
+    Raises:
+        HomeExists: there is a home already, or the folder holds other things.
+    """
+    home = home.expanduser().absolute()
+    held = {path.name for path in home.iterdir()} if home.is_dir() else set()
+    if SETTINGS_FILE in held:
+        raise HomeExists(f"{home} is a home already")
+    if held - _MAY_LIE_THERE:
+        raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _MAY_LIE_THERE)[:3])}")
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings = Settings(home=home)
+    for folder in ("landing", "requests/inbox", "catalog", "tmp", "set-aside"):
+        (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+    ring = LocalKeyRing(home / "keys")
+    ring.make(HOME)
+    for name, region in settings.regions.items():
+        settings.below(region.vault).mkdir(parents=True, exist_ok=True, mode=0o700)
+        ring.make(Region(name))
+    _ledger(settings).make()
+    open_catalog(settings.catalog).close()
+    (home / SETTINGS_FILE).write_text(_SETTINGS_TEXT)  # last: with it the folder is a home
+
+
+def build(settings: Settings) -> House:
+    """Return an opened home over the stores its settings choose."""
+    clock, identifiers = SystemClock(), RandomIdentifiers()
+    ring = LocalKeyRing(settings.home / "keys")
+    catalog = open_catalog(settings.catalog)
+    keychain = TeamKeychain(ring, catalog.teams.keys)
+    set_aside = SetAside(settings.home / "set-aside", partial(ring.wrap, HOME, "seal"), ring.unwrap, clock)
+    vault = EncryptedVault(
+        RegionFolders({Region(name): settings.below(region.vault) for name, region in settings.regions.items()}),
+        keychain,
+        bounds=Bounds(rows=settings.rows_per_file),
+        threads=settings.threads,
+    )
+    ledger = _ledger(settings)
+    world = World(
+        clock=clock,
+        identifiers=identifiers,
+        keychain=keychain,
+        vault=vault,
+        catalog=catalog,
+        ledger=ledger,
+        landing=_landing(settings, keychain, set_aside, clock),
+        inbox=InboxFolder(
+            settings.home / "requests" / "inbox",
+            set_aside,
+            clock=clock,
+            settle_seconds=settings.landing.settle_seconds,
+        ),
+        threads=settings.threads,
+        versions=_versions(),
+    )
+    return House(settings=settings, world=world, ledger=ledger, set_aside=set_aside, catalog=catalog, vault=vault)
+
+
+def _landing(settings: Settings, keychain: TeamKeychain, set_aside: SetAside, clock: SystemClock) -> LandingFolder:
+    archive = settings.landing.archive_folder
+    policy = LandingPolicy(
+        settle_seconds=settings.landing.settle_seconds,
+        archive=settings.below(archive) if archive is not None and settings.landing.after == "archive" else None,
+    )
+    return LandingFolder(settings.home / "landing", keychain, set_aside, clock=clock, policy=policy)
+
+
+def _ledger(settings: Settings) -> SignedLog:
+    return SignedLog(settings.below(settings.ledger_folder), settings.home / "keys" / "home" / "ledger.pem")
+
+
+def _versions() -> dict[str, str]:
+    names = ("pyarrow", "cryptography", "SQLAlchemy")
+    return {"implio-pipeline": __version__, "python": platform.python_version()} | {
+        name: version(name) for name in names
+    }

@@ -1,0 +1,181 @@
+"""What holds when several threads and processes use one catalog."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from test_catalog import ADS, NOW, POSTGRES, STORES, add_team, change, commit_files, empty_postgres, request_for, user
+from test_catalog import accept as accept_one
+from test_catalog import sealed_file as new_file
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.scope import TeamRule, UserRule
+from implio_pipeline.domain.words import FileId
+from implio_pipeline.stores.catalog.catalog import open_catalog
+
+RUNNERS = 6
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        empty_postgres()
+    return POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite"
+
+
+def race(act: Callable[[int], bool], runners: int = RUNNERS) -> list[bool]:
+    start = threading.Barrier(runners)
+
+    def run(n: int) -> bool:
+        start.wait()
+        return act(n)
+
+    with ThreadPoolExecutor(runners) as pool:
+        return list(pool.map(run, range(runners)))
+
+
+def wins(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except PlanOutdated:
+        return False
+    return True
+
+
+def test_of_commits_that_remove_one_file_exactly_one_wins(url: str) -> None:
+    catalog = open_catalog(url)
+    add_team(catalog, ADS)
+    old = new_file()
+    commit_files(catalog, old)
+    changes = [change(catalog, remove=(old.file.file_id,), add=(new_file(),)) for _ in range(RUNNERS)]
+
+    won = race(lambda n: wins(lambda: catalog.manifest.commit(changes[n])))
+
+    assert sum(won) == 1
+    assert list(catalog.manifest.files()) == [changes[won.index(True)].add[0].file]
+    catalog.close()
+
+
+def test_a_commit_and_a_request_never_miss_each_other(url: str) -> None:
+    catalog = open_catalog(url)
+    add_team(catalog, ADS)
+
+    for _ in range(10):
+        planned = change(catalog, add=(new_file(),))
+        before = len(list(catalog.manifest.files()))
+        seen: list[int] = []
+
+        def ask(n: int, planned: Change = planned, seen: list[int] = seen) -> bool:
+            if n == 0:
+                return wins(lambda: catalog.manifest.commit(planned))
+            accept_one(catalog, UserRule(user_key=user(1), before=NOW))
+            seen.append(len(list(catalog.manifest.files())))
+            return True
+
+        committed, _ = race(ask, 2)
+
+        # Whoever is accepted sees every file that was committed, then or ever.
+        assert seen == [before + committed]
+    catalog.close()
+
+
+def test_one_idempotency_key_makes_one_request_however_many_ask_at_once(url: str) -> None:
+    catalog = open_catalog(url)
+    add_team(catalog, ADS)
+    rule = TeamRule(before=NOW)
+    accepted = []
+
+    race(lambda _: bool(accepted.extend(catalog.requests.accept([(request_for(rule), rule, "once")]))))
+
+    assert len({request.request_id for request in accepted}) == 1
+    assert len(catalog.requests.tombstones(ADS)) == 1
+    catalog.close()
+
+
+def _commit_in_process(url: str, file_id: FileId, start: object, won: object) -> None:
+    catalog = open_catalog(url)
+    removal = Change(team=ADS, planned_at=0, committed_at=NOW, remove=(file_id,))
+    start.wait()
+    won.put(wins(lambda: catalog.manifest.commit(removal)))
+    catalog.close()
+
+
+def test_of_processes_that_remove_one_file_exactly_one_wins(url: str) -> None:
+    catalog = open_catalog(url)
+    add_team(catalog, ADS)
+    old = new_file()
+    commit_files(catalog, old)
+
+    results = _run_processes(_commit_in_process, 3, url, old.file.file_id)
+
+    assert sorted(results) == [False, False, True]
+    assert list(catalog.manifest.files()) == []
+    catalog.close()
+
+
+def _open_in_process(url: str, start: object, opened: object) -> None:
+    start.wait()
+    catalog = open_catalog(url)
+    opened.put(catalog.teams.all() == [])
+    catalog.close()
+
+
+def test_processes_that_open_an_empty_catalog_at_once_all_succeed(url: str) -> None:
+    results = _run_processes(_open_in_process, 4, url)
+
+    assert results == [True] * 4
+
+
+def test_threads_that_open_an_empty_catalog_at_once_all_succeed(url: str) -> None:
+    catalogs = []
+
+    race(lambda _: bool(catalogs.append(open_catalog(url))))
+
+    assert [catalog.teams.all() for catalog in catalogs] == [[]] * RUNNERS
+    for catalog in catalogs:
+        catalog.close()
+
+
+def _run_processes(target: Callable[..., None], processes: int, *arguments: object) -> list[bool]:
+    spawn = multiprocessing.get_context("spawn")
+    start, results = spawn.Barrier(processes), spawn.Queue()
+    running = [spawn.Process(target=target, args=(*arguments, start, results)) for _ in range(processes)]
+    for process in running:
+        process.start()
+    found = [results.get(timeout=60) for _ in running]
+    for process in running:
+        process.join()
+    assert [process.exitcode for process in running] == [0] * processes
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_uses_connections_of_its_own(url: str) -> None:
+    catalog = open_catalog(url)
+    add_team(catalog, ADS)
+    listing = catalog.manifest.files()
+    commit_files(catalog, new_file(), new_file())
+    first = next(listing)
+
+    child = os.fork()
+    if child == 0:
+        os._exit(_commit_quietly(catalog))
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert [first, *listing] == list(catalog.manifest.files())[:2]
+    assert len(list(catalog.manifest.files())) == 3
+    catalog.close()
+
+
+def _commit_quietly(catalog: object) -> int:
+    try:
+        commit_files(catalog, new_file(file_id=FileId("of-the-child")))
+    except BaseException:  # noqa: BLE001 - nothing may pass the fork
+        return 1
+    return 0

@@ -1,0 +1,213 @@
+"""What lies on disk: modes, migrations, and no trace of what was destroyed."""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import IntegrityError
+from test_catalog import (
+    ADS,
+    NOW,
+    POSTGRES,
+    STORES,
+    accept,
+    add_team,
+    change,
+    commit_files,
+    empty_postgres,
+    entry,
+    sealed_file,
+    shredded,
+    team_key,
+    user,
+)
+
+from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.words import KeyId, KeyPurpose
+from implio_pipeline.stores.catalog import migrations, upgrade
+from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.engine import connect
+from implio_pipeline.stores.catalog.tables import metadata
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.sqlite"
+
+
+@pytest.fixture
+def catalog(file: Path) -> Iterator[SqlCatalog]:
+    opened = open_catalog(f"sqlite:///{file}")
+    add_team(opened, ADS)
+    yield opened
+    opened.close()
+
+
+def bytes_on_disk(file: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
+
+
+def test_only_the_owner_may_read_the_files(catalog: SqlCatalog, file: Path) -> None:
+    commit_files(catalog, sealed_file())
+
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in file.parent.iterdir()}
+
+    assert modes == dict.fromkeys(("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"), "0o600")
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(file: Path) -> None:
+    file.touch(mode=0o644)
+
+    open_catalog(f"sqlite:///{file}").close()
+
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_a_catalog_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="needs a file"):
+        open_catalog(url)
+
+
+def test_destroyed_keys_and_scopes_are_nowhere_on_disk(catalog: SqlCatalog, file: Path) -> None:
+    old, kept = sealed_file(), sealed_file()
+    commit_files(catalog, old, kept)
+    catalog.manifest.commit(change(catalog, new_team_keys=(team_key(ADS, KeyPurpose.SEAL, 2),)))
+    seal = next(key for key in catalog.teams.keys(ADS) if key.key_id == "ads.seal.1")
+    request = accept(catalog, UserRule(user_key=user(1), before=NOW), sealed=b"the scope that goes")
+    secrets = [seal.wrapped, b"the scope that goes", *(key.wrapped for key in old.keys)]
+    assert all(secret in bytes_on_disk(file) for secret in secrets)
+
+    catalog.requests.complete([shredded(catalog, request)])
+    catalog.manifest.commit(change(catalog, remove=(old.file.file_id,), shred_team_keys=(KeyId("ads.seal.1"),)))
+    catalog.scrub()
+
+    found = bytes_on_disk(file)
+    assert not [secret for secret in secrets if secret in found]
+    assert all(key.wrapped in found for key in kept.keys)
+    assert catalog.manifest.sealed([kept.file]) == [kept]
+    assert catalog.requests.get(request.request_id).sealed is None
+
+
+def test_no_page_keeps_a_copy_of_a_destroyed_key_however_rows_moved(catalog: SqlCatalog, file: Path) -> None:
+    # With secure_delete alone, this load leaves a readable key behind.
+    chance = random.Random(1)  # noqa: S311 - a load, not a secret
+    live, destroyed = {}, []
+
+    for _ in range(60):
+        new = {sealed.file.file_id: sealed for sealed in (sealed_file() for _ in range(chance.randrange(1, 60)))}
+        gone = chance.sample(sorted(live), k=min(len(live), chance.randrange(60)))
+        catalog.manifest.commit(change(catalog, add=tuple(new.values()), remove=tuple(gone)))
+        destroyed += [key.wrapped for file_id in gone for key in live.pop(file_id).keys]
+        live |= new
+    catalog.scrub()
+
+    found = bytes_on_disk(file)
+    assert len(destroyed) > 3000
+    assert sum(wrapped in found for wrapped in destroyed) == 0
+    assert catalog.manifest.sealed([sealed.file for sealed in live.values()]) == list(live.values())
+
+
+def test_scrubbing_gives_up_while_a_reader_holds_an_older_snapshot(
+    catalog: SqlCatalog, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("implio_pipeline.stores.catalog.engine._SCRUB_MILLISECONDS", 10)
+    old = sealed_file()
+    commit_files(catalog, old)
+    listing = catalog.manifest.files()
+    next(listing)
+    catalog.manifest.commit(change(catalog, remove=(old.file.file_id,)))
+
+    catalog.scrub()
+    held = bytes_on_disk(file)
+    listing.close()
+    catalog.scrub()
+
+    assert old.keys[0].wrapped in held
+    assert old.keys[0].wrapped not in bytes_on_disk(file)
+
+
+def test_scrubbing_leaves_the_guards_of_later_connections_as_they_were(catalog: SqlCatalog) -> None:
+    catalog.scrub()
+
+    with pytest.raises(IntegrityError), catalog._engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM teams")
+
+
+def test_an_error_of_the_database_says_nothing_of_the_values(catalog: SqlCatalog) -> None:
+    twice = entry(task_id="secret-task", queue=None)
+
+    with pytest.raises(IntegrityError) as caught:
+        catalog.manifest.commit(change(catalog, queue=(twice,)))
+
+    assert "secret-task" not in str(caught.value)
+
+
+def test_every_connection_is_guarded(catalog: SqlCatalog) -> None:
+    asked = ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "temp_store", "busy_timeout")
+
+    with catalog._engine.connect() as connection:
+        guards = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked}
+
+    assert guards == dict(zip(asked, ("wal", 2, 1, 1, 2, 30_000), strict=True))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_database_made_by_migrations_equals_the_tables(store: str, file: Path) -> None:
+    if store == "postgresql":
+        empty_postgres()
+    engine = connect(POSTGRES if store == "postgresql" else f"sqlite:///{file}")
+    upgrade.upgrade(engine)
+
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), metadata)
+
+    assert found == []
+    engine.dispose()
+
+
+def test_opening_runs_to_the_newest_migration_there_is() -> None:
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+
+    assert scripts.get_heads() == [upgrade.HEAD]
+
+
+def test_opening_prints_nothing_and_a_second_time_changes_nothing(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    open_catalog(f"sqlite:///{file}").close()
+    made = file.read_bytes()
+
+    open_catalog(f"sqlite:///{file}").close()
+
+    assert capfd.readouterr() == ("", "")
+    assert file.read_bytes() == made
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrade, "HEAD", "9999")
+
+    with pytest.raises(Exception, match="9999"):
+        open_catalog(f"sqlite:///{file}")
+
+    with sqlite3.connect(file) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    connection.close()
+    assert tables == []
+
+
+def test_what_one_process_wrote_another_opening_reads(catalog: SqlCatalog, file: Path) -> None:
+    kept = sealed_file()
+    commit_files(catalog, kept)
+
+    again = open_catalog(f"sqlite:///{file}")
+
+    assert again.manifest.sealed([kept.file]) == [kept]
+    assert again.teams.get(ADS) == replace(catalog.teams.get(ADS))
+    again.close()

@@ -1,0 +1,283 @@
+"""The item model: what is accepted, what is refused and how it is explained."""
+
+import json
+import re
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.stores.landing.accept import _decoded, accept_items, user_id_in
+from implio_pipeline.stores.landing.columns import item_table, keyed, rejected_table
+from implio_pipeline.stores.landing.faults import item_faults, item_schema
+from implio_pipeline.stores.vault.schema import arrow_schema
+
+ARRIVED = datetime(2026, 11, 23, 12, tzinfo=UTC)
+FULL = {
+    "id": "ad-1",
+    "content": {
+        "title": "Bike",
+        "body": "A red bike",
+        "url": "https://x.example/1",
+        "price": {"amount": 12.5, "currency": "EUR"},
+        "type": {"id": "sell", "name": "For sale"},
+        "category": {"id": "12", "name": "Bikes"},
+        "images": [{"src": "https://x.example/1.jpg"}],
+        "videos": [],
+        "status": "new",
+        "createdAt": "yesterday",
+        "publishedAt": None,
+        "languageExpected": "en",
+        "customerSpecific": {"a": 1, "b": None, "c": True, "d": "x", "e": 1.5},
+    },
+    "user": {
+        "id": "u-1",
+        "name": "Jane",
+        "agent": "curl",
+        "phoneNumbers": ["+4670"],
+        "emailAddresses": ["jane@mail.example"],
+        "customerSpecific": {},
+    },
+    "location": {
+        "city": "Lund",
+        "postalCode": "1",
+        "region": "S",
+        "countryCode": "SE",
+        "ipAddress": "10.0.0.1",
+        "customerSpecific": {"k": "v"},
+    },
+    "customerSpecific": {"top": 1},
+    "result": {
+        "actorId": "mod@mail.example",
+        "outcome": "refused",
+        "reasons": [{"name": "spam"}],
+        "feedback": [{"id": "f1"}, {"id": "f2", "name": "Fraud"}],
+        "matchingFilters": ["plain", {"name": "named"}, {"id": "only-id"}, {"x": [1]}, 7],
+    },
+    "submittedAt": "2026-11-20T10:00:00.123456+01:00",
+}
+
+
+def accepted(*values, arrived_at=ARRIVED):
+    return accept_items([json.dumps(value).encode() for value in values], arrived_at=arrived_at, batch_id="batch")
+
+
+def changed(path, value):
+    item = json.loads(json.dumps(FULL))
+    into = item
+    for key in path[:-1]:
+        into = into[key]
+    into[path[-1]] = value
+    return item
+
+
+def test_a_full_item_reaches_every_column():
+    items, rejected = accepted(FULL)
+
+    row = item_table(items).to_pylist()[0]
+
+    assert not rejected
+    assert item_table(items).schema == arrow_schema(FileKind.ITEMS)
+    assert row["submitted_at"] == datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC)
+    assert row["feedback"] == ["f1", "Fraud"]
+    assert row["matching_filters"] == ["plain", "named", "only-id", '{"x":[1]}', "7"]
+    assert (row["images"], row["videos"], row["reasons"]) == (["https://x.example/1.jpg"], [], ["spam"])
+    assert json.loads(row["content_custom"]) == FULL["content"]["customerSpecific"]
+    assert row["published_at"] is None
+    assert {name for name, value in row.items() if value is None} == {"published_at", "user_key"}
+
+
+def test_absent_lists_are_null_and_empty_lists_are_empty():
+    items, _ = accepted({"id": "1", "content": {"images": []}, "user": {"phoneNumbers": []}})
+
+    row = item_table(items).to_pylist()[0]
+
+    assert (row["images"], row["videos"], row["phone_numbers"], row["email_addresses"]) == ([], None, [], None)
+
+
+def test_no_items_make_an_empty_table_of_the_right_schema():
+    items, _ = accept_items([], arrived_at=ARRIVED, batch_id="b")
+
+    assert item_table(items).schema == arrow_schema(FileKind.ITEMS)
+    assert keyed(rejected_table([], positions=[]), FileKind.REJECTED, str.encode).schema == arrow_schema(
+        FileKind.REJECTED
+    )
+
+
+def test_each_distinct_user_is_keyed_once():
+    items, _ = accepted(*[changed(["user", "id"], f"u{index % 2}") for index in range(6)], {"id": "x", "content": {}})
+    asked = []
+
+    def user_key(user_id):
+        asked.append(user_id)
+        return user_id.encode().ljust(16, b"\0")
+
+    keys = keyed(item_table(items), FileKind.ITEMS, user_key).column("user_key").to_pylist()
+
+    assert asked == ["u0", "u1"]
+    assert keys == [*[b"u0".ljust(16, b"\0"), b"u1".ljust(16, b"\0")] * 3, None]
+
+
+REFUSED = {
+    "an id is missing": ({"content": {}}, 302, ""),
+    "an id is blank": (changed(["id"], " \t"), 202, "/id"),
+    "an id is empty": (changed(["id"], ""), 200, "/id"),
+    "an id is too long": (changed(["id"], "x" * 1025), 201, "/id"),
+    "an id is a number": (changed(["id"], 7), 0, "/id"),
+    "a user id has a NUL": (changed(["user", "id"], "a\0b"), 202, "/user/id"),
+    "content is missing": ({"id": "1"}, 302, ""),
+    "content is null": ({"id": "1", "content": None}, 0, "/content"),
+    "a property is unknown": (changed(["content", "colour"], "red"), 303, "/content"),
+    "a title is too long": (changed(["content", "title"], "x" * 10_001), 201, "/content/title"),
+    "an amount has no currency": (changed(["content", "price"], {"amount": 1}), 500, "/content/price"),
+    "an amount is too large": (changed(["content", "price", "amount"], 10**400), 500, "/content/price/amount"),
+    "an amount is a text": (changed(["content", "price", "amount"], "12"), 0, "/content/price/amount"),
+    "a currency is not one": (changed(["content", "price", "currency"], "eur"), 1, "/content/price/currency"),
+    "a country is not one": (changed(["location", "countryCode"], "Sweden"), 1, "/location/countryCode"),
+    "a language is not one": (changed(["content", "languageExpected"], "eng"), 1, "/content/languageExpected"),
+    "a type has no name": (changed(["content", "type"], {"id": "1"}), 302, "/content/type"),
+    "an outcome is not one": (changed(["result", "outcome"], "maybe"), 1, "/result/outcome"),
+    "a customer's value is a list": (changed(["customerSpecific", "k"], [1]), 0, "/customerSpecific/k"),
+    "feedback says nothing": (changed(["result", "feedback"], [{}]), 500, "/result/feedback/0"),
+    "it was submitted without a zone": (changed(["submittedAt"], "2026-01-01T00:00:00"), 500, "/submittedAt"),
+    "it was submitted in the future": (changed(["submittedAt"], "2026-11-23T12:00:01Z"), 500, "/submittedAt"),
+    "it was submitted in 1969": (changed(["submittedAt"], "1970-01-01T00:00:00+01:00"), 500, "/submittedAt"),
+    "it is no object": ([1], 0, ""),
+}
+
+
+@pytest.mark.parametrize(("value", "code", "path"), REFUSED.values(), ids=REFUSED)
+def test_an_item_is_refused_when(value, code, path):
+    items, [rejected] = accepted(value)
+
+    assert not items.items
+    assert (code, path) in [(one["code"], one["dataPath"]) for one in rejected.errors]
+    assert rejected.reason == "invalid-item"
+    assert set(rejected.errors[0]) == {"message", "params", "code", "dataPath", "schemaPath"}
+
+
+def test_all_errors_are_listed():
+    value = {"content": {"price": {"amount": 1}, "title": 5, "nope": 1}, "extra": 1, "submittedAt": "soon"}
+
+    _, [rejected] = accepted(value)
+
+    assert sorted(one["code"] for one in rejected.errors) == [0, 302, 303, 303, 500, 500]
+
+
+def test_what_is_no_json_or_nested_too_deep_or_too_large_is_refused_with_its_own_reason():
+    deep = b'{"id":"1","content":{},"result":{"matchingFilters":' + b"[" * 3000 + b"]" * 3000 + b"}}"
+    less_deep = b'{"id":"1","content":{},"result":{"matchingFilters":' + b"[" * 40 + b"]" * 40 + b"}}"
+    raws = [b"{", b'{"id":"\xff","content":{}}', deep, less_deep, b'{"id":"' + b"x" * 2000 + b'"}']
+
+    _, rejected = accept_items(raws[:4], arrived_at=ARRIVED, batch_id="b")
+    _, large = accept_items(raws[4:], arrived_at=ARRIVED, batch_id="b", max_item_bytes=1000)
+
+    assert [one.reason for one in (*rejected, *large)] == [
+        "not-json",
+        "not-json",
+        "too-deep",
+        "invalid-item",
+        "too-large",
+    ]
+    assert rejected[1].original_ad == '{"id":"\ufffd","content":{}}'
+
+
+def test_a_repeated_key_counts_by_its_last_value_as_json_has_it():
+    items, rejected = accept_items([b'{"id":5,"id":"b","content":{}}'], arrived_at=ARRIVED, batch_id="b")
+
+    assert (items.items[0].id, rejected) == ("b", [])
+
+
+@pytest.mark.parametrize(
+    ("raw", "user_id"),
+    {
+        "an invalid item": (b'{"user":{"id":"u"},"x":1}', "u"),
+        "a number": (b'{"user":{"id":42}}', "42"),
+        "a text cut short": (b'{"id":"1","user":{"name":"x","id":"u\\"1","na', 'u"1'),
+        "an escaped text that looks like a user": (b'{"body":"\\"user\\":{\\"id\\":\\"no\\"}', None),
+        "no user": (b'{"id":"1"}', None),
+        "a blank id": (b'{"user":{"id":"  "}}', None),
+        "a truth value": (b'{"user":{"id":true}}', None),
+        "nothing of the kind": (b"\xff\x00", None),
+    }.values(),
+)
+def test_the_user_id_of_a_bad_item_is_read_when_it_can_be(raw, user_id):
+    assert user_id_in(raw) == user_id
+
+
+CANARY = "zqzq-canary"
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
+scalars |= st.sampled_from(["EUR", "SE", "en", "approved", "2026-01-01T00:00:00Z", "2030-01-01T00:00:00Z", CANARY, " "])
+
+
+def values_for(node):
+    """Return values that mostly fit a part of the schema, with some that do not."""
+    if "anyOf" in node:
+        right = st.one_of([values_for(one) for one in node["anyOf"]])
+    elif "enum" in node:
+        right = st.sampled_from(node["enum"])
+    elif node.get("type") == "object" and node.get("properties"):
+        names = node["properties"]
+        right = st.fixed_dictionaries(
+            {name: values_for(names[name]) for name in node["required"]},
+            optional={name: values_for(child) for name, child in names.items() if name not in node["required"]},
+        )
+    elif node.get("type") == "object":
+        right = st.dictionaries(st.text(max_size=3), values_for(node["additionalProperties"]), max_size=2)
+    elif node.get("type") == "array":
+        right = st.lists(values_for(node.get("items", {})), max_size=2)
+    elif node.get("type") == "number":
+        right = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    elif node.get("format"):
+        right = st.datetimes(timezones=st.just(UTC), max_value=datetime(2027, 1, 1)).map(datetime.isoformat)  # noqa: DTZ001
+    elif node.get("type") == "string":
+        right = st.text(min_size=node.get("minLength", 0), max_size=9)
+    else:
+        right = scalars
+    return st.integers(0, 40).flatmap(lambda dice: scalars if dice == 0 else right)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.deferred(lambda: values_for(item_schema())), st.booleans())
+def test_the_fast_path_accepts_exactly_what_the_slow_path_finds_no_error_in(value, has_extra):
+    if has_extra and isinstance(value, dict):
+        value = {**value, "extra": 1}
+    raw = msgspec.json.encode(value)
+
+    fast = _decoded(raw, ARRIVED)
+    slow = item_faults(msgspec.json.decode(raw), arrived_at=ARRIVED)
+
+    assert (fast is not None) == (slow == [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(sorted(REFUSED)), st.sampled_from([["id"], ["content", "body"], ["user", "name"], ["user", "id"]])
+)
+def test_no_error_shows_a_value_of_the_item(name, path):
+    value = REFUSED[name][0]
+    if isinstance(value, dict):
+        value = json.loads(json.dumps(value))
+        value.setdefault("user", {})
+        value["user"]["jane@mail.example"] = CANARY
+        value["content"] = {**(value.get("content") or {}), "title": [CANARY], "status": {"a": CANARY}}
+        value["location"] = {"countryCode": CANARY, "city": 5}
+        if path[0] == "id":
+            value["id"] = CANARY * 1000
+
+    _, rejected = accepted(value)
+
+    text = json.dumps([one.errors for one in rejected]) + repr(rejected)
+    assert CANARY not in text
+    assert not re.search(r"jane|mail\.example", json.dumps([one.errors for one in rejected]))
+
+
+def test_errors_of_one_item_are_bounded():
+    _, [rejected] = accepted(changed(["user", "phoneNumbers"], [1] * 5000))
+
+    assert len(rejected.errors) == 100

@@ -1,0 +1,257 @@
+"""Readers of landing files: every format, however it is cut into blocks, with its bounds."""
+
+import gzip
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.stores.landing.elements import elements
+from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.stores.landing.pieces import tables_of
+from implio_pipeline.stores.landing.sheet import known_columns
+
+ARRIVED = datetime(2026, 11, 23, tzinfo=UTC)
+LIMITS = LandingLimits(chunk_bytes=64, piece_bytes=2000)
+GOOD = {"id": "1", "content": {"title": 'a "quoted" [title] {', "body": "x\\"}}
+
+
+def read(content, suffix=".ndjson", limits=LIMITS):
+    if suffix.endswith(".gz"):
+        content = gzip.compress(content)
+    pairs = tables_of(
+        io.BytesIO(content), suffix=suffix, size_bytes=len(content), limits=limits, arrived_at=ARRIVED, batch_id="b"
+    )
+    items, rejected = [], []
+    for good, bad in pairs:
+        items += good.to_pylist()
+        rejected += bad.to_pylist()
+    return items, rejected
+
+
+def lines(*values):
+    return b"\n".join(value if isinstance(value, bytes) else json.dumps(value).encode() for value in values)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("zipped", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".json", json.dumps([GOOD, GOOD], indent=3).encode()),
+        (".ndjson", lines(GOOD, b"", b"\r", GOOD, b"")),
+        (".jsonl", lines(GOOD, GOOD)),
+        (
+            ".csv",
+            b'id,content.title,content.body\r\n1,"a ""quoted"" [title] {",x\\\r\n\r\n2,"a ""quoted"" [title] {",x\\\r\n',
+        ),
+    ],
+)
+def test_every_format_is_read(suffix, content, zipped, mark):
+    items, rejected = read(mark + content, suffix + zipped)
+
+    assert [one["title"] for one in items] == ['a "quoted" [title] {'] * 2
+    assert rejected == []
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text('a"\\[]{},: \n', max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('a"\\[]{},', max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(json_values, max_size=6), st.integers(1, 40), st.sampled_from([None, 1]))
+@example([[], {}, "", 0], 1, None)
+def test_an_array_cut_anywhere_into_blocks_is_split_into_its_elements(values, block, indent):
+    content = f" {json.dumps(values, indent=indent)}\n".encode()
+
+    found = elements(iter([content[at : at + block] for at in range(0, len(content), block)]), max_item_bytes=9999)
+
+    assert [json.loads(one) for one in found] == values
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(json_values, min_size=1, max_size=4), st.data())
+def test_an_array_cut_short_is_refused_whole(values, data):
+    content = json.dumps(values).encode()
+    cut = data.draw(st.integers(0, len(content) - 1))
+
+    with pytest.raises(LandingInvalid):
+        list(elements(iter([content[:cut]] if cut else []), max_item_bytes=9999))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"  ",
+        b"7",
+        b'"x"',
+        b"[1,]",
+        b"[,1]",
+        b"[1 2]",
+        b"[1]x",
+        b"[}",
+        b"{}{}",
+        b"[1,2",
+        b"nonsense",
+        b"[nope]",
+        b"[{]",
+    ]
+    + [b'[{"id":}]', b"[[}]", b'["\xff"]'],
+)
+def test_a_malformed_json_file_is_refused_whole(content):
+    with pytest.raises(LandingInvalid):
+        read(content, ".json")
+
+
+def test_one_object_is_one_item_and_positions_count_from_one():
+    items, _ = read(json.dumps(GOOD).encode(), ".json")
+    _, rejected = read(json.dumps([GOOD, 5, "x", {"id": 1}]).encode(), ".json")
+
+    assert len(items) == 1
+    assert [(one["position"], one["reason"]) for one in rejected] == [
+        (2, "invalid-item"),
+        (3, "invalid-item"),
+        (4, "invalid-item"),
+    ]
+
+
+def test_a_malformed_line_is_one_rejected_item_with_its_text_and_line():
+    items, rejected = read(lines(GOOD, b"", b'{"user":{"id":"u7"}, oops', GOOD, {"id": "2"}))
+
+    assert len(items) == 2
+    assert [(one["position"], one["reason"], one["user_id"]) for one in rejected] == [
+        (3, "not-json", "u7"),
+        (5, "invalid-item", None),
+    ]
+    assert rejected[0]["original_ad"] == '{"user":{"id":"u7"}, oops'
+    assert rejected[0]["task_id"]
+
+
+def test_lines_of_which_none_is_json_refuse_the_file():
+    with pytest.raises(LandingInvalid):
+        read(b"PK\x03\x04\nnot at all\n")
+
+
+def test_a_file_without_lines_holds_no_items():
+    assert read(b"\n\n") == ([], [])
+    assert read(b"") == ([], [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 300), max_size=12), st.integers(1, 90), st.booleans())
+def test_lines_keep_their_numbers_when_some_are_far_too_long(lengths, block, ends):
+    limits = replace(LIMITS, max_item_bytes=100, chunk_bytes=block)
+    content = b"\n".join(b"x" * length for length in lengths) + (b"\n" if ends else b"")
+
+    try:
+        _, rejected = read(lines(GOOD) + b"\n" + content, limits=limits)
+    except LandingInvalid:
+        raise AssertionError from None
+
+    expected = [(at, "too-large" if length > 100 else "not-json") for at, length in enumerate(lengths, 2) if length]
+    assert [(one["position"], one["reason"]) for one in rejected] == expected
+
+
+def test_an_element_far_too_large_refuses_the_json_file():
+    with pytest.raises(LandingInvalid):
+        read(json.dumps([{"id": "x" * 500}]).encode(), ".json", replace(LIMITS, max_item_bytes=100))
+
+
+def test_a_gzip_file_that_unzips_to_too_much_or_is_damaged_is_refused():
+    content = b"\n" * 500_000
+    whole = gzip.compress(lines(*[GOOD] * 50))
+    cases = [
+        (gzip.compress(content), replace(LIMITS, max_unzipped_bytes=1000)),
+        (gzip.compress(content), replace(LIMITS, gzip_ratio_from_bytes=1000)),
+        (whole[:-20], LIMITS),
+        (b"no gzip", LIMITS),
+        (whole[:40] + b"\0" * 30 + whole[70:], LIMITS),
+    ]
+
+    for packed, limits in cases:
+        with pytest.raises(LandingInvalid):
+            list(
+                tables_of(
+                    io.BytesIO(packed),
+                    suffix=".ndjson.gz",
+                    size_bytes=9,
+                    limits=limits,
+                    arrived_at=ARRIVED,
+                    batch_id="b",
+                )
+            )
+
+
+def test_every_column_of_a_sheet_finds_its_place():
+    header = (
+        "id,content.title,content.body,content.price.amount,content.price.currency,content.images,user.phoneNumbers,"
+        "user.emailAddresses,result.reasons,result.feedback,customerSpecific.k,user.customerSpecific.level,submittedAt"
+    )
+    row = '1,T,"B\nB",12.50,SEK,a.jpg; b.jpg,"[""+1"",""+2""]",a@x;b@x,spam,"[{""id"":""f""}]",v,5,2026-01-01T00:00:00Z'
+
+    [item], rejected = read(f"{header}\n{row}\n".encode(), ".csv")
+
+    assert rejected == []
+    assert (item["price_amount"], item["images"], item["phone_numbers"]) == (12.5, ["a.jpg", "b.jpg"], ["+1", "+2"])
+    assert (item["email_addresses"], item["reasons"], item["feedback"]) == (["a@x", "b@x"], ["spam"], ["f"])
+    assert (item["custom"], item["user_custom"]) == ('{"k":"v"}', '{"level":"5"}')
+    assert item["body"] == "B\nB"
+    assert item["submitted_at"].year == 2026
+    assert item["url"] is None
+
+
+def test_a_sheet_knows_the_columns_of_the_item():
+    assert {"id", "content.category.name", "location.countryCode", "result.matchingFilters"} <= set(known_columns())
+
+
+def test_a_bad_row_is_rejected_alone():
+    sheet = b"id,content.title,content.body,content.price.amount\n1,a,b,cheap\n2,a\n3,a,b,\n,a,b,\n4,a,b,1e999\n"
+
+    items, rejected = read(sheet, ".csv")
+
+    assert [one["item_id"] for one in items] == ["3"]
+    assert [(one["position"], one["reason"]) for one in rejected] == [
+        (2, "invalid-item"),
+        (3, "wrong-cell-count"),
+        (5, "invalid-item"),
+        (6, "invalid-item"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sheet", "word"),
+    [
+        (b"id,content.title\n", "content.body"),
+        (b"id,content.title,content.body,colour\n", "colour"),
+        (b"id,content.title,content.body,jane@mail.example\n", "a name of 17 characters"),
+        (b"id,id,content.title,content.body\n", "twice"),
+        (b'id,content.title,content.body\n1,"a"b,c\n', "line 2"),
+        (b'id,content.title,content.body\n1,"a', "CSV"),
+        (b"id,content.title,content.body\n1,\xff,c\n", "UTF-8"),
+        (b"", "missing"),
+    ],
+)
+def test_a_sheet_that_cannot_be_read_names_the_cause(sheet, word):
+    with pytest.raises(LandingInvalid, match=word):
+        read(sheet, ".csv")
+
+
+def test_worker_processes_give_the_same_rows_in_the_same_order():
+    values = [{**GOOD, "id": f"ad-{index}"} if index % 7 else {"id": index} for index in range(300)]
+    here = replace(LIMITS, chunk_bytes=2000)
+    there = replace(here, parallel_from_bytes=0)
+
+    alone, parallel = read(lines(*values), limits=here), read(lines(*values), limits=there)
+
+    assert [one["item_id"] for one in parallel[0]] == [one["item_id"] for one in alone[0]]
+    assert [one["position"] for one in parallel[1]] == [one["position"] for one in alone[1]]
+    assert [one["errors"] for one in parallel[1]] == [one["errors"] for one in alone[1]]
