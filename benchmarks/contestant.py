@@ -1,6 +1,6 @@
 """What a contestant is, and the command line that each of them is run by: one command, one line of figures.
 
-    python -m benchmarks.rival_ducklake erase --lake L --team alder --users users.json
+python -m benchmarks.rival_ducklake erase --lake L --team alder --users users.json
 """
 
 import argparse

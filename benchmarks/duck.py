@@ -89,7 +89,10 @@ def connect(threads: int, *extensions: str) -> duckdb.DuckDBPyConnection:
 
 def ddl() -> str:
     """Return the columns of a table of items with their types, `team` and `day` last."""
-    names = {field.name: _type(field.type) for field in arrow_schema(FileKind.ITEMS)} | {"team": "varchar", "day": "date"}
+    names = {field.name: _type(field.type) for field in arrow_schema(FileKind.ITEMS)} | {
+        "team": "varchar",
+        "day": "date",
+    }
     return ", ".join(f"{name} {kind}" for name, kind in names.items())
 
 

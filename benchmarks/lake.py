@@ -127,7 +127,9 @@ def _identity(rng: np.random.Generator, who: np.ndarray, users: dict[str, pa.Arr
         "location_custom": salad.blank(
             salad.join('{"zone":"', salad.text(rng.integers(0, 90, rows)), '"}'), ~known | (rng.random(rows) < 0.8)
         ),
-        "actor_id": salad.pick(rng, rows, [f"moderator-{n}@example.org" for n in range(30)] + [None], [0.01] * 30 + [0.7]),
+        "actor_id": salad.pick(
+            rng, rows, [f"moderator-{n}@example.org" for n in range(30)] + [None], [0.01] * 30 + [0.7]
+        ),
     }
 
 
@@ -214,7 +216,9 @@ def main() -> None:
     asked = parser.parse_args()
     began = time.monotonic()
     manifest = make(asked.target, asked.items, asked.workers)
-    probes = {team: {name: [p["items"] for p in some] for name, some in of.items()} for team, of in manifest["teams"].items()}
+    probes = {
+        team: {name: [p["items"] for p in some] for name, some in of.items()} for team, of in manifest["teams"].items()
+    }
     print(json.dumps({"items": manifest["items"], "seconds": round(time.monotonic() - began, 1), "probes": probes}))
 
 

@@ -12,7 +12,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def write(items: pa.Table, path: Path) -> None:
     """Write the items of one partition."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    iso = [instant.isoformat(timespec="microseconds").replace("+00:00", "Z") for instant in items["submitted_at"].to_pylist()]
+    iso = [
+        instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        for instant in items["submitted_at"].to_pylist()
+    ]
     rows = items.drop_columns(["task_id", "user_key", "batch_id", "submitted_at"]).to_pylist()
     with path.open("w", encoding="utf-8") as out:
         for row, submitted_at in zip(rows, iso, strict=True):

@@ -55,8 +55,9 @@ def people(team: str, ordinary: int, days: int) -> People:
     total = ordinary + PROBES_MANY + PROBES_FEW
     index = np.arange(total)
     ids = salad.join("u-", salad.padded(index, 8), "-", salad.random_hexes(rng, total, 4))
-    first, last = words.words.take(pa.array(rng.integers(0, 4_000, total))), words.words.take(
-        pa.array(rng.integers(0, salad.VOCABULARY, total))
+    first, last = (
+        words.words.take(pa.array(rng.integers(0, 4_000, total))),
+        words.words.take(pa.array(rng.integers(0, salad.VOCABULARY, total))),
     )
     octets = [salad.text(rng.integers(1, 255, total)) for _ in range(4)]
     dots = [part for octet in octets for part in (octet, ".")][:-1]
@@ -73,7 +74,9 @@ def people(team: str, ordinary: int, days: int) -> People:
         "email": salad.join(first, ".", last, salad.text(rng.integers(0, 10_000, total)), "@example.org"),
         "ip_address": salad.join(*dots),
         "user_agent": salad.join(
-            "Mozilla/5.0 (X11; Linux x86_64; rv:", salad.text(browser % 60 + 80), ".0) Gecko/20100101 Firefox/",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:",
+            salad.text(browser % 60 + 80),
+            ".0) Gecko/20100101 Firefox/",
             salad.text(browser),
         ),
         "city": salad.join("City ", salad.text(region * 6 + rng.integers(0, 6, total))),

@@ -3,18 +3,44 @@
 import hashlib
 from collections.abc import Sequence
 
-TEXTS = (
-    "task_id item_id batch_id outcome category_id category_name type_id type_name price_currency status "
-    "language_expected created_at published_at title body url content_custom custom user_id user_name user_agent "
-    "user_custom city postal_code region country_code ip_address location_custom actor_id"
-).split()
-LISTS = "reasons feedback matching_filters images videos phone_numbers email_addresses".split()
+TEXTS = [
+    "task_id",
+    "item_id",
+    "batch_id",
+    "outcome",
+    "category_id",
+    "category_name",
+    "type_id",
+    "type_name",
+    "price_currency",
+    "status",
+    "language_expected",
+    "created_at",
+    "published_at",
+    "title",
+    "body",
+    "url",
+    "content_custom",
+    "custom",
+    "user_id",
+    "user_name",
+    "user_agent",
+    "user_custom",
+    "city",
+    "postal_code",
+    "region",
+    "country_code",
+    "ip_address",
+    "location_custom",
+    "actor_id",
+]
+LISTS = ["reasons", "feedback", "matching_filters", "images", "videos", "phone_numbers", "email_addresses"]
 
 ALL: dict[str, str] = {
     "outcomes": "select outcome, count(*) from items group by all order by all",
     "prices by team and day": """
-        select team, day, count(*), sum(price_amount)::bigint from items group by all order by all""",
-    "word in body": "select count(*) from items where contains(body, 'zarb')",
+        select team, day, count(*), sum(round(price_amount * 100)::bigint) from items group by all order by all""",
+    "word in body": "select count(*) from items where contains(body, 'cetani')",
     "every column": "select count(*), min(submitted_at), max(price_amount), "
     + ", ".join([f"sum(strlen({name}))" for name in TEXTS] + [f"sum(len({name}))" for name in LISTS])
     + " from items",

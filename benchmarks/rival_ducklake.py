@@ -52,6 +52,7 @@ class DuckLake(Contestant):
         connection.close()
 
     def ingest_ndjson(self, batches: Sequence[Batch]) -> None:
+        """Insert from `read_json` with explicit columns, partition by partition, one transaction a team."""
         connection = self._create()
         for _, of_team in groupby(batches, key=lambda batch: batch.team):
             connection.execute("begin")
@@ -67,6 +68,7 @@ class DuckLake(Contestant):
         )
 
     def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
+        """Delete, then rewrite, expire and clean up."""
         connection = self._attach()
         if len(users) == 1:
             connection.execute("delete from lake.items where team = $1 and user_id = $2", [team, users[0]])
@@ -87,11 +89,13 @@ class DuckLake(Contestant):
         connection.close()
 
     def drop_day(self, team: str, day: str) -> None:
+        """Remove one team's day."""
         connection = self._attach()
         connection.execute("delete from lake.items where team = $1 and day = $2", [team, day])
         self._purge(connection)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection with the view `items`."""
         connection = self._attach()
         connection.execute("create view items as select * from lake.items")
         return connection
@@ -106,10 +110,12 @@ class DuckLake(Contestant):
         return found
 
     def referenced(self) -> set[Path]:
+        """Return the files the lake consists of now."""
         files = {name for data, _, delete, _ in self._listed() for name in (data, delete) if name}
         return {self.lake / Path(name).relative_to(self.lake.absolute()) for name in files}
 
     def stored(self) -> set[Path]:
+        """Return every data file in storage."""
         return duck.parquet_files(self.lake / "data")
 
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:

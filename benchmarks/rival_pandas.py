@@ -34,6 +34,7 @@ class Pandas(Contestant):
         half.replace(path)
 
     def ingest(self, batches: Sequence[Batch]) -> None:
+        """Write every partition."""
         for batch in batches:
             rows = duck.arrow_batch(batch.path).to_pandas().sort_values("user_id")
             self._write(rows, self._path(batch.team, batch.day))
@@ -48,20 +49,25 @@ class Pandas(Contestant):
         mark("hidden")
 
     def drop_day(self, team: str, day: str) -> None:
+        """Remove one team's day."""
         self._path(team, day).unlink()
 
     def connect(self) -> Any:
+        """Return a connection with the view `items`."""
         connection = duck.connect(self.threads)
         duck.hive_view(connection, self.lake)
         return connection
 
     def referenced(self) -> set[Path]:
+        """Return the files the lake consists of now."""
         return self.stored()
 
     def stored(self) -> set[Path]:
+        """Return every data file in storage."""
         return duck.parquet_files(self.lake)
 
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:
+        """Count the rows of the users in all files in storage."""
         return duck.rows_of(self.connect(), "items", team, users)
 
 

@@ -12,6 +12,7 @@ class Plain(Contestant):
     """One Parquet file a partition, sorted by user id, zstd, written by DuckDB."""
 
     def ingest(self, batches: Sequence[Batch]) -> None:
+        """Write every partition."""
         connection = duck.connect(self.threads)
         for batch in batches:
             path = self.lake / f"team={batch.team}" / f"day={batch.day}" / "items.parquet"
@@ -25,20 +26,25 @@ class Plain(Contestant):
         connection.close()
 
     def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
+        """Refuse: the yardstick only answers queries."""
         raise NotImplementedError
 
     def connect(self) -> Any:
+        """Return a connection with the view `items`."""
         connection = duck.connect(self.threads)
         duck.hive_view(connection, self.lake)
         return connection
 
     def referenced(self) -> set[Path]:
+        """Return the files the lake consists of now."""
         return self.stored()
 
     def stored(self) -> set[Path]:
+        """Return every data file in storage."""
         return duck.parquet_files(self.lake)
 
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:
+        """Count the rows of the users in all files in storage."""
         return duck.rows_of(self.connect(), "items", team, users)
 
 

@@ -117,7 +117,9 @@ class Runner:
 
 
 def _difference(found: dict[str, Any], expected: dict[str, int]) -> str | None:
-    different = [f"{name} {found.get(name)} instead of {value}" for name, value in expected.items() if found.get(name) != value]
+    different = [
+        f"{name} {found.get(name)} instead of {value}" for name, value in expected.items() if found.get(name) != value
+    ]
     return "; ".join(different) or None
 
 
@@ -133,13 +135,17 @@ def report(runner: Runner, source: dict[str, Any], sizes: list[int], command: st
     """Return the text of RESULTS.md."""
     names = [one.name for one in runner.contestants]
     facts = [f"- {name}: {value}" for name, value in machine().items()]
-    wrong = [f"- {r['contestant']}, {r['scenario']}, {r['items']:,} items: {r['wrong']}" for r in runner.records if r["wrong"]]
-    raw = source["arrow_bytes"] / source["items"]
+    wrong = [
+        f"- {r['contestant']}, {r['scenario']}, {r['items']:,} items: {r['wrong']}"
+        for r in runner.records
+        if r["wrong"]
+    ]
+    raw, teams = source["arrow_bytes"] / source["items"], len(source["teams"])
     parts = [
         "# Results",
         f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d}; `README.md` says what is measured and how.",
         "\n".join(facts),
-        f"{source['items']:,} items of {raw:,.0f} bytes each as Arrow, {len(source['teams'])} teams x {len(source['days'])} days.",
+        f"{source['items']:,} items of {raw:,.0f} bytes each as Arrow, {teams} teams x {len(source['days'])} days.",
         table.render(runner.records, names, source["items"], queries.ALL),
     ]
     if len(sizes) > 1:
@@ -157,22 +163,30 @@ def main() -> int:
     parser.add_argument("--smaller", type=float, nargs="*", default=[0.1, 0.3], help="smaller lakes, for growth")
     parser.add_argument("--only", nargs="+", help="contestants")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--again", action="store_true", help="only write the table again, from the records of the last run"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "RESULTS.md")
     asked = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     make_rivals()
     runner = Runner(present(asked.only), asked.threads)
+    if asked.again:
+        runner.records = json.loads(RECORDS.read_text())
     sizes = []
     for share in [*sorted(asked.smaller), 1.0]:
         source = make_input(round(asked.items * share))
         sizes.append(source["items"])
+        if asked.again:
+            continue
         is_full = share == 1.0
         runner.ingest(source, (asked.ingest_repeats or asked.repeats) if is_full else 1)
         if is_full:
             runner.query(source, asked.repeats)
         runner.erase(source, asked.repeats)
-    shutil.rmtree(LAKES, ignore_errors=True)
-    text = report(runner, source, sizes, "python -m benchmarks.run " + " ".join(sys.argv[1:]))
+        shutil.rmtree(LAKES, ignore_errors=True)
+    said = " ".join(word for word in sys.argv[1:] if word != "--again")
+    text = report(runner, source, sizes, f"python -m benchmarks.run {said}".strip())
     asked.results.write_text(text)
     print(text)
     return 1 if any(record["wrong"] for record in runner.records) else 0

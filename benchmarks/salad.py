@@ -1,6 +1,7 @@
 """Text made of nothing: a vocabulary of invented words and vectorised strings from it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +69,7 @@ def uuids(octets: np.ndarray) -> pa.Array:
     digits = hexes(octets)
     dash = np.full((len(octets), 1), ord("-"), np.uint8)
     cuts = (0, 8, 12, 16, 20, 32)
-    parts = [digits[:, low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+    parts = [digits[:, low:high] for low, high in pairwise(cuts)]
     return fixed(np.hstack([parts[0]] + [column for part in parts[1:] for column in (dash, part)]))
 
 

@@ -74,8 +74,9 @@ def machine() -> dict[str, str]:
         names = [line.split(":", 1)[1].strip() for line in information.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "machine": f"{len(os.sched_getaffinity(0))} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.machine()}",
+        "machine": f"{cores} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "rivals": _versions(RIVALS / "bin" / "python"),
         "ours": _versions(Path(sys.executable)),

@@ -38,6 +38,8 @@ class Line:
     unit: str = "s"
     goals: tuple[Goal, ...] = ()
     more_is_better: bool = False
+    in_growth: bool = False
+    """Whether the table of growth shows it too."""
 
 
 def _key(name: str, scale: float = 1) -> Callable[[dict], float | None]:
@@ -63,7 +65,14 @@ def lines(queries: Iterable[str]) -> list[Line]:
     """Return the lines of the main table."""
     ducklake = (Goal(against="ducklake"),)
     found = [
-        Line(label="ingest, Arrow batches", scenario="ingest", figure=_rate, unit="items/s", goals=ducklake, more_is_better=True),
+        Line(
+            label="ingest, Arrow batches",
+            scenario="ingest",
+            figure=_rate,
+            unit="items/s",
+            goals=ducklake,
+            more_is_better=True,
+        ),
         Line(label="ingest, Arrow batches: processor", scenario="ingest", figure=_key("cpu_s")),
         Line(label="ingest, Arrow batches: peak memory", scenario="ingest", figure=_key("peak_mb"), unit="MB"),
         Line(
@@ -85,19 +94,21 @@ def lines(queries: Iterable[str]) -> list[Line]:
     for scenario, label, rivals in _ERASURES:
         goals = tuple(Goal(against=rival, times_better=factor) for rival, factor in rivals)
         found += [
-            Line(label=label, scenario=scenario, figure=_key("wall_s"), goals=goals),
+            Line(label=label, scenario=scenario, figure=_key("wall_s"), goals=goals, in_growth=True),
             Line(label=f"{label}: processor", scenario=scenario, figure=_key("cpu_s")),
             Line(label=f"{label}: until hidden", scenario=scenario, figure=_key("hidden_s"), goals=(Goal(limit=0.05),)),
-            Line(label=f"{label}: peak memory", scenario=scenario, figure=_key("peak_mb"), unit="MB"),
+            Line(label=f"{label}: peak memory", scenario=scenario, figure=_key("peak_mb"), unit="MB", in_growth=True),
             Line(label=f"{label}: files rewritten", scenario=scenario, figure=_key("files_replaced"), unit="files"),
             Line(label=f"{label}: ids left in catalog or log", scenario=scenario, figure=_key("named"), unit="ids"),
         ]
     plain = (Goal(against="plain", times_better=1 / 1.5),)
-    found.append(Line(label="drop one day of one team", scenario="drop-day", figure=_key("wall_s")))
+    found.append(Line(label="drop one day of one team", scenario="drop-day", figure=_key("wall_s"), in_growth=True))
     found += [Line(label=f"query: {name}", scenario="query", figure=_query(name), goals=plain) for name in queries]
     found += [
         Line(label="count(*) of one user", scenario="query-user", figure=_key("count_s"), goals=(Goal(limit=0.2),)),
-        Line(label="count(*) of one user: first", scenario="query-user", figure=_key("first_s"), goals=(Goal(limit=0.2),)),
+        Line(
+            label="count(*) of one user: first", scenario="query-user", figure=_key("first_s"), goals=(Goal(limit=0.2),)
+        ),
         Line(label="open the lake for queries", scenario="query-user", figure=_key("open_s")),
     ]
     return found
@@ -115,10 +126,7 @@ def render(records: Sequence[Record], names: Sequence[str], items: int, queries:
 
 def render_growth(records: Sequence[Record], names: Sequence[str], sizes: Sequence[int]) -> str:
     """Return how erasures grow with the lake, in Markdown."""
-    chosen = [
-        line for line in lines(())
-        if line.scenario in {"few", "many", "thousand", "drop-day"} and (line.figure is _TIMES or ":" not in line.label or "peak" in line.label)
-    ]
+    chosen = [line for line in lines(()) if line.in_growth]
     rows = [["medians", "unit", "items", *names]]
     for line in chosen:
         for size in sizes:
@@ -126,9 +134,6 @@ def render_growth(records: Sequence[Record], names: Sequence[str], sizes: Sequen
             if any(median is not None for median in medians):
                 rows.append([line.label, line.unit, f"{size:,}", *map(_number, medians)])
     return _markdown(rows)
-
-
-_TIMES = _key("wall_s")
 
 
 def _median(records: Sequence[Record], line: Line, name: str, items: int) -> float | None:
@@ -158,6 +163,8 @@ def _number(value: float | None) -> str:
 
 def _markdown(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(text)

@@ -108,7 +108,10 @@ class Vault(Protocol):
         """
 
     def count(self, work: FileWork) -> int:
-        """Return how many rows of a file its claims cover."""
+        """Return how many rows of a file its claims cover; a whole file is not read."""
+
+    def matched(self, work: FileWork) -> Mapping[RequestId, int]:
+        """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
 
     def look(self, file: VaultFile) -> FileLook | None:
         """Return what storage says of a file without its keys; `None` when it is not there."""
@@ -122,8 +125,8 @@ class Vault(Protocol):
     def queue_entries(self, rows: Rows, *, team: TeamId) -> list[QueueEntry]:
         """Return an entry for each row that has no decision."""
 
-    def reaches(self, claims: Sequence[Claim], file: VaultFile) -> tuple[Claim, ...]:
-        """Return the claims that may cover a row of the file, by its ranges and membership filters."""
+    def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
+        """Return a function from a file to the claims that may cover a row of it, by ranges and membership filters."""
 
     def delete(self, file: VaultFile) -> None:
         """Unlink a file; one that is gone already is no error."""
@@ -237,8 +240,8 @@ class Requests(Protocol):
     def newest_tombstone(self, team: TeamId) -> int:
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
 
-    def outcomes(self, request_id: RequestId) -> list[FileOutcome]:
-        """Return what happened so far to each file the request covered."""
+    def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
+        """Return what happened so far to each file the requests covered, in the order of the commits."""
 
     def complete(self, requests: Sequence[Request]) -> None:
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines."""
@@ -336,7 +339,7 @@ class ParsedRows:
     items: Rows
     rejected: Rows
     report: tuple[Mapping[str, Any], ...]
-    """One entry for each bad item: its position and errors, no value of it."""
+    """An entry for each bad item, up to a bound for the whole file: its position and errors, no value of it."""
 
 
 class LandingFile(Protocol):
@@ -354,10 +357,10 @@ class LandingFile(Protocol):
         """Return the SHA-256 of its bytes, hexadecimal."""
 
     def pieces(self) -> Iterator[ParsedRows]:
-        """Yield its items in pieces of bounded size.
+        """Yield its items in pieces of bounded size; every call begins anew.
 
         Raises:
-            LandingInvalid: the file cannot be parsed at all.
+            LandingInvalid: the file cannot be parsed at all; pieces that came before do not count.
         """
 
     def finish(self, report: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from implio_pipeline.domain.columns import columns_of
@@ -74,20 +75,26 @@ class Result:
 
 
 class Lake:
-    """One team's lake; a tombstone accepted meanwhile hides its items from the next statement on.
+    """The lake of one team or several; a tombstone accepted meanwhile hides its items from the next statement on.
 
     Args:
         settings: The home's.
         catalog: The home's, open.
-        team: Whose items.
+        teams: Whose items.
         granted: Classes the reader may decrypt.
         threads: DuckDB's threads.
     """
 
     def __init__(
-        self, *, settings: Settings, catalog: SqlCatalog, team: TeamId, granted: frozenset[ColumnClass], threads: int
+        self,
+        *,
+        settings: Settings,
+        catalog: SqlCatalog,
+        teams: tuple[TeamId, ...],
+        granted: frozenset[ColumnClass],
+        threads: int,
     ) -> None:
-        self.team = catalog.teams.get(team).team
+        self.teams = tuple(catalog.teams.get(team).team for team in teams)
         self.granted = granted
         self._catalog = catalog
         self._threads = threads
@@ -95,7 +102,7 @@ class Lake:
         roots = {Region(name): settings.below(region.vault) for name, region in settings.regions.items()}
         self._folders = RegionFolders(roots)
         self._temporary = settings.home / "tmp"
-        self._opened_at = -1
+        self._opened_at: list[int] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: dict[str, ds.Dataset | pa.Table] = {}
 
@@ -122,20 +129,24 @@ class Lake:
                     return Result(cursor.sql(query, params=dict(params) if params else None).to_arrow_table())
             except duckdb.Error as error:
                 if _is_lost_file(error) and attempt < _MOST_TRIES - 1:
-                    self._opened_at = -1  # an erasure replaced a file meanwhile
+                    self._opened_at = []  # an erasure replaced a file meanwhile
                     continue
                 raise self._explained(error) from None
             except FileNotFoundError:
-                self._opened_at = -1
+                self._opened_at = []
         raise QueryRefused("the lake kept changing underneath", remedy="Run it again.")
 
-    def user_key(self, user_id: str) -> bytes:
+    def user_key(self, user_id: str, *, team: str | None = None) -> bytes:
         """Return the pseudonym of a user id, to compare with the column `user_key`.
+
+        Args:
+            user_id: As the customer gave it.
+            team: Whose user; the lake's first team when `None`.
 
         Raises:
             ClassNotGranted: the reader was not granted the identity class.
         """
-        return self._keychain.user_key(self.team, user_id)
+        return self._keychain.user_key(team_id(team) if team else self.teams[0], user_id)
 
     def close(self) -> None:
         """Close the connection; DuckDB complains at the end of the interpreter when one is open."""
@@ -144,7 +155,7 @@ class Lake:
             self._connection = None
 
     def _current(self) -> duckdb.DuckDBPyConnection:
-        newest = self._catalog.requests.newest_tombstone(self.team)
+        newest = [self._catalog.requests.newest_tombstone(team) for team in self.teams]
         if self._connection is None or newest != self._opened_at:
             self.close()
             self._connection = self._connect()
@@ -169,25 +180,32 @@ class Lake:
         raise last
 
     def _open(self, kind: FileKind) -> ds.Dataset:
-        rules = [tombstone.rule for tombstone in self._catalog.requests.tombstones(self.team, only_open=True)]
-        files = [
-            file
-            for file in self._catalog.manifest.files(self.team)
-            if file.kind is kind and not any(reach(rule, file) is Reach.EVERYTHING for rule in rules)
-        ]
-        sealed = self._catalog.manifest.sealed(files)
+        readable: list[ReadableFile] = []
         keys: dict[str, bytes] = {}
-        for each in sealed:
-            keys |= named_keys(each.file.file_id, self._keychain.file_keys(self.team, each.keys))
-        readable = [ReadableFile(file=file, location=self._folders.location(file.region, file.path)) for file in files]
+        covered: list[pc.Expression] = []
+        for team in self.teams:
+            rules = [tombstone.rule for tombstone in self._catalog.requests.tombstones(team, only_open=True)]
+            files = [
+                file
+                for file in self._catalog.manifest.files(team)
+                if file.kind is kind and not any(reach(rule, file) is Reach.EVERYTHING for rule in rules)
+            ]
+            sealed = self._catalog.manifest.sealed(files)
+            for each in sealed:
+                keys |= named_keys(each.file.file_id, self._keychain.file_keys(team, each.keys))
+            readable += [
+                ReadableFile(file=file, location=self._folders.location(file.region, file.path)) for file in files
+            ]
+            if rules and files:
+                newest = max(file.last_submitted_at for file in files)
+                hides = hidden(rules, task_ids=self._task_ids(team, sealed, rules), newest=newest)
+                covered += [] if hides is None else [(pc.field("team") == pa.scalar(str(team))) & hides]
         dataset = open_dataset(readable, kind=kind, keys=keys, granted=self.granted)
-        covered = None
-        if rules and files:
-            newest = max(file.last_submitted_at for file in files)
-            covered = hidden(rules, task_ids=self._task_ids(sealed, rules), newest=newest)
-        return dataset if covered is None else dataset.filter(~covered)
+        for hides in covered:
+            dataset = dataset.filter(~hides)
+        return dataset
 
-    def _task_ids(self, sealed: list[SealedFile], rules: Iterable[Rule]) -> dict[TaskKey, str]:
+    def _task_ids(self, team: TeamId, sealed: list[SealedFile], rules: Iterable[Rule]) -> dict[TaskKey, str]:
         """Return the task ids that rules by task stand for, looked up in the few files that may hold them."""
         wanted = {rule.task_key: rule for rule in rules if isinstance(rule, TaskRule)}
         found: dict[TaskKey, str] = {}
@@ -196,7 +214,7 @@ class Lake:
             if not may_contain(each.file.task_filter, near).any():
                 continue
             content = self._folders.read(each.file.region, each.file.path)
-            raw = self._keychain.file_keys(self.team, each.keys)
+            raw = self._keychain.file_keys(team, each.keys)
             rows = decode(content, file_id=each.file.file_id, raw=raw, columns=["task_id"])
             for task_id in rows["task_id"].to_pylist():
                 if (key := task_key(task_id)) in wanted:
@@ -204,7 +222,7 @@ class Lake:
         return found
 
     def _queue(self) -> pa.Table:
-        entries = self._catalog.queues.entries(self.team)
+        entries = [entry for team in self.teams for entry in self._catalog.queues.entries(team)]
         rows = [{name: getattr(entry, name) for name in _QUEUE_SCHEMA.names} for entry in entries]
         return pa.Table.from_pylist(rows, schema=_QUEUE_SCHEMA)
 
@@ -224,7 +242,7 @@ class Lake:
 def open_lake(
     home: Path | None = None,
     *,
-    team: str,
+    team: str | Iterable[str],
     classes: Iterable[ColumnClass | str] = DEFAULT_CLASSES,
     threads: int | None = None,
 ) -> Iterator[Lake]:
@@ -232,7 +250,7 @@ def open_lake(
 
     Args:
         home: The home; `IMPLIO_HOME` or `./data` when `None`.
-        team: Whose items.
+        team: Whose items; one team or several.
         classes: Column classes the reader may decrypt; columns of others are not there. Operational always is.
         threads: DuckDB's threads; the home's setting when `None`.
 
@@ -245,7 +263,11 @@ def open_lake(
     catalog = open_catalog(settings.catalog)
     try:
         lake = Lake(
-            settings=settings, catalog=catalog, team=team_id(team), granted=granted, threads=threads or settings.threads
+            settings=settings,
+            catalog=catalog,
+            teams=tuple(team_id(each) for each in ([team] if isinstance(team, str) else team)),
+            granted=granted,
+            threads=threads or settings.threads,
         )
         try:
             yield lake

@@ -104,21 +104,22 @@ def outcomes_of(rewrite: Rewrite, work: FileWork) -> tuple[FileOutcome, ...]:
     )
 
 
-def outcomes_of_drop(work: FileWork) -> tuple[FileOutcome, ...]:
-    """Return the receipt lines of a file dropped whole: every row went, nothing was read."""
+def outcomes_of_drop(work: FileWork, matched: Mapping[RequestId, int]) -> tuple[FileOutcome, ...]:
+    """Return the receipt lines of a file dropped whole: every row of it went."""
     file = work.sealed.file
     return tuple(
         FileOutcome(
-            request_id=claim.request_id,
+            request_id=request_id,
             kind=file.kind,
             digest_before=file.digest,
             digest_after=None,
             rows_before=file.rows,
             rows_after=0,
-            matched=file.rows,
+            matched=rows,
             keys_destroyed=len(work.sealed.keys),
             size_before_bytes=file.size_bytes,
             is_read_back=False,
         )
-        for claim in work.claims
+        for request_id, rows in matched.items()
+        if rows
     )

@@ -6,10 +6,11 @@ Nothing is erased here, and nothing is ever erased that did not come through her
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from implio_pipeline.domain.days import due_at, instant_text
-from implio_pipeline.domain.errors import ImplioError, RequestRefused
+from implio_pipeline.domain.errors import ImplioError, RequestRefused, TeamUnknown
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
@@ -47,9 +48,13 @@ def accept(world: World, drafts: Sequence[RequestDraft], *, policy: str | None =
     request again returns the request it made before.
     """
     prepared: list[tuple[Request, Rule, str] | Refusal] = []
+    now = world.clock.now()
+    teams = {team.team for team in world.catalog.teams.all()}
     for draft in drafts:
         try:
-            prepared.append(_prepare(world, draft, policy=policy))
+            if draft.team not in teams:
+                raise TeamUnknown(f"there is no team {draft.team}")
+            prepared.append(_prepare(world, draft, now=now, policy=policy))
         except ImplioError as error:
             prepared.append(Refusal(code=error.code, reason=error.facts, remedy=error.remedy))
     accepted = iter(world.catalog.requests.accept([each for each in prepared if not isinstance(each, Refusal)]))
@@ -92,13 +97,13 @@ def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
     return body
 
 
-def rule_of(world: World, draft: RequestDraft) -> Rule:
-    """Return the draft's scope in keyed pseudonyms, bound to items submitted before now.
+def rule_of(world: World, draft: RequestDraft, *, now: datetime | None = None) -> Rule:
+    """Return the draft's scope in keyed pseudonyms, bound to items submitted before `now`, the present when `None`.
 
     Raises:
         RequestRefused: the dates are inverted or an id is empty.
     """
-    now = world.clock.now()
+    now = now or world.clock.now()
     match draft.scope:
         case ByUser(user_id=user_id):
             if not user_id.strip():
@@ -121,9 +126,9 @@ def rule_of(world: World, draft: RequestDraft) -> Rule:
             return OverdueRule(cutoffs=cutoffs, before=now)
 
 
-def _prepare(world: World, draft: RequestDraft, *, policy: str | None) -> tuple[Request, Rule, str]:
-    team = world.catalog.teams.get(draft.team).team  # an unknown team is refused here
-    rule = rule_of(world, draft)
+def _prepare(world: World, draft: RequestDraft, *, now: datetime, policy: str | None) -> tuple[Request, Rule, str]:
+    team = draft.team
+    rule = rule_of(world, draft, now=now)
     scope_text = _scope_text(draft.scope)
     request_id = world.identifiers.request_id()
     request = Request(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
-from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated, StorageFull
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.request import Request, RequestState, failed, is_ready, moved
@@ -64,8 +64,9 @@ def erase(
 
 def find(world: World, team: TeamId, claims: Sequence[Claim]) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
     """Yield the live files that claims may touch, with those claims."""
+    reaches = world.vault.reaches(claims)
     for file in world.catalog.manifest.candidates(team, claims):
-        reached = world.vault.reaches(claims, file)
+        reached = reaches(file)
         if reached:
             yield file, reached
 
@@ -89,26 +90,43 @@ def sweep_doomed(world: World) -> int:
 def _erase_team(
     world: World, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
 ) -> None:
+    """Carry out a team's requests in one pass; when it fails, one by one, so that one poisoned stops no other."""
+    try:
+        _carry_out(world, team, requests, summary, progress)
+    except ImplioError as error:
+        if len(requests) == 1 or isinstance(error, StorageFull):
+            _fail(world, requests, error, summary)
+            return
+        for request in requests:
+            current = world.catalog.requests.get(request.request_id)
+            if current.state is not RequestState.COMPLETED:
+                _erase_team(world, team, [current], summary, progress)
+
+
+def _carry_out(
+    world: World, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
+) -> None:
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
     done = [request for request in requests if request.state is RequestState.SHREDDED]
-    try:
-        rules = {tombstone.request_id: tombstone.rule for tombstone in world.catalog.requests.tombstones(team)}
-        claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
-        started = _save(world, started, RequestState.PLANNED)
-        is_team_removed = any(request.kind is RequestKind.TEAM for request in started)
-        if is_team_removed:
-            renew_class_keys(world, team)
-        _work_through(world, team, claims, summary, progress)
-        if is_team_removed:
-            shred_old_class_keys(world, team)
-        now = world.clock.now()
-        erased = [replace(each, erased_at=now, error_code=None, next_attempt_at=None) for each in started]
-        done += _save(world, erased, RequestState.SHREDDED)
-        sweep_doomed(world)
-        write_receipts(world, done)
-        summary.completed += [request.request_id for request in done]
-    except ImplioError as error:
-        _fail(world, requests, error, summary)
+    resumed = {each.request_id for each in requests if each.attempts or each.state is RequestState.SHREDDED}
+    rules = {tombstone.request_id: tombstone.rule for tombstone in world.catalog.requests.tombstones(team)}
+    claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
+    # 1. Find, rewrite, verify, commit and shred, file by file.
+    started = _save(world, started, RequestState.PLANNED)
+    is_team_removed = any(request.kind is RequestKind.TEAM for request in started)
+    if is_team_removed:
+        renew_class_keys(world, team)
+    _work_through(world, team, claims, summary, progress)
+    if is_team_removed:
+        shred_old_class_keys(world, team)
+    # 2. Nothing is left and every old key is destroyed.
+    now = world.clock.now()
+    erased = [replace(each, erased_at=now, error_code=None, next_attempt_at=None) for each in started]
+    done += _save(world, erased, RequestState.SHREDDED)
+    sweep_doomed(world)
+    # 3. Say so.
+    write_receipts(world, done, resumed=resumed)
+    summary.completed += [request.request_id for request in done]
 
 
 def _save(world: World, requests: list[Request], state: RequestState) -> list[Request]:
@@ -137,7 +155,7 @@ def _work_through(
         if not works:
             return
         try:
-            _carry_out(world, team, works, planned_at, summary, progress)
+            _swap(world, works, _Batch(team=team, planned_at=planned_at), summary, progress)
         except (PlanOutdated, FileMissing) as conflict:
             if isinstance(conflict, FileMissing) and _is_lost(world, works):
                 raise
@@ -167,21 +185,19 @@ def _is_lost(world: World, works: list[FileWork]) -> bool:
     return False
 
 
-def _carry_out(
-    world: World,
-    team: TeamId,
-    works: list[FileWork],
-    planned_at: int,
-    summary: ErasureSummary,
-    progress: Progress | None,
+def _swap(
+    world: World, works: list[FileWork], batch: "_Batch", summary: ErasureSummary, progress: Progress | None
 ) -> None:
-    batch = _Batch(team=team, planned_at=planned_at)
-    for done, (work, rewrite) in enumerate(_rewritten(world, works), start=1):
-        batch.add(work, rewrite, summary)
-        if progress:
-            progress(done, len(works))
-        if len(batch.remove) >= _COMMIT_FILES or done == len(works):
-            batch.commit(world)
+    try:
+        for done, (work, rewrite) in enumerate(_rewritten(world, works), start=1):
+            batch.add(world, work, rewrite, summary)
+            if progress:
+                progress(done, len(works))
+            if len(batch.remove) >= _COMMIT_FILES or done == len(works):
+                batch.commit(world)
+    except BaseException:
+        batch.discard(world)
+        raise
 
 
 def _rewritten(world: World, works: list[FileWork]) -> Iterator[tuple[FileWork, Rewrite | None]]:
@@ -219,12 +235,12 @@ class _Batch:
     remove: list[VaultFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
 
-    def add(self, work: FileWork, rewrite: Rewrite | None, summary: ErasureSummary) -> None:
+    def add(self, world: World, work: FileWork, rewrite: Rewrite | None, summary: ErasureSummary) -> None:
         """Take in one file's result."""
         if rewrite is None:
             summary.files_dropped += 1
             summary.items_erased += work.sealed.file.rows
-            self.outcomes += outcomes_of_drop(work)
+            self.outcomes += outcomes_of_drop(work, world.vault.matched(work))
         elif rewrite.is_untouched:
             return
         else:
@@ -234,6 +250,11 @@ class _Batch:
             if rewrite.after:
                 self.add_files.append(rewrite.after)
         self.remove.append(work.sealed.file)
+
+    def discard(self, world: World) -> None:
+        """Unlink the new files that were not committed."""
+        for sealed in self.add_files:
+            world.vault.delete(sealed.file)
 
     def commit(self, world: World) -> None:
         """Swap the files and destroy the old keys, in one transaction."""

@@ -258,7 +258,7 @@ class _Intake:
         self.queue = [entry for entry in self.queue if not any(_covers(rule, entry) for rule in rules)]
 
     def _without(self, sealed: SealedFile, claims: list[Claim]) -> SealedFile | None:
-        reached = self.world.vault.reaches(claims, sealed.file)
+        reached = self.world.vault.reaches(claims)(sealed.file)
         if not reached:
             return sealed
         try:

@@ -1,38 +1,48 @@
 """Write receipts: the last step of a request, after which even we no longer know what it named."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
+from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports import World
 
 
-def write_receipts(world: World, requests: Sequence[Request]) -> None:
+def write_receipts(world: World, requests: Sequence[Request], *, resumed: Collection[RequestId] = ()) -> None:
     """Append the receipts of shredded requests to the ledger, then complete them.
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
     not written again.
+
+    Args:
+        world: What the flow may touch.
+        requests: All shredded.
+        resumed: Those that an earlier run may have receipted; only for them the ledger is searched.
     """
-    missing = [request for request in requests if not _has_receipt(world, request)]
+    missing = [
+        request
+        for request in requests
+        if request.request_id not in resumed or world.ledger.receipt(request.request_id) is None
+    ]
     if missing:
-        world.ledger.append([("receipt", _body(world, request)) for request in missing])
+        world.ledger.append([("receipt", body) for body in _bodies(world, missing)])
     now = world.clock.now()
     world.catalog.requests.complete(
         [replace(moved(request, RequestState.COMPLETED), completed_at=now, sealed=None) for request in requests]
     )
 
 
-def _has_receipt(world: World, request: Request) -> bool:
-    """Look through the ledger only for a request that an earlier run may have receipted."""
-    return request.attempts > 0 and world.ledger.receipt(request.request_id) is not None
-
-
-def _body(world: World, request: Request) -> dict[str, object]:
-    return receipt_body(
-        request,
-        world.catalog.requests.outcomes(request.request_id),
-        region=world.catalog.teams.get(request.team).region,
-        unreachable_items=world.catalog.manifest.anonymous_items(request.team),
-        versions=dict(world.versions),
-    )
+def _bodies(world: World, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:
+    outcomes = world.catalog.requests.outcomes([request.request_id for request in requests])
+    teams = {team: world.catalog.teams.get(team) for team in {request.team for request in requests}}
+    unreachable = {team: world.catalog.manifest.anonymous_items(team) for team in teams}
+    for request in requests:
+        yield receipt_body(
+            request,
+            outcomes.get(request.request_id, []),
+            region=teams[request.team].region,
+            unreachable_items=unreachable[request.team],
+            versions=dict(world.versions),
+        )

@@ -71,8 +71,9 @@ class ClaimedFile:
 
     def _put_back(self) -> None:
         for name in (self.name, self._path.name):
-            with suppress(FileExistsError):
-                # A link, unlike a rename, never replaces a file that has come meanwhile.
+            # A link, unlike a rename, never replaces a file that has come meanwhile. Where there are no links, the
+            # file stays among the claimed ones, free to be claimed.
+            with suppress(OSError):
                 os.link(self._path, self._home / name, follow_symlinks=False)
                 self._path.unlink()
                 return

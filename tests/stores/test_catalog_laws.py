@@ -72,20 +72,20 @@ def new_team(catalog: SqlCatalog) -> TeamId:
     return add_team(catalog, TeamId(f"team-{number()}")).team
 
 
-@given(rule=rules, waiting=st.lists(entries, max_size=8))
+@given(asked=st.lists(rules, min_size=1, max_size=4), waiting=st.lists(entries, max_size=8))
 @settings(deadline=None, max_examples=300)
-def test_accepting_a_rule_takes_exactly_the_entries_it_covers(
-    catalog: SqlCatalog, rule: Rule, waiting: list[QueueEntry]
+def test_accepting_rules_takes_exactly_the_entries_they_cover(
+    catalog: SqlCatalog, asked: list[Rule], waiting: list[QueueEntry]
 ) -> None:
     team = new_team(catalog)
     waiting = [replace(one, team=team) for one in waiting]
     catalog.manifest.commit(change(catalog, team, queue=tuple(waiting)))
 
-    (accepted,) = catalog.requests.accept([(request_for(rule, team), rule, "once")])
+    accepted = catalog.requests.accept([(request_for(rule, team), rule, f"key-{number()}") for rule in asked])
 
-    kept = [one for one in waiting if not covers(rule, **_seen_of(one))]
+    kept = [one for one in waiting if not any(covers(rule, **_seen_of(one)) for rule in asked)]
     assert {one.task_id for one in catalog.queues.entries(team)} == {one.task_id for one in kept}
-    assert accepted.queue_removed == len(waiting) - len(kept)
+    assert sum(request.queue_removed for request in accepted) == len(waiting) - len(kept)
 
 
 def _seen_of(one: QueueEntry) -> dict[str, object]:

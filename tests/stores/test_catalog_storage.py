@@ -95,21 +95,22 @@ def test_destroyed_keys_and_scopes_are_nowhere_on_disk(catalog: SqlCatalog, file
     assert catalog.requests.get(request.request_id).sealed is None
 
 
-def test_no_page_keeps_a_copy_of_a_destroyed_key_however_rows_moved(catalog: SqlCatalog, file: Path) -> None:
-    # With secure_delete alone, this load leaves a readable key behind.
-    chance = random.Random(1)  # noqa: S311 - a load, not a secret
+@pytest.mark.parametrize("seed", [14, 15, 23])
+def test_no_page_keeps_a_copy_of_a_destroyed_key_however_rows_moved(catalog: SqlCatalog, file: Path, seed: int) -> None:
+    # Seeds whose load leaves keys behind in the gaps of pages, where secure_delete does not reach.
+    chance = random.Random(seed)  # noqa: S311 - a load, not a secret
     live, destroyed = {}, []
 
-    for _ in range(60):
-        new = {sealed.file.file_id: sealed for sealed in (sealed_file() for _ in range(chance.randrange(1, 60)))}
-        gone = chance.sample(sorted(live), k=min(len(live), chance.randrange(60)))
+    for _ in range(30):
+        new = {sealed.file.file_id: sealed for sealed in (sealed_file() for _ in range(chance.randrange(1, 20)))}
+        gone = chance.sample(sorted(live), k=min(len(live), chance.randrange(20)))
         catalog.manifest.commit(change(catalog, add=tuple(new.values()), remove=tuple(gone)))
         destroyed += [key.wrapped for file_id in gone for key in live.pop(file_id).keys]
         live |= new
     catalog.scrub()
 
     found = bytes_on_disk(file)
-    assert len(destroyed) > 3000
+    assert len(destroyed) > 500
     assert sum(wrapped in found for wrapped in destroyed) == 0
     assert catalog.manifest.sealed([sealed.file for sealed in live.values()]) == list(live.values())
 

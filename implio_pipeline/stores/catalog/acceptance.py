@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
 from implio_pipeline.domain.request import Request
-from implio_pipeline.domain.scope import Rule
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.scope import Rule, UserRule
+from implio_pipeline.domain.words import TeamId, UserKey
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -66,13 +67,10 @@ def _store(connection: Connection, new: Sequence[_Asked]) -> list[Request]:
     # In the order asked, so that their sequences say which was first.
     put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
     sequences = connection.scalars(put, [_tombstone_row(request, rule) for request, rule, _ in new]).all()
+    removed = _take_off_queues(connection, new)
     accepted = [
-        replace(
-            request,
-            tombstone_sequence=sequence,
-            queue_removed=_take_off_queues(connection, request.team, rule),
-        )
-        for (request, rule, _), sequence in zip(new, sequences, strict=True)
+        replace(request, tombstone_sequence=sequence, queue_removed=count)
+        for (request, _, _), sequence, count in zip(new, sequences, removed, strict=True)
     ]
     keys = [key for _, _, key in new]
     rows = [{**row_of_request(request), "idempotency": key} for request, key in zip(accepted, keys, strict=True)]
@@ -86,5 +84,35 @@ def _tombstone_row(request: Request, rule: Rule) -> dict[str, Any]:
     return {**asked, **row_of(rule), "is_erased": False, "in_ledger": False}
 
 
-def _take_off_queues(connection: Connection, team: TeamId, rule: Rule) -> int:
-    return connection.execute(delete(queue_entries).where(queue_entries.c.team == team, covered(rule))).rowcount
+def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]:
+    """Take the covered entries off the queues and return how many each request took; in order, first come first served.
+
+    Users that follow each other with the same instant are taken off with one statement.
+    """
+    removed: list[int] = []
+    for (team, before, is_user), some in groupby(new, key=_kind_of_removal):
+        rules = [rule for _, rule, _ in some]
+        if is_user:
+            keys = [rule.user_key for rule in rules if isinstance(rule, UserRule)]
+            removed += _take_off_users(connection, team, keys, before)
+        else:
+            for rule in rules:
+                theirs = delete(queue_entries).where(queue_entries.c.team == team, covered(rule))
+                removed.append(connection.execute(theirs).rowcount)
+    return removed
+
+
+def _kind_of_removal(asked: _Asked) -> tuple[TeamId, datetime, bool]:
+    request, rule, _ = asked
+    return request.team, rule.before, isinstance(rule, UserRule)
+
+
+def _take_off_users(connection: Connection, team: TeamId, keys: Sequence[UserKey], before: datetime) -> list[int]:
+    found: dict[UserKey, int] = {}
+    key = queue_entries.c.user_key
+    for some in chunks(list(dict.fromkeys(keys))):
+        theirs = (queue_entries.c.team == team, key.in_(some), queue_entries.c.submitted_at < before)
+        counts = select(key, func.count()).where(*theirs).group_by(key)
+        found |= dict(connection.execute(counts).tuples())
+        connection.execute(delete(queue_entries).where(*theirs))
+    return [found.pop(user_key, 0) for user_key in keys]

@@ -6,8 +6,9 @@ from dataclasses import asdict, fields
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated
-from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import queues, teams
@@ -23,6 +24,8 @@ from implio_pipeline.stores.catalog.tables import (
 )
 
 _FILE = tuple(field.name for field in fields(VaultFile))
+_KEY = tuple(field.name for field in fields(FileKey))
+_OUTCOME = tuple(field.name for field in fields(FileOutcome))
 
 
 def carry_out(connection: Connection, change: Change) -> None:
@@ -96,7 +99,7 @@ def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId])
 
 
 def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
-    keys = [asdict(key) for sealed in change.add for key in sealed.keys]
+    keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
     new = [_row_of(sealed) for sealed in change.add if sealed.file.file_id not in rewrapped]
     if new:
@@ -121,7 +124,10 @@ def _row_of(sealed: SealedFile) -> dict[str, object]:
 
 def _record_outcomes(connection: Connection, change: Change) -> None:
     if change.outcomes:
-        rows = [{**asdict(outcome), "committed_at": change.committed_at} for outcome in change.outcomes]
+        rows = [
+            {name: getattr(outcome, name) for name in _OUTCOME} | {"committed_at": change.committed_at}
+            for outcome in change.outcomes
+        ]
         connection.execute(insert(file_outcomes), rows)
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _PRAGMAS = (
     "temp_store=MEMORY",
 )
 _making = threading.Lock()
+_open: weakref.WeakSet[Engine] = weakref.WeakSet()
 _inherited: list[Pool] = []
 """Pools a forked child got from its parent: kept, since to drop them would close the parent's connections."""
 
@@ -36,7 +37,9 @@ def connect(url: str) -> Engine:
     """Return an engine for the catalog at `url`; a SQLite file that is not there is made, for its owner alone."""
     location = make_url(url)
     if location.get_backend_name() != "sqlite":
-        return create_engine(location, hide_parameters=True, pool_pre_ping=True, max_overflow=-1)
+        return create_engine(
+            location, hide_parameters=True, isolation_level="READ COMMITTED", pool_pre_ping=True, max_overflow=-1
+        )
     _make_file(location)
     engine = create_engine(
         location,
@@ -47,7 +50,7 @@ def connect(url: str) -> Engine:
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
-    _survive_fork(engine)
+    _open.add(engine)
     return engine
 
 
@@ -78,7 +81,7 @@ def scrub(engine: Engine, secrets: Sequence[str]) -> None:
     """Leave no copy of deleted rows of the `secrets` tables in SQLite's files.
 
     `secure_delete` overwrites a deleted row, but not the copies that stay in a page's gaps when rows move to another
-    page: 1 deleted key in 5,000 was still there (measured). So the pages of these tables are all freed, which
+    page: about 1 deleted key in 40,000 was still there (measured). So the pages of these tables are all freed, which
     overwrites them whole, and written anew; then the write-ahead log is emptied. What another process keeps busy for
     two seconds is left for the next time.
 
@@ -96,14 +99,24 @@ def scrub(engine: Engine, secrets: Sequence[str]) -> None:
         cursor.execute(f"PRAGMA busy_timeout={_SCRUB_MILLISECONDS}")
         # Without it rows are deleted one by one where another table refers to them; the same rows come back.
         cursor.execute("PRAGMA foreign_keys=OFF")
-        with suppress(sqlite3.OperationalError):
-            cursor.execute("BEGIN IMMEDIATE")
-            for table in secrets:
-                _write_anew(cursor, table)
-            cursor.execute("COMMIT")
+        if not _begins(cursor):
+            return
+        for table in secrets:
+            _write_anew(cursor, table)
+        cursor.execute("COMMIT")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         raw.invalidate()
+
+
+def _begins(cursor: Any) -> bool:
+    try:
+        cursor.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _write_anew(cursor: Any, table: str) -> None:
@@ -159,17 +172,18 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
-def _survive_fork(engine: Engine) -> None:
-    """Carry no idle connection over a fork, and use none of the busy ones in the child."""
-    reference = weakref.ref(engine)
+def _close_idle() -> None:
+    """Carry no idle connection over a fork."""
+    for engine in list(_open):
+        engine.dispose()
 
-    def close_idle() -> None:
-        if (parent := reference()) is not None:
-            parent.dispose()
 
-    def start_anew() -> None:
-        if (child := reference()) is not None:
-            _inherited.append(child.pool)
-            child.dispose(close=False)
+def _start_anew() -> None:
+    """Use none of the parent's busy connections in the child."""
+    for engine in list(_open):
+        _inherited.append(engine.pool)
+        engine.dispose(close=False)
 
-    os.register_at_fork(before=close_idle, after_in_child=start_anew)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_idle, after_in_child=_start_anew)

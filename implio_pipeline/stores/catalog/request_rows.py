@@ -30,6 +30,8 @@ def row_of_request(request: Request) -> dict[str, Any]:
 
 def put_scopes(connection: Connection, asked: Sequence[Request]) -> None:
     """Insert the sealed scopes of requests that have one."""
-    rows = [{"request_id": request.request_id, "sealed": request.sealed} for request in asked if request.sealed is not None]
+    rows = [
+        {"request_id": request.request_id, "sealed": request.sealed} for request in asked if request.sealed is not None
+    ]
     if rows:
         connection.execute(insert(sealed_scopes), rows)

@@ -82,11 +82,15 @@ class SqlRequests:
         with reading(self._engine) as connection:
             return newest_tombstone(connection, team)
 
-    def outcomes(self, request_id: RequestId) -> list[FileOutcome]:
-        """Return what happened so far to each file the request covered, in the order of the commits."""
-        query = select(*_OUTCOME).where(file_outcomes.c.request_id == request_id).order_by(file_outcomes.c.line)
+    def outcomes(self, request_ids: Sequence[RequestId]) -> dict[RequestId, list[FileOutcome]]:
+        """Return what happened so far to each file the requests covered, in the order of the commits."""
+        found: dict[RequestId, list[FileOutcome]] = {}
         with reading(self._engine) as connection:
-            return [FileOutcome(**row) for row in connection.execute(query).mappings()]
+            for some in chunks(request_ids):
+                query = select(*_OUTCOME).where(file_outcomes.c.request_id.in_(some)).order_by(file_outcomes.c.line)
+                for row in connection.execute(query).mappings():
+                    found.setdefault(row["request_id"], []).append(FileOutcome(**row))
+        return found
 
     def complete(self, requests: Sequence[Request]) -> None:
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.

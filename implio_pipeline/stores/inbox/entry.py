@@ -79,7 +79,7 @@ def refused(code: str, *, position: int) -> InboxEntry:
 def _typed(value: object) -> Entry:
     try:
         return msgspec.convert(value, Entry)  # type: ignore[no-any-return]
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         _explain(value)
 
 

@@ -1,0 +1,157 @@
+"""Our own pipeline as a contestant: the same flows that Dagster and the command line run."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.contestant import Batch, Contestant, main
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.request import Request, RequestDraft
+from implio_pipeline.domain.scope import ByDates, ByUser, Scope
+from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.ingest import add_rows, ingest
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.query import Lake, open_lake
+from implio_pipeline.stores.landing.columns import keyed
+from implio_pipeline.wiring import House, init_home, open_home
+
+
+class Ours(Contestant):
+    """A home below the lake's folder; every team lies in one region."""
+
+    def __init__(self, lake: Path, threads: int) -> None:
+        super().__init__(lake, threads)
+        os.environ["IMPLIO_THREADS"] = str(threads)
+
+    @contextmanager
+    def _home(self) -> Iterator[House]:
+        with open_home(self.lake / "home") as house:
+            yield house
+
+    def _make(self, batches: Sequence[Batch]) -> None:
+        init_home(self.lake / "home")
+        with self._home() as house:
+            for team in sorted({batch.team for batch in batches}):
+                add_team(house.world, team, region=Region("eu"))
+
+    def ingest(self, batches: Sequence[Batch]) -> None:
+        """Take the batches in partition by partition, each in a commit of its own."""
+        self._make(batches)
+        with self._home() as house:
+            for batch in batches:
+                team = house.world.catalog.teams.get(TeamId(batch.team))
+                with pa.memory_map(str(batch.path)) as source:
+                    rows = pa.ipc.open_file(source).read_all()
+                    keys = house.world.keychain.user_key_maker(team.team)
+                    add_rows(house.world, team, keyed(rows, FileKind.ITEMS, keys))
+
+    def ingest_ndjson(self, batches: Sequence[Batch]) -> None:
+        """Take the files in as landing files: found, claimed, validated item by item, committed, removed."""
+        self._make(batches)
+        landing = self.lake / "home" / "landing"
+        with self._home() as house:
+            for batch in batches:
+                folder = landing / batch.team
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(batch.path, folder / batch.path.name)
+                os.utime(folder / batch.path.name, (time.time() - 60,) * 2)
+            taken = ingest(house.world)
+            if taken.rejected or taken.refused or taken.set_aside:
+                raise ValueError(f"not every item came in: {taken}")
+
+    def _carry_out(self, team: str, scopes: Sequence[Scope], mark: Callable[[str], None]) -> None:
+        with self._home() as house:
+            drafts = [
+                RequestDraft(team=TeamId(team), scope=scope, channel=Channel.CLI, received_at=house.world.clock.now())
+                for scope in scopes
+            ]
+            accepted = accept(house.world, drafts)
+            mark("hidden")
+            ids = [each.request_id for each in accepted if isinstance(each, Request)]
+            done = erase(house.world, only=ids)
+            if len(done.completed) != len(scopes):
+                raise ValueError(f"{len(done.completed)} of {len(scopes)} requests completed: {done.failed}")
+
+    def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
+        """Accept one request a user, carry them out in one pass, and write their receipts."""
+        self._carry_out(team, [ByUser(user_id=user) for user in users], mark)
+
+    def drop_day(self, team: str, day: str) -> None:
+        start = start_of(date.fromisoformat(day))
+        self._carry_out(team, [ByDates(start=start, end=start + timedelta(days=1))], lambda _: None)
+
+    def connect(self) -> "_Connection":
+        with self._home() as house:
+            teams = [team.team for team in house.world.catalog.teams.all()]
+        return _Connection(self.lake / "home", teams, self.threads)
+
+    def count_user(self, connection: "_Connection", team: str, user: str) -> int:
+        query = "select count(*) from items where team = $team and user_key = $key"
+        key = connection.lake.user_key(user, team=team)
+        return connection.lake.sql(query, {"team": team, "key": key}).fetchall()[0][0]
+
+    def referenced(self) -> set[Path]:
+        with self._home() as house:
+            return {self._root / file.path for file in house.world.catalog.manifest.files()}
+
+    def stored(self) -> set[Path]:
+        return {path for path in self._root.rglob("*") if path.is_file()}
+
+    @property
+    def _root(self) -> Path:
+        return self.lake / "home" / "vault" / "eu"
+
+    def raw_survivors(self, team: str, users: Sequence[str]) -> int:
+        """Decrypt every file in storage whose keys are left, past the tombstones; a file without keys has no rows."""
+        wanted, found = pa.array(list(users), pa.string()), 0
+        with self._home() as house:
+            manifest = house.world.catalog.manifest
+            for sealed in manifest.sealed(list(manifest.files(TeamId(team)))):
+                try:
+                    rows = house.vault.read(sealed, columns=["user_id"])
+                except ImplioError:
+                    continue
+                found += pc.sum(pc.is_in(rows["user_id"], value_set=wanted)).as_py() or 0
+        return found
+
+
+class _Connection:
+    """Our query door with the few words of a DuckDB connection that the benchmark uses."""
+
+    def __init__(self, home: Path, teams: Sequence[str], threads: int) -> None:
+        self._opened = open_lake(home, team=teams, classes=tuple(ColumnClass), threads=threads)
+        self.lake: Lake = self._opened.__enter__()
+        self.lake.sql("select 1")  # opens the snapshot
+
+    def execute(self, query: str, params: Sequence[Any] = ()) -> "_Answer":
+        named = {str(place): value for place, value in enumerate(params, start=1)}
+        return _Answer(self.lake.sql(query, named or None).fetchall())
+
+    def close(self) -> None:
+        self._opened.__exit__(None, None, None)
+
+
+class _Answer:
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self._rows
+
+    def fetchone(self) -> tuple[Any, ...]:
+        return self._rows[0]
+
+
+if __name__ == "__main__":
+    main(Ours)

@@ -1,0 +1,44 @@
+"""Puts `tests/` on the path, so that every test may import `support`; and the homes that tests copy."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.home import Home, a_home, opened
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed home with the teams `ads` (region eu) and `cars` (region us); tests open copies of it."""
+    folder = tmp_path_factory.mktemp("empty") / "home"
+    with a_home(folder):
+        pass
+    return folder
+
+
+@pytest.fixture
+def home(empty_home: Path, tmp_path: Path) -> Iterator[Home]:
+    """An open home of the test's own."""
+    shutil.copytree(empty_home, tmp_path / "home")
+    with opened(tmp_path / "home") as opened_home:
+        yield opened_home
+
+
+@pytest.fixture
+def new_home(empty_home: Path, tmp_path: Path) -> Iterator[Callable[[], Home]]:
+    """Open one more home at each call: for laws, which need a new one for every example."""
+    with ExitStack() as stack:
+        made = 0
+
+        def new() -> Home:
+            nonlocal made
+            stack.close()
+            made += 1
+            folder = tmp_path / f"home-{made}"
+            shutil.copytree(empty_home, folder)
+            stack.callback(shutil.rmtree, folder)
+            return stack.enter_context(opened(folder))
+
+        yield new

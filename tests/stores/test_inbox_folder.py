@@ -1,0 +1,280 @@
+"""Deletion requests by file: what becomes a draft, what is refused and how, and what is left of the file."""
+
+import json
+import os
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
+from implio_pipeline.domain.words import Channel
+from implio_pipeline.ports import InboxEntry
+from implio_pipeline.stores.inbox.dates import InstantRefused, instant_of
+from implio_pipeline.stores.inbox.entry import entry_of
+from implio_pipeline.stores.inbox.folder import InboxFolder
+from implio_pipeline.stores.inbox.words import REASONS, reason_of, remedy_of
+from implio_pipeline.stores.set_aside import SetAside
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+USER = {"team": "acme", "type": "user", "userId": "u-1"}
+
+
+class StoppedClock:
+    def now(self):
+        return NOW
+
+
+class World:
+    def __init__(self, path):
+        self.root = path / "inbox"
+        self.root.mkdir()
+        self.aside = SetAside(path / "aside", lambda key: ("root-1", key), lambda _, key: key, StoppedClock())
+        self.inbox = InboxFolder(self.root, self.aside, clock=StoppedClock())
+
+    def drop(self, name, content, age=60.0):
+        path = self.root / name
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        os.utime(path, (0, NOW.timestamp() - age))
+
+    def take(self, name, content):
+        self.drop(name, content)
+        with next(self.inbox.claim()) as file:
+            entries = file.entries()
+            file.finish([entry for entry in entries if entry.draft is None])
+        return entries
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def entry(**fields):
+    return entry_of({"team": "acme", **fields}, position=1, received_at=NOW)
+
+
+def test_each_kind_becomes_its_scope(world):
+    dates = {"team": "acme", "type": "dates", "from": "2026-01-01T00:00Z", "to": "2026-01-02T02:00:00.5+02:00"}
+    values = [
+        {**USER, "requestId": "r-1", "reason": "asked"},
+        {"team": "acme", "type": "task", "taskId": "t-1"},
+        dates,
+        {"team": "acme", "type": "team", "confirm": "acme"},
+    ]
+
+    drafts = [one.draft for one in world.take("a.json", values)]
+
+    assert [draft.scope for draft in drafts] == [
+        ByUser(user_id="u-1"),
+        ByTask(task_id="t-1"),
+        ByDates(start=datetime(2026, 1, 1, tzinfo=UTC), end=datetime(2026, 1, 2, 0, 0, 0, 500_000, tzinfo=UTC)),
+        ByTeam(),
+    ]
+    assert {(draft.channel, draft.received_at, draft.asked_by) for draft in drafts} == {
+        (Channel.FILE, NOW - timedelta(seconds=60), None)
+    }
+    assert (drafts[0].idempotency_key, drafts[0].reason, drafts[1].idempotency_key) == ("r-1", "asked", None)
+    assert list(world.root.glob("*")) == [world.root / ".claimed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    {
+        "an object": ("a.json", USER),
+        "an array": ("a.json", [USER]),
+        "lines": ("a.ndjson", json.dumps(USER).encode() + b"\r\n\n"),
+        "lines with a mark": ("a.jsonl", b"\xef\xbb\xbf" + json.dumps(USER).encode()),
+        "a sheet": ("a.csv", b"team,type,userId,from\r\nacme,user,u-1,\r\n"),
+    }.values(),
+)
+def test_every_format_is_read(world, name, content):
+    [found] = world.take(name, content)
+
+    assert found.draft.scope == ByUser(user_id="u-1")
+
+
+@given(st.text(min_size=1, max_size=1024).filter(lambda text: text.strip() and "\0" not in text))
+def test_any_text_may_be_an_id(text):
+    assert entry(type="user", userId=text).draft.scope == ByUser(user_id=text)
+
+
+REFUSED = {
+    "unknown-field": {**USER, "colour": "x"},
+    "missing-field": {"team": "acme", "type": "user"},
+    "wrong-type": {**USER, "userId": 7},
+    "not-an-object": [USER],
+    "unknown-type": {**USER, "type": "everything"},
+    "empty-id": {**USER, "userId": " \n"},
+    "id-too-long": {**USER, "userId": "x" * 1025},
+    "text-too-long": {**USER, "reason": "x" * 2001},
+    "bad-text": {**USER, "userId": "a\ud800"},
+    "bad-date": {"team": "acme", "type": "dates", "from": "2026-02-30T00:00Z", "to": "2026-03-01T00:00Z"},
+    "zoneless-date": {"team": "acme", "type": "dates", "from": "2026-01-01T00:00", "to": "2026-03-01T00:00Z"},
+    "year-out-of-range": {"team": "acme", "type": "dates", "from": "2026-01-01T00:00Z", "to": "9999-01-01T00:00Z"},
+    "dates-inverted": {"team": "acme", "type": "dates", "from": "2026-01-01T01:00+01:00", "to": "2026-01-01T00:00Z"},
+    "confirm-mismatch": {"team": "acme", "type": "team", "confirm": "acme "},
+    "bad-team-name": {**USER, "team": "../acme"},
+}
+
+
+@pytest.mark.parametrize(("code", "value"), REFUSED.items(), ids=REFUSED)
+def test_a_request_is_refused_with_a_stable_code(code, value):
+    found = entry_of(value, position=3, received_at=NOW)
+
+    assert (found.draft, found.code, found.position, found.reason) == (None, code, 3, REASONS[code][0])
+
+
+def test_a_mixture_of_kinds_is_refused():
+    assert entry(type="user", userId="u", taskId="t").code == "unknown-field"
+    assert entry(userId="u").code == "missing-field"
+    assert entry(type="\ud800", userId="u").code == "unknown-type"
+    assert entry(type=["user"], userId="u").code == "unknown-type"
+    assert entry(type="task", taskId="a\0").code == "bad-text"
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=4)
+    | st.sampled_from(["user", "task", "dates", "team"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+)
+names = st.sampled_from(["team", "type", "userId", "taskId", "from", "to", "confirm", "requestId", "reason", "x\ud800"])
+
+
+@given(json_values | st.dictionaries(names, json_values, max_size=5))
+def test_anything_is_a_draft_or_a_refusal_with_words_for_it(value):
+    found = entry_of(value, position=1, received_at=NOW)
+
+    assert (found.draft is None) == (found.code is not None)
+    assert found.code is None or found.code in REASONS
+
+
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9998, 12, 30)),  # noqa: DTZ001
+    st.integers(-14 * 60, 14 * 60),
+)
+def test_an_instant_with_any_offset_is_read(naive, minutes):
+    instant = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+
+    assert instant_of(instant.isoformat()) == instant
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    {
+        "2026-01-01": "zoneless-date",
+        "2026-01-01T00:00:00.5": "zoneless-date",
+        "2026-01-01T24:00Z": "bad-date",
+        "2026-01-01T00:00:60Z": "bad-date",
+        "2026-01-01T00:00+24:00": "bad-date",
+        "١٩٩٩-01-01T00:00Z": "bad-date",
+        "0000-01-01T00:00Z": "year-out-of-range",
+        "1970-01-01T00:00+01:00": "year-out-of-range",
+        "9998-12-31T23:59:59.9999999Z": "year-out-of-range",
+        "now": "bad-date",
+        "": "bad-date",
+    }.items(),
+)
+def test_a_text_that_is_no_instant_is_refused(text, code):
+    with pytest.raises(InstantRefused) as refusal:
+        instant_of(text)
+
+    assert refusal.value.code == code
+
+
+def test_what_is_finer_than_a_microsecond_is_rounded_up():
+    assert instant_of("2026-01-01T00:00:00.0000001Z").microsecond == 1
+    assert instant_of("2026-01-01 00:00:00.123456000-00:00").microsecond == 123_456
+
+
+def test_refusals_are_written_beside_without_values(world):
+    content = [USER, {**USER, "userId": "zqzq-canary", "zqzq": 1}, {**USER, "type": "zqzq"}]
+
+    world.take("ask.json", content)
+
+    path = world.root / "ask.json.refused.json"
+    text = json.loads(path.read_text())
+    assert [(one["position"], one["code"]) for one in text["refused"]] == [(2, "unknown-field"), (3, "unknown-type")]
+    assert set(text["refused"][0]) == {"position", "code", "reason", "remedy"}
+    assert "zqzq" not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert world.inbox.waiting() == []
+    assert list((world.root / ".claimed").iterdir()) == []
+
+
+def test_a_refusal_by_the_flow_is_written_too(world):
+    world.drop("ask.json", USER)
+
+    with next(world.inbox.claim()) as file:
+        file.entries()
+        file.finish([InboxEntry(position=1, draft=None, code="team-unknown", reason="No team has this name.")])
+
+    [one] = json.loads((world.root / "ask.json.refused.json").read_text())["refused"]
+    assert (one["code"], one["reason"], one["remedy"]) == ("team-unknown", "No team has this name.", remedy_of("none"))
+    assert reason_of("none")
+
+
+UNREADABLE = {
+    "no JSON": ("a.json", b"zqzq{", "not-json"),
+    "no JSON line": ("a.ndjson", b"zqzq\nzqzq", "not-json"),
+    "no UTF-8": ("a.json", b'"\xff"', "not-json"),
+    "nested without end": ("a.json", b"[" * 100_000, "not-json"),
+    "no number": ("a.json", b"NaN", "not-json"),
+    "nothing": ("a.json", b"[]", "no-entries"),
+    "no line": ("a.jsonl", b"\n", "no-entries"),
+    "too large": ("a.json", b" " * (16 * 1024 * 1024 + 1), "too-large"),
+    "too many": ("a.json", b"[" + b"1," * 100_000 + b"1]", "too-many-entries"),
+    "a sheet with a column of another": ("a.csv", b"team,type,colour\n", "unknown-field"),
+    "a sheet without teams": ("a.csv", b"type,userId\n", "missing-field"),
+    "a sheet with a column twice": ("a.csv", b"team,type,type\n", "duplicate-field"),
+    "a sheet cut short": ("a.csv", b'team,type,userId\nacme,user,"u', "not-csv"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "code"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_cannot_be_read_is_sealed_away_and_named(world, name, content, code):
+    [found] = world.take(name, content)
+
+    text = json.loads((world.root / f"{name}.refused.json").read_text())
+    assert (found.draft, found.code, text["refused"][0]["code"]) == (None, code, code)
+    assert b"".join(world.aside.open(text["setAside"])) == content
+
+
+def test_a_bad_line_a_repeated_field_and_a_ragged_row_are_refused_alone(world):
+    lines = b'{"team":"acme","type":"user","userId":"a","userId":"b"}\nnope\n' + json.dumps(USER).encode()
+    sheet = b"team,type,userId\nacme,user\nacme,user,u-1\n"
+
+    first, second = world.take("a.jsonl", lines), world.take("b.csv", sheet)
+
+    assert [(one.position, one.code) for one in first] == [(1, "duplicate-field"), (2, "not-json"), (3, None)]
+    assert [(one.position, one.code) for one in second] == [(2, "wrong-cell-count"), (3, None)]
+
+
+def test_links_pipes_reports_and_young_files_are_left_alone(world, tmp_path):
+    outside = tmp_path / "outside.json"
+    outside.write_text(json.dumps(USER))
+    os.utime(outside, (0, 0))
+    (world.root / "link.json").symlink_to(outside)
+    os.mkfifo(world.root / "pipe.json")
+    world.drop("a.json.refused.json", {})
+    world.drop("young.json", USER, age=1)
+    world.drop(".hidden.json", USER)
+    world.drop("zipped.json.gz", USER)
+
+    assert world.inbox.waiting() == []
+    assert list(world.inbox.claim()) == []
+
+
+def test_a_request_file_not_finished_is_put_back(world):
+    world.drop("a.json", USER)
+
+    with next(world.inbox.claim()) as file:
+        file.entries()
+        assert world.inbox.waiting() == []
+
+    assert world.inbox.waiting() == [Path(world.root / "a.json")]

@@ -1,0 +1,19 @@
+"""A clock that stands still until a test moves it."""
+
+from datetime import UTC, date, datetime, timedelta
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TODAY = date(2026, 3, 1)
+
+
+class StillClock:
+    """The port `Clock`, in the test's hand."""
+
+    def __init__(self, at: datetime = NOW) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+    def pass_by(self, time: timedelta) -> None:
+        self.at += time

@@ -1,0 +1,121 @@
+"""A world that dies at a chosen call, to prove that every flow can be taken up again from anywhere.
+
+`watched` puts a proxy before every port; each call into one is a step, before and after it has its effect. At the
+chosen step the tripwire raises. With `is_fatal` the world is dead from then on: every further call raises too, so
+that no handler can tidy up, as after `kill -9`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from threading import Lock
+from typing import Any
+
+from implio_pipeline.ports import World
+
+_PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
+_PARTS = {"teams", "manifest", "requests", "landings", "queues"}
+
+
+class Crash(BaseException):
+    """The process died."""
+
+
+class When(Enum):
+    """On which side of a call's effect the world dies."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+@dataclass(kw_only=True)
+class Tripwire:
+    """Counts the calls and raises at one of them; at none when `at` is 0."""
+
+    at: int = 0
+    when: When = When.BEFORE
+    error: Callable[[], BaseException] = Crash
+    is_fatal: bool = True
+    calls: list[str] = field(default_factory=list)
+    is_tripped: bool = False
+    _lock: Any = field(default_factory=Lock)
+
+    def call(self, name: str, act: Callable[[], Any]) -> Any:
+        with self._lock:
+            if self.is_tripped and self.is_fatal:
+                raise Crash
+            self.calls.append(name)
+            is_here = len(self.calls) == self.at
+            if is_here and self.when is When.BEFORE:
+                self.is_tripped = True
+                raise self.error()
+        answer = act()
+        if is_here:
+            self.is_tripped = True
+            raise self.error()
+        return answer
+
+    @property
+    def place(self) -> str:
+        return f"{self.when.value} call {self.at}, {self.calls[self.at - 1] if self.is_tripped else 'never reached'}"
+
+
+def watched(world: World, tripwire: Tripwire) -> World:
+    """Return the world with every port behind the tripwire."""
+    return replace(world, **{name: _Watched(getattr(world, name), name, tripwire) for name in _PORTS})
+
+
+class _Watched:
+    def __init__(self, port: Any, name: str, tripwire: Tripwire) -> None:
+        self._port, self._name, self._tripwire = port, name, tripwire
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(self._port, attribute)
+        name = f"{self._name}.{attribute}"
+        if attribute in _PARTS:
+            return _Watched(value, name, self._tripwire)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **named: Any) -> Any:
+            answer = self._tripwire.call(name, lambda: value(*args, **named))
+            return self._claimed(answer) if attribute == "claim" else answer
+
+        return call
+
+    def _claimed(self, files: Iterator[AbstractContextManager[Any]]) -> Iterator["_Claimed"]:
+        for file in files:
+            yield _Claimed(file, f"{self._name}.file", self._tripwire)
+
+
+class _Claimed:
+    def __init__(self, file: AbstractContextManager[Any], name: str, tripwire: Tripwire) -> None:
+        self._file, self._name, self._tripwire = file, name, tripwire
+
+    def __enter__(self) -> _Watched:
+        return _Watched(self._file.__enter__(), self._name, self._tripwire)
+
+    def __exit__(self, *raised: Any) -> None:
+        self._file.__exit__(*raised)
+
+
+def every_place(
+    act: Callable[[Tripwire], None], *, most: int = 500, **known: Any
+) -> Iterator[Tripwire]:
+    """Run `act` again and again, each time with the tripwire one call further, until it is never reached.
+
+    `act` makes a new world, puts it behind the tripwire it is given, and lets `Crash` pass. What is yielded is the
+    tripwire after each crash; the test then takes the work up again and checks its law.
+    """
+    for at in range(1, most):
+        tripwire = Tripwire(at=at, **known)
+        try:
+            act(tripwire)
+        except Crash:
+            assert tripwire.is_tripped
+        if not tripwire.is_tripped:
+            assert at > 1, "the act never called the world"
+            return
+        yield tripwire
+    raise AssertionError(f"still not done after {most} calls")

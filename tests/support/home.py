@@ -1,0 +1,130 @@
+"""A home to work in: the real stores in a folder, under a clock that stands still."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from support.clock import NOW, StillClock
+from support.items import Ad, table_of
+from support.landing import LandingTables
+
+from implio_pipeline import wiring
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.request import Request, RequestDraft
+from implio_pipeline.domain.scope import Rule, Scope
+from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
+from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.ingest import add_rows
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.ports import LedgerEntry, World
+from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.vault.cluster import Bounds
+from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.vault import EncryptedVault
+
+ADS, CARS = TeamId("ads"), TeamId("cars")
+SMALL_FILES = Bounds(rows=4)
+
+
+@dataclass(kw_only=True)
+class Home:
+    """An open home."""
+
+    path: Path
+    clock: StillClock
+    house: wiring.House
+    world: World
+    vault: EncryptedVault
+    landing: LandingTables
+
+    def user_key(self, user: str, team: TeamId = ADS) -> bytes:
+        return self.world.keychain.user_key(team, user)
+
+    def table(self, ads: Iterable[Ad], *, team: TeamId = ADS, kind: FileKind = FileKind.ITEMS) -> pa.Table:
+        return table_of(ads, kind=kind, user_key=lambda user: self.user_key(user, team))
+
+    def keep(self, *ads: Ad, team: TeamId = ADS) -> None:
+        """Put items into the vault, under the standing rules."""
+        add_rows(self.world, self.world.catalog.teams.get(team), self.table(ads, team=team))
+
+    def ask(self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None) -> list[Request]:
+        """Send requests through the one door, all of which are accepted."""
+        answers = self.answers(*scopes, team=team, received_at=received_at)
+        refused = [answer.reason for answer in answers if isinstance(answer, Refusal)]
+        assert not refused
+        return [answer for answer in answers if isinstance(answer, Request)]
+
+    def answers(
+        self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
+    ) -> list[Request | Refusal]:
+        at = received_at or self.clock.now()
+        drafts = [
+            RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=at, **known) for scope in scopes
+        ]
+        return accept(self.world, drafts)
+
+    def files(self, team: TeamId | None = None) -> list[VaultFile]:
+        return list(self.world.catalog.manifest.files(team))
+
+    def rows(self, team: TeamId | None = None, *, kind: FileKind = FileKind.ITEMS) -> list[dict[str, Any]]:
+        """Read every live row from the files themselves, by task id."""
+        files = [file for file in self.files(team) if file.kind is kind]
+        found = [
+            row
+            for sealed in self.world.catalog.manifest.sealed(files)
+            for row in self.vault.read(sealed).to_pylist()
+        ]
+        return sorted(found, key=lambda row: str(row["task_id"]))
+
+    def tasks(self, team: TeamId | None = None, *, kind: FileKind = FileKind.ITEMS) -> list[str]:
+        return [row["task_id"] for row in self.rows(team, kind=kind)]
+
+    def rules(self, team: TeamId = ADS) -> list[Rule]:
+        return [tombstone.rule for tombstone in self.world.catalog.requests.tombstones(team)]
+
+    def receipts(self) -> list[LedgerEntry]:
+        return [entry for entry in self.world.ledger.entries() if entry.kind == "receipt"]
+
+    def stored(self) -> list[Path]:
+        """Return every file below the vault's roots."""
+        return sorted(path for path in (self.path / "vault").rglob("*") if path.is_file())
+
+
+@contextmanager
+def a_home(folder: Path, *, at: datetime = NOW) -> Iterator[Home]:
+    """Make a home with the teams `ads` (region eu) and `cars` (region us), and open it."""
+    wiring.init_home(folder)
+    with opened(folder, at=at) as home:
+        add_team(home.world, ADS, region=Region("eu"))
+        add_team(home.world, CARS, region=Region("us"))
+        yield home
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    *,
+    at: datetime = NOW,
+    bounds: Bounds = SMALL_FILES,
+    landing: LandingTables | None = None,
+    threads: int = 2,
+) -> Iterator[Home]:
+    """Open a home as a new process would: nothing is remembered but what is stored."""
+    clock = StillClock(at)
+    with wiring.open_home(folder) as house:
+        vault = EncryptedVault(folders_of(house), house.world.keychain, bounds=bounds, threads=threads)
+        tables = landing or LandingTables()
+        world = replace(house.world, clock=clock, vault=vault, landing=tables, threads=threads)
+        yield Home(path=folder, clock=clock, house=house, world=world, vault=vault, landing=tables)
+
+
+def folders_of(house: wiring.House) -> RegionFolders:
+    return RegionFolders({Region(name): house.settings.below(one.vault) for name, one in house.settings.regions.items()})
+
+
+def ring_of(home: Home) -> LocalKeyRing:
+    return LocalKeyRing(home.path / "keys")

@@ -1,0 +1,78 @@
+"""A landing zone in memory: tables that lie there until they are taken."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from hashlib import sha256
+from typing import Any
+
+import pyarrow as pa
+from support.clock import NOW, TODAY
+from support.items import table_of
+
+from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.ports import LandingFile, ParsedRows
+
+
+@dataclass(kw_only=True)
+class LandedTable:
+    """The port `LandingFile` over tables."""
+
+    name: str
+    pieces_of_items: list[pa.Table]
+    rejected: pa.Table = field(default_factory=lambda: table_of([], kind=FileKind.REJECTED))
+    between: Callable[[], object] = lambda: None
+    """Called after each piece: what the rest of the world does meanwhile."""
+    is_invalid: bool = False
+    arrived_at: datetime = NOW
+    became: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.name)
+
+    def digest(self) -> str:
+        return sha256(self.name.encode()).hexdigest()
+
+    def pieces(self) -> Iterator[ParsedRows]:
+        nothing = self.rejected.slice(0, 0)
+        for number, items in enumerate(self.pieces_of_items):
+            yield ParsedRows(items=items, rejected=nothing if number else self.rejected, report=())
+            self.between()
+        if self.is_invalid:
+            raise LandingInvalid("the file ends early")
+
+    def finish(self, report: Sequence[Mapping[str, Any]]) -> None:
+        self.became = "finished"
+
+    def set_aside(self, reason: str) -> None:
+        self.became = "set aside"
+
+    def release(self) -> None:
+        """Nothing to do: what did not become anything still lies there."""
+
+
+class LandingTables:
+    """The port `LandingZone` over tables; it outlives the worlds that crash."""
+
+    def __init__(self) -> None:
+        self.files: dict[TeamId, list[LandedTable]] = {}
+
+    def land(self, team: str, file: LandedTable) -> LandedTable:
+        self.files.setdefault(TeamId(team), []).append(file)
+        return file
+
+    def waiting(self) -> Mapping[TeamId, list[date]]:
+        return {team: [TODAY] for team, files in self.files.items() if any(file.became is None for file in files)}
+
+    def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
+        for file in self.files.get(team, []):
+            if file.became is None:
+                yield _claimed(file)
+
+
+@contextmanager
+def _claimed(file: LandedTable) -> Iterator[LandedTable]:
+    yield file
