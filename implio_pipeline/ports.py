@@ -299,8 +299,11 @@ class Catalog(Protocol):
     def queues(self) -> Queues:
         """Moderation queues."""
 
-    def scrub(self) -> None:
-        """Make deleted values unreadable in the store's own files (write-ahead log, free pages)."""
+    def scrub(self, *, is_thorough: bool = True) -> None:
+        """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
+
+        When it is not thorough, it may leave what would take long to the next thorough one.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -83,7 +83,7 @@ def sweep_doomed(world: World) -> int:
         world.vault.delete(file)
     world.catalog.manifest.unlinked(doomed)
     if doomed:
-        world.catalog.scrub()
+        world.catalog.scrub(is_thorough=False)
     return len(doomed)
 
 
