@@ -113,6 +113,6 @@ def _take_off_users(connection: Connection, team: TeamId, keys: Sequence[UserKey
     for some in chunks(list(dict.fromkeys(keys))):
         theirs = (queue_entries.c.team == team, key.in_(some), queue_entries.c.submitted_at < before)
         counts = select(key, func.count()).where(*theirs).group_by(key)
-        found |= dict(connection.execute(counts).tuples())
+        found |= {row[0]: row[1] for row in connection.execute(counts)}
         connection.execute(delete(queue_entries).where(*theirs))
     return [found.pop(user_key, 0) for user_key in keys]
