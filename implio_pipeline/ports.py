@@ -47,6 +47,9 @@ class Keychain(Protocol):
     def user_key(self, team: TeamId, user_id: str) -> UserKey:
         """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space off)."""
 
+    def user_key_maker(self, team: TeamId) -> Callable[[str], UserKey]:
+        """Return a function from user id to pseudonym, for many ids of one team."""
+
     def pseudonym(self, team: TeamId, text: str) -> str:
         """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
 

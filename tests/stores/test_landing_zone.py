@@ -33,6 +33,9 @@ class KnownKeys:
     def user_key(self, team, user_id):
         return UserKey(f"{team}/{user_id}".encode().ljust(16, b".")[:16])
 
+    def user_key_maker(self, team):
+        return lambda user_id: self.user_key(team, user_id)
+
 
 def wrap(key):
     return "root-1", bytes(byte ^ 0x5A for byte in key)

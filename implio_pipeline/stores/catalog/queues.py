@@ -1,7 +1,7 @@
 """Moderation queues: what waits for a decision."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 from sqlalchemy import Connection, Engine, and_, func, insert, select
 
@@ -10,7 +10,8 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.catalog.tables import queue_entries, queues
 
-_COLUMNS = [queue_entries.c[field.name] for field in fields(QueueEntry)]
+_ENTRY = tuple(field.name for field in fields(QueueEntry))
+_COLUMNS = [queue_entries.c[name] for name in _ENTRY]
 
 
 class SqlQueues:
@@ -47,4 +48,5 @@ def put(connection: Connection, team: TeamId, entries: Sequence[QueueEntry]) -> 
     new = {entry.queue for entry in entries} - known
     if new:
         connection.execute(insert(queues), [{"team": team, "queue": name} for name in sorted(new)])
-    connection.execute(insert(queue_entries), [asdict(entry) for entry in entries])
+    rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in entries]
+    connection.execute(insert(queue_entries), rows)

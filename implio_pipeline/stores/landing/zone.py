@@ -65,7 +65,7 @@ class LandingFolder:
             yield ClaimedLanding(
                 file,
                 team,
-                user_key=lambda user_id: self._keychain.user_key(team, user_id),
+                user_key=self._keychain.user_key_maker(team),
                 set_aside=self._set_aside,
                 folder=self._root / team,
                 limits=self._limits,
