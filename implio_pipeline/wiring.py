@@ -61,9 +61,11 @@ class House:
     set_aside: SetAside
     catalog: SqlCatalog
     vault: EncryptedVault
+    landing: LandingFolder
 
     def close(self) -> None:
-        """Close what holds connections."""
+        """Close what holds connections or processes."""
+        self.landing.close()
         self.catalog.close()
 
 
@@ -123,6 +125,7 @@ def build(settings: Settings) -> House:
         threads=settings.threads,
     )
     ledger = _ledger(settings)
+    landing = _landing(settings, keychain, set_aside, clock)
     world = World(
         clock=clock,
         identifiers=identifiers,
@@ -130,7 +133,7 @@ def build(settings: Settings) -> House:
         vault=vault,
         catalog=catalog,
         ledger=ledger,
-        landing=_landing(settings, keychain, set_aside, clock),
+        landing=landing,
         inbox=InboxFolder(
             settings.home / "requests" / "inbox",
             set_aside,
@@ -140,7 +143,15 @@ def build(settings: Settings) -> House:
         threads=settings.threads,
         versions=_versions(),
     )
-    return House(settings=settings, world=world, ledger=ledger, set_aside=set_aside, catalog=catalog, vault=vault)
+    return House(
+        settings=settings,
+        world=world,
+        ledger=ledger,
+        set_aside=set_aside,
+        catalog=catalog,
+        vault=vault,
+        landing=landing,
+    )
 
 
 def _landing(settings: Settings, keychain: TeamKeychain, set_aside: SetAside, clock: SystemClock) -> LandingFolder:

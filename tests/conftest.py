@@ -1,6 +1,7 @@
 """Puts `tests/` on the path, so that every test may import `support`; and the homes that tests copy."""
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,10 +10,20 @@ import pytest
 from support.home import Home, a_home, opened
 
 
+_MEMORY = Path("/dev/shm")  # noqa: S108
+
+
 @pytest.fixture(scope="session")
-def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scratch() -> Iterator[Path]:
+    """A folder in memory where there is one: laws open hundreds of homes, and `fsync` would be most of the time."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def empty_home(scratch: Path) -> Path:
     """A closed home with the teams `ads` (region eu) and `cars` (region us); tests open copies of it."""
-    folder = tmp_path_factory.mktemp("empty") / "home"
+    folder = scratch / "empty-home"
     with a_home(folder):
         pass
     return folder
@@ -27,7 +38,7 @@ def home(empty_home: Path, tmp_path: Path) -> Iterator[Home]:
 
 
 @pytest.fixture
-def new_home(empty_home: Path, tmp_path: Path) -> Iterator[Callable[[], Home]]:
+def new_home(empty_home: Path, scratch: Path) -> Iterator[Callable[[], Home]]:
     """Open one more home at each call: for laws, which need a new one for every example."""
     with ExitStack() as stack:
         made = 0
@@ -36,7 +47,7 @@ def new_home(empty_home: Path, tmp_path: Path) -> Iterator[Callable[[], Home]]:
             nonlocal made
             stack.close()
             made += 1
-            folder = tmp_path / f"home-{made}"
+            folder = scratch / f"home-{made}"
             shutil.copytree(empty_home, folder)
             stack.callback(shutil.rmtree, folder)
             return stack.enter_context(opened(folder))

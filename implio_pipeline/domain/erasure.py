@@ -78,9 +78,12 @@ def prove(rewrite: Rewrite) -> None:
         raise Unverified(f"{rewrite.survivors} survivors in the rewrite of file {name}")
     if not rewrite.is_same:
         raise Unverified(f"the kept rows of file {name} differ from those in its rewrite")
-    kept = rewrite.after.file.rows if rewrite.after else 0
-    if not rewrite.is_untouched and kept + rewrite.erased != rewrite.before.rows:
+    kept = rewrite.before.rows if rewrite.is_untouched else rewrite.after.file.rows if rewrite.after else 0
+    if kept + rewrite.erased != rewrite.before.rows:
         raise Unverified(f"kept and erased rows of file {name} do not add up")
+    matched = rewrite.matched.values()
+    if not max(matched, default=0) <= rewrite.erased <= sum(matched):
+        raise Unverified(f"the rows erased of file {name} are not those that its requests cover")
 
 
 def outcomes_of(rewrite: Rewrite, work: FileWork) -> tuple[FileOutcome, ...]:

@@ -55,8 +55,10 @@ def accept(world: World, drafts: Sequence[RequestDraft], *, policy: str | None =
             if draft.team not in teams:
                 raise TeamUnknown(f"there is no team {draft.team}")
             prepared.append(_prepare(world, draft, now=now, policy=policy))
+        except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+            prepared.append(_refusal(RequestRefused("an id is not valid text")))
         except ImplioError as error:
-            prepared.append(Refusal(code=error.code, reason=error.facts, remedy=error.remedy))
+            prepared.append(_refusal(error))
     accepted = iter(world.catalog.requests.accept([each for each in prepared if not isinstance(each, Refusal)]))
     note_tombstones(world)
     return [each if isinstance(each, Refusal) else next(accepted) for each in prepared]
@@ -124,6 +126,10 @@ def rule_of(world: World, draft: RequestDraft, *, now: datetime | None = None) -
             return TeamRule(before=now)
         case Overdue(cutoffs=cutoffs):
             return OverdueRule(cutoffs=cutoffs, before=now)
+
+
+def _refusal(error: ImplioError) -> Refusal:
+    return Refusal(code=error.code, reason=error.facts, remedy=error.remedy)
 
 
 def _prepare(world: World, draft: RequestDraft, *, now: datetime, policy: str | None) -> tuple[Request, Rule, str]:

@@ -1,10 +1,12 @@
 """Compact: merge the small files that late arrivals leave, under new keys."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.compaction import MergeWork, merges
 from implio_pipeline.domain.errors import FileMissing, PlanOutdated
+from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.erase import sweep_doomed
 from implio_pipeline.ports import Progress, World
 
@@ -38,6 +40,9 @@ def compact(world: World, *, rows_per_file: int, progress: Progress | None = Non
 def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
     planned_at = world.catalog.requests.newest_tombstone(work.team)
     merged = world.vault.merge(world.catalog.manifest.sealed(work.files))
+    if len(merged) >= len(work.files):  # rows too large to lie in fewer files; to swap them would go on for ever
+        _discard(world, merged)
+        return
     change = Change(
         team=work.team,
         planned_at=planned_at,
@@ -48,9 +53,13 @@ def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
     try:
         world.catalog.manifest.commit(change)
     except PlanOutdated:
-        for sealed in merged:
-            world.vault.delete(sealed.file)
+        _discard(world, merged)
         raise
     summary.partitions += 1
     summary.files_before += len(work.files)
     summary.files_after += len(merged)
+
+
+def _discard(world: World, files: Iterable[SealedFile]) -> None:
+    for sealed in files:
+        world.vault.delete(sealed.file)

@@ -58,7 +58,8 @@ def erase(
             by_team.setdefault(request.team, []).append(request)
     for team, requests in by_team.items():
         _erase_team(world, team, requests, summary, progress)
-    sweep_doomed(world)
+    if not sweep_doomed(world) and summary.completed:
+        world.catalog.scrub()  # their sealed scopes went after the last of their files had
     return summary
 
 
@@ -190,11 +191,11 @@ def _swap(
 ) -> None:
     try:
         for done, (work, rewrite) in enumerate(_rewritten(world, works), start=1):
-            batch.add(world, work, rewrite, summary)
+            batch.add(world, work, rewrite)
             if progress:
                 progress(done, len(works))
             if len(batch.remove) >= _COMMIT_FILES or done == len(works):
-                batch.commit(world)
+                batch.commit(world, summary)
     except BaseException:
         batch.discard(world)
         raise
@@ -234,18 +235,21 @@ class _Batch:
     add_files: list[SealedFile] = field(default_factory=list)
     remove: list[VaultFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
+    files_rewritten: int = 0
+    files_dropped: int = 0
+    items_erased: int = 0
 
-    def add(self, world: World, work: FileWork, rewrite: Rewrite | None, summary: ErasureSummary) -> None:
+    def add(self, world: World, work: FileWork, rewrite: Rewrite | None) -> None:
         """Take in one file's result."""
         if rewrite is None:
-            summary.files_dropped += 1
-            summary.items_erased += work.sealed.file.rows
+            self.files_dropped += 1
+            self.items_erased += work.sealed.file.rows
             self.outcomes += outcomes_of_drop(work, world.vault.matched(work))
         elif rewrite.is_untouched:
             return
         else:
-            summary.files_rewritten += 1
-            summary.items_erased += rewrite.erased
+            self.files_rewritten += 1
+            self.items_erased += rewrite.erased
             self.outcomes += outcomes_of(rewrite, work)
             if rewrite.after:
                 self.add_files.append(rewrite.after)
@@ -256,7 +260,7 @@ class _Batch:
         for sealed in self.add_files:
             world.vault.delete(sealed.file)
 
-    def commit(self, world: World) -> None:
+    def commit(self, world: World, summary: ErasureSummary) -> None:
         """Swap the files and destroy the old keys, in one transaction."""
         if not self.remove:
             return
@@ -268,5 +272,15 @@ class _Batch:
             remove=tuple(file.file_id for file in self.remove),
             outcomes=tuple(self.outcomes),
         )
-        world.catalog.manifest.commit(change)
-        self.add_files, self.remove, self.outcomes = [], [], []
+        # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
+        staged, self.add_files = self.add_files, []
+        try:
+            world.catalog.manifest.commit(change)
+        except PlanOutdated:
+            self.add_files = staged
+            raise
+        summary.files_rewritten += self.files_rewritten
+        summary.files_dropped += self.files_dropped
+        summary.items_erased += self.items_erased
+        self.remove, self.outcomes = [], []
+        self.files_rewritten = self.files_dropped = self.items_erased = 0

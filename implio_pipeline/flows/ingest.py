@@ -179,7 +179,7 @@ class _Intake:
             report += piece.report
             self.add(piece.items, FileKind.ITEMS)
             self.add(piece.rejected, FileKind.REJECTED)
-            if sum(rows.nbytes for rows in self.buffers.get(FileKind.ITEMS, ())) >= BUFFER_BYTES:
+            if sum(rows.nbytes for parts in self.buffers.values() for rows in parts) >= BUFFER_BYTES:
                 self.flush()
         self.flush()
         self.commit(file)
@@ -220,12 +220,16 @@ class _Intake:
                 queue=tuple(self.queue),
                 landing=self._record(file) if file else None,
             )
+            # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
+            staged, self.staged = self.staged, []
             try:
                 self.world.catalog.manifest.commit(change)
             except PlanOutdated:
+                self.staged = staged
                 if self.world.catalog.requests.newest_tombstone(self.team.team) == self.planned_at:
                     raise
                 continue
+            self.staged = staged
             return
         raise PlanOutdated("new tombstones kept coming")
 

@@ -9,6 +9,7 @@ from implio_pipeline.domain.erasure import Claim, FileWork
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
+from implio_pipeline.domain.scope import OverdueRule
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.erase import find, is_whole
 from implio_pipeline.ports import World
@@ -27,13 +28,16 @@ class Agreement:
 
 
 def survivors(world: World, *, teams: list[TeamId] | None = None) -> dict[RequestId, int]:
-    """Return how many items survive each completed request, read from the files themselves; only what is not zero."""
+    """Return how many items survive each completed request, read from the files themselves; only what is not zero.
+
+    Retention is not asked: an item may come in late under a policy that has become longer since.
+    """
     found: Counter[RequestId] = Counter()
     for team in teams or [team.team for team in world.catalog.teams.all()]:
         claims = [
             Claim(request_id=RequestId(each.request_id), rule=each.rule)
             for each in world.catalog.requests.tombstones(team)
-            if each.is_erased
+            if each.is_erased and not isinstance(each.rule, OverdueRule)
         ]
         for claim in claims:
             rows = count_items(world, team, [claim])

@@ -1,1 +1,1 @@
-"""Dagster: assets, checks, jobs, schedules and sensors over the flows."""
+"""Dagster: assets, checks, jobs, sensors and schedules; what runs when, and nothing of what it does."""

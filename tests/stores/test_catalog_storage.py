@@ -30,7 +30,8 @@ from test_catalog import (
 
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import KeyId, KeyPurpose
-from implio_pipeline.stores.catalog import migrations, upgrade
+from implio_pipeline.stores.catalog import catalog as whole
+from implio_pipeline.stores.catalog import engine, migrations, upgrade
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.catalog.engine import connect
 from implio_pipeline.stores.catalog.tables import metadata
@@ -134,6 +135,22 @@ def test_scrubbing_gives_up_while_a_reader_holds_an_older_snapshot(
     assert old.keys[0].wrapped not in bytes_on_disk(file)
 
 
+def test_a_quick_scrub_leaves_large_tables_as_they_lie_and_still_empties_the_log(
+    catalog: SqlCatalog, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, kept = sealed_file(), sealed_file()
+    commit_files(catalog, old, kept)
+    catalog.manifest.commit(change(catalog, remove=(old.file.file_id,)))
+    anew: list[str] = []
+    monkeypatch.setattr(engine, "_write_anew", lambda cursor, table: anew.append(table))
+    monkeypatch.setattr(whole, "_QUICK_SCRUB_ROWS", len(kept.keys) - 1)
+
+    catalog.scrub(is_thorough=False)
+
+    assert anew == ["sealed_scopes"]
+    assert not any(key.wrapped in bytes_on_disk(file) for key in old.keys)
+
+
 def test_scrubbing_leaves_the_guards_of_later_connections_as_they_were(catalog: SqlCatalog) -> None:
     catalog.scrub()
 
@@ -163,14 +180,14 @@ def test_every_connection_is_guarded(catalog: SqlCatalog) -> None:
 def test_a_database_made_by_migrations_equals_the_tables(store: str, file: Path) -> None:
     if store == "postgresql":
         empty_postgres()
-    engine = connect(POSTGRES if store == "postgresql" else f"sqlite:///{file}")
-    upgrade.upgrade(engine)
+    database = connect(POSTGRES if store == "postgresql" else f"sqlite:///{file}")
+    upgrade.upgrade(database)
 
-    with engine.connect() as connection:
+    with database.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
 
     assert found == []
-    engine.dispose()
+    database.dispose()
 
 
 def test_opening_runs_to_the_newest_migration_there_is() -> None:

@@ -14,6 +14,7 @@ from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.stores.landing.elements import elements
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.pieces import tables_of
+from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.landing.sheet import known_columns
 
 ARRIVED = datetime(2026, 11, 23, tzinfo=UTC)
@@ -21,11 +22,17 @@ LIMITS = LandingLimits(chunk_bytes=64, piece_bytes=2000)
 GOOD = {"id": "1", "content": {"title": 'a "quoted" [title] {', "body": "x\\"}}
 
 
-def read(content, suffix=".ndjson", limits=LIMITS):
+def read(content, suffix=".ndjson", limits=LIMITS, workers=None):
     if suffix.endswith(".gz"):
         content = gzip.compress(content)
     pairs = tables_of(
-        io.BytesIO(content), suffix=suffix, size_bytes=len(content), limits=limits, arrived_at=ARRIVED, batch_id="b"
+        io.BytesIO(content),
+        suffix=suffix,
+        size_bytes=len(content),
+        limits=limits,
+        workers=workers,
+        arrived_at=ARRIVED,
+        batch_id="b",
     )
     items, rejected = [], []
     for good, bad in pairs:
@@ -236,8 +243,11 @@ def test_worker_processes_give_the_same_rows_in_the_same_order():
     values = [{**GOOD, "id": f"ad-{index}"} if index % 7 else {"id": index} for index in range(300)]
     here = replace(LIMITS, chunk_bytes=2000)
     there = replace(here, parallel_from_bytes=0)
+    assert Workers(there).are_worth(2000)
 
-    alone, parallel = read(lines(*values), limits=here), read(lines(*values), limits=there)
+    workers = Workers(there)
+    alone, parallel = read(lines(*values), limits=here), read(lines(*values), limits=there, workers=workers)
+    workers.close()
 
     assert [one["item_id"] for one in parallel[0]] == [one["item_id"] for one in alone[0]]
     assert [one["position"] for one in parallel[1]] == [one["position"] for one in alone[1]]

@@ -11,7 +11,6 @@ from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.catalog.upgrade import upgrade
 
-
 _QUICK_SCRUB_ROWS = 5_000
 """What an erasure writes anew by itself: 20 ms; the daily housekeeping is thorough."""
 

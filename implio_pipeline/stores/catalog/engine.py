@@ -104,7 +104,8 @@ def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None = Non
         if not _begins(cursor):
             return
         for table in secrets:
-            _write_anew(cursor, table)
+            if most_rows is None or not _has_more(cursor, table, most_rows):
+                _write_anew(cursor, table)
         cursor.execute("COMMIT")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:

@@ -55,7 +55,8 @@ class TeamKeychain:
         normal, digest = unicodedata.normalize, hmac.digest
 
         def user_key(user_id: str) -> UserKey:
-            return UserKey(digest(key, b"user\0" + normal("NFC", user_id).strip().encode(), "sha256")[:PSEUDONYM_BYTES])
+            text = user_id if user_id.isascii() else normal("NFC", user_id)
+            return UserKey(digest(key, b"user\0" + text.strip().encode(), "sha256")[:PSEUDONYM_BYTES])
 
         return user_key
 
@@ -78,10 +79,10 @@ class TeamKeychain:
             KeyMissing: the key that sealed it is destroyed, or the value is not what was sealed.
         """
         name, _, rest = sealed.partition(b"\0")
-        key = self._by_id(team, KeyId(name.decode()))
+        key = self._by_id(team, KeyId(name.decode(errors="replace")))
         try:
             return AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], name + b"\0" + context.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise KeyMissing("a sealed value does not open under its key") from None
 
     def new_team_keys(

@@ -1,22 +1,21 @@
 """A landing file's items in pieces of bounded size, parsed here or by worker processes."""
 
-import gc
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.stores.landing.chunk import Chunk, from_bytes, parsed, parsed_to_bytes
+from implio_pipeline.stores.landing.chunk import Chunk, from_bytes, parsed
 from implio_pipeline.stores.landing.elements import element_chunks
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.lines import line_chunks
 from implio_pipeline.stores.landing.sheet import sheet_chunks
 from implio_pipeline.stores.landing.unpack import blocks_of
+from implio_pipeline.stores.landing.workers import Workers
 
 _GZIP = ".gz"
 _READERS: Mapping[str, Callable[..., Iterator[Chunk]]] = {
@@ -27,16 +26,23 @@ _READERS: Mapping[str, Callable[..., Iterator[Chunk]]] = {
 }
 SUFFIXES = (*_READERS, *(f"{suffix}{_GZIP}" for suffix in _READERS))
 _LIKELY_GZIP_RATIO = 6
-_QUEUED_PER_WORKER = 2
 _BROKEN_TEXT = pa.array(["not-json", "too-large"])
 
 Tables = tuple[pa.Table, pa.Table]
 
 
 def tables_of(
-    file: BinaryIO, *, suffix: str, size_bytes: int, limits: LandingLimits, **submission: Any
+    file: BinaryIO,
+    *,
+    suffix: str,
+    size_bytes: int,
+    limits: LandingLimits,
+    workers: Workers | None = None,
+    **submission: Any,
 ) -> Iterator[Tables]:
     """Yield tables of good and of bad items, in the file's order; `submission` is what `accept_items` takes.
+
+    Without workers everything is parsed in this process.
 
     Raises:
         LandingInvalid: the file cannot be parsed at all; tables yielded before then do not count.
@@ -45,30 +51,27 @@ def tables_of(
     form = suffix.removesuffix(_GZIP)
     chunks = _READERS[form](blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
     submission["max_item_bytes"] = limits.max_item_bytes
-    is_large = size_bytes * (_LIKELY_GZIP_RATIO if is_gzip else 1) >= limits.parallel_from_bytes
-    is_parallel = is_large and limits.worker_processes > 1 and not multiprocessing.current_process().daemon
-    tables = _by_workers(chunks, submission, limits) if is_parallel else (parsed(one, **submission) for one in chunks)
+    likely_bytes = size_bytes * (_LIKELY_GZIP_RATIO if is_gzip else 1)
+    if workers is not None and workers.are_worth(likely_bytes):
+        tables = _by_workers(chunks, submission, workers)
+    else:
+        tables = (parsed(one, **submission) for one in chunks)
     return _joined(_parsable(tables, form), limits)
 
 
-def _by_workers(chunks: Iterator[Chunk], submission: dict[str, Any], limits: LandingLimits) -> Iterator[Tables]:
-    """Parse in processes started afresh (no lock or descriptor of ours is copied); a few chunks wait at a time.
-
-    Parsing makes no cycles, so workers go without the cycle collector: a quarter faster.
-    """
-    pool = ProcessPoolExecutor(
-        limits.worker_processes, mp_context=multiprocessing.get_context("spawn"), initializer=gc.disable
-    )
+def _by_workers(chunks: Iterator[Chunk], submission: dict[str, Any], workers: Workers) -> Iterator[Tables]:
+    """Parse in processes, a few chunks ahead of what is asked for."""
     waiting: deque[Future[tuple[bytes, bytes]]] = deque()
     try:
         for chunk in chunks:
-            waiting.append(pool.submit(parsed_to_bytes, chunk, submission))
-            if len(waiting) > _QUEUED_PER_WORKER * limits.worker_processes:
+            waiting.append(workers.submit(chunk, submission))
+            if len(waiting) > workers.queue_length:
                 yield _received(waiting.popleft())
         while waiting:
             yield _received(waiting.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        for future in waiting:
+            future.cancel()
 
 
 def _received(future: Future[tuple[bytes, bytes]]) -> Tables:

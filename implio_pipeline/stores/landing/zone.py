@@ -19,6 +19,7 @@ from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
 from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
 from implio_pipeline.stores.landing.report import entries_of, write_report
+from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.set_aside import Origin, SetAside
 from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
 
@@ -53,6 +54,11 @@ class LandingFolder:
         self._clock = clock
         self._limits = limits or LandingLimits()
         self._policy = policy or LandingPolicy()
+        self._workers = Workers(self._limits)
+
+    def close(self) -> None:
+        """End the worker processes, if any were started."""
+        self._workers.close()
 
     def waiting(self) -> Mapping[TeamId, list[date]]:
         """Return, by team, the distinct days on which files arrived that are ready to be taken."""
@@ -70,6 +76,7 @@ class LandingFolder:
                 folder=self._root / team,
                 limits=self._limits,
                 policy=self._policy,
+                workers=self._workers,
             )
 
     def _teams(self) -> set[TeamId]:
@@ -107,6 +114,7 @@ class ClaimedLanding:
         folder: Path,
         limits: LandingLimits,
         policy: LandingPolicy,
+        workers: Workers,
     ) -> None:
         self._file = file
         self._team = team
@@ -115,6 +123,7 @@ class ClaimedLanding:
         self._folder = folder
         self._limits = limits
         self._policy = policy
+        self._workers = workers
         self._accepted = self._rejected = 0
         self._digest: str | None = None
 
@@ -153,6 +162,7 @@ class ClaimedLanding:
             suffix=self._file.suffix,
             size_bytes=self.size_bytes,
             limits=self._limits,
+            workers=self._workers,
             arrived_at=self.arrived_at,
             batch_id=str(uuid.uuid4()),
         )

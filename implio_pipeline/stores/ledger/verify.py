@@ -54,6 +54,8 @@ def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]
                 findings.append(Finding(line=line, problem="does not follow the line before it"))
             if entry["sequence"] != expected:
                 findings.append(Finding(line=line, problem=f"is numbered {entry['sequence']}, not {expected}"))
+            if canonical(entry) != text.rstrip(b"\n"):
+                findings.append(Finding(line=line, problem="is not written as it was signed"))
             if not is_signed(entry, key):
                 findings.append(Finding(line=line, problem="its signature does not hold"))
             previous, expected = digest, entry["sequence"] + 1
@@ -65,7 +67,8 @@ def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]
 def is_signed(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
     """Tell whether an entry's signature is over its digest and by that key."""
     try:
-        key.verify(bytes.fromhex(entry["signature"]), bytes.fromhex(digest_of(entry)))
+        signature = bytes.fromhex(entry["signature"])
+        key.verify(signature, bytes.fromhex(digest_of(entry)))
     except (InvalidSignature, ValueError):
         return False
-    return True
+    return bool(signature.hex() == entry["signature"])

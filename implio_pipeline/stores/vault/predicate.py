@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.matching import outcome_or_none
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
-from implio_pipeline.domain.words import TaskKey
+from implio_pipeline.domain.words import UNDECIDED, TaskKey
 
 KEY_TYPE = pa.binary(16)
 _NONE = -1
@@ -158,8 +158,8 @@ def _overdue(rows: pa.Table, submitted: Micros, cutoffs: Cutoffs) -> Mask:
 
 
 def _is_outcome(outcomes: pa.ChunkedArray, outcome: str | None) -> Mask:
-    found = pc.is_null(outcomes) if outcome is None else pc.fill_null(pc.equal(outcomes, outcome), fill_value=False)
-    values: Mask = found.to_numpy()
+    # The bucket of items without an outcome has a name, and a row that bears it is in it.
+    values: Mask = pc.equal(pc.fill_null(outcomes, UNDECIDED), UNDECIDED if outcome is None else outcome).to_numpy()
     return values
 
 
@@ -223,7 +223,7 @@ def _plain_expression(rule: Rule) -> pc.Expression:
                 whole |= at < _instant(start_of(cutoffs.every))
             for outcome, day in cutoffs.by_outcome:
                 name = outcome_or_none(outcome)
-                is_of = pc.field("outcome").is_null() if name is None else pc.coalesce(pc.field("outcome") == name, no)
+                is_of = pc.coalesce(pc.field("outcome"), pc.scalar(UNDECIDED)) == (UNDECIDED if name is None else name)
                 whole |= is_of & (at < _instant(start_of(day)))
             return whole
         case _:

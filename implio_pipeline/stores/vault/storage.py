@@ -11,6 +11,7 @@ from pathlib import Path
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
 from implio_pipeline.domain.words import Region
 
+_MOST_TRIES = 100
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -28,9 +29,7 @@ class RegionFolders:
         """
         target = self._root(region) / path
         try:
-            if not target.parent.is_dir():
-                _make_folders(target.parent, self._root(region))
-            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            handle = _new_file(target, self._root(region))
             try:
                 _write_all(handle, memoryview(content))
                 os.fsync(handle)
@@ -41,7 +40,7 @@ class RegionFolders:
             if failure.errno not in _FULL:
                 raise
             with suppress(OSError):
-                target.unlink()
+                self.delete(region, path)
             raise StorageFull(f"no room for {len(content)} bytes in region {region}") from None
 
     def read(self, region: Region, path: str) -> bytes:
@@ -112,6 +111,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _new_file(target: Path, root: Path) -> int:
+    for _ in range(_MOST_TRIES):
+        try:
+            _make_folders(target.parent, root)
+            return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            continue  # somebody deleted the last other file of the folder, and the folder with it
+    raise FileNotFoundError(errno.ENOENT, "its folder kept being deleted")
 
 
 def _make_folders(folder: Path, root: Path) -> None:

@@ -1,8 +1,8 @@
 """The encrypted vault: writes, rewrites, merges and checks files, one partition's rows at a time."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -66,7 +66,15 @@ class EncryptedVault:
             return self._write(piece[1], team=team, region=region, day=piece[0], kind=kind)
 
         with ThreadPoolExecutor(self._threads) as pool:
-            return list(pool.map(write_piece, pieces()))
+            running = [pool.submit(write_piece, piece) for piece in pieces()]
+            wait(running, return_when=FIRST_EXCEPTION)
+            for each in running:
+                each.cancel()
+        faults = [fault for each in running if not each.cancelled() and (fault := each.exception())]
+        if faults:
+            self._discard(each.result() for each in running if not each.cancelled() and not each.exception())
+            raise faults[0]
+        return [each.result() for each in running]
 
     def read(self, sealed: SealedFile, *, columns: list[str] | None = None) -> pa.Table:
         """Return a file's rows.
@@ -139,6 +147,7 @@ class EncryptedVault:
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
         again = pa.concat_tables([self.read(sealed) for sealed in merged])
         if not again.equals(pa.concat_tables([part for _, part in by_day(rows)])):
+            self._discard(merged)
             raise Unverified(
                 f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows"
             )
@@ -227,6 +236,10 @@ class EncryptedVault:
         self._folders.delete(region, path)
         return True
 
+    def _discard(self, files: Iterable[SealedFile]) -> None:
+        for sealed in files:
+            self.delete(sealed.file)
+
     def _write_kept(self, rows: pa.Table, mask: Mask, file: VaultFile) -> SealedFile:
         """Write the rows that the mask leaves; the task filter is kept, since hashing the ids anew costs a tenth."""
         kept = rows.filter(pa.array(~mask))
@@ -283,7 +296,5 @@ def describe(
 
 
 def _outcomes(outcomes: pa.ChunkedArray) -> Mapping[str, int]:
-    return {
-        (each["values"] if each["values"] is not None else UNDECIDED): each["counts"]
-        for each in outcomes.value_counts().to_pylist()
-    }
+    counts = pc.fill_null(outcomes, UNDECIDED).value_counts()
+    return {each["values"]: each["counts"] for each in counts.to_pylist()}

@@ -1,0 +1,52 @@
+"""Arguments that more than one command takes, and how their texts are read; no message repeats a value."""
+
+import sys
+from datetime import date
+from typing import Annotated
+
+import typer
+
+from implio_pipeline.cli.failures import BadUse
+from implio_pipeline.domain.retention import OUTCOMES
+
+TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team, by name.")]
+MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]
+FROM_STDIN = "-"
+
+
+def day_from(text: str) -> date:
+    """Read a UTC day."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise BadUse("a day is written like 2026-01-31") from None
+
+
+def secret_from(text: str, *, name: str) -> str:
+    """Return a personal value as it was given, or the first line of standard input for `-`."""
+    if text != FROM_STDIN:
+        return text
+    if sys.stdin.isatty():
+        answer: str = typer.prompt(name, hide_input=True, err=True)
+        return answer
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def keep_days_from(text: str) -> int | None:
+    """Read a retention period: whole days, or `until-deleted`."""
+    if text == "until-deleted":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise BadUse("a retention period is whole days, or `until-deleted`")
+    return int(text)
+
+
+def outcome_days_from(texts: list[str]) -> dict[str, int | None]:
+    """Read stricter periods such as `refused=30`; nothing after the sign takes one away."""
+    periods: dict[str, int | None] = {}
+    for text in texts:
+        outcome, sign, days = text.partition("=")
+        if not sign or outcome not in OUTCOMES or not (days == "" or (days.isascii() and days.isdigit())):
+            raise BadUse(f"a stricter period is OUTCOME=DAYS, with one of: {', '.join(OUTCOMES)}")
+        periods[outcome] = int(days) if days else None
+    return periods

@@ -1,0 +1,162 @@
+"""`implio erase`: accept a request, carry it out, show its receipt."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from implio_pipeline.cli.arguments import secret_from
+from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
+from implio_pipeline.cli.failures import BadUse, Refused
+from implio_pipeline.cli.session import Session, session_of
+from implio_pipeline.cli.tables import facts, good, size_text
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.words import Channel, RequestId
+from implio_pipeline.flows.accept import Refusal, accept, rule_of
+from implio_pipeline.flows.erase import find, is_whole
+from implio_pipeline.flows.inspect import count_items
+from implio_pipeline.ports import World
+from implio_pipeline.stores.inbox.entry import entry_of
+from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+
+
+def erase_command(  # noqa: PLR0913 -- one parameter for each option of the command
+    context: typer.Context,
+    *,
+    team: Annotated[
+        str | None, typer.Option("--team", metavar="TEAM", help="The team, by name; with --resume only this one.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="ID", help="Every item of a user; `-` reads the id.")
+    ] = None,
+    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="One submission; `-` reads the id.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="INSTANT", help="Submitted from 2026-01-31T00:00Z on …")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="… and before this instant.")] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="Everything of the team to date; asks for its name.")] = False,
+    confirmed: Annotated[
+        str | None, typer.Option("--yes", metavar="TEAM", help="The team's name, so that --all need not ask.")
+    ] = None,
+    is_preview: Annotated[
+        bool, typer.Option("--preview", help="Only show what would go; nothing is accepted.")
+    ] = False,
+    is_resume: Annotated[
+        bool, typer.Option("--resume", help="Carry out all that waits, also what failed or was not verified.")
+    ] = False,
+) -> None:
+    """Erase a user, a submission, a range of dates, or a team: hide, rewrite, verify, shred, receipt.
+
+    Ids given as arguments stay in the shell's history: `--user -` and `--task -` read them from stdin.
+    """
+    session = session_of(context)
+    named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
+    kinds = [kind for kind, value in named.items() if value is not None]
+    if is_resume:
+        if kinds or is_preview:
+            raise BadUse("--resume carries out what was accepted before, so it takes --team alone")
+        _resume(session, team)
+        return
+    if team is None:
+        raise BadUse("--team is missing")
+    if len(kinds) != 1 or (start is None) != (end is None):
+        raise BadUse("name one thing: --user, --task, --from with --to, or --all")
+    ask = {"team": team, "type": kinds[0]}
+    if user is not None:
+        ask["userId"] = secret_from(user, name="User id")
+    if task is not None:
+        ask["taskId"] = secret_from(task, name="Task id")
+    if start is not None and end is not None:
+        ask |= {"from": start, "to": end}
+    if is_all:
+        ask["confirm"] = team if is_preview else _confirmation(session, confirmed)
+    if is_preview:
+        _preview(session, ask)
+    else:
+        _erase(session, ask)
+
+
+def _erase(session: Session, ask: dict[str, str]) -> None:
+    with session.house() as house:
+        (answer,) = accept(house.world, [_draft(house.world, ask)])
+        if isinstance(answer, Refusal):
+            raise Refused(answer.reason, code=answer.code, remedy=answer.remedy)
+        results = carry_out(session, house, only=[answer.request_id])
+    session.answer(results_shape(results)[0], lambda: results_table(results))
+    results.end()
+
+
+def _resume(session: Session, team: str | None) -> None:
+    with session.house() as house:
+        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
+        waiting: list[Request] = house.world.catalog.requests.all(team=name, states=OPEN_STATES)
+        results = carry_out(session, house, only=[each.request_id for each in waiting], again=True)
+    session.answer(results_shape(results), lambda: results_table(results) if results else good("Nothing waits."))
+    results.end()
+
+
+def _draft(world: World, ask: dict[str, str]) -> RequestDraft:
+    """Return the request, read by the same rules as one in a file."""
+    entry = entry_of(ask, position=0, received_at=world.clock.now())
+    if entry.draft is None:
+        code = entry.code or "refused"
+        raise Refused(reason_of(code), code=code, remedy=remedy_of(code))
+    return replace(entry.draft, channel=Channel.CLI)
+
+
+def _confirmation(session: Session, given: str | None) -> str:
+    if given is not None:
+        return given
+    session.say("Every item of the team goes, for ever, with the keys to all copies and backups of them.")
+    return session.ask("Type the team's name to go on:")
+
+
+def _preview(session: Session, ask: dict[str, str]) -> None:
+    with session.house() as house:
+        shape = _previewed(house.world, _draft(house.world, ask))
+    session.answer({"team": ask["team"], "kind": ask["type"], **shape}, lambda: _preview_view(ask, shape))
+
+
+def _previewed(world: World, draft: RequestDraft) -> dict[str, Any]:
+    team = world.catalog.teams.get(draft.team).team
+    claim = Claim(request_id=RequestId("preview"), rule=rule_of(world, draft, now=world.clock.now()))
+    files = list(find(world, team, [claim]))
+    days = sorted({file.day for file, _ in files})
+    queued = sum(
+        covers(
+            claim.rule,
+            user_key=entry.user_key,
+            task_key=entry.task_key,
+            submitted_at=entry.submitted_at,
+            outcome=entry.outcome,
+        )
+        for entry in world.catalog.queues.entries(team)
+    )
+    return {
+        "items": count_items(world, team, [claim]),
+        "queueEntries": queued,
+        "files": len(files),
+        "filesWhole": sum(is_whole(file, reached) for file, reached in files),
+        "sizeBytes": sum(file.size_bytes for file, _ in files),
+        "days": len(days),
+        "firstDay": days[0].isoformat() if days else None,
+        "lastDay": days[-1].isoformat() if days else None,
+    }
+
+
+def _preview_view(ask: dict[str, str], shape: dict[str, Any]) -> RenderableType:
+    rewritten = shape["files"] - shape["filesWhole"]
+    return facts(
+        f"Preview: {ask['team']}, by {ask['type']}; nothing was accepted",
+        (
+            ("items", shape["items"], "rejected ones included"),
+            ("queue entries", shape["queueEntries"]),
+            ("files", shape["files"], f"{rewritten:,} to rewrite, {shape['filesWhole']:,} to drop whole"),
+            ("size", size_text(shape["sizeBytes"])),
+            ("days", shape["days"], f"{shape['firstDay']} to {shape['lastDay']}" if shape["days"] else ""),
+        ),
+    )

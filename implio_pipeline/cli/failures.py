@@ -1,0 +1,124 @@
+"""What ends a command early: exit codes, and how a failure is told without echoing what was typed."""
+
+import json
+import re
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import ClassVar, TextIO
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from implio_pipeline.domain.errors import (
+    ClassNotGranted,
+    ImplioError,
+    QueryRefused,
+    RequestRefused,
+    TeamUnknown,
+    Unverified,
+)
+
+
+class ExitCode(IntEnum):
+    """What the process tells who started it."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    NOT_VERIFIED = 4
+    WAITS = 5
+    INTERRUPTED = 130
+
+
+class BadUse(typer.BadParameter):
+    """The command was used wrongly; the message holds no value that was typed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class Refused(RequestRefused):
+    """A request was refused at the door, with the door's own code."""
+
+    def __init__(self, facts: str, *, code: str, remedy: str) -> None:
+        super().__init__(facts, remedy=remedy)
+        self.code = code  # type: ignore[misc]
+
+
+class AttemptFailed(ImplioError):
+    """An accepted request could not be carried out this time; it is hidden, and waits."""
+
+    def __init__(self, facts: str, *, code: str) -> None:
+        super().__init__(facts, remedy=remedy_of(code))
+        self.code = code  # type: ignore[misc]
+
+
+class SettingsInvalid(ImplioError):
+    """The home's settings cannot be read."""
+
+    code: ClassVar[str] = "settings-invalid"
+    remedy: ClassVar[str] = "Correct implio.toml, or the IMPLIO_… variable, that it names."
+
+
+def exit_code_of(error: ImplioError) -> ExitCode:
+    """Return what the process ends with when this ends it."""
+    if isinstance(error, RequestRefused | QueryRefused | ClassNotGranted):
+        return ExitCode.REFUSED
+    if isinstance(error, Unverified) or error.code == Unverified.code:
+        return ExitCode.NOT_VERIFIED
+    return ExitCode.FAILED
+
+
+def facts_of(error: ImplioError) -> str:
+    """Return what happened; a team's name that is none may be anything, so it is not repeated."""
+    return "there is no such team" if error.code == TeamUnknown.code else error.facts
+
+
+def remedy_of(code: str) -> str:
+    """Return the remedy of a failure known only by its code."""
+    return next((kind.remedy for kind in _kinds(ImplioError) if kind.code == code), ImplioError.remedy)
+
+
+def tell(stream: TextIO, *, code: str, facts: str, remedy: str, is_json: bool) -> None:
+    """Write a failure: three short lines for people, one line of JSON for programs."""
+    if is_json:
+        stream.write(f"{json.dumps({'error': {'code': code, 'message': facts, 'remedy': remedy}})}\n")
+        return
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("✗ ", "red"), (code, "bold red"), f"  {facts}"))
+    console.print(Text(f"  {remedy}", style="dim"))
+
+
+def usage_facts(error: typer.TyperException) -> str:
+    """Return what was wrong with the usage; the parser's own words may echo what was typed, so they are not used."""
+    if isinstance(error, BadUse):
+        return error.message
+    parameter = getattr(error, "param", None)
+    if parameter is not None:
+        name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.human_readable_name
+        if type(error).__name__ == "MissingParameter":
+            return f"{name} is missing"
+        return f"the value of {name} cannot be used"
+    option = getattr(error, "possibilities", None)
+    if hasattr(error, "possibilities"):
+        return f"there is no such option{_meant(option or ())}"
+    if hasattr(error, "option_name"):
+        return "an option needs a value, or has one too many"
+    if error.message.startswith("No such command"):
+        return f"there is no such command{_meant(re.findall(r'Did you mean (.*)[?]', error.message))}"
+    if error.message.startswith("Missing command"):
+        return "a command is missing"
+    return "there is an argument too many"
+
+
+def _meant(names: Iterator[str] | list[str] | tuple[str, ...]) -> str:
+    found = " or ".join(sorted(names))
+    return f"; did you mean {found}?" if found else ""
+
+
+def _kinds(kind: type[ImplioError]) -> Iterator[type[ImplioError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)

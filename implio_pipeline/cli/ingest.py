@@ -1,0 +1,57 @@
+"""`implio ingest`: take in what waits in the landing folders."""
+
+from collections import Counter
+
+import typer
+from rich.console import Group, RenderableType
+
+from implio_pipeline.cli.arguments import MaybeTeam
+from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import good, look, many, table
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.ingest import IngestSummary, ingest
+
+
+def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Take in every landing file that is ready: validate, encrypt, commit, queue."""
+    session = session_of(context)
+    with session.house() as house:
+        teams = None if team is None else [house.world.catalog.teams.get(team_id(team)).team]
+        with session.tally("Ingesting", of="items") as progress:
+            summary = ingest(house.world, teams=teams, progress=progress)
+    shape = {
+        "files": summary.files,
+        "duplicates": summary.duplicates,
+        "setAside": summary.set_aside,
+        "items": summary.items,
+        "rejected": summary.rejected,
+        "refused": summary.refused,
+        "partitions": [
+            {"team": name, "day": day.isoformat(), "items": items}
+            for (name, day), items in sorted(summary.partitions.items())
+        ],
+    }
+    session.answer(shape, lambda: _view(summary))
+    if summary.set_aside:
+        raise typer.Exit(ExitCode.WAITS)
+
+
+def _view(summary: IngestSummary) -> RenderableType:
+    if not (summary.files or summary.duplicates or summary.set_aside):
+        return good("Nothing was ready to be taken.")
+    items, days = Counter[str](), Counter[str]()
+    for (team, _), added in summary.partitions.items():
+        items[team] += added
+        days[team] += 1
+    lines: list[RenderableType] = [
+        good(f"{many(summary.items, 'item')} of {many(summary.files, 'file')}"),
+        table(("team", "items", "days"), ([team, items[team], days[team]] for team in sorted(items))),
+    ]
+    remarks = (
+        (summary.rejected, "item", "rejected: kept, with a report in the team's landing folder"),
+        (summary.refused, "item", "kept out: erased before, or older than the policy allows"),
+        (summary.duplicates, "file", "taken before: removed"),
+        (summary.set_aside, "file", "that cannot be read, sealed away: `implio set-aside list`"),
+    )
+    return Group(*lines, *(look(f"{many(count, noun)} {text}") for count, noun, text in remarks if count))

@@ -1,0 +1,99 @@
+"""`implio receipts`: what was erased, and whether the ledger that says so holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from implio_pipeline.cli.arguments import MaybeTeam
+from implio_pipeline.cli.erasing import receipt_view, receipts_table
+from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.session import Session, session_of
+from implio_pipeline.cli.shapes import entry_shape
+from implio_pipeline.cli.tables import bad, good, table
+from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
+from implio_pipeline.domain.words import RequestId
+from implio_pipeline.stores.ledger.verify import Finding, check_ledger
+
+app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Show receipts, oldest first."""
+    session = session_of(context)
+    with session.house() as house:
+        found = [
+            entry
+            for entry in house.ledger.entries()
+            if entry.kind == "receipt" and (team is None or entry.body.get("team") == team)
+        ]
+    session.answer(
+        [entry_shape(entry) for entry in found],
+        lambda: receipts_table(found, is_wide=session.is_wide) if found else good("No receipts."),
+    )
+
+
+@app.command("show")
+def show_command(
+    context: typer.Context, request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
+) -> None:
+    """Show the receipt of a request; with --json the signed entry, whole."""
+    session = session_of(context)
+    with session.house() as house:
+        entry = house.ledger.receipt(RequestId(request_id))
+        ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
+    if entry is None:
+        raise RequestUnknown("the ledger has no receipt of this request")
+    session.answer(entry_shape(entry), lambda: receipt_view(entry, ledger_path))
+
+
+@app.command("verify")
+def verify_command(
+    context: typer.Context,
+    ledger: Annotated[
+        Path | None,
+        typer.Option("--ledger", metavar="FOLDER", help="A folder with ledger.jsonl and public.pem; needs no home."),
+    ] = None,
+) -> None:
+    """Check every line of the ledger: its place in the chain, and its signature."""
+    session = session_of(context)
+    if ledger is not None:
+        _answer(session, *_checked(ledger))
+        return
+    with session.house() as house:
+        folder = house.settings.below(house.settings.ledger_folder)
+    _answer(session, *_checked(folder))
+
+
+def _checked(folder: Path) -> tuple[Path, int, list[Finding]]:
+    log, key = folder / "ledger.jsonl", folder / "public.pem"
+    try:
+        lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        return log, len(lines), check_ledger(lines, key.read_bytes())
+    except FileNotFoundError:
+        raise LedgerBroken("the folder has no ledger.jsonl with a public.pem beside it") from None
+    except ValueError:
+        raise LedgerBroken("public.pem is not a public key") from None
+
+
+def _answer(session: Session, log: Path, length: int, findings: list[Finding]) -> None:
+    shape = {
+        "ledger": str(log),
+        "entries": length,
+        "isHolding": not findings,
+        "findings": [{"line": each.line, "problem": each.problem} for each in findings],
+    }
+    session.answer(shape, lambda: _view(log, length, findings))
+    if findings:
+        raise typer.Exit(ExitCode.NOT_VERIFIED)
+
+
+def _view(log: Path, length: int, findings: list[Finding]) -> RenderableType:
+    if not findings:
+        return good(f"The ledger holds: {length:,} entries, chained and signed ({log})")
+    return Group(
+        bad(f"The ledger does not hold ({log})"),
+        table(("line", "problem"), ([each.line, each.problem] for each in findings)),
+    )

@@ -1,0 +1,117 @@
+"""`implio requests`: the deletion requests that were made, and those that wait in the inbox."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from implio_pipeline.cli.arguments import MaybeTeam
+from implio_pipeline.cli.erasing import next_text, receipt_view
+from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.shapes import entry_shape, request_shape
+from implio_pipeline.cli.tables import facts, good, left_text, look, many, table
+from implio_pipeline.domain.request import OPEN_STATES, Request
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.words import RequestId
+from implio_pipeline.flows.take_requests import TakenRequests, take_requests
+
+app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_command(
+    context: typer.Context,
+    team: MaybeTeam = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Only those that are not completed.")] = False,
+) -> None:
+    """Show requests, oldest first."""
+    session = session_of(context)
+    with session.house() as house:
+        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
+        found = house.world.catalog.requests.all(team=name, states=OPEN_STATES if is_open else None)
+        now = house.world.clock.now()
+    session.answer(
+        [request_shape(each) for each in found],
+        lambda: _list_view(found, now=now, is_wide=session.is_wide) if found else good("No requests."),
+    )
+
+
+@app.command("show")
+def show_command(
+    context: typer.Context, request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
+) -> None:
+    """Show a request: where it is, what comes next, and its receipt when it is done."""
+    session = session_of(context)
+    with session.house() as house:
+        request = house.world.catalog.requests.get(RequestId(request_id))
+        entry = house.ledger.receipt(request.request_id)
+        done = len(house.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
+        ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
+    shape = request_shape(request) | {"filesDone": done, "receipt": None if entry is None else entry_shape(entry)}
+    session.answer(shape, lambda: _open_view(request, done) if entry is None else receipt_view(entry, ledger_path))
+
+
+@app.command("take")
+def take_command(context: typer.Context) -> None:
+    """Read the inbox now: accept what is in it, so that its items are hidden at once."""
+    session = session_of(context)
+    with session.house() as house:
+        taken = take_requests(house.world)
+        inbox = house.settings.home / "requests" / "inbox"
+    shape = {
+        "files": taken.files,
+        "accepted": [request_shape(each) for each in taken.accepted],
+        "refused": taken.refused,
+    }
+    session.answer(shape, lambda: _taken(taken, str(inbox)))
+    if taken.refused:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _list_view(requests: list[Request], *, now: datetime, is_wide: bool) -> RenderableType:
+    columns = ["request", "team", "kind", "state", "due"]
+    return table(
+        [*columns, "channel", "received"] if is_wide else columns,
+        (
+            [
+                each.request_id,
+                each.team,
+                each.kind.value,
+                each.state.value,
+                left_text(each.due_at, now=now) if each.state in OPEN_STATES else "done",
+                *([each.channel.value, each.received_at] if is_wide else []),
+            ]
+            for each in requests
+        ),
+    )
+
+
+def _open_view(request: Request, done: int) -> RenderableType:
+    return facts(
+        f"Request {request.request_id}",
+        (
+            ("team", request.team),
+            ("kind", request.kind.value, f"by {request.channel.value}"),
+            ("state", request.state.value),
+            ("next", next_text(request)),
+            ("received at", request.received_at),
+            ("hidden at", request.accepted_at, "from every read, from then on"),
+            ("due at", request.due_at),
+            ("files done", done),
+            ("attempts", request.attempts),
+        ),
+    )
+
+
+def _taken(taken: TakenRequests, inbox: str) -> RenderableType:
+    count = many(len(taken.accepted), "request")
+    lines: list[RenderableType] = [
+        good(f"{count} of {many(taken.files, 'file')} accepted; their items are hidden from every read.")
+    ]
+    if taken.accepted:
+        lines.append(good("Carry them out with `implio erase --resume`, or leave them to the sensor."))
+    if taken.refused:
+        lines.append(look(f"{taken.refused} refused: each is explained in a .refused.json file in {inbox}"))
+    return Group(*lines)

@@ -1,0 +1,217 @@
+"""`implio status`: what is here, what waits, what is late, and whether the ledger holds."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.shapes import request_shape
+from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
+from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
+from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.flows.retain import preview_retention
+
+if TYPE_CHECKING:
+    from implio_pipeline.wiring import House
+
+_SOON = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeamSums:
+    """What one team has."""
+
+    team: Team
+    items: int
+    rejected: int
+    files: int
+    size_bytes: int
+    queue: int
+    overdue: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HomeStatus:
+    """What a home has, and what it waits for."""
+
+    home: str
+    now: datetime
+    teams: tuple[TeamSums, ...]
+    landing_days: dict[str, int]
+    """Days of arrival of the files that wait, by team."""
+    unknown_teams: tuple[str, ...]
+    inbox_files: int
+    open_requests: tuple[Request, ...]
+    set_aside: int
+    ledger_entries: int
+    ledger_findings: int
+
+    @property
+    def late(self) -> tuple[Request, ...]:
+        """Open requests past the day they were due."""
+        return tuple(each for each in self.open_requests if is_overdue_request(each, now=self.now))
+
+    @property
+    def soon(self) -> tuple[Request, ...]:
+        """Open requests due within a week."""
+        return tuple(each for each in self.open_requests if self.now <= each.due_at < self.now + _SOON)
+
+    @property
+    def overdue_items(self) -> int:
+        """Items that the policies no longer allow."""
+        return sum(each.overdue for each in self.teams)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something waits for a run or for a person."""
+        return bool(self.landing_days or self.inbox_files or self.open_requests or self.set_aside or self.overdue_items)
+
+
+def status_command(context: typer.Context) -> None:
+    """Show what is here, what waits, what is late, and whether the ledger holds."""
+    session = session_of(context)
+    with session.house() as house:
+        found = status_of(house)
+    session.answer(_shape(found), lambda: _view(found))
+    if found.ledger_findings:
+        raise typer.Exit(ExitCode.NOT_VERIFIED)
+    if found.is_waiting:
+        raise typer.Exit(ExitCode.WAITS)
+
+
+def status_of(house: "House") -> HomeStatus:
+    """Return the status of an opened home."""
+    world, now = house.world, house.world.clock.now()
+    waiting = world.landing.waiting()
+    teams = team_sums(house)
+    known = {each.team.team for each in teams}
+    return HomeStatus(
+        home=str(house.settings.home),
+        now=now,
+        teams=teams,
+        landing_days={team: len(days) for team, days in waiting.items()},
+        unknown_teams=tuple(sorted(set(waiting) - known)),
+        inbox_files=len(world.inbox.waiting()),
+        open_requests=tuple(world.catalog.requests.all(states=OPEN_STATES)),
+        set_aside=len(house.set_aside.list()),
+        ledger_entries=sum(1 for _ in house.ledger.entries()),
+        ledger_findings=len(house.ledger.check()),
+    )
+
+
+def team_sums(house: "House") -> tuple[TeamSums, ...]:
+    """Return what each team has, by what the catalog says."""
+    catalog, today = house.world.catalog, house.world.clock.now().date()
+    overdue = {each.team: each.items for each in preview_retention(house.world, today=today)}
+    queued: dict[str, int] = {}
+    for (team, _), count in catalog.queues.counts().items():
+        queued[team] = queued.get(team, 0) + count
+    sums = []
+    for each in catalog.teams.all():
+        files = list(catalog.manifest.files(each.team))
+        items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
+        sums.append(
+            TeamSums(
+                team=each,
+                items=items,
+                rejected=sum(file.rows for file in files) - items,
+                files=len(files),
+                size_bytes=sum(file.size_bytes for file in files),
+                queue=queued.get(each.team, 0),
+                overdue=overdue.get(each.team, 0),
+            )
+        )
+    return tuple(sums)
+
+
+def _shape(found: HomeStatus) -> dict[str, Any]:
+    return {
+        "home": found.home,
+        "teams": [
+            {
+                "team": each.team.team,
+                "region": each.team.region,
+                "policy": policy_text(each.team.policy),
+                "items": each.items,
+                "rejectedItems": each.rejected,
+                "files": each.files,
+                "sizeBytes": each.size_bytes,
+                "queue": each.queue,
+                "overdueItems": each.overdue,
+            }
+            for each in found.teams
+        ],
+        "waiting": {
+            "landingDays": found.landing_days,
+            "landingWithoutTeam": list(found.unknown_teams),
+            "requestFiles": found.inbox_files,
+            "openRequests": [request_shape(each) for each in found.open_requests],
+            "setAsideFiles": found.set_aside,
+            "overdueItems": found.overdue_items,
+        },
+        "lateRequests": [each.request_id for each in found.late],
+        "soonDueRequests": [each.request_id for each in found.soon],
+        "ledger": {"entries": found.ledger_entries, "isHolding": found.ledger_findings == 0},
+    }
+
+
+def _view(found: HomeStatus) -> RenderableType:
+    rows = [
+        [
+            each.team.team,
+            each.team.region,
+            policy_text(each.team.policy),
+            each.items,
+            each.files,
+            size_text(each.size_bytes),
+            each.queue,
+            each.overdue,
+        ]
+        for each in found.teams
+    ]
+    return Group(
+        Text(f"Home {found.home}", style="bold"),
+        table(("team", "region", "kept", "items", "files", "size", "queue", "overdue"), rows)
+        if rows
+        else look("There are no teams yet: `implio team add TEAM --region eu`"),
+        *_lines(found),
+    )
+
+
+def _lines(found: HomeStatus) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for team, days in found.landing_days.items():
+        if team in found.unknown_teams:
+            lines.append(look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`"))
+        else:
+            lines.append(look(f"landing/{team}: files of {many(days, 'day')} wait: `implio ingest`"))
+    if found.inbox_files:
+        lines.append(look(f"In the inbox: {many(found.inbox_files, 'request file')}: `implio requests take`"))
+    if found.open_requests:
+        lines.append(
+            look(f"Accepted and waiting: {many(len(found.open_requests), 'request')}: `implio erase --resume`")
+        )
+    lines += [
+        bad(f"Late: request {each.request_id} was {left_text(each.due_at, now=found.now)}") for each in found.late
+    ]
+    lines += [look(f"Due {left_text(each.due_at, now=found.now)}: request {each.request_id}") for each in found.soon]
+    if found.overdue_items:
+        lines.append(look(f"Overdue by policy: {many(found.overdue_items, 'item')}: `implio retention run`"))
+    if found.set_aside:
+        lines.append(
+            look(f"Set aside, unreadable and sealed: {many(found.set_aside, 'file')}: `implio set-aside list`")
+        )
+    if not lines:
+        lines.append(good("Nothing waits and nothing is late."))
+    if found.ledger_findings:
+        lines.append(bad("The ledger does not hold: `implio receipts verify`"))
+    else:
+        lines.append(good(f"The ledger holds: {found.ledger_entries:,} entries, chained and signed"))
+    return lines

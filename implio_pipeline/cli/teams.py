@@ -1,0 +1,99 @@
+"""`implio team`: make teams, and look at them."""
+
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from implio_pipeline.cli.arguments import keep_days_from, outcome_days_from
+from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_policy
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.shapes import team_shape
+from implio_pipeline.cli.tables import facts, good, table
+from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.team import Team, team_id
+from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.teams import add_team
+
+app = typer.Typer(help="Make teams, and look at them.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="TEAM", help="The team, by name.")]
+
+
+@app.command("add")
+def add_command(
+    context: typer.Context,
+    name: Name,
+    region: Annotated[str, typer.Option("--region", help="Where its items lie, for good: a region of implio.toml.")],
+    keep: Keep = None,
+    outcomes: Outcomes = None,
+) -> None:
+    """Make a team with its own keys, in a region chosen once."""
+    session = session_of(context)
+    stricter = {outcome: days for outcome, days in outcome_days_from(outcomes or []).items() if days is not None}
+    policy = RetentionPolicy(keep_days=None if keep is None else keep_days_from(keep), by_outcome=stricter)
+    with session.house() as house:
+        made = add_team(house.world, name, region=Region(region), policy=policy)
+    session.answer(
+        team_shape(made), lambda: good(f"Team {made.team} in {made.region}; items are {policy_text(made.policy)}")
+    )
+
+
+@app.command("set")
+def set_command(
+    context: typer.Context, name: Name, keep: Keep = None, outcomes: Outcomes = None, is_sure: Yes = False
+) -> None:
+    """Change how long a team's items are kept; the same as `implio retention set`."""
+    change_policy(session_of(context), name, keep=keep, outcomes=outcomes or [], is_sure=is_sure)
+
+
+@app.command("list")
+def list_command(context: typer.Context) -> None:
+    """Show every team."""
+    session = session_of(context)
+    with session.house() as house:
+        teams = house.world.catalog.teams.all()
+    session.answer(
+        [team_shape(team) for team in teams],
+        lambda: table(
+            ("team", "region", "kept", "since"),
+            ([each.team, each.region, policy_text(each.policy), each.created_at.date()] for each in teams),
+        ),
+    )
+
+
+@app.command("show")
+def show_command(context: typer.Context, name: Name) -> None:
+    """Show a team: its policy, its items, and its keys by purpose and version."""
+    session = session_of(context)
+    with session.house() as house:
+        catalog = house.world.catalog
+        team = catalog.teams.get(team_id(name))
+        files = list(catalog.manifest.files(team.team))
+        sums = {
+            "items": sum(file.rows for file in files if file.kind.value == "items"),
+            "itemsWithoutUserId": catalog.manifest.anonymous_items(team.team),
+            "rejectedItems": sum(file.rows for file in files if file.kind.value == "rejected"),
+            "days": len({file.day for file in files}),
+            "files": len(files),
+            "queue": len(catalog.queues.entries(team.team)),
+        }
+        keys = [{"purpose": key.purpose.value, "version": key.version} for key in catalog.teams.keys(team.team)]
+        processor = house.settings.regions[team.region].processor
+    shape = team_shape(team) | {"processor": processor} | sums | {"keys": keys}
+    session.answer(shape, lambda: _shown(team, processor, sums, keys))
+
+
+def _shown(team: Team, processor: str, sums: dict[str, int], keys: list[dict[str, int | str]]) -> RenderableType:
+    return facts(
+        team.team,
+        (
+            ("region", team.region, f"hosted by {processor}"),
+            ("policy", policy_text(team.policy)),
+            ("items", sums["items"], f"on {sums['days']} days"),
+            ("without user id", sums["itemsWithoutUserId"], "no deletion by user reaches them"),
+            ("rejected items", sums["rejectedItems"]),
+            ("files", sums["files"]),
+            ("queue", sums["queue"]),
+            ("keys", ", ".join(f"{key['purpose']} v{key['version']}" for key in keys)),
+        ),
+    )

@@ -1,0 +1,44 @@
+"""`implio compact` and `implio housekeep`: fewer files, and none that nothing refers to."""
+
+from dataclasses import asdict
+from datetime import timedelta
+
+import typer
+
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import good, many
+from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.housekeep import housekeep
+
+
+def compact_command(context: typer.Context) -> None:
+    """Merge the small files that late arrivals leave, under new keys."""
+    session = session_of(context)
+    with session.house() as house, session.steps("Merging: partitions") as progress:
+        summary = compact(house.world, rows_per_file=house.settings.rows_per_file, progress=progress)
+    shape = {
+        "partitions": summary.partitions,
+        "filesBefore": summary.files_before,
+        "filesAfter": summary.files_after,
+        "skipped": summary.skipped,
+    }
+    partitions = many(summary.partitions, "partition")
+    text = f"{many(summary.files_before, 'file')} of {partitions} became {summary.files_after:,}"
+    later = f"; {summary.skipped} left for the next run" if summary.skipped else ""
+    session.answer(shape, lambda: good(f"{text}{later}" if summary.partitions else f"Nothing to merge{later}"))
+
+
+def housekeep_command(context: typer.Context) -> None:
+    """Unlink files that nothing refers to, and discard set-aside files that are too old."""
+    session = session_of(context)
+    with session.house() as house:
+        summary = housekeep(house.world)
+        before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
+        expired = len(house.set_aside.expire(before))
+    session.answer(
+        {**asdict(summary), "setAsideDiscarded": expired},
+        lambda: good(
+            f"Unlinked {many(summary.doomed, 'replaced file')} and {many(summary.strays, 'stray')}, "
+            f"discarded {many(expired, 'set-aside file')}, scrubbed the catalog"
+        ),
+    )

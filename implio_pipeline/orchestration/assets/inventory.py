@@ -1,0 +1,117 @@
+"""`lake_inventory`: what is there, by team and age, in numbers and in a picture."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.matching import is_overdue
+from implio_pipeline.domain.retention import cutoffs
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.orchestration.assets.items import CONTENT_ITEMS, GROUP, QUICK_RETRIES
+from implio_pipeline.orchestration.assets.requests import erasure_receipts
+from implio_pipeline.orchestration.guarded import guarded
+from implio_pipeline.orchestration.pictures import AgeRow, age_picture, markdown_image, markdown_table, size_text
+from implio_pipeline.orchestration.resources import HomeResource
+
+MOST_TEAMS = 12
+"""Teams in the picture, those with most items first; the table has all."""
+_AGES = ((0, "today"), (1, "1-7 days"), (8, "8-30 days"), (31, "31-90 days"), (91, "91-365 days"), (366, "older"))
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sum:
+    items: int = 0
+    rejected: int = 0
+    files: int = 0
+    size_bytes: int = 0
+
+    def add(self, file: VaultFile) -> None:
+        if file.kind is FileKind.ITEMS:
+            self.items += file.rows
+        else:
+            self.rejected += file.rows
+        self.files += 1
+        self.size_bytes += file.size_bytes
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"sql"},
+    deps=[CONTENT_ITEMS, erasure_receipts],
+    retry_policy=QUICK_RETRIES,
+    description="Items, bytes and files by team and age; the picture shows each team's retention cut-off.",
+)
+def lake_inventory(home: HomeResource) -> dg.MaterializeResult[None]:
+    """Count every live file of the catalog."""
+    with guarded(), home.open() as house:
+        today = house.world.clock.now().date()
+        teams = house.world.catalog.teams.all()
+        files = list(house.world.catalog.manifest.files())
+    total = _sum(files)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": total.items,
+            "items_rejected": total.rejected,
+            "files": total.files,
+            "size_bytes": total.size_bytes,
+            "teams": len(teams),
+            "picture": dg.MetadataValue.md(markdown_image(age_picture(_rows(teams, files, today)), "Items by age")),
+            "by_team_and_age": dg.MetadataValue.md(_table(teams, files, today)),
+        }
+    )
+
+
+def _sum(files: Iterable[VaultFile]) -> _Sum:
+    total = _Sum()
+    for file in files:
+        total.add(file)
+    return total
+
+
+def _table(teams: list[Team], files: list[VaultFile], today: date) -> str:
+    sums: dict[tuple[str, str], _Sum] = {}
+    for file in files:
+        sums.setdefault((file.team, _age_name((today - file.day).days)), _Sum()).add(file)
+    rows = [
+        [team.team, name, held.items, held.rejected, held.files, size_text(held.size_bytes)]
+        for team in teams
+        for _, name in _AGES
+        if (held := sums.get((team.team, name)))
+    ]
+    return markdown_table(("team", "age", "items", "rejected", "files", "size"), rows)
+
+
+def _age_name(days: int) -> str:
+    return next(name for first, name in reversed(_AGES) if max(0, days) >= first)
+
+
+def _rows(teams: list[Team], files: list[VaultFile], today: date) -> list[AgeRow]:
+    by_team: dict[str, list[VaultFile]] = {}
+    for file in files:
+        if file.kind is FileKind.ITEMS:
+            by_team.setdefault(file.team, []).append(file)
+    rows = [_row(team, by_team.get(team.team, []), today) for team in teams]
+    return sorted(rows, key=lambda row: (-sum(row.items_by_age.values()), row.name))[:MOST_TEAMS]
+
+
+def _row(team: Team, files: list[VaultFile], today: date) -> AgeRow:
+    limits = cutoffs(team.policy, today=today)
+    items: Counter[int] = Counter()
+    overdue: Counter[int] = Counter()
+    for file in files:
+        age = max(0, (today - file.day).days)
+        items[age] += file.rows
+        if limits is not None:
+            overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
+    return AgeRow(
+        name=team.team,
+        items_by_age=items,
+        overdue_by_age=overdue,
+        keep_days=team.policy.keep_days,
+        stricter=tuple(sorted(team.policy.by_outcome.items())),
+    )

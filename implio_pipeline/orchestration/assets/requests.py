@@ -1,0 +1,132 @@
+"""`deletion_requests`, `retention_requests` and `erasure_receipts`: from a request to its receipt."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+
+from implio_pipeline.domain.errors import Unverified
+from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
+from implio_pipeline.flows.erase import ErasureSummary, erase
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.take_requests import take_requests
+from implio_pipeline.orchestration.assets.items import CONTENT_ITEMS, GROUP, QUICK_RETRIES
+from implio_pipeline.orchestration.guarded import failure, guarded
+from implio_pipeline.orchestration.pictures import markdown_table
+from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.ports import World
+
+AS_OF_TAG = "implio/as_of"
+"""The UTC day a schedule was due; retention goes by it."""
+
+ERASURE = "erasure"
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"sql"},
+    pool=ERASURE,
+    retry_policy=QUICK_RETRIES,
+    description=(
+        "Accepted deletion requests. To materialize it takes every file of the inbox through the one guarded door: "
+        "what it names is hidden from every read at once."
+    ),
+)
+def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
+    """Take what waits in the inbox."""
+    with guarded(), home.open() as house:
+        taken = take_requests(house.world)
+        requests = house.world.catalog.requests.all()
+        return dg.MaterializeResult(
+            metadata={
+                "request_files": taken.files,
+                "accepted": len(taken.accepted),
+                "refused": taken.refused,
+                **_by_state(requests),
+            }
+        )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"sql"},
+    pool=ERASURE,
+    retry_policy=QUICK_RETRIES,
+    deps=[CONTENT_ITEMS],
+    description=(
+        "Requests that retention policies make. The backlog is derived from policies and the catalog, so a day that "
+        "was missed is made up for."
+    ),
+)
+def retention_requests(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
+    """Accept a request for each team with overdue items."""
+    with guarded(), home.open() as house:
+        as_of = _as_of(context, house.world.clock.now())
+        accepted = retain(house.world, today=as_of)
+        return dg.MaterializeResult(metadata={"as_of": as_of.isoformat(), "accepted": len(accepted)})
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"json"},
+    pool=ERASURE,
+    retry_policy=QUICK_RETRIES,
+    deps=[deletion_requests, retention_requests],
+    description=(
+        "Signed receipts. To materialize it carries out every accepted request that is ready: find, rewrite, verify, "
+        "commit and shred, receipt."
+    ),
+)
+def erasure_receipts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
+    """Erase, and say what was erased."""
+    with guarded(), home.open() as house:
+        summary = erase(house.world)
+        metadata = _receipts(house.world, summary)
+        if summary.failed:
+            # What was completed is done and stays so: it is told although the step fails.
+            context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, metadata=metadata))
+            raise _incomplete(summary)
+        return dg.MaterializeResult(metadata=metadata)
+
+
+def _as_of(context: dg.AssetExecutionContext, now: datetime) -> date:
+    """Return the day the schedule was due, but never one that has not come."""
+    tag = context.run.tags.get(AS_OF_TAG)
+    return now.date() if tag is None else min(date.fromisoformat(tag), now.date())
+
+
+def _by_state(requests: Iterable[Request]) -> dict[str, Any]:
+    states = Counter(request.state for request in requests)
+    rows = [[state.value, states[state]] for state in RequestState if states[state]]
+    return {
+        "dagster/row_count": sum(states.values()),
+        "requests": dg.MetadataValue.md(markdown_table(("state", "requests"), rows)),
+    }
+
+
+def _receipts(world: World, summary: ErasureSummary) -> dict[str, Any]:
+    waiting = sorted(request.due_at for request in world.catalog.requests.all(states=OPEN_STATES))
+    metadata: dict[str, Any] = {
+        "dagster/row_count": len(world.catalog.requests.all(states=[RequestState.COMPLETED])),
+        "receipts_written": len(summary.completed),
+        "requests_failed": len(summary.failed),
+        "requests_open": len(waiting),
+        "items_erased": summary.items_erased,
+        "files_rewritten": summary.files_rewritten,
+        "files_dropped": summary.files_dropped,
+    }
+    return metadata | ({"next_due": waiting[0].date().isoformat()} if waiting else {})
+
+
+def _incomplete(summary: ErasureSummary) -> dg.Failure:
+    codes = Counter(summary.failed.values())
+    worst = Unverified.code if Unverified.code in codes else min(codes)
+    return failure(
+        worst,
+        remedy="Run `implio requests list` to see which, and what each needs; those that can are tried again.",
+        requests_failed=len(summary.failed),
+        requests_completed=len(summary.completed),
+        codes=", ".join(f"{code}: {count}" for code, count in sorted(codes.items())),
+    )

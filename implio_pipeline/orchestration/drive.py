@@ -1,0 +1,143 @@
+"""What the daemon would do with our sensors and the retention schedule, done here and now in this process.
+
+For the demo and for tests: the same definitions, the same instance, the same run keys; only the waiting is left out.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from time import perf_counter
+
+import dagster as dg
+from dagster import DagsterInstance, RepositoryDefinition, RunsFilter
+
+from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.orchestration.build import build_definitions
+from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.orchestration.schedules import retention_schedule
+from implio_pipeline.orchestration.sensors import landing_sensor, requests_sensor
+from implio_pipeline.settings import load_settings
+
+_RUN_KEY, _SENSOR, _SCHEDULE = "dagster/run_key", "dagster/sensor_name", "dagster/schedule_name"
+_RETENTION_AT = time(2, 15, tzinfo=UTC)
+_MOST_ROUNDS = 20
+"""Looks at the sensors in one call: what still waits after them has its reason, and the daemon's time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """A run that was asked for and executed."""
+
+    job: str
+    run_id: str
+    is_success: bool
+    seconds: float
+    tags: Mapping[str, str]
+
+
+def run_ticks(
+    home: Path,
+    *,
+    retention_on: date | None = None,
+    on_run: Callable[[Ran], None] | None = None,
+    resource: HomeResource | None = None,
+) -> list[Ran]:
+    """Evaluate the sensors and execute what they ask for, until they ask for nothing more.
+
+    Args:
+        home: A home with a `dagster.yaml`; its instance remembers the runs, so that the UI shows them.
+        retention_on: Then also evaluate the retention schedule as due on this UTC day.
+        on_run: Told of each run when it has ended.
+        resource: How steps and ticks open the home, when not simply where it is.
+
+    Raises:
+        HomeMissing: there is no home, or it has no `dagster.yaml`.
+    """
+    opened_by = resource or HomeResource(home=str(home))
+    definitions = build_definitions(opened_by, first_day=load_settings(home).first_day)
+    ran: list[Ran] = []
+    with open_instance(home) as instance:
+        daemon = _Daemon(instance=instance, repository=definitions.get_repository_def(), home=opened_by)
+        for one in daemon.asked(retention_on):
+            ran.append(one)
+            if on_run:
+                on_run(one)
+    return ran
+
+
+def open_instance(home: Path) -> DagsterInstance:
+    """Return the Dagster instance of a home; it closes as a context manager.
+
+    Raises:
+        HomeMissing: the home has no `dagster.yaml`.
+    """
+    if not (home / "dagster.yaml").is_file():
+        raise HomeMissing(f"{home} has no dagster.yaml", remedy="Make the home with `implio init HOME`.")
+    return DagsterInstance.from_config(str(home))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Daemon:
+    """The part of Dagster's daemon that is needed, without its waiting."""
+
+    instance: DagsterInstance
+    repository: RepositoryDefinition
+    home: HomeResource
+
+    def asked(self, retention_on: date | None) -> Iterator[Ran]:
+        """Execute what sensors ask for, then what the schedule does."""
+        for _ in range(_MOST_ROUNDS):
+            if not (yield from self._round()):
+                break
+        if retention_on is not None:
+            yield from self._tick_schedule(retention_schedule.name, retention_on)
+
+    def _round(self) -> Generator[Ran, None, int]:
+        ran = 0
+        for sensor in (landing_sensor, requests_sensor):
+            for one in self._tick_sensor(sensor.name):
+                ran += 1
+                yield one
+        return ran
+
+    def _tick_sensor(self, name: str) -> Iterator[Ran]:
+        sensor = self.repository.get_sensor_def(name)
+        with dg.build_sensor_context(
+            instance=self.instance, repository_def=self.repository, sensor_name=name, resources={"home": self.home}
+        ) as context:
+            tick = sensor.evaluate_tick(context)
+        for request in tick.dynamic_partitions_requests or []:
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        for run_request in tick.run_requests or []:
+            yield from self._execute(str(sensor.job_name), run_request, {_SENSOR: name})
+
+    def _tick_schedule(self, name: str, day: date) -> Iterator[Ran]:
+        schedule = self.repository.get_schedule_def(name)
+        with dg.build_schedule_context(
+            instance=self.instance,
+            repository_def=self.repository,
+            resources={"home": self.home},
+            scheduled_execution_time=datetime.combine(day, _RETENTION_AT),
+        ) as context:
+            tick = schedule.evaluate_tick(context)
+        for run_request in tick.run_requests or []:
+            yield from self._execute(schedule.job_name, run_request, {_SCHEDULE: name})
+
+    def _execute(self, job_name: str, run_request: dg.RunRequest, asked_by: Mapping[str, str]) -> Iterator[Ran]:
+        """Execute a run unless one with its key is known, whatever became of that: as the daemon would."""
+        key = {_RUN_KEY: run_request.run_key} if run_request.run_key else {}
+        if key and self.instance.get_runs_count(RunsFilter(tags={**key, **asked_by})):
+            return
+        started = perf_counter()
+        result = self.repository.get_job(job_name).execute_in_process(
+            instance=self.instance, tags={**run_request.tags, **asked_by, **key}, raise_on_error=False
+        )
+        yield Ran(
+            job=job_name,
+            run_id=result.run_id,
+            is_success=result.success,
+            seconds=perf_counter() - started,
+            tags=run_request.tags,
+        )

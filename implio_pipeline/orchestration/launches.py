@@ -1,0 +1,67 @@
+"""When a sensor may launch a run: not twice at once, and after a failure only when its back-off is over.
+
+Dagster answers a run key it knows with silence for ever, whatever became of the run. So a key is a batch and an
+attempt, and the attempts are counted in the runs themselves: a batch's newest run carries the number of its attempt.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import dagster as dg
+from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
+
+BATCH_TAG, ATTEMPT_TAG, TEAM_TAG = "implio/batch", "implio/attempt", "implio/team"
+
+_ACTIVE = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+_ENDED_BADLY = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+_FIRST_BACKOFF, _LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=1)
+_MOST_DOUBLINGS = 7
+
+
+def batch_id(*parts: str) -> str:
+    """Return an opaque name for a set of work, of parts that are opaque themselves."""
+    return sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def is_running(instance: DagsterInstance, *, job: str, tags: Mapping[str, str] | None = None) -> bool:
+    """Tell whether a run of the job is queued or at work."""
+    filters = RunsFilter(job_name=job, tags=dict(tags or {}), statuses=list(_ACTIVE))
+    return instance.get_runs_count(filters) > 0
+
+
+def next_attempt(instance: DagsterInstance, *, job: str, batch: str, now: datetime) -> int | None:
+    """Return the number of the batch's next attempt, or `None` while the back-off of the last one lasts."""
+    filters = RunsFilter(job_name=job, tags={BATCH_TAG: batch})
+    newest_first = list(instance.get_run_records(filters, limit=_MOST_DOUBLINGS + 1))
+    if not newest_first:
+        return 1
+    failures = 0
+    for record in newest_first:
+        if record.dagster_run.status not in _ENDED_BADLY:
+            break
+        failures += 1
+    if failures and now < _ended_at(newest_first[0]) + _backoff(failures):
+        return None
+    return 1 + int(newest_first[0].dagster_run.tags.get(ATTEMPT_TAG, "0"))
+
+
+def run_request(*, batch: str, attempt: int, tags: Mapping[str, str]) -> dg.RunRequest:
+    """Return the request for one attempt at a batch."""
+    return dg.RunRequest(run_key=f"{batch}:{attempt}", tags={**tags, BATCH_TAG: batch, ATTEMPT_TAG: str(attempt)})
+
+
+def _ended_at(record: RunRecord) -> datetime:
+    if record.end_time is None:
+        return record.update_timestamp.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(record.end_time, UTC)
+
+
+def _backoff(failures: int) -> timedelta:
+    wait: timedelta = _FIRST_BACKOFF * 2 ** (failures - 1)
+    return min(_LONGEST_BACKOFF, wait)

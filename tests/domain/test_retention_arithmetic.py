@@ -1,0 +1,89 @@
+"""Laws of how long items are kept."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from implio_pipeline.domain.errors import PolicyInvalid
+from implio_pipeline.domain.matching import is_overdue
+from implio_pipeline.domain.retention import LONGEST_DAYS, OUTCOMES, RetentionPolicy, cutoffs, overdue_from, policy_text
+
+days = st.dates(date(2000, 1, 1), date(2100, 1, 1))
+kept = st.integers(0, LONGEST_DAYS)
+
+
+@given(submitted_on=days, keep_days=kept)
+def test_an_item_is_kept_for_exactly_its_days_after_the_day_of_submission(submitted_on: date, keep_days: int) -> None:
+    first_day_without = overdue_from(submitted_on, keep_days=keep_days)
+
+    assert (first_day_without - submitted_on).days - 1 == keep_days
+
+
+@given(submitted_on=days, today=days, keep_days=kept)
+def test_cutoffs_and_overdue_from_agree_on_every_day(submitted_on: date, today: date, keep_days: int) -> None:
+    limits = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)
+
+    assert limits is not None
+    assert is_overdue(submitted_on, None, limits) == (overdue_from(submitted_on, keep_days=keep_days) <= today)
+
+
+@given(
+    submitted_on=days,
+    age=st.integers(0, 200),
+    keep_days=st.integers(0, 100),
+    stricter=st.integers(0, 100),
+    outcome=st.sampled_from(OUTCOMES),
+    own=st.sampled_from([*OUTCOMES, None]),
+)
+def test_an_outcomes_own_limit_only_ever_shortens(
+    submitted_on: date, age: int, keep_days: int, stricter: int, outcome: str, own: str | None
+) -> None:
+    today = submitted_on + timedelta(days=age)
+    general = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)
+    both = cutoffs(RetentionPolicy(keep_days=keep_days, by_outcome={outcome: min(stricter, keep_days)}), today=today)
+
+    assert general is not None
+    assert both is not None
+    is_its = (outcome == "undecided" and own is None) or outcome == own
+    limit = min(stricter, keep_days) if is_its else keep_days
+    assert is_overdue(submitted_on, own, both) == (age > limit)
+    assert is_overdue(submitted_on, own, both) or not is_overdue(submitted_on, own, general)
+
+
+def test_zero_days_means_gone_the_next_day() -> None:
+    submitted_on = date(2026, 2, 28)
+
+    assert overdue_from(submitted_on, keep_days=0) == date(2026, 3, 1)
+
+
+def test_a_policy_that_keeps_everything_has_no_cutoffs() -> None:
+    assert cutoffs(RetentionPolicy(), today=date(2026, 3, 1)) is None
+
+
+BAD_POLICIES = {
+    "fewer than no days": {"keep_days": -1},
+    "more days than a century": {"keep_days": LONGEST_DAYS + 1},
+    "an outcome kept longer than the team's items": {"keep_days": 10, "by_outcome": {"refused": 11}},
+    "an outcome nobody decides": {"by_outcome": {"deleted": 1}},
+    "fewer than no days for an outcome": {"by_outcome": {"refused": -1}},
+}
+
+
+@pytest.mark.parametrize("policy", BAD_POLICIES.values(), ids=BAD_POLICIES)
+def test_a_policy_that_cannot_be_followed_is_refused(policy: dict[str, object]) -> None:
+    with pytest.raises(PolicyInvalid):
+        RetentionPolicy(**policy)
+
+
+def test_a_negative_period_has_no_overdue_day() -> None:
+    with pytest.raises(PolicyInvalid):
+        overdue_from(date(2026, 3, 1), keep_days=-1)
+
+
+def test_a_policy_reads_as_words() -> None:
+    policy = RetentionPolicy(keep_days=60, by_outcome={"refused": 30})
+
+    assert policy_text(policy) == "kept 60 days; refused 30 days"
+    assert policy_text(RetentionPolicy()) == "kept until deleted"
