@@ -27,6 +27,8 @@ class Runner:
         self.contestants = contestants
         self.threads = threads
         self.records: list[table.Record] = []
+        self.command_line = f"python -m benchmarks.run {' '.join(sys.argv[1:])}".strip()
+        self.began_on = f"{datetime.now(UTC):%Y-%m-%d}"
 
     def command(self, one: Entry, command: str, lake: Path, **options: object) -> dict[str, Any]:
         """Run one command of one contestant in a process of its own and return its figures."""
@@ -48,7 +50,8 @@ class Runner:
         self.records.append(
             {"contestant": one.name, "items": items, "scenario": scenario, "figures": figures, "wrong": wrong}
         )
-        RECORDS.write_text(json.dumps(self.records, indent=1))
+        kept = {"command": self.command_line, "date": self.began_on, "records": self.records}
+        RECORDS.write_text(json.dumps(kept, indent=1))
         took = figures.get("wall_s", 0)
         print(f"{items:>9,}  {scenario:14} {one.name:9} {took:8.2f} s  {wrong or ''}", flush=True)
 
@@ -131,7 +134,7 @@ def make_input(items: int) -> dict[str, Any]:
     return json.loads((path / "manifest.json").read_text()) | {"path": path}
 
 
-def report(runner: Runner, source: dict[str, Any], sizes: list[int], command: str) -> str:
+def report(runner: Runner, source: dict[str, Any], sizes: list[int]) -> str:
     """Return the text of RESULTS.md."""
     names = [one.name for one in runner.contestants]
     facts = [f"- {name}: {value}" for name, value in machine().items()]
@@ -143,7 +146,7 @@ def report(runner: Runner, source: dict[str, Any], sizes: list[int], command: st
     raw, teams = source["arrow_bytes"] / source["items"], len(source["teams"])
     parts = [
         "# Results",
-        f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d}; `README.md` says what is measured and how.",
+        f"Made by `{runner.command_line}` on {runner.began_on}; `README.md` says what is measured and how.",
         "\n".join(facts),
         f"{source['items']:,} items of {raw:,.0f} bytes each as Arrow, {teams} teams x {len(source['days'])} days.",
         table.render(runner.records, names, source["items"], queries.ALL),
@@ -172,7 +175,8 @@ def main() -> int:
     make_rivals()
     runner = Runner(present(asked.only), asked.threads)
     if asked.again:
-        runner.records = json.loads(RECORDS.read_text())
+        kept = json.loads(RECORDS.read_text())
+        runner.records, runner.command_line, runner.began_on = kept["records"], kept["command"], kept["date"]
     sizes = []
     for share in [*sorted(asked.smaller), 1.0]:
         source = make_input(round(asked.items * share))
@@ -185,8 +189,7 @@ def main() -> int:
             runner.query(source, asked.repeats)
         runner.erase(source, asked.repeats)
         shutil.rmtree(LAKES, ignore_errors=True)
-    said = " ".join(word for word in sys.argv[1:] if word != "--again")
-    text = report(runner, source, sizes, f"python -m benchmarks.run {said}".strip())
+    text = report(runner, source, sizes)
     asked.results.write_text(text)
     print(text)
     return 1 if any(record["wrong"] for record in runner.records) else 0

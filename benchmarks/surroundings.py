@@ -42,6 +42,7 @@ class Entry:
 ROSTER = (
     Entry(name="ours", module="benchmarks.ours", is_rival=False),
     Entry(name="ducklake", module="benchmarks.rival_ducklake"),
+    Entry(name="ducklake-unsorted", module="benchmarks.rival_ducklake_unsorted"),
     Entry(name="delta", module="benchmarks.rival_delta"),
     Entry(name="pandas", module="benchmarks.rival_pandas"),
     Entry(name="plain", module="benchmarks.rival_plain"),

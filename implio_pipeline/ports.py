@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -87,6 +88,15 @@ class FileLook:
     """Whether it ends like Parquet with an encrypted footer."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disclosed:
+    """What a file holds of one person."""
+
+    rows: Rows
+    hidden: int
+    """Rows of theirs that an open tombstone hides."""
+
+
 class Vault(Protocol):
     """Encrypted files; everything that reads or writes rows goes through it."""
 
@@ -143,8 +153,26 @@ class Vault(Protocol):
             KeyMissing: its keys cannot be unwrapped.
         """
 
-    def strays(self, region: Region, *, known: frozenset[str]) -> Iterator[str]:
-        """Yield paths below the region's root that the catalog does not know."""
+    def measure(self, sealed: SealedFile, claims: Sequence[Claim]) -> Measured:
+        """Read a file and return what it holds, with the rows that each claim covers; keys of every class are used.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: a key of it does not unwrap, or does not open it.
+        """
+
+    def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
+        """Return the rows of a file that a rule covers, all columns, less those that a hidden rule covers.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: its keys are gone.
+        """
+
+    def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
+        """Yield paths below the region's root that the catalog does not know, of files last written before an instant."""
 
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
         """Unlink a stray file unless it is younger, and so perhaps still being committed."""
@@ -321,8 +349,23 @@ class LedgerEntry:
     signature: str
 
 
+class LedgerFault(Protocol):
+    """One thing that is wrong with the ledger."""
+
+    @property
+    def line(self) -> int:
+        """The line it was found on."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words."""
+
+
 class Ledger(Protocol):
     """Append-only, chained by hash, signed."""
+
+    def check(self) -> Sequence[LedgerFault]:
+        """Return what is wrong with chain and signatures; nothing when the ledger holds."""
 
     def append(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[LedgerEntry]:
         """Add entries of (kind, body), durable on return."""

@@ -58,8 +58,7 @@ def erase(
             by_team.setdefault(request.team, []).append(request)
     for team, requests in by_team.items():
         _erase_team(world, team, requests, summary, progress)
-    if not sweep_doomed(world) and summary.completed:
-        world.catalog.scrub()  # their sealed scopes went after the last of their files had
+    sweep_doomed(world)
     return summary
 
 
@@ -122,9 +121,10 @@ def _carry_out(
         shred_old_class_keys(world, team)
     # 2. Nothing is left and every old key is destroyed.
     now = world.clock.now()
-    erased = [replace(each, erased_at=now, error_code=None, next_attempt_at=None) for each in started]
+    erased = [replace(each, erased_at=now, error_code=None, next_attempt_at=None, sealed=None) for each in started]
     done += _save(world, erased, RequestState.SHREDDED)
-    sweep_doomed(world)
+    if not sweep_doomed(world):
+        world.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.
     write_receipts(world, done, resumed=resumed)
     summary.completed += [request.request_id for request in done]

@@ -24,6 +24,7 @@ from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import Agreement, agreement, survivors
+from implio_pipeline.flows.retain import preview_retention, retain
 
 NewHome = Callable[[], Home]
 TASKS = [f"task-{number:02}" for number in range(12)]
@@ -292,8 +293,6 @@ def test_a_merge_that_makes_no_fewer_files_changes_nothing(home: Home) -> None:
 
 
 def test_retention_removes_exactly_what_it_foretold_and_reads_no_file_it_drops_whole(home: Home) -> None:
-    from implio_pipeline.flows.retain import preview_retention, retain
-
     days = {"old": TODAY - timedelta(days=61), "edge": TODAY - timedelta(days=60), "mixed": TODAY - timedelta(days=31)}
     at = {name: NOW - (TODAY - day) for name, day in days.items()}
     home.keep(*(Ad(task=f"old-{number}", at=at["old"], outcome=None) for number in range(5)))
@@ -320,8 +319,6 @@ def test_retention_removes_exactly_what_it_foretold_and_reads_no_file_it_drops_w
 
 
 def test_a_policy_made_longer_lets_old_items_in_again_and_they_are_no_survivors(home: Home) -> None:
-    from implio_pipeline.flows.retain import retain
-
     home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=10))
     home.keep(Ad(task="held", at=NOW - timedelta(days=1)))
     home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=0))

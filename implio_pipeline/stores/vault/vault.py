@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import RULE_COLUMNS
 from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite
 from implio_pipeline.domain.errors import FileTampered, Unverified
@@ -26,12 +27,13 @@ from implio_pipeline.domain.words import (
     RequestId,
     TeamId,
 )
-from implio_pipeline.ports import FileLook
+from implio_pipeline.ports import Disclosed, FileLook
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
+from implio_pipeline.stores.vault.measure import measure, measured_columns
 from implio_pipeline.stores.vault.predicate import Mask, match, task_key, task_keys
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
@@ -224,9 +226,38 @@ class EncryptedVault:
         """
         self.read(sealed, columns=["submitted_at"])
 
-    def strays(self, region: Region, *, known: frozenset[str]) -> Iterator[str]:
-        """Yield paths below the region's root that the catalog does not know."""
-        return (path for path in self._folders.paths(region) if path not in known)
+    def measure(self, sealed: SealedFile, claims: Sequence[Claim]) -> Measured:
+        """Read a file and return what it holds, with the rows that each claim covers; keys of every class are used.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: a key of it does not unwrap, or does not open it.
+        """
+        rows = self.read(sealed, columns=measured_columns(sealed.file.kind))
+        return measure(sealed.file, rows, claims, user_key=self._keychain.user_key_maker(sealed.file.team))
+
+    def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
+        """Return the rows of a file that a rule covers, all columns, less those that a hidden rule covers.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: its keys are gone.
+        """
+        rows = self.read(sealed)
+        theirs = rows.filter(pa.array(match(rows, [rule]).mask))
+        seen = self.without(theirs, hidden)
+        return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
+
+    def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
+        """Yield paths below the region's root that the catalog does not know, of files last written before an instant."""
+        for path in self._folders.paths(region):
+            if path in known:
+                continue
+            written_at = None if older_than is None else self._folders.written_at(region, path)
+            if older_than is None or (written_at is not None and written_at < older_than):
+                yield path
 
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
         """Unlink a stray file unless it is younger, and so perhaps still being committed."""
