@@ -164,6 +164,7 @@ class Lake:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"threads": self._threads})
+        connection.execute("set timezone = 'UTC'")
         connection.execute("set temp_file_encryption = true")  # what spills is personal
         connection.execute("set temp_directory = $folder", {"folder": str(self._temporary)})
         self._views = {view: self._dataset(kind) for kind, view in _VIEWS.items()} | {"queue": self._queue()}
@@ -235,6 +236,12 @@ class Lake:
                     return ClassNotGranted(f"column {column.name} is of the {column.column_class} class")
         if isinstance(error, duckdb.BinderException | duckdb.ParserException | duckdb.CatalogException):
             return QueryRefused(first_line)
+        if isinstance(error, duckdb.OutOfMemoryException) or "crypto module" in first_line:
+            # DuckDB's wheel has no cipher it may write with: rather than spill in clear, it stops.
+            return QueryRefused(
+                "it needs more memory than DuckDB has here, and nothing is written to disk in clear",
+                remedy="Ask for fewer rows or columns, or aggregate before sorting and joining.",
+            )
         return QueryRefused(f"DuckDB could not run it: {type(error).__name__}")
 
 

@@ -152,7 +152,7 @@ def _retain(story: Story) -> None:
         runs = demo_steps.tick(story.home, retention_on=today)
     story.show(good(f"Items of acme are now {policy_text(policy)}"))
     went = f"{many(due.files_whole, 'file')} dropped unread, {due.files_mixed:,} rewritten"
-    story.show(good(f"{many(due.items, 'overdue item')}, rejected ones included: {went}"))
+    story.show(good(f"{many(due.items, 'overdue item')} and {due.rejected:,} rejected ones: {went}"))
     story.show(good(f"Done in {story.seconds['retain']} s ({many(runs, 'run')})"))
 
 
@@ -217,7 +217,11 @@ def _show_proof(story: Story, *, findings: int, entries: int, left: int, search:
     searched = f"{search.size_bytes:,} bytes of {many(search.files, 'file')}"
     lines = (
         (findings, f"The ledger holds: {many(entries, 'receipt')}, chained and signed", "The ledger does not hold"),
-        (left, "The vault was read again: 0 survivors of any request", f"{left} survivors in the vault"),
+        (
+            left,
+            "What each request named was looked for again in the vault: 0 survivors",
+            f"{left} survivors in the vault",
+        ),
         (
             search.found,
             f"User ids and e-mail addresses of the erased: found 0 times in {searched}",

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from implio_pipeline.cli.arguments import secret_from
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse, Refused
+from implio_pipeline.cli.failures import BadUse, NotConfirmed, Refused
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import facts, good, size_text
 from implio_pipeline.domain.erasure import Claim
@@ -22,6 +22,8 @@ from implio_pipeline.flows.inspect import count_items
 from implio_pipeline.ports import World
 from implio_pipeline.stores.inbox.entry import entry_of
 from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+
+_SAY_AGAIN = "Nothing was changed; type the team's own name, or give it as --yes TEAM."
 
 
 def erase_command(  # noqa: PLR0913 -- one parameter for each option of the command
@@ -73,7 +75,7 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     if start is not None and end is not None:
         ask |= {"from": start, "to": end}
     if is_all:
-        ask["confirm"] = team if is_preview else _confirmation(session, confirmed)
+        ask["confirm"] = team if is_preview else _confirmation(session, team, confirmed)
     if is_preview:
         _preview(session, ask)
     else:
@@ -108,11 +110,14 @@ def _draft(world: World, ask: dict[str, str]) -> RequestDraft:
     return replace(entry.draft, channel=Channel.CLI)
 
 
-def _confirmation(session: Session, given: str | None) -> str:
-    if given is not None:
-        return given
-    session.say("Every item of the team goes, for ever, with the keys to all copies and backups of them.")
-    return session.ask("Type the team's name to go on:")
+def _confirmation(session: Session, team: str, given: str | None) -> str:
+    """Return the team's name, once somebody has given it a second time."""
+    if given is None:
+        session.say("Every item of the team goes, for ever, with the keys to all copies and backups of them.")
+        given = session.ask("Type the team's name to go on:")
+    if given != team:
+        raise NotConfirmed("the name given a second time is not the team's", remedy=_SAY_AGAIN)
+    return given
 
 
 def _preview(session: Session, ask: dict[str, str]) -> None:

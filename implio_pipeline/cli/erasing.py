@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.shapes import entry_shape, request_shape
-from implio_pipeline.cli.tables import bad, facts, good, look, second, size_text, table
+from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.erase import erase
@@ -103,7 +103,10 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
     """Return a receipt for people."""
     body = entry.body
     erased, proof = body["erased"], body["verification"]
-    rejected = f"and {erased['rejectedItems']:,} rejected ones" if erased["rejectedItems"] else ""
+    rejected = f"and {many(erased['rejectedItems'], 'rejected item')}" if erased["rejectedItems"] else ""
+    read_back = (
+        f"{many(proof['filesReadBack'], 'file')} read back" if proof["filesReadBack"] else "every file went whole"
+    )
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
         ("request", body["requestId"]),
         ("hidden at", second(body["hiddenAt"]), "from every read, from then on"),
@@ -112,9 +115,10 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
         ("queue entries", erased["queueEntries"]),
         ("files", _files(entry), f"{erased['filesRewritten']:,} rewritten, {erased['filesDropped']:,} dropped"),
         ("keys destroyed", erased["keysDestroyed"], f"{size_text(erased['bytesShredded'])} unreadable for ever"),
-        ("survivors", proof["survivors"], f"{proof['filesReadBack']:,} files read back"),
-        ("kept rows", proof["rowsReadBack"], "unchanged, value by value"),
+        ("survivors", proof["survivors"], read_back if _files(entry) else "there was nothing to erase"),
     ]
+    if erased["filesRewritten"]:
+        lines.append(("kept rows", proof["rowsReadBack"], "unchanged, value by value"))
     if body["kind"] == "user":
         without = body["notReachable"]["itemsWithoutUserId"]
         lines.append(("not reachable", without, "items of the team that name no user"))

@@ -47,6 +47,13 @@ class Refused(RequestRefused):
         self.code = code  # type: ignore[misc]
 
 
+class NotConfirmed(RequestRefused):
+    """Nobody said yes."""
+
+    code = "not-confirmed"
+    remedy = "Nothing was changed; run it again and answer, or give --yes."
+
+
 class AttemptFailed(ImplioError):
     """An accepted request could not be carried out this time; it is hidden, and waits."""
 

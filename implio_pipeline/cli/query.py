@@ -104,10 +104,10 @@ def _without_values(facts: str, *, sql: str) -> str:
         word = found[0][1:-1]
         if word in _NAMES:
             return word
-        close = get_close_matches(word.lower(), _NAMES, n=1)
         place = sql.find(word)
-        where = "…" if place < 0 else f"what begins at character {place + 1}"
-        return f"{where} (did you mean {close[0]}?)" if close else where
+        hints = [f"character {place + 1}"] if place >= 0 else []
+        hints += [f"did you mean {name}?" for name in get_close_matches(word.lower(), _NAMES, n=1)]
+        return f"“…” ({'; '.join(hints)})" if hints else "“…”"
 
     return _QUOTED.sub(safe, facts)
 

@@ -106,6 +106,8 @@ def _open_view(request: Request, done: int) -> RenderableType:
 
 
 def _taken(taken: TakenRequests, inbox: str) -> RenderableType:
+    if not taken.files:
+        return good("Nothing waits in the inbox.")
     count = many(len(taken.accepted), "request")
     lines: list[RenderableType] = [
         good(f"{count} of {many(taken.files, 'file')} accepted; their items are hidden from every read.")

@@ -140,6 +140,7 @@ def _preview_shape(preview: OverduePreview) -> dict[str, Any]:
         "team": values["team"],
         "policy": values["policy"],
         "items": values["items"],
+        "rejected": values["rejected"],
         "filesWhole": values["files_whole"],
         "filesMixed": values["files_mixed"],
         "sizeBytes": values["size_bytes"],
@@ -148,9 +149,17 @@ def _preview_shape(preview: OverduePreview) -> dict[str, Any]:
 
 def _preview_table(previews: list[OverduePreview], day: date) -> RenderableType:
     return table(
-        ("team", "policy", "items that go", "files whole", "files rewritten", "size"),
+        ("team", "policy", "items that go", "rejected ones", "files whole", "files rewritten", "size"),
         (
-            [each.team, each.policy, each.items, each.files_whole, each.files_mixed, size_text(each.size_bytes)]
+            [
+                each.team,
+                each.policy,
+                each.items,
+                each.rejected,
+                each.files_whole,
+                each.files_mixed,
+                size_text(each.size_bytes),
+            ]
             for each in previews
         ),
         title=f"Overdue on {day}; nothing was removed",

@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from implio_pipeline import ports
+from implio_pipeline.cli.failures import NotConfirmed
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
@@ -56,24 +57,24 @@ class Session:
         """Ask on stderr, so that stdout holds the answer alone, and return the line that is typed.
 
         Raises:
-            typer.Abort: nobody answers.
+            NotConfirmed: nobody answers.
         """
         self.err.print(f"{question} ", end="", markup=False)
         line = sys.stdin.readline()
         if not sys.stdin.isatty():
             self.err.print()
         if not line:
-            raise typer.Abort
+            raise NotConfirmed("nobody answered")
         return line.strip()
 
     def be_sure(self, question: str) -> None:
         """Go on only after a yes.
 
         Raises:
-            typer.Abort: the answer is another one.
+            NotConfirmed: the answer is another one.
         """
         if self.ask(f"{question} [y/N]").lower() not in {"y", "yes"}:
-            raise typer.Abort
+            raise NotConfirmed("the answer was not yes")
 
     @property
     def is_wide(self) -> bool:

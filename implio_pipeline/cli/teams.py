@@ -10,6 +10,7 @@ from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_policy
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import team_shape
 from implio_pipeline.cli.tables import facts, good, table
+from implio_pipeline.domain.errors import RegionUnknown
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import Region
@@ -32,6 +33,8 @@ def add_command(
     stricter = {outcome: days for outcome, days in outcome_days_from(outcomes or []).items() if days is not None}
     policy = RetentionPolicy(keep_days=None if keep is None else keep_days_from(keep), by_outcome=stricter)
     with session.house() as house:
+        if region not in house.settings.regions:
+            raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(house.settings.regions))}")
         made = add_team(house.world, name, region=Region(region), policy=policy)
     session.answer(
         team_shape(made), lambda: good(f"Team {made.team} in {made.region}; items are {policy_text(made.policy)}")

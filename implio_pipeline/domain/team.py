@@ -28,5 +28,5 @@ def team_id(name: str) -> TeamId:
         TeamInvalid: the name has characters that folders, partition keys or key names cannot carry.
     """
     if not _NAME.fullmatch(name):
-        raise TeamInvalid(f"a team's name may not have {len(name)} characters of this kind")
+        raise TeamInvalid("a team's name has other characters than these, or too many")
     return TeamId(name)

@@ -53,7 +53,7 @@ def accept(world: World, drafts: Sequence[RequestDraft], *, policy: str | None =
     for draft in drafts:
         try:
             if draft.team not in teams:
-                raise TeamUnknown(f"there is no team {draft.team}")
+                raise TeamUnknown("there is no such team")
             prepared.append(_prepare(world, draft, now=now, policy=policy))
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
             prepared.append(_refusal(RequestRefused("an id is not valid text")))

@@ -11,7 +11,7 @@ from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import cutoffs, policy_text
 from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import Channel, RequestId, TeamId
+from implio_pipeline.domain.words import Channel, FileKind, RequestId, TeamId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.ports import World
 
@@ -23,6 +23,8 @@ class OverduePreview:
     team: TeamId
     policy: str
     items: int
+    rejected: int
+    """Items that had failed validation and are kept beside the others."""
     files_whole: int
     files_mixed: int
     size_bytes: int
@@ -81,10 +83,19 @@ def _preview(world: World, team: Team, limits: Cutoffs) -> OverduePreview:
     return OverduePreview(
         team=team.team,
         policy=policy_text(team.policy),
-        items=sum(
-            count for file in files for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, limits)
-        ),
+        items=_rows(files, FileKind.ITEMS, limits),
+        rejected=_rows(files, FileKind.REJECTED, limits),
         files_whole=whole,
         files_mixed=len(files) - whole,
         size_bytes=sum(file.size_bytes for file in files),
+    )
+
+
+def _rows(files: Iterable[VaultFile], kind: FileKind, limits: Cutoffs) -> int:
+    return sum(
+        count
+        for file in files
+        if file.kind is kind
+        for outcome, count in file.outcomes.items()
+        if is_overdue(file.day, outcome, limits)
     )

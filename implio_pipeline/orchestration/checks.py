@@ -9,7 +9,6 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.flows.inspect import Agreement, agreement, late_requests, survivors
 from implio_pipeline.flows.retain import preview_retention
 from implio_pipeline.orchestration.assets.inventory import lake_inventory
-from implio_pipeline.orchestration.assets.items import CONTENT_ITEMS
 from implio_pipeline.orchestration.assets.requests import deletion_requests, erasure_receipts, retention_requests
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.resources import HomeResource
@@ -44,7 +43,7 @@ def nothing_overdue(home: HomeResource) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset=dg.AssetKey(CONTENT_ITEMS),
+    asset=lake_inventory,
     description="Every vault file is encrypted, under keys that are wrapped by live ones.",
 )
 def encrypted_under_live_keys(home: HomeResource) -> dg.AssetCheckResult:

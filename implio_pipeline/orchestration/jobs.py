@@ -23,10 +23,11 @@ def asset_jobs() -> list[UnresolvedAssetJobDefinition]:
     """Return the jobs that materialize assets, each with the checks of what it materializes."""
     keys = dg.AssetSelection.assets
     checks = dg.AssetSelection.all_asset_checks()
+    encrypted = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("lake_inventory"), "encrypted_under_live_keys"))
     return [
         _job(
             INGEST_LANDING,
-            keys("content_items", "moderation_queue"),
+            keys("content_items", "moderation_queue") | encrypted,
             "Takes in what waits in the landing folders of the teams it is given.",
         ),
         _job(

@@ -43,5 +43,5 @@ def test_the_demo_leaves_a_home_alone_that_it_did_not_make(cli):
 
 
 def test_even_a_fresh_demo_asks_before_it_removes_such_a_home(cli):
-    assert cli.error("demo", "--fresh", stdin="n\n", exit_code=130)["code"] == "interrupted"
+    assert cli.error("demo", "--fresh", stdin="n\n", exit_code=3)["code"] == "not-confirmed"
     assert cli.json("team", "list")

@@ -75,12 +75,12 @@ def test_a_whole_team_goes_once_its_name_is_typed(cli, plan):
 def test_a_whole_team_stays_when_another_name_is_typed(cli, plan):
     error = cli.error("erase", "--team", "acme", "--all", "--yes", "globex", exit_code=3)
 
-    assert error["code"] == "confirm-mismatch"
+    assert error["code"] == "not-confirmed"
     assert cli.json("team", "show", "acme")["items"] == plan.team("acme").good
 
 
 def test_a_whole_team_stays_when_nobody_answers(cli, plan):
-    assert cli.error("erase", "--team", "acme", "--all", stdin="", exit_code=130)["code"] == "interrupted"
+    assert cli.error("erase", "--team", "acme", "--all", stdin="", exit_code=3)["code"] == "not-confirmed"
     assert cli.json("team", "show", "acme")["items"] == plan.team("acme").good
 
 

@@ -34,6 +34,7 @@ def test_a_team_is_made_in_its_region(cli):
     assert shape["region"] == "eu"
     assert shape["policy"]["byOutcome"] == {"refused": 30}
     assert cli.error("team", "add", "initech", "--region", "eu", exit_code=1)["code"] == "team-invalid"
+    assert cli.error("team", "add", "other", "--region", "moon", exit_code=1)["code"] == "region-unknown"
     assert cli.error("team", "add", "Jane Doe", "--region", "eu", exit_code=1)["code"] == "team-invalid"
 
 
@@ -93,7 +94,7 @@ def test_a_shorter_period_is_asked_about(cli, plan):
     refused = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="n\n")
     agreed = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="y\n")
 
-    assert refused.exit_code == 130
+    assert refused.exit_code == 3
     assert f"{plan.team('acme').good} items here are then overdue" in refused.stderr
     assert agreed.exit_code == 0
     assert cli.json("retention", "show", "--team", "acme")[0]["policy"]["keepDays"] == 10

@@ -12,7 +12,7 @@ from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.retention import cutoffs
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.orchestration.assets.items import CONTENT_ITEMS, GROUP, QUICK_RETRIES
+from implio_pipeline.orchestration.assets.items import AFTER_ITEMS, GROUP, QUICK_RETRIES
 from implio_pipeline.orchestration.assets.requests import erasure_receipts
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.pictures import AgeRow, age_picture, markdown_image, markdown_table, size_text
@@ -42,7 +42,7 @@ class _Sum:
 @dg.asset(
     group_name=GROUP,
     kinds={"sql"},
-    deps=[CONTENT_ITEMS, erasure_receipts],
+    deps=[AFTER_ITEMS, erasure_receipts],
     retry_policy=QUICK_RETRIES,
     description="Items, bytes and files by team and age; the picture shows each team's retention cut-off.",
 )

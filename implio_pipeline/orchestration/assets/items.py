@@ -22,6 +22,9 @@ MOST_EVENTS = 400
 
 CONTENT_ITEMS = "content_items"
 GROUP = "implio"
+AFTER_ITEMS = dg.AssetDep(CONTENT_ITEMS, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
+"""An edge for order and lineage that names no partition: by default Dagster lists every key of such an edge at each
+step, 19 s and 2 GB at a thousand teams (measured). An asset check upon `content_items` would cost the same."""
 QUICK_RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 
 _TYPE_NAMES: Mapping[ColumnType, str] = {
@@ -97,7 +100,7 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
 @dg.asset(
     group_name=GROUP,
     kinds={"sql"},
-    deps=[CONTENT_ITEMS, "deletion_requests", "retention_requests"],
+    deps=[AFTER_ITEMS, "deletion_requests", "retention_requests"],
     retry_policy=QUICK_RETRIES,
     description="Items that wait for a person's decision, counted by team and queue.",
 )

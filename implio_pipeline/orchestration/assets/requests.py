@@ -12,7 +12,7 @@ from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
 from implio_pipeline.flows.erase import ErasureSummary, erase
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.take_requests import take_requests
-from implio_pipeline.orchestration.assets.items import CONTENT_ITEMS, GROUP, QUICK_RETRIES
+from implio_pipeline.orchestration.assets.items import AFTER_ITEMS, GROUP, QUICK_RETRIES
 from implio_pipeline.orchestration.guarded import failure, guarded
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
@@ -54,7 +54,7 @@ def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
     kinds={"sql"},
     pool=ERASURE,
     retry_policy=QUICK_RETRIES,
-    deps=[CONTENT_ITEMS],
+    deps=[AFTER_ITEMS],
     description=(
         "Requests that retention policies make. The backlog is derived from policies and the catalog, so a day that "
         "was missed is made up for."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.domain.errors import KeyMissing, RegionUnknown
 from implio_pipeline.domain.words import ColumnClass, Region
 
 _ROOT_ID = re.compile(r"(?P<region>[a-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")
@@ -37,10 +37,13 @@ class LocalKeyRing:
         """Wrap a key under the newest root key of that name, and return the root key's id with it.
 
         Raises:
+            RegionUnknown: no root keys were made for the region.
             KeyMissing: the region has no such root key.
 
         Source: RFC 3394.
         """
+        if not (self._folder / region).is_dir():
+            raise RegionUnknown(f"no keys are made for region {region}")
         epochs = self._epochs(region, name)
         if not epochs:
             raise KeyMissing(f"region {region} has no root key for {name}")

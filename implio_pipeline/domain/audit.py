@@ -1,0 +1,268 @@
+"""What the self-audit compares, and what it calls a fault. Findings are ids, codes and counts, nothing personal."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from implio_pipeline.domain.days import day_of, instant_text
+from implio_pipeline.domain.errors import FileMissing, FileTampered, ImplioError, KeyMissing
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.words import ColumnClass, FileId, RequestId, TeamId, UserKey
+
+PARTS = 7
+"""Without `full` an audit reads one part of the files; audits on so many consecutive days read all."""
+_OUR_PATH = re.compile(r"team=[a-z0-9_-]{1,48}/day=\d{4}-\d\d-\d\d/[0-9a-f]{32}\.parquet", re.ASCII)
+_RECEIPTED = (RequestState.SHREDDED, RequestState.COMPLETED)
+
+
+class FindingKind(StrEnum):
+    """What can be wrong."""
+
+    FILE_MISSING = "file-missing"
+    FILE_OTHER_SIZE = "file-other-size"
+    FILE_IN_CLEAR = "file-in-clear"
+    FILE_TAMPERED = "file-tampered"
+    FILE_UNREADABLE = "file-unreadable"
+    """It could not be read for another reason; not known is never success."""
+    STRAY = "stray"
+    """A file in storage that the catalog does not know, and that no erasure reaches."""
+    KEY_MISSING = "key-missing"
+    """A key is gone, or does not open what it should."""
+    WRONG_COUNTS = "wrong-counts"
+    WRONG_TIMES = "wrong-times"
+    WRONG_RANGE = "wrong-range"
+    FILTER_MISSES = "filter-misses"
+    """A membership filter says no to a key that is in the file, so that an erasure would pass it over."""
+    WRONG_PSEUDONYM = "wrong-pseudonym"
+    """A row's user key is not the one of its user id, so that an erasure would pass it over."""
+    SURVIVOR = "survivor"
+    QUEUED_SURVIVOR = "queued-survivor"
+    """A moderation queue still has an item that an accepted request covers."""
+    LEDGER_BROKEN = "ledger-broken"
+    TOMBSTONE_NOT_IN_LEDGER = "tombstone-not-in-ledger"
+    TOMBSTONE_NOT_IN_CATALOG = "tombstone-not-in-catalog"
+    TOMBSTONE_DIFFERS = "tombstone-differs"
+    RECEIPT_MISSING = "receipt-missing"
+    RECEIPT_REPEATED = "receipt-repeated"
+    RECEIPT_EARLY = "receipt-early"
+    RECEIPT_IMPLAUSIBLE = "receipt-implausible"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditFinding:
+    """One thing that is not as it should be."""
+
+    kind: FindingKind
+    about: str
+    """The id of the file or request, or the place, that it is about."""
+    words: str
+    team: TeamId | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What a vault file holds, measured by reading it whole."""
+
+    rows: int
+    low_key: UserKey | None
+    high_key: UserKey | None
+    anonymous_rows: int
+    first_submitted_at: datetime
+    last_submitted_at: datetime
+    outcomes: Mapping[str, int]
+    users_missed: int
+    """User keys of the file to which its membership filter says no."""
+    tasks_missed: int
+    """Task keys of the file to which its membership filter says no."""
+    wrong_pseudonyms: int
+    """Rows whose user key is not the pseudonym of their user id."""
+    matched: Mapping[RequestId, int]
+    """Rows that each standing rule covers; every row was asked."""
+
+
+def part_on(day: date) -> int:
+    """Return the part of the files that an audit of this UTC day reads."""
+    return day.toordinal() % PARTS
+
+
+def part_of(file_id: FileId) -> int:
+    """Return the part that a file belongs to, for as long as it lives."""
+    return int.from_bytes(sha256(file_id.encode()).digest()[:4]) % PARTS
+
+
+def known_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str]) -> list[AuditFinding]:
+    """Return where a file's catalog row contradicts itself, its team or its keys; the file is not read."""
+    file = sealed.file
+    found = []
+    if {key.column_class for key in sealed.keys} != set(ColumnClass) or len(sealed.keys) != len(ColumnClass):
+        found.append(_of(file, FindingKind.KEY_MISSING, f"{len(sealed.keys)} keys, not one for each column class"))
+    dead = sum(key.team_key_id not in live_keys for key in sealed.keys)
+    if dead:
+        found.append(_of(file, FindingKind.KEY_MISSING, f"{dead} keys are wrapped under team keys that do not live"))
+    if sum(file.outcomes.values()) != file.rows or not 0 <= file.anonymous_rows <= file.rows or not file.rows:
+        found.append(_of(file, FindingKind.WRONG_COUNTS, "the counts of its catalog row do not add up"))
+    if {day_of(file.first_submitted_at), day_of(file.last_submitted_at)} != {file.day}:
+        found.append(_of(file, FindingKind.WRONG_TIMES, "its times are not of its day"))
+    if file.region != region:
+        found.append(_of(file, FindingKind.WRONG_RANGE, f"it lies in region {file.region}, its team in {region}"))
+    return found
+
+
+def read_faults(file: VaultFile, measured: Measured, *, erased: Collection[RequestId]) -> list[AuditFinding]:
+    """Return where a file that was read contradicts the catalog or a completed request."""
+    found = [
+        _of(file, FindingKind.SURVIVOR, f"{rows} rows survive request {request_id}")
+        for request_id, rows in measured.matched.items()
+        if rows and request_id in erased
+    ]
+    counts = (measured.rows, measured.anonymous_rows, dict(measured.outcomes))
+    if counts != (file.rows, file.anonymous_rows, dict(file.outcomes)):
+        found.append(
+            _of(file, FindingKind.WRONG_COUNTS, "rows, rows without a user, or outcomes are other than listed")
+        )
+    if (measured.first_submitted_at, measured.last_submitted_at) != (file.first_submitted_at, file.last_submitted_at):
+        found.append(_of(file, FindingKind.WRONG_TIMES, "its first or last instant is another than listed"))
+    if not _is_within(file, measured):
+        found.append(_of(file, FindingKind.WRONG_RANGE, "user keys lie outside the range listed"))
+    for missed, noun in ((measured.users_missed, "user"), (measured.tasks_missed, "task")):
+        if missed:
+            found.append(_of(file, FindingKind.FILTER_MISSES, f"its filter says no to {missed} {noun} keys it holds"))
+    if measured.wrong_pseudonyms:
+        words = f"{measured.wrong_pseudonyms} rows have a user key that is not their user id's"
+        found.append(_of(file, FindingKind.WRONG_PSEUDONYM, words))
+    return found
+
+
+def unread(file: VaultFile, error: ImplioError) -> AuditFinding:
+    """Return the finding for a file that could not be read."""
+    match error:
+        case FileMissing():
+            return _of(file, FindingKind.FILE_MISSING, "it is not in storage")
+        case FileTampered():
+            return _of(file, FindingKind.FILE_TAMPERED, "its bytes or rows are not those the catalog lists")
+        case KeyMissing():
+            return _of(file, FindingKind.KEY_MISSING, "its keys do not unwrap, or do not open it")
+        case _:
+            return _of(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
+
+
+def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) -> list[AuditFinding]:
+    """Return what is wrong with a file as storage shows it from outside; `None` bytes when it is not there."""
+    if size_bytes is None:
+        return [_of(file, FindingKind.FILE_MISSING, "it is not in storage")]
+    if size_bytes != file.size_bytes:
+        return [_of(file, FindingKind.FILE_OTHER_SIZE, f"{size_bytes} bytes lie there, {file.size_bytes} are listed")]
+    if not is_encrypted:
+        return [_of(file, FindingKind.FILE_IN_CLEAR, "it does not end like an encrypted file")]
+    return []
+
+
+def stray(region: str, path: str) -> AuditFinding:
+    """Return the finding for a file that nobody knows; a name that is not ours may be anybody's and is not repeated."""
+    about = (
+        path if _OUR_PATH.fullmatch(path) else f"path sha256:{sha256(path.encode(errors='replace')).hexdigest()[:16]}"
+    )
+    return AuditFinding(kind=FindingKind.STRAY, about=about, words=f"in region {region}, unknown to the catalog")
+
+
+def tombstone_faults(
+    request: Request, standing: Mapping[str, Any], noted: Sequence[Mapping[str, Any]]
+) -> list[AuditFinding]:
+    """Return where the ledger's entries of a tombstone differ from the catalog's; one noted twice alike is no fault.
+
+    Args:
+        request: The tombstone's request.
+        standing: The tombstone as the ledger should have it.
+        noted: The ledger's bodies of it.
+    """
+    if not noted:
+        return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
+    if any(body.get(name) != value for body in noted for name, value in standing.items()):
+        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog name different things")]
+    return []
+
+
+def lost_tombstone(request_id: str, body: Mapping[str, Any]) -> AuditFinding:
+    """Return the finding for a tombstone that only the ledger has: the catalog was set back behind it."""
+    words = "the catalog has no such request: it is older than the ledger"
+    team = body.get("team")
+    return AuditFinding(
+        kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG,
+        about=request_id,
+        words=words,
+        team=None if team is None else TeamId(str(team)),
+    )
+
+
+def receipt_faults(request: Request, receipts: Sequence[Mapping[str, Any]]) -> list[AuditFinding]:
+    """Return what is wrong with the receipts of a request: a completed one has exactly one, and it is plausible."""
+    if not receipts:
+        is_done = request.state is RequestState.COMPLETED
+        return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")] if is_done else []
+    if request.state not in _RECEIPTED:
+        return [_about(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
+    found = [
+        _about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem)
+        for body in receipts
+        for problem in _contradictions(request, body)
+    ]
+    if len(receipts) > 1:
+        found.append(_about(request, FindingKind.RECEIPT_REPEATED, f"the ledger has {len(receipts)} of them"))
+    return found
+
+
+def _contradictions(request: Request, body: Mapping[str, Any]) -> Iterator[str]:
+    told = {
+        "team": request.team,
+        "kind": request.kind.value,
+        "scope": request.scope_pseudonym,
+        "receivedAt": instant_text(request.received_at),
+        "hiddenAt": instant_text(request.accepted_at),
+        "dueAt": instant_text(request.due_at),
+        "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
+    }
+    others = [name for name, value in told.items() if body.get(name) != value]
+    if others:
+        yield f"it tells another {', '.join(others)} than the request"
+    try:
+        yield from _miscounts(request, body["erased"], body["verification"], body["files"])
+    except (KeyError, TypeError):
+        yield "a part of it is missing or is no number"
+
+
+def _miscounts(
+    request: Request, erased: Mapping[str, int], proof: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    if min(erased.values()) < 0 or proof["survivors"] != 0 or proof["keptRowsUnchanged"] is not True:
+        yield "it counts less than nothing, or proves nothing"
+    if erased["queueEntries"] != request.queue_removed:
+        yield "it counts other queue entries than the request"
+    if erased["items"] + erased["rejectedItems"] != sum(line["matched"] for line in files):
+        yield "its items are not the sum of its files"
+    if erased["filesRewritten"] + erased["filesDropped"] != len(files):
+        yield "its files are not as many as it lists"
+    if erased["keysDestroyed"] < len(files):
+        yield "it destroyed fewer keys than files"
+    if any(not 0 < line["matched"] <= line["rowsBefore"] - line["rowsAfter"] for line in files):
+        yield "more rows matched than went"
+
+
+def _is_within(file: VaultFile, measured: Measured) -> bool:
+    if measured.low_key is None or measured.high_key is None:
+        return True
+    if file.low_key is None or file.high_key is None:
+        return False
+    return file.low_key <= measured.low_key and measured.high_key <= file.high_key
+
+
+def _of(file: VaultFile, kind: FindingKind, words: str) -> AuditFinding:
+    return AuditFinding(kind=kind, about=file.file_id, words=words, team=file.team)
+
+
+def _about(request: Request, kind: FindingKind, words: str) -> AuditFinding:
+    return AuditFinding(kind=kind, about=request.request_id, words=words, team=request.team)

@@ -1,0 +1,350 @@
+"""Audit ourselves: read again what we promise, believe no filter, no range and no flag, and name what does not hold.
+
+Work that goes on meanwhile is no fault: what looks wrong is looked at once more, and passed over when it is no
+longer live. Nothing is changed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from implio_pipeline.domain.audit import (
+    AuditFinding,
+    FindingKind,
+    known_faults,
+    lost_tombstone,
+    part_of,
+    part_on,
+    read_faults,
+    receipt_faults,
+    seen_faults,
+    stray,
+    tombstone_faults,
+    unread,
+)
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.scope import OverdueRule, Rule, TaskRule, Tombstone, UserRule
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import RequestId
+from implio_pipeline.flows.accept import tombstone_body
+from implio_pipeline.flows.housekeep import STRAY_AGE
+from implio_pipeline.ports import Progress, World
+
+_SETTLES = timedelta(minutes=10)
+"""A tombstone this young may be accepted and about to be noted in the ledger."""
+_SEAL_CONTEXT = "audit"
+
+
+@dataclass(kw_only=True, slots=True)
+class AuditReport:
+    """What an audit looked at, in counts, and what it found."""
+
+    audited_at: datetime
+    part: int | None
+    """The part of the files that was read; `None` for all."""
+    files: int = 0
+    files_read: int = 0
+    rows_read: int = 0
+    files_changed: int = 0
+    """Files replaced while they were audited; what replaced them is read by a later audit."""
+    hidden_rows: int = 0
+    """Rows read that an open request covers: still there, and hidden; one of two requests counts twice."""
+    tombstones: int = 0
+    receipts: int = 0
+    queue_entries: int = 0
+    findings: list[AuditFinding] = field(default_factory=list)
+
+    @property
+    def by_kind(self) -> dict[FindingKind, int]:
+        """How often each kind was found."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+
+def audit(world: World, *, is_full: bool = False, progress: Progress | None = None) -> AuditReport:
+    """Compare files, catalog, keys, storage and ledger with each other.
+
+    Args:
+        world: What the flow may touch.
+        is_full: Read every file; otherwise one part of seven, by day, so that seven audits on consecutive days read
+            all. Everything that needs no file read is checked either way.
+        progress: Told of files done and files in all.
+    """
+    now = world.clock.now()
+    report = AuditReport(audited_at=now, part=None if is_full else part_on(now.date()))
+    # 1. What was asked and what was told, before the files: what is completed by now must be gone from them.
+    _audit_ledger(world, report)
+    standing = {
+        team.team: _Standing.of(world.catalog.requests.tombstones(team.team)) for team in world.catalog.teams.all()
+    }
+    # 2. Team keys, queues and files, partition by partition.
+    partitions = Counter((file.team, file.day) for file in world.catalog.manifest.files())
+    total, done = sum(partitions.values()), 0
+    with ThreadPoolExecutor(world.threads) as pool:
+        for team in world.catalog.teams.all():
+            rules = standing.get(team.team) or _Standing.of([])
+            _audit_keys(world, team, report)
+            _audit_queues(world, team, rules, report)
+            work = _TeamAudit(world=world, team=team, standing=rules, report=report, pool=pool)
+            for day in sorted(day for name, day in partitions if name == team.team):
+                work.audit_day(day)
+                done += partitions[team.team, day]
+                if progress:
+                    progress(min(done, total), total)
+    # 3. Storage, last: what lies there and is known by nobody.
+    _audit_strays(world, report)
+    return report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Standing:
+    """A team's tombstones, as claims upon every row."""
+
+    erased: tuple[Claim, ...]
+    hiding: tuple[Claim, ...]
+
+    @classmethod
+    def of(cls, tombstones: Iterable[Tombstone]) -> "_Standing":
+        """Return them parted; completed retention is left out, since a longer policy lets such items in again."""
+        erased, hiding = [], []
+        for each in tombstones:
+            claim = Claim(request_id=RequestId(each.request_id), rule=each.rule)
+            if not each.is_erased:
+                hiding.append(claim)
+            elif not isinstance(each.rule, OverdueRule):
+                erased.append(claim)
+        return cls(erased=tuple(erased), hiding=tuple(hiding))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TeamAudit:
+    """A team's files at work."""
+
+    world: World
+    team: Team
+    standing: _Standing
+    report: AuditReport
+    pool: ThreadPoolExecutor
+
+    def audit_day(self, day: date) -> None:
+        """Audit the live files of one partition."""
+        files = list(self.world.catalog.manifest.files(self.team.team, day=day))
+        for first in list(self._looked_at(files)):  # all, since to look again makes the keychain forget
+            look = self._look_again(first.file) if first.findings else first
+            if look is None:
+                self.report.files_changed += 1
+                continue
+            self.report.files += 1
+            self.report.files_read += look.rows is not None
+            self.report.rows_read += look.rows or 0
+            self.report.hidden_rows += look.hidden_rows
+            self.report.findings += look.findings
+
+    def _looked_at(self, files: Sequence[VaultFile]) -> Iterator["_Look"]:
+        live_keys = frozenset(key.key_id for key in self.world.catalog.teams.keys(self.team.team))
+        yield from self.pool.map(lambda file: self._look(file, live_keys), files)
+
+    def _look_again(self, file: VaultFile) -> "_Look | None":
+        """Look once more, `None` when the file is no longer live: keys and files may have been swapped meanwhile."""
+        self.world.keychain.forget(self.team.team)
+        live = self.world.catalog.manifest.files(self.team.team, day=file.day)
+        now = next((each for each in list(live) if each.file_id == file.file_id), None)
+        if now is None:
+            return None
+        live_keys = frozenset(key.key_id for key in self.world.catalog.teams.keys(self.team.team))
+        return self._look(now, live_keys)
+
+    def _look(self, file: VaultFile, live_keys: frozenset[str]) -> "_Look":
+        sealed = self._sealed(file)
+        found = known_faults(sealed, region=self.team.region, live_keys=live_keys)
+        try:
+            seen = self.world.vault.look(file)
+            unlike = seen_faults(
+                file,
+                size_bytes=None if seen is None else seen.size_bytes,
+                is_encrypted=seen is not None and seen.is_encrypted,
+            )
+            if unlike or not sealed.keys or not self._is_chosen(file):
+                return _Look(file=file, findings=found + unlike)
+            measured = self.world.vault.measure(sealed, (*self.standing.erased, *self.standing.hiding))
+        except ImplioError as error:
+            return _Look(file=file, findings=[*found, unread(file, error)])
+        erased = {claim.request_id for claim in self.standing.erased}
+        return _Look(
+            file=file,
+            findings=found + read_faults(file, measured, erased=erased),
+            rows=measured.rows,
+            hidden_rows=sum(rows for request_id, rows in measured.matched.items() if request_id not in erased),
+        )
+
+    def _sealed(self, file: VaultFile) -> SealedFile:
+        try:
+            (sealed,) = self.world.catalog.manifest.sealed([file])
+        except PlanOutdated:  # without keys: no longer live, or robbed of them
+            return SealedFile(file=file, keys=())
+        return sealed
+
+    def _is_chosen(self, file: VaultFile) -> bool:
+        return self.report.part is None or part_of(file.file_id) == self.report.part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What one file showed; `rows` is `None` when it was not read."""
+
+    file: VaultFile
+    findings: list[AuditFinding]
+    rows: int | None = None
+    hidden_rows: int = 0
+
+
+def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
+    """Use the two team keys that no file tries: pseudonyms and seals."""
+    try:
+        sealed = world.keychain.seal(team.team, b"", context=_SEAL_CONTEXT)
+        world.keychain.unseal(team.team, sealed, context=_SEAL_CONTEXT)
+        world.keychain.pseudonym(team.team, "")
+    except KeyMissing:
+        words = "its pseudonym key or its seal key does not unwrap"
+        report.findings.append(AuditFinding(kind=FindingKind.KEY_MISSING, about=team.team, words=words, team=team.team))
+
+
+def _audit_queues(world: World, team: Team, standing: _Standing, report: AuditReport) -> None:
+    entries = world.catalog.queues.entries(team.team)
+    report.queue_entries += len(entries)
+    covering = _covering((*standing.erased, *standing.hiding))
+    waiting = Counter(claim.request_id for entry in entries for claim in covering(entry))
+    for request_id, count in waiting.items():
+        words = f"{count} entries that it covers are still in a moderation queue"
+        report.findings.append(
+            AuditFinding(kind=FindingKind.QUEUED_SURVIVOR, about=request_id, words=words, team=team.team)
+        )
+
+
+def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry], list[Claim]]:
+    """Return a function from a queue entry to the claims that cover it; claims by key are looked up, not tried."""
+    keyed: dict[bytes, list[Claim]] = {}
+    others: list[Claim] = []
+    for claim in claims:
+        key = _key_of(claim.rule)
+        if key is None:
+            others.append(claim)
+        else:
+            keyed.setdefault(key, []).append(claim)
+
+    def covering(entry: QueueEntry) -> list[Claim]:
+        near = [*keyed.get(entry.task_key, ()), *keyed.get(entry.user_key or b"", ()), *others]
+        return [claim for claim in near if _covers(claim.rule, entry)]
+
+    return covering
+
+
+def _key_of(rule: Rule) -> bytes | None:
+    match rule:
+        case UserRule(user_key=user_key):
+            return user_key
+        case TaskRule(task_key=task_key):
+            return task_key
+        case _:
+            return None
+
+
+def _covers(rule: Rule, entry: QueueEntry) -> bool:
+    return covers(
+        rule,
+        user_key=entry.user_key,
+        task_key=entry.task_key,
+        submitted_at=entry.submitted_at,
+        outcome=entry.outcome,
+    )
+
+
+def _audit_strays(world: World, report: AuditReport) -> None:
+    """Name what lies in storage and in no catalog; seen before the catalog is asked, and still there afterwards."""
+    older_than = world.clock.now() - STRAY_AGE
+    for region in sorted({team.region for team in world.catalog.teams.all()}):
+        paths = frozenset(world.vault.strays(region, known=frozenset(), older_than=older_than))
+        known = {file.path for file in (*world.catalog.manifest.files(), *world.catalog.manifest.doomed())}
+        unknown = paths - known
+        if unknown:
+            still = frozenset(world.vault.strays(region, known=frozenset(known)))
+            report.findings += [stray(region, path) for path in sorted(unknown & still)]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Noted:
+    """What the ledger has, by request."""
+
+    tombstones: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    receipts: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def _audit_ledger(world: World, report: AuditReport) -> None:
+    faults = world.ledger.check()
+    report.findings += [
+        AuditFinding(kind=FindingKind.LEDGER_BROKEN, about=f"line {fault.line}", words=fault.problem)
+        for fault in faults
+    ]
+    try:
+        noted = _noted(world)
+        _audit_requests(world, noted, report)
+    except LedgerBroken:
+        words = "a line cannot be read, so it was not compared with the catalog"
+        report.findings.append(AuditFinding(kind=FindingKind.LEDGER_BROKEN, about="ledger", words=words))
+
+
+def _audit_requests(world: World, noted: _Noted, report: AuditReport) -> None:
+    """Compare catalog and ledger both ways; the ledger is read before and, for what lacks in it, after the catalog."""
+    report.tombstones, report.receipts = len(noted.tombstones), len(noted.receipts)
+    requests = {request.request_id: request for request in world.catalog.requests.all()}
+    standing = _standing_bodies(world, requests)
+    report.findings += [
+        lost_tombstone(request_id, bodies[0])
+        for request_id, bodies in noted.tombstones.items()
+        if request_id not in requests
+    ]
+    faults = dict(_request_faults(requests, standing, noted))
+    if faults:
+        settled = world.clock.now() - _SETTLES
+        young = {each.request_id for each, _ in world.catalog.requests.without_ledger() if each.accepted_at > settled}
+        noted = _noted(world)
+        again = {request_id: world.catalog.requests.get(request_id) for request_id in faults if request_id not in young}
+        faults = dict(_request_faults(again, standing, noted))
+    report.findings += [finding for found in faults.values() for finding in found]
+
+
+def _standing_bodies(world: World, requests: Mapping[RequestId, Request]) -> dict[str, Mapping[str, Any]]:
+    return {
+        tombstone.request_id: tombstone_body(requests[RequestId(tombstone.request_id)], tombstone)
+        for team in {request.team for request in requests.values()}
+        for tombstone in world.catalog.requests.tombstones(team)
+        if tombstone.request_id in requests
+    }
+
+
+def _request_faults(
+    requests: Mapping[RequestId, Request], standing: Mapping[str, Mapping[str, Any]], noted: _Noted
+) -> Iterator[tuple[RequestId, list[AuditFinding]]]:
+    for request_id, request in requests.items():
+        found = tombstone_faults(request, standing.get(request_id, {}), noted.tombstones.get(request_id, []))
+        found += receipt_faults(request, noted.receipts.get(request_id, []))
+        if found:
+            yield request_id, found
+
+
+def _noted(world: World) -> _Noted:
+    noted = _Noted()
+    for entry in world.ledger.entries():
+        request_id = str(entry.body.get("requestId"))
+        if entry.kind == "tombstone":
+            noted.tombstones.setdefault(request_id, []).append(entry.body)
+        elif entry.kind == "receipt":
+            noted.receipts.setdefault(request_id, []).append(entry.body)
+    return noted

@@ -1,0 +1,221 @@
+"""A full cycle with canaries in every place a person may be named; afterwards no byte of the home knows them.
+
+The clock is real where files are watched, so landing files are dated back rather than waited for.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from implio_pipeline import wiring
+from implio_pipeline.domain.errors import QueryRefused
+from implio_pipeline.domain.request import Request, RequestDraft
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.domain.words import Channel, ColumnClass, Region, TeamId
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.query import open_lake
+
+ADS = TeamId("ads")
+SUBMITTED = datetime(2025, 6, 1, 12, tzinfo=UTC)
+CANARIES = {
+    "user": "canary-user-7f3a91",
+    "name": "Canary-Name-Quetzal",
+    "e-mail": "canary.mail.5512@example.org",
+    "phone": "+4670canary0001",
+    "title": "canary-title-heliotrope",
+    "body": "canary-body-" + "zephyr" * 40,
+    "item": "canary-item-2207",
+    "address": "203.0.113.77",
+    "custom": "canary-custom-iban",
+    "asker": "canary-asker-dpo",
+    "reason": "canary-reason-art17",
+    "key": "canary-idempotency",
+}
+KINDS = ["user", "task", "dates", "team", "retention"]
+
+
+def an_ad(number: int, *, is_canary: bool) -> dict[str, Any]:
+    value = CANARIES if is_canary else {name: f"other-{name}-{number}" for name in CANARIES}
+    return {
+        "id": f"{value['item']}-{number}",
+        "submittedAt": (SUBMITTED if is_canary else SUBMITTED - timedelta(days=3)).isoformat(),
+        "content": {
+            "title": value["title"],
+            "body": f"{value['body']} {number}",
+            "customerSpecific": {"note": value["custom"]},
+        },
+        "user": {
+            "id": value["user"],
+            "name": value["name"],
+            "emailAddresses": [value["e-mail"]],
+            "phoneNumbers": [value["phone"]],
+        },
+        "location": {"ipAddress": value["address"]},
+    }
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[wiring.House]:
+    wiring.init_home(tmp_path / "home")
+    with wiring.open_home(tmp_path / "home") as opened:
+        add_team(opened.world, ADS, region=Region("eu"))
+        yield opened
+
+
+def land(house: wiring.House, name: str, content: bytes) -> None:
+    folder = house.settings.home / "landing" / ADS
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, (SUBMITTED.timestamp() + 3600,) * 2)
+
+
+def land_everything(house: wiring.House) -> None:
+    """Land good items and bad ones, as an array, as lines and as a sheet."""
+    good = [an_ad(number, is_canary=True) for number in range(40)]
+    others = [an_ad(number, is_canary=False) for number in range(40)]
+    bad = an_ad(99, is_canary=True)
+    bad["content"]["price"] = {"amount": "not a number"}
+    land(house, f"{CANARIES['user']}.json", json.dumps([*good, *others, bad]).encode())
+    torn = f'{{"id": "x", "user": {{"id": "{CANARIES["user"]}"}}, "content": {{"title": "{CANARIES["title"]}'
+    land(house, "lines.ndjson", b"\n".join([json.dumps(an_ad(41, is_canary=True)).encode(), torn.encode()]))
+    sheet = f"id,content.title,content.body,user.id\n{CANARIES['item']}-s,{CANARIES['title']},b,{CANARIES['user']}\n"
+    land(house, "sheet.csv", sheet.encode())
+    ingest(house.world)
+
+
+def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
+    """Return the files whose name or content knows a canary, in any of the spellings bytes may have."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(home.rglob("*")):
+        name = path.relative_to(home).as_posix()
+        content = path.read_bytes() if path.is_file() else b""
+        for canary, text in canaries.items():
+            spellings = [text.encode(), text.encode("utf-16-le"), text.encode().hex().encode()]
+            if text in name or any(spelling in content for spelling in spellings):
+                found.setdefault(canary, []).append(name)
+    return found
+
+
+def task_ids(home: Path) -> list[str]:
+    with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
+        rows = lake.sql("select task_id from items where user_id = $user order by 1", {"user": CANARIES["user"]})
+    return [task for (task,) in rows.fetchall()]
+
+
+def ask(house: wiring.House, *scopes: Scope) -> None:
+    drafts = [
+        RequestDraft(
+            team=ADS,
+            scope=scope,
+            channel=Channel.PAGE,
+            received_at=house.world.clock.now(),
+            idempotency_key=f"{CANARIES['key']}-{number}",
+            asked_by=CANARIES["asker"],
+            reason=CANARIES["reason"],
+        )
+        for number, scope in enumerate(scopes)
+    ]
+    assert all(isinstance(answer, Request) for answer in accept(house.world, drafts))
+
+
+def ask_by(house: wiring.House, kind: str, tasks: list[str]) -> None:
+    match kind:
+        case "user":
+            ask(house, ByUser(user_id=CANARIES["user"]))
+        case "task":
+            with open_lake(house.settings.home, team=ADS) as lake:
+                rejected = [task for (task,) in lake.sql("select task_id from rejected").fetchall()]
+            ask(house, *(ByTask(task_id=task) for task in [*tasks, *rejected]))
+        case "dates":
+            ask(house, ByDates(start=SUBMITTED, end=SUBMITTED + timedelta(days=1)))
+        case "team":
+            ask(house, ByTeam())
+        case _:
+            age = (house.world.clock.now().date() - SUBMITTED.date()).days
+            house.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=age - 1))
+            retain(house.world, today=house.world.clock.now().date())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wiring.House, kind: str) -> None:
+    home = house.settings.home
+    land_everything(house)
+    tasks = task_ids(home)
+    assert len(tasks) == 42
+    canaries = CANARIES | {f"task {number}": task for number, task in enumerate(tasks)}
+    waiting = {"user", "name", "e-mail", "title", "body"}
+    assert not found_in(home, {name: CANARIES[name] for name in waiting})
+
+    ask_by(house, kind, tasks)
+    erase(house.world)
+
+    assert found_in(home, canaries) == {}
+    assert survivors(house.world) == {}
+    assert house.ledger.check() == []
+    with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
+        ((left,),) = lake.sql("select count(*) from items").fetchall()
+        ((rejected,),) = lake.sql("select count(*) from rejected").fetchall()
+    assert left == (0 if kind in ("team", "retention") else 40)
+    assert rejected == 0
+
+
+def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_nothing_knows_the_person(
+    house: wiring.House,
+) -> None:
+    home = house.settings.home
+    land_everything(house)
+    ask(house, ByUser(user_id=CANARIES["user"]))
+    compact(house.world, rows_per_file=2500)
+    housekeep(house.world)
+
+    assert found_in(home, CANARIES) == {}
+
+
+def test_a_query_too_large_for_memory_writes_nothing_in_clear(
+    house: wiring.House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, connect = house.settings.home, duckdb.connect
+    land(house, "many.json", json.dumps([an_ad(number, is_canary=True) for number in range(3_000)]).encode())
+    ingest(house.world)
+
+    def connect_with_little_memory(path: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        return connect(path, config=config | {"memory_limit": "20MB"})
+
+    monkeypatch.setattr("implio_pipeline.query.duckdb.connect", connect_with_little_memory)
+    query = "select body || i::varchar as text, title, user_id from items, range(20) as copies(i) order by hash(text)"
+    seen: dict[str, list[str]] = {}
+    with open_lake(home, team=ADS, classes=list(ColumnClass), threads=1) as lake:
+        try:
+            lake.sql(query)
+        except QueryRefused as refused:
+            # DuckDB's own wheel cannot write encrypted: it must stop rather than spill in clear.
+            assert "memory" in refused.facts
+        seen = found_in(home, CANARIES)
+
+    assert seen == {}
+    assert list((home / "tmp").rglob("*")) == []
+
+
+@pytest.mark.parametrize("spelling", ["utf-8", "utf-16-le", "hex"])
+def test_the_search_itself_finds_a_canary_that_is_there(tmp_path: Path, spelling: str) -> None:
+    text = CANARIES["user"].encode()
+    planted = text.hex().encode() if spelling == "hex" else CANARIES["user"].encode(spelling)
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"\0\1" + planted + b"\2")
+
+    assert found_in(tmp_path, CANARIES) == {"user": ["folder/file"]}

@@ -1,0 +1,303 @@
+"""The query door: who may read what, what a tombstone hides, and what may not be asked at all."""
+
+import faulthandler
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.clock import NOW, TODAY
+from support.home import ADS, CARS, Home, opened
+from support.items import YESTERDAY, Ad, is_covered
+from support.landing import LandedTable
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.columns import columns_of
+from implio_pipeline.domain.errors import ClassNotGranted, HomeMissing, QueryRefused, TeamUnknown
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.domain.words import ColumnClass, FileKind
+from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.query import Lake, open_lake
+
+EVERY_CLASS = list(ColumnClass)
+HANGS_AFTER_SECONDS = 100
+SCOPES: dict[str, Scope] = {
+    "user": ByUser(user_id="ann"),
+    "task": ByTask(task_id="t-1"),
+    "dates": ByDates(start=YESTERDAY, end=YESTERDAY + timedelta(microseconds=1)),
+    "team": ByTeam(),
+}
+
+
+@pytest.fixture
+def stocked(home: Home) -> Home:
+    """A home with five items of three users, two rejected ones, and one item of another team."""
+    items = [
+        Ad(task="t-1", outcome="approved"),
+        Ad(task="t-2", user="bob", outcome="refused", title="canary chair"),
+        Ad(task="t-3", user=None, outcome=None),
+        Ad(task="t-4", at=YESTERDAY - timedelta(days=50)),
+        Ad(task="t-5", user="cid", at=YESTERDAY + timedelta(seconds=1), outcome="no decision"),
+    ]
+    rejected = home.table([Ad(task="b-1"), Ad(task="b-2", user="bob")], kind=FileKind.REJECTED)
+    home.landing.land(ADS, LandedTable(name="f", pieces_of_items=[home.table(items)], rejected=rejected))
+    ingest(home.world)
+    home.keep(Ad(task="car"), team=CARS)
+    return home
+
+
+@contextmanager
+def lake_of(home: Home, *, team: object = ADS, classes: object = EVERY_CLASS) -> Iterator[Lake]:
+    with open_lake(home.path, team=team, classes=classes, threads=2) as lake:
+        yield lake
+
+
+def tasks_in(lake: Lake, view: str = "items") -> list[str]:
+    return [task for (task,) in lake.sql(f"select task_id from {view} order by 1").fetchall()]
+
+
+def test_a_team_sees_its_own_items_and_no_others(stocked: Home) -> None:
+    with lake_of(stocked) as lake, lake_of(stocked, team=[ADS, CARS]) as both:
+        assert tasks_in(lake) == ["t-1", "t-2", "t-3", "t-4", "t-5"]
+        assert tasks_in(lake, "rejected") == ["b-1", "b-2"]
+        assert tasks_in(lake, "queue") == ["t-3", "t-5"]
+        assert both.sql("select team, count(*) from items group by 1 order by 1").fetchall() == [("ads", 5), ("cars", 1)]
+
+
+def test_values_are_bound_as_parameters(stocked: Home) -> None:
+    with lake_of(stocked) as lake:
+        found = lake.sql("select task_id from items where user_id = $user", {"user": "bob"}).fetchall()
+        by_key = lake.sql("select task_id from items where user_key = $key", {"key": lake.user_key("bob")}).fetchall()
+        nobody = lake.sql("select task_id from items where user_id = $user", {"user": "' or true --"})
+
+    assert found == by_key == [("t-2",)]
+    assert len(nobody) == 0
+
+
+@pytest.mark.parametrize("column", [*columns_of(FileKind.ITEMS), *columns_of(FileKind.REJECTED)], ids=lambda c: c.name)
+def test_a_column_is_there_for_those_who_were_granted_its_class_and_refused_by_name_to_others(
+    request: pytest.FixtureRequest, column: object
+) -> None:
+    lakes = request.getfixturevalue("lakes_by_class")
+    view = "items" if column in columns_of(FileKind.ITEMS) else "rejected"
+    query = f"select {column.name} from {view}"
+
+    for granted, lake in lakes.items():
+        if column.column_class in (granted, ColumnClass.OPERATIONAL):
+            assert len(lake.sql(query)) > 0
+        else:
+            with pytest.raises(ClassNotGranted, match=f"{column.name} is of the {column.column_class} class"):
+                lake.sql(query)
+
+
+@pytest.fixture(scope="module")
+def lakes_by_class(
+    tmp_path_factory: pytest.TempPathFactory, empty_home: Path
+) -> Iterator[dict[ColumnClass, Lake]]:
+    folder = tmp_path_factory.mktemp("lakes") / "home"
+    shutil.copytree(empty_home, folder)
+    with opened(folder) as home:
+        rejected = home.table([Ad(task="b-1")], kind=FileKind.REJECTED)
+        table = home.table([Ad(task="t-1")])
+        home.landing.land(ADS, LandedTable(name="f", pieces_of_items=[table], rejected=rejected))
+        ingest(home.world)
+        with ExitStack() as stack:
+            yield {one: stack.enter_context(lake_of(home, classes=[one])) for one in ColumnClass}
+
+
+def test_a_reader_without_the_identity_class_gets_no_pseudonyms(stocked: Home) -> None:
+    with lake_of(stocked, classes=["content"]) as lake, pytest.raises(ClassNotGranted):
+        lake.user_key("ann")
+
+
+def test_select_star_leaves_out_what_was_not_granted(stocked: Home) -> None:
+    with lake_of(stocked, classes=["operational"]) as lake:
+        columns = set(lake.sql("select * from items").columns)
+
+    operational = {column.name for column in columns_of(FileKind.ITEMS) if column.column_class is ColumnClass.OPERATIONAL}
+    assert columns == operational | {"team", "day"}
+
+
+REFUSED = {
+    "creating": "create table t as select * from items",
+    "dropping": "drop view items",
+    "inserting": "insert into items select * from items",
+    "deleting": "delete from items",
+    "updating": "update items set title = ''",
+    "copying out": "copy (select * from items) to '/tmp/leak.csv'",
+    "copying out within an explanation": "explain analyze copy (select * from items) to '/tmp/leak.csv'",
+    "attaching": "attach '/tmp/leak.db'",
+    "exporting": "export database '/tmp/leak'",
+    "installing": "install httpfs",
+    "loading": "load httpfs",
+    "pragmas": "pragma database_list",
+    "settings": "set memory_limit = '1GB'",
+    "calling": "call pragma_version()",
+    "two statements": "select 1; select 2",
+    "a statement behind a reading one": "select 1; create table t(i int)",
+    "no statement": "",
+    "reading a file": "select * from read_csv('/etc/passwd')",
+    "reading a file's text": "select * from read_text('/etc/passwd')",
+    "reading a file by its name": "select * from '/etc/passwd'",
+    "reading the keys": "select * from read_blob('{home}/keys/eu/*.key')",
+    "looking through folders": "select * from glob('/etc/*')",
+    "reading the catalog": "select * from sqlite_scan('{home}/catalog/catalog.db', 'team_keys')",
+    "reading the network": "select * from read_parquet('https://example.org/a.parquet')",
+    "a variable of ours": "select * from rows",
+    "nonsense": "selct 1",
+}
+
+
+@pytest.mark.parametrize("query", REFUSED.values(), ids=REFUSED)
+def test_what_is_no_single_reading_statement_over_the_views_is_refused(stocked: Home, query: str) -> None:
+    with lake_of(stocked) as lake:
+        with pytest.raises(QueryRefused):
+            lake.sql(query.replace("{home}", str(stocked.path)))
+        assert len(lake.sql("select * from items")) == 5
+    assert not Path("/tmp/leak.csv").exists()  # noqa: S108
+
+
+LEAKY = {
+    "a cast": "select cast(title as int) from items",
+    "a date": "select strptime(title, '%Y') from items",
+    "an error of one's own": "select error(title) from items",
+    "an expression": "select list_value(title)[1]::struct(a int) from items",
+    "a regular expression": "select regexp_matches('a', title || '(') from items",
+}
+
+
+@pytest.mark.parametrize("query", LEAKY.values(), ids=LEAKY)
+def test_the_text_of_a_refusal_carries_no_value_of_a_cell(stocked: Home, query: str) -> None:
+    with lake_of(stocked) as lake, pytest.raises(QueryRefused) as refused:
+        lake.sql(query)
+
+    assert "canary" not in str(refused.value)
+    assert "bicycle" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize("kind", SCOPES)
+def test_an_accepted_request_hides_its_items_at_once_and_for_good(stocked: Home, kind: str) -> None:
+    with lake_of(stocked) as lake, lake_of(stocked, classes=["operational"]) as narrow:
+        assert len(lake.sql("select * from items")) == 5
+        assert len(narrow.sql("select * from items")) == 5
+        stocked.ask(SCOPES[kind])
+        rows = [*stocked.rows(ADS), *stocked.rows(ADS, kind=FileKind.REJECTED)]
+        shown = [row["task_id"] for row in rows if not is_covered(row, stocked.rules())]
+
+        for each in (lake, narrow):
+            assert [*tasks_in(each, "rejected"), *tasks_in(each)] == sorted(shown)
+        waiting = tasks_in(lake, "queue")
+        erase(stocked.world)
+        for each in (lake, narrow):
+            assert [*tasks_in(each, "rejected"), *tasks_in(each)] == sorted(shown)
+        assert tasks_in(lake, "queue") == waiting == [task for task in ["t-3", "t-5"] if task in shown]
+
+
+def test_retention_hides_what_is_overdue_at_once(stocked: Home) -> None:
+    stocked.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30, by_outcome={"refused": 0, "undecided": 0}))
+
+    with lake_of(stocked) as lake:
+        retain(stocked.world, today=TODAY)
+
+        assert tasks_in(lake) == ["t-1", "t-5"]
+        erase(stocked.world)
+        assert tasks_in(lake) == ["t-1", "t-5"]
+
+
+def test_new_items_of_a_hidden_user_are_shown_while_the_erasure_waits(stocked: Home) -> None:
+    stocked.ask(ByUser(user_id="ann"))
+    stocked.clock.pass_by(timedelta(hours=1))
+    stocked.keep(Ad(task="new", at=NOW + timedelta(minutes=1)))
+
+    with lake_of(stocked) as lake:
+        assert tasks_in(lake) == ["new", "t-2", "t-3", "t-5"]
+
+
+@given(
+    asked=st.lists(st.sampled_from([*SCOPES.values(), ByTask(task_id="t-2"), ByUser(user_id="bob")]), max_size=3),
+    is_compacted=st.booleans(),
+)
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_query_pushed_down_finds_what_a_query_of_everything_finds(
+    stocked_law: Home, asked: list[Scope], is_compacted: bool
+) -> None:
+    home = stocked_law
+    home.clock.pass_by(timedelta(hours=3))
+    home.keep(*(Ad(task=f"{home.clock.now():%d%H}{user}", user=user, at=home.clock.now()) for user in ("ann", "bob")))
+    if is_compacted:
+        compact(home.world, rows_per_file=4)
+    home.ask(*asked)
+
+    with lake_of(home) as lake:
+        shown = lake.sql("select task_id, user_id from items").fetchall()
+        for user in ("ann", "bob", "cid"):
+            query = "select count(*) from items where user_key = $key"
+            ((count,),) = lake.sql(query, {"key": lake.user_key(user)}).fetchall()
+            assert count == sum(owner == user for _, owner in shown)
+
+    assert sorted(task for task, _ in shown) == [
+        row["task_id"] for row in home.rows(ADS) if not is_covered(row, home.rules())
+    ]
+
+
+@pytest.fixture
+def stocked_law(stocked: Home) -> Home:
+    return stocked
+
+
+def test_a_lake_needs_a_home_and_a_team(stocked: Home, tmp_path: Path) -> None:
+    with pytest.raises(HomeMissing), open_lake(tmp_path / "nowhere", team=ADS):
+        pass
+    with pytest.raises(TeamUnknown), open_lake(stocked.path, team="nobody"):
+        pass
+
+
+def test_a_query_that_meets_an_erasure_midway_is_asked_again(stocked: Home) -> None:
+    with lake_of(stocked) as lake:
+        assert len(lake.sql("select * from items")) == 5
+        compact(stocked.world, rows_per_file=4)
+        (first, *_) = stocked.files(ADS)
+        merged = stocked.vault.merge(stocked.world.catalog.manifest.sealed([first]))
+        change = Change(team=ADS, planned_at=0, committed_at=NOW, add=tuple(merged), remove=(first.file_id,))
+        stocked.world.catalog.manifest.commit(change)
+        stocked.vault.delete(first)
+
+        assert len(lake.sql("select * from items")) == 5
+
+
+def test_many_readers_over_many_files_never_hang(home: Home) -> None:
+    for day in range(1, 52):
+        at = NOW - timedelta(days=day)
+        home.keep(*(Ad(task=f"{day}-{number}", user=f"u{number}", at=at, title="x") for number in range(24)))
+    home.ask(ByUser(user_id="u3"), ByTask(task_id="5-5"))
+    assert len(home.files(ADS)) >= 300
+    counts: list[tuple[int, int]] = []
+
+    def read() -> None:
+        for _ in range(2):
+            with open_lake(home.path, team=ADS, classes=EVERY_CLASS, threads=4) as lake:
+                for _ in range(8):
+                    query = "select count(*), count(title) from items where user_id <> $user"
+                    counts.extend(lake.sql(query, {"user": "u1"}).fetchall())
+
+    faulthandler.dump_traceback_later(HANGS_AFTER_SECONDS, exit=True)
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    faulthandler.cancel_dump_traceback_later()
+
+    expected = 51 * 22 - 1
+    assert counts == [(expected, expected)] * 64
