@@ -87,24 +87,29 @@ class Ours(Contestant):
         self._carry_out(team, [ByUser(user_id=user) for user in users], mark)
 
     def drop_day(self, team: str, day: str) -> None:
+        """Remove a day by a request for its dates."""
         start = start_of(date.fromisoformat(day))
         self._carry_out(team, [ByDates(start=start, end=start + timedelta(days=1))], lambda _: None)
 
     def connect(self) -> "_Connection":
+        """Open the lake of every team with every class."""
         with self._home() as house:
             teams = [team.team for team in house.world.catalog.teams.all()]
         return _Connection(self.lake / "home", teams, self.threads)
 
     def count_user(self, connection: "_Connection", team: str, user: str) -> int:
+        """Count by pseudonym, which is what files are sorted by."""
         query = "select count(*) from items where team = $team and user_key = $key"
         key = connection.lake.user_key(user, team=team)
         return connection.lake.sql(query, {"team": team, "key": key}).fetchall()[0][0]
 
     def referenced(self) -> set[Path]:
+        """Return the live files."""
         with self._home() as house:
             return {self._root / file.path for file in house.world.catalog.manifest.files()}
 
     def stored(self) -> set[Path]:
+        """Return every file of the vault."""
         return {path for path in self._root.rglob("*") if path.is_file()}
 
     @property

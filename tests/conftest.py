@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from support.home import Home, a_home, opened
 
-
 _MEMORY = Path("/dev/shm")  # noqa: S108
 
 

@@ -3,7 +3,7 @@
 import faulthandler
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -70,7 +70,10 @@ def test_a_team_sees_its_own_items_and_no_others(stocked: Home) -> None:
         assert tasks_in(lake) == ["t-1", "t-2", "t-3", "t-4", "t-5"]
         assert tasks_in(lake, "rejected") == ["b-1", "b-2"]
         assert tasks_in(lake, "queue") == ["t-3", "t-5"]
-        assert both.sql("select team, count(*) from items group by 1 order by 1").fetchall() == [("ads", 5), ("cars", 1)]
+        assert both.sql("select team, count(*) from items group by 1 order by 1").fetchall() == [
+            ("ads", 5),
+            ("cars", 1),
+        ]
 
 
 def test_values_are_bound_as_parameters(stocked: Home) -> None:
@@ -100,9 +103,7 @@ def test_a_column_is_there_for_those_who_were_granted_its_class_and_refused_by_n
 
 
 @pytest.fixture(scope="module")
-def lakes_by_class(
-    tmp_path_factory: pytest.TempPathFactory, empty_home: Path
-) -> Iterator[dict[ColumnClass, Lake]]:
+def lakes_by_class(tmp_path_factory: pytest.TempPathFactory, empty_home: Path) -> Iterator[dict[ColumnClass, Lake]]:
     folder = tmp_path_factory.mktemp("lakes") / "home"
     shutil.copytree(empty_home, folder)
     with opened(folder) as home:
@@ -123,7 +124,9 @@ def test_select_star_leaves_out_what_was_not_granted(stocked: Home) -> None:
     with lake_of(stocked, classes=["operational"]) as lake:
         columns = set(lake.sql("select * from items").columns)
 
-    operational = {column.name for column in columns_of(FileKind.ITEMS) if column.column_class is ColumnClass.OPERATIONAL}
+    operational = {
+        column.name for column in columns_of(FileKind.ITEMS) if column.column_class is ColumnClass.OPERATIONAL
+    }
     assert columns == operational | {"team", "day"}
 
 
@@ -205,7 +208,9 @@ def test_an_accepted_request_hides_its_items_at_once_and_for_good(stocked: Home,
 
 
 def test_retention_hides_what_is_overdue_at_once(stocked: Home) -> None:
-    stocked.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30, by_outcome={"refused": 0, "undecided": 0}))
+    stocked.world.catalog.teams.set_policy(
+        ADS, RetentionPolicy(keep_days=30, by_outcome={"refused": 0, "undecided": 0})
+    )
 
     with lake_of(stocked) as lake:
         retain(stocked.world, today=TODAY)
@@ -276,10 +281,15 @@ def test_a_query_that_meets_an_erasure_midway_is_asked_again(stocked: Home) -> N
         assert len(lake.sql("select * from items")) == 5
 
 
-def test_many_readers_over_many_files_never_hang(home: Home) -> None:
-    for day in range(1, 52):
-        at = NOW - timedelta(days=day)
-        home.keep(*(Ad(task=f"{day}-{number}", user=f"u{number}", at=at, title="x") for number in range(24)))
+def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -> None:
+    home = new_home()
+    home.keep(
+        *(
+            Ad(task=f"{day}-{number}", user=f"u{number}", at=NOW - timedelta(days=day), title="x")
+            for day in range(1, 52)
+            for number in range(24)
+        )
+    )
     home.ask(ByUser(user_id="u3"), ByTask(task_id="5-5"))
     assert len(home.files(ADS)) >= 300
     counts: list[tuple[int, int]] = []

@@ -231,7 +231,7 @@ def _contradictions(request: Request, body: Mapping[str, Any]) -> Iterator[str]:
         yield f"it tells another {', '.join(others)} than the request"
     try:
         yield from _miscounts(request, body["erased"], body["verification"], body["files"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         yield "a part of it is missing or is no number"
 
 

@@ -146,3 +146,24 @@ class QueryRefused(ImplioError):
 
     code = "query-refused"
     remedy = "Only reading statements over the views `items`, `rejected` and `queue` are allowed."
+
+
+class KeyRingOutdated(ImplioError):
+    """The key ring is not the one that the ledger's newest entry about keys describes: an old one was put back."""
+
+    code = "key-ring-outdated"
+    remedy = "Put the newest backup of the keys folder back; an older one opens nothing that was written since."
+
+
+class CatalogOutdated(ImplioError):
+    """The catalog is older than the ledger: a backup was put back, and what was erased since may be in it."""
+
+    code = "catalog-outdated"
+    remedy = "Run `implio restore`: it erases again what the ledger knows was erased."
+
+
+class BackupForgotten(ImplioError):
+    """The catalog that was put back is from before a rotation of keys: the keys that open it are destroyed."""
+
+    code = "backup-forgotten"
+    remedy = "Put back a backup of the catalog made after the newest rotation; see docs/KEYS.md."

@@ -81,7 +81,12 @@ def seed(empty_home: Path, scratch: Path) -> Seed:
     with opened(made.folder) as home:
         users, days = ["ann", "bob", "cid", None], [YESTERDAY, LAST_WEEK, OLD]
         ads = [
-            Ad(task=f"task-{number:02}", user=users[number % 4], at=days[number % 3], outcome=["approved", None][number % 2])
+            Ad(
+                task=f"task-{number:02}",
+                user=users[number % 4],
+                at=days[number % 3],
+                outcome=["approved", None][number % 2],
+            )
             for number in range(16)
         ]
         rejected = [Ad(task="bad-1", user="ann"), Ad(task="bad-2", user="bob", at=LAST_WEEK)]
@@ -145,9 +150,7 @@ def test_an_erasure_killed_at_any_call_ends_as_if_nothing_had_happened(seed: See
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_an_erasure_whose_any_call_fails_is_tried_again_and_ends_the_same(
-    seed: Seed, failure: dict[str, Any]
-) -> None:
+def test_an_erasure_whose_any_call_fails_is_tried_again_and_ends_the_same(seed: Seed, failure: dict[str, Any]) -> None:
     def erase_under(tripwire: Tripwire) -> None:
         with seed.copy() as home:
             home.ask(*SCOPES)
@@ -180,7 +183,9 @@ def test_a_team_removal_killed_at_any_call_ends_with_only_newer_keys_and_later_i
         with seed.taken_up() as home:
             assert home.tasks(ADS) == ["later"], tripwire.place
             assert home.tasks(CARS) == ["car-1"], tripwire.place
-            versions = [key.version for key in home.world.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")]
+            versions = [
+                key.version for key in home.world.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")
+            ]
             assert len(versions) == 2, tripwire.place
             assert 1 not in versions, tripwire.place
             assert len(home.receipts()) == 1, tripwire.place

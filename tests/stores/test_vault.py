@@ -31,7 +31,9 @@ from implio_pipeline.stores.vault.vault import EncryptedVault
 
 EU = Region("eu")
 ANN = UserRule(user_key=UserKey(key_of("ann") or b""), before=NOW)
-texts = st.sampled_from(["", " ", "NULL", "null", "\u200b", "é", "e\u0301", "🚲", "'; drop", "\t\r\n", "\ufeff", "a" * 5000])
+texts = st.sampled_from(
+    ["", " ", "NULL", "null", "\u200b", "é", "e\u0301", "🚲", "'; drop", "\t\r\n", "\ufeff", "a" * 5000]
+)
 cells: dict[ColumnType, st.SearchStrategy[Any]] = {
     ColumnType.TEXT: st.none() | texts,
     ColumnType.WORD: st.none() | texts,
@@ -100,7 +102,9 @@ def test_nothing_and_empty_stay_apart(home: Home) -> None:
 
 @given(rows=st.lists(ads, min_size=1, max_size=10), asked=st.lists(rules, min_size=1, max_size=4))
 @settings(quick, max_examples=60)
-def test_a_rewrite_keeps_exactly_what_no_rule_covers_in_its_order(home: Home, rows: list[Ad], asked: list[Rule]) -> None:
+def test_a_rewrite_keeps_exactly_what_no_rule_covers_in_its_order(
+    home: Home, rows: list[Ad], asked: list[Rule]
+) -> None:
     (sealed, *others) = home.vault.write(table_of(rows), team=ADS, region=EU, kind=FileKind.ITEMS)
     before = home.vault.read(sealed).to_pylist()
 

@@ -26,7 +26,9 @@ def test_days_part_the_rows_and_sort_them_by_user_then_time(rows: list[Ad]) -> N
     for day, part in parts:
         found = part.to_pylist()
         assert {day_of(row["submitted_at"]) for row in found} == {day}
-        order = [(row["user_key"] is None, row["user_key"] or b"", row["submitted_at"], row["task_id"]) for row in found]
+        order = [
+            (row["user_key"] is None, row["user_key"] or b"", row["submitted_at"], row["task_id"]) for row in found
+        ]
         assert order == sorted(order)
 
 

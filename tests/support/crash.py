@@ -119,7 +119,7 @@ class _Claimed:
     def __enter__(self) -> _Watched:
         return _Watched(self._file.__enter__(), self._name, self._tripwire)
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.__exit__(*raised)
 
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from support.clock import NOW, StillClock
-from support.items import Ad, table_of
-from support.landing import LandingTables
 
 from implio_pipeline import wiring
 from implio_pipeline.domain.files import VaultFile
@@ -25,6 +22,9 @@ from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
+from support.clock import NOW, StillClock
+from support.items import Ad, table_of
+from support.landing import LandingTables
 
 ADS, CARS = TeamId("ads"), TeamId("cars")
 SMALL_FILES = Bounds(rows=4)
@@ -74,9 +74,7 @@ class Home:
         """Read every live row from the files themselves, by task id."""
         files = [file for file in self.files(team) if file.kind is kind]
         found = [
-            row
-            for sealed in self.world.catalog.manifest.sealed(files)
-            for row in self.vault.read(sealed).to_pylist()
+            row for sealed in self.world.catalog.manifest.sealed(files) for row in self.vault.read(sealed).to_pylist()
         ]
         return sorted(found, key=lambda row: str(row["task_id"]))
 
@@ -123,7 +121,9 @@ def opened(
 
 
 def folders_of(house: wiring.House) -> RegionFolders:
-    return RegionFolders({Region(name): house.settings.below(one.vault) for name, one in house.settings.regions.items()})
+    return RegionFolders(
+        {Region(name): house.settings.below(one.vault) for name, one in house.settings.regions.items()}
+    )
 
 
 def ring_of(home: Home) -> LocalKeyRing:

@@ -7,12 +7,12 @@ from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
-from support.clock import NOW
 
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import FileKind
 from implio_pipeline.stores.vault.schema import arrow_schema
+from support.clock import NOW
 
 YESTERDAY = NOW - timedelta(days=1)
 

@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
-from support.clock import NOW, TODAY
-from support.items import table_of
 
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.ports import LandingFile, ParsedRows
+from support.clock import NOW, TODAY
+from support.items import table_of
 
 
 @dataclass(kw_only=True)

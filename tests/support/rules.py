@@ -4,10 +4,10 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
 from hypothesis import strategies as st
-from support.items import Ad, key_of
 
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
 from implio_pipeline.domain.words import UNDECIDED, TaskKey, UserKey
+from support.items import Ad, key_of
 
 FIRST_DAY = date(2026, 1, 30)
 _START = datetime(2026, 1, 30, tzinfo=UTC)
@@ -43,6 +43,4 @@ rules: st.SearchStrategy[Rule] = st.one_of(
     st.builds(TeamRule, before=instants),
     st.builds(OverdueRule, cutoffs=limits, before=instants),
 )
-ads = st.builds(
-    Ad, task=tasks, user=st.none() | users, at=instants, outcome=st.none() | outcomes | st.just(UNDECIDED)
-)
+ads = st.builds(Ad, task=tasks, user=st.none() | users, at=instants, outcome=st.none() | outcomes | st.just(UNDECIDED))

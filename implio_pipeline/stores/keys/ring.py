@@ -1,20 +1,27 @@
-"""The local key ring: root keys in files of mode 0600, one per region and class.
+"""The local key ring: root keys in files of mode 0600, one per region, class and epoch.
 
-A root key never leaves this module; it only wraps and unwraps. A KMS takes its place by doing the same two acts.
+A root key never leaves this module; it wraps and unwraps, is made and destroyed. A KMS takes its place by doing the
+same acts.
 """
 
+import hmac
 import os
 import re
 import secrets
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from implio_pipeline.domain.errors import KeyMissing, RegionUnknown
+from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.words import ColumnClass, Region
 
 _ROOT_ID = re.compile(r"(?P<region>[a-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")
+_FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
 _KEY_BYTES = 32
+_PRINT_BYTES = 8
+_UNFINISHED, _DOOMED = ".new", ".shred"
 HOME = Region("home")
 """The ring's own corner, for what belongs to no region: files set aside."""
 
@@ -28,25 +35,48 @@ class LocalKeyRing:
 
     def make(self, region: Region) -> None:
         """Make the first root key of each class of a region; those that exist stay."""
-        names = [column_class.value for column_class in ColumnClass] if region != HOME else ["seal"]
-        for name in names:
+        for name in _names(region):
             if not self._epochs(region, name):
                 self._write(region, name, 1)
+
+    def renew(self, region: Region) -> None:
+        """Make one more epoch of each root key of a region, durable on return; it wraps from now on.
+
+        Raises:
+            KeyMissing: the region has no root key of some name.
+        """
+        for name in _names(region):
+            epochs = self._epochs(region, name)
+            if not epochs:
+                raise _none(region, name)
+            self._write(region, name, epochs[-1] + 1)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return every root key's id with its fingerprint, read from the ring itself.
+
+        Raises:
+            KeyMissing: a file of the ring is no key.
+        """
+        found: dict[str, str] = {}
+        for path in sorted(self._folder.glob("*/*.key")):
+            match = _FILE.fullmatch(path.name)
+            if match:
+                root_key_id = f"{path.parent.name}/{match['name']}/{int(match['epoch'])}"
+                with suppress(FileNotFoundError):  # destroyed since it was listed
+                    found[root_key_id] = fingerprint(root_key_id, _read(path, root_key_id))
+        return found
 
     def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
         """Wrap a key under the newest root key of that name, and return the root key's id with it.
 
         Raises:
-            RegionUnknown: no root keys were made for the region.
             KeyMissing: the region has no such root key.
 
         Source: RFC 3394.
         """
-        if not (self._folder / region).is_dir():
-            raise RegionUnknown(f"no keys are made for region {region}")
         epochs = self._epochs(region, name)
         if not epochs:
-            raise KeyMissing(f"region {region} has no root key for {name}")
+            raise _none(region, name)
         root_key_id = f"{region}/{name}/{epochs[-1]}"
         return root_key_id, aes_key_wrap(self._root(root_key_id), key)
 
@@ -61,32 +91,103 @@ class LocalKeyRing:
         except InvalidUnwrap:
             raise KeyMissing(f"root key {root_key_id} does not open what it should have wrapped") from None
 
+    def shred(self, root_key_ids: Iterable[str]) -> None:
+        """Destroy root keys, and what a crash left of others; those that are gone already are no error.
+
+        Each leaves the ring by a rename, whole or not at all, and is then overwritten and unlinked. On flash storage
+        or a copy-on-write file system overwriting is no promise; full-disk encryption is the cure there.
+        """
+        folders = set()
+        for root_key_id in root_key_ids:
+            self._roots.pop(root_key_id, None)
+            path = self._path_of(root_key_id)
+            if path is not None and path.exists():
+                path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
+                folders.add(path.parent)
+        for folder in folders:
+            _sync(folder)
+        for path in (*self._folder.glob(f"*/.*{_DOOMED}"), *self._folder.glob(f"*/.*{_UNFINISHED}")):
+            _overwrite(path)
+            _sync(path.parent)
+
     def _root(self, root_key_id: str) -> bytes:
         if root_key_id not in self._roots:
-            match = _ROOT_ID.fullmatch(root_key_id)
-            path = self._path(Region(match["region"]), match["name"], int(match["epoch"])) if match else None
+            path = self._path_of(root_key_id)
             try:
-                self._roots[root_key_id] = path.read_bytes() if path else b""
+                self._roots[root_key_id] = _read(path, root_key_id) if path else b""
             except OSError:
                 raise KeyMissing(f"root key {root_key_id} is not in the key ring") from None
-            if len(self._roots[root_key_id]) != _KEY_BYTES:
+            if not self._roots[root_key_id]:
                 del self._roots[root_key_id]
-                raise KeyMissing(f"root key {root_key_id} is not {_KEY_BYTES} bytes long")
+                raise KeyMissing("a root key of no such name can be in the key ring")
         return self._roots[root_key_id]
+
+    def _path_of(self, root_key_id: str) -> Path | None:
+        match = _ROOT_ID.fullmatch(root_key_id)
+        return self._path(Region(match["region"]), match["name"], int(match["epoch"])) if match else None
 
     def _path(self, region: Region, name: str, epoch: int) -> Path:
         return self._folder / region / f"{name}.{epoch}.key"
 
     def _epochs(self, region: Region, name: str) -> list[int]:
-        found = (self._folder / region).glob(f"{name}.*.key")
-        return sorted(int(path.name.split(".")[1]) for path in found)
+        found = map(_FILE.fullmatch, (path.name for path in (self._folder / region).glob(f"{name}.*.key")))
+        return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:
+        """Write a new key under another name, make it durable, then give it its own: it is whole or not there."""
         path = self._path(region, name, epoch)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.write(handle, secrets.token_bytes(_KEY_BYTES))
             os.fsync(handle)
         finally:
             os.close(handle)
+        try:
+            path.hardlink_to(unfinished)  # never over another key, unlike a rename
+        except FileExistsError:
+            pass  # somebody else has made this epoch
+        finally:
+            unfinished.unlink()
+        _sync(path.parent)
+        _sync(path.parent.parent)
+
+
+def fingerprint(key_id: str, key: bytes) -> str:
+    """Return what tells a key from another of its name, and nothing else of it."""
+    return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
+
+
+def _names(region: Region) -> list[str]:
+    return ["seal"] if region == HOME else [column_class.value for column_class in ColumnClass]
+
+
+def _none(region: Region, name: str) -> KeyMissing:
+    return KeyMissing(f"region {region} has no root key for {name}")
+
+
+def _read(path: Path, root_key_id: str) -> bytes:
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise KeyMissing(f"root key {root_key_id} is not {_KEY_BYTES} bytes long")
+    return key
+
+
+def _overwrite(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            os.write(handle, secrets.token_bytes(max(_KEY_BYTES, os.fstat(handle).st_size)))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        path.unlink()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
