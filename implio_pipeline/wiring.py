@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from implio_pipeline.ports import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
+from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
 from implio_pipeline.stores.keys.keychain import TeamKeychain
@@ -34,6 +36,7 @@ _SETTINGS_TEXT = """\
 # rows_per_file = 2500            # the largest vault file: what one person's erasure rewrites of a day
 # threads = 2
 # set_aside_days = 7              # how long files that could not be read are kept, sealed
+# export_days = 7                 # how long exports for access requests lie here
 # ledger_folder = "ledger"        # back it up apart from everything else
 # catalog_url = "sqlite:///…"     # or postgresql+psycopg://… for many machines
 #
@@ -59,9 +62,15 @@ class House:
     world: World
     ledger: SignedLog
     set_aside: SetAside
+    exports: ExportFolder
     catalog: SqlCatalog
     vault: EncryptedVault
     landing: LandingFolder
+
+    @property
+    def export_keep(self) -> timedelta:
+        """How long an export lies where it was made."""
+        return timedelta(days=self.settings.export_days)
 
     def close(self) -> None:
         """Close what holds connections or processes."""
@@ -99,7 +108,7 @@ def init_home(home: Path) -> None:
         raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _MAY_LIE_THERE)[:3])}")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings = Settings(home=home)
-    for folder in ("landing", "requests/inbox", "catalog", "tmp", "set-aside"):
+    for folder in ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault"):
         (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
     ring = LocalKeyRing(home / "keys")
     ring.make(HOME)
@@ -148,6 +157,7 @@ def build(settings: Settings) -> House:
         world=world,
         ledger=ledger,
         set_aside=set_aside,
+        exports=ExportFolder(settings.home / "exports"),
         catalog=catalog,
         vault=vault,
         landing=landing,

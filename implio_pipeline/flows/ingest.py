@@ -94,8 +94,7 @@ def standing_rules(world: World, team: Team, *, now: datetime) -> list[Claim]:
 
 
 def _take(world: World, team: Team, file: LandingFile, summary: IngestSummary) -> None:
-    landings = world.catalog.landings
-    if landings.has_size(team.team, file.size_bytes) and landings.seen(team.team, file.digest()):
+    if world.catalog.landings.has_size(team.team, file.size_bytes) and _is_in(world, team, file):
         summary.duplicates += 1
         file.finish([])
         return
@@ -110,7 +109,7 @@ def _take(world: World, team: Team, file: LandingFile, summary: IngestSummary) -
         except PlanOutdated:
             intake.discard()
             world.keychain.forget(team.team)
-            if landings.seen(team.team, file.digest()):
+            if _is_in(world, team, file):
                 break  # another process took the same content while we did
             continue
         except BaseException:
@@ -125,6 +124,12 @@ def _take(world: World, team: Team, file: LandingFile, summary: IngestSummary) -
         raise PlanOutdated("the team's keys or tombstones kept changing")
     summary.duplicates += 1
     file.finish([])
+
+
+def _is_in(world: World, team: Team, file: LandingFile) -> bool:
+    """Tell whether the same content is in already; what was only set aside may be tried again."""
+    record = world.catalog.landings.seen(team.team, file.digest())
+    return record is not None and record.state is LandingState.INGESTED
 
 
 def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvalid, summary: IngestSummary) -> None:

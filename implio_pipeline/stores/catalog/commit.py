@@ -9,7 +9,7 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
-from implio_pipeline.domain.intake import LandingRecord
+from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
@@ -63,8 +63,10 @@ def _same_tombstones(connection: Connection, change: Change) -> None:
 
 def _remember(connection: Connection, landing: LandingRecord) -> None:
     is_same = (landings.c.team == landing.team, landings.c.digest == landing.digest)
-    if connection.scalar(select(exists().where(*is_same))):
+    is_in = landings.c.state == LandingState.INGESTED
+    if connection.scalar(select(exists().where(*is_same, is_in))):
         raise PlanOutdated(f"team {landing.team} has taken this landing file already")
+    connection.execute(delete(landings).where(*is_same))  # what was set aside may come in after all
     connection.execute(insert(landings), asdict(landing))
 
 
