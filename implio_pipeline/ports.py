@@ -1,6 +1,6 @@
 """What the flows need from the world; `stores` has the real thing behind each port."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -10,14 +10,15 @@ from typing import Any, Protocol
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
-from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.export import ExportRecord, PackedFile
+from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, QueueEntry
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import FileKind, KeyPurpose, Region, RequestId, TaskKey, TeamId, UserKey
+from implio_pipeline.domain.words import FileKind, KeyId, KeyPurpose, Region, RequestId, TaskKey, TeamId, UserKey
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
@@ -75,8 +76,45 @@ class Keychain(Protocol):
     ) -> tuple[TeamKey, ...]:
         """Make one new key of each purpose, wrapped under the region's root keys."""
 
+    def sealed_under(self, sealed: bytes) -> KeyId:
+        """Return the id of the key that a value is sealed under."""
+
     def forget(self, team: TeamId) -> None:
         """Drop the team's unwrapped keys from memory."""
+
+    def fingerprints(self, keys: Iterable[TeamKey]) -> Mapping[str, str]:
+        """Return each team key's id with its fingerprint, opened anew from what is wrapped.
+
+        Raises:
+            KeyMissing: one does not open.
+        """
+
+    def rewrap_team_keys(self, keys: Iterable[TeamKey]) -> tuple[TeamKey, ...]:
+        """Return team keys wrapped under the newest root keys of their region.
+
+        Raises:
+            KeyMissing: a root key that wrapped one is gone.
+        """
+
+    def rewrap_file_keys(self, team: TeamId, keys: Sequence[FileKey]) -> tuple[FileKey, ...]:
+        """Return a file's keys wrapped under the team's newest keys; the file itself stays as it is.
+
+        Raises:
+            KeyMissing: a team key that wrapped one is gone.
+        """
+
+    def root_keys(self) -> Mapping[str, str]:
+        """Return the id of every root key in the ring with its fingerprint."""
+
+    def renew_root_keys(self, region: Region) -> None:
+        """Make one more epoch of each root key of a region, durable on return; it wraps from now on.
+
+        Raises:
+            KeyMissing: the region has no root key of some name.
+        """
+
+    def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
+        """Destroy root keys; those that are gone already are no error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +210,7 @@ class Vault(Protocol):
         """
 
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
-        """Yield paths below the region's root that the catalog does not know, of files last written before an instant."""
+        """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
 
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
         """Unlink a stray file unless it is younger, and so perhaps still being committed."""
@@ -203,6 +241,15 @@ class Teams(Protocol):
 
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""
+
+    def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
+        """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.
+
+        From then on no key is added that is wrapped under an older root key.
+
+        Raises:
+            PlanOutdated: one is gone or was wrapped anew by somebody else.
+        """
 
 
 class Manifest(Protocol):
@@ -246,6 +293,15 @@ class Requests(Protocol):
 
         With each comes its idempotency key: the same key of a team, while it lasts, returns the request it
         made before.
+        """
+
+    def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
+        """Store requests and tombstones that the ledger has and the catalog lost, and return those it lacked.
+
+        In one transaction with it the covered entries go off the queues.
+
+        Raises:
+            TeamUnknown: there is no such team.
         """
 
     def get(self, request_id: RequestId) -> Request:
@@ -377,8 +433,18 @@ class Ledger(Protocol):
             LedgerBroken: a line cannot be read.
         """
 
+    def newest_first(self, kind: str) -> Iterator[LedgerEntry]:
+        """Yield the entries of a kind, newest first, reading no more of the ledger than is asked for.
+
+        Raises:
+            LedgerBroken: the ledger is not there, or a line cannot be read.
+        """
+
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
         """Return the receipt of a request, if the ledger has it."""
+
+    def receipts(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, list[LedgerEntry]]:
+        """Return the receipts and re-erasures of requests, oldest first, in one reading of the ledger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -460,6 +526,36 @@ class Inbox(Protocol):
 
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         """Yield the waiting files, each claimed for this process alone."""
+
+
+class Exports(Protocol):
+    """Where exports are packed, put and remembered until they are purged."""
+
+    def new_id(self) -> str:
+        """Return a new opaque id of an export."""
+
+    def fingerprint(self, certificate: bytes, *, at: datetime) -> str:
+        """Return the SHA-256 of a recipient's certificate, hexadecimal.
+
+        Raises:
+            RecipientInvalid: nothing can be encrypted to it.
+        """
+
+    def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
+        """Return records as one file of JSON Lines, encrypted when there is a recipient."""
+
+    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
+        """Write an export into a new closed folder, remembered first, and return the folder.
+
+        Raises:
+            FolderTaken: the folder exists.
+        """
+
+    def all(self) -> list[ExportRecord]:
+        """Return the records of exports that are not purged yet, oldest first."""
+
+    def discard(self, export_id: str) -> None:
+        """Unlink an export's files, then forget it."""
 
 
 class Identifiers(Protocol):

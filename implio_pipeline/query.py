@@ -18,10 +18,12 @@ from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule, TaskRule
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import ColumnClass, FileKind, Region, TaskKey, TeamId
+from implio_pipeline.flows.restore import refuse_old_catalog
 from implio_pipeline.settings import Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.vault.crypto import named_keys
 from implio_pipeline.stores.vault.encoding import decode
 from implio_pipeline.stores.vault.filters import may_contain
@@ -264,11 +266,13 @@ def open_lake(
     Raises:
         HomeMissing: there is no home.
         TeamUnknown: there is no such team.
+        CatalogOutdated: an old catalog was put back, and what was erased since may be in it.
     """
     settings = load_settings(find_home(home))
     granted = frozenset(ColumnClass(each) for each in classes) | {ColumnClass.OPERATIONAL}
     catalog = open_catalog(settings.catalog)
     try:
+        refuse_old_catalog(SignedLog(settings.below(settings.ledger_folder), settings.home), catalog)
         lake = Lake(
             settings=settings,
             catalog=catalog,

@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     threads: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 2)), ge=1, le=64)
     set_aside_days: int = Field(default=7, ge=0)
     """Files that could not be read are kept this long, sealed."""
+    export_days: int = Field(default=7, ge=0, le=365)
+    """Exports for access requests lie this long where they were made; housekeeping purges them."""
     first_day: str = "2020-01-01"
     """The first partition Dagster shows; earlier items are kept all the same."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from implio_pipeline import __version__
 from implio_pipeline.domain.errors import HomeExists
 from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.restore import refuse_put_back
 from implio_pipeline.ports import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
@@ -79,14 +80,22 @@ class House:
 
 
 @contextmanager
-def open_home(home: Path | None = None) -> Iterator[House]:
+def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterator[House]:
     """Open a home for as long as the block lasts.
+
+    Args:
+        home: Where it is; `IMPLIO_HOME` or `./data` when `None`.
+        is_restoring: Open it even if a backup was put back, to make that right.
 
     Raises:
         HomeMissing: there is no home.
+        KeyRingOutdated: an old key ring was put back.
+        CatalogOutdated: an old catalog was put back.
     """
     house = build(load_settings(find_home(home)))
     try:
+        if not is_restoring:
+            refuse_put_back(house.world)
         yield house
     finally:
         house.close()

@@ -7,13 +7,17 @@ import typer
 
 from implio_pipeline import __version__
 from implio_pipeline.cli import (
+    audit,
     demo,
     erase,
+    export,
     ingest,
     init,
+    keys,
     query,
     receipts,
     requests,
+    restore,
     retention,
     set_aside,
     status,
@@ -74,11 +78,15 @@ def _add_commands() -> None:
     app.command("erase", rich_help_panel=_WORK)(erase.erase_command)
     app.command("query", rich_help_panel=_LOOK)(query.query_command)
     app.command("status", rich_help_panel=_LOOK)(status.status_command)
+    app.command("audit", rich_help_panel=_LOOK)(audit.audit_command)
+    app.command("export", rich_help_panel=_WORK)(export.export_command)
     app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
     app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
+    app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
+    app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
     app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)
     app.command("housekeep", rich_help_panel=_CARE)(upkeep.housekeep_command)
 

@@ -8,13 +8,13 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import MaybeTeam
 from implio_pipeline.cli.erasing import receipt_view, receipts_table
-from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import entry_shape
 from implio_pipeline.cli.tables import bad, good, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.stores.ledger.verify import Finding, check_ledger
+from implio_pipeline.stores.ledger.verify import Finding, canonical, check_ledger
 
 app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args_is_help=True)
 
@@ -47,6 +47,32 @@ def show_command(
     if entry is None:
         raise RequestUnknown("the ledger has no receipt of this request")
     session.answer(entry_shape(entry), lambda: receipt_view(entry, ledger_path))
+
+
+@app.command("page")
+def page_command(
+    context: typer.Context,
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new HTML file.")],
+) -> None:
+    """Write a receipt as a page for the person who asked: plain words, ready to be printed, nothing to load."""
+    from implio_pipeline.pages.receipt import receipt_page  # noqa: PLC0415 -- templates, which `--help` need not load
+
+    session = session_of(context)
+    with session.house() as house:
+        entry = house.ledger.receipt(RequestId(request_id))
+        folder = house.settings.below(house.settings.ledger_folder)
+    if entry is None:
+        raise RequestUnknown("the ledger has no receipt of this request")
+    line = canonical({name: value for name, value in entry_shape(entry).items() if name != "digest"})
+    page = receipt_page(entry, signed_line=line, public_key_pem=(folder / "public.pem").read_bytes())
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(page)
+    except FileExistsError:
+        raise BadUse("--out names a file that exists; it is not written over") from None
+    shape = {"requestId": entry.body["requestId"], "savedTo": str(out)}
+    session.answer(shape, lambda: good(f"Written to {out}; open it in a browser, or print it"))
 
 
 @app.command("verify")

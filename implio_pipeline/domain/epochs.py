@@ -96,9 +96,7 @@ def ring_faults(statement: KeyStatement, ring: Fingerprints) -> RingFaults:
             sorted(
                 key_id
                 for key_id in ring
-                if key_id not in live
-                and key_id not in retired
-                and number_of(key_id) < told.get(series_of(key_id), 0)
+                if key_id not in live and key_id not in retired and number_of(key_id) < told.get(series_of(key_id), 0)
             )
         ),
     )

@@ -4,19 +4,20 @@ Nothing is erased here, and nothing is ever erased that did not come through her
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from implio_pipeline.domain.days import due_at, instant_text
-from implio_pipeline.domain.errors import ImplioError, RequestRefused, TeamUnknown
+from implio_pipeline.domain.errors import ImplioError, LedgerBroken, RequestRefused, TeamUnknown
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
     ByTask,
     ByTeam,
     ByUser,
+    Cutoffs,
     DatesRule,
     Overdue,
     OverdueRule,
@@ -28,7 +29,7 @@ from implio_pipeline.domain.scope import (
     UserRule,
     kind_of,
 )
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
 from implio_pipeline.ports import World
 
 
@@ -80,8 +81,13 @@ def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
         "requestId": request.request_id,
         "team": request.team,
         "kind": request.kind.value,
+        "channel": request.channel.value,
+        "scope": request.scope_pseudonym,
+        "receivedAt": instant_text(request.received_at),
         "before": instant_text(rule.before),
     }
+    if request.policy is not None:
+        body["policy"] = request.policy
     match rule:
         case UserRule(user_key=key):
             body["userKey"] = key.hex()
@@ -94,9 +100,61 @@ def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
         case OverdueRule(cutoffs=cutoffs):
             body["cutoffs"] = {
                 "every": None if cutoffs.every is None else cutoffs.every.isoformat(),
-                "byOutcome": {outcome: day.isoformat() for outcome, day in cutoffs.by_outcome},
+                "byOutcome": [[outcome, day.isoformat()] for outcome, day in cutoffs.by_outcome],
             }
     return body
+
+
+def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
+    """Return the request, as it was just accepted, and the rule that the ledger keeps: `tombstone_body` read back.
+
+    Raises:
+        LedgerBroken: it is not the body of a tombstone.
+    """
+    try:
+        rule = _rule_in(body)
+        received_at = datetime.fromisoformat(body["receivedAt"])
+        request = Request(
+            request_id=RequestId(body["requestId"]),
+            team=TeamId(body["team"]),
+            kind=kind_of(rule),
+            channel=Channel(body["channel"]),
+            state=RequestState.ACCEPTED,
+            received_at=received_at,
+            accepted_at=rule.before,
+            due_at=due_at(received_at),
+            scope_pseudonym=body["scope"],
+            tombstone_sequence=0,
+            policy=body.get("policy"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise LedgerBroken("a tombstone in the ledger cannot be read") from None
+    return request, rule
+
+
+def _rule_in(body: Mapping[str, Any]) -> Rule:
+    before = datetime.fromisoformat(body["before"])
+    match RequestKind(body["kind"]):
+        case RequestKind.USER:
+            return UserRule(user_key=UserKey(bytes.fromhex(body["userKey"])), before=before)
+        case RequestKind.TASK:
+            day = body["submittedOn"]
+            submitted_on = None if day is None else date.fromisoformat(day)
+            return TaskRule(task_key=TaskKey(bytes.fromhex(body["taskKey"])), before=before, submitted_on=submitted_on)
+        case RequestKind.DATES:
+            start, end = datetime.fromisoformat(body["from"]), datetime.fromisoformat(body["to"])
+            return DatesRule(start=start, end=end, before=before)
+        case RequestKind.TEAM:
+            return TeamRule(before=before)
+        case RequestKind.RETENTION:
+            return OverdueRule(cutoffs=_cutoffs_in(body["cutoffs"]), before=before)
+
+
+def _cutoffs_in(body: Mapping[str, Any]) -> Cutoffs:
+    return Cutoffs(
+        every=None if body["every"] is None else date.fromisoformat(body["every"]),
+        by_outcome=tuple((outcome, date.fromisoformat(day)) for outcome, day in body["byOutcome"]),
+    )
 
 
 def rule_of(world: World, draft: RequestDraft, *, now: datetime | None = None) -> Rule:

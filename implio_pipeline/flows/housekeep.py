@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from implio_pipeline.flows.erase import sweep_doomed
+from implio_pipeline.flows.rotate_keys import finish_rotation
 from implio_pipeline.ports import World
 
 STRAY_AGE = timedelta(hours=6)
@@ -19,7 +20,7 @@ class SweepSummary:
 
 
 def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE) -> SweepSummary:
-    """Unlink replaced files and strays, and scrub the catalog's own files."""
+    """Unlink replaced files and strays, scrub the catalog's own files, and finish what a rotation of keys has left."""
     summary = SweepSummary(doomed=sweep_doomed(world))
     older_than = world.clock.now() - stray_age
     for region in sorted({team.region for team in world.catalog.teams.all()}):
@@ -27,4 +28,5 @@ def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE) -> SweepSummary
         for path in list(world.vault.strays(region, known=known)):
             summary.strays += world.vault.delete_stray(region, path, older_than=older_than)
     world.catalog.scrub()
+    finish_rotation(world)
     return summary

@@ -4,34 +4,40 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports import World
+from implio_pipeline.ports import LedgerEntry, World
 
 
 def write_receipts(world: World, requests: Sequence[Request], *, resumed: Collection[RequestId] = ()) -> None:
     """Append the receipts of shredded requests to the ledger, then complete them.
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
-    not written again.
+    not written again. A request that was receipted for an earlier erasure, whose items a backup brought back, gets an
+    entry of kind `re-erasure` with the same body.
 
     Args:
         world: What the flow may touch.
         requests: All shredded.
         resumed: Those that an earlier run may have receipted; only for them the ledger is searched.
     """
-    missing = [
-        request
-        for request in requests
-        if request.request_id not in resumed or world.ledger.receipt(request.request_id) is None
-    ]
+    earlier = world.ledger.receipts(frozenset(resumed)) if resumed else {}
+    missing = [request for request in requests if not _is_told(request, earlier.get(request.request_id, []))]
     if missing:
-        world.ledger.append([("receipt", body) for body in _bodies(world, missing)])
+        kinds = ["re-erasure" if earlier.get(request.request_id) else "receipt" for request in missing]
+        world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)))
     now = world.clock.now()
     world.catalog.requests.complete(
         [replace(moved(request, RequestState.COMPLETED), completed_at=now, sealed=None) for request in requests]
     )
+
+
+def _is_told(request: Request, entries: Sequence[LedgerEntry]) -> bool:
+    """Tell whether the ledger has the receipt of this very erasure of the request."""
+    erased_at = None if request.erased_at is None else instant_text(request.erased_at)
+    return any(entry.body.get("erasedAt") == erased_at for entry in entries)
 
 
 def _bodies(world: World, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Make Dagster forget old runs: rows, the event database of each, and its folder, so that no byte of them is left."""
+"""Make Dagster forget old runs: not their rows alone, but the event database and the folder of each."""
 
 import shutil
 import sqlite3
@@ -27,6 +27,7 @@ def purge_runs(instance: DagsterInstance, *, before: datetime) -> PurgeSummary:
     """Delete the ended runs that were made before an instant, with their files, then rewrite the databases.
 
     `delete_run` alone leaves each run's own database and folder, and the deleted bytes in the shared ones (measured).
+    What Dagster keeps of an asset beside its runs stays: its last materialization, its last check results.
     """
     summary = PurgeSummary()
     filters = RunsFilter(statuses=_ENDED, created_before=before)

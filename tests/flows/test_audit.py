@@ -270,7 +270,8 @@ def test_a_wrapped_key_swapped_with_another_files_is_named_for_every_class(lake)
     for column_class in ("operational", "content", "identity"):
         first, second = (commit(lake, table(lake, Ad(task=name, user="cid"))) for name in ("x", "y"))
         swap = (
-            "update file_keys set wrapped = (select wrapped from file_keys where file_id = :other and column_class = :c)"
+            "update file_keys set wrapped ="
+            " (select wrapped from file_keys where file_id = :other and column_class = :c)"
             " where file_id = :one and column_class = :c"
         )
         execute(lake, swap, one=first.file_id, other=second.file_id, c=column_class)

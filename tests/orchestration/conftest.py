@@ -55,9 +55,9 @@ class Stage:
     def repository(self, at: datetime = NOW) -> dg.RepositoryDefinition:
         return build_definitions(self.resource(at)).get_repository_def()
 
-    def run(self, job: str, *, at: datetime = NOW, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
+    def run(self, job: str, *, at: datetime = NOW, **known) -> dg.ExecuteInProcessResult:
         job_definition = self.repository(at).get_job(job)
-        return job_definition.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+        return job_definition.execute_in_process(instance=self.instance, raise_on_error=False, **known)
 
     def tick(self, sensor: str, *, at: datetime = NOW):
         repository = self.repository(at)

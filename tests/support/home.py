@@ -110,10 +110,11 @@ def opened(
     bounds: Bounds = SMALL_FILES,
     landing: LandingTables | None = None,
     threads: int = 2,
+    is_restoring: bool = False,
 ) -> Iterator[Home]:
     """Open a home as a new process would: nothing is remembered but what is stored."""
     clock = StillClock(at)
-    with wiring.open_home(folder) as house:
+    with wiring.open_home(folder, is_restoring=is_restoring) as house:
         vault = EncryptedVault(folders_of(house), house.world.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
         world = replace(house.world, clock=clock, vault=vault, landing=tables, threads=threads)

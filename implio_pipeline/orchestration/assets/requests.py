@@ -1,7 +1,7 @@
 """`deletion_requests`, `retention_requests` and `erasure_receipts`: from a request to its receipt."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from typing import Any
 
@@ -79,16 +79,14 @@ def retention_requests(context: dg.AssetExecutionContext, home: HomeResource) ->
         "commit and shred, receipt."
     ),
 )
-def erasure_receipts(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
-    """Erase, and say what was erased."""
+def erasure_receipts(home: HomeResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Erase, and say what was erased; what was completed is done and is told, also when something failed."""
     with guarded(), home.open() as house:
         summary = erase(house.world)
         metadata = _receipts(house.world, summary)
-        if summary.failed:
-            # What was completed is done and stays so: it is told although the step fails.
-            context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, metadata=metadata))
-            raise _incomplete(summary)
-        return dg.MaterializeResult(metadata=metadata)
+    yield dg.MaterializeResult(metadata=metadata)
+    if summary.failed:
+        raise _incomplete(summary)
 
 
 def _as_of(context: dg.AssetExecutionContext, now: datetime) -> date:

@@ -43,6 +43,21 @@ def accept(connection: Connection, asked: Sequence[_Asked]) -> list[Request]:
     return [answers[request.team, key] for request, _, key in asked]
 
 
+def reinstate(connection: Connection, lost: Sequence[tuple[Request, Rule]]) -> list[Request]:
+    """Store requests that the ledger has, and return those that were not here; their own ids are what makes them same.
+
+    Raises:
+        TeamUnknown: there is no such team.
+    """
+    for team in sorted({request.team for request, _ in lost}):
+        teams.lock(connection, team)
+    known: set[str] = set()
+    for some in chunks([request.request_id for request, _ in lost]):
+        known.update(connection.scalars(select(requests.c.request_id).where(requests.c.request_id.in_(some))))
+    new = [(request, rule, f"ledger {request.request_id}") for request, rule in lost if request.request_id not in known]
+    return _store(connection, new, is_in_ledger=True) if new else []
+
+
 def newest_tombstone(connection: Connection, team: TeamId) -> int:
     """Return the sequence of the team's newest tombstone within a transaction, 0 when it has none."""
     return connection.scalar(select(func.max(tombstones.c.sequence)).where(tombstones.c.team == team)) or 0
@@ -63,10 +78,11 @@ def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[Team
     return found
 
 
-def _store(connection: Connection, new: Sequence[_Asked]) -> list[Request]:
+def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool = False) -> list[Request]:
     # In the order asked, so that their sequences say which was first.
     put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
-    sequences = connection.scalars(put, [_tombstone_row(request, rule) for request, rule, _ in new]).all()
+    rows = [_tombstone_row(request, rule) | {"in_ledger": is_in_ledger} for request, rule, _ in new]
+    sequences = connection.scalars(put, rows).all()
     removed = _take_off_queues(connection, new)
     accepted = [
         replace(request, tombstone_sequence=sequence, queue_removed=count)
@@ -80,8 +96,7 @@ def _store(connection: Connection, new: Sequence[_Asked]) -> list[Request]:
 
 
 def _tombstone_row(request: Request, rule: Rule) -> dict[str, Any]:
-    asked = {"request_id": request.request_id, "team": request.team}
-    return {**asked, **row_of(rule), "is_erased": False, "in_ledger": False}
+    return {"request_id": request.request_id, "team": request.team, **row_of(rule), "is_erased": False}
 
 
 def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]:

@@ -10,7 +10,7 @@ from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.stores.catalog.acceptance import accept, newest_tombstone
+from implio_pipeline.stores.catalog.acceptance import accept, newest_tombstone, reinstate
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -36,6 +36,17 @@ class SqlRequests:
         """
         with writing(self._engine) as connection:
             return accept(connection, requests)
+
+    def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
+        """Store requests and tombstones that the ledger has and the catalog lost, and return those it lacked.
+
+        In one transaction with it the covered entries go off the queues.
+
+        Raises:
+            TeamUnknown: there is no such team; nothing was stored.
+        """
+        with writing(self._engine) as connection:
+            return reinstate(connection, requests)
 
     def get(self, request_id: RequestId) -> Request:
         """Return a request.

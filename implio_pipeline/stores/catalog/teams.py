@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from implio_pipeline.domain.errors import TeamInvalid, TeamUnknown
+from implio_pipeline.domain.epochs import number_of, series_of
+from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -74,6 +75,22 @@ class SqlTeams:
         with reading(self._engine) as connection:
             return [TeamKey(**row) for row in connection.execute(query).mappings()]
 
+    def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
+        """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.
+
+        From then on no key is added that is wrapped under an older root key.
+
+        Raises:
+            PlanOutdated: one is gone or was wrapped anew by somebody else.
+        """
+        table = tables.team_keys
+        with writing(self._engine) as connection:
+            for before, after in sorted(keys, key=lambda pair: pair[0].key_id):  # in one order: no two block each other
+                is_same = (table.c.key_id == before.key_id, table.c.wrapped == before.wrapped)
+                new = {"root_key_id": after.root_key_id, "wrapped": after.wrapped}
+                if not connection.execute(update(table).where(*is_same).values(new)).rowcount:
+                    raise PlanOutdated(f"team key {before.key_id} was changed or shredded meanwhile")
+
 
 def lock(connection: Connection, team: TeamId) -> None:
     """Let no other transaction decide by the team's files, keys or tombstones until this one ends.
@@ -89,9 +106,25 @@ def lock(connection: Connection, team: TeamId) -> None:
 
 
 def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
-    """Insert team keys."""
+    """Insert team keys.
+
+    Raises:
+        PlanOutdated: one is wrapped under a root key that others have left for a newer one, so that it is about to be
+            destroyed.
+    """
     if keys:
+        _same_roots(connection, keys)
         connection.execute(insert(tables.team_keys), [asdict(key) for key in keys])
+
+
+def _same_roots(connection: Connection, keys: Sequence[TeamKey]) -> None:
+    """Compare with the root keys in use; locked, so that who wraps them anew waits for us or we for them."""
+    root = tables.team_keys.c.root_key_id
+    for series in sorted({series_of(key.root_key_id) for key in keys}):
+        theirs = select(root).where(root.startswith(f"{series}/", autoescape=True)).with_for_update(read=True)
+        newest = max(map(number_of, connection.scalars(theirs)), default=0)
+        if any(series_of(key.root_key_id) == series and number_of(key.root_key_id) < newest for key in keys):
+            raise PlanOutdated(f"root key {series} was renewed meanwhile")
 
 
 def _unknown(team: TeamId) -> TeamUnknown:

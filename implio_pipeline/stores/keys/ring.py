@@ -92,7 +92,7 @@ class LocalKeyRing:
             raise KeyMissing(f"root key {root_key_id} does not open what it should have wrapped") from None
 
     def shred(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys, and what a crash left of others; those that are gone already are no error.
+        """Destroy root keys, and those a crash left half destroyed; what is gone already is no error.
 
         Each leaves the ring by a rename, whole or not at all, and is then overwritten and unlinked. On flash storage
         or a copy-on-write file system overwriting is no promise; full-disk encryption is the cure there.
@@ -106,7 +106,7 @@ class LocalKeyRing:
                 folders.add(path.parent)
         for folder in folders:
             _sync(folder)
-        for path in (*self._folder.glob(f"*/.*{_DOOMED}"), *self._folder.glob(f"*/.*{_UNFINISHED}")):
+        for path in self._folder.glob(f"*/.*{_DOOMED}"):
             _overwrite(path)
             _sync(path.parent)
 

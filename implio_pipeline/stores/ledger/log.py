@@ -2,9 +2,10 @@
 
 import fcntl
 import json
+import mmap
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from implio_pipeline.ports import LedgerEntry
 from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of
 
 _TAIL_BYTES = 1 << 16
+RECEIPTS = ("receipt", "re-erasure")
+"""The kinds of entry that tell what was erased: the first time, and again after a backup was put back."""
 
 
 class SignedLog:
@@ -91,6 +94,40 @@ class SignedLog:
                 if entry.kind == "receipt" and entry.body.get("requestId") == request_id:
                     return entry
         return None
+
+    def receipts(self, request_ids: Collection[RequestId]) -> dict[RequestId, list[LedgerEntry]]:
+        """Return the receipts and re-erasures of requests, oldest first, in one reading of the ledger."""
+        found: dict[RequestId, list[LedgerEntry]] = {}
+        for line in self._lines() if request_ids else ():
+            if b'"kind":"receipt"' in line or b'"kind":"re-erasure"' in line:
+                entry = _entry(line)
+                request_id = RequestId(str(entry.body.get("requestId")))
+                if entry.kind in RECEIPTS and request_id in request_ids:
+                    found.setdefault(request_id, []).append(entry)
+        return found
+
+    def newest_first(self, kind: str) -> Iterator[LedgerEntry]:
+        """Yield the entries of a kind, newest first; the log is searched from its end, line by line of that kind alone.
+
+        Raises:
+            LedgerBroken: the log is not there, or a line cannot be read.
+        """
+        needle = f'"kind":{json.dumps(kind)}'.encode()
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            raise LedgerBroken("the ledger is not there") from None
+        with file:
+            if not os.fstat(file.fileno()).st_size:
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
+                end = log.rfind(b"\n") + 1  # a line without its end was never acknowledged
+                while (found := log.rfind(needle, 0, end)) >= 0:
+                    start = log.rfind(b"\n", 0, found) + 1
+                    entry = _entry(log[start : log.find(b"\n", found)])
+                    if entry.kind == kind:
+                        yield entry
+                    end = start
 
     def check(self) -> list[Finding]:
         """Return what is wrong with the ledger; an empty list means that it holds."""

@@ -129,7 +129,8 @@ def _make_folders(folder: Path, root: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):  # `exist_ok` fails where somebody deletes it just then
+            each.mkdir(mode=0o700)
         sync_folder(each.parent)
 
 

@@ -251,7 +251,7 @@ class EncryptedVault:
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
-        """Yield paths below the region's root that the catalog does not know, of files last written before an instant."""
+        """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
         for path in self._folders.paths(region):
             if path in known:
                 continue

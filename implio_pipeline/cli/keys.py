@@ -1,0 +1,87 @@
+"""`implio keys`: rotate them, so that backups forget too; and look at them."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import good, look, many, table
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.epochs import newest_ids
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.rotate_keys import RotationSummary, newest_statement, rotate_keys
+
+app = typer.Typer(help="Rotate keys, so that backups forget too; and look at them.", no_args_is_help=True)
+
+
+@app.command("rotate")
+def rotate_command(
+    context: typer.Context,
+    teams: Annotated[
+        list[str] | None,
+        typer.Option("--team", metavar="TEAM", help="Only this team's keys; more than once for several."),
+    ] = None,
+) -> None:
+    """Renew team keys and the root keys of their regions, and destroy the old ones; no file is rewritten.
+
+    Copies of the catalog made before cannot be opened any more: back it up anew afterwards, with the keys folder.
+    """
+    session = session_of(context)
+    with session.house() as house, session.steps("Rotating: teams") as progress:
+        wanted = [team_id(name) for name in teams] if teams else None
+        summary = rotate_keys(house.world, teams=wanted, progress=progress)
+    session.answer(_shape(summary), lambda: _view(summary))
+
+
+@app.command("list")
+def list_command(context: typer.Context) -> None:
+    """Show every key by id and fingerprint, and when keys were last rotated."""
+    session = session_of(context)
+    with session.house() as house:
+        world = house.world
+        statement = newest_statement(world)
+        keys = [key for team in world.catalog.teams.all() for key in world.catalog.teams.keys(team.team)]
+        prints = dict(world.keychain.root_keys()) | dict(world.keychain.fingerprints(keys))
+    told_at = None if statement is None else statement.at
+    newest = newest_ids(prints)
+    listed = [{"key": each, "fingerprint": prints[each], "isNewest": each in newest} for each in sorted(prints)]
+    shape = {"lastRotation": None if told_at is None else instant_text(told_at), "keys": listed}
+
+    def view() -> RenderableType:
+        rows = [
+            [each["key"], each["fingerprint"], "live" if each["isNewest"] else "to be destroyed"] for each in listed
+        ]
+        last = (
+            look("Never rotated: `implio keys rotate`") if told_at is None else good(f"Last rotated {told_at:%Y-%m-%d}")
+        )
+        return Group(table(("key", "fingerprint", "state"), rows), last)
+
+    session.answer(shape, view)
+
+
+def _shape(summary: RotationSummary) -> dict[str, Any]:
+    return {
+        "teams": summary.teams,
+        "filesRewrapped": summary.files,
+        "teamKeysDestroyed": sorted(summary.team_keys_destroyed),
+        "rootKeysDestroyed": sorted(summary.root_keys_destroyed),
+        "sealKeysWaiting": summary.seal_keys_waiting,
+    }
+
+
+def _view(summary: RotationSummary) -> RenderableType:
+    lines: list[RenderableType] = [
+        good(
+            f"Renewed the keys of {many(summary.teams, 'team')}, "
+            f"and wrapped those of {many(summary.files, 'file')} anew"
+        ),
+        good(
+            f"Destroyed {many(len(summary.team_keys_destroyed), 'team key')} "
+            f"and {many(len(summary.root_keys_destroyed), 'root key')}"
+        ),
+        look("Copies of the catalog made before open no longer: back up the catalog and the keys folder now"),
+    ]
+    if summary.seal_keys_waiting:
+        lines.append(look(f"{many(summary.seal_keys_waiting, 'seal key')} left for `implio housekeep`"))
+    return Group(*lines)

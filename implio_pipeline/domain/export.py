@@ -1,0 +1,184 @@
+"""An export: everything held on one person, handed out once and kept no longer than it must."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, assert_never
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.scope import DatesRule, OverdueRule, TaskRule, TeamRule, Tombstone, UserRule
+from implio_pipeline.domain.words import Region, TeamId, UserKey
+
+FORMAT = "implio-export/1"
+ACCESS_FORMAT = "implio-access/1"
+ACCESS = "access"
+"""The kind of the ledger's entry about an export."""
+
+
+class RecipientInvalid(ImplioError):
+    """Nothing can be encrypted to this certificate."""
+
+    code: ClassVar[str] = "recipient-invalid"
+    remedy: ClassVar[str] = "Give a valid X.509 certificate in PEM with an RSA key of 2048 bits or more."
+
+
+class FolderTaken(ImplioError):
+    """There is something where the export was to go."""
+
+    code: ClassVar[str] = "folder-taken"
+    remedy: ClassVar[str] = "Name a folder that does not exist yet; it is made for you alone."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedFile:
+    """One file of an export, as it will lie on disk."""
+
+    name: str
+    records: int
+    content: bytes = field(repr=False)
+    digest: str
+    """SHA-256 of the content, hexadecimal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportRecord:
+    """The memory of an export until it is purged; no value of anybody's but where its folder is."""
+
+    export_id: str
+    team: TeamId
+    user_key: UserKey
+    tombstone: int
+    """Sequence of the team's newest tombstone when it was made."""
+    created_at: datetime
+    expires_at: datetime
+    folder: str = field(repr=False)
+    digests: Mapping[str, str]
+    """Digest of each file by name: what lies there and is another's is never unlinked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """What an access request found, in counts, and how it was handed out."""
+
+    export_id: str
+    team: TeamId
+    region: Region
+    user_key: UserKey
+    asked_by: str
+    """Keyed pseudonym of who asked."""
+    made_at: datetime
+    expires_at: datetime
+    recipient: str | None
+    """SHA-256 of the certificate it is encrypted to; `None` when it lies in clear in a closed folder."""
+    items: int
+    rejected: int
+    queue_entries: int
+    requests: int
+    hidden: int
+    """Items and rejected items that an open request hides: no longer accessible, and soon erased."""
+    items_without_user: int
+    not_searched: Mapping[str, int] = field(default_factory=dict)
+
+
+def access_body(access: Access, *, manifest_digest: str) -> dict[str, Any]:
+    """Return what the ledger keeps of an access request: who asked, about which pseudonym, and counts."""
+    return {
+        "format": ACCESS_FORMAT,
+        "exportId": access.export_id,
+        "team": access.team,
+        "region": access.region,
+        "userKey": access.user_key.hex(),
+        "askedBy": access.asked_by,
+        "at": instant_text(access.made_at),
+        "expiresAt": instant_text(access.expires_at),
+        "recipient": None if access.recipient is None else f"sha256:{access.recipient}",
+        "counts": _counts(access),
+        "hiddenByOpenRequests": access.hidden,
+        "manifest": f"sha256:{manifest_digest}",
+    }
+
+
+def manifest_of(access: Access, files: Iterable[PackedFile]) -> dict[str, Any]:
+    """Return the manifest of an export: what was searched, what was found, and what was not."""
+    is_hidden = "hidden since a deletion request was accepted; no longer accessible, erased by that request"
+    return {
+        "format": FORMAT,
+        "exportId": access.export_id,
+        "team": access.team,
+        "region": access.region,
+        "userKey": access.user_key.hex(),
+        "madeAt": instant_text(access.made_at),
+        "deletedHereAt": instant_text(access.expires_at),
+        "encryptedTo": None if access.recipient is None else f"sha256:{access.recipient}",
+        "counts": _counts(access),
+        "notExported": {"itemsHiddenByOpenRequests": access.hidden, "why": is_hidden},
+        "searched": {
+            "how": "exact user id of the team, after Unicode NFC and trimming, by its keyed pseudonym",
+            "where": ["items", "rejected items", "moderation queues", "deletion requests of this user"],
+        },
+        "notSearched": {
+            "itemsWithoutUserId": access.items_without_user,
+            "mentionsInFreeText": "items of others that mention this person are theirs and are not here",
+            **access.not_searched,
+        },
+        "files": [{"name": file.name, "records": file.records, "sha256": file.digest} for file in files],
+    }
+
+
+def queue_record(entry: QueueEntry) -> dict[str, Any]:
+    """Return a moderation queue's entry as it is handed out."""
+    return {
+        "taskId": entry.task_id,
+        "queue": entry.queue,
+        "submittedAt": instant_text(entry.submitted_at),
+        "outcome": entry.outcome,
+    }
+
+
+def request_record(request: Request) -> dict[str, Any]:
+    """Return a deletion request as it is handed out."""
+    return {
+        "requestId": request.request_id,
+        "kind": request.kind.value,
+        "channel": request.channel.value,
+        "state": request.state.value,
+        "receivedAt": instant_text(request.received_at),
+        "hiddenAt": instant_text(request.accepted_at),
+        "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
+    }
+
+
+def must_go(record: ExportRecord, *, now: datetime, tombstones: Iterable[Tombstone]) -> bool:
+    """Tell whether an export must be purged: its time is over, or a deletion accepted since may cover what is in it.
+
+    Whether a rule by task or dates does is not known here, so it counts; an export can be made again. Retention does
+    not: what is overdue lies here for a few days at most.
+    """
+    if record.expires_at <= now:
+        return True
+    newer = (each.rule for each in tombstones if each.sequence > record.tombstone)
+    return any(_may_cover(rule, record.user_key) for rule in newer)
+
+
+def _may_cover(rule: UserRule | TaskRule | DatesRule | TeamRule | OverdueRule, user_key: UserKey) -> bool:
+    match rule:
+        case UserRule():
+            return rule.user_key == user_key
+        case TaskRule() | DatesRule() | TeamRule():
+            return True
+        case OverdueRule():
+            return False
+        case _:
+            assert_never(rule)
+
+
+def _counts(access: Access) -> dict[str, int]:
+    return {
+        "items": access.items,
+        "rejectedItems": access.rejected,
+        "queueEntries": access.queue_entries,
+        "requests": access.requests,
+    }

@@ -1,0 +1,216 @@
+"""Answer an access request: everything held on one person, packed for one recipient, noted in the ledger.
+
+The machinery that finds what to erase finds what to hand out, so that neither knows of more than the other.
+
+Source: GDPR Art. 15 (access) and Art. 20 (portability).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import PurePath
+from typing import Any
+
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, RequestRefused
+from implio_pipeline.domain.export import (
+    ACCESS,
+    Access,
+    ExportRecord,
+    PackedFile,
+    access_body,
+    manifest_of,
+    must_go,
+    queue_record,
+    request_record,
+)
+from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
+from implio_pipeline.flows.erase import find
+from implio_pipeline.ports import Exports, Progress, Rows, World
+
+KEEP = timedelta(days=7)
+"""How long an export lies where it was made."""
+_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+_MOST_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccessDraft:
+    """An access request as it comes through the door."""
+
+    team: TeamId
+    user_id: str = sensitive()
+    asked_by: str = sensitive()
+    folder: PurePath | None = field(default=None, repr=False)
+    """Where the export goes; into the home's own folder when `None`. It must not exist."""
+    recipient: bytes | None = None
+    """An X.509 certificate in PEM to encrypt to; in clear, in a closed folder, when `None`."""
+    not_searched: Mapping[str, int] = field(default_factory=dict)
+    """Places that may hold more and were not looked into, counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportMade:
+    """An export that lies ready."""
+
+    access: Access
+    folder: PurePath = field(repr=False)
+    files: tuple[str, ...]
+    ledger_entry: int
+
+
+def export_person(
+    world: World, exports: Exports, draft: AccessDraft, *, keep: timedelta = KEEP, progress: Progress | None = None
+) -> ExportMade:
+    """Hand out everything held on one person.
+
+    Items that an open request hides are counted, not handed out. The ledger is told before anything is written.
+
+    Raises:
+        RequestRefused: the user id is empty.
+        TeamUnknown: there is no such team.
+        RecipientInvalid: nothing can be encrypted to the certificate.
+        FolderTaken: the folder exists.
+        PlanOutdated: files kept changing underneath.
+    """
+    team = world.catalog.teams.get(draft.team)
+    if not draft.user_id.strip():
+        raise RequestRefused("the user id is empty")
+    fingerprint = None if draft.recipient is None else exports.fingerprint(draft.recipient, at=world.clock.now())
+    # 1. Find and decrypt; anew when a request is accepted meanwhile.
+    held = _settled(world, team.team, world.keychain.user_key(team.team, draft.user_id), progress)
+    # 2. Pack: from here on the content is encrypted, if it is to be.
+    files = tuple(exports.pack(name, records, recipient=draft.recipient) for name, records in held.parts.items())
+    now = world.clock.now()
+    access = Access(
+        export_id=exports.new_id(),
+        team=team.team,
+        region=team.region,
+        user_key=held.user_key,
+        asked_by=world.keychain.pseudonym(team.team, f"asked by {draft.asked_by}"),
+        made_at=now,
+        expires_at=now + keep,
+        recipient=fingerprint,
+        items=held.counts[FileKind.ITEMS],
+        rejected=held.counts[FileKind.REJECTED],
+        queue_entries=held.queue_entries,
+        requests=held.requests,
+        hidden=held.hidden,
+        items_without_user=world.catalog.manifest.anonymous_items(team.team),
+        not_searched=draft.not_searched,
+    )
+    manifest = _manifest(access, files)
+    # 3. Say so, then hand it out.
+    (entry,) = world.ledger.append([(ACCESS, access_body(access, manifest_digest=manifest.digest))])
+    folder = exports.put(_record(access, held.tombstone, (*files, manifest)), (*files, manifest), folder=draft.folder)
+    return ExportMade(
+        access=access,
+        folder=folder,
+        files=tuple(file.name for file in (*files, manifest)),
+        ledger_entry=entry.sequence,
+    )
+
+
+def purge_exports(world: World, exports: Exports) -> int:
+    """Discard exports whose time is over or that a deletion accepted since may cover, and return how many."""
+    now, purged = world.clock.now(), 0
+    for record in exports.all():
+        if must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
+            exports.discard(record.export_id)
+            purged += 1
+    return purged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Held:
+    """Everything held on one person."""
+
+    user_key: UserKey
+    tombstone: int
+    parts: Mapping[str, Rows | list[dict[str, Any]]] = sensitive()
+    counts: Mapping[FileKind, int]
+    hidden: int
+    queue_entries: int
+    requests: int
+
+
+def _settled(world: World, team: TeamId, user_key: UserKey, progress: Progress | None) -> _Held:
+    """Search until no tombstone came and no file went while it was done."""
+    conflict: PlanOutdated | FileMissing | KeyMissing = PlanOutdated("requests kept being accepted")
+    for _ in range(_MOST_TRIES):
+        newest = world.catalog.requests.newest_tombstone(team)
+        try:
+            held = _search(world, team, user_key, newest, progress)
+        except (PlanOutdated, FileMissing, KeyMissing) as met:
+            conflict = met  # a file was swapped, or a key renewed; when it is a fault, it stays
+            world.keychain.forget(team)
+            continue
+        if world.catalog.requests.newest_tombstone(team) == newest:
+            return held
+    raise conflict
+
+
+def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:
+    rule = UserRule(user_key=user_key, before=_FOR_EVER)
+    hiding = [each.rule for each in world.catalog.requests.tombstones(team, only_open=True)]
+    sealed = world.catalog.manifest.sealed(
+        [file for file, _ in find(world, team, [Claim(request_id=RequestId(ACCESS), rule=rule)])]
+    )
+    found: dict[FileKind, list[Rows]] = {kind: [] for kind in FileKind}
+    hidden = 0
+    for done, each in enumerate(sealed, start=1):
+        disclosed = world.vault.disclosed(each, rule, hidden=hiding)
+        hidden += disclosed.hidden
+        if disclosed.rows.num_rows:
+            found[each.file.kind].append(disclosed.rows)
+        if progress:
+            progress(done, len(sealed))
+    waiting = [queue_record(entry) for entry in world.catalog.queues.entries(team) if entry.user_key == user_key]
+    asked = [request_record(request) for request in _requests(world, team, user_key)]
+    parts: dict[str, Rows | list[dict[str, Any]]] = {
+        "items.jsonl": world.vault.join(found[FileKind.ITEMS]) if found[FileKind.ITEMS] else [],
+        "rejected.jsonl": world.vault.join(found[FileKind.REJECTED]) if found[FileKind.REJECTED] else [],
+        "queue.jsonl": waiting,
+        "requests.jsonl": asked,
+    }
+    return _Held(
+        user_key=user_key,
+        tombstone=newest,
+        parts=parts,
+        counts={kind: sum(rows.num_rows for rows in several) for kind, several in found.items()},
+        hidden=hidden,
+        queue_entries=len(waiting),
+        requests=len(asked),
+    )
+
+
+def _requests(world: World, team: TeamId, user_key: UserKey) -> list[Request]:
+    """Return the requests that named this user, found by their tombstones: what they said themselves is sealed."""
+    return [
+        world.catalog.requests.get(RequestId(each.request_id))
+        for each in world.catalog.requests.tombstones(team)
+        if isinstance(each.rule, UserRule) and each.rule.user_key == user_key
+    ]
+
+
+def _manifest(access: Access, files: tuple[PackedFile, ...]) -> PackedFile:
+    content = (json.dumps(manifest_of(access, files), indent=2) + "\n").encode()
+    return PackedFile(name="manifest.json", records=1, content=content, digest=sha256(content).hexdigest())
+
+
+def _record(access: Access, tombstone: int, files: tuple[PackedFile, ...]) -> ExportRecord:
+    return ExportRecord(
+        export_id=access.export_id,
+        team=access.team,
+        user_key=access.user_key,
+        tombstone=tombstone,
+        created_at=access.made_at,
+        expires_at=access.expires_at,
+        folder="",
+        digests={file.name: file.digest for file in files},
+    )

@@ -1,0 +1,319 @@
+"""Restore: after a backup was put back, what was erased since is erased again; the ledger knows what that is.
+
+The ledger is kept apart from catalog and vault, so that it outlives both. Every step may be repeated.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.epochs import (
+    ROTATING_PURPOSES,
+    RingFaults,
+    newest_numbers,
+    number_of,
+    old_keys,
+    series_of,
+    statement_of,
+)
+from implio_pipeline.domain.errors import (
+    BackupForgotten,
+    CatalogOutdated,
+    KeyRingOutdated,
+    LedgerBroken,
+    RequestUnknown,
+)
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
+from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.accept import tombstone_of
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
+from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys
+from implio_pipeline.ports import Catalog, Ledger, Progress, World
+
+_COMMIT_FILES = 256
+
+
+@dataclass(kw_only=True, slots=True)
+class RestoreSummary:
+    """What a restore found and did."""
+
+    tombstones: int = 0
+    """Requests that the ledger knows."""
+    reinstated: list[RequestId] = field(default_factory=list)
+    """Those that the catalog had lost."""
+    reopened: list[RequestId] = field(default_factory=list)
+    """Those that the ledger knows as erased, and the catalog as still open."""
+    completed: list[RequestId] = field(default_factory=list)
+    """Requests carried out now."""
+    failed: dict[RequestId, str] = field(default_factory=dict)
+    """Requests that could not be, and the code of why; their items are hidden."""
+    without_team: dict[TeamId, int] = field(default_factory=dict)
+    """Requests of teams that the catalog does not know; nothing of theirs can be read."""
+    items_erased: int = 0
+    missing: list[str] = field(default_factory=list)
+    """Files that the catalog lists and that are not in storage."""
+    given_up: list[str] = field(default_factory=list)
+    """Such files that the catalog was made to forget, with their keys."""
+    strays: int = 0
+    """Files in storage that the catalog does not know."""
+    strays_deleted: int = 0
+    keys_destroyed: int = 0
+    survivors: dict[RequestId, int] | None = None
+    """Items that survive a completed request; `None` when not every file is there to be counted in."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether everything that the ledger knows of these teams is erased, by reading the files again."""
+        return self.survivors == {} and not self.failed
+
+
+def restore(
+    world: World,
+    *,
+    is_without_missing: bool = False,
+    stray_age: timedelta = STRAY_AGE,
+    progress: Progress | None = None,
+) -> RestoreSummary:
+    """Erase again what the ledger knows was erased, and destroy again the keys it knows were destroyed.
+
+    Args:
+        world: What the flow may touch; nothing else should be at work in the same home.
+        is_without_missing: Give up the files that are not in storage: their keys are destroyed. Otherwise they are
+            named, and requests that touch them stay open until they are put back.
+        stray_age: Younger files that the catalog does not know stay, since they may be about to be committed.
+        progress: Told of files done and files in all.
+
+    Raises:
+        LedgerBroken: the ledger does not hold, or it is older than the catalog; nothing was changed.
+        KeyRingOutdated: an old key ring was put back; nothing was changed.
+        BackupForgotten: the catalog is from before a rotation of keys; nothing was changed.
+    """
+    # 1. Refuse what cannot be made right from here.
+    known = _Known.of(world)
+    faults = faults_of_ring(world)
+    _refuse_old_ring(faults)
+    _refuse_forgotten(world)
+    _refuse_old_ledger(world, known)
+    # 2. Tombstones first: from here on everything that was ever asked for is hidden from every read.
+    summary = RestoreSummary(tombstones=len(known.requests))
+    _reinstate(world, known, summary)
+    # 3. Catalog and storage.
+    _look_for_missing(world, summary, is_given_up=is_without_missing)
+    # 4. Erase again.
+    again = [each.request_id for each in _to_erase(world, known)]
+    erasure = erase(world, only=again, again=True, progress=progress)
+    summary.completed, summary.failed, summary.items_erased = erasure.completed, erasure.failed, erasure.items_erased
+    # 5. Keys that were destroyed before are destroyed again; files still under them are wrapped under new ones.
+    _destroy_keys_again(world, known, faults, summary)
+    # 6. What nobody knows goes, unless it may be what somebody still looks for.
+    _sweep(world, summary, stray_age=stray_age)
+    # 7. Count, by reading.
+    if not summary.missing:
+        summary.survivors = survivors(world)
+    return summary
+
+
+def refuse_put_back(world: World) -> None:
+    """Let a home through only when neither its key ring nor its catalog is older than its ledger.
+
+    A ledger that cannot be read refuses nothing here: `implio status` and `implio receipts verify` must be able to
+    say so.
+
+    Raises:
+        KeyRingOutdated: an old key ring was put back.
+        CatalogOutdated: an old catalog was put back.
+    """
+    try:
+        faults = faults_of_ring(world)
+    except LedgerBroken:
+        return
+    _refuse_old_ring(faults)
+    if faults.returned:
+        raise KeyRingOutdated(
+            f"root key {faults.returned[0]} was destroyed, and is in the key ring again",
+            remedy="Run `implio restore`: it destroys the key again, and erases again what was erased.",
+        )
+    refuse_old_catalog(world.ledger, world.catalog)
+
+
+def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
+    """Let a catalog through only when it has the newest tombstone that the ledger has of one of its teams.
+
+    Raises:
+        CatalogOutdated: it has not.
+    """
+    teams = {team.team for team in catalog.teams.all()}
+    try:
+        newest = next((each.body for each in ledger.newest_first("tombstone") if each.body.get("team") in teams), None)
+    except LedgerBroken:
+        return
+    if newest is None:
+        return
+    try:
+        catalog.requests.get(newest["requestId"])
+    except RequestUnknown:
+        raise CatalogOutdated(
+            "the ledger has requests that the catalog has not: an older catalog was put back"
+        ) from None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Known:
+    """What the ledger knows, in its order."""
+
+    requests: dict[RequestId, tuple[Request, Rule]] = field(default_factory=dict)
+    receipted: set[RequestId] = field(default_factory=set)
+    versions: dict[TeamId, int] = field(default_factory=dict)
+    """The newest version of a team's rotating keys that was ever told."""
+
+    @classmethod
+    def of(cls, world: World) -> "_Known":
+        """Read the ledger, once it is known to hold.
+
+        Raises:
+            LedgerBroken: it does not; a forged line could erase anything.
+        """
+        faults = world.ledger.check()
+        if faults:
+            raise LedgerBroken(f"line {faults[0].line} of the ledger {faults[0].problem}")
+        known = cls()
+        for entry in world.ledger.entries():
+            match entry.kind:
+                case "tombstone":
+                    request, rule = tombstone_of(entry.body)
+                    known.requests.setdefault(request.request_id, (request, rule))
+                case "receipt" | "re-erasure":
+                    known.receipted.add(RequestId(str(entry.body.get("requestId"))))
+                case "keys":
+                    told = statement_of(entry.body).team_keys
+                    known.note_keys([*told.live, *told.retired, *told.destroyed])
+                case _:
+                    pass
+        return known
+
+    def note_keys(self, key_ids: Iterable[str]) -> None:
+        """Remember the newest version of each team."""
+        for key_id in key_ids:
+            team = TeamId(series_of(series_of(key_id)))
+            self.versions[team] = max(number_of(key_id), self.versions.get(team, 0))
+
+
+def _refuse_old_ring(faults: RingFaults) -> None:
+    if faults.missing:
+        raise KeyRingOutdated(f"root key {faults.missing[0]} is not in the key ring: an older ring was put back")
+    if faults.changed:
+        raise KeyRingOutdated(f"root key {faults.changed[0]} is not the one that the ledger knows")
+
+
+def _refuse_forgotten(world: World) -> None:
+    """Open every team key; one whose root key was rotated away says that the whole catalog is from before that."""
+    ring = world.keychain.root_keys()
+    newest = newest_numbers(ring)
+    for team in world.catalog.teams.all():
+        for key in world.catalog.teams.keys(team.team):
+            root = key.root_key_id
+            if root not in ring and number_of(root) < newest.get(series_of(root), 0):
+                raise BackupForgotten(
+                    f"the catalog's keys are wrapped under root key {root}, which was destroyed by a rotation"
+                )
+        world.keychain.fingerprints(world.catalog.teams.keys(team.team))
+
+
+def _refuse_old_ledger(world: World, known: _Known) -> None:
+    waiting = {request.request_id for request, _ in world.catalog.requests.without_ledger()}
+    lost = [each for each in world.catalog.requests.all() if each.request_id not in known.requests.keys() | waiting]
+    if lost:
+        raise LedgerBroken(f"{len(lost)} requests of the catalog are not in the ledger: it is older than the catalog")
+
+
+def _reinstate(world: World, known: _Known, summary: RestoreSummary) -> None:
+    """Put back the requests that the catalog lost, and mark those as tried before whose receipt it does not know of.
+
+    A request that was tried before looks for its receipt in the ledger, so that what is written is a re-erasure.
+    """
+    teams = {team.team for team in world.catalog.teams.all()}
+    here = {request.request_id: request for request in world.catalog.requests.all()}
+    lost = []
+    for request_id, (request, rule) in known.requests.items():
+        if request.team not in teams:
+            summary.without_team[request.team] = summary.without_team.get(request.team, 0) + 1
+        elif request_id not in here:
+            lost.append((replace(request, attempts=1), rule))
+    summary.reinstated = [request.request_id for request in world.catalog.requests.reinstate(lost)]
+    reopened = [
+        request
+        for request_id, request in here.items()
+        if request_id in known.receipted and request.state is not RequestState.COMPLETED
+    ]
+    world.catalog.requests.save([(replace(each, attempts=max(1, each.attempts)), each.state) for each in reopened])
+    summary.reopened = [request.request_id for request in reopened]
+
+
+def _to_erase(world: World, known: _Known) -> list[Request]:
+    """Return what is open; what a person must look at only if it was erased once."""
+    return [
+        request
+        for request in world.catalog.requests.all(states=OPEN_STATES)
+        if request.state is not RequestState.UNVERIFIED or request.request_id in known.receipted
+    ]
+
+
+def _look_for_missing(world: World, summary: RestoreSummary, *, is_given_up: bool) -> None:
+    missing = [file for file in world.catalog.manifest.files() if world.vault.look(file) is None]
+    names = [file.file_id for file in missing]
+    if not is_given_up:
+        summary.missing += names
+        return
+    for team in sorted({file.team for file in missing}):
+        _give_up(world, team, [file for file in missing if file.team == team])
+    summary.given_up += names
+
+
+def _give_up(world: World, team: TeamId, files: list[VaultFile]) -> None:
+    for start in range(0, len(files), _COMMIT_FILES):
+        change = Change(
+            team=team,
+            planned_at=world.catalog.requests.newest_tombstone(team),
+            committed_at=world.clock.now(),
+            remove=tuple(file.file_id for file in files[start : start + _COMMIT_FILES]),
+        )
+        world.catalog.manifest.commit(change)
+
+
+def _destroy_keys_again(world: World, known: _Known, faults: RingFaults, summary: RestoreSummary) -> None:
+    outdated = [team for team in world.catalog.teams.all() if _is_behind(world, team, known.versions.get(team.team, 0))]
+    for team in outdated:
+        renew_keys(world, team, above=known.versions[team.team])
+    old = [team for team in world.catalog.teams.all() if _has_old_keys(world, team)]
+    if old or faults.returned:
+        settled = settle_keys(world, old)
+        summary.keys_destroyed = len(settled.team_keys_destroyed) + len(settled.root_keys_destroyed)
+
+
+def _is_behind(world: World, team: Team, told: int) -> bool:
+    keys = world.catalog.teams.keys(team.team)
+    return max((key.version for key in keys if key.purpose in ROTATING_PURPOSES), default=0) < told
+
+
+def _has_old_keys(world: World, team: Team) -> bool:
+    return bool(old_keys(world.catalog.teams.keys(team.team), ROTATING_PURPOSES))
+
+
+def _sweep(world: World, summary: RestoreSummary, *, stray_age: timedelta) -> None:
+    known = frozenset(_paths(world))
+    regions = sorted({team.region for team in world.catalog.teams.all()})
+    summary.strays = sum(1 for region in regions for _ in world.vault.strays(region, known=known))
+    if summary.missing:
+        world.catalog.scrub()
+    else:
+        summary.strays_deleted = housekeep(world, stray_age=stray_age).strays
+
+
+def _paths(world: World) -> Collection[str]:
+    return {file.path for file in (*world.catalog.manifest.files(), *world.catalog.manifest.doomed())}

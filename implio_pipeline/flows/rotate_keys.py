@@ -1,0 +1,305 @@
+"""Rotate keys, so that backups forget too: what copies of catalog and vault made until now hold opens no longer.
+
+Two ways lead into an old copy: today's team keys unwrap the file keys in it, and the root keys unwrap the team keys in
+it. So both are renewed, everything live is wrapped under the new ones, and the old ones are destroyed, the root keys
+last. No vault file is written: a file's own keys stay, only their wrapping in the catalog changes.
+
+A crash at any step leaves both old and new keys, and everything readable; `finish_rotation` goes on from there.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from itertools import islice
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.epochs import (
+    CLASS_PURPOSES,
+    ROTATING_PURPOSES,
+    KeyStatement,
+    KeyStates,
+    RingFaults,
+    newest_ids,
+    old_keys,
+    ring_faults,
+    root_states,
+    series_of,
+    statement_body,
+    statement_of,
+)
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.request import OPEN_STATES
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.ports import Progress, World
+
+SEAL_GRACE = timedelta(minutes=10)
+"""An old seal key outlives its successor so long: a request sealed under it may be about to be accepted."""
+_COMMIT_FILES = 256
+_MOST_TRIES = 50
+
+
+@dataclass(kw_only=True, slots=True)
+class RotationSummary:
+    """What a rotation did, in counts."""
+
+    teams: int = 0
+    files: int = 0
+    """Files whose keys were wrapped anew."""
+    team_keys_destroyed: dict[str, str] = field(default_factory=dict)
+    """Fingerprints by id."""
+    root_keys_destroyed: dict[str, str] = field(default_factory=dict)
+    seal_keys_waiting: int = 0
+    """Old seal keys that are still needed, or may be: the daily housekeeping destroys them."""
+
+
+def rotate_keys(
+    world: World, *, teams: Iterable[TeamId] | None = None, progress: Progress | None = None
+) -> RotationSummary:
+    """Renew the keys of teams and the root keys of their regions, and destroy the old ones.
+
+    Args:
+        world: What the flow may touch.
+        teams: Whose keys; those of all teams when `None`. Other teams of the same regions are wrapped under the new
+            root keys, but keep their own, so that copies of the catalog still lead to their files.
+        progress: Told of teams done and teams in all.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        KeyMissing: a key that is live does not open; it was not destroyed.
+        PlanOutdated: others kept changing the same things; what is left to do, `finish_rotation` does.
+    """
+    chosen = [world.catalog.teams.get(team) for team in teams] if teams is not None else world.catalog.teams.all()
+    # 1. New root keys, durable before anything is wrapped under them, and told before anything depends on them.
+    for region in sorted({team.region for team in chosen}):
+        world.keychain.renew_root_keys(region)
+    tell_keys(world)
+    # 2. New team keys.
+    for team in chosen:
+        renew_keys(world, team)
+    # 3. Everything is wrapped under the new keys; then the old ones go.
+    return settle_keys(world, chosen, progress=progress)
+
+
+def finish_rotation(world: World) -> RotationSummary:
+    """Finish a rotation that broke off, and destroy old seal keys that no open request needs any more.
+
+    Does nothing when there is nothing to finish.
+
+    Raises:
+        KeyMissing: a key that is live does not open; it was not destroyed.
+        PlanOutdated: others kept changing the same things.
+    """
+    ring, statement = world.keychain.root_keys(), newest_statement(world)
+    states = root_states(ring)
+    is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
+    chosen = [team for team in world.catalog.teams.all() if _has_old_keys(world, team)]
+    if chosen or states.retired or not is_told:
+        return settle_keys(world, chosen)
+    return RotationSummary()
+
+
+def settle_keys(world: World, teams: Iterable[Team], *, progress: Progress | None = None) -> RotationSummary:
+    """Wrap everything that is live under the newest keys, destroy the older ones, the root keys last, and tell it.
+
+    Args:
+        world: What the flow may touch.
+        teams: Whose old keys go; old root keys go wherever there are any.
+        progress: Told of teams done and teams in all.
+    """
+    listed = list(teams)
+    summary = RotationSummary(teams=len(listed))
+    for done, team in enumerate(listed, start=1):
+        _settle_team(world, team.team, summary)
+        if progress:
+            progress(done, len(listed))
+    for region in sorted({team.region for team in world.catalog.teams.all()}):
+        _settle_roots(world, region, summary)
+    world.catalog.scrub()
+    tell_keys(world, listed, summary)
+    return summary
+
+
+def renew_keys(world: World, team: Team, *, above: int = 0) -> None:
+    """Give a team one more version of each key that rotates, with a number higher than `above`.
+
+    Raises:
+        PlanOutdated: others kept renewing them.
+    """
+    for _ in range(_MOST_TRIES):
+        version = 1 + max([above, *(key.version for key in world.catalog.teams.keys(team.team))])
+        new = world.keychain.new_team_keys(
+            team.team, team.region, version=version, at=world.clock.now(), purposes=ROTATING_PURPOSES
+        )
+        try:
+            _commit(world, team.team, new=new)
+        except PlanOutdated:
+            continue
+        world.keychain.forget(team.team)
+        return
+    raise PlanOutdated(f"others kept renewing the keys of team {team.team}")
+
+
+def newest_statement(world: World) -> KeyStatement | None:
+    """Return what the ledger last told of keys, `None` when there never was a rotation.
+
+    Raises:
+        LedgerBroken: the ledger is not there, or the entry cannot be read.
+    """
+    entry = next(world.ledger.newest_first("keys"), None)
+    return None if entry is None else statement_of(entry.body)
+
+
+def faults_of_ring(world: World) -> RingFaults:
+    """Return where the key ring differs from what the ledger tells of it.
+
+    Raises:
+        LedgerBroken: the ledger is not there, or its newest entry about keys cannot be read.
+    """
+    faults = RingFaults()
+    for _ in range(2):  # once more, since a rotation may end between the two looks
+        statement = newest_statement(world)
+        if statement is None:
+            return RingFaults()
+        faults = ring_faults(statement, world.keychain.root_keys())
+        if faults == RingFaults():
+            break
+    return faults
+
+
+def tell_keys(world: World, teams: Iterable[Team] = (), summary: RotationSummary | None = None) -> None:
+    """Write into the ledger which root keys there are, and which keys of these teams; told again if they change."""
+    listed = list(teams)
+    for _ in range(_MOST_TRIES):
+        ring = world.keychain.root_keys()
+        statement = KeyStatement(
+            at=world.clock.now(),
+            roots=root_states(ring, destroyed=summary.root_keys_destroyed if summary else {}),
+            team_keys=_team_states(world, listed, summary),
+        )
+        world.ledger.append([("keys", statement_body(statement))])
+        if world.keychain.root_keys() == ring:  # else another rotation's word may stand before ours, and be newer
+            return
+
+
+def _team_states(world: World, teams: Iterable[Team], summary: RotationSummary | None) -> KeyStates:
+    live: dict[str, str] = {}
+    retired: dict[str, str] = {}
+    for team in teams:
+        keys = world.catalog.teams.keys(team.team)
+        newest = newest_ids(key.key_id for key in keys)
+        for key_id, print_ in world.keychain.fingerprints(keys).items():
+            (live if key_id in newest else retired)[key_id] = print_
+    return KeyStates(live=live, retired=retired, destroyed=summary.team_keys_destroyed if summary else {})
+
+
+def _has_old_keys(world: World, team: Team) -> bool:
+    keys = world.catalog.teams.keys(team.team)
+    return bool(old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(world, team.team, keys))
+
+
+def _settle_team(world: World, team: TeamId, summary: RotationSummary) -> None:
+    for _ in range(_MOST_TRIES):
+        world.keychain.forget(team)
+        keys = world.catalog.teams.keys(team)
+        idle = _idle_seal_keys(world, team, keys)
+        old = [*old_keys(keys, CLASS_PURPOSES), *idle]
+        if not old:
+            summary.seal_keys_waiting += len(old_keys(keys, (KeyPurpose.SEAL,)))
+            return
+        prints = world.keychain.fingerprints(old)
+        try:
+            summary.files += _rewrap_files(world, team, {key.key_id for key in old})
+            _commit(world, team, shred=old)
+        except PlanOutdated:
+            continue  # a new tombstone, a replaced file, or a new file under the old keys
+        summary.team_keys_destroyed |= prints
+    raise PlanOutdated(f"others kept changing the files of team {team}")
+
+
+def _idle_seal_keys(world: World, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
+    """Return the old seal keys that no open request is sealed under, and that none can be any more."""
+    seals = [key for key in keys if key.purpose is KeyPurpose.SEAL]
+    old = old_keys(seals, (KeyPurpose.SEAL,))
+    if not old or max(key.created_at for key in seals) + SEAL_GRACE > world.clock.now():
+        return []
+    waiting = world.catalog.requests.all(team=team, states=OPEN_STATES)
+    needed = {world.keychain.sealed_under(request.sealed) for request in waiting if request.sealed is not None}
+    return [key for key in old if key.key_id not in needed]
+
+
+def _rewrap_files(world: World, team: TeamId, old: Collection[KeyId]) -> int:
+    """Wrap the keys of files under the team's newest keys where they lie under old ones; return how many files."""
+    done = 0
+    for files in _parts(world.catalog.manifest.files(team)):
+        stale = [
+            sealed
+            for sealed in world.catalog.manifest.sealed(files)
+            if any(key.team_key_id in old for key in sealed.keys)
+        ]
+        if stale:
+            new = [replace(each, keys=world.keychain.rewrap_file_keys(team, each.keys)) for each in stale]
+            _commit(world, team, rewrapped=new)
+            done += len(stale)
+    return done
+
+
+def _settle_roots(world: World, region: Region, summary: RotationSummary) -> None:
+    """Wrap every team key of a region under its newest root keys, then destroy the older ones."""
+    for _ in range(_MOST_TRIES):
+        ring = world.keychain.root_keys()
+        newest = newest_ids(ring)
+        old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(region, key_id)}
+        if not old:
+            return
+        keys = _keys_of(world, region)
+        stale = [key for key in keys if key.root_key_id not in newest]
+        try:
+            world.catalog.teams.rewrap(list(zip(stale, world.keychain.rewrap_team_keys(stale), strict=True)))
+        except PlanOutdated:
+            continue
+        # From here on the catalog takes no key under an old root key, so what we see now stays so.
+        again = _keys_of(world, region)
+        if all(key.root_key_id in newest for key in again):
+            world.keychain.fingerprints(again)  # every one opens, or nothing is destroyed
+            world.keychain.shred_root_keys(old)
+            summary.root_keys_destroyed |= old
+            return
+    raise PlanOutdated(f"others kept changing the team keys of region {region}")
+
+
+def _keys_of(world: World, region: Region) -> list[TeamKey]:
+    teams = [team.team for team in world.catalog.teams.all() if team.region == region]
+    return [key for team in teams for key in world.catalog.teams.keys(team)]
+
+
+def _is_in(region: Region, root_key_id: str) -> bool:
+    return series_of(series_of(root_key_id)) == region
+
+
+def _parts(files: Iterator[VaultFile]) -> Iterator[list[VaultFile]]:
+    while part := list(islice(files, _COMMIT_FILES)):
+        yield part
+
+
+def _commit(
+    world: World,
+    team: TeamId,
+    *,
+    rewrapped: Iterable[SealedFile] = (),
+    new: tuple[TeamKey, ...] = (),
+    shred: Iterable[TeamKey] = (),
+) -> None:
+    files = tuple(rewrapped)
+    change = Change(
+        team=team,
+        planned_at=world.catalog.requests.newest_tombstone(team),
+        committed_at=world.clock.now(),
+        add=files,
+        remove=tuple(sealed.file.file_id for sealed in files),
+        new_team_keys=new,
+        shred_team_keys=tuple(key.key_id for key in shred),
+    )
+    world.catalog.manifest.commit(change)

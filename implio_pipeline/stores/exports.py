@@ -1,0 +1,190 @@
+"""Exports on disk: a closed folder each, and a record of it, so that it is purged whatever becomes of who asked.
+
+With a recipient every file but the manifest is a CMS envelope (RFC 5652, DER, AES-256-CBC, the key wrapped to an RSA
+certificate), which `openssl cms -decrypt` opens. The envelope keeps a secret and proves nothing: the manifest holds
+each file's SHA-256, and the signed ledger the manifest's.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import date, datetime
+from hashlib import sha256
+from pathlib import Path, PurePath
+from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7EnvelopeBuilder, PKCS7Options
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import FileMissing
+from implio_pipeline.domain.export import ExportRecord, FolderTaken, PackedFile, RecipientInvalid
+from implio_pipeline.ports import Rows
+from implio_pipeline.stores.vault.storage import sync_folder
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_RECORD, _PART, _ENVELOPE = ".json", ".part", ".p7m"
+_LEAST_RSA_BITS = 2048
+
+
+class ExportFolder:
+    """The folder that remembers exports, and holds those that go nowhere else.
+
+    Args:
+        folder: Holds `<id>.json`, the record, and `<id>/`, the export, unless it was sent elsewhere.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def new_id(self) -> str:
+        """Return a new opaque id of an export."""
+        return secrets.token_hex(16)
+
+    def fingerprint(self, certificate: bytes, *, at: datetime) -> str:
+        """Return the SHA-256 of a recipient's certificate, hexadecimal.
+
+        Raises:
+            RecipientInvalid: it is no certificate, not valid at that instant, or its key cannot be used.
+        """
+        loaded = _certificate(certificate)
+        if not loaded.not_valid_before_utc <= at <= loaded.not_valid_after_utc:
+            raise RecipientInvalid("the certificate is not valid now")
+        return loaded.fingerprint(SHA256()).hex()
+
+    def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
+        """Return records as one file of JSON Lines, in an envelope when there is a recipient.
+
+        Raises:
+            RecipientInvalid: nothing can be encrypted to the certificate.
+        """
+        lines = list(_lines(records))
+        content = b"".join(lines)
+        if recipient is not None:
+            name, content = f"{name}{_ENVELOPE}", _enveloped(content, _certificate(recipient))
+        return PackedFile(name=name, records=len(lines), content=content, digest=sha256(content).hexdigest())
+
+    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
+        """Write an export into a new folder of mode 0700, remembered first, durable on return; return the folder.
+
+        Raises:
+            FolderTaken: the folder exists.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = self._folder / record.export_id if folder is None else Path(folder).absolute()
+        if os.path.lexists(target):
+            raise FolderTaken("the folder for the export exists already")
+        self._write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
+        try:
+            target.mkdir(mode=0o700)
+        except OSError as error:
+            self._path(record.export_id).unlink(missing_ok=True)
+            if isinstance(error, FileExistsError | FileNotFoundError):
+                raise FolderTaken("the folder for the export exists, or the one above it does not") from None
+            raise
+        try:
+            for file in files:
+                self._write(target / file.name, file.content)
+            sync_folder(target.parent)
+        except BaseException:
+            self.discard(record.export_id)
+            raise
+        return target
+
+    def all(self) -> list[ExportRecord]:
+        """Return the records of exports that are not purged yet, oldest first."""
+        paths = [path for path in self._folder.glob(f"*{_RECORD}") if _ID.fullmatch(path.stem)]
+        found = [msgspec.json.decode(path.read_bytes(), type=ExportRecord) for path in paths]
+        return sorted(found, key=lambda record: (record.created_at, record.export_id))
+
+    def discard(self, export_id: str) -> None:
+        """Unlink an export's files, then forget it; in a folder elsewhere only what is still as it was written.
+
+        Raises:
+            FileMissing: there is no such export.
+        """
+        path = self._path(export_id)
+        if not _ID.fullmatch(export_id) or not path.exists():
+            raise FileMissing("no export has this id", remedy="List the exports and name one of them.")
+        record = msgspec.json.decode(path.read_bytes(), type=ExportRecord)
+        target = Path(record.folder)
+        if target == self._folder / export_id:
+            shutil.rmtree(target, ignore_errors=True)
+        elif target.is_dir() and not target.is_symlink():
+            for name, digest in record.digests.items():
+                _unlink_unaltered(target / name, digest)
+                (target / f"{name}{_PART}").unlink(missing_ok=True)
+            with suppress(OSError):  # somebody put other things there
+                target.rmdir()
+        if target.parent.is_dir():
+            sync_folder(target.parent)
+        path.unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def _path(self, export_id: str) -> Path:
+        return self._folder / f"{export_id}{_RECORD}"
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Write a file of mode 0600, whole or not at all, durable with its name."""
+        part = path.with_name(f"{path.name}{_PART}")
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(path)
+        sync_folder(path.parent)
+
+
+def _certificate(pem: bytes) -> x509.Certificate:
+    try:
+        loaded = x509.load_pem_x509_certificate(pem)
+        key = loaded.public_key()
+    except Exception:  # noqa: BLE001 -- the parser's failures are many, and what it was given may be anything
+        raise RecipientInvalid("this is no X.509 certificate in PEM") from None
+    if not isinstance(key, RSAPublicKey) or key.key_size < _LEAST_RSA_BITS:
+        raise RecipientInvalid(f"the certificate's key is not RSA of {_LEAST_RSA_BITS} bits or more")
+    return loaded
+
+
+def _enveloped(content: bytes, recipient: x509.Certificate) -> bytes:
+    builder = PKCS7EnvelopeBuilder().set_data(content).add_recipient(recipient)
+    return builder.set_content_encryption_algorithm(AES256).encrypt(Encoding.DER, [PKCS7Options.Binary])
+
+
+def _lines(records: Any) -> Iterator[bytes]:
+    rows = records if isinstance(records, Sequence) else records.to_pylist()
+    for row in rows:
+        yield msgspec.json.encode({name: _plain(value) for name, value in row.items() if value is not None}) + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case bytes():
+            return value.hex()
+        case datetime():
+            return instant_text(value)
+        case date():
+            return value.isoformat()
+        case _:
+            return value
+
+
+def _unlink_unaltered(path: Path, digest: str) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # taken away already, or no longer ours
+    with os.fdopen(handle, "rb") as file:
+        is_ours = sha256(file.read()).hexdigest() == digest
+    if is_ours:
+        path.unlink(missing_ok=True)

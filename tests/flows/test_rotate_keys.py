@@ -1,0 +1,429 @@
+"""Laws of rotation: everything live stays readable, nothing old opens, no file is touched, and no crash loses a key."""
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.clock import NOW
+from support.crash import Tripwire, every_place, watched
+from support.home import ADS, CARS, Home, opened, ring_of
+from support.items import YESTERDAY, Ad
+from support.landing import LandedTable
+
+from implio_pipeline.domain.epochs import RingFaults, ring_faults, statement_body, statement_of
+from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import ColumnClass, KeyPurpose, Region, TeamId
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.inspect import Agreement, agreement, survivors
+from implio_pipeline.flows.rotate_keys import (
+    SEAL_GRACE,
+    faults_of_ring,
+    finish_rotation,
+    newest_statement,
+    rotate_keys,
+)
+from implio_pipeline.flows.team_keys import renew_class_keys
+from implio_pipeline.flows.teams import add_team
+
+NewHome = Callable[[], Home]
+EU = Region("eu")
+EVERY_ROOT = {f"{region}/{name}" for region in ("eu", "us") for name in ColumnClass}
+rich = settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def fill(home: Home) -> None:
+    for number in range(6):
+        home.keep(Ad(task=f"t{number}", user=["ann", "bob", None][number % 3], at=YESTERDAY - timedelta(days=number % 2)))
+    home.keep(Ad(task="car"), team=CARS)
+
+
+def stored_bytes(home: Home) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in home.stored()}
+
+
+def versions(home: Home, team: TeamId = ADS) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for key in home.world.catalog.teams.keys(team):
+        found.setdefault(key.purpose.value, []).append(key.version)
+    return found
+
+
+def region_roots(home: Home) -> set[str]:
+    return {each for each in home.world.keychain.root_keys() if not each.startswith("home/")}
+
+
+def check_settled(home: Home, place: str = "") -> None:
+    """Hold what is true whenever a rotation has ended."""
+    assert {each.rpartition("/")[0] for each in region_roots(home)} == EVERY_ROOT, place
+    assert len(region_roots(home)) == len(EVERY_ROOT), place
+    roots = region_roots(home)
+    for team in (ADS, CARS):
+        keys = home.world.catalog.teams.keys(team)
+        assert {key.root_key_id for key in keys} <= roots, place
+        assert all(len(numbers) == 1 for purpose, numbers in versions(home, team).items() if purpose != "seal"), place
+    statement = newest_statement(home.world)
+    assert statement is not None, place
+    assert set(statement.roots.live) >= roots, place
+    assert not statement.roots.retired, place
+    assert faults_of_ring(home.world) == RingFaults(), place
+    assert home.house.ledger.check() == [], place
+    assert agreement(home.world) == Agreement(files=len(home.files())), place
+
+
+def test_everything_is_readable_before_and_after_and_no_file_is_written(home: Home) -> None:
+    fill(home)
+    rows, files, user_key = home.rows(), stored_bytes(home), home.user_key("ann")
+
+    summary = rotate_keys(home.world)
+
+    assert home.rows() == rows
+    assert stored_bytes(home) == files
+    assert home.user_key("ann") == user_key
+    assert (summary.teams, summary.files) == (2, len(home.files()))
+    assert len(summary.team_keys_destroyed) == 6
+    assert set(summary.root_keys_destroyed) == {f"{root}/1" for root in EVERY_ROOT}
+    check_settled(home)
+    with opened(home.path) as another:
+        assert another.rows() == rows
+        assert another.user_key("ann") == user_key
+
+
+@given(acts=st.lists(st.sampled_from(["rotate", "keep", "erase", "team", "rotate one"]), max_size=6))
+@rich
+def test_rotation_changes_no_answer_whatever_goes_on_around_it(new_home: NewHome, acts: list[str]) -> None:
+    with_rotation, without = [], []
+    for answers, is_rotating in ((without, False), (with_rotation, True)):
+        home = new_home()
+        for number, act in enumerate(acts):
+            home.clock.pass_by(timedelta(seconds=1))
+            match act:
+                case "rotate" | "rotate one" if is_rotating:
+                    rotate_keys(home.world, teams=[ADS] if act == "rotate one" else None)
+                case "keep":
+                    home.keep(Ad(task=f"a{number}"), Ad(task=f"b{number}", user="bob"))
+                case "erase":
+                    home.ask(ByUser(user_id="ann"))
+                    erase(home.world)
+                case "team":
+                    home.ask(ByTeam())
+                    erase(home.world)
+            answers.append([(row["task_id"], row["title"], row["user_id"]) for row in home.rows()])
+        assert survivors(home.world) == {}
+        assert home.house.ledger.check() == []
+    assert with_rotation == without
+
+
+def test_erasing_after_a_rotation_finds_the_same_people(home: Home) -> None:
+    fill(home)
+    home.ask(ByTask(task_id="t0"))
+    rotate_keys(home.world)
+    home.ask(ByUser(user_id="ann"))
+
+    erase(home.world)
+
+    assert home.tasks(ADS) == ["t1", "t2", "t4", "t5"]
+    assert survivors(home.world) == {}
+    assert {request.state for request in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
+    check_settled(home)
+
+
+def test_one_teams_rotation_leaves_the_other_teams_keys_and_wraps_them_under_the_new_roots(home: Home) -> None:
+    add_team(home.world, "third", region=EU)
+    third = TeamId("third")
+    home.keep(Ad(task="x"), team=third)
+
+    summary = rotate_keys(home.world, teams=[ADS])
+
+    assert {key.rpartition("/")[0].partition("/")[0] for key in summary.team_keys_destroyed} == {"ads"}
+    assert all(numbers == [1] for numbers in versions(home, third).values())
+    assert {key.root_key_id.rpartition("/")[2] for key in home.world.catalog.teams.keys(third)} == {"2"}
+    assert {key.root_key_id.rpartition("/")[2] for key in home.world.catalog.teams.keys(CARS)} == {"1"}
+    assert home.tasks(third) == ["x"]
+
+
+def test_an_intake_under_way_is_planned_again_under_the_new_keys(home: Home) -> None:
+    once: list[object] = []
+
+    def rotate_once() -> None:
+        if not once:
+            with opened(home.path) as another:
+                once.append(rotate_keys(another.world))
+
+    pieces = [home.table([Ad(task="n1")]), home.table([Ad(task="n2")])]
+    home.keep(Ad(task="before"))
+    file = home.landing.land(ADS, LandedTable(name="new", pieces_of_items=pieces, between=rotate_once))
+
+    summary = ingest(home.world)
+
+    assert once
+    assert (summary.items, file.became) == (2, "finished")
+    assert home.tasks() == ["before", "n1", "n2"]
+    check_settled(home)
+
+
+def test_files_written_under_keys_that_are_gone_by_the_commit_are_written_again(home: Home) -> None:
+    once: list[object] = []
+
+    def write_then_rotate(*rows: object, **known: object) -> object:
+        written = write(*rows, **known)
+        if not once:
+            with opened(home.path) as another:
+                once.append(rotate_keys(another.world))
+        return written
+
+    write, home.vault.write = home.vault.write, write_then_rotate
+
+    home.keep(Ad(task="n1"))
+
+    assert once
+    assert home.tasks() == ["n1"]
+    check_settled(home)
+
+
+def test_an_erasure_under_way_loses_nothing_and_completes(home: Home) -> None:
+    fill(home)
+    home.ask(ByUser(user_id="ann"))
+    once: list[object] = []
+
+    def rewrite_then_rotate(work: object) -> object:
+        rewritten = rewrite(work)
+        if not once:
+            with opened(home.path) as another:
+                once.append(rotate_keys(another.world))
+        return rewritten
+
+    rewrite, home.vault.rewrite = home.vault.rewrite, rewrite_then_rotate
+    erase(home.world)
+    erase(home.world, again=True)
+
+    assert once
+    assert home.tasks(ADS) == ["t1", "t2", "t4", "t5"]
+    assert home.world.catalog.requests.all()[0].state is RequestState.COMPLETED
+    finish_rotation(home.world)
+    check_settled(home)
+
+
+def test_a_process_with_the_old_keys_in_memory_goes_on_reading_and_writing(home: Home) -> None:
+    fill(home)
+    with opened(home.path) as stale:
+        rows = stale.rows()
+        stale.user_key("ann")
+
+        rotate_keys(home.world)
+
+        assert stale.rows() == rows
+        stale.keep(Ad(task="late"))
+        assert len(home.rows()) == len(rows) + 1
+    check_settled(home)
+
+
+@pytest.mark.parametrize("act", ["a new team", "new keys of a team"])
+def test_a_key_wrapped_under_a_root_key_that_goes_is_refused_at_the_commit(home: Home, act: str) -> None:
+    made = home.world.keychain.new_team_keys
+
+    def make_then_rotate(team: TeamId, region: Region, **known: Any) -> object:
+        keys = made(team, region, **known)
+        home.world.keychain.new_team_keys = made
+        with opened(home.path) as another:
+            rotate_keys(another.world)
+        return keys
+
+    home.world.keychain.new_team_keys = make_then_rotate
+
+    with pytest.raises(PlanOutdated):
+        add_team(home.world, "new", region=EU) if act == "a new team" else renew_class_keys(home.world, ADS)
+
+    add_team(home.world, "new", region=EU)
+    home.keep(Ad(task="x"), team=TeamId("new"))
+    assert home.tasks(TeamId("new")) == ["x"]
+    check_settled(home)
+
+
+def test_a_rotation_amid_another_ends_with_one_of_each_key(home: Home) -> None:
+    fill(home)
+    rows, once = home.rows(), []
+    rewrap = home.world.keychain.rewrap_team_keys
+
+    def rewrap_amid(keys: object) -> object:
+        answer = rewrap(keys)
+        if not once:
+            once.append(True)
+            with opened(home.path) as another:
+                rotate_keys(another.world)
+        return answer
+
+    home.world.keychain.rewrap_team_keys = rewrap_amid
+    rotate_keys(home.world)
+
+    assert home.rows() == rows
+    check_settled(home)
+
+
+def test_an_old_seal_key_stays_as_long_as_an_open_request_needs_it(home: Home) -> None:
+    home.keep(Ad(task="a"))
+    (request,) = home.ask(ByUser(user_id="ann"))
+
+    summary = rotate_keys(home.world)
+    home.clock.pass_by(SEAL_GRACE)
+    finish_rotation(home.world)
+
+    assert summary.seal_keys_waiting == 2  # one a team, as long as a request may be about to come
+    assert versions(home)["seal"] == [2, 1]
+    sealed = home.world.catalog.requests.get(request.request_id).sealed
+    assert sealed is not None
+    assert b"ann" in home.world.keychain.unseal(ADS, sealed, context=request.request_id)
+
+    erase(home.world)
+    housekeep(home.world)
+
+    assert versions(home)["seal"] == [2]
+    with pytest.raises(KeyMissing):
+        home.world.keychain.unseal(ADS, sealed, context=request.request_id)
+
+
+def test_finishing_when_nothing_is_left_writes_nothing(home: Home) -> None:
+    fill(home)
+    finish_rotation(home.world)
+    assert list(home.world.ledger.entries()) == []
+    rotate_keys(home.world)
+    home.clock.pass_by(SEAL_GRACE)
+    housekeep(home.world)
+    entries = list(home.world.ledger.entries())
+
+    housekeep(home.world)
+
+    assert list(home.world.ledger.entries()) == entries
+    assert {entry.kind for entry in entries} == {"keys"}
+
+
+def test_a_key_that_does_not_open_stops_the_rotation_before_anything_is_destroyed(home: Home) -> None:
+    fill(home)
+    path = home.path / "keys" / "eu" / "content.1.key"
+    key = path.read_bytes()
+    path.write_bytes(bytes(32))
+    with opened(home.path) as another, pytest.raises(KeyMissing):
+        rotate_keys(another.world)
+
+    path.write_bytes(key)
+    with opened(home.path) as another:
+        assert len(another.rows()) == 7
+        finish_rotation(another.world)
+        assert len(another.rows()) == 7
+        check_settled(another)
+
+
+def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(home: Home) -> None:
+    fill(home)
+    raw = [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
+
+    rotate_keys(home.world)
+
+    for entry in home.world.ledger.entries():
+        assert statement_body(statement_of(entry.body)) == entry.body
+    raw += [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
+    text = (home.path / "ledger" / "ledger.jsonl").read_text()
+    assert [key for key in raw if key[:16] in text] == []
+    statement = newest_statement(home.world)
+    assert statement is not None
+    assert set(statement.roots.destroyed) == {f"{root}/1" for root in EVERY_ROOT}
+    assert "ads/content/1" in statement.team_keys.destroyed
+    assert "ads/content/2" in statement.team_keys.live
+    assert "ads/pseudonym/1" in statement.team_keys.live
+
+
+def test_a_ring_is_compared_with_what_was_told_of_it(home: Home) -> None:
+    rotate_keys(home.world)
+    rotate_keys(home.world)
+    told, ring = newest_statement(home.world), dict(home.world.keychain.root_keys())
+    assert told is not None
+
+    older = {"eu/content/1": "0", **{key: print_ for key, print_ in ring.items() if key != "eu/content/3"}}
+    assert ring_faults(told, older) == RingFaults(missing=("eu/content/3",), returned=("eu/content/1",))
+    assert ring_faults(told, ring | {"eu/content/3": "0"}) == RingFaults(changed=("eu/content/3",))
+    assert ring_faults(told, ring | {"eu/content/4": "0", "mars/content/1": "0"}) == RingFaults()
+
+
+def test_a_new_root_key_is_whole_or_not_there_and_never_another(home: Home) -> None:
+    ring, folder = ring_of(home), home.path / "keys" / "eu"
+    ring.renew(EU)
+    second = (folder / "content.2.key").read_bytes()
+    ring._write(EU, "content", 2)
+
+    assert (folder / "content.2.key").read_bytes() == second
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+
+
+def test_a_root_key_half_destroyed_by_a_crash_is_destroyed_by_the_next_call(home: Home) -> None:
+    folder = home.path / "keys" / "eu"
+    ring_of(home).renew(EU)
+    left = folder / ".content.1.key.0123.shred"
+    (folder / "content.1.key").rename(left)
+
+    assert "eu/content/1" not in ring_of(home).fingerprints()
+    ring_of(home).shred(["eu/content/1"])
+
+    assert not left.exists()
+
+
+DEATHS: dict[str, dict[str, Any]] = {
+    "killed": {},
+    "answer lost": {"error": lambda: RuntimeError("answer lost"), "is_fatal": False},
+    "somebody else was faster": {"error": lambda: PlanOutdated("changed"), "is_fatal": False},
+}
+
+
+@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
+def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finished(
+    empty_home: Path, scratch: Path, death: dict[str, Any]
+) -> None:
+    seed, copy = scratch / "rotate-seed", scratch / "rotate-copy"
+    shutil.rmtree(seed, ignore_errors=True)
+    shutil.copytree(empty_home, seed)
+    with opened(seed) as home:
+        fill(home)
+        home.ask(ByTask(task_id="t0"))
+        rows, user_key = home.rows(), home.user_key("ann")
+
+    def rotate_under(tripwire: Tripwire) -> None:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(seed, copy)
+        with opened(copy) as home:
+            rotate_keys(watched(home.world, tripwire))
+
+    for tripwire in every_place(rotate_under, **death):
+        with opened(copy) as home:
+            assert home.rows() == rows, tripwire.place
+            home.keep(Ad(task="late"))
+
+            housekeep(home.world)
+
+            assert len(home.rows()) == len(rows) + 1, tripwire.place
+            assert home.user_key("ann") == user_key, tripwire.place
+            if newest_statement(home.world):  # else it died before anything had begun
+                check_settled(home, tripwire.place)
+        with opened(copy, at=NOW + SEAL_GRACE) as home:
+            rotate_keys(home.world)
+            erase(home.world)
+            assert [row["task_id"] for row in home.rows(ADS)] == ["late", "t1", "t2", "t3", "t4", "t5"], tripwire.place
+            check_settled(home, tripwire.place)
+
+
+def test_a_team_of_a_region_without_roots_is_named(home: Home) -> None:
+    home.world.catalog.teams.add(
+        Team(team=TeamId("lost"), region=Region("mars"), created_at=NOW),
+        home.world.keychain.new_team_keys(TeamId("lost"), EU, version=1, at=NOW, purposes=tuple(KeyPurpose)),
+    )
+
+    with pytest.raises(KeyMissing, match="mars"):
+        rotate_keys(home.world)

@@ -1,0 +1,100 @@
+"""The laws that hold when all work is done, whatever came between. Each breach is one line of text."""
+
+from collections import Counter
+from collections.abc import Collection
+from datetime import timedelta
+from pathlib import Path
+
+from implio_pipeline import wiring
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.housekeep import housekeep
+from reliability.homes import rows_of
+
+_ANY_AGE = timedelta(days=-36_500)
+
+Kept = Collection[tuple[str, str]]
+"""Team and name of items."""
+
+
+def breaches_on_waking(house: wiring.House, always: Kept) -> list[str]:
+    """Return what is wrong between a crash and the next run: nothing that stays may be missing or doubled."""
+    held = Counter((row["team"], row["title"]) for row in rows_of(house, FileKind.ITEMS))
+    missing = sorted(set(always) - set(held))
+    doubled = sorted(name for name, times in held.items() if times > 1)
+    return _told("missing before the next run", missing) + _told("doubled before the next run", doubled)
+
+
+def breaches(
+    house: wiring.House, *, kept: Kept, rejected: int, requests: int, file_keys: dict[str, list[str]] | None = None
+) -> list[str]:
+    """Return what is wrong after all work is done.
+
+    Args:
+        house: The home, at rest.
+        kept: The items that must be there, and no other.
+        rejected: How many rejected items must be there.
+        requests: How many requests must be completed, each with one receipt.
+        file_keys: Wrapped keys, hexadecimal, of the files there once were.
+    """
+    world = house.world
+    housekeep(world, stray_age=_ANY_AGE)
+    rows = rows_of(house, FileKind.ITEMS)
+    held = Counter((row["team"], row["title"]) for row in rows)
+    found = _told("lost", sorted(set(kept) - set(held)))
+    found += _told("survivor or stranger", sorted(set(held) - set(kept)))
+    found += _told("doubled", sorted(name for name, times in held.items() if times > 1))
+    bad = len(rows_of(house, FileKind.REJECTED))
+    if bad != rejected:
+        found.append(f"{bad} rejected items, not {rejected}")
+    waiting = Counter(entry.task_id for entry in world.catalog.queues.entries())
+    due = Counter(row["task_id"] for row in rows if row["outcome"] in (None, "no decision"))
+    if waiting != due:
+        found.append(f"the queues hold {len(waiting - due)} entries too many and {len(due - waiting)} too few")
+    states = Counter(request.state.value for request in world.catalog.requests.all())
+    if states != Counter({RequestState.COMPLETED.value: requests} if requests else {}):
+        found.append(f"{requests} requests should be completed: {dict(states)}")
+    told = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "receipt")
+    noted = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "tombstone")
+    if len(told) != requests or set(told.values()) - {1}:
+        found.append(f"{sum(told.values())} receipts for {requests} requests")
+    if len(noted) != requests:
+        found.append(f"{len(noted)} tombstones in the ledger for {requests} requests")
+    found += [f"ledger line {fault.line}: {fault.problem}" for fault in world.ledger.check()]
+    found += [f"audit: {each.kind} {each.words}" for each in audit(world, is_full=True).findings]
+    found += _on_disk(house, file_keys or {})
+    return found
+
+
+def keys_of_files(house: wiring.House) -> dict[str, list[str]]:
+    files = list(house.world.catalog.manifest.files())
+    return {
+        sealed.file.file_id: [key.wrapped.hex() for key in sealed.keys]
+        for sealed in house.world.catalog.manifest.sealed(files)
+    }
+
+
+def _on_disk(house: wiring.House, file_keys: dict[str, list[str]]) -> list[str]:
+    home = house.settings.home
+    live = {file.file_id for file in house.world.catalog.manifest.files()}
+    stored = [path.stem for path in _files_below(home / "vault")]
+    found = _told("stray in the vault", sorted(set(stored) - live))
+    found += _told("in no folder", sorted(live - set(stored)))
+    for place in (home / "landing", home / "requests" / "inbox"):
+        left = [path.name for path in _files_below(place) if not path.name.endswith((".report.json", ".refused.json"))]
+        found += _told(f"left in {place.name}", sorted(left))
+    catalog = b"".join(path.read_bytes() for path in sorted((home / "catalog").iterdir()))
+    destroyed = [key for file_id, keys in file_keys.items() if file_id not in live for key in keys]
+    readable = [key[:16] for key in destroyed if bytes.fromhex(key) in catalog]
+    found += _told("a destroyed key is in the catalog's bytes", readable)
+    found += _told("unfinished key", sorted(path.name for path in (home / "keys").glob("*/.*")))
+    return found
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+
+
+def _told(what: str, names: list[object]) -> list[str]:
+    return [f"{what}: {len(names)}, such as {names[0]}"] if names else []
