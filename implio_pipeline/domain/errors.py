@@ -30,6 +30,41 @@ class RequestUnknown(ImplioError):
     remedy = "Run `implio requests list` to see the requests that exist."
 
 
+class PlanChanged(RequestRefused):
+    """What would be erased is not what the plan that was shown says; nothing was hidden and nothing erased."""
+
+    code = "plan-changed"
+    remedy = "Run it again with --preview, look, and give the new digest."
+
+
+class ApprovalRefused(RequestRefused):
+    """The request cannot be approved, or not by this person."""
+
+    code = "approval-refused"
+    remedy = "Let somebody other than who asked approve it, while it is `unapproved`."
+
+
+class CancelTooLate(RequestRefused):
+    """The request can no longer be cancelled: its erasure has begun, or it was carried out."""
+
+    code = "cancel-too-late"
+    remedy = "Give the team a grace period for the next time: `implio team set TEAM --grace-hours 24`."
+
+
+class ExtensionRefused(RequestRefused):
+    """The due date cannot be put off so."""
+
+    code = "extension-refused"
+    remedy = "A due date may be put off once, before it has passed, by at most two months (GDPR Art. 12(3))."
+
+
+class HoldRefused(RequestRefused):
+    """The legal hold cannot be placed or released so."""
+
+    code = "hold-refused"
+    remedy = "Run `implio holds list` to see the holds that stand."
+
+
 class IllegalMove(ImplioError):
     """A request was asked to move to a state it cannot reach: a programmer's error."""
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.errors import IllegalMove
+from implio_pipeline.domain.days import due_at
+from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove
+from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.scope import Scope
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
@@ -14,45 +16,101 @@ from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
 class RequestState(StrEnum):
     """Where a request is."""
 
+    RECEIVED = "received"
+    """It came through the door and is being looked at; never stored."""
+    REFUSED = "refused"
+    """It was not accepted, so nothing was hidden; never stored."""
     ACCEPTED = "accepted"
     """Its tombstone stands: the items are hidden from every read."""
+    UNAPPROVED = "unapproved"
+    """Hidden; a second person must approve before anything is erased."""
+    WAITING = "waiting"
+    """Hidden; the team's grace period lasts, in which it may be cancelled."""
+    CANCELLED = "cancelled"
+    """Its tombstone was lifted before anything was erased: the items are readable again."""
     PLANNED = "planned"
-    """The files it touches are known."""
+    """The files it touches are being found."""
     REWRITING = "rewriting"
-    """Some of its files are rewritten and their old keys destroyed."""
+    """Its files are being rewritten, and their old keys destroyed."""
+    VERIFIED = "verified"
+    """Every file it touched was re-read and proved right, and swapped."""
     SHREDDED = "shredded"
-    """Every file is verified, every old key destroyed; the receipt is still to be written."""
+    """Every old key is destroyed; the receipt is still to be written."""
+    HELD = "held"
+    """A legal hold covers all that is left of it: hidden, nothing was erased."""
+    PARTLY_WITHHELD = "partly-withheld"
+    """Erased but for the items that a legal hold covers; those are hidden."""
     COMPLETED = "completed"
     """The receipt is in the ledger and the sealed scope is destroyed."""
     FAILED = "failed"
     """The last attempt ended early; it is tried again after its back-off."""
+    QUARANTINED = "quarantined"
+    """Too many attempts failed: it is not tried again by itself; others go on."""
     UNVERIFIED = "unverified"
     """A rewritten file did not prove right: nothing of it was committed, a person must look."""
 
 
 S = RequestState
 
+_FAULTS = frozenset({S.FAILED, S.QUARANTINED, S.UNVERIFIED})
 _MOVES: Mapping[RequestState, frozenset[RequestState]] = {
-    S.ACCEPTED: frozenset({S.PLANNED, S.FAILED}),
-    S.PLANNED: frozenset({S.PLANNED, S.REWRITING, S.SHREDDED, S.FAILED, S.UNVERIFIED}),
-    S.REWRITING: frozenset({S.PLANNED, S.REWRITING, S.SHREDDED, S.FAILED, S.UNVERIFIED}),
-    S.SHREDDED: frozenset({S.COMPLETED, S.FAILED}),
+    S.RECEIVED: frozenset({S.ACCEPTED, S.REFUSED}),
+    S.REFUSED: frozenset(),
+    S.ACCEPTED: frozenset({S.UNAPPROVED, S.WAITING, S.PLANNED, S.FAILED, S.QUARANTINED}),
+    S.UNAPPROVED: frozenset({S.ACCEPTED, S.WAITING, S.CANCELLED}),
+    S.WAITING: frozenset({S.PLANNED, S.CANCELLED, S.FAILED, S.QUARANTINED}),
+    S.CANCELLED: frozenset(),
+    S.PLANNED: _FAULTS | {S.PLANNED, S.REWRITING, S.VERIFIED, S.SHREDDED},
+    S.REWRITING: _FAULTS | {S.PLANNED, S.REWRITING, S.VERIFIED, S.SHREDDED},
+    S.VERIFIED: _FAULTS | {S.PLANNED, S.SHREDDED},
+    S.SHREDDED: frozenset({S.COMPLETED, S.HELD, S.PARTLY_WITHHELD, S.FAILED, S.QUARANTINED}),
+    S.HELD: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
+    S.PARTLY_WITHHELD: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
     S.COMPLETED: frozenset(),
-    S.FAILED: frozenset({S.PLANNED, S.FAILED}),
-    S.UNVERIFIED: frozenset({S.PLANNED, S.FAILED}),
+    S.FAILED: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
+    S.QUARANTINED: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
+    S.UNVERIFIED: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
 }
 
-OPEN_STATES = frozenset(RequestState) - {S.COMPLETED}
-_NEXT_STEP: Mapping[RequestState, str] = {
-    S.ACCEPTED: "find the files it touches",
-    S.PLANNED: "rewrite the files it touches",
-    S.REWRITING: "rewrite the remaining files",
-    S.SHREDDED: "write the receipt",
-    S.COMPLETED: "nothing: it is done",
-    S.FAILED: "try again after its back-off",
-    S.UNVERIFIED: "a person looks at the file it names, then `implio erase --resume`",
+FINAL_STATES = frozenset({S.COMPLETED, S.CANCELLED, S.REFUSED})
+"""From here no move leads anywhere."""
+WITHHELD_STATES = frozenset({S.HELD, S.PARTLY_WITHHELD})
+"""All is done that a legal hold allows."""
+OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
+"""Accepted, and not done yet."""
+_FOR_PEOPLE = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
+_PLACES: Mapping[RequestState, tuple[str, str]] = {
+    S.RECEIVED: ("it is being looked at", "accept or refuse it"),
+    S.REFUSED: ("it was not accepted", "nothing: nothing was hidden"),
+    S.ACCEPTED: ("its items are hidden", "find the files it touches"),
+    S.UNAPPROVED: (
+        "it covers the whole team, or a larger share of it than the team's cap",
+        "somebody other than who asked approves it: `implio requests approve`; until then nothing is erased",
+    ),
+    S.WAITING: ("the team's grace period lasts", "find the files it touches, unless `implio requests cancel` comes first"),
+    S.CANCELLED: ("somebody cancelled it before anything was erased", "nothing: its items are readable again"),
+    S.PLANNED: ("its files are being found", "rewrite the files it touches"),
+    S.REWRITING: ("its files are being rewritten", "rewrite the remaining files"),
+    S.VERIFIED: ("every file of it was re-read and proved right", "destroy the last old keys"),
+    S.SHREDDED: ("every old key is destroyed", "write the receipt"),
+    S.HELD: ("a legal hold covers all of its items", "erase them when the hold is released or ends"),
+    S.PARTLY_WITHHELD: ("a legal hold covers some of its items", "erase those when the hold is released or ends"),
+    S.COMPLETED: ("it was carried out", "nothing: it is done"),
+    S.FAILED: ("the last attempt ended early", "try again after its back-off"),
+    S.QUARANTINED: (
+        "too many attempts failed, so it is not tried again by itself",
+        "a person removes the cause, then `implio erase --resume`",
+    ),
+    S.UNVERIFIED: (
+        "a rewritten file did not prove right",
+        "a person looks at the file it names, then `implio erase --resume`",
+    ),
 }
 _LONGEST_BACKOFF = timedelta(hours=1)
+MOST_ATTEMPTS = 10
+"""So many failed attempts, six hours of back-off or less, send a request to quarantine."""
+SOON = timedelta(days=7)
+"""An open request is soon due when it is due within so long."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +148,14 @@ class Request:
     next_attempt_at: datetime | None = None
     error_code: str | None = None
     policy: str | None = None
+    asked_by: str | None = None
+    """Keyed pseudonym of who asked; `None` when that is not known, as of a dropped file."""
+    approved_by: str | None = None
+    """Keyed pseudonym of who approved."""
+    extended_at: datetime | None = None
+    """When its due date was put off, which may happen once."""
+    withheld: Withheld | None = None
+    """What a legal hold kept from the last erasure; `None` when nothing."""
     sealed: bytes | None = sensitive(default=None)
 
 
@@ -104,26 +170,85 @@ def moved(request: Request, to: RequestState) -> Request:
     return replace(request, state=to)
 
 
+def why(request: Request) -> str:
+    """Return in words why the request is where it is."""
+    return _PLACES[request.state][0]
+
+
 def next_step(request: Request) -> str:
     """Return in words what happens to the request next."""
-    return _NEXT_STEP[request.state]
+    return _PLACES[request.state][1]
 
 
 def is_ready(request: Request, *, now: datetime) -> bool:
     """Tell whether the request may be worked on now."""
-    if request.state in (S.COMPLETED, S.UNVERIFIED):
+    if request.state not in OPEN_STATES or request.state in _FOR_PEOPLE:
         return False
     return request.next_attempt_at is None or request.next_attempt_at <= now
 
 
+def may_be_resumed(request: Request, *, now: datetime) -> bool:
+    """Tell whether the request may be worked on when a person says so: no back-off counts, but every promise does.
+
+    What waits for a second person or for the end of its grace period goes on waiting.
+    """
+    if request.state in (S.UNAPPROVED, S.WAITING):
+        return is_ready(request, now=now)
+    return request.state in OPEN_STATES
+
+
+def may_be_cancelled(request: Request) -> bool:
+    """Tell whether nothing of the request was begun, and somebody may still say no."""
+    return S.CANCELLED in _MOVES[request.state]
+
+
 def is_overdue_request(request: Request, *, now: datetime) -> bool:
-    """Tell whether an open request is past the day it was due."""
-    return request.state in OPEN_STATES and request.due_at < now
+    """Tell whether an open request is past the day it was due; what the law withholds is not late."""
+    return request.state in OPEN_STATES - WITHHELD_STATES and request.due_at < now
+
+
+def is_soon_due(request: Request, *, now: datetime) -> bool:
+    """Tell whether an open request is due within a week."""
+    return request.state in OPEN_STATES - WITHHELD_STATES and now <= request.due_at < now + SOON
 
 
 def failed(request: Request, *, code: str, now: datetime) -> Request:
-    """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour."""
+    """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour.
+
+    After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
+    """
     attempts = request.attempts + 1
     wait = min(_LONGEST_BACKOFF, timedelta(seconds=30 * 2 ** min(attempts - 1, 16)))
-    after = moved(request, S.UNVERIFIED if code == "unverified" else S.FAILED)
+    to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
+    after = moved(request, S.UNVERIFIED if code == "unverified" and S.UNVERIFIED in _MOVES[request.state] else to)
     return replace(after, attempts=attempts, error_code=code, next_attempt_at=now + wait)
+
+
+def accepted(request: Request, *, needs_approval: bool, grace: timedelta) -> Request:
+    """Return a request just accepted or approved, at the gate it must pass before anything is erased."""
+    if needs_approval:
+        return moved(request, S.UNAPPROVED)
+    if grace:
+        return replace(moved(request, S.WAITING), next_attempt_at=request.accepted_at + grace)
+    return request if request.state is S.ACCEPTED else moved(request, S.ACCEPTED)
+
+
+def extended(request: Request, *, days: int, now: datetime) -> Request:
+    """Return the request with its due date put off, once, by at most two further months.
+
+    Raises:
+        ExtensionRefused: it is done, late or was extended before, or the new date lies too far off.
+
+    Source: GDPR Art. 12(3).
+    """
+    latest = due_at(due_at(due_at(request.received_at)))
+    until = request.due_at + timedelta(days=days)
+    if request.state not in OPEN_STATES:
+        raise ExtensionRefused("it is not open any more")
+    if request.extended_at is not None:
+        raise ExtensionRefused("it was extended before, and may be once")
+    if request.due_at < now:
+        raise ExtensionRefused("it is late already; who asked must be told within the first month")
+    if days < 1 or until > latest:
+        raise ExtensionRefused(f"the new date must lie after the old one and not after {latest.date().isoformat()}")
+    return replace(request, due_at=until, extended_at=now)

@@ -39,20 +39,14 @@ def survivors(world: World, *, teams: list[TeamId] | None = None) -> dict[Reques
             for each in world.catalog.requests.tombstones(team)
             if each.is_erased and not isinstance(each.rule, OverdueRule)
         ]
-        for claim in claims:
-            rows = count_items(world, team, [claim])
-            if rows:
-                found[claim.request_id] += rows
-    return dict(found)
+        for work in _works(world, team, claims):
+            found.update(world.vault.matched(work))
+    return {request_id: rows for request_id, rows in found.items() if rows}
 
 
 def count_items(world: World, team: TeamId, claims: list[Claim]) -> int:
     """Return how many rows of the team the claims cover, by reading the files that may hold one."""
-    works = []
-    for file, reached in find(world, team, claims):
-        (sealed,) = world.catalog.manifest.sealed([file])
-        works.append(FileWork(sealed=sealed, claims=reached, is_whole=is_whole(file, reached)))
-    return sum(world.vault.count(work) for work in works)
+    return sum(world.vault.count(work) for work in _works(world, team, claims))
 
 
 def agreement(world: World) -> Agreement:
@@ -106,3 +100,10 @@ def _chunks(files: Iterator[VaultFile], size: int = 500) -> Iterator[list[VaultF
             chunk = []
     if chunk:
         yield chunk
+
+
+def _works(world: World, team: TeamId, claims: list[Claim]) -> Iterator[FileWork]:
+    """Yield the files that may hold a covered row, each looked at once for all claims."""
+    for file, reached in list(find(world, team, claims)):
+        (sealed,) = world.catalog.manifest.sealed([file])
+        yield FileWork(sealed=sealed, claims=reached, is_whole=is_whole(file, reached))

@@ -1,0 +1,87 @@
+"""Legal holds: what must not be erased for now, though it may be hidden, and how much of a request that concerns."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NewType
+
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.words import RequestId, TeamId
+
+HoldId = NewType("HoldId", str)
+
+FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""The bound of a hold's rule: items that come in later are held too."""
+
+
+class HoldReason(StrEnum):
+    """Why items must be kept, as a receipt may say it.
+
+    Source: GDPR Art. 17(3)(b) and (e), Art. 18(1)(c).
+    """
+
+    LEGAL_CLAIM = "legal-claim"
+    LEGAL_DUTY = "legal-duty"
+    INVESTIGATION = "investigation"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """One legal hold; who asked for it and the words of its reason are sealed."""
+
+    hold_id: HoldId
+    team: TeamId
+    rule: Rule
+    scope_pseudonym: str
+    reason: HoldReason
+    placed_at: datetime
+    until: datetime
+    released_at: datetime | None = None
+    sequence: int = 0
+    sealed: bytes | None = sensitive(default=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Withheld:
+    """What holds kept of one request's items: each item counts once, and once for each hold upon it."""
+
+    items: int
+    holds: tuple[tuple[HoldId, str, int], ...]
+    """Id, reason code and items of each hold."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spared:
+    """What a file still holds of one request: rows that holds cover, and rows that none does."""
+
+    request_id: RequestId
+    rows: int
+    by_hold: Mapping[HoldId, int] = field(default_factory=dict)
+    survivors: int = 0
+
+
+def is_standing(hold: Hold, *, now: datetime) -> bool:
+    """Tell whether the hold forbids erasing now."""
+    return hold.released_at is None and now < hold.until
+
+
+def is_wholly_held(file: VaultFile, holds: Iterable[Hold]) -> bool:
+    """Tell whether some hold covers every row of the file."""
+    return any(reach(hold.rule, file) is Reach.EVERYTHING for hold in holds)
+
+
+def withheld_of(request_id: RequestId, spared: Iterable[Spared], holds: Iterable[Hold]) -> Withheld | None:
+    """Return what holds kept of a request, added up over its files; `None` when nothing."""
+    theirs = [each for each in spared if each.request_id == request_id and each.rows]
+    if not theirs:
+        return None
+    counts = ((hold, sum(each.by_hold.get(hold.hold_id, 0) for each in theirs)) for hold in holds)
+    return Withheld(
+        items=sum(each.rows for each in theirs),
+        holds=tuple((hold.hold_id, hold.reason.value, count) for hold, count in counts if count),
+    )

@@ -1,0 +1,173 @@
+"""Backups forget too: whoever holds an old copy of catalog, log and vault, and all that is left today, reads nothing.
+
+The attacker here knows every format and tries every key on every wrapped key there is, in the old copy and in today's
+home, until nothing new opens; then every file key found is tried on every old file.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+from support.home import ADS, CARS, Home, opened
+from support.items import YESTERDAY, Ad
+
+from implio_pipeline.domain.errors import BackupForgotten
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.words import ColumnClass, FileId
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.restore import restore
+from implio_pipeline.flows.rotate_keys import SEAL_GRACE, rotate_keys
+from implio_pipeline.stores.vault.encoding import decode
+
+CANARY = "a canary in a title"
+
+
+@pytest.fixture
+def backup(home: Home, tmp_path: Path) -> Path:
+    """A copy of catalog, write-ahead log and vault, made while a request is open; after it a person is erased."""
+    home.keep(Ad(task="ann-1", title=CANARY), Ad(task="bob-1", user="bob"))
+    home.keep(Ad(task="ann-2", at=YESTERDAY - timedelta(days=1), title=CANARY))
+    home.keep(Ad(task="car"), team=CARS)
+    home.ask(ByUser(user_id="ann"))
+    copy = tmp_path / "backup"
+    for folder in ("catalog", "vault"):
+        shutil.copytree(home.path / folder, copy / folder)
+    assert (copy / "catalog" / "catalog.db-wal").stat().st_size > 0
+    erase(home.world)
+    return copy
+
+
+def ring_keys(folder: Path) -> set[bytes]:
+    return {path.read_bytes() for path in folder.rglob("*.key")}
+
+
+def rows_of(catalog: Path, query: str) -> list[tuple[bytes, ...]]:
+    """Return rows of a copy of a catalog, its log included."""
+    database = sqlite3.connect(catalog / "catalog.db")
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+def opened_keys(known: set[bytes], wrapped: set[bytes]) -> set[bytes]:
+    """Return every key that those known lead to."""
+    found, new = set(known), set(known)
+    while new:
+        new = {key for by in new for each in wrapped for key in unwrapped(by, each)} - found
+        found |= new
+    return found
+
+
+def unwrapped(key: bytes, wrapped: bytes) -> Iterator[bytes]:
+    try:
+        yield aes_key_unwrap(key, wrapped)
+    except (InvalidUnwrap, ValueError):
+        return
+
+
+def attack(home: Path, backup: Path, tmp_path: Path, *, ring: Path | None = None) -> tuple[set[str], bool]:
+    """Return the task ids that can be read from the backup's files, and whether the request's words can."""
+    catalogs = []
+    for number, catalog in enumerate((home / "catalog", backup / "catalog")):
+        catalogs.append(tmp_path / f"looked-into-{number}")
+        shutil.rmtree(catalogs[-1], ignore_errors=True)
+        shutil.copytree(catalog, catalogs[-1])
+    tables = ("team_keys", "file_keys")
+    wrapped = {row[0] for catalog in catalogs for table in tables for row in rows_of(catalog, f"select wrapped from {table}")}
+    keys = opened_keys(ring_keys(home / "keys") | (ring_keys(ring) if ring else set()), wrapped)
+
+    old = catalogs[1]
+    sealed = [row[0] for row in rows_of(old, "select sealed from sealed_scopes")]
+    ids = {row[0] for row in rows_of(old, "select request_id from sealed_scopes")}
+    read = {task for path in (backup / "vault").rglob("*.parquet") for task in tasks_in(path, keys)}
+    return read, any(opens(each, key, context) for each in sealed for key in keys for context in ids)
+
+
+def tasks_in(path: Path, keys: set[bytes]) -> set[str]:
+    for key in keys:
+        raw = dict.fromkeys(ColumnClass, key)
+        try:
+            rows = decode(path.read_bytes(), file_id=FileId(path.stem), raw=raw, columns=["task_id"])
+        except Exception:  # noqa: BLE001, S112 -- any fault at all means that this key is not it
+            continue
+        return set(rows["task_id"].to_pylist())
+    return set()
+
+
+def opens(sealed: bytes, key: bytes, context: str) -> bool:
+    name, _, rest = sealed.partition(b"\0")
+    try:
+        AESGCM(key).decrypt(rest[:12], rest[12:], name + b"\0" + context.encode())
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+def test_before_a_rotation_an_old_copy_and_todays_keys_read_what_was_erased(
+    home: Home, backup: Path, tmp_path: Path
+) -> None:
+    read, is_request_read = attack(home.path, backup, tmp_path)
+
+    assert read == {"ann-1", "ann-2", "bob-1", "car"}
+    assert is_request_read
+
+
+def test_after_a_rotation_nothing_that_is_left_opens_any_byte_of_the_old_copy(
+    home: Home, backup: Path, tmp_path: Path
+) -> None:
+    rotate_keys(home.world)
+    home.clock.pass_by(SEAL_GRACE)
+    housekeep(home.world)
+
+    assert attack(home.path, backup, tmp_path) == (set(), False)
+    assert home.tasks() == ["bob-1", "car"]
+
+
+def test_neither_new_team_keys_nor_new_root_keys_alone_would_do(home: Home, backup: Path, tmp_path: Path) -> None:
+    old_ring = tmp_path / "old-ring"
+    shutil.copytree(home.path / "keys", old_ring)
+
+    # All is rotated, but the root keys are still somewhere.
+    rotate_keys(home.world)
+    assert attack(home.path, backup, tmp_path, ring=old_ring)[0] == {"ann-1", "ann-2", "bob-1", "car"}
+
+    # The root keys of the region are rotated, but only one team's own keys.
+    shutil.rmtree(tmp_path / "second", ignore_errors=True)
+    for folder in ("catalog", "vault"):
+        shutil.copytree(home.path / folder, tmp_path / "second" / folder)
+    home.world.catalog.teams.add  # noqa: B018
+    rotate_keys(home.world, teams=[ADS])
+    assert attack(home.path, tmp_path / "second", tmp_path)[0] == {"car"}
+
+
+def test_a_destroyed_key_is_in_no_file_of_the_home(home: Home, backup: Path) -> None:
+    gone = ring_keys(home.path / "keys") - ring_keys(home.path / "keys" / "home")
+    wrapped = {
+        key.wrapped
+        for team in (ADS, CARS)
+        for key in home.world.catalog.teams.keys(team)
+    }
+    files = {key.wrapped for sealed in home.world.catalog.manifest.sealed(home.files()) for key in sealed.keys}
+
+    rotate_keys(home.world)
+
+    content = b"".join(path.read_bytes() for path in home.path.rglob("*") if path.is_file())
+    assert [key for key in gone | wrapped | files if key in content] == []
+
+
+def test_an_old_copy_put_back_whole_after_a_rotation_is_refused_and_reads_nothing(home: Home, backup: Path) -> None:
+    rotate_keys(home.world)
+    home.house.close()
+    for folder in ("catalog", "vault"):
+        shutil.rmtree(home.path / folder)
+        shutil.copytree(backup / folder, home.path / folder)
+
+    with opened(home.path, is_restoring=True) as put_back, pytest.raises(BackupForgotten):
+        restore(put_back.world)

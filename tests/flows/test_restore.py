@@ -1,0 +1,388 @@
+"""What was erased stays erased: whatever backup is put back, the ledger's word is carried out again."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.clock import NOW, TODAY
+from support.crash import Tripwire, every_place, watched
+from support.home import ADS, CARS, Home, opened
+from support.items import YESTERDAY, Ad
+from support.rules import rules
+
+from implio_pipeline.domain.errors import CatalogOutdated, KeyRingOutdated, LedgerBroken
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Rule, Tombstone, kind_of
+from implio_pipeline.domain.days import due_at
+from implio_pipeline.domain.words import Channel, Region, RequestId, TeamId
+from implio_pipeline.flows.accept import tombstone_body, tombstone_of
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.inspect import Agreement, agreement, survivors
+from implio_pipeline.flows.restore import RestoreSummary, restore
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.rotate_keys import faults_of_ring, rotate_keys
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.query import open_lake
+
+LATER = NOW + timedelta(hours=1)
+AGES = -timedelta(days=36500)
+"""A stray age that spares none: files are as young as the test."""
+Puts = Callable[..., None]
+
+
+@pytest.fixture
+def folder(empty_home: Path, tmp_path: Path) -> Path:
+    """A closed home with items in it, and a backup of all of it beside it; nothing is erased yet."""
+    shutil.copytree(empty_home, tmp_path / "home")
+    with opened(tmp_path / "home") as home:
+        home.keep(Ad(task="ann-1"), Ad(task="bob-1", user="bob"), Ad(task="cid-1", user="cid", outcome=None))
+        home.keep(Ad(task="ann-2", at=YESTERDAY - timedelta(days=1)))
+        home.keep(Ad(task="old", user="old", at=NOW - timedelta(days=90)))
+        home.keep(Ad(task="car"), team=CARS)
+    shutil.copytree(tmp_path / "home", tmp_path / "backup")
+    return tmp_path / "home"
+
+
+def put_back(folder: Path, *parts: str) -> None:
+    for part in parts:
+        shutil.rmtree(folder / part)
+        shutil.copytree(folder.parent / "backup" / part, folder / part)
+
+
+def erase_people(folder: Path) -> list[Request]:
+    """Erase by user, by task and by retention, some time after the backup; return the requests."""
+    with opened(folder, at=LATER) as home:
+        home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+        home.ask(ByUser(user_id="ann"), received_at=NOW)
+        home.ask(ByTask(task_id="cid-1"))
+        retain(home.world, today=TODAY)
+        erase(home.world)
+        assert home.tasks() == ["bob-1", "car"]
+        return home.world.catalog.requests.all()
+
+
+@contextmanager
+def restored(folder: Path, **known: Any) -> Iterator[tuple[Home, RestoreSummary]]:
+    with opened(folder, at=LATER, is_restoring=True) as home:
+        summary = restore(home.world, stray_age=AGES, **known)
+        yield home, summary
+
+
+def check_restored(home: Home, summary: RestoreSummary) -> None:
+    assert summary.is_proven
+    assert summary.missing == []
+    assert home.house.ledger.check() == []
+    assert agreement(home.world) == Agreement(files=len(home.files()))
+    assert len(home.stored()) == len(home.files())
+    assert {each.state for each in home.world.catalog.requests.all()} <= {RequestState.COMPLETED}
+    noted = Counter(entry.body["requestId"] for entry in home.world.ledger.entries() if entry.kind == "tombstone")
+    assert set(noted.values()) <= {1}
+    with opened(home.path):
+        pass  # let through again
+
+
+def test_an_old_catalog_is_refused_wherever_it_is_opened(folder: Path) -> None:
+    erase_people(folder)
+    put_back(folder, "catalog", "vault")
+
+    with pytest.raises(CatalogOutdated), opened(folder):
+        pass
+    with pytest.raises(CatalogOutdated), open_lake(folder, team="ads"):
+        pass
+
+
+def test_catalog_and_vault_put_back_together_lose_again_what_was_erased_and_nothing_else(folder: Path) -> None:
+    requests = erase_people(folder)
+    put_back(folder, "catalog", "vault")
+
+    with restored(folder) as (home, summary):
+        assert home.tasks() == ["bob-1", "car"]
+        assert sorted(summary.reinstated) == sorted(each.request_id for each in requests)
+        assert sorted(summary.completed) == sorted(summary.reinstated)
+        assert summary.items_erased == 4
+        check_restored(home, summary)
+        told = {each.request_id: each for each in home.world.catalog.requests.all()}
+        for request in requests:
+            again = told[request.request_id]
+            for name in ("team", "kind", "channel", "received_at", "accepted_at", "due_at", "scope_pseudonym", "policy"):
+                assert getattr(again, name) == getattr(request, name)
+        kinds = Counter((entry.kind, entry.body["requestId"]) for entry in home.world.ledger.entries())
+        assert all(kinds["receipt", each.request_id] == kinds["re-erasure", each.request_id] == 1 for each in requests)
+        queued = [entry.task_id for entry in home.world.catalog.queues.entries(ADS)]
+        assert queued == []
+        home.keep(Ad(task="replayed", at=NOW - timedelta(minutes=1)))
+        assert "replayed" not in home.tasks()
+    with open_lake(folder, team="ads") as lake:
+        assert lake.sql("select task_id from items").fetchall() == [("bob-1",)]
+
+
+def test_restoring_twice_is_restoring_once(folder: Path) -> None:
+    erase_people(folder)
+    put_back(folder, "catalog", "vault")
+    with restored(folder) as (home, _):
+        entries = list(home.world.ledger.entries())
+
+    with restored(folder) as (home, summary):
+        assert (summary.reinstated, summary.reopened, summary.completed) == ([], [], [])
+        assert list(home.world.ledger.entries()) == entries
+        check_restored(home, summary)
+
+
+def test_a_restore_where_nothing_was_put_back_changes_nothing(folder: Path) -> None:
+    erase_people(folder)
+    with restored(folder) as (home, summary):
+        assert (summary.tombstones, summary.reinstated, summary.completed, summary.strays) == (3, [], [], 0)
+        assert home.tasks() == ["bob-1", "car"]
+        check_restored(home, summary)
+
+
+def test_an_old_vault_alone_shows_nothing_and_what_it_lacks_is_named(folder: Path) -> None:
+    erase_people(folder)
+    aside = folder.parent / "aside"
+    shutil.copytree(folder / "vault", aside)
+    put_back(folder, "vault")
+
+    with restored(folder) as (home, summary):
+        lacking = [file.file_id for file in home.files() if file.team == ADS and "bob" in str(file)] or [
+            file.file_id for file in home.files(ADS)
+        ]
+        assert summary.missing == lacking
+        assert summary.survivors is None
+        assert not summary.is_proven
+        assert summary.strays == 3
+        assert summary.strays_deleted == 0
+        live = [sealed for sealed in home.world.catalog.manifest.sealed(home.files())]
+        keyed = {sealed.file.file_id for sealed in live}
+        assert [path.stem for path in home.stored() if path.stem in keyed] == [home.files(CARS)[0].file_id]
+
+    shutil.copytree(aside, folder / "vault", dirs_exist_ok=True)
+    with restored(folder) as (home, summary):
+        assert summary.strays_deleted == 3
+        assert home.tasks() == ["bob-1", "car"]
+        check_restored(home, summary)
+
+
+def test_an_old_catalog_alone_names_the_files_that_are_gone_and_hides_what_they_held(folder: Path) -> None:
+    requests = erase_people(folder)
+    newer = folder.parent / "newer"
+    shutil.copytree(folder / "catalog", newer)
+    put_back(folder, "catalog")
+
+    with restored(folder) as (home, summary):
+        assert len(summary.missing) == 3
+        assert summary.strays == 1
+        assert summary.strays_deleted == 0  # the newer catalog may yet be found
+        assert set(summary.failed.values()) == {"file-missing"}
+        assert len(summary.reinstated) == len(requests)
+    with open_lake(folder, team="ads") as lake, pytest.raises(Exception, match="not in the vault"):
+        lake.sql("select task_id from items")
+
+    shutil.rmtree(folder / "catalog")
+    shutil.copytree(newer, folder / "catalog")
+    with restored(folder) as (home, summary):
+        assert home.tasks() == ["bob-1", "car"]
+        check_restored(home, summary)
+
+
+def test_files_that_cannot_be_put_back_are_given_up_when_that_is_asked(folder: Path) -> None:
+    erase_people(folder)
+    put_back(folder, "catalog")
+    with restored(folder):
+        pass
+
+    with restored(folder, is_without_missing=True) as (home, summary):
+        assert len(summary.given_up) == 3
+        assert summary.strays_deleted == 1
+        assert home.tasks() == ["car"]
+        check_restored(home, summary)
+
+
+def test_a_request_that_the_old_catalog_still_had_open_is_erased_again_with_a_re_erasure(folder: Path) -> None:
+    with opened(folder) as home:
+        (request,) = home.ask(ByUser(user_id="ann"))
+    shutil.rmtree(folder.parent / "backup")
+    shutil.copytree(folder, folder.parent / "backup")
+    with opened(folder, at=LATER) as home:
+        erase(home.world)
+    put_back(folder, "catalog", "vault")
+
+    with restored(folder) as (home, summary):
+        assert (summary.reinstated, summary.reopened) == ([], [request.request_id])
+        assert [entry.kind for entry in home.world.ledger.entries()] == ["tombstone", "receipt", "re-erasure"]
+        assert "ann-1" not in home.tasks()
+        check_restored(home, summary)
+
+
+def test_a_request_that_was_lost_before_it_was_erased_gets_its_first_receipt(folder: Path) -> None:
+    with opened(folder, at=LATER) as home:
+        home.ask(ByUser(user_id="ann"))
+    put_back(folder, "catalog")
+
+    with restored(folder) as (home, summary):
+        assert [entry.kind for entry in home.world.ledger.entries()] == ["tombstone", "receipt"]
+        assert home.tasks() == ["bob-1", "car", "cid-1", "old"]
+        check_restored(home, summary)
+
+
+def test_a_removed_team_is_removed_again_with_its_keys(folder: Path) -> None:
+    with opened(folder, at=LATER) as home:
+        home.ask(ByTeam())
+        erase(home.world)
+        home.keep(Ad(task="new", at=LATER))
+        first = {key.key_id for key in home.world.catalog.teams.keys(ADS)}
+    put_back(folder, "catalog", "vault")
+
+    with restored(folder) as (home, summary):
+        assert home.tasks() == ["car"]
+        assert {key.key_id for key in home.world.catalog.teams.keys(ADS)} == first
+        check_restored(home, summary)
+
+
+def test_a_key_ring_older_than_the_ledger_is_refused(folder: Path) -> None:
+    with opened(folder) as home:
+        rotate_keys(home.world)
+    put_back(folder, "keys")
+
+    with pytest.raises(KeyRingOutdated) as refused, opened(folder):
+        pass
+    assert "eu/content/2" in refused.value.facts
+    assert "keys folder" in refused.value.remedy
+    with opened(folder, is_restoring=True) as home, pytest.raises(KeyRingOutdated):
+        restore(home.world)
+
+
+def test_a_destroyed_key_that_came_back_is_refused_and_destroyed_again(folder: Path) -> None:
+    with opened(folder) as home:
+        rotate_keys(home.world)
+    shutil.copytree(folder.parent / "backup" / "keys", folder / "keys", dirs_exist_ok=True)
+
+    with pytest.raises(KeyRingOutdated) as refused, opened(folder):
+        pass
+    assert "implio restore" in refused.value.remedy
+
+    with restored(folder) as (home, summary):
+        assert summary.keys_destroyed == 6
+        assert [path.name for path in (folder / "keys" / "eu").iterdir() if ".1." in path.name] == []
+        check_restored(home, summary)
+
+
+def test_old_catalog_vault_and_ring_beside_the_new_ring_end_erased_under_keys_that_were_never_given(
+    folder: Path,
+) -> None:
+    erase_people(folder)
+    with opened(folder, at=LATER) as home:
+        rotate_keys(home.world)
+    put_back(folder, "catalog", "vault")
+    shutil.copytree(folder.parent / "backup" / "keys", folder / "keys", dirs_exist_ok=True)
+
+    with restored(folder) as (home, summary):
+        assert home.tasks() == ["bob-1", "car"]
+        assert summary.keys_destroyed == 2 * 3 + 2 * 3
+        versions = {key.version for key in home.world.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")}
+        assert versions == {3}
+        assert not faults_of_ring(home.world).returned
+        check_restored(home, summary)
+
+
+def test_a_forged_ledger_erases_nothing(folder: Path) -> None:
+    erase_people(folder)
+    log = folder / "ledger" / "ledger.jsonl"
+    first, *rest = log.read_bytes().splitlines(keepends=True)
+    forged = json.loads(first) | {"kind": "tombstone"}
+    forged["body"]["kind"] = "team"
+    log.write_bytes(json.dumps(forged, sort_keys=True, separators=(",", ":")).encode() + b"\n" + b"".join(rest))
+    put_back(folder, "catalog", "vault")
+
+    with opened(folder, is_restoring=True) as home:
+        with pytest.raises(LedgerBroken):
+            restore(home.world)
+        assert "ann-1" in home.tasks()
+        assert home.world.catalog.requests.all() == []
+
+
+def test_a_ledger_older_than_the_catalog_is_refused(folder: Path) -> None:
+    erase_people(folder)
+    put_back(folder, "ledger")
+
+    with opened(folder, is_restoring=True) as home, pytest.raises(LedgerBroken, match="older than the catalog"):
+        restore(home.world)
+
+
+def test_requests_of_a_team_that_the_old_catalog_does_not_know_are_counted(folder: Path) -> None:
+    with opened(folder, at=LATER) as home:
+        add_team(home.world, "later", region=Region("eu"))
+        home.keep(Ad(task="x"), team=TeamId("later"))
+        home.ask(ByUser(user_id="ann"), team=TeamId("later"))
+        erase(home.world)
+    put_back(folder, "catalog")
+
+    with restored(folder) as (home, summary):
+        assert summary.without_team == {TeamId("later"): 1}
+        check_restored(home, summary)
+
+
+@given(rule=rules, channel=st.sampled_from(Channel), policy=st.none() | st.text())
+def test_a_tombstone_is_read_back_from_the_ledger_as_it_was_written(
+    rule: Rule, channel: Channel, policy: str | None
+) -> None:
+    received_at = rule.before - timedelta(days=3)
+    request = Request(
+        request_id=RequestId("r"),
+        team=ADS,
+        kind=kind_of(rule),
+        channel=channel,
+        state=RequestState.ACCEPTED,
+        received_at=received_at,
+        accepted_at=rule.before,
+        due_at=due_at(received_at),
+        scope_pseudonym="ab" * 16,
+        tombstone_sequence=0,
+        policy=policy,
+    )
+    body = tombstone_body(request, Tombstone(sequence=7, request_id="r", team=ADS, rule=rule))
+
+    assert tombstone_of(json.loads(json.dumps(body))) == (request, rule)
+
+
+@pytest.mark.parametrize("body", [{}, {"kind": "user"}, {"kind": "x", "before": "2026-01-01T00:00:00Z"}, {"before": 5}])
+def test_what_is_no_tombstone_is_not_taken_for_one(body: dict[str, Any]) -> None:
+    with pytest.raises(LedgerBroken):
+        tombstone_of(body)
+
+
+@pytest.mark.parametrize("death", [{}, {"error": lambda: RuntimeError("answer lost"), "is_fatal": False}], ids=["killed", "answer lost"])
+def test_a_restore_killed_at_any_call_is_taken_up_again(folder: Path, scratch: Path, death: dict[str, Any]) -> None:
+    erase_people(folder)
+    with opened(folder, at=LATER) as home:
+        rotate_keys(home.world)
+    put_back(folder, "catalog", "vault")
+    shutil.copytree(folder.parent / "backup" / "keys", folder / "keys", dirs_exist_ok=True)
+    copy = scratch / "restore-copy"
+
+    def restore_under(tripwire: Tripwire) -> None:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        with opened(copy, at=LATER, is_restoring=True, threads=1) as home:
+            restore(watched(home.world, tripwire), stray_age=AGES)
+
+    for tripwire in every_place(restore_under, **death):
+        with restored(copy) as (home, summary):
+            assert home.tasks() == ["bob-1", "car"], tripwire.place
+            receipts = Counter(
+                (entry.kind, entry.body["requestId"])
+                for entry in home.world.ledger.entries()
+                if entry.kind in ("receipt", "re-erasure")
+            )
+            assert set(receipts.values()) == {1}, tripwire.place
+            assert len(receipts) == 6, tripwire.place
+            check_restored(home, summary)
