@@ -143,13 +143,13 @@ def _ask(story: Story, house: "House", plan: DemoPlan) -> None:
 
 
 def _retain(story: Story) -> None:
-    story.head("acme shortens its retention; the nightly schedule makes it so")
+    story.head("acme shortens its retention; the nightly schedules make it so and take stock")
     with Session(home=story.home, is_json=True).house() as house:
         policy = demo_steps.shorten_retention(house.world)
         due = demo_steps.overdue(house.world)
         today = house.world.clock.now().date()
     with story.timed("retain", "Removing what is overdue"):
-        runs = demo_steps.tick(story.home, retention_on=today)
+        runs = demo_steps.tick(story.home, nightly_on=today)
     story.show(good(f"Items of acme are now {policy_text(policy)}"))
     went = f"{many(due.files_whole, 'file')} dropped unread, {due.files_mixed:,} rewritten"
     story.show(good(f"{many(due.items, 'overdue item')} and {due.rejected:,} rejected ones: {went}"))

@@ -79,12 +79,12 @@ def land(root: Path, *, today: date, items: int, days: int) -> DemoPlan:
     return replace(plan, files=plan.files + leaver.files, teams=plan.teams + leaver.teams)
 
 
-def tick(home: Path, *, retention_on: date | None = None) -> int:
+def tick(home: Path, *, nightly_on: date | None = None) -> int:
     """Do what Dagster's daemon would do now, and return how many runs that took.
 
     Args:
         home: The home, with its Dagster instance.
-        retention_on: Then also what the retention schedule does on that day.
+        nightly_on: Then also what the nightly schedules do on that day.
 
     Raises:
         RunFailed: a run did not end well.
@@ -92,7 +92,7 @@ def tick(home: Path, *, retention_on: date | None = None) -> int:
     # Dagster takes a second to import, which `--help` need not wait for.
     from implio_pipeline.orchestration.drive import run_ticks  # noqa: PLC0415
 
-    runs = run_ticks(home, retention_on=retention_on)
+    runs = run_ticks(home, nightly_on=nightly_on)
     failed = [run for run in runs if not run.is_success]
     if failed:
         raise RunFailed(f"{len(failed)} of {len(runs)} runs failed, the first of job {failed[0].job}")

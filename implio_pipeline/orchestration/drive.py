@@ -15,7 +15,7 @@ from dagster import DagsterInstance, RepositoryDefinition, RunsFilter
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.orchestration.schedules import retention_schedule
+from implio_pipeline.orchestration.schedules import inventory_schedule, retention_schedule
 from implio_pipeline.orchestration.sensors import landing_sensor, requests_sensor
 from implio_pipeline.settings import load_settings
 
@@ -39,7 +39,7 @@ class Ran:
 def run_ticks(
     home: Path,
     *,
-    retention_on: date | None = None,
+    nightly_on: date | None = None,
     on_run: Callable[[Ran], None] | None = None,
     resource: HomeResource | None = None,
 ) -> list[Ran]:
@@ -47,7 +47,7 @@ def run_ticks(
 
     Args:
         home: A home with a `dagster.yaml`; its instance remembers the runs, so that the UI shows them.
-        retention_on: Then also evaluate the retention schedule as due on this UTC day.
+        nightly_on: Then also evaluate the retention and the inventory schedule as due on this UTC day.
         on_run: Told of each run when it has ended.
         resource: How steps and ticks open the home, when not simply where it is.
 
@@ -59,7 +59,7 @@ def run_ticks(
     ran: list[Ran] = []
     with open_instance(home) as instance:
         daemon = _Daemon(instance=instance, repository=definitions.get_repository_def(), home=opened_by)
-        for one in daemon.asked(retention_on):
+        for one in daemon.asked(nightly_on):
             ran.append(one)
             if on_run:
                 on_run(one)
@@ -85,13 +85,14 @@ class _Daemon:
     repository: RepositoryDefinition
     home: HomeResource
 
-    def asked(self, retention_on: date | None) -> Iterator[Ran]:
-        """Execute what sensors ask for, then what the schedule does."""
+    def asked(self, nightly_on: date | None) -> Iterator[Ran]:
+        """Execute what sensors ask for, then what the schedules do."""
         for _ in range(_MOST_ROUNDS):
             if not (yield from self._round()):
                 break
-        if retention_on is not None:
-            yield from self._tick_schedule(retention_schedule.name, retention_on)
+        if nightly_on is not None:
+            for schedule in (retention_schedule, inventory_schedule):
+                yield from self._tick_schedule(schedule.name, nightly_on)
 
     def _round(self) -> Generator[Ran, None, int]:
         ran = 0

@@ -120,16 +120,17 @@ def test_ticks_do_the_whole_cycle_once(stage):
     stage.land(item(1), item(2, "other"), name=FILE_NAME)
     stage.ask(REQUEST, name=FILE_NAME)
 
-    ran = run_ticks(stage.home, retention_on=NOW.date(), resource=stage.resource())
-    again = run_ticks(stage.home, retention_on=NOW.date(), resource=stage.resource())
+    ran = run_ticks(stage.home, nightly_on=NOW.date(), resource=stage.resource())
+    again = run_ticks(stage.home, nightly_on=NOW.date(), resource=stage.resource())
 
     assert [(one.job, one.is_success) for one in ran] == [
         ("ingest_landing", True),
         ("carry_out_requests", True),
         ("retention", True),
+        ("take_inventory", True),
     ]
     assert again == []
-    assert stage.instance.get_runs_count() == 3
+    assert stage.instance.get_runs_count() == 4
     assert_no_canary(stage)
 
 
