@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,12 @@ class Ours(Contestant):
                 add_team(house.world, team, region=Region("eu"))
 
     def ingest(self, batches: Sequence[Batch]) -> None:
-        """Take the batches in partition by partition, each in a commit of its own."""
+        """Take the batches in, partition by partition, each team in one commit."""
         self._make(batches)
         with self._home() as house:
-            for batch in batches:
-                team = house.world.catalog.teams.get(TeamId(batch.team))
-                with pa.memory_map(str(batch.path)) as source:
-                    rows = pa.ipc.open_file(source).read_all()
-                    keys = house.world.keychain.user_key_maker(team.team)
-                    add_rows(house.world, team, keyed(rows, FileKind.ITEMS, keys))
+            for name, of_team in groupby(batches, key=lambda batch: batch.team):
+                team = house.world.catalog.teams.get(TeamId(name))
+                add_rows(house.world, team, _Rows(list(of_team), house.world.keychain.user_key_maker(team.team)))
 
     def ingest_ndjson(self, batches: Sequence[Batch]) -> None:
         """Take the files in as landing files: found, claimed, validated item by item, committed, removed."""
@@ -125,6 +123,19 @@ class Ours(Contestant):
                 rows = house.vault.read(sealed, columns=["user_id"])
                 found += pc.sum(pc.is_in(rows["user_id"], value_set=wanted)).as_py() or 0
         return found
+
+
+class _Rows:
+    """The rows of batches, read and keyed anew each time they are iterated."""
+
+    def __init__(self, batches: Sequence[Batch], user_key: Callable[[str], bytes]) -> None:
+        self._batches = batches
+        self._user_key = user_key
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for batch in self._batches:
+            with pa.memory_map(str(batch.path)) as source:
+                yield keyed(pa.ipc.open_file(source).read_all(), FileKind.ITEMS, self._user_key)
 
 
 class _Connection:

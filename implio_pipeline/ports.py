@@ -12,8 +12,10 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
 from implio_pipeline.domain.export import ExportRecord, PackedFile
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.hold import Hold, HoldId, Spared
 from implio_pipeline.domain.intake import LandingRecord, QueueEntry
 from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Rule, Tombstone
@@ -164,6 +166,9 @@ class Vault(Protocol):
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
         """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
 
+    def spared(self, work: FileWork) -> list[Spared]:
+        """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
+
     def look(self, file: VaultFile) -> FileLook | None:
         """Return what storage says of a file without its keys; `None` when it is not there."""
 
@@ -239,6 +244,9 @@ class Teams(Protocol):
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
         """Replace the team's retention policy."""
 
+    def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
+        """Replace the team's cap and grace period."""
+
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""
 
@@ -281,6 +289,9 @@ class Manifest(Protocol):
     def unlinked(self, files: Sequence[VaultFile]) -> None:
         """Forget doomed files whose unlinking is done."""
 
+    def items(self, team: TeamId) -> int:
+        """Return how many live items the team has, rejected ones too."""
+
     def anonymous_items(self, team: TeamId) -> int:
         """Return how many live items of the team have no user id."""
 
@@ -292,7 +303,7 @@ class Requests(Protocol):
         """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
         With each comes its idempotency key: the same key of a team, while it lasts, returns the request it
-        made before.
+        made before. The entries of a request that may be cancelled are kept aside.
         """
 
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
@@ -330,6 +341,16 @@ class Requests(Protocol):
     def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
         """Return what happened so far to each file the requests covered, in the order of the commits."""
 
+    def cancel(self, request: Request, *, was: RequestState) -> None:
+        """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
+
+        Raises:
+            PlanOutdated: somebody else has moved it.
+        """
+
+    def lifted_without_ledger(self) -> list[Request]:
+        """Return cancelled requests that the ledger does not know of yet."""
+
     def complete(self, requests: Sequence[Request]) -> None:
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines."""
 
@@ -338,6 +359,37 @@ class Requests(Protocol):
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
         """Remember that the ledger has these tombstones."""
+
+
+class Holds(Protocol):
+    """Legal holds."""
+
+    def place(self, hold: Hold) -> Hold:
+        """Store a hold; from then on no commit erases what it covers.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, hold_id: HoldId) -> Hold:
+        """Return a hold.
+
+        Raises:
+            HoldRefused: there is none.
+        """
+
+    def all(self, team: TeamId | None = None) -> list[Hold]:
+        """Return every hold, oldest first."""
+
+    def newest(self, team: TeamId) -> int:
+        """Return the sequence of the team's newest hold, 0 when it has none."""
+
+    def release(self, hold: Hold) -> None:
+        """Store that a hold was released, and destroy its sealed part.
+
+        Raises:
+            HoldRefused: it was released before.
+        """
 
 
 class Landings(Protocol):
@@ -377,6 +429,10 @@ class Catalog(Protocol):
     @property
     def requests(self) -> Requests:
         """Requests and tombstones."""
+
+    @property
+    def holds(self) -> Holds:
+        """Legal holds."""
 
     @property
     def landings(self) -> Landings:
@@ -585,3 +641,5 @@ class World:
     inbox: Inbox
     threads: int = 2
     versions: Mapping[str, str] = field(default_factory=dict)
+    approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    """When a second person is asked."""

@@ -42,6 +42,17 @@ class LandingSettings(BaseModel):
         return self
 
 
+class RequestSettings(BaseModel):
+    """Who decides on deletion requests."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    approvals: Literal["second-person", "none"] = "second-person"
+    """Whether a second person must approve the removal of a team, and what is above a team's cap."""
+    cap_from_items: int = Field(default=1_000, ge=0)
+    """In a team with fewer live items no share is above its cap."""
+
+
 class Settings(BaseSettings):
     """Everything that may be set; the defaults make a home that works."""
 
@@ -59,6 +70,7 @@ class Settings(BaseSettings):
     ledger_folder: Path = Path("ledger")
     """Kept apart: back it up on its own, and put it elsewhere where you can."""
     landing: LandingSettings = Field(default_factory=LandingSettings)
+    requests: RequestSettings = Field(default_factory=RequestSettings)
     rows_per_file: int = Field(default=2_500, ge=100, le=1_000_000)
     """The largest vault file in rows: what one person's erasure rewrites of a day."""
     threads: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 2)), ge=1, le=64)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from implio_pipeline import __version__
 from implio_pipeline.domain.errors import HomeExists
+from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.restore import refuse_put_back
 from implio_pipeline.ports import World
@@ -44,6 +45,10 @@ _SETTINGS_TEXT = """\
 # [landing]
 # settle_seconds = 2.0            # a younger file may still be being written
 # after = "remove"                # or "archive", with archive_folder
+#
+# [requests]
+# approvals = "second-person"     # for whole teams and above a team's cap; or "none"
+# cap_from_items = 1000           # smaller teams have no cap
 
 [regions.eu]
 vault = "vault/eu"
@@ -160,6 +165,9 @@ def build(settings: Settings) -> House:
         ),
         threads=settings.threads,
         versions=_versions(),
+        approvals=ApprovalPolicy(
+            is_asked=settings.requests.approvals != "none", cap_from_items=settings.requests.cap_from_items
+        ),
     )
     return House(
         settings=settings,

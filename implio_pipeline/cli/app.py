@@ -11,6 +11,7 @@ from implio_pipeline.cli import (
     demo,
     erase,
     export,
+    holds,
     ingest,
     init,
     keys,
@@ -82,6 +83,7 @@ def _add_commands() -> None:
     app.command("export", rich_help_panel=_WORK)(export.export_command)
     app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
     app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
+    app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)

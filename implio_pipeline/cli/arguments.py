@@ -1,5 +1,6 @@
 """Arguments that more than one command takes, and how their texts are read; no message repeats a value."""
 
+import getpass
 import sys
 from datetime import date
 from typing import Annotated
@@ -30,6 +31,11 @@ def secret_from(text: str, *, name: str) -> str:
         answer: str = typer.prompt(name, hide_input=True, err=True)
         return answer
     return sys.stdin.readline().rstrip("\r\n")
+
+
+def who(name: str | None) -> str:
+    """Return the name that was given, or that of the user of this machine."""
+    return name if name is not None and name.strip() else getpass.getuser()
 
 
 def keep_days_from(text: str) -> int | None:

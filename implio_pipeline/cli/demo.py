@@ -135,9 +135,14 @@ def _ask(story: Story, house: "House", plan: DemoPlan) -> None:
     with story.timed("erase", "Erasing"):
         files = demo_steps.ask(story.home, plan)
         runs = demo_steps.tick(story.home)
+        approved = demo_steps.approve_leaving(house.world)
+        runs += demo_steps.tick(story.home)
     requests = house.world.catalog.requests.all()
     kinds = ", ".join(sorted({request.kind.value for request in requests}))
     story.show(good(f"{many(len(requests), 'request')} ({kinds}) of {many(files.good, 'file')} carried out"))
+    story.show(
+        good(f"{many(approved, 'removal')} of a whole team hidden at once, erased after a second person approved")
+    )
     story.show(good(f"{many(files.bad, 'file')} with a wrong request refused, each with its reason beside it"))
     story.show(good(f"Hidden, rewritten, verified, shredded in {story.seconds['erase']} s ({many(runs, 'run')})"))
 

@@ -13,9 +13,11 @@ from implio_pipeline.demo.markets import ACME, GLOBEX
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.requests import write_requests
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import ColumnClass, Region, TeamId
+from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.retain import OverduePreview, preview_retention
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.ports import World
@@ -110,6 +112,14 @@ def ask(home: Path, plan: DemoPlan) -> AskedFiles:
     time.sleep(_SETTLE_SECONDS)
     wrong = sum(file.is_bad for file in files)
     return AskedFiles(good=len(files) - wrong + 1, bad=wrong)
+
+
+def approve_leaving(world: World) -> int:
+    """Approve, as a second person, what removes a whole team, and return how many requests that were."""
+    waiting = world.catalog.requests.all(states=[RequestState.UNAPPROVED])
+    for request in waiting:
+        approve(world, request.request_id, name="demo: second person")
+    return len(waiting)
 
 
 def shorten_retention(world: World) -> RetentionPolicy:

@@ -6,19 +6,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from implio_pipeline.cli.arguments import secret_from
+from implio_pipeline.cli.arguments import secret_from, who
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
 from implio_pipeline.cli.failures import BadUse, NotConfirmed, Refused
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import facts, good, size_text
-from implio_pipeline.domain.erasure import Claim
-from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import Channel, RequestId
-from implio_pipeline.flows.accept import Refusal, accept, rule_of
-from implio_pipeline.flows.erase import find, is_whole
-from implio_pipeline.flows.inspect import count_items
+from implio_pipeline.domain.words import Channel
+from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.ports import World
 from implio_pipeline.stores.inbox.entry import entry_of
 from implio_pipeline.stores.inbox.words import reason_of, remedy_of
@@ -45,8 +43,14 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
         str | None, typer.Option("--yes", metavar="TEAM", help="The team's name, so that --all need not ask.")
     ] = None,
     is_preview: Annotated[
-        bool, typer.Option("--preview", help="Only show what would go; nothing is accepted.")
+        bool, typer.Option("--preview", help="Only show what would go, with a digest of it; nothing is accepted.")
     ] = False,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="DIGEST", help="Do exactly what this preview showed, or nothing.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who asks; the user of this machine if not given.")
+    ] = None,
     is_resume: Annotated[
         bool, typer.Option("--resume", help="Carry out all that waits, also what failed or was not verified.")
     ] = False,
@@ -59,7 +63,7 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
     kinds = [kind for kind, value in named.items() if value is not None]
     if is_resume:
-        if kinds or is_preview:
+        if kinds or is_preview or plan:
             raise BadUse("--resume carries out what was accepted before, so it takes --team alone")
         _resume(session, team)
         return
@@ -79,12 +83,16 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     if is_preview:
         _preview(session, ask)
     else:
-        _erase(session, ask)
+        _erase(session, ask, plan=plan, name=who(name))
 
 
-def _erase(session: Session, ask: dict[str, str]) -> None:
+def _erase(session: Session, ask: dict[str, str], *, plan: str | None, name: str) -> None:
     with session.house() as house:
-        (answer,) = accept(house.world, [_draft(house.world, ask)])
+        draft = replace(_draft(house.world, ask), asked_by=name)
+        if plan is None:
+            (answer,) = accept(house.world, [draft])
+        else:
+            answer = accept_plan(house.world, draft, digest=plan)
         if isinstance(answer, Refusal):
             raise Refused(answer.reason, code=answer.code, remedy=answer.remedy)
         results = carry_out(session, house, only=[answer.request_id])
@@ -122,46 +130,45 @@ def _confirmation(session: Session, team: str, given: str | None) -> str:
 
 def _preview(session: Session, ask: dict[str, str]) -> None:
     with session.house() as house:
-        shape = _previewed(house.world, _draft(house.world, ask))
-    session.answer({"team": ask["team"], "kind": ask["type"], **shape}, lambda: _preview_view(ask, shape))
+        plan = plan_erasure(house.world, _draft(house.world, ask))
+    session.answer(_plan_shape(plan), lambda: _plan_view(plan))
 
 
-def _previewed(world: World, draft: RequestDraft) -> dict[str, Any]:
-    team = world.catalog.teams.get(draft.team).team
-    claim = Claim(request_id=RequestId("preview"), rule=rule_of(world, draft, now=world.clock.now()))
-    files = list(find(world, team, [claim]))
-    days = sorted({file.day for file, _ in files})
-    queued = sum(
-        covers(
-            claim.rule,
-            user_key=entry.user_key,
-            task_key=entry.task_key,
-            submitted_at=entry.submitted_at,
-            outcome=entry.outcome,
-        )
-        for entry in world.catalog.queues.entries(team)
-    )
+def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
     return {
-        "items": count_items(world, team, [claim]),
-        "queueEntries": queued,
-        "files": len(files),
-        "filesWhole": sum(is_whole(file, reached) for file, reached in files),
-        "sizeBytes": sum(file.size_bytes for file, _ in files),
-        "days": len(days),
-        "firstDay": days[0].isoformat() if days else None,
-        "lastDay": days[-1].isoformat() if days else None,
+        "team": plan.team,
+        "kind": plan.kind.value,
+        "items": plan.items,
+        "itemsWithheld": plan.withheld,
+        "queueEntries": plan.queue_entries,
+        "files": plan.files_rewritten + plan.files_dropped,
+        "filesWhole": plan.files_dropped,
+        "sizeBytes": plan.size_bytes,
+        "days": len(plan.days),
+        "firstDay": plan.days[0].isoformat() if plan.days else None,
+        "lastDay": plan.days[-1].isoformat() if plan.days else None,
+        "estimatedMs": plan.estimated_ms,
+        "needsApproval": plan.needs_approval,
+        "plan": plan.digest,
     }
 
 
-def _preview_view(ask: dict[str, str], shape: dict[str, Any]) -> RenderableType:
-    rewritten = shape["files"] - shape["filesWhole"]
-    return facts(
-        f"Preview: {ask['team']}, by {ask['type']}; nothing was accepted",
+def _plan_view(plan: ErasurePlan) -> RenderableType:
+    lines: list[tuple[str, object] | tuple[str, object, str]] = [
+        ("items", plan.items, "rejected ones included"),
+        ("queue entries", plan.queue_entries),
         (
-            ("items", shape["items"], "rejected ones included"),
-            ("queue entries", shape["queueEntries"]),
-            ("files", shape["files"], f"{rewritten:,} to rewrite, {shape['filesWhole']:,} to drop whole"),
-            ("size", size_text(shape["sizeBytes"])),
-            ("days", shape["days"], f"{shape['firstDay']} to {shape['lastDay']}" if shape["days"] else ""),
+            "files",
+            plan.files_rewritten + plan.files_dropped,
+            f"{plan.files_rewritten:,} to rewrite, {plan.files_dropped:,} to drop whole",
         ),
-    )
+        ("size", size_text(plan.size_bytes)),
+        ("days", len(plan.days), f"{plan.days[0]} to {plan.days[-1]}" if plan.days else ""),
+        ("time", f"{plan.estimated_ms / 1000:.1f} s", "estimated from the number of files"),
+        ("plan", plan.digest, "to do exactly this: --plan"),
+    ]
+    if plan.withheld:
+        lines.insert(1, ("withheld", plan.withheld, "a legal hold covers them: hidden, not erased"))
+    if plan.needs_approval:
+        lines.append(("approval", "needed", "by a second person: `implio requests approve`"))
+    return facts(f"Preview: {plan.team}, by {plan.kind.value}; nothing was accepted", lines)

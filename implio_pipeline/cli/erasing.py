@@ -11,7 +11,8 @@ from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.shapes import entry_shape, request_shape
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
-from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.request import Request, RequestState, why
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.ports import LedgerEntry
@@ -122,6 +123,8 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
     if body["kind"] == "user":
         without = body["notReachable"]["itemsWithoutUserId"]
         lines.append(("not reachable", without, "items of the team that name no user"))
+    for hold in body.get("withheld", {}).get("holds", []):
+        lines.append(("withheld", hold["items"], f"by hold {hold['holdId']} ({hold['reason']})"))
     if "policy" in body:
         lines.append(("policy", body["policy"]))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
@@ -130,14 +133,24 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
 
 def unfinished(request: Request) -> RenderableType:
     """Return an open request in two lines."""
-    text = f"Request {request.request_id} is {request.state.value}; its items are hidden from every read."
+    text = f"Request {request.request_id} is {request.state.value}: {why(request)}."
     line = bad(text) if request.error_code else look(text)
-    return Group(line, facts("", (("next", next_text(request)), ("due", request.due_at))))
+    return Group(line, facts("", (("next", next_text(request)), *withheld_lines(request), ("due", request.due_at))))
+
+
+def withheld_lines(request: Request) -> list[tuple[str, object, str]]:
+    """Return what legal holds keep of a request, a line for each."""
+    if request.withheld is None:
+        return []
+    return [("withheld", items, f"by hold {hold_id} ({reason})") for hold_id, reason, items in request.withheld.holds]
 
 
 def next_text(request: Request) -> str:
     """Return what happens next, with the code of what went wrong before."""
     step = request_shape(request)["nextStep"]
+    when = request.next_attempt_at
+    if when is not None and request.state not in (RequestState.QUARANTINED, RequestState.UNVERIFIED):
+        step = f"{step}; not before {instant_text(when.replace(microsecond=0))}"
     return f"{step} (after {request.error_code})" if request.error_code else str(step)
 
 

@@ -27,7 +27,7 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
         found = [
             entry
             for entry in house.ledger.entries()
-            if entry.kind == "receipt" and (team is None or entry.body.get("team") == team)
+            if entry.kind in ("receipt", "partial-receipt") and (team is None or entry.body.get("team") == team)
         ]
     session.answer(
         [entry_shape(entry) for entry in found],

@@ -6,18 +6,25 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import MaybeTeam
-from implio_pipeline.cli.erasing import next_text, receipt_view
+from implio_pipeline.cli.arguments import MaybeTeam, secret_from, who
+from implio_pipeline.cli.erasing import next_text, receipt_view, withheld_lines
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import entry_shape, request_shape
 from implio_pipeline.cli.tables import facts, good, left_text, look, many, table
-from implio_pipeline.domain.request import OPEN_STATES, Request
+from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, why
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import RequestId
+from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.extend import extend
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 
 app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
+RequestName = Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
+As = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Your name; the user of this machine if not given.")
+]
 
 
 @app.command("list")
@@ -39,9 +46,7 @@ def list_command(
 
 
 @app.command("show")
-def show_command(
-    context: typer.Context, request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
-) -> None:
+def show_command(context: typer.Context, request_id: RequestName) -> None:
     """Show a request: where it is, what comes next, and its receipt when it is done."""
     session = session_of(context)
     with session.house() as house:
@@ -51,6 +56,44 @@ def show_command(
         ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
     shape = request_shape(request) | {"filesDone": done, "receipt": None if entry is None else entry_shape(entry)}
     session.answer(shape, lambda: _open_view(request, done) if entry is None else receipt_view(entry, ledger_path))
+
+
+@app.command("approve")
+def approve_command(context: typer.Context, request_id: RequestName, name: As = None) -> None:
+    """Approve a large erasure that somebody else asked for, so that it may begin."""
+    session = session_of(context)
+    with session.house() as house:
+        request = approve(house.world, RequestId(request_id), name=who(name))
+    text = f"Request {request.request_id} is approved: {next_text(request)}. `implio erase --resume`, or the sensor."
+    session.answer(request_shape(request), lambda: good(text))
+
+
+@app.command("cancel")
+def cancel_command(context: typer.Context, request_id: RequestName) -> None:
+    """Take a request back before anything of it is erased: its items are readable again."""
+    session = session_of(context)
+    with session.house() as house:
+        request = cancel(house.world, RequestId(request_id))
+    text = f"Request {request.request_id} is cancelled: its items are readable, its queue entries are back."
+    session.answer(request_shape(request), lambda: good(text))
+
+
+@app.command("extend")
+def extend_command(
+    context: typer.Context,
+    request_id: RequestName,
+    days: Annotated[int, typer.Option("--days", metavar="COUNT", help="So many days more; in all two months at most.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why, in words; sealed. `-` reads it from stdin.")
+    ],
+) -> None:
+    """Put the due date of a request off, once, with a reason."""
+    session = session_of(context)
+    words = secret_from(reason, name="Reason")
+    with session.house() as house:
+        request = extend(house.world, RequestId(request_id), days=days, reason=words)
+    text = f"Request {request.request_id} is due by {request.due_at.date()}; tell who asked, and why."
+    session.answer(request_shape(request), lambda: good(text))
 
 
 @app.command("take")
@@ -80,12 +123,18 @@ def _list_view(requests: list[Request], *, now: datetime, is_wide: bool) -> Rend
                 each.team,
                 each.kind.value,
                 each.state.value,
-                left_text(each.due_at, now=now) if each.state in OPEN_STATES else "done",
+                _due(each, now),
                 *([each.channel.value, each.received_at] if is_wide else []),
             ]
             for each in requests
         ),
     )
+
+
+def _due(request: Request, now: datetime) -> str:
+    if request.state in WITHHELD_STATES:
+        return "withheld"
+    return left_text(request.due_at, now=now) if request.state in OPEN_STATES else "done"
 
 
 def _open_view(request: Request, done: int) -> RenderableType:
@@ -95,10 +144,12 @@ def _open_view(request: Request, done: int) -> RenderableType:
             ("team", request.team),
             ("kind", request.kind.value, f"by {request.channel.value}"),
             ("state", request.state.value),
+            ("why", why(request)),
             ("next", next_text(request)),
+            *withheld_lines(request),
             ("received at", request.received_at),
             ("hidden at", request.accepted_at, "from every read, from then on"),
-            ("due at", request.due_at),
+            ("due at", request.due_at, "" if request.extended_at is None else "extended"),
             ("files done", done),
             ("attempts", request.attempts),
         ),

@@ -1,10 +1,13 @@
 """What programs get: the stable JSON shapes of requests, teams and policies; names in camel case."""
 
+from datetime import datetime
 from typing import Any
 
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.request import Request, next_step
+from implio_pipeline.domain.hold import Hold, is_standing
+from implio_pipeline.domain.request import Request, next_step, why
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports import LedgerEntry
 
@@ -16,6 +19,8 @@ def team_shape(team: Team) -> dict[str, Any]:
         "region": team.region,
         "createdAt": instant_text(team.created_at),
         "policy": policy_shape(team.policy),
+        "capPercent": team.cap_percent,
+        "graceHours": team.grace_hours,
     }
 
 
@@ -42,7 +47,33 @@ def request_shape(request: Request) -> dict[str, Any]:
         "nextAttemptAt": None if request.next_attempt_at is None else instant_text(request.next_attempt_at),
         "errorCode": request.error_code,
         "policy": request.policy,
+        "why": why(request),
         "nextStep": next_step(request),
+        "isApproved": request.approved_by is not None,
+        "extendedAt": None if request.extended_at is None else instant_text(request.extended_at),
+        "withheld": None
+        if request.withheld is None
+        else {
+            "items": request.withheld.items,
+            "holds": [
+                {"holdId": hold_id, "reason": reason, "items": items}
+                for hold_id, reason, items in request.withheld.holds
+            ],
+        },
+    }
+
+
+def hold_shape(hold: Hold, *, now: datetime) -> dict[str, Any]:
+    """Return a legal hold without its sealed part."""
+    return {
+        "holdId": hold.hold_id,
+        "team": hold.team,
+        "kind": kind_of(hold.rule).value,
+        "reason": hold.reason.value,
+        "placedAt": instant_text(hold.placed_at),
+        "until": instant_text(hold.until),
+        "releasedAt": None if hold.released_at is None else instant_text(hold.released_at),
+        "isStanding": is_standing(hold, now=now),
     }
 
 

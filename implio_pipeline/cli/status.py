@@ -1,7 +1,7 @@
 """`implio status`: what is here, what waits, what is late, and whether the ledger holds."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,7 +12,7 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
-from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
+from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, is_overdue_request, is_soon_due, why
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind
@@ -20,8 +20,6 @@ from implio_pipeline.flows.retain import preview_retention
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
-
-_SOON = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +59,12 @@ class HomeStatus:
     @property
     def soon(self) -> tuple[Request, ...]:
         """Open requests due within a week."""
-        return tuple(each for each in self.open_requests if self.now <= each.due_at < self.now + _SOON)
+        return tuple(each for each in self.open_requests if is_soon_due(each, now=self.now))
+
+    @property
+    def for_people(self) -> tuple[Request, ...]:
+        """Open requests that wait for somebody to decide or to look."""
+        return tuple(each for each in self.open_requests if each.state in PEOPLE_STATES)
 
     @property
     def overdue_items(self) -> int:
@@ -158,6 +161,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
         },
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
+        "requestsForPeople": [each.request_id for each in found.for_people],
         "ledger": {"entries": found.ledger_entries, "isHolding": found.ledger_findings == 0},
     }
 
@@ -202,6 +206,7 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
         bad(f"Late: request {each.request_id} was {left_text(each.due_at, now=found.now)}") for each in found.late
     ]
     lines += [look(f"Due {left_text(each.due_at, now=found.now)}: request {each.request_id}") for each in found.soon]
+    lines += [look(f"Request {each.request_id} is {each.state.value}: {why(each)}") for each in found.for_people]
     if found.overdue_items:
         lines.append(look(f"Overdue by policy: {many(found.overdue_items, 'item')}: `implio retention run`"))
     if found.set_aside:

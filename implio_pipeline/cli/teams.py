@@ -6,13 +6,14 @@ import typer
 from rich.console import RenderableType
 
 from implio_pipeline.cli.arguments import keep_days_from, outcome_days_from
+from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_policy
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import team_shape
 from implio_pipeline.cli.tables import facts, good, table
 from implio_pipeline.domain.errors import RegionUnknown
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
-from implio_pipeline.domain.team import Team, team_id
+from implio_pipeline.domain.team import Team, check_limits, team_id
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.teams import add_team
 
@@ -43,10 +44,41 @@ def add_command(
 
 @app.command("set")
 def set_command(
-    context: typer.Context, name: Name, keep: Keep = None, outcomes: Outcomes = None, is_sure: Yes = False
+    context: typer.Context,
+    *,
+    name: Name,
+    keep: Keep = None,
+    outcomes: Outcomes = None,
+    cap: Annotated[
+        int | None, typer.Option("--cap-percent", help="The share of its items that one person may have erased.")
+    ] = None,
+    grace: Annotated[
+        int | None, typer.Option("--grace-hours", help="How long a request waits, hidden, and may be cancelled.")
+    ] = None,
+    is_sure: Yes = False,
 ) -> None:
-    """Change how long a team's items are kept; the same as `implio retention set`."""
-    change_policy(session_of(context), name, keep=keep, outcomes=outcomes or [], is_sure=is_sure)
+    """Change how long a team's items are kept, as `implio retention set` does, or what its requests must wait for."""
+    session = session_of(context)
+    if cap is None and grace is None:
+        change_policy(session, name, keep=keep, outcomes=outcomes or [], is_sure=is_sure)
+        return
+    if keep is not None or outcomes:
+        raise BadUse("change the policy and the limits one after the other")
+    with session.house() as house:
+        team = house.world.catalog.teams.get(team_id(name))
+        limits = {
+            "cap_percent": team.cap_percent if cap is None else cap,
+            "grace_hours": team.grace_hours if grace is None else grace,
+        }
+        check_limits(**limits)
+        house.world.catalog.teams.set_limits(team.team, **limits)
+        changed = house.world.catalog.teams.get(team.team)
+    session.answer(team_shape(changed), lambda: good(_limits_text(changed)))
+
+
+def _limits_text(team: Team) -> str:
+    waits = f"wait {team.grace_hours} hours" if team.grace_hours else "wait for nothing"
+    return f"Team {team.team}: requests {waits}; above {team.cap_percent} % of its items they need a second person"
 
 
 @app.command("list")
@@ -92,6 +124,8 @@ def _shown(team: Team, processor: str, sums: dict[str, int], keys: list[dict[str
         (
             ("region", team.region, f"hosted by {processor}"),
             ("policy", policy_text(team.policy)),
+            ("cap", f"{team.cap_percent} %", "a larger share needs a second person"),
+            ("grace", f"{team.grace_hours} h", "in which a request may be cancelled"),
             ("items", sums["items"], f"on {sums['days']} days"),
             ("without user id", sums["itemsWithoutUserId"], "no deletion by user reaches them"),
             ("rejected items", sums["rejectedItems"]),

@@ -14,13 +14,15 @@ from implio_pipeline.domain.words import FileId, KeyId, TeamId
 class Change:
     """Files in, files out, and what goes with them.
 
-    The commit holds only if every file of `remove` is still live and the team's newest tombstone is
-    still `planned_at`; the keys of removed files are destroyed in the same transaction.
+    The commit holds only if every file of `remove` is still live, the team's newest tombstone is still `planned_at`
+    and its newest legal hold `held_at`; the keys of removed files are destroyed in the same transaction.
     """
 
     team: TeamId
     planned_at: int
     """Sequence of the team's newest tombstone when the work was planned; 0 when it has none."""
+    held_at: int | None = None
+    """Sequence of the team's newest legal hold when the work was planned; `None` when it spares nothing anyway."""
     committed_at: datetime
     add: tuple[SealedFile, ...] = ()
     remove: tuple[FileId, ...] = ()

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.hold import Hold
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import FileKind, RequestId
 
@@ -25,6 +26,8 @@ class FileWork:
     sealed: SealedFile
     claims: tuple[Claim, ...]
     is_whole: bool
+    holds: tuple[Hold, ...] = ()
+    """Legal holds that reach the file: rows they cover are spared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -69,6 +69,14 @@ def receipt_body(
     }
     if request.policy is not None:
         body["policy"] = request.policy
+    if request.withheld is not None:
+        body["withheld"] = {
+            "items": request.withheld.items,
+            "holds": [
+                {"holdId": hold_id, "reason": reason, "items": items}
+                for hold_id, reason, items in request.withheld.holds
+            ],
+        }
     return body
 
 

@@ -78,7 +78,8 @@ WITHHELD_STATES = frozenset({S.HELD, S.PARTLY_WITHHELD})
 """All is done that a legal hold allows."""
 OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
 """Accepted, and not done yet."""
-_FOR_PEOPLE = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
+PEOPLE_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
+"""From here only somebody's decision leads on."""
 _PLACES: Mapping[RequestState, tuple[str, str]] = {
     S.RECEIVED: ("it is being looked at", "accept or refuse it"),
     S.REFUSED: ("it was not accepted", "nothing: nothing was hidden"),
@@ -87,7 +88,10 @@ _PLACES: Mapping[RequestState, tuple[str, str]] = {
         "it covers the whole team, or a larger share of it than the team's cap",
         "somebody other than who asked approves it: `implio requests approve`; until then nothing is erased",
     ),
-    S.WAITING: ("the team's grace period lasts", "find the files it touches, unless `implio requests cancel` comes first"),
+    S.WAITING: (
+        "the team's grace period lasts",
+        "find the files it touches, unless `implio requests cancel` comes first",
+    ),
     S.CANCELLED: ("somebody cancelled it before anything was erased", "nothing: its items are readable again"),
     S.PLANNED: ("its files are being found", "rewrite the files it touches"),
     S.REWRITING: ("its files are being rewritten", "rewrite the remaining files"),
@@ -182,7 +186,7 @@ def next_step(request: Request) -> str:
 
 def is_ready(request: Request, *, now: datetime) -> bool:
     """Tell whether the request may be worked on now."""
-    if request.state not in OPEN_STATES or request.state in _FOR_PEOPLE:
+    if request.state not in OPEN_STATES or request.state in PEOPLE_STATES:
         return False
     return request.next_attempt_at is None or request.next_attempt_at <= now
 

@@ -8,6 +8,8 @@ from implio_pipeline.domain.errors import TeamInvalid
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.words import Region, TeamId
 
+CAP_PERCENT = 20
+_MOST_PERCENT, _MOST_GRACE_HOURS = 100, 24 * 14
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
 
@@ -19,6 +21,21 @@ class Team:
     region: Region
     created_at: datetime
     policy: RetentionPolicy = field(default_factory=RetentionPolicy)
+    cap_percent: int = CAP_PERCENT
+    """The share of its items that one person may have erased; above it a second one approves."""
+    grace_hours: int = 0
+    """So long an accepted request waits, hidden, and may be cancelled."""
+
+
+def check_limits(*, cap_percent: int, grace_hours: int) -> None:
+    """Let sensible limits pass.
+
+    Raises:
+        TeamInvalid: the cap is no percentage, or the grace period eats up half of the month the law gives.
+    """
+    if not 0 <= cap_percent <= _MOST_PERCENT or not 0 <= grace_hours <= _MOST_GRACE_HOURS:
+        facts = "the cap is 0 to 100 percent, the grace period 0 to 336 hours"
+        raise TeamInvalid(facts, remedy="Give whole numbers within these bounds.")
 
 
 def team_id(name: str) -> TeamId:

@@ -30,6 +30,7 @@ from implio_pipeline.domain.scope import (
     kind_of,
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
+from implio_pipeline.flows.gates import at_gates, identity_of, let_through
 from implio_pipeline.ports import World
 
 
@@ -42,15 +43,23 @@ class Refusal:
     remedy: str
 
 
-def accept(world: World, drafts: Sequence[RequestDraft], *, policy: str | None = None) -> list[Request | Refusal]:
+def accept(
+    world: World, drafts: Sequence[RequestDraft], *, policy: str | None = None, is_paused: bool = False
+) -> list[Request | Refusal]:
     """Accept requests: when this returns, the items of each accepted one are hidden from every read.
 
     A draft that cannot be accepted gets a refusal in its place and does not stop the others. The same
     request again returns the request it made before.
+
+    Args:
+        world: What the flow may touch.
+        drafts: The requests.
+        policy: The retention policy they follow, in words.
+        is_paused: Leave every request unapproved; who asks so lets it through, or cancels it.
     """
     prepared: list[tuple[Request, Rule, str] | Refusal] = []
     now = world.clock.now()
-    teams = {team.team for team in world.catalog.teams.all()}
+    teams = {team.team: team for team in world.catalog.teams.all()}
     for draft in drafts:
         try:
             if draft.team not in teams:
@@ -60,18 +69,43 @@ def accept(world: World, drafts: Sequence[RequestDraft], *, policy: str | None =
             prepared.append(_refusal(RequestRefused("an id is not valid text")))
         except ImplioError as error:
             prepared.append(_refusal(error))
-    accepted = iter(world.catalog.requests.accept([each for each in prepared if not isinstance(each, Refusal)]))
+    # 1. Hide. What may need a second person waits for one until it was counted: a crash between leaves it waiting.
+    asked = at_gates(world, [each for each in prepared if not isinstance(each, Refusal)], teams, is_paused=is_paused)
+    accepted = world.catalog.requests.accept(asked)
     note_tombstones(world)
-    return [each if isinstance(each, Refusal) else next(accepted) for each in prepared]
+    # 2. Count, and let through what needs nobody.
+    new = {request.request_id for request, _, _ in asked}
+    suspects = [each for each in accepted if each.request_id in new and each.state is RequestState.UNAPPROVED]
+    if suspects and not is_paused:
+        rules = {request.request_id: rule for request, rule, _ in asked}
+        passed = let_through(world, [(each, rules[each.request_id]) for each in suspects], teams)
+        accepted = [passed.get(each.request_id, each) for each in accepted]
+    answers = iter(accepted)
+    return [each if isinstance(each, Refusal) else next(answers) for each in prepared]
 
 
 def note_tombstones(world: World) -> None:
-    """Write into the ledger every tombstone that it does not have yet; also mends a crash between the two."""
+    """Write into the ledger every tombstone and lifting that it does not have yet; also mends a crash between them."""
     missing = world.catalog.requests.without_ledger()
-    if not missing:
-        return
-    world.ledger.append([("tombstone", tombstone_body(request, tombstone)) for request, tombstone in missing])
-    world.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
+    if missing:
+        entries = [("tombstone", tombstone_body(request, each) | _gate_of(request)) for request, each in missing]
+        world.ledger.append(entries)
+        world.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
+    lifted = world.catalog.requests.lifted_without_ledger()
+    if lifted:
+        at = instant_text(world.clock.now())
+        bodies = [{"requestId": each.request_id, "team": each.team, "liftedAt": at} for each in lifted]
+        world.ledger.append([("lifted", body) for body in bodies])
+        world.catalog.requests.in_ledger([request.tombstone_sequence for request in lifted])
+
+
+def _gate_of(request: Request) -> dict[str, Any]:
+    """Return what a restore must know of a request that was not free to be carried out."""
+    if request.state is RequestState.UNAPPROVED:
+        return {"gate": request.state.value}
+    if request.state is RequestState.WAITING and request.next_attempt_at is not None:
+        return {"gate": request.state.value, "notBefore": instant_text(request.next_attempt_at)}
+    return {}
 
 
 def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
@@ -84,25 +118,30 @@ def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
         "channel": request.channel.value,
         "scope": request.scope_pseudonym,
         "receivedAt": instant_text(request.received_at),
-        "before": instant_text(rule.before),
     }
     if request.policy is not None:
         body["policy"] = request.policy
+    return body | rule_parts(rule)
+
+
+def rule_parts(rule: Rule) -> dict[str, Any]:
+    """Return a rule as the ledger keeps it."""
+    parts: dict[str, Any] = {"kind": kind_of(rule).value, "before": instant_text(rule.before)}
     match rule:
         case UserRule(user_key=key):
-            body["userKey"] = key.hex()
+            return parts | {"userKey": key.hex()}
         case TaskRule(task_key=key, submitted_on=day):
-            body |= {"taskKey": key.hex(), "submittedOn": None if day is None else day.isoformat()}
+            return parts | {"taskKey": key.hex(), "submittedOn": None if day is None else day.isoformat()}
         case DatesRule(start=start, end=end):
-            body |= {"from": instant_text(start), "to": instant_text(end)}
+            return parts | {"from": instant_text(start), "to": instant_text(end)}
         case TeamRule():
-            pass
+            return parts
         case OverdueRule(cutoffs=cutoffs):
-            body["cutoffs"] = {
+            limits = {
                 "every": None if cutoffs.every is None else cutoffs.every.isoformat(),
                 "byOutcome": [[outcome, day.isoformat()] for outcome, day in cutoffs.by_outcome],
             }
-    return body
+            return parts | {"cutoffs": limits}
 
 
 def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
@@ -112,7 +151,7 @@ def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
         LedgerBroken: it is not the body of a tombstone.
     """
     try:
-        rule = _rule_in(body)
+        rule = rule_in(body)
         received_at = datetime.fromisoformat(body["receivedAt"])
         request = Request(
             request_id=RequestId(body["requestId"]),
@@ -132,7 +171,8 @@ def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
     return request, rule
 
 
-def _rule_in(body: Mapping[str, Any]) -> Rule:
+def rule_in(body: Mapping[str, Any]) -> Rule:
+    """Return the rule that a body in the ledger keeps: `rule_parts` read back."""
     before = datetime.fromisoformat(body["before"])
     match RequestKind(body["kind"]):
         case RequestKind.USER:
@@ -193,7 +233,7 @@ def _refusal(error: ImplioError) -> Refusal:
 def _prepare(world: World, draft: RequestDraft, *, now: datetime, policy: str | None) -> tuple[Request, Rule, str]:
     team = draft.team
     rule = rule_of(world, draft, now=now)
-    scope_text = _scope_text(draft.scope)
+    text = scope_text(draft.scope)
     request_id = world.identifiers.request_id()
     request = Request(
         request_id=request_id,
@@ -204,22 +244,24 @@ def _prepare(world: World, draft: RequestDraft, *, now: datetime, policy: str | 
         received_at=min(draft.received_at, rule.before),
         accepted_at=rule.before,
         due_at=due_at(min(draft.received_at, rule.before)),
-        scope_pseudonym=world.keychain.pseudonym(team, scope_text),
+        scope_pseudonym=world.keychain.pseudonym(team, text),
         tombstone_sequence=0,
         policy=policy,
-        sealed=world.keychain.seal(team, _sealed_part(draft, scope_text), context=request_id),
+        asked_by=None if draft.asked_by is None else identity_of(world, team, draft.asked_by),
+        sealed=world.keychain.seal(team, _sealed_part(draft, text), context=request_id),
     )
-    return request, rule, _idempotency(world, team, draft, scope_text)
+    return request, rule, _idempotency(world, team, draft, text)
 
 
-def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope_text: str) -> str:
+def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope: str) -> str:
     """Return what makes two requests the same: the sender's own key, or scope and instant of receipt."""
     own = draft.idempotency_key
-    text = f"key {own}" if own is not None else f"scope {scope_text} {instant_text(draft.received_at)}"
+    text = f"key {own}" if own is not None else f"scope {scope} {instant_text(draft.received_at)}"
     return world.keychain.pseudonym(team, text)
 
 
-def _scope_text(scope: Scope) -> str:
+def scope_text(scope: Scope) -> str:
+    """Return a scope as one text, the same for the same scope; it holds personal values."""
     match scope:
         case ByUser(user_id=user_id):
             values: dict[str, Any] = {"userId": user_id}
@@ -234,6 +276,6 @@ def _scope_text(scope: Scope) -> str:
     return json.dumps({"kind": kind_of(scope).value, **values}, sort_keys=True)
 
 
-def _sealed_part(draft: RequestDraft, scope_text: str) -> bytes:
-    parts = {"scope": scope_text, "askedBy": draft.asked_by, "reason": draft.reason, "requestId": draft.idempotency_key}
+def _sealed_part(draft: RequestDraft, scope: str) -> bytes:
+    parts = {"scope": scope, "askedBy": draft.asked_by, "reason": draft.reason, "requestId": draft.idempotency_key}
     return json.dumps(parts).encode()

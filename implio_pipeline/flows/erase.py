@@ -4,16 +4,26 @@ Every step may be repeated after a crash: a file is swapped and its keys destroy
 committed is no longer found.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
-from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated, StorageFull
+from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated, StorageFull, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.hold import Hold, Spared, is_standing, is_wholly_held, withheld_of
 from implio_pipeline.domain.matching import Reach, reach
-from implio_pipeline.domain.request import Request, RequestState, failed, is_ready, moved
+from implio_pipeline.domain.request import (
+    OPEN_STATES,
+    WITHHELD_STATES,
+    Request,
+    RequestState,
+    failed,
+    is_ready,
+    may_be_resumed,
+    moved,
+)
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.receipt import write_receipts
@@ -23,7 +33,8 @@ from implio_pipeline.ports import Progress, World
 _COMMIT_FILES = 256
 """Files in one commit: a checkpoint that a crash cannot take back."""
 _MOST_PLANS = 20
-_WORKABLE = (RequestState.ACCEPTED, RequestState.PLANNED, RequestState.REWRITING, RequestState.FAILED)
+_DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
+"""Where a request is left alone by the attempts after a failed one."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,6 +42,8 @@ class ErasureSummary:
     """What one pass did, in counts and codes."""
 
     completed: list[RequestId] = field(default_factory=list)
+    withheld: list[RequestId] = field(default_factory=list)
+    """Erased as far as legal holds allow."""
     failed: dict[RequestId, str] = field(default_factory=dict)
     files_rewritten: int = 0
     files_dropped: int = 0
@@ -45,16 +58,17 @@ def erase(
     Args:
         world: What the flow may touch.
         only: These requests; all that are ready when `None`.
-        again: Also those that wait for their back-off or for a person.
+        again: Also those that wait for their back-off or for a person to look; never those that wait for approval.
         progress: Told of files done and files in all.
     """
     note_tombstones(world)
     summary = ErasureSummary()
     wanted = None if only is None else frozenset(only)
     by_team: dict[TeamId, list[Request]] = {}
-    for request in world.catalog.requests.all(states=frozenset(RequestState) - {RequestState.COMPLETED}):
+    may_begin = may_be_resumed if again else is_ready
+    for request in world.catalog.requests.all(states=OPEN_STATES):
         is_wanted = wanted is None or request.request_id in wanted
-        if is_wanted and (again or is_ready(request, now=world.clock.now())):
+        if is_wanted and may_begin(request, now=world.clock.now()):
             by_team.setdefault(request.team, []).append(request)
     for team, requests in by_team.items():
         _erase_team(world, team, requests, summary, progress)
@@ -99,7 +113,7 @@ def _erase_team(
             return
         for request in requests:
             current = world.catalog.requests.get(request.request_id)
-            if current.state is not RequestState.COMPLETED:
+            if current.state not in _DONE:
                 _erase_team(world, team, [current], summary, progress)
 
 
@@ -108,7 +122,9 @@ def _carry_out(
 ) -> None:
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
     done = [request for request in requests if request.state is RequestState.SHREDDED]
-    resumed = {each.request_id for each in requests if each.attempts or each.state is RequestState.SHREDDED}
+    resumed = {
+        each.request_id for each in requests if each.attempts or each.withheld or each.state is RequestState.SHREDDED
+    }
     rules = {tombstone.request_id: tombstone.rule for tombstone in world.catalog.requests.tombstones(team)}
     claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
     # 1. Find, rewrite, verify, commit and shred, file by file.
@@ -116,18 +132,26 @@ def _carry_out(
     is_team_removed = any(request.kind is RequestKind.TEAM for request in started)
     if is_team_removed:
         renew_class_keys(world, team)
-    _work_through(world, team, claims, summary, progress)
+    started = _save(world, started, RequestState.REWRITING)
+    holds = _work_through(world, team, claims, summary, progress)
+    spared = _spared(world, team, claims, holds) if holds else []
+    started = _save(world, started, RequestState.VERIFIED)
     if is_team_removed:
         shred_old_class_keys(world, team)
-    # 2. Nothing is left and every old key is destroyed.
+    # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
     now = world.clock.now()
-    erased = [replace(each, erased_at=now, error_code=None, next_attempt_at=None, sealed=None) for each in started]
+    erased = [
+        replace(each, erased_at=now, error_code=None, next_attempt_at=None, sealed=None, withheld=withheld)
+        for each in started
+        for withheld in [withheld_of(each.request_id, spared, holds)]
+    ]
     done += _save(world, erased, RequestState.SHREDDED)
     if not sweep_doomed(world):
         world.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.
     write_receipts(world, done, resumed=resumed)
-    summary.completed += [request.request_id for request in done]
+    summary.completed += [request.request_id for request in done if request.withheld is None]
+    summary.withheld += [request.request_id for request in done if request.withheld is not None]
 
 
 def _save(world: World, requests: list[Request], state: RequestState) -> list[Request]:
@@ -139,7 +163,7 @@ def _save(world: World, requests: list[Request], state: RequestState) -> list[Re
 def _fail(world: World, requests: list[Request], error: ImplioError, summary: ErasureSummary) -> None:
     for request in requests:
         current = world.catalog.requests.get(request.request_id)
-        if current.state is RequestState.COMPLETED:
+        if current.state in _DONE:
             continue
         after = failed(current, code=error.code, now=world.clock.now())
         world.catalog.requests.save([(after, current.state)])
@@ -148,30 +172,71 @@ def _fail(world: World, requests: list[Request], error: ImplioError, summary: Er
 
 def _work_through(
     world: World, team: TeamId, claims: list[Claim], summary: ErasureSummary, progress: Progress | None
-) -> None:
-    """Swap every file the claims touch; plan again for as long as somebody else changes the same files."""
+) -> list[Hold]:
+    """Swap every file the claims touch; plan again for as long as somebody else changes the same files.
+
+    Returns the legal holds it spared what they cover for.
+    """
     for _ in range(_MOST_PLANS):
-        planned_at = world.catalog.requests.newest_tombstone(team)
-        works = _plan(world, team, claims)
+        planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
+        holds = standing_holds(world, team) if held_at else []
+        works = _plan(world, team, claims, holds)
         if not works:
-            return
+            return holds
         try:
-            _swap(world, works, _Batch(team=team, planned_at=planned_at), summary, progress)
+            _swap(world, works, _Batch(team=team, planned_at=planned_at, held_at=held_at), summary, progress)
         except (PlanOutdated, FileMissing) as conflict:
             if isinstance(conflict, FileMissing) and _is_lost(world, works):
                 raise
             continue
-        return
+        return holds
     raise PlanOutdated("others kept changing the same files")
 
 
-def _plan(world: World, team: TeamId, claims: list[Claim]) -> list[FileWork]:
+def standing_holds(world: World, team: TeamId) -> list[Hold]:
+    """Return the legal holds on the team that forbid erasing now."""
+    now = world.clock.now()
+    return [hold for hold in world.catalog.holds.all(team) if is_standing(hold, now=now)]
+
+
+def plan_works(world: World, team: TeamId, claims: Sequence[Claim], holds: Sequence[Hold]) -> list[FileWork]:
+    """Return every file that claims may touch, with the holds that reach it."""
     found = list(find(world, team, claims))
     sealed = world.catalog.manifest.sealed([file for file, _ in found])
-    return [
-        FileWork(sealed=each, claims=reached, is_whole=is_whole(each.file, reached))
-        for each, (_, reached) in zip(sealed, found, strict=True)
-    ]
+    reaching = _reaching(world, holds)
+    works = []
+    for each, (file, reached) in zip(sealed, found, strict=True):
+        over = reaching(file)
+        whole = not over and is_whole(file, reached)
+        works.append(FileWork(sealed=each, claims=reached, is_whole=whole, holds=over))
+    return works
+
+
+def _reaching(world: World, holds: Sequence[Hold]) -> Callable[[VaultFile], tuple[Hold, ...]]:
+    if not holds:
+        return lambda _: ()
+    by_id = {RequestId(hold.hold_id): hold for hold in holds}
+    reaches = world.vault.reaches([Claim(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
+    return lambda file: tuple(by_id[claim.request_id] for claim in reaches(file))
+
+
+def _plan(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) -> list[FileWork]:
+    """Return the files to change: one that a hold covers whole is not touched."""
+    works = plan_works(world, team, claims, holds)
+    return [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
+
+
+def _spared(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) -> list[Spared]:
+    """Count what holds kept of each claim, by reading the files they reach.
+
+    Raises:
+        Unverified: a covered item that no hold covers is still there.
+    """
+    found = [each for work in plan_works(world, team, claims, holds) if work.holds for each in world.vault.spared(work)]
+    survivors = sum(each.survivors for each in found)
+    if survivors:
+        raise Unverified(f"{survivors} survivors beside what legal holds cover")
+    return found
 
 
 def _is_lost(world: World, works: list[FileWork]) -> bool:
@@ -232,6 +297,7 @@ class _Batch:
 
     team: TeamId
     planned_at: int
+    held_at: int
     add_files: list[SealedFile] = field(default_factory=list)
     remove: list[VaultFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
@@ -267,6 +333,7 @@ class _Batch:
         change = Change(
             team=self.team,
             planned_at=self.planned_at,
+            held_at=self.held_at,
             committed_at=world.clock.now(),
             add=tuple(self.add_files),
             remove=tuple(file.file_id for file in self.remove),

@@ -1,9 +1,11 @@
 """Ingest: landing files become vault files, each landing file whole or not at all."""
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from implio_pipeline.domain.change import Change
@@ -18,8 +20,8 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.ports import LandingFile, Rows, World
 
-BUFFER_BYTES = 192 << 20
-"""Rows held before files are written; with the copies that sorting makes, well under 1 GB."""
+BUFFER_BYTES = 96 << 20
+"""Rows held before files are written; one buffer fills while the one before it is written, so memory is bounded."""
 _MOST_TRIES = 20
 
 
@@ -64,13 +66,19 @@ def ingest(
     return summary
 
 
-def add_rows(world: World, team: Team, rows: Rows) -> list[SealedFile]:
-    """Write items that are already in columns and commit them, under the team's standing rules."""
+def add_rows(world: World, team: Team, parts: Iterable[Rows]) -> list[SealedFile]:
+    """Write items that are already in columns and commit them at once, under the team's standing rules.
+
+    Args:
+        world: What the flow may touch.
+        team: Whose items.
+        parts: The items; iterated anew when somebody else's commit came between.
+    """
     for _ in range(_MOST_TRIES):
         intake = _Intake(world=world, team=team)
         try:
-            intake.add(rows, FileKind.ITEMS)
-            intake.flush()
+            for rows in parts:
+                intake.add(rows, FileKind.ITEMS)
             intake.commit(None)
         except PlanOutdated:
             intake.discard()
@@ -166,6 +174,9 @@ class _Intake:
     staged: list[SealedFile] = field(default_factory=list)
     queue: list[QueueEntry] = field(default_factory=list)
     buffers: dict[FileKind, list[Rows]] = field(default_factory=dict)
+    buffered_bytes: int = 0
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    writing: list[Future[list[SealedFile]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     planned_at: int = -1
     items: int = 0
@@ -184,23 +195,24 @@ class _Intake:
             report += piece.report
             self.add(piece.items, FileKind.ITEMS)
             self.add(piece.rejected, FileKind.REJECTED)
-            if sum(rows.nbytes for parts in self.buffers.values() for rows in parts) >= BUFFER_BYTES:
-                self.flush()
-        self.flush()
         self.commit(file)
         return report
 
     def add(self, rows: Rows, kind: FileKind) -> None:
-        """Buffer the rows that may come in."""
+        """Buffer the rows that may come in; a full buffer is written while the next one fills."""
         if self.planned_at < 0:
             self._plan()
         kept = self.world.vault.without(rows, [claim.rule for claim in self.claims])
         self.refused += rows.num_rows - kept.num_rows
         if kept.num_rows:
             self.buffers.setdefault(kind, []).append(kept)
+            self.buffered_bytes += kept.nbytes
+        if self.buffered_bytes >= BUFFER_BYTES:
+            self._flush()
 
-    def flush(self) -> None:
-        """Write what is buffered; not yet visible to anyone."""
+    def _flush(self) -> None:
+        """Begin to write what is buffered, once what was begun before is written; not yet visible to anyone."""
+        self._wait()
         for kind, parts in self.buffers.items():
             rows = self.world.vault.join(parts)
             if kind is FileKind.ITEMS:
@@ -208,11 +220,25 @@ class _Intake:
                 self.queue += self.world.vault.queue_entries(rows, team=self.team.team)
             else:
                 self.rejected += rows.num_rows
-            self.staged += self.world.vault.write(rows, team=self.team.team, region=self.team.region, kind=kind)
-        self.buffers.clear()
+            write = partial(self.world.vault.write, team=self.team.team, region=self.team.region, kind=kind)
+            self.writing.append(self.writer.submit(write, rows))
+        self.buffers, self.buffered_bytes = {}, 0
+
+    def _wait(self) -> None:
+        """Wait for the writes that were begun; the first that failed is raised when all have ended."""
+        writing, self.writing = self.writing, []
+        wait(writing)
+        for each in writing:
+            if not each.exception():
+                self.staged += each.result()
+        for each in writing:
+            each.result()
 
     def commit(self, file: LandingFile | None) -> None:
         """Make the staged files live; first take out what tombstones accepted meanwhile cover."""
+        self._flush()
+        self._wait()
+        self.writer.shutdown()
         for _ in range(_MOST_TRIES):
             newest = self.world.catalog.requests.newest_tombstone(self.team.team)
             if newest > self.planned_at:
@@ -240,6 +266,9 @@ class _Intake:
 
     def discard(self) -> None:
         """Unlink what was staged."""
+        with suppress(Exception):  # why it failed is known already
+            self._wait()
+        self.writer.shutdown()
         for sealed in self.staged:
             self.world.vault.delete(sealed.file)
 

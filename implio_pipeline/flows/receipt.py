@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.hold import is_standing
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
 from implio_pipeline.domain.words import RequestId
@@ -12,11 +13,12 @@ from implio_pipeline.ports import LedgerEntry, World
 
 
 def write_receipts(world: World, requests: Sequence[Request], *, resumed: Collection[RequestId] = ()) -> None:
-    """Append the receipts of shredded requests to the ledger, then complete them.
+    """Append the receipts of shredded requests to the ledger, then complete them, or leave them to their legal holds.
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
     not written again. A request that was receipted for an earlier erasure, whose items a backup brought back, gets an
-    entry of kind `re-erasure` with the same body.
+    entry of kind `re-erasure` with the same body. What a legal hold kept from being done whole gets a
+    `partial-receipt` now, and its receipt, which tells all of it, when the hold is gone.
 
     Args:
         world: What the flow may touch.
@@ -26,12 +28,37 @@ def write_receipts(world: World, requests: Sequence[Request], *, resumed: Collec
     earlier = world.ledger.receipts(frozenset(resumed)) if resumed else {}
     missing = [request for request in requests if not _is_told(request, earlier.get(request.request_id, []))]
     if missing:
-        kinds = ["re-erasure" if earlier.get(request.request_id) else "receipt" for request in missing]
+        kinds = [_kind(request, earlier.get(request.request_id, [])) for request in missing]
         world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)))
     now = world.clock.now()
+    _withhold(world, [request for request in requests if request.withheld is not None])
+    whole = [request for request in requests if request.withheld is None]
     world.catalog.requests.complete(
-        [replace(moved(request, RequestState.COMPLETED), completed_at=now, sealed=None) for request in requests]
+        [replace(moved(request, RequestState.COMPLETED), completed_at=now, sealed=None) for request in whole]
     )
+
+
+def _kind(request: Request, earlier: Sequence[LedgerEntry]) -> str:
+    if request.withheld is not None:
+        return "partial-receipt"
+    return "re-erasure" if any(entry.kind != "partial-receipt" for entry in earlier) else "receipt"
+
+
+def _withhold(world: World, requests: Sequence[Request]) -> None:
+    """Leave requests until the first of the holds that keep something of them ends."""
+    if not requests:
+        return
+    now = world.clock.now()
+    outcomes = world.catalog.requests.outcomes([request.request_id for request in requests])
+    moves = []
+    for request in requests:
+        named = request.withheld.holds if request.withheld else ()
+        holds = [world.catalog.holds.get(hold_id) for hold_id, _, _ in named]
+        ends = [hold.until if is_standing(hold, now=now) else now for hold in holds]
+        state = RequestState.PARTLY_WITHHELD if outcomes.get(request.request_id) else RequestState.HELD
+        after = replace(moved(request, state), next_attempt_at=min(ends, default=now))
+        moves.append((after, request.state))
+    world.catalog.requests.save(moves)
 
 
 def _is_told(request: Request, entries: Sequence[LedgerEntry]) -> bool:

@@ -36,7 +36,7 @@ _CHANNELS: Mapping[str, str] = {
     "file": "by a request file",
     "api": "through the API",
     "page": "on the Data & Privacy page",
-    "cli": "by an administrator",
+    "cli": "through an administrator",
     "retention": "by the team's retention policy",
 }
 
@@ -110,7 +110,7 @@ def _instant(text: str) -> datetime:
 
 
 def _words(instant: datetime) -> str:
-    return f"{instant.day} {instant:%B %Y, %H:%M} UTC"
+    return f"{instant.day} {instant:%B %Y, %H:%M}\N{NO-BREAK SPACE}UTC"
 
 
 def _after(time: timedelta) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from reliability import forks
 from reliability.homes import copy, opened
-from reliability.laws import breaches, breaches_on_waking
+from reliability.laws import LITTER, breaches, breaches_on_waking
 from reliability.operations import Operations
 from reliability.scenarios import SCENARIOS, Prepared, prepare, run
 
@@ -31,6 +31,8 @@ class CrashRow:
     random_kills: int = 0
     unreached: int = 0
     """Runs that ended before their kill came."""
+    litter: int = 0
+    """Kills after which an unfinished file of ours stayed."""
     seconds: float = 0.0
     breaches: list[str] = field(default_factory=list)
 
@@ -40,8 +42,7 @@ def crash(
 ) -> CrashRow:
     """Kill the flow at `most` evenly spaced operations (all when `None`), and at so many random instants.
 
-    Every kill but the last few is followed by a second one in the run that takes the work up: each odd point dies
-    again at half way, before it is let through.
+    After every kill at an odd operation the run that takes the work up is killed too, half as far in.
     """
     began = time.monotonic()
     row = CrashRow(scenario=scenario)
@@ -64,7 +65,8 @@ def crash(
             row.kills += answer["how"] == "at" and answer["is_killed"]
             row.random_kills += answer["how"] == "after" and answer["is_killed"]
             row.unreached += not answer["is_killed"]
-            row.breaches += answer["breaches"]
+            row.litter += sum(LITTER in breach for breach in answer["breaches"])
+            row.breaches += [breach for breach in answer["breaches"] if LITTER not in breach]
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
     row.seconds = time.monotonic() - began
@@ -134,6 +136,7 @@ def taken_up(scenario: str, home: Path, prepared: Prepared) -> list[str]:
             kept=prepared.kept,
             rejected=prepared.rejected,
             requests=prepared.requests,
+            is_at_least=scenario == "retention",
             file_keys=prepared.file_keys if scenario != "rotation" else {},
         )
 

@@ -41,7 +41,7 @@ class Ended:
         return not self.signal and not self.code
 
 
-def start(act: Callable[[], Any], *, seconds: float = 120, most_bytes: int | None = None) -> tuple[int, str]:
+def start(act: Callable[[], Any], *, seconds: float | None = 60, most_bytes: int | None = None) -> tuple[int, str]:
     """Start `act` in a child and return its process id and where it leaves its answer."""
     handle, answer = tempfile.mkstemp(dir=scratch_root())
     os.close(handle)
@@ -52,7 +52,8 @@ def start(act: Callable[[], Any], *, seconds: float = 120, most_bytes: int | Non
     code = 1
     try:
         log = os.open(f"{answer}.trace", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        faulthandler.dump_traceback_later(seconds, exit=True, file=log)
+        if seconds is not None:  # not in a process that forks again: its watchdog would be waited for in the child
+            faulthandler.dump_traceback_later(seconds, exit=True, file=log)
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
         Path(answer).write_text(json.dumps(act()))
@@ -90,7 +91,7 @@ def in_lanes(points: list[Any], act: Callable[[Any, int], Any], *, lanes: int = 
     """Return what `act(point, lane)` answers for each point, worked through by this many processes side by side."""
     parts = [points[lane::lanes] for lane in range(lanes)]
     began = [
-        start(lambda part=part, lane=lane: [act(point, lane) for point in part], seconds=24 * 3600)
+        start(lambda part=part, lane=lane: [act(point, lane) for point in part], seconds=None)
         for lane, part in enumerate(parts)
         if part
     ]

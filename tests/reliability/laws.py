@@ -14,6 +14,9 @@ from reliability.homes import rows_of
 
 _ANY_AGE = timedelta(days=-36_500)
 
+LITTER = "litter"
+"""What a crash left unfinished that nobody uses, and that holds nothing of anybody; counted apart."""
+
 Kept = Collection[tuple[str, str]]
 """Team and name of items."""
 
@@ -27,15 +30,22 @@ def breaches_on_waking(house: wiring.House, always: Kept) -> list[str]:
 
 
 def breaches(
-    house: wiring.House, *, kept: Kept, rejected: int, requests: int, file_keys: dict[str, list[str]] | None = None
+    house: wiring.House,
+    *,
+    kept: Kept,
+    rejected: int | None,
+    requests: int,
+    is_at_least: bool = False,
+    file_keys: dict[str, list[str]] | None = None,
 ) -> list[str]:
     """Return what is wrong after all work is done.
 
     Args:
         house: The home, at rest.
         kept: The items that must be there, and no other.
-        rejected: How many rejected items must be there.
+        rejected: How many rejected items must be there; not looked at when `None`.
         requests: How many requests must be completed, each with one receipt.
+        is_at_least: Whether there may be more: retention asks again each time it finds something overdue.
         file_keys: Wrapped keys, hexadecimal, of the files there once were.
     """
     world = house.world
@@ -46,13 +56,15 @@ def breaches(
     found += _told("survivor or stranger", sorted(set(held) - set(kept)))
     found += _told("doubled", sorted(name for name, times in held.items() if times > 1))
     bad = len(rows_of(house, FileKind.REJECTED))
-    if bad != rejected:
+    if rejected is not None and bad != rejected:
         found.append(f"{bad} rejected items, not {rejected}")
     waiting = Counter(entry.task_id for entry in world.catalog.queues.entries())
     due = Counter(row["task_id"] for row in rows if row["outcome"] in (None, "no decision"))
     if waiting != due:
         found.append(f"the queues hold {len(waiting - due)} entries too many and {len(due - waiting)} too few")
     states = Counter(request.state.value for request in world.catalog.requests.all())
+    if is_at_least and states.total() > requests:
+        requests = states.total()
     if states != Counter({RequestState.COMPLETED.value: requests} if requests else {}):
         found.append(f"{requests} requests should be completed: {dict(states)}")
     told = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "receipt")
@@ -82,18 +94,23 @@ def _on_disk(house: wiring.House, file_keys: dict[str, list[str]]) -> list[str]:
     found = _told("stray in the vault", sorted(set(stored) - live))
     found += _told("in no folder", sorted(live - set(stored)))
     for place in (home / "landing", home / "requests" / "inbox"):
-        left = [path.name for path in _files_below(place) if not path.name.endswith((".report.json", ".refused.json"))]
-        found += _told(f"left in {place.name}", sorted(left))
+        left = [path.name for path in _files_below(place) if not _is_report(path)]
+        found += _told(f"{LITTER} in {place.name}", sorted(name for name in left if name.endswith(".tmp")))
+        found += _told(f"left in {place.name}", sorted(name for name in left if not name.endswith(".tmp")))
     catalog = b"".join(path.read_bytes() for path in sorted((home / "catalog").iterdir()))
     destroyed = [key for file_id, keys in file_keys.items() if file_id not in live for key in keys]
     readable = [key[:16] for key in destroyed if bytes.fromhex(key) in catalog]
     found += _told("a destroyed key is in the catalog's bytes", readable)
-    found += _told("unfinished key", sorted(path.name for path in (home / "keys").glob("*/.*")))
+    found += _told(f"{LITTER} in keys", sorted(path.name for path in (home / "keys").glob("*/.*")))
     return found
 
 
 def _files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+
+
+def _is_report(path: Path) -> bool:
+    return (path.parent.name == ".rejected" and path.suffix == ".json") or path.name.endswith(".refused.json")
 
 
 def _told(what: str, names: list[object]) -> list[str]:

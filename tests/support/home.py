@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from implio_pipeline import wiring
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, Scope
 from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
@@ -28,6 +29,7 @@ from support.landing import LandingTables
 
 ADS, CARS = TeamId("ads"), TeamId("cars")
 SMALL_FILES = Bounds(rows=4)
+NOBODY_APPROVES = ApprovalPolicy(is_asked=False)
 
 
 @dataclass(kw_only=True)
@@ -49,7 +51,7 @@ class Home:
 
     def keep(self, *ads: Ad, team: TeamId = ADS) -> None:
         """Put items into the vault, under the standing rules."""
-        add_rows(self.world, self.world.catalog.teams.get(team), self.table(ads, team=team))
+        add_rows(self.world, self.world.catalog.teams.get(team), [self.table(ads, team=team)])
 
     def ask(self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None) -> list[Request]:
         """Send requests through the one door, all of which are accepted."""
@@ -111,6 +113,7 @@ def opened(
     landing: LandingTables | None = None,
     threads: int = 2,
     is_restoring: bool = False,
+    approvals: ApprovalPolicy = NOBODY_APPROVES,
 ) -> Iterator[Home]:
     """Open a home as a new process would: nothing is remembered but what is stored."""
     clock = StillClock(at)
@@ -118,6 +121,7 @@ def opened(
         vault = EncryptedVault(folders_of(house), house.world.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
         world = replace(house.world, clock=clock, vault=vault, landing=tables, threads=threads)
+        world = replace(world, approvals=approvals)
         yield Home(path=folder, clock=clock, house=house, world=world, vault=vault, landing=tables)
 
 

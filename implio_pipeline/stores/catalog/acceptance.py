@@ -1,25 +1,27 @@
 """Accepting requests: once for each idempotency key, with a tombstone, and off the queues at once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, literal, select
 
-from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.request import Request, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
-from implio_pipeline.domain.words import TeamId, UserKey
+from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.rules import covered, row_of
-from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones
+from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones, withdrawn_entries
 
 IDEMPOTENCY_LASTS = timedelta(days=30)
 """How long after a request was accepted its idempotency key returns it again."""
 
+_ENTRY = tuple(field.name for field in fields(QueueEntry))
 _Asked = tuple[Request, Rule, str]
 
 
@@ -106,20 +108,43 @@ def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]
     """
     removed: list[int] = []
     for (team, before, is_user), some in groupby(new, key=_kind_of_removal):
-        rules = [rule for _, rule, _ in some]
+        group = list(some)
         if is_user:
-            keys = [rule.user_key for rule in rules if isinstance(rule, UserRule)]
+            keys = [rule.user_key for _, rule, _ in group if isinstance(rule, UserRule)]
             removed += _take_off_users(connection, team, keys, before)
         else:
-            for rule in rules:
+            for request, rule, _ in group:
+                if may_be_cancelled(request):
+                    _keep_aside(connection, request, rule)
                 theirs = delete(queue_entries).where(queue_entries.c.team == team, covered(rule))
                 removed.append(connection.execute(theirs).rowcount)
     return removed
 
 
+def put_back(connection: Connection, request_id: RequestId) -> None:
+    """Put the entries that a request took off the queues back where they were."""
+    kept = select(*(withdrawn_entries.c[name] for name in _ENTRY)).where(withdrawn_entries.c.request_id == request_id)
+    connection.execute(insert(queue_entries).from_select(_ENTRY, kept.order_by(withdrawn_entries.c.line)))
+    forget_entries(connection, [request_id])
+
+
+def forget_entries(connection: Connection, request_ids: Sequence[RequestId]) -> None:
+    """Forget the entries that requests took off the queues."""
+    for some in chunks(request_ids):
+        connection.execute(delete(withdrawn_entries).where(withdrawn_entries.c.request_id.in_(some)))
+
+
+def _keep_aside(connection: Connection, request: Request, rule: Rule) -> None:
+    theirs = select(literal(request.request_id), *(queue_entries.c[name] for name in _ENTRY)).where(
+        queue_entries.c.team == request.team, covered(rule)
+    )
+    kept = insert(withdrawn_entries).from_select(("request_id", *_ENTRY), theirs.order_by(queue_entries.c.entry))
+    connection.execute(kept)
+
+
 def _kind_of_removal(asked: _Asked) -> tuple[TeamId, datetime, bool]:
     request, rule, _ = asked
-    return request.team, rule.before, isinstance(rule, UserRule)
+    return request.team, rule.before, isinstance(rule, UserRule) and not may_be_cancelled(request)
 
 
 def _take_off_users(connection: Connection, team: TeamId, keys: Sequence[UserKey], before: datetime) -> list[int]:

@@ -3,6 +3,7 @@
 from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
+from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.queues import SqlQueues
@@ -41,6 +42,8 @@ class SqlCatalog:
         """Live files."""
         self.requests = SqlRequests(engine)
         """Requests and tombstones."""
+        self.holds = SqlHolds(engine)
+        """Legal holds."""
         self.landings = SqlLandings(engine)
         """Landing files taken."""
         self.queues = SqlQueues(engine)

@@ -2,10 +2,12 @@
 
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BigInteger, Dialect, Integer, String
+from sqlalchemy import JSON, BigInteger, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator
+
+from implio_pipeline.domain.hold import Withheld
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -47,6 +49,23 @@ class Day(TypeDecorator[date]):
         """Return the day that a text names."""
         del dialect
         return None if value is None else date.fromisoformat(value)
+
+
+class WithheldItems(TypeDecorator[Withheld]):
+    """What holds kept of a request, as JSON."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Withheld | None, dialect: Dialect) -> dict[str, Any] | None:
+        """Return the counts as JSON values."""
+        del dialect
+        return None if value is None else {"items": value.items, "holds": [list(each) for each in value.holds]}
+
+    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> Withheld | None:
+        """Return the counts that JSON values are."""
+        del dialect
+        return None if value is None else Withheld(items=value["items"], holds=tuple(map(tuple, value["holds"])))
 
 
 class Word(TypeDecorator[_Word], Generic[_Word]):

@@ -14,6 +14,7 @@ from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.holds import newest_hold
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     file_keys,
@@ -40,6 +41,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     # 1. Hold the team still, and compare.
     teams.lock(connection, change.team)
     _same_tombstones(connection, change)
+    _same_holds(connection, change)
     # 2. Landing file, team keys: each may be there only once.
     if change.landing is not None:
         _remember(connection, change.landing)
@@ -59,6 +61,11 @@ def _same_tombstones(connection: Connection, change: Change) -> None:
     newest = newest_tombstone(connection, change.team)
     if newest != change.planned_at:
         raise PlanOutdated(f"team {change.team} has tombstone {newest}; the work was planned at {change.planned_at}")
+
+
+def _same_holds(connection: Connection, change: Change) -> None:
+    if change.held_at is not None and newest_hold(connection, change.team) != change.held_at:
+        raise PlanOutdated(f"a legal hold was placed on team {change.team} meanwhile")
 
 
 def _remember(connection: Connection, landing: LandingRecord) -> None:

@@ -5,7 +5,7 @@ from datetime import date
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import Column, Connection, Engine, delete, func, select
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim
@@ -84,11 +84,18 @@ class SqlManifest:
                 is_doomed = (vault_files.c.state == FileState.DOOMED, vault_files.c.file_id.in_(some))
                 connection.execute(delete(vault_files).where(*is_doomed))
 
+    def items(self, team: TeamId) -> int:
+        """Return how many live items the team has, rejected ones too."""
+        return self._sum(team, vault_files.c.rows)
+
     def anonymous_items(self, team: TeamId) -> int:
         """Return how many live items of the team, rejected ones too, have no user id."""
+        return self._sum(team, vault_files.c.anonymous_rows)
+
+    def _sum(self, team: TeamId, column: Column[int]) -> int:
         is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
         with reading(self._engine) as connection:
-            return int(connection.scalar(select(func.sum(vault_files.c.anonymous_rows)).where(*is_its)) or 0)
+            return int(connection.scalar(select(func.sum(column)).where(*is_its)) or 0)
 
 
 def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[FileId, tuple[FileKey, ...]]]:

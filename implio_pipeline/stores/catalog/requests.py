@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 
-from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine, and_, bindparam, delete, select, update
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.stores.catalog.acceptance import accept, newest_tombstone, reinstate
+from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -82,7 +82,8 @@ class SqlRequests:
 
     def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
         """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed."""
-        query = select(tombstones).where(tombstones.c.team == team).order_by(tombstones.c.sequence)
+        is_its = (tombstones.c.team == team, tombstones.c.is_lifted.is_(False))
+        query = select(tombstones).where(*is_its).order_by(tombstones.c.sequence)
         if only_open:
             query = query.where(tombstones.c.is_erased.is_(False))
         with reading(self._engine) as connection:
@@ -117,9 +118,30 @@ class SqlRequests:
                 connection.execute(update(tombstones).where(its_own).values(is_erased=True))
                 connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
 
+    def cancel(self, request: Request, *, was: RequestState) -> None:
+        """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
+
+        Raises:
+            PlanOutdated: somebody else has moved it; nothing was changed.
+        """
+        its_own = tombstones.c.request_id == request.request_id
+        lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
+        with writing(self._engine) as connection:
+            _move(connection, [(replace(request, sealed=None), was)])
+            connection.execute(update(tombstones).where(its_own).values(lifted))
+            put_back(connection, request.request_id)
+
+    def lifted_without_ledger(self) -> list[Request]:
+        """Return cancelled requests that the ledger does not know of yet, oldest first."""
+        its_request = tombstones.c.sequence == requests.c.tombstone_sequence
+        lacking = (tombstones.c.in_ledger.is_(False), tombstones.c.is_lifted.is_(True))
+        query = REQUESTS.join(tombstones, its_request).where(*lacking).order_by(tombstones.c.sequence)
+        with reading(self._engine) as connection:
+            return [request_of(row) for row in connection.execute(query)]
+
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
         """Return tombstones that the ledger does not have yet, oldest first, with their requests."""
-        lacking = tombstones.c.in_ledger.is_(False)
+        lacking = and_(tombstones.c.in_ledger.is_(False), tombstones.c.is_lifted.is_(False))
         query = select(tombstones).where(lacking).order_by(tombstones.c.sequence)
         its_request = tombstones.c.sequence == requests.c.tombstone_sequence
         theirs = REQUESTS.join(tombstones, its_request).where(lacking).order_by(tombstones.c.sequence)
@@ -148,3 +170,5 @@ def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]])
     for some in chunks([request.request_id for request, _ in moves]):
         connection.execute(delete(sealed_scopes).where(sealed_scopes.c.request_id.in_(some)))
     put_scopes(connection, [request for request, _ in moves])
+    begun = [request.request_id for request, _ in moves if request.state is RequestState.PLANNED]
+    forget_entries(connection, begun)

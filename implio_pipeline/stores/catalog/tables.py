@@ -15,12 +15,14 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
+from implio_pipeline.domain.hold import HoldReason
 from implio_pipeline.domain.intake import LandingState
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
-from implio_pipeline.stores.catalog.column_types import Day, Instant, Sequence, Word
+from implio_pipeline.stores.catalog.column_types import Day, Instant, Sequence, WithheldItems, Word
 
 
 class FileState(StrEnum):
@@ -48,6 +50,8 @@ teams = Table(
     Column("created_at", Instant, nullable=False),
     Column("keep_days", Integer),
     Column("by_outcome", JSON, nullable=False),
+    Column("cap_percent", Integer, nullable=False, server_default="20"),
+    Column("grace_hours", Integer, nullable=False, server_default="0"),
 )
 
 team_keys = Table(
@@ -114,6 +118,7 @@ tombstones = Table(
     Column("cutoffs", JSON(none_as_null=True)),
     Column("is_erased", Boolean, nullable=False),
     Column("in_ledger", Boolean, nullable=False),
+    Column("is_lifted", Boolean, nullable=False, server_default=false()),
     Index(None, "team", "sequence"),
     Index(None, "in_ledger"),
     sqlite_autoincrement=True,
@@ -140,6 +145,10 @@ requests = Table(
     Column("error_code", String(64)),
     Column("policy", String),
     Column("idempotency", String(256), nullable=False),
+    Column("asked_by", String(64)),
+    Column("approved_by", String(64)),
+    Column("extended_at", Instant),
+    Column("withheld", WithheldItems),
     Index(None, "team", "idempotency"),
 )
 
@@ -147,6 +156,51 @@ sealed_scopes = Table(
     "sealed_scopes",
     metadata,
     Column("request_id", ForeignKey("requests.request_id"), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+withdrawn_entries = Table(
+    "withdrawn_entries",
+    metadata,
+    Column("line", Sequence, primary_key=True, autoincrement=True),
+    Column("request_id", String(64), nullable=False, index=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("queue", String(128), nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("task_key", LargeBinary, nullable=False),
+    Column("user_key", LargeBinary),
+    Column("submitted_at", Instant, nullable=False),
+    Column("outcome", String(64)),
+)
+"""Queue entries of requests that may still be cancelled."""
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("hold_id", String(64), nullable=False, unique=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("scope_pseudonym", String(128), nullable=False),
+    Column("reason", Word(HoldReason), nullable=False),
+    Column("placed_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("released_at", Instant),
+    Column("kind", Word(RequestKind), nullable=False),
+    Column("before", Instant, nullable=False),
+    Column("user_key", LargeBinary),
+    Column("task_key", LargeBinary),
+    Column("submitted_on", Day),
+    Column("starts_at", Instant),
+    Column("ends_at", Instant),
+    Column("cutoffs", JSON(none_as_null=True)),
+    Index(None, "team", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+sealed_holds = Table(
+    "sealed_holds",
+    metadata,
+    Column("hold_id", ForeignKey("holds.hold_id"), primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
 )
 
@@ -205,5 +259,5 @@ queue_entries = Table(
     Index(None, "team", "submitted_at"),
 )
 
-SECRETS = (team_keys, file_keys, sealed_scopes)
+SECRETS = (team_keys, file_keys, sealed_scopes, sealed_holds)
 """What must be unreadable once deleted; kept small, since `scrub` writes these tables anew."""

@@ -63,7 +63,18 @@ class SqlTeams:
         Raises:
             TeamUnknown: there is no such team.
         """
-        change = update(tables.teams).where(tables.teams.c.team == team).values(_policy_row(policy))
+        self._change(team, _policy_row(policy))
+
+    def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
+        """Replace the team's cap and grace period.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+        self._change(team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
+
+    def _change(self, team: TeamId, values: dict[str, Any]) -> None:
+        change = update(tables.teams).where(tables.teams.c.team == team).values(values)
         with writing(self._engine) as connection:
             if not connection.execute(change).rowcount:
                 raise _unknown(team)
@@ -133,7 +144,8 @@ def _unknown(team: TeamId) -> TeamUnknown:
 
 def _row_of(team: Team) -> dict[str, Any]:
     row = {"team": team.team, "region": team.region, "created_at": team.created_at}
-    return {**row, **_policy_row(team.policy)}
+    limits = {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours}
+    return {**row, **limits, **_policy_row(team.policy)}
 
 
 def _policy_row(policy: RetentionPolicy) -> dict[str, Any]:
@@ -146,4 +158,6 @@ def _team_of(row: RowMapping) -> Team:
         region=row["region"],
         created_at=row["created_at"],
         policy=RetentionPolicy(keep_days=row["keep_days"], by_outcome=row["by_outcome"]),
+        cap_percent=row["cap_percent"],
+        grace_hours=row["grace_hours"],
     )

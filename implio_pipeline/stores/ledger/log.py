@@ -25,8 +25,8 @@ from implio_pipeline.ports import LedgerEntry
 from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of
 
 _TAIL_BYTES = 1 << 16
-RECEIPTS = ("receipt", "re-erasure")
-"""The kinds of entry that tell what was erased: the first time, and again after a backup was put back."""
+RECEIPTS = ("receipt", "re-erasure", "partial-receipt")
+"""The kinds of entry that tell what was erased: all, again after a backup was put back, and all but what is held."""
 
 
 class SignedLog:
@@ -99,7 +99,7 @@ class SignedLog:
         """Return the receipts and re-erasures of requests, oldest first, in one reading of the ledger."""
         found: dict[RequestId, list[LedgerEntry]] = {}
         for line in self._lines() if request_ids else ():
-            if b'"kind":"receipt"' in line or b'"kind":"re-erasure"' in line:
+            if any(b'"kind":"%s"' % kind.encode() in line for kind in RECEIPTS):
                 entry = _entry(line)
                 request_id = RequestId(str(entry.body.get("requestId")))
                 if entry.kind in RECEIPTS and request_id in request_ids:

@@ -61,6 +61,17 @@ def match(rows: pa.Table, rules: Sequence[Rule]) -> Match:
     return Match(mask=mask, counts=tuple(int(count) for count in counts))
 
 
+def match_sparing(rows: pa.Table, rules: Sequence[Rule], holds: Sequence[Rule]) -> Match:
+    """Return which of the rows the rules cover and no hold does, and the count of each rule, in their order."""
+    if not holds:
+        return match(rows, rules)
+    free = np.flatnonzero(~match(rows, holds).mask)
+    found = match(rows.take(free), rules)
+    mask = np.zeros(rows.num_rows, dtype=np.bool_)
+    mask[free[found.mask]] = True
+    return Match(mask=mask, counts=found.counts)
+
+
 def task_keys(task_ids: pa.ChunkedArray) -> pa.Array:
     """Return the task key of every task id."""
     sha256 = hashlib.sha256

@@ -15,6 +15,7 @@ from implio_pipeline.domain.columns import RULE_COLUMNS
 from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite
 from implio_pipeline.domain.errors import FileTampered, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule
@@ -34,7 +35,7 @@ from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encod
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
 from implio_pipeline.stores.vault.measure import measure, measured_columns
-from implio_pipeline.stores.vault.predicate import Mask, match, task_key, task_keys
+from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, task_key, task_keys
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
@@ -112,9 +113,8 @@ class EncryptedVault:
             StorageFull: there is no room; the old file stays.
         """
         file = work.sealed.file
-        rules = [claim.rule for claim in work.claims]
         rows = self.read(work.sealed)
-        found = match(rows, rules)
+        found = _found(rows, work)
         erased = int(found.mask.sum())
         matched = dict(zip((claim.request_id for claim in work.claims), found.counts, strict=True))
         if not erased:
@@ -125,7 +125,7 @@ class EncryptedVault:
         if erased < rows.num_rows:
             after = self._write_kept(rows, found.mask, file)
             again = self.read(after)
-            survivors = int(match(again, rules).mask.sum())
+            survivors = int(_found(again, work).mask.sum())
             # Not compared with the rows that were written: those to keep are chosen anew.
             is_same = again.equals(rows.take(np.flatnonzero(~found.mask)))
         return Rewrite(
@@ -159,17 +159,33 @@ class EncryptedVault:
         """Return how many rows of a file its claims cover; a whole file is not read."""
         if work.is_whole:
             return work.sealed.file.rows
-        rows = self.read(work.sealed, columns=list(RULE_COLUMNS))
-        return int(match(rows, [claim.rule for claim in work.claims]).mask.sum())
+        return int(_found(self.read(work.sealed, columns=list(RULE_COLUMNS)), work).mask.sum())
 
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
         """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
         file = work.sealed.file
-        if all(reach(claim.rule, file) is Reach.EVERYTHING for claim in work.claims):
+        if not work.holds and all(reach(claim.rule, file) is Reach.EVERYTHING for claim in work.claims):
             return {claim.request_id: file.rows for claim in work.claims}
-        rows = self.read(work.sealed, columns=list(RULE_COLUMNS))
-        counts = match(rows, [claim.rule for claim in work.claims]).counts
+        counts = _found(self.read(work.sealed, columns=list(RULE_COLUMNS)), work).counts
         return dict(zip((claim.request_id for claim in work.claims), counts, strict=True))
+
+    def spared(self, work: FileWork) -> list[Spared]:
+        """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
+        rows = self.read(work.sealed, columns=list(RULE_COLUMNS))
+        by_hold = {hold.hold_id: match(rows, [hold.rule]).mask for hold in work.holds}
+        held = match(rows, [hold.rule for hold in work.holds]).mask
+        found = []
+        for claim in work.claims:
+            theirs = match(rows, [claim.rule]).mask
+            found.append(
+                Spared(
+                    request_id=claim.request_id,
+                    rows=int((theirs & held).sum()),
+                    by_hold={hold_id: int((theirs & mask).sum()) for hold_id, mask in by_hold.items()},
+                    survivors=int((theirs & ~held).sum()),
+                )
+            )
+        return found
 
     def look(self, file: VaultFile) -> FileLook | None:
         """Return what storage says of a file without its keys; `None` when it is not there."""
@@ -297,6 +313,11 @@ class EncryptedVault:
         file = replace(file, task_filter=task_filter)
         self._folders.write(region, file.path, content)
         return SealedFile(file=file, keys=keys)
+
+
+def _found(rows: pa.Table, work: FileWork) -> Match:
+    """Return which rows go: what finds, rewrites and verifies."""
+    return match_sparing(rows, [claim.rule for claim in work.claims], [hold.rule for hold in work.holds])
 
 
 def describe(

@@ -1,0 +1,119 @@
+"""`implio holds`: what the law forbids to erase for now."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from, secret_from
+from implio_pipeline.cli.erasing import Results, carry_out, results_shape, results_table
+from implio_pipeline.cli.failures import BadUse, Refused
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.shapes import hold_shape
+from implio_pipeline.cli.tables import good, table
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.hold import HoldId, HoldReason
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
+from implio_pipeline.stores.inbox.entry import entry_of
+from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+
+app = typer.Typer(help="Legal holds: what is hidden on request, but not erased.", no_args_is_help=True)
+
+
+@app.command("add")
+def add_command(  # noqa: PLR0913 -- one parameter for each option of the command
+    context: typer.Context,
+    *,
+    team: TeamName,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in words; sealed. `-` reads it.")],
+    holder: Annotated[str, typer.Option("--holder", metavar="NAME", help="Who answers for it; sealed.")],
+    until: Annotated[str, typer.Option("--until", metavar="DAY", help="The last day it stands.")],
+    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Items of a user; `-` reads the id.")] = None,
+    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="One submission; `-` reads the id.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="INSTANT", help="Submitted from 2026-01-31T00:00Z on …")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="… and before this instant.")] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="Everything of the team.")] = False,
+    code: Annotated[
+        HoldReason, typer.Option("--code", help="What receipts may say of the reason.")
+    ] = HoldReason.LEGAL_CLAIM,
+) -> None:
+    """Place a hold: requests hide what it covers and erase the rest."""
+    session = session_of(context)
+    named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
+    kinds = [kind for kind, value in named.items() if value is not None]
+    if len(kinds) != 1 or (start is None) != (end is None):
+        raise BadUse("name one thing: --user, --task, --from with --to, or --all")
+    ask: dict[str, Any] = {"team": team, "type": kinds[0]}
+    if user is not None:
+        ask["userId"] = secret_from(user, name="User id")
+    if task is not None:
+        ask["taskId"] = secret_from(task, name="Task id")
+    if start is not None and end is not None:
+        ask |= {"from": start, "to": end}
+    if is_all:
+        ask["confirm"] = team
+    with session.house() as house:
+        now = house.world.clock.now()
+        entry = entry_of(ask, position=0, received_at=now)
+        if entry.draft is None:
+            refused = entry.code or "refused"
+            raise Refused(reason_of(refused), code=refused, remedy=remedy_of(refused))
+        draft = HoldDraft(
+            team=entry.draft.team,
+            scope=entry.draft.scope,
+            until=start_of(day_from(until)) + timedelta(days=1),
+            reason=code,
+            words=secret_from(reason, name="Reason"),
+            holder=holder,
+        )
+        hold = place_hold(house.world, draft)
+    text = f"Hold {hold.hold_id} stands until {until}: what it covers is hidden on request, and not erased."
+    session.answer(hold_shape(hold, now=now), lambda: good(text))
+
+
+@app.command("list")
+def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Show holds, oldest first."""
+    session = session_of(context)
+    with session.house() as house:
+        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
+        found = house.world.catalog.holds.all(name)
+        now = house.world.clock.now()
+    shapes = [hold_shape(hold, now=now) for hold in found]
+    columns = ("id", "team", "kind", "reason", "until", "stands")
+    session.answer(
+        shapes,
+        lambda: (
+            table(
+                columns,
+                (
+                    [each["holdId"], each["team"], each["kind"], each["reason"], each["until"][:10], each["isStanding"]]
+                    for each in shapes
+                ),
+            )
+            if shapes
+            else good("No holds.")
+        ),
+    )
+
+
+@app.command("release")
+def release_command(
+    context: typer.Context, hold_id: Annotated[str, typer.Argument(metavar="HOLD", help="The hold's id.")]
+) -> None:
+    """Release a hold, and erase what it withheld."""
+    session = session_of(context)
+    with session.house() as house:
+        waiting = release_hold(house.world, HoldId(hold_id))
+        results = carry_out(session, house, only=[each.request_id for each in waiting])
+    session.answer({"holdId": hold_id, "requests": results_shape(results)}, lambda: _released(hold_id, results))
+    results.end()
+
+
+def _released(hold_id: str, results: Results) -> RenderableType:
+    line = good(f"Hold {hold_id} is released.")
+    return Group(line, results_table(results)) if results else Group(line, good("It withheld nothing."))

@@ -1,0 +1,34 @@
+"""Extend: put the due date of a request off, once, with a reason that is sealed."""
+
+import json
+from dataclasses import replace
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import ExtensionRefused
+from implio_pipeline.domain.request import Request, extended
+from implio_pipeline.domain.words import RequestId
+from implio_pipeline.ports import World
+
+
+def extend(world: World, request_id: RequestId, *, days: int, reason: str) -> Request:
+    """Put a due date off and note it in the ledger; the reason lies sealed until the request is completed.
+
+    Raises:
+        RequestUnknown: there is no such request.
+        ExtensionRefused: it may not be, or there is no reason.
+        PlanOutdated: somebody else has moved the request.
+
+    Source: GDPR Art. 12(3).
+    """
+    if not reason.strip():
+        raise ExtensionRefused("there is no reason, which whoever asked must be told")
+    request = world.catalog.requests.get(request_id)
+    after = extended(request, days=days, now=world.clock.now())
+    if request.sealed is not None:
+        parts = json.loads(world.keychain.unseal(request.team, request.sealed, context=request_id))
+        text = json.dumps(parts | {"extensionReason": reason}).encode()
+        after = replace(after, sealed=world.keychain.seal(request.team, text, context=request_id))
+    world.catalog.requests.save([(after, request.state)])
+    body = {"requestId": request_id, "team": request.team, "dueAt": instant_text(after.due_at), "days": days}
+    world.ledger.append([("extended", body)])
+    return after

@@ -1,0 +1,134 @@
+"""Hold: keep items from being erased for as long as the law needs them; requests go on hiding them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import HoldRefused, LedgerBroken
+from implio_pipeline.domain.hold import FOR_EVER, Hold, HoldId, HoldReason
+from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestDraft
+from implio_pipeline.domain.scope import Scope
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.words import Channel, TeamId
+from implio_pipeline.flows.accept import rule_in, rule_of, rule_parts, scope_text
+from implio_pipeline.ports import World
+
+_PLACED, _RELEASED = "hold", "hold-released"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldDraft:
+    """A legal hold as somebody asks for it."""
+
+    team: TeamId
+    scope: Scope
+    until: datetime
+    reason: HoldReason = HoldReason.LEGAL_CLAIM
+    words: str = sensitive(default="")
+    holder: str = sensitive(default="")
+
+
+def place_hold(world: World, draft: HoldDraft) -> Hold:
+    """Place a hold: when this returns, no commit erases what it covers, whatever was planned before.
+
+    The ledger is told first, so that a restore knows of every hold.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        HoldRefused: it has ended already, or nobody holds it.
+        RequestRefused: the scope names nothing.
+    """
+    now = world.clock.now()
+    team = world.catalog.teams.get(draft.team).team
+    if draft.until <= now:
+        raise HoldRefused("it would end before it begins", remedy="Give a day to come with --until.")
+    if not draft.holder.strip() or not draft.words.strip():
+        raise HoldRefused("a hold needs a reason and somebody who answers for it", remedy="Give --reason and --holder.")
+    hold_id = HoldId(world.identifiers.request_id())
+    named = RequestDraft(team=team, scope=draft.scope, channel=Channel.CLI, received_at=now)
+    words = json.dumps({"scope": scope_text(draft.scope), "reason": draft.words, "holder": draft.holder})
+    hold = Hold(
+        hold_id=hold_id,
+        team=team,
+        rule=rule_of(world, named, now=FOR_EVER),
+        scope_pseudonym=world.keychain.pseudonym(team, scope_text(draft.scope)),
+        reason=draft.reason,
+        placed_at=now,
+        until=draft.until,
+        sealed=world.keychain.seal(team, words.encode(), context=hold_id),
+    )
+    world.ledger.append([(_PLACED, _body(hold))])
+    return world.catalog.holds.place(hold)
+
+
+def release_hold(world: World, hold_id: HoldId) -> list[Request]:
+    """Release a hold and return the requests that are ready again: what it withheld is erased by the next run.
+
+    Raises:
+        HoldRefused: there is no such hold, or it was released before.
+    """
+    now = world.clock.now()
+    hold = world.catalog.holds.get(hold_id)
+    world.catalog.holds.release(replace(hold, released_at=now))
+    world.ledger.append([(_RELEASED, {"holdId": hold_id, "team": hold.team, "releasedAt": instant_text(now)})])
+    waiting = [
+        request
+        for request in world.catalog.requests.all(team=hold.team, states=WITHHELD_STATES)
+        if request.withheld is None or any(each == hold_id for each, _, _ in request.withheld.holds)
+    ]
+    after = [replace(request, next_attempt_at=now) for request in waiting]
+    world.catalog.requests.save([(request, request.state) for request in after])
+    world.catalog.scrub(is_thorough=False)
+    return after
+
+
+def reinstate_holds(world: World) -> list[Hold]:
+    """Place the holds again that the ledger has and the catalog lost, and return them; a restore does so first.
+
+    Raises:
+        LedgerBroken: a hold in the ledger cannot be read.
+    """
+    known = {hold.hold_id: hold for hold in world.catalog.holds.all()}
+    teams = {team.team for team in world.catalog.teams.all()}
+    placed: dict[HoldId, Mapping[str, Any]] = {}
+    released: dict[HoldId, datetime] = {}
+    for entry in world.ledger.entries():
+        if entry.kind == _PLACED:
+            placed[HoldId(str(entry.body.get("holdId")))] = entry.body
+        elif entry.kind == _RELEASED:
+            released[HoldId(str(entry.body.get("holdId")))] = datetime.fromisoformat(str(entry.body["releasedAt"]))
+    lost = [_hold_in(body) for hold_id, body in placed.items() if hold_id not in known and hold_id not in released]
+    for hold_id, hold in known.items():
+        if hold_id in released and hold.released_at is None:
+            world.catalog.holds.release(replace(hold, released_at=released[hold_id]))
+    return [world.catalog.holds.place(hold) for hold in lost if hold.team in teams]
+
+
+def _body(hold: Hold) -> dict[str, Any]:
+    return {
+        "holdId": hold.hold_id,
+        "team": hold.team,
+        "scope": hold.scope_pseudonym,
+        "reason": hold.reason.value,
+        "placedAt": instant_text(hold.placed_at),
+        "until": instant_text(hold.until),
+        **rule_parts(hold.rule),
+    }
+
+
+def _hold_in(body: Mapping[str, Any]) -> Hold:
+    try:
+        return Hold(
+            hold_id=HoldId(body["holdId"]),
+            team=TeamId(body["team"]),
+            rule=rule_in(body),
+            scope_pseudonym=body["scope"],
+            reason=HoldReason(body["reason"]),
+            placed_at=datetime.fromisoformat(body["placedAt"]),
+            until=datetime.fromisoformat(body["until"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise LedgerBroken("a legal hold in the ledger cannot be read") from None

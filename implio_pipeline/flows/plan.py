@@ -1,0 +1,138 @@
+"""Plan: what an erasure would do, with a digest of it; then exactly that, or nothing."""
+
+from collections.abc import Sequence
+
+from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.errors import PlanChanged, PlanOutdated
+from implio_pipeline.domain.hold import is_wholly_held
+from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
+from implio_pipeline.domain.request import Request, RequestDraft
+from implio_pipeline.domain.scope import Rule, kind_of
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.accept import Refusal, accept, rule_of
+from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.erase import plan_works, standing_holds
+from implio_pipeline.flows.gates import let_through, needs_second_person
+from implio_pipeline.ports import World
+
+_MOST_TRIES = 5
+_CLAIM = RequestId("plan")
+
+
+def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
+    """Return what carrying out the draft would do; nothing is accepted.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        RequestRefused: the draft cannot be accepted.
+        PlanOutdated: files kept changing underneath.
+    """
+    team = world.catalog.teams.get(draft.team)
+    rule = rule_of(world, draft)
+    for _ in range(_MOST_TRIES):
+        digest, works = _digest(world, team.team, rule)
+        try:
+            items, withheld = _counted(world, works)
+        except PlanOutdated:
+            continue
+        break
+    else:
+        raise PlanOutdated("files kept changing")
+    touched = [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
+    dropped = sum(work.is_whole for work in touched)
+    return ErasurePlan(
+        team=team.team,
+        kind=kind_of(rule),
+        digest=digest,
+        items=items,
+        withheld=withheld,
+        queue_entries=_queued(world, team.team, rule),
+        files_rewritten=len(touched) - dropped,
+        files_dropped=dropped,
+        size_bytes=sum(work.sealed.file.size_bytes for work in touched),
+        days=tuple(sorted({work.sealed.file.day for work in touched})),
+        estimated_ms=estimated_ms(files_rewritten=len(touched) - dropped, files_dropped=dropped, threads=world.threads),
+        needs_approval=needs_second_person(world, team, kind_of(rule), items=items + withheld),
+    )
+
+
+def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | Refusal:
+    """Accept a draft only if it would do exactly what the plan of this digest says.
+
+    Compared twice: before, and once its tombstone stands. From then on no covered item comes in, so what is compared
+    is what is erased. It waits meanwhile, so that no other process begins it.
+
+    Raises:
+        PlanChanged: it would do something else; the request, if it was accepted, is cancelled.
+        TeamUnknown: there is no such team.
+        RequestRefused: the draft cannot be accepted.
+    """
+    rule = rule_of(world, draft)
+    before = world.catalog.requests.newest_tombstone(draft.team)
+    if _digest(world, draft.team, rule)[0] != digest:
+        raise PlanChanged("what would be erased is not what the plan says")
+    (answer,) = accept(world, [draft], is_paused=True)
+    if isinstance(answer, Refusal):
+        return answer
+    others = [
+        each.sequence
+        for each in world.catalog.requests.tombstones(draft.team)
+        if each.sequence != answer.tombstone_sequence
+    ]
+    is_same = max(others, default=0) <= before
+    if not is_same or _digest(world, draft.team, rule, tombstone=before)[0] != digest:
+        cancel(world, answer.request_id)
+        raise PlanChanged("what would be erased changed while the request was accepted")
+    teams = {team.team: team for team in world.catalog.teams.all()}
+    return let_through(world, [(answer, rule)], teams).get(answer.request_id, answer)
+
+
+def _digest(world: World, team: TeamId, rule: Rule, *, tombstone: int | None = None) -> tuple[str, list[FileWork]]:
+    """Return the digest of what a rule would do now, with the works it was made of."""
+    position = world.catalog.requests.newest_tombstone(team) if tombstone is None else tombstone
+    holds = standing_holds(world, team)
+    works = _works(world, team, rule)
+    digest = plan_digest(
+        team,
+        rule,
+        [work.sealed.file for work in works],
+        tombstone=position,
+        holds=[hold.hold_id for hold in holds],
+    )
+    return digest, works
+
+
+def _works(world: World, team: TeamId, rule: Rule) -> list[FileWork]:
+    for _ in range(_MOST_TRIES):
+        try:
+            return plan_works(world, team, [Claim(request_id=_CLAIM, rule=rule)], standing_holds(world, team))
+        except PlanOutdated:
+            continue
+    raise PlanOutdated("files kept changing")
+
+
+def _counted(world: World, works: Sequence[FileWork]) -> tuple[int, int]:
+    """Return how many rows would go, and how many a legal hold would keep."""
+    items = withheld = 0
+    for work in works:
+        if not work.holds:
+            items += world.vault.count(work)
+            continue
+        (spared,) = world.vault.spared(work)
+        items += spared.survivors
+        withheld += spared.rows
+    return items, withheld
+
+
+def _queued(world: World, team: TeamId, rule: Rule) -> int:
+    return sum(
+        covers(
+            rule,
+            user_key=entry.user_key,
+            task_key=entry.task_key,
+            submitted_at=entry.submitted_at,
+            outcome=entry.outcome,
+        )
+        for entry in world.catalog.queues.entries(team)
+    )

@@ -1,0 +1,88 @@
+"""Legal holds, and their sealed parts beside them."""
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
+
+from implio_pipeline.domain.errors import HoldRefused
+from implio_pipeline.domain.hold import Hold, HoldId
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.rules import row_of, rule_of
+from implio_pipeline.stores.catalog.tables import holds, sealed_holds
+
+_OWN = tuple(field.name for field in fields(Hold) if field.name not in ("rule", "sealed"))
+_HOLDS = (
+    select(holds, sealed_holds.c.sealed)
+    .outerjoin_from(holds, sealed_holds, sealed_holds.c.hold_id == holds.c.hold_id)
+    .order_by(holds.c.sequence)
+)
+
+
+class SqlHolds:
+    """The port `Holds` over tables."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def place(self, hold: Hold) -> Hold:
+        """Store a hold and return it; one that is there already stays. No later commit erases what it covers.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+        row: dict[str, Any] = {name: getattr(hold, name) for name in _OWN if name != "sequence"}
+        with writing(self._engine) as connection:
+            teams.lock(connection, hold.team)
+            is_there = connection.scalar(select(holds.c.sequence).where(holds.c.hold_id == hold.hold_id))
+            if is_there is None:
+                connection.execute(insert(holds), row | row_of(hold.rule))
+                if hold.sealed is not None:
+                    connection.execute(insert(sealed_holds), {"hold_id": hold.hold_id, "sealed": hold.sealed})
+        return self.get(hold.hold_id)
+
+    def get(self, hold_id: HoldId) -> Hold:
+        """Return a hold.
+
+        Raises:
+            HoldRefused: there is none.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(_HOLDS.where(holds.c.hold_id == hold_id)).mappings().one_or_none()
+        if row is None:
+            raise HoldRefused(f"there is no hold {hold_id}")
+        return _hold_of(row)
+
+    def all(self, team: TeamId | None = None) -> list[Hold]:
+        """Return every hold, oldest first."""
+        query = _HOLDS if team is None else _HOLDS.where(holds.c.team == team)
+        with reading(self._engine) as connection:
+            return [_hold_of(row) for row in connection.execute(query).mappings()]
+
+    def newest(self, team: TeamId) -> int:
+        """Return the sequence of the team's newest hold, 0 when it has none."""
+        with reading(self._engine) as connection:
+            return newest_hold(connection, team)
+
+    def release(self, hold: Hold) -> None:
+        """Store that a hold was released, and destroy its sealed part.
+
+        Raises:
+            HoldRefused: it was released before.
+        """
+        is_its = (holds.c.hold_id == hold.hold_id, holds.c.released_at.is_(None))
+        with writing(self._engine) as connection:
+            if not connection.execute(update(holds).where(*is_its).values(released_at=hold.released_at)).rowcount:
+                raise HoldRefused(f"hold {hold.hold_id} was released before")
+            connection.execute(delete(sealed_holds).where(sealed_holds.c.hold_id == hold.hold_id))
+
+
+def newest_hold(connection: Connection, team: TeamId) -> int:
+    """Return the sequence of the team's newest hold within a transaction, 0 when it has none."""
+    return connection.scalar(select(func.max(holds.c.sequence)).where(holds.c.team == team)) or 0
+
+
+def _hold_of(row: RowMapping) -> Hold:
+    return Hold(rule=rule_of(row), sealed=row["sealed"], **{name: row[name] for name in _OWN})
