@@ -1,5 +1,6 @@
 """Puts `tests/` on the path, so that every test may import `support`; and the homes that tests copy."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import pytest
 from support.home import Home, a_home, opened
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
+os.environ["IMPLIO_REQUESTS__APPROVALS"] = "none"  # tests of approvals ask for them
 
 
 @pytest.fixture(scope="session")

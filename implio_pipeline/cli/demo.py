@@ -140,9 +140,7 @@ def _ask(story: Story, house: "House", plan: DemoPlan) -> None:
     requests = house.world.catalog.requests.all()
     kinds = ", ".join(sorted({request.kind.value for request in requests}))
     story.show(good(f"{many(len(requests), 'request')} ({kinds}) of {many(files.good, 'file')} carried out"))
-    story.show(
-        good(f"{many(approved, 'removal')} of a whole team hidden at once, erased after a second person approved")
-    )
+    story.show(good(f"{many(approved, 'whole team')} hidden at once, erased after a second person approved"))
     story.show(good(f"{many(files.bad, 'file')} with a wrong request refused, each with its reason beside it"))
     story.show(good(f"Hidden, rewritten, verified, shredded in {story.seconds['erase']} s ({many(runs, 'run')})"))
 

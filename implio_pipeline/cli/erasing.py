@@ -123,8 +123,8 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
     if body["kind"] == "user":
         without = body["notReachable"]["itemsWithoutUserId"]
         lines.append(("not reachable", without, "items of the team that name no user"))
-    for hold in body.get("withheld", {}).get("holds", []):
-        lines.append(("withheld", hold["items"], f"by hold {hold['holdId']} ({hold['reason']})"))
+    holds = body.get("withheld", {}).get("holds", [])
+    lines += [("withheld", hold["items"], f"by hold {hold['holdId']} ({hold['reason']})") for hold in holds]
     if "policy" in body:
         lines.append(("policy", body["policy"]))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))

@@ -22,9 +22,7 @@ from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 
 app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
 RequestName = Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
-As = Annotated[
-    str | None, typer.Option("--as", metavar="NAME", help="Your name; the user of this machine if not given.")
-]
+As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; else that of the machine's user.")]
 
 
 @app.command("list")

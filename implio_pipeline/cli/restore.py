@@ -42,7 +42,9 @@ def _shape(summary: RestoreSummary) -> dict[str, Any]:
         "tombstones": summary.tombstones,
         "reinstated": list(summary.reinstated),
         "reopened": list(summary.reopened),
+        "holdsReinstated": summary.holds_reinstated,
         "completed": list(summary.completed),
+        "withheld": list(summary.withheld),
         "failed": dict(summary.failed),
         "withoutTeam": dict(summary.without_team),
         "itemsErased": summary.items_erased,
@@ -64,6 +66,9 @@ def _view(summary: RestoreSummary) -> RenderableType:
         ),
         good(f"Carried out {many(len(summary.completed), 'request')}: {many(summary.items_erased, 'item')} erased"),
     ]
+    if summary.holds_reinstated:
+        lines.append(good(f"Placed again: {many(summary.holds_reinstated, 'legal hold')}"))
+    lines += [look(f"Request {request_id} is hidden; a legal hold keeps its items") for request_id in summary.withheld]
     if summary.keys_destroyed:
         lines.append(good(f"Destroyed again: {many(summary.keys_destroyed, 'key')}"))
     lines += [bad(f"Request {request_id} is hidden, not erased: {code}") for request_id, code in summary.failed.items()]

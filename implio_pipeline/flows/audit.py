@@ -347,4 +347,6 @@ def _noted(world: World) -> _Noted:
             noted.tombstones.setdefault(request_id, []).append(entry.body)
         elif entry.kind == "receipt":
             noted.receipts.setdefault(request_id, []).append(entry.body)
+        elif entry.kind == "re-erasure":  # after a restore: the newer word of the two
+            noted.receipts[request_id] = [entry.body]
     return noted

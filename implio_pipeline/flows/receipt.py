@@ -64,7 +64,10 @@ def _withhold(world: World, requests: Sequence[Request]) -> None:
 def _is_told(request: Request, entries: Sequence[LedgerEntry]) -> bool:
     """Tell whether the ledger has the receipt of this very erasure of the request."""
     erased_at = None if request.erased_at is None else instant_text(request.erased_at)
-    return any(entry.body.get("erasedAt") == erased_at for entry in entries)
+    is_part = request.withheld is not None
+    return any(
+        entry.body.get("erasedAt") == erased_at and (entry.kind == "partial-receipt") is is_part for entry in entries
+    )
 
 
 def _bodies(world: World, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:

@@ -3,9 +3,11 @@
 The ledger is kept apart from catalog and vault, so that it outlives both. Every step may be repeated.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.epochs import (
@@ -20,22 +22,36 @@ from implio_pipeline.domain.epochs import (
 from implio_pipeline.domain.errors import (
     BackupForgotten,
     CatalogOutdated,
+    HoldRefused,
     KeyRingOutdated,
     LedgerBroken,
     RequestUnknown,
 )
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
+from implio_pipeline.domain.hold import HoldId
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.request import (
+    OPEN_STATES,
+    PEOPLE_STATES,
+    Request,
+    RequestState,
+    may_be_cancelled,
+    moved,
+)
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import tombstone_of
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.erase import erase, standing_holds
+from implio_pipeline.flows.gates import passed_gate
+from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
 from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys
-from implio_pipeline.ports import Catalog, Ledger, Progress, World
+from implio_pipeline.ports import Catalog, Ledger, LedgerEntry, Progress, World
 
+_SETTLES = timedelta(minutes=1)
+"""A hold this young may be noted in the ledger and about to be placed."""
 _COMMIT_FILES = 256
 
 
@@ -49,8 +65,11 @@ class RestoreSummary:
     """Those that the catalog had lost."""
     reopened: list[RequestId] = field(default_factory=list)
     """Those that the ledger knows as erased, and the catalog as still open."""
+    holds_reinstated: int = 0
     completed: list[RequestId] = field(default_factory=list)
     """Requests carried out now."""
+    withheld: list[RequestId] = field(default_factory=list)
+    """Requests carried out as far as legal holds allow."""
     failed: dict[RequestId, str] = field(default_factory=dict)
     """Requests that could not be, and the code of why; their items are hidden."""
     without_team: dict[TeamId, int] = field(default_factory=dict)
@@ -100,15 +119,17 @@ def restore(
     _refuse_old_ring(faults)
     _refuse_forgotten(world)
     _refuse_old_ledger(world, known)
-    # 2. Tombstones first: from here on everything that was ever asked for is hidden from every read.
+    # 2. Legal holds, then tombstones: from here on everything that was ever asked for is hidden from every read.
     summary = RestoreSummary(tombstones=len(known.requests))
+    summary.holds_reinstated = len(reinstate_holds(world))
     _reinstate(world, known, summary)
     # 3. Catalog and storage.
     _look_for_missing(world, summary, is_given_up=is_without_missing)
     # 4. Erase again.
     again = [each.request_id for each in _to_erase(world, known)]
     erasure = erase(world, only=again, again=True, progress=progress)
-    summary.completed, summary.failed, summary.items_erased = erasure.completed, erasure.failed, erasure.items_erased
+    summary.completed, summary.withheld, summary.failed = erasure.completed, erasure.withheld, erasure.failed
+    summary.items_erased = erasure.items_erased
     # 5. Keys that were destroyed before are destroyed again; files still under them are wrapped under new ones.
     _destroy_keys_again(world, known, faults, summary)
     # 6. What nobody knows goes, unless it may be what somebody still looks for.
@@ -140,27 +161,50 @@ def refuse_put_back(world: World) -> None:
             remedy="Run `implio restore`: it destroys the key again, and erases again what was erased.",
         )
     refuse_old_catalog(world.ledger, world.catalog)
+    _refuse_lost_holds(world)
 
 
 def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
-    """Let a catalog through only when it has the newest tombstone that the ledger has of one of its teams.
+    """Let a catalog through only when it has the newest tombstone and the newest lifting that the ledger has.
+
+    Of teams that the catalog knows; of the others it has no item either.
 
     Raises:
         CatalogOutdated: it has not.
     """
     teams = {team.team for team in catalog.teams.all()}
+    asked, lifted = (_newest(ledger, kind, teams) for kind in ("tombstone", "lifted"))
     try:
-        newest = next((each.body for each in ledger.newest_first("tombstone") if each.body.get("team") in teams), None)
-    except LedgerBroken:
-        return
-    if newest is None:
-        return
-    try:
-        catalog.requests.get(newest["requestId"])
+        if asked is not None:
+            catalog.requests.get(RequestId(asked["requestId"]))
+        is_lifted = lifted is None or _is_cancelled(catalog.requests.get(RequestId(lifted["requestId"])))
     except RequestUnknown:
-        raise CatalogOutdated(
-            "the ledger has requests that the catalog has not: an older catalog was put back"
-        ) from None
+        is_lifted = False
+    if not is_lifted:
+        raise CatalogOutdated("the ledger knows of requests what the catalog does not: an older catalog was put back")
+
+
+def _refuse_lost_holds(world: World) -> None:
+    """Let a catalog through only when it has the newest legal hold; one so young may be about to be placed."""
+    teams = {team.team for team in world.catalog.teams.all()}
+    placed = _newest(world.ledger, "hold", teams)
+    if placed is None or datetime.fromisoformat(placed["placedAt"]) > world.clock.now() - _SETTLES:
+        return
+    try:
+        world.catalog.holds.get(HoldId(placed["holdId"]))
+    except HoldRefused:
+        raise CatalogOutdated("the ledger has a legal hold that the catalog has not") from None
+
+
+def _newest(ledger: Ledger, kind: str, teams: Collection[TeamId]) -> Mapping[str, Any] | None:
+    """Return the newest body of a kind of one of these teams; `None` for a ledger that cannot be read."""
+    with suppress(LedgerBroken):
+        return next((each.body for each in ledger.newest_first(kind) if each.body.get("team") in teams), None)
+    return None
+
+
+def _is_cancelled(request: Request) -> bool:
+    return request.state is RequestState.CANCELLED
 
 
 @dataclass(kw_only=True, slots=True)
@@ -168,7 +212,14 @@ class _Known:
     """What the ledger knows, in its order."""
 
     requests: dict[RequestId, tuple[Request, Rule]] = field(default_factory=dict)
-    receipted: set[RequestId] = field(default_factory=set)
+    """As they were accepted, at the gate that they stood at then."""
+    begun: set[RequestId] = field(default_factory=set)
+    """Those that have a receipt, if only of what a legal hold left: no gate counts for them any more."""
+    approved: dict[RequestId, str] = field(default_factory=dict)
+    """The keyed pseudonym of who approved."""
+    lifted: set[RequestId] = field(default_factory=set)
+    due_at: dict[RequestId, datetime] = field(default_factory=dict)
+    """Due dates that were put off."""
     versions: dict[TeamId, int] = field(default_factory=dict)
     """The newest version of a team's rotating keys that was ever told."""
 
@@ -184,18 +235,37 @@ class _Known:
             raise LedgerBroken(f"line {faults[0].line} of the ledger {faults[0].problem}")
         known = cls()
         for entry in world.ledger.entries():
+            known.note(entry)
+        return known
+
+    def note(self, entry: LedgerEntry) -> None:
+        """Take in one entry.
+
+        Raises:
+            LedgerBroken: it cannot be read.
+        """
+        body = entry.body
+        request_id = RequestId(str(body.get("requestId")))
+        try:
             match entry.kind:
                 case "tombstone":
-                    request, rule = tombstone_of(entry.body)
-                    known.requests.setdefault(request.request_id, (request, rule))
-                case "receipt" | "re-erasure":
-                    known.receipted.add(RequestId(str(entry.body.get("requestId"))))
+                    request, rule = tombstone_of(body)
+                    self.requests.setdefault(request_id, (_at_gate(request, body), rule))
+                case "receipt" | "re-erasure" | "partial-receipt":
+                    self.begun.add(request_id)
+                case "approved":
+                    self.approved[request_id] = body["approvedBy"]
+                case "lifted":
+                    self.lifted.add(request_id)
+                case "extended":
+                    self.due_at[request_id] = datetime.fromisoformat(body["dueAt"])
                 case "keys":
-                    told = statement_of(entry.body).team_keys
-                    known.note_keys([*told.live, *told.retired, *told.destroyed])
+                    told = statement_of(body).team_keys
+                    self.note_keys([*told.live, *told.retired, *told.destroyed])
                 case _:
                     pass
-        return known
+        except (KeyError, TypeError, ValueError):
+            raise LedgerBroken(f"entry {entry.sequence} of the ledger cannot be read") from None
 
     def note_keys(self, key_ids: Iterable[str]) -> None:
         """Remember the newest version of each team."""
@@ -232,54 +302,107 @@ def _refuse_old_ledger(world: World, known: _Known) -> None:
         raise LedgerBroken(f"{len(lost)} requests of the catalog are not in the ledger: it is older than the catalog")
 
 
+def _at_gate(request: Request, body: Mapping[str, Any]) -> Request:
+    """Return a request at the gate where the ledger saw it; what was let through by itself meanwhile asks again."""
+    match body.get("gate"):
+        case RequestState.UNAPPROVED.value:
+            return replace(request, state=RequestState.UNAPPROVED)
+        case RequestState.WAITING.value:
+            not_before = datetime.fromisoformat(body["notBefore"])
+            return replace(request, state=RequestState.WAITING, next_attempt_at=not_before)
+        case _:
+            return request
+
+
 def _reinstate(world: World, known: _Known, summary: RestoreSummary) -> None:
-    """Put back the requests that the catalog lost, and mark those as tried before whose receipt it does not know of.
+    """Bring the catalog's requests to where the ledger knows them to be: put back, lifted, approved, or to be erased.
 
     A request that was tried before looks for its receipt in the ledger, so that what is written is a re-erasure.
     """
     teams = {team.team for team in world.catalog.teams.all()}
-    here = {request.request_id: request for request in world.catalog.requests.all()}
+    here = {request.request_id for request in world.catalog.requests.all()}
     lost = []
     for request_id, (request, rule) in known.requests.items():
         if request.team not in teams:
             summary.without_team[request.team] = summary.without_team.get(request.team, 0) + 1
+        elif request_id in known.lifted and request_id not in here:
+            lost.append((replace(request, state=RequestState.UNAPPROVED), rule))  # nothing begins while it is lifted
         elif request_id not in here:
-            lost.append((replace(request, attempts=1), rule))
-    summary.reinstated = [request.request_id for request in world.catalog.requests.reinstate(lost)]
-    reopened = [
-        request
-        for request_id, request in here.items()
-        if request_id in known.receipted and request.state is not RequestState.COMPLETED
-    ]
-    world.catalog.requests.save([(replace(each, attempts=max(1, each.attempts)), each.state) for each in reopened])
-    summary.reopened = [request.request_id for request in reopened]
+            lost.append((_due(known, _begun(known, request)), rule))
+    summary.reinstated = [each.request_id for each in world.catalog.requests.reinstate(lost)]
+    for request in world.catalog.requests.all(states=OPEN_STATES):
+        if request.request_id in known.lifted:
+            _lift(world, request)
+        elif request.request_id in here and request.request_id in known.begun:
+            _stored(world, known, request)
+            summary.reopened.append(request.request_id)
+        elif request.state is RequestState.UNAPPROVED and request.request_id in known.approved:
+            passed_gate(world, _stored(world, known, request), approved_by=known.approved[request.request_id])
+        elif request.request_id in known.due_at:
+            _stored(world, known, request)
+
+
+def _stored(world: World, known: _Known, request: Request) -> Request:
+    """Store and return a request as the ledger knows it."""
+    after = _due(known, _begun(known, request))
+    if after != request:
+        world.catalog.requests.save([(after, request.state)])
+    return after
+
+
+def _begun(known: _Known, request: Request) -> Request:
+    """Return a request free to be erased again, if it was begun before; else as it is."""
+    if request.request_id not in known.begun:
+        return request
+    tried = replace(request, attempts=max(1, request.attempts))
+    if request.state in (RequestState.UNAPPROVED, RequestState.WAITING):
+        return replace(tried, state=RequestState.ACCEPTED, next_attempt_at=None)
+    return tried
+
+
+def _due(known: _Known, request: Request) -> Request:
+    due_at = known.due_at.get(request.request_id)
+    if due_at is None or request.extended_at is not None:
+        return request
+    return replace(request, due_at=due_at, extended_at=request.accepted_at)  # the ledger does not tell when
+
+
+def _lift(world: World, request: Request) -> None:
+    """Cancel again what the ledger knows as cancelled; what was begun since the backup is left as it is."""
+    if may_be_cancelled(request):
+        after = replace(moved(request, RequestState.CANCELLED), next_attempt_at=None, sealed=None)
+        world.catalog.requests.cancel(after, was=request.state)
+        world.catalog.requests.in_ledger([request.tombstone_sequence])
 
 
 def _to_erase(world: World, known: _Known) -> list[Request]:
-    """Return what is open; what a person must look at only if it was erased once."""
+    """Return what is open; what waits for a person only if it was erased once."""
     return [
         request
         for request in world.catalog.requests.all(states=OPEN_STATES)
-        if request.state is not RequestState.UNVERIFIED or request.request_id in known.receipted
+        if request.state not in PEOPLE_STATES or request.request_id in known.begun
     ]
 
 
 def _look_for_missing(world: World, summary: RestoreSummary, *, is_given_up: bool) -> None:
+    """Name the files that are not in storage, or give them up; never those that a legal hold may cover."""
     missing = [file for file in world.catalog.manifest.files() if world.vault.look(file) is None]
-    names = [file.file_id for file in missing]
-    if not is_given_up:
-        summary.missing += names
-        return
     for team in sorted({file.team for file in missing}):
-        _give_up(world, team, [file for file in missing if file.team == team])
-    summary.given_up += names
+        held_at, holds = world.catalog.holds.newest(team), standing_holds(world, team)
+        theirs = [file for file in missing if file.team == team]
+        free = [file for file in theirs if all(reach(hold.rule, file) is Reach.NOTHING for hold in holds)]
+        given_up = free if is_given_up else []
+        _give_up(world, team, given_up, held_at=held_at)
+        summary.given_up += [file.file_id for file in given_up]
+        summary.missing += [file.file_id for file in theirs if file not in given_up]
 
 
-def _give_up(world: World, team: TeamId, files: list[VaultFile]) -> None:
+def _give_up(world: World, team: TeamId, files: list[VaultFile], *, held_at: int) -> None:
     for start in range(0, len(files), _COMMIT_FILES):
         change = Change(
             team=team,
             planned_at=world.catalog.requests.newest_tombstone(team),
+            held_at=held_at,
             committed_at=world.clock.now(),
             remove=tuple(file.file_id for file in files[start : start + _COMMIT_FILES]),
         )

@@ -220,13 +220,14 @@ def _settle_team(world: World, team: TeamId, summary: RotationSummary) -> None:
 
 
 def _idle_seal_keys(world: World, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
-    """Return the old seal keys that no open request is sealed under, and that none can be any more."""
+    """Return the old seal keys that no open request or hold is sealed under, and that none can be any more."""
     seals = [key for key in keys if key.purpose is KeyPurpose.SEAL]
     old = old_keys(seals, (KeyPurpose.SEAL,))
     if not old or max(key.created_at for key in seals) + SEAL_GRACE > world.clock.now():
         return []
-    waiting = world.catalog.requests.all(team=team, states=OPEN_STATES)
-    needed = {world.keychain.sealed_under(request.sealed) for request in waiting if request.sealed is not None}
+    sealed = [request.sealed for request in world.catalog.requests.all(team=team, states=OPEN_STATES)]
+    sealed += [hold.sealed for hold in world.catalog.holds.all(team)]
+    needed = {world.keychain.sealed_under(each) for each in sealed if each is not None}
     return [key for key in old if key.key_id not in needed]
 
 

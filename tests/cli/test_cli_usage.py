@@ -65,7 +65,7 @@ WRONG = {
     "an unknown command": ([PERSON], "no such command"),
     "a misspelt command": (["statsu"], "did you mean"),
     "an unknown option": (["erase", f"--{PERSON}"], "no such option"),
-    "a misspelt option": (["erase", "--usr", PERSON], "did you mean --user"),
+    "a misspelt option": (["erase", "--usr", PERSON], "or --user"),
     "an option without value": (["erase", "--team"], "needs a value"),
     "a number that is none": (["demo", "--items", PERSON], "--items cannot be used"),
     "a day that is none": (["retention", "run", "--date", PERSON], "2026-01-31"),

@@ -1,5 +1,6 @@
 """The life of a request: which moves there are, and what is out of reach."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
@@ -9,41 +10,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import NOW
 
-from implio_pipeline.domain.errors import IllegalMove
+from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove
 from implio_pipeline.domain.request import (
+    FINAL_STATES,
+    MOST_ATTEMPTS,
     OPEN_STATES,
+    WITHHELD_STATES,
     Request,
     RequestDraft,
     RequestState,
+    accepted,
+    extended,
     failed,
     is_overdue_request,
     is_ready,
+    is_soon_due,
+    may_be_cancelled,
+    may_be_resumed,
     moved,
     next_step,
+    why,
 )
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
 
-LEGAL = {
-    ("accepted", "planned"),
-    ("accepted", "failed"),
-    ("planned", "planned"),
-    ("planned", "rewriting"),
-    ("planned", "shredded"),
-    ("planned", "failed"),
-    ("planned", "unverified"),
-    ("rewriting", "planned"),
-    ("rewriting", "rewriting"),
-    ("rewriting", "shredded"),
-    ("rewriting", "failed"),
-    ("rewriting", "unverified"),
-    ("shredded", "completed"),
-    ("shredded", "failed"),
-    ("failed", "planned"),
-    ("failed", "failed"),
-    ("unverified", "planned"),
-    ("unverified", "failed"),
+LEGAL_FROM = {
+    "received": "accepted refused",
+    "refused": "",
+    "accepted": "unapproved waiting planned failed quarantined",
+    "unapproved": "accepted waiting cancelled",
+    "waiting": "planned cancelled failed quarantined",
+    "cancelled": "",
+    "planned": "planned rewriting verified shredded failed quarantined unverified",
+    "rewriting": "planned rewriting verified shredded failed quarantined unverified",
+    "verified": "planned shredded failed quarantined unverified",
+    "shredded": "completed held partly-withheld failed quarantined",
+    "held": "planned failed quarantined",
+    "partly-withheld": "planned failed quarantined",
+    "completed": "",
+    "failed": "planned failed quarantined",
+    "quarantined": "planned failed quarantined",
+    "unverified": "planned failed quarantined",
 }
+LEGAL = {(start, end) for start, ends in LEGAL_FROM.items() for end in ends.split()}
 ILLEGAL = sorted(set(product(RequestState, RequestState)) - {(RequestState(a), RequestState(b)) for a, b in LEGAL})
 
 
@@ -92,15 +101,99 @@ def test_completed_is_out_of_reach_without_shredded(path: list[RequestState]) ->
         assert been[-2] is RequestState.SHREDDED
 
 
-def test_every_open_state_can_still_be_completed() -> None:
+@given(path=st.lists(st.sampled_from(RequestState), max_size=20))
+def test_from_every_state_that_can_be_reached_some_path_leads_to_a_final_one(path: list[RequestState]) -> None:
+    request = a_request(RequestState.RECEIVED)
+    for state in path:
+        with suppress(IllegalMove):
+            request = moved(request, state)
+
+    seen = reach = {request.state.value}
+    while reach:
+        reach = {end for start, end in LEGAL if start in reach} - seen
+        seen = seen | reach
+
+    assert seen & {state.value for state in FINAL_STATES}, request.state
+
+
+def test_what_is_open_can_be_completed_and_what_is_final_leads_nowhere() -> None:
     for state in OPEN_STATES:
         request = a_request(state)
-        for towards in (RequestState.PLANNED, RequestState.SHREDDED, RequestState.COMPLETED):
-            try:
+        for towards in (RequestState.ACCEPTED, RequestState.PLANNED, RequestState.SHREDDED, RequestState.COMPLETED):
+            with suppress(IllegalMove):
                 request = moved(request, towards)
-            except IllegalMove:
-                continue
         assert request.state is RequestState.COMPLETED, state
+    assert not {start for start, _ in LEGAL} & {state.value for state in FINAL_STATES}
+
+
+def test_only_what_was_not_begun_can_be_cancelled() -> None:
+    cancellable = {state for state in RequestState if may_be_cancelled(a_request(state))}
+
+    assert cancellable == {RequestState.UNAPPROVED, RequestState.WAITING}
+
+
+@pytest.mark.parametrize("state", sorted(RequestState))
+def test_every_state_says_why_and_what_comes_next(state: RequestState) -> None:
+    assert why(a_request(state))
+    assert next_step(a_request(state))
+
+
+def test_the_first_gate_is_the_second_person_then_the_grace_period() -> None:
+    request, day = a_request(), timedelta(days=1)
+
+    unapproved = accepted(request, needs_approval=True, grace=day)
+    waiting = accepted(unapproved, needs_approval=False, grace=day)
+
+    assert unapproved.state is RequestState.UNAPPROVED
+    assert (waiting.state, waiting.next_attempt_at) == (RequestState.WAITING, request.accepted_at + day)
+    assert accepted(unapproved, needs_approval=False, grace=timedelta()).state is RequestState.ACCEPTED
+    assert accepted(request, needs_approval=False, grace=timedelta()) == request
+
+
+def test_a_person_who_resumes_breaks_no_promise_to_others() -> None:
+    later = NOW + timedelta(hours=1)
+
+    assert not may_be_resumed(a_request(RequestState.UNAPPROVED), now=NOW)
+    assert not may_be_resumed(a_request(RequestState.WAITING, next_attempt_at=later), now=NOW)
+    assert may_be_resumed(a_request(RequestState.WAITING, next_attempt_at=later), now=later)
+    assert may_be_resumed(a_request(RequestState.FAILED, next_attempt_at=later), now=NOW)
+    assert may_be_resumed(a_request(RequestState.QUARANTINED), now=NOW)
+    assert not may_be_resumed(a_request(RequestState.CANCELLED), now=NOW)
+
+
+def test_too_many_failures_send_to_quarantine_where_nothing_is_tried_by_itself() -> None:
+    request = a_request(RequestState.PLANNED)
+    for _ in range(MOST_ATTEMPTS):
+        assert request.state is not RequestState.QUARANTINED
+        request = failed(request, code="storage-full", now=NOW)
+
+    assert request.state is RequestState.QUARANTINED
+    assert not is_ready(request, now=NOW + timedelta(days=100))
+
+
+def test_a_due_date_is_put_off_once_and_by_two_months_at_most() -> None:
+    request = a_request()  # received 1 March, due 1 April; two months on is 1 June
+
+    later = extended(request, days=61, now=NOW)
+
+    assert later.due_at == request.due_at + timedelta(days=61)
+    for refused, days, at in (
+        (later, 1, NOW),
+        (request, 62, NOW),
+        (request, 0, NOW),
+        (request, 1, request.due_at + timedelta(seconds=1)),
+        (a_request(RequestState.COMPLETED), 1, NOW),
+    ):
+        with pytest.raises(ExtensionRefused):
+            extended(refused, days=days, now=at)
+
+
+def test_a_request_is_soon_due_in_its_last_week() -> None:
+    request = a_request()
+
+    assert not is_soon_due(request, now=request.due_at - timedelta(days=7))
+    assert is_soon_due(request, now=request.due_at - timedelta(days=6))
+    assert not is_soon_due(request, now=request.due_at + timedelta(seconds=1))
 
 
 def test_a_completed_request_is_done_for_good() -> None:
@@ -141,7 +234,7 @@ def test_a_failed_request_is_ready_again_at_its_next_attempt_and_not_before() ->
     assert is_ready(request, now=NOW + timedelta(seconds=30))
 
 
-@pytest.mark.parametrize("state", sorted(OPEN_STATES))
+@pytest.mark.parametrize("state", sorted(OPEN_STATES - WITHHELD_STATES))
 def test_an_open_request_is_late_from_the_microsecond_after_its_due_instant(state: RequestState) -> None:
     request = a_request(state)
     late: datetime = request.due_at + timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Backups forget too: whoever holds an old copy of catalog, log and vault, and all that is left today, reads nothing.
+"""Backups forget too: an old copy of catalog, log and vault, with all keys that are left, opens only what still lives.
 
 The attacker here knows every format and tries every key on every wrapped key there is, in the old copy and in today's
 home, until nothing new opens; then every file key found is tried on every old file.
@@ -18,11 +18,12 @@ from support.items import YESTERDAY, Ad
 
 from implio_pipeline.domain.errors import BackupForgotten
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import ColumnClass, FileId
+from implio_pipeline.domain.words import ColumnClass, FileId, Region, TeamId
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.restore import restore
 from implio_pipeline.flows.rotate_keys import SEAL_GRACE, rotate_keys
+from implio_pipeline.flows.teams import add_team
 from implio_pipeline.stores.vault.encoding import decode
 
 CANARY = "a canary in a title"
@@ -72,20 +73,26 @@ def unwrapped(key: bytes, wrapped: bytes) -> Iterator[bytes]:
         return
 
 
-def attack(home: Path, backup: Path, tmp_path: Path, *, ring: Path | None = None) -> tuple[set[str], bool]:
-    """Return the task ids that can be read from the backup's files, and whether the request's words can."""
+def attack(
+    home: Path, backup: Path, tmp_path: Path, *, ring: Path | None = None, is_with_catalog: bool = True
+) -> tuple[set[str], bool]:
+    """Return the task ids that can be read from the backup's files, and whether the request's words can.
+
+    With today's key ring, another ring if there is one, and today's catalog.
+    """
     catalogs = []
-    for number, catalog in enumerate((home / "catalog", backup / "catalog")):
-        catalogs.append(tmp_path / f"looked-into-{number}")
+    for catalog in (backup / "catalog", *([home / "catalog"] if is_with_catalog else [])):
+        catalogs.append(tmp_path / f"looked-into-{len(catalogs)}")
         shutil.rmtree(catalogs[-1], ignore_errors=True)
         shutil.copytree(catalog, catalogs[-1])
     tables = ("team_keys", "file_keys")
-    wrapped = {row[0] for catalog in catalogs for table in tables for row in rows_of(catalog, f"select wrapped from {table}")}
+    wrapped = {
+        row[0] for catalog in catalogs for table in tables for row in rows_of(catalog, f"select wrapped from {table}")
+    }
     keys = opened_keys(ring_keys(home / "keys") | (ring_keys(ring) if ring else set()), wrapped)
 
-    old = catalogs[1]
-    sealed = [row[0] for row in rows_of(old, "select sealed from sealed_scopes")]
-    ids = {row[0] for row in rows_of(old, "select request_id from sealed_scopes")}
+    sealed = [row[0] for row in rows_of(catalogs[0], "select sealed from sealed_scopes")]
+    ids = {row[0] for row in rows_of(catalogs[0], "select request_id from sealed_scopes")}
     read = {task for path in (backup / "vault").rglob("*.parquet") for task in tasks_in(path, keys)}
     return read, any(opens(each, key, context) for each in sealed for key in keys for context in ids)
 
@@ -119,41 +126,47 @@ def test_before_a_rotation_an_old_copy_and_todays_keys_read_what_was_erased(
     assert is_request_read
 
 
-def test_after_a_rotation_nothing_that_is_left_opens_any_byte_of_the_old_copy(
-    home: Home, backup: Path, tmp_path: Path
-) -> None:
+def test_after_a_rotation_the_old_copy_opens_only_what_still_lives(home: Home, backup: Path, tmp_path: Path) -> None:
     rotate_keys(home.world)
     home.clock.pass_by(SEAL_GRACE)
     housekeep(home.world)
 
-    assert attack(home.path, backup, tmp_path) == (set(), False)
+    # `car` is the same file today; the files of `ads` were replaced when ann was erased.
+    assert attack(home.path, backup, tmp_path) == ({"car"}, False)
+    assert attack(home.path, backup, tmp_path, is_with_catalog=False) == (set(), False)
     assert home.tasks() == ["bob-1", "car"]
 
 
-def test_neither_new_team_keys_nor_new_root_keys_alone_would_do(home: Home, backup: Path, tmp_path: Path) -> None:
-    old_ring = tmp_path / "old-ring"
-    shutil.copytree(home.path / "keys", old_ring)
+def test_an_old_copy_with_an_old_ring_opens_everything_so_they_are_kept_apart(
+    home: Home, backup: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home.path / "keys", tmp_path / "old-ring")
 
-    # All is rotated, but the root keys are still somewhere.
     rotate_keys(home.world)
-    assert attack(home.path, backup, tmp_path, ring=old_ring)[0] == {"ann-1", "ann-2", "bob-1", "car"}
 
-    # The root keys of the region are rotated, but only one team's own keys.
-    shutil.rmtree(tmp_path / "second", ignore_errors=True)
+    read, _ = attack(home.path, backup, tmp_path, ring=tmp_path / "old-ring", is_with_catalog=False)
+    assert read == {"ann-1", "ann-2", "bob-1", "car"}
+
+
+def test_new_root_keys_alone_would_not_do(home: Home, tmp_path: Path) -> None:
+    third, copy = TeamId("third"), tmp_path / "copy"
+    add_team(home.world, third, region=Region("eu"))
+    home.keep(Ad(task="erased"), team=third)
     for folder in ("catalog", "vault"):
-        shutil.copytree(home.path / folder, tmp_path / "second" / folder)
-    home.world.catalog.teams.add  # noqa: B018
+        shutil.copytree(home.path / folder, copy / folder)
+    home.ask(ByUser(user_id="ann"), team=third)
+    erase(home.world)
+
     rotate_keys(home.world, teams=[ADS])
-    assert attack(home.path, tmp_path / "second", tmp_path)[0] == {"car"}
+    assert attack(home.path, copy, tmp_path)[0] == {"erased"}
+
+    rotate_keys(home.world, teams=[third])
+    assert attack(home.path, copy, tmp_path)[0] == set()
 
 
 def test_a_destroyed_key_is_in_no_file_of_the_home(home: Home, backup: Path) -> None:
     gone = ring_keys(home.path / "keys") - ring_keys(home.path / "keys" / "home")
-    wrapped = {
-        key.wrapped
-        for team in (ADS, CARS)
-        for key in home.world.catalog.teams.keys(team)
-    }
+    wrapped = {key.wrapped for team in (ADS, CARS) for key in home.world.catalog.teams.keys(team)}
     files = {key.wrapped for sealed in home.world.catalog.manifest.sealed(home.files()) for key in sealed.keys}
 
     rotate_keys(home.world)

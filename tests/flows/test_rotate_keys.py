@@ -22,6 +22,7 @@ from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import ColumnClass, KeyPurpose, Region, TeamId
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import Agreement, agreement, survivors
@@ -43,7 +44,9 @@ rich = settings(deadline=None, max_examples=6, suppress_health_check=[HealthChec
 
 def fill(home: Home) -> None:
     for number in range(6):
-        home.keep(Ad(task=f"t{number}", user=["ann", "bob", None][number % 3], at=YESTERDAY - timedelta(days=number % 2)))
+        home.keep(
+            Ad(task=f"t{number}", user=["ann", "bob", None][number % 3], at=YESTERDAY - timedelta(days=number % 2))
+        )
     home.keep(Ad(task="car"), team=CARS)
 
 
@@ -289,6 +292,22 @@ def test_an_old_seal_key_stays_as_long_as_an_open_request_needs_it(home: Home) -
     assert versions(home)["seal"] == [2]
     with pytest.raises(KeyMissing):
         home.world.keychain.unseal(ADS, sealed, context=request.request_id)
+
+
+def test_an_old_seal_key_stays_as_long_as_a_legal_hold_needs_it(home: Home) -> None:
+    until = NOW + timedelta(days=9)
+    hold = place_hold(home.world, HoldDraft(team=ADS, scope=ByTeam(), until=until, words="a claim", holder="Sam"))
+
+    rotate_keys(home.world)
+    home.clock.pass_by(SEAL_GRACE)
+    finish_rotation(home.world)
+
+    assert versions(home)["seal"] == [2, 1]
+    assert hold.sealed is not None
+    assert b"Sam" in home.world.keychain.unseal(ADS, hold.sealed, context=hold.hold_id)
+    release_hold(home.world, hold.hold_id)
+    finish_rotation(home.world)
+    assert versions(home)["seal"] == [2]
 
 
 def test_finishing_when_nothing_is_left_writes_nothing(home: Home) -> None:

@@ -1,0 +1,134 @@
+"""Legal holds: hidden, not erased; the rest goes, and what was withheld goes when the hold does."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.clock import NOW
+from support.home import ADS, Home
+from support.items import Ad, tasks_of
+
+from implio_pipeline.domain.hold import Hold
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold, reinstate_holds, release_hold
+from implio_pipeline.flows.inspect import survivors
+
+NewHome = Callable[[], Home]
+DAY = timedelta(days=1)
+users = st.sampled_from(["ann", "bob", "cid"])
+instants = st.integers(0, 6).map(lambda half_days: NOW - timedelta(hours=12 * half_days, microseconds=1))
+ads = st.lists(
+    st.builds(Ad, task=st.integers(0, 11).map(str), user=st.none() | users, at=instants),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda ad: ad.task,
+)
+scopes: st.SearchStrategy[Scope] = st.one_of(
+    users.map(lambda user: ByUser(user_id=user)),
+    st.integers(0, 11).map(lambda task: ByTask(task_id=str(task))),
+    st.just(ByTeam()),
+)
+
+
+def hold(home: Home, scope: Scope, *, until: timedelta = 100 * DAY) -> Hold:
+    draft = HoldDraft(team=ADS, scope=scope, until=home.clock.now() + until, words="canary words", holder="canary name")
+    return place_hold(home.world, draft)
+
+
+def states(home: Home) -> list[RequestState]:
+    return [request.state for request in home.world.catalog.requests.all()]
+
+
+def receipts(home: Home) -> list[tuple[str, int, int]]:
+    return [
+        (entry.kind, entry.body["erased"]["items"], entry.body.get("withheld", {}).get("items", 0))
+        for entry in home.world.ledger.entries()
+        if "receipt" in entry.kind
+    ]
+
+
+@given(items=ads, asked=scopes, held=st.lists(scopes, min_size=1, max_size=2))
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_kept_erased_and_withheld_make_what_was_there_and_releasing_leaves_no_trace(
+    new_home: NewHome, items: list[Ad], asked: Scope, held: list[Scope]
+) -> None:
+    free = new_home()
+    free.keep(*items)
+    free.ask(asked)
+    erase(free.world)
+    kept = tasks_of(free.rows(ADS))
+    home = new_home()
+    home.keep(*items)
+    holds = [hold(home, scope) for scope in held]
+
+    (request,) = home.ask(asked)
+    first = erase(home.world)
+
+    withheld = home.world.catalog.requests.get(request.request_id).withheld
+    assert first.failed == {}
+    assert len(kept) + first.items_erased + (withheld.items if withheld else 0) == len(items)
+    for each in holds:
+        release_hold(home.world, each.hold_id)
+    assert erase(home.world).failed == {}
+    assert tasks_of(home.rows(ADS)) == kept
+    assert states(home) == [RequestState.COMPLETED]
+    assert survivors(home.world) == {}
+
+
+def test_what_is_held_is_not_erased_until_the_hold_is_released(home: Home) -> None:
+    home.keep(*(Ad(task=f"t{number}", user=["ann", "bob"][number % 2]) for number in range(8)))
+    placed = hold(home, ByTask(task_id="t2"))
+    (request,) = home.ask(ByUser(user_id="ann"))
+
+    summary = erase(home.world)
+
+    assert (summary.items_erased, summary.withheld) == (3, [request.request_id])
+    assert home.tasks() == ["t1", "t2", "t3", "t5", "t7"]
+    assert states(home) == [RequestState.PARTLY_WITHHELD]
+    assert erase(home.world).items_erased == 0
+    assert receipts(home) == [("partial-receipt", 3, 1)]
+    release_hold(home.world, placed.hold_id)
+    assert erase(home.world).items_erased == 1
+    assert receipts(home) == [("partial-receipt", 3, 1), ("receipt", 4, 0)]
+
+
+def test_a_request_that_is_held_whole_runs_when_the_hold_ends(home: Home) -> None:
+    home.keep(Ad(task="a"), Ad(task="b"))
+    hold(home, ByUser(user_id="ann"), until=DAY)
+    home.ask(ByTeam())
+
+    assert erase(home.world).items_erased == 0
+    assert states(home) == [RequestState.HELD]
+    home.clock.pass_by(DAY)
+    assert erase(home.world).items_erased == 2
+    assert states(home) == [RequestState.COMPLETED]
+
+
+def test_a_hold_placed_while_files_are_rewritten_is_respected(home: Home) -> None:
+    home.keep(Ad(task="a"), Ad(task="b", user="bob"))
+    home.ask(ByUser(user_id="ann"))
+    rewrite, placed = home.vault.rewrite, []
+
+    def rewrite_while_another_holds(work: object) -> object:
+        if not placed:
+            placed.append(hold(home, ByUser(user_id="ann")))
+        return rewrite(work)
+
+    home.vault.rewrite = rewrite_while_another_holds
+
+    assert erase(home.world).items_erased == 0
+    assert home.tasks() == ["a", "b"]
+    assert states(home) == [RequestState.HELD]
+
+
+def test_the_words_of_a_hold_are_sealed_and_the_ledger_can_place_it_again(home: Home) -> None:
+    placed = hold(home, ByUser(user_id="canary user"))
+
+    assert b"canary" not in b"".join(path.read_bytes() for path in home.path.rglob("*") if path.is_file())
+    assert reinstate_holds(home.world) == []
+    home.world.catalog.holds.all = list
+    (again,) = reinstate_holds(home.world)
+    assert again.hold_id == placed.hold_id

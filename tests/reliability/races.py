@@ -1,0 +1,222 @@
+"""Processes on the same partitions at once, in an order drawn by a seed; afterwards the laws must hold.
+
+Each process lands files, replays old items, asks, erases, retains, compacts and rotates keys as its own seed tells,
+and writes a journal of what it did. What must be left follows from the journals and the standing rules alone.
+"""
+
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from implio_pipeline import wiring
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
+from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
+from reliability import forks
+from reliability.homes import ADS, CARS, DAYS, OUTCOMES, USERS, Item, as_array, ask, copy, fill, init, land, opened
+from reliability.laws import LITTER, breaches
+
+_POLICY = RetentionPolicy(keep_days=30, by_outcome={"refused": 2})
+_STEPS = 8
+_SETTLING = 12
+
+
+@dataclass(kw_only=True)
+class RaceRow:
+    """One line of the table."""
+
+    rounds: int = 0
+    processes: int = 0
+    steps: Counter[str] = field(default_factory=Counter)
+    items: int = 0
+    conflicts: int = 0
+    """Steps that gave up since others kept changing the same things; their work was done later."""
+    litter: int = 0
+    seconds: float = 0.0
+    breaches: list[str] = field(default_factory=list)
+
+
+def races(*, rounds: int, seed: int = 1, processes: int = 4) -> RaceRow:
+    began = time.monotonic()
+    row = RaceRow(processes=processes)
+    with tempfile.TemporaryDirectory(dir=forks.scratch_root()) as folder:
+        scratch = Path(folder)
+        template = scratch / "template"
+        base = _told(forks.run(lambda: _prepared(template)))
+        for number in range(seed, seed + rounds):
+            home = copy(template, scratch / "home")
+            begun = [
+                forks.start(lambda lane=lane, number=number: _process(home, random.Random(f"{number}/{lane}"), lane))
+                for lane in range(processes)
+            ]
+            ended = [forks.join(*one) for one in begun]
+            row.rounds += 1
+            journals = [one.answer for one in ended if one.is_well]
+            row.breaches += [f"round {number}: a process failed: {one.trace}" for one in ended if not one.is_well]
+            for journal in journals:
+                row.steps.update(journal["steps"])
+                row.conflicts += journal["conflicts"]
+                row.breaches += [f"round {number}: {each}" for each in journal["breaches"]]
+            landed = base + [item for journal in journals for item in journal["landed"]]
+            row.items += len(landed)
+            checked = forks.run(lambda landed=landed: _settled(home, landed))
+            found = checked.answer if checked.is_well else [f"settling failed: {checked.code} {checked.trace}"]
+            row.litter += sum(LITTER in each for each in found)
+            row.breaches += [f"round {number}: {each}" for each in found if LITTER not in each]
+    row.seconds = time.monotonic() - began
+    return row
+
+
+def _told(ended: forks.Ended) -> Any:
+    if not ended.is_well:
+        raise RuntimeError(ended.trace)
+    return ended.answer
+
+
+def _prepared(template: Path) -> list[Any]:
+    init(template, threads=2)
+    with opened(template) as house:
+        house.world.catalog.teams.set_policy(ADS, _POLICY)
+    return [_as_json(item) for item in fill(template)]
+
+
+class _Process:
+    """One process's choices and its journal."""
+
+    def __init__(self, home: Path, chance: random.Random, lane: int) -> None:
+        self.home, self.chance, self.lane = home, chance, lane
+        self.landed: list[Any] = []
+        self.asked: list[tuple[str, str]] = []
+        self.breaches: list[str] = []
+        self.steps: Counter[str] = Counter()
+        self.conflicts = 0
+        self._number = 0
+
+    def run(self) -> dict[str, Any]:
+        acts: list[Callable[[wiring.House], None]] = [
+            self.land_and_ingest, self.land_and_ingest, self.ask_user, self.ask_user, self.ask_dates, self.ask_team,
+            self.erase, self.erase, self.retain, self.compact, self.compact, self.replay, self.replay, self.rotate,
+            self.housekeep,
+        ]  # fmt: skip
+        with opened(self.home) as house:
+            for act in self.chance.choices(acts, k=_STEPS):
+                self.steps[act.__name__] += 1
+                try:
+                    act(house)
+                except PlanOutdated:
+                    self.conflicts += 1
+        return {
+            "landed": self.landed, "steps": self.steps, "breaches": self.breaches, "conflicts": self.conflicts,
+        }  # fmt: skip
+
+    def land_and_ingest(self, house: wiring.House) -> None:
+        self._land(lambda: datetime.now(UTC))
+        ingest(house.world)
+
+    def replay(self, house: wiring.House) -> None:
+        """Land items of earlier days, some of people who have asked to be forgotten."""
+        day = self.chance.choice(DAYS)
+        self._land(lambda: day + timedelta(seconds=self.chance.randrange(3600)))
+        ingest(house.world)
+
+    def ask_user(self, house: wiring.House) -> None:
+        team, user = self._team(), self.chance.choice([user for user in USERS if user])
+        ask(house.world, team, ByUser(user_id=user))
+
+    def ask_dates(self, house: wiring.House) -> None:
+        start = self.chance.choice(DAYS) + timedelta(seconds=self.chance.randrange(60))
+        ask(house.world, self._team(), ByDates(start=start, end=start + timedelta(seconds=30)))
+
+    def ask_team(self, house: wiring.House) -> None:
+        if self.chance.random() < 0.4:
+            ask(house.world, self._team(), ByTeam())
+
+    def erase(self, house: wiring.House) -> None:
+        erase(house.world, again=True)
+
+    def retain(self, house: wiring.House) -> None:
+        retain(house.world, today=house.world.clock.now().date())
+        erase(house.world, again=True)
+
+    def compact(self, house: wiring.House) -> None:
+        compact(house.world, rows_per_file=100)
+
+    def rotate(self, house: wiring.House) -> None:
+        rotate_keys(house.world)
+
+    def housekeep(self, house: wiring.House) -> None:
+        housekeep(house.world)
+
+    def _team(self) -> TeamId:
+        return self.chance.choice([ADS, ADS, ADS, CARS])
+
+    def _land(self, instant: Callable[[], datetime]) -> None:
+        team, listed = self._team(), []
+        for _ in range(self.chance.randrange(5, 25)):
+            self._number += 1
+            name = f"race-{self.lane}-{self._number:03}"
+            user, outcome = self.chance.choice(USERS), self.chance.choice(OUTCOMES)
+            listed.append(Item(name=name, team=team, user=user, at=instant(), outcome=outcome))
+        self.landed += [_as_json(item) for item in listed]
+        land(self.home, team, f"{listed[0].name}.json", as_array(listed))
+
+
+def _process(home: Path, chance: random.Random, lane: int) -> dict[str, Any]:
+    return _Process(home, chance, lane).run()
+
+
+def _settled(home: Path, landed: list[Any]) -> list[str]:
+    """Finish all work alone, then hold the laws."""
+    with opened(home) as house:
+        world = house.world
+        for _ in range(_SETTLING):
+            with suppress(PlanOutdated):
+                ingest(world)
+                retain(world, today=world.clock.now().date())
+                erase(world, again=True)
+                compact(world, rows_per_file=100)
+                finish_rotation(world)
+            if not world.catalog.requests.all(states=frozenset(RequestState) - {RequestState.COMPLETED}):
+                break
+        listed = [_from_json(each) for each in landed]
+        kept = {(item.team, item.name) for item in listed if not _is_gone(house, item)}
+        requests = len(world.catalog.requests.all())
+        return breaches(house, kept=kept, rejected=None, requests=requests)
+
+
+def _is_gone(house: wiring.House, item: Item) -> bool:
+    """Tell by the domain's own definition; a task's key plays no part, since no request names a task."""
+    world = house.world
+    rules = [each.rule for each in world.catalog.requests.tombstones(item.team)]
+    limits = cutoffs(world.catalog.teams.get(item.team).policy, today=world.clock.now().date())
+    if limits:
+        rules.append(OverdueRule(cutoffs=limits, before=world.clock.now()))
+    key = world.keychain.user_key(item.team, item.user) if item.user else None
+    return any(
+        covers(rule, user_key=key, task_key=b"", submitted_at=item.at, outcome=item.outcome) for rule in rules
+    )
+
+
+def _as_json(item: Item) -> list[Any]:
+    return [item.name, item.team, item.user, item.at.isoformat(), item.outcome]
+
+
+def _from_json(values: list[Any]) -> Item:
+    name, team, user, at, outcome = values
+    return Item(name=name, team=TeamId(team), user=user, at=datetime.fromisoformat(at), outcome=outcome)
