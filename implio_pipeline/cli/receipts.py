@@ -1,7 +1,7 @@
 """`implio receipts`: what was erased, and whether the ledger that says so holds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -14,7 +14,11 @@ from implio_pipeline.cli.shapes import entry_shape
 from implio_pipeline.cli.tables import bad, good, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.words import RequestId
+from implio_pipeline.ports import LedgerEntry
 from implio_pipeline.stores.ledger.verify import Finding, canonical, check_ledger
+
+if TYPE_CHECKING:
+    from implio_pipeline.stores.ledger.log import SignedLog
 
 app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args_is_help=True)
 
@@ -60,7 +64,7 @@ def page_command(
 
     session = session_of(context)
     with session.house() as house:
-        entry = house.ledger.receipt(RequestId(request_id))
+        entry = house.ledger.receipt(RequestId(request_id)) or _in_part(house.ledger, RequestId(request_id))
         folder = house.settings.below(house.settings.ledger_folder)
     if entry is None:
         raise RequestUnknown("the ledger has no receipt of this request")
@@ -91,6 +95,12 @@ def verify_command(
     with session.house() as house:
         folder = house.settings.below(house.settings.ledger_folder)
     _answer(session, *_checked(folder))
+
+
+def _in_part(ledger: "SignedLog", request_id: RequestId) -> LedgerEntry | None:
+    """Return the newest receipt of what a legal hold left to be erased, if there is one."""
+    found = ledger.receipts({request_id}).get(request_id, [])
+    return found[-1] if found else None
 
 
 def _checked(folder: Path) -> tuple[Path, int, list[Finding]]:

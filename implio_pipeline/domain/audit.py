@@ -16,6 +16,8 @@ from implio_pipeline.domain.words import ColumnClass, FileId, RequestId, TeamId,
 
 PARTS = 7
 """Without `full` an audit reads one part of the files; audits on so many consecutive days read all."""
+RECEIPT, PARTIAL, AGAIN = "receipt", "partial-receipt", "re-erasure"
+"""The kinds of ledger entries that tell of an erasure."""
 _OUR_PATH = re.compile(r"team=[a-z0-9_-]{1,48}/day=\d{4}-\d\d-\d\d/[0-9a-f]{32}\.parquet", re.ASCII)
 _RECEIPTED = (RequestState.SHREDDED, RequestState.COMPLETED)
 
@@ -47,6 +49,8 @@ class FindingKind(StrEnum):
     TOMBSTONE_NOT_IN_LEDGER = "tombstone-not-in-ledger"
     TOMBSTONE_NOT_IN_CATALOG = "tombstone-not-in-catalog"
     TOMBSTONE_DIFFERS = "tombstone-differs"
+    LIFTING_NOT_IN_LEDGER = "lifting-not-in-ledger"
+    LIFTING_NOT_IN_CATALOG = "lifting-not-in-catalog"
     RECEIPT_MISSING = "receipt-missing"
     RECEIPT_REPEATED = "receipt-repeated"
     RECEIPT_EARLY = "receipt-early"
@@ -199,49 +203,73 @@ def lost_tombstone(request_id: str, body: Mapping[str, Any]) -> AuditFinding:
     )
 
 
-def receipt_faults(request: Request, receipts: Sequence[Mapping[str, Any]]) -> list[AuditFinding]:
-    """Return what is wrong with the receipts of a request: a completed one has exactly one, and it is plausible."""
-    if not receipts:
-        is_done = request.state is RequestState.COMPLETED
-        return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")] if is_done else []
-    if request.state not in _RECEIPTED:
+def lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
+    """Return where catalog and ledger differ on whether a request was cancelled."""
+    is_cancelled = request.state is RequestState.CANCELLED
+    if is_lifted and not is_cancelled:
+        return [_about(request, FindingKind.LIFTING_NOT_IN_CATALOG, f"the ledger lifted it, but it is {request.state}")]
+    if is_cancelled and not is_lifted:
+        return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore could carry it out all the same")]
+    return []
+
+
+def receipt_faults(request: Request, told: Sequence[tuple[str, Mapping[str, Any]]]) -> list[AuditFinding]:
+    """Return what is wrong with the receipts of a request: a completed one has exactly one, and it is plausible.
+
+    Args:
+        request: The request.
+        told: Kind and body of its receipts and re-erasures in the ledger, oldest first. Of several, after a
+            restore, only that of the erasure which the catalog knows of must tell the request as it is now.
+    """
+    whole = [body for kind, body in told if kind != PARTIAL]
+    originals = sum(kind == RECEIPT for kind, _ in told)
+    if not whole and request.state is RequestState.COMPLETED:
+        return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")]
+    if whole and request.state not in _RECEIPTED:
         return [_about(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
+    erased_at = None if request.erased_at is None else instant_text(request.erased_at)
+    current = next(
+        (body for body in reversed(whole) if body.get("erasedAt") == erased_at), whole[-1] if whole else None
+    )
     found = [
         _about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem)
-        for body in receipts
-        for problem in _contradictions(request, body)
+        for _, body in told
+        for problem in _contradictions(request, body, is_current=body is current)
     ]
-    if len(receipts) > 1:
-        found.append(_about(request, FindingKind.RECEIPT_REPEATED, f"the ledger has {len(receipts)} of them"))
+    if originals > 1:
+        found.append(_about(request, FindingKind.RECEIPT_REPEATED, f"the ledger has {originals} of them"))
     return found
 
 
-def _contradictions(request: Request, body: Mapping[str, Any]) -> Iterator[str]:
-    told = {
+def _contradictions(request: Request, body: Mapping[str, Any], *, is_current: bool) -> Iterator[str]:
+    told: dict[str, str | None] = {
         "team": request.team,
         "kind": request.kind.value,
         "scope": request.scope_pseudonym,
         "receivedAt": instant_text(request.received_at),
-        "hiddenAt": instant_text(request.accepted_at),
-        "dueAt": instant_text(request.due_at),
-        "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
     }
+    if is_current and request.state is RequestState.COMPLETED:
+        told |= {
+            "hiddenAt": instant_text(request.accepted_at),
+            "dueAt": instant_text(request.due_at),
+            "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
+        }
     others = [name for name, value in told.items() if body.get(name) != value]
     if others:
         yield f"it tells another {', '.join(others)} than the request"
     try:
-        yield from _miscounts(request, body["erased"], body["verification"], body["files"])
+        if is_current and body["erased"]["queueEntries"] != request.queue_removed:
+            yield "it counts other queue entries than the request"
+        yield from _miscounts(body["erased"], body["verification"], body["files"])
     except (KeyError, TypeError, AttributeError, ValueError):
         yield "a part of it is missing or is no number"
 
 
 def _miscounts(
-    request: Request, erased: Mapping[str, int], proof: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
+    erased: Mapping[str, int], proof: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
     if min(erased.values()) < 0 or proof["survivors"] != 0 or proof["keptRowsUnchanged"] is not True:
         yield "it counts less than nothing, or proves nothing"
-    if erased["queueEntries"] != request.queue_removed:
-        yield "it counts other queue entries than the request"
     if erased["items"] + erased["rejectedItems"] != sum(line["matched"] for line in files):
         yield "its items are not the sum of its files"
     if erased["filesRewritten"] + erased["filesDropped"] != len(files):

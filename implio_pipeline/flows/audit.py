@@ -12,9 +12,13 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.audit import (
+    AGAIN,
+    PARTIAL,
+    RECEIPT,
     AuditFinding,
     FindingKind,
     known_faults,
+    lifting_faults,
     lost_tombstone,
     part_of,
     part_on,
@@ -283,7 +287,8 @@ class _Noted:
     """What the ledger has, by request."""
 
     tombstones: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
-    receipts: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    lifted: set[str] = field(default_factory=set)
+    receipts: dict[str, list[tuple[str, Mapping[str, Any]]]] = field(default_factory=dict)
 
 
 def _audit_ledger(world: World, report: AuditReport) -> None:
@@ -334,6 +339,7 @@ def _request_faults(
 ) -> Iterator[tuple[RequestId, list[AuditFinding]]]:
     for request_id, request in requests.items():
         found = tombstone_faults(request, standing.get(request_id, {}), noted.tombstones.get(request_id, []))
+        found += lifting_faults(request, is_lifted=request_id in noted.lifted)
         found += receipt_faults(request, noted.receipts.get(request_id, []))
         if found:
             yield request_id, found
@@ -345,8 +351,8 @@ def _noted(world: World) -> _Noted:
         request_id = str(entry.body.get("requestId"))
         if entry.kind == "tombstone":
             noted.tombstones.setdefault(request_id, []).append(entry.body)
-        elif entry.kind == "receipt":
-            noted.receipts.setdefault(request_id, []).append(entry.body)
-        elif entry.kind == "re-erasure":  # after a restore: the newer word of the two
-            noted.receipts[request_id] = [entry.body]
+        elif entry.kind == "lifted":
+            noted.lifted.add(request_id)
+        elif entry.kind in (RECEIPT, PARTIAL, AGAIN):
+            noted.receipts.setdefault(request_id, []).append((entry.kind, entry.body))
     return noted

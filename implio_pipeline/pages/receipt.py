@@ -32,6 +32,12 @@ _TITLES: Mapping[RequestKind, str] = {
     RequestKind.TEAM: "The team's items were erased",
     RequestKind.RETENTION: "Items past their time were erased",
 }
+_REASONS: Mapping[str, str] = {
+    "legal-claim": "a legal claim",
+    "legal-duty": "a legal duty to keep them",
+    "investigation": "an investigation",
+    "other": "a legal reason",
+}
 _CHANNELS: Mapping[str, str] = {
     "file": "by a request file",
     "api": "through the API",
@@ -54,7 +60,7 @@ def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: byte
     """Return a receipt as one HTML page: no script, nothing to load, ready to be printed.
 
     Args:
-        entry: The ledger's entry of kind `receipt`.
+        entry: The ledger's entry of kind `receipt`, or `partial-receipt` while a legal hold keeps something.
         signed_line: The entry as it was signed, one line of canonical JSON.
         public_key_pem: The key that checks its signature.
     """
@@ -66,7 +72,9 @@ def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: byte
         entry=entry,
         body=body,
         kind=kind.value,
-        title=_TITLES[kind] if is_anything else "Nothing had to be erased",
+        title=_title(body, kind, is_anything=is_anything),
+        withheld=body.get("withheld"),
+        reasons=_REASONS,
         is_anything=is_anything,
         asked=_ASKED[kind],
         channel=_CHANNELS.get(body["channel"], "by a request"),
@@ -79,6 +87,12 @@ def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: byte
         key_fingerprint=_grouped(sha256(public_key_pem).hexdigest()),
         digest=_grouped(entry.digest),
     )
+
+
+def _title(body: Mapping[str, Any], kind: RequestKind, *, is_anything: bool) -> str:
+    if body.get("withheld"):
+        return "Erased in part"
+    return _TITLES[kind] if is_anything else "Nothing had to be erased"
 
 
 def _steps(body: Mapping[str, Any]) -> tuple[Step, ...]:

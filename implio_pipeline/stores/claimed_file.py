@@ -99,6 +99,9 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        return self._at
+
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         count = os.preadv(self._fd, [buffer], self._at)
         self._at += count

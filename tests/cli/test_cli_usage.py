@@ -20,6 +20,8 @@ COMMANDS = (
     "status",
     "compact",
     "housekeep",
+    "restore",
+    *(f"keys {name}" for name in ("rotate", "list")),
     *(f"team {name}" for name in ("add", "set", "list", "show")),
     *(f"requests {name}" for name in ("list", "show", "take")),
     *(f"retention {name}" for name in ("set", "show", "run")),

@@ -18,14 +18,18 @@ from implio_pipeline.domain.audit import PARTS, AuditFinding, FindingKind
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
+from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
 from implio_pipeline.domain.words import FileKind
 from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.predicate import task_key
 
+YEAR = timedelta(days=365)
 CANARY = "canary.person@example.com"
 
 
@@ -389,6 +393,59 @@ def test_a_second_receipt_and_an_implausible_one_are_named(lake, told):
         (FindingKind.RECEIPT_REPEATED, request.request_id),
         (FindingKind.RECEIPT_IMPLAUSIBLE, request.request_id),
     }
+
+
+def test_a_legal_hold_a_partial_receipt_and_what_follows_leave_nothing_to_find(lake):
+    words = {"words": "canary words", "holder": "canary name"}
+    placed = place_hold(lake.world, HoldDraft(team=ADS, scope=ByTask(task_id="bob-1"), until=NOW + YEAR, **words))
+    (request,) = lake.ask(ByUser(user_id="bob"))
+    erase(lake.world)
+    report = audit(lake.world, is_full=True)
+    assert (report.findings, report.hidden_rows) == ([], 1)
+
+    release_hold(lake.world, placed.hold_id)
+    erase(lake.world)
+
+    assert findings(lake) == []
+    assert lake.world.catalog.requests.get(request.request_id).state is RequestState.COMPLETED
+
+
+def cancelled(home: Home) -> Request:
+    home.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=24)
+    (request,) = home.ask(ByUser(user_id="bob"))
+    return cancel(home.world, request.request_id)
+
+
+def test_a_cancelled_request_leaves_nothing_to_find(lake):
+    cancelled(lake)
+
+    assert findings(lake) == []
+
+
+def test_a_lifting_that_only_one_of_ledger_and_catalog_has_is_named(lake):
+    log = ledger(lake).read_bytes()
+    request = cancelled(lake)
+    told = ledger(lake).read_bytes()
+    ledger(lake).write_bytes(log + told[len(log) :].splitlines(keepends=True)[0])
+    assert named(lake) == {(FindingKind.LIFTING_NOT_IN_LEDGER, request.request_id)}
+
+    ledger(lake).write_bytes(told)
+    execute(lake, "update requests set state = 'accepted' where request_id = :one", one=request.request_id)
+
+    assert named(lake) == {(FindingKind.LIFTING_NOT_IN_CATALOG, request.request_id)}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_re_erasure_after_a_restore_is_no_second_receipt(lake, is_known):
+    (request, _) = lake.world.catalog.requests.all()
+    receipt = lake.world.ledger.receipt(request.request_id)
+    assert receipt is not None
+    if is_known:
+        execute(lake, "update requests set erased_at = erased_at + 1 where request_id = :one", one=request.request_id)
+    body = {**receipt.body, "erasedAt": "2026-03-01T12:00:00.000001Z"}
+    lake.world.ledger.append([("re-erasure", body)])
+
+    assert findings(lake) == []
 
 
 def test_a_receipt_of_a_request_that_is_not_done_is_named(lake):

@@ -16,6 +16,7 @@ from support.items import YESTERDAY, Ad
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.pages.receipt import receipt_page
 from implio_pipeline.ports import LedgerEntry
@@ -88,6 +89,22 @@ def test_nothing_held_is_said_and_is_no_failure(lake):
 
     assert "Nothing had to be erased" in text
     assert "held nothing that it names" in text
+
+
+def test_a_partial_receipt_names_the_hold_and_promises_the_rest(lake):
+    until = NOW + timedelta(days=100)
+    words = {"words": "canary words", "holder": "canary name"}
+    place_hold(lake.world, HoldDraft(team=ADS, scope=ByTask(task_id="hers-1"), until=until, **words))
+    (request,) = lake.ask(SCOPES["user"])
+    erase(lake.world)
+    (entry,) = lake.world.ledger.receipts({request.request_id})[request.request_id]
+
+    text = text_of(page_of(lake, entry))
+
+    assert "Erased in part" in text
+    assert "1 item under a legal hold" in text
+    assert "for a legal claim" in text
+    assert "canary" not in text
 
 
 def test_a_late_erasure_is_admitted(lake):

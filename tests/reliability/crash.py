@@ -15,7 +15,7 @@ from reliability import forks
 from reliability.homes import copy, opened
 from reliability.laws import LITTER, breaches, breaches_on_waking
 from reliability.operations import Operations
-from reliability.scenarios import SCENARIOS, Prepared, prepare, run
+from reliability.scenarios import Prepared, prepare, run
 
 SAMPLE = 150
 
@@ -49,8 +49,8 @@ def crash(
     with tempfile.TemporaryDirectory(dir=forks.scratch_root()) as folder:
         scratch = Path(folder)
         template = scratch / "template"
-        made = _well(forks.run(lambda: _as_json(prepare(scenario, template))))
-        prepared = _from_json(made)
+        made = _well(forks.run(lambda: as_json(prepare(scenario, template))))
+        prepared = from_json(made)
         counted = forks.run(lambda: _counted(scenario, copy(template, scratch / "count")))
         names = _well(counted)
         row.operations, row.kinds = len(names), dict(Counter(names))
@@ -74,7 +74,7 @@ def crash(
 
 
 def die_at(scenario: str, home: Path, at: int) -> list[str]:
-    """Run the flow in this process, which kills itself at the operation; return the operations if it comes to its end."""
+    """Run the flow in this process, which kills itself at the operation; return the operations of a run to the end."""
     operations = Operations(kill_at=at)
     operations.install()
     with opened(home) as house:
@@ -163,7 +163,7 @@ def _well(ended: forks.Ended) -> Any:
     return ended.answer
 
 
-def _as_json(prepared: Prepared) -> dict[str, Any]:
+def as_json(prepared: Prepared) -> dict[str, Any]:
     return {
         "kept": sorted(prepared.kept),
         "always": sorted(prepared.always),
@@ -173,7 +173,7 @@ def _as_json(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _from_json(values: dict[str, Any]) -> Prepared:
+def from_json(values: dict[str, Any]) -> Prepared:
     return Prepared(
         **{
             **values,
@@ -181,6 +181,3 @@ def _from_json(values: dict[str, Any]) -> Prepared:
             "always": {tuple(each) for each in values["always"]},
         }
     )
-
-
-__all__ = ["SCENARIOS", "CrashRow", "crash", "die_at", "taken_up"]

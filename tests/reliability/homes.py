@@ -131,7 +131,9 @@ def fill(home: Path) -> list[Item]:
         taken += listed
         for part in range(3):
             bad = bad_ads(2, "u2") if part == 0 else []
-            land(home, team, f"base-{part}.json", as_array(listed[part * count // 3 : (part + 1) * count // 3], bad=bad))
+            land(
+                home, team, f"base-{part}.json", as_array(listed[part * count // 3 : (part + 1) * count // 3], bad=bad)
+            )
     with opened(home) as house:
         ingest(house.world)
     return taken
@@ -166,5 +168,3 @@ def task_of(house: wiring.House, name: str) -> str:
 def age(path: Path, seconds: float) -> None:
     then = datetime.now(UTC).timestamp() - seconds
     os.utime(path, (then, then))
-
-

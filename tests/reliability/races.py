@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,7 @@ def races(*, rounds: int, seed: int = 1, processes: int = 4) -> RaceRow:
         base = _told(forks.run(lambda: _prepared(template)))
         for number in range(seed, seed + rounds):
             home = copy(template, scratch / "home")
-            begun = [
-                forks.start(lambda lane=lane, number=number: _process(home, random.Random(f"{number}/{lane}"), lane))
-                for lane in range(processes)
-            ]
+            begun = [forks.start(partial(_process, home, f"{number}/{lane}", lane)) for lane in range(processes)]
             ended = [forks.join(*one) for one in begun]
             row.rounds += 1
             journals = [one.answer for one in ended if one.is_well]
@@ -75,7 +73,7 @@ def races(*, rounds: int, seed: int = 1, processes: int = 4) -> RaceRow:
                 row.breaches += [f"round {number}: {each}" for each in journal["breaches"]]
             landed = base + [item for journal in journals for item in journal["landed"]]
             row.items += len(landed)
-            checked = forks.run(lambda landed=landed: _settled(home, landed))
+            checked = forks.run(partial(_settled, home, landed))
             found = checked.answer if checked.is_well else [f"settling failed: {checked.code} {checked.trace}"]
             row.litter += sum(LITTER in each for each in found)
             row.breaches += [f"round {number}: {each}" for each in found if LITTER not in each]
@@ -177,8 +175,8 @@ class _Process:
         land(self.home, team, f"{listed[0].name}.json", as_array(listed))
 
 
-def _process(home: Path, chance: random.Random, lane: int) -> dict[str, Any]:
-    return _Process(home, chance, lane).run()
+def _process(home: Path, seed: str, lane: int) -> dict[str, Any]:
+    return _Process(home, random.Random(seed), lane).run()  # noqa: S311
 
 
 def _settled(home: Path, landed: list[Any]) -> list[str]:
@@ -208,9 +206,7 @@ def _is_gone(house: wiring.House, item: Item) -> bool:
     if limits:
         rules.append(OverdueRule(cutoffs=limits, before=world.clock.now()))
     key = world.keychain.user_key(item.team, item.user) if item.user else None
-    return any(
-        covers(rule, user_key=key, task_key=b"", submitted_at=item.at, outcome=item.outcome) for rule in rules
-    )
+    return any(covers(rule, user_key=key, task_key=b"", submitted_at=item.at, outcome=item.outcome) for rule in rules)
 
 
 def _as_json(item: Item) -> list[Any]:

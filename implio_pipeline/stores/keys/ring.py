@@ -101,9 +101,10 @@ class LocalKeyRing:
         for root_key_id in root_key_ids:
             self._roots.pop(root_key_id, None)
             path = self._path_of(root_key_id)
-            if path is not None and path.exists():
-                path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
-                folders.add(path.parent)
+            if path is not None:
+                with suppress(FileNotFoundError):  # gone already, perhaps just now by another rotation
+                    path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
+                    folders.add(path.parent)
         for folder in folders:
             _sync(folder)
         for path in self._folder.glob(f"*/.*{_DOOMED}"):

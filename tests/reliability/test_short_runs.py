@@ -1,0 +1,31 @@
+"""A short run of every reliability check; the long ones are `make reliability`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUNS = {
+    "a flow killed at any operation is taken up to the same end": ["crash", "--only", "erase", "--rounds", "6"],
+    "flows at once on the same partitions keep the laws": ["races", "--rounds", "1"],
+    "a rewrite keeps rows, types, codec and classes": ["fidelity", "--rounds", "1"],
+}
+
+
+@pytest.mark.parametrize("arguments", RUNS.values(), ids=RUNS)
+def test_a_short_run_finds_nothing(arguments: list[str]) -> None:
+    root = Path(__file__).parents[2]
+
+    # A process of its own: it forks, and pytest has threads.
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.reliability", *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
