@@ -8,6 +8,7 @@ import typer
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, many
 from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.export import purge_exports
 from implio_pipeline.flows.housekeep import housekeep
 
 
@@ -35,10 +36,11 @@ def housekeep_command(context: typer.Context) -> None:
         summary = housekeep(house.world)
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
         expired = len(house.set_aside.expire(before))
+        purged = purge_exports(house.world, house.exports)
     session.answer(
-        {**asdict(summary), "setAsideDiscarded": expired},
+        {**asdict(summary), "setAsideDiscarded": expired, "exportsDiscarded": purged},
         lambda: good(
             f"Unlinked {many(summary.doomed, 'replaced file')} and {many(summary.strays, 'stray')}, "
-            f"discarded {many(expired, 'set-aside file')}, scrubbed the catalog"
+            f"discarded {many(expired, 'set-aside file')} and {many(purged, 'export')}, scrubbed the catalog"
         ),
     )

@@ -5,6 +5,7 @@ import dagster as dg
 from implio_pipeline.orchestration.assets.inventory import lake_inventory
 from implio_pipeline.orchestration.assets.items import content_items_of, moderation_queue
 from implio_pipeline.orchestration.assets.requests import deletion_requests, erasure_receipts, retention_requests
+from implio_pipeline.orchestration.audit import audit_job, audit_schedule
 from implio_pipeline.orchestration.checks import CHECKS
 from implio_pipeline.orchestration.housekeeping import housekeeping_job
 from implio_pipeline.orchestration.jobs import asset_jobs
@@ -31,9 +32,9 @@ def build_definitions(home: HomeResource | None = None, *, first_day: str = FIRS
             lake_inventory,
         ],
         asset_checks=CHECKS,
-        jobs=[*asset_jobs(), housekeeping_job],
+        jobs=[*asset_jobs(), housekeeping_job, audit_job],
         sensors=[landing_sensor, requests_sensor],
-        schedules=SCHEDULES,
+        schedules=[*SCHEDULES, audit_schedule],
         resources={"home": home or HomeResource()},
         executor=dg.in_process_executor,
     )

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.export import purge_exports
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.guarded import guarded
@@ -39,7 +40,12 @@ def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
         expired = house.set_aside.expire(before)
         context.add_output_metadata(
-            {"replaced": summary.doomed, "strays": summary.strays, "set_aside_discarded": len(expired)}
+            {
+                "replaced": summary.doomed,
+                "strays": summary.strays,
+                "set_aside_discarded": len(expired),
+                "exports_discarded": purge_exports(house.world, house.exports),
+            }
         )
 
 

@@ -2,8 +2,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from conftest import USER, item, results
 from support.clock import NOW
+from support.stage import USER, item, results
 
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.words import TeamId

@@ -1,7 +1,7 @@
 import dagster as dg
 import pytest
-from conftest import BODY, CANARIES, FILE_NAME, REASON, USER, failure_codes, item, results
 from support.clock import NOW
+from support.stage import BODY, CANARIES, FILE_NAME, REASON, USER, failure_codes, item, results
 
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.orchestration.assets import items as items_module

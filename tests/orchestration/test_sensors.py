@@ -1,9 +1,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import USER, item
 from dagster import DagsterRunStatus
 from support.clock import NOW
+from support.stage import USER, item
 
 from implio_pipeline.orchestration import launches
 from implio_pipeline.orchestration.assets import items as items_module

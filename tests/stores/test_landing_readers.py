@@ -14,8 +14,8 @@ from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.stores.landing.elements import elements
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.pieces import tables_of
-from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.landing.sheet import known_columns
+from implio_pipeline.stores.landing.workers import Workers
 
 ARRIVED = datetime(2026, 11, 23, tzinfo=UTC)
 LIMITS = LandingLimits(chunk_bytes=64, piece_bytes=2000)
