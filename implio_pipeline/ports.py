@@ -479,8 +479,16 @@ class Ledger(Protocol):
     def check(self) -> Sequence[LedgerFault]:
         """Return what is wrong with chain and signatures; nothing when the ledger holds."""
 
-    def append(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[LedgerEntry]:
-        """Add entries of (kind, body), durable on return."""
+    def append(
+        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, unless_after: int | None = None
+    ) -> list[LedgerEntry]:
+        """Add entries of (kind, body), durable on return.
+
+        With `unless_after` entries are left out that tell the same erasure as one beyond that size of the ledger.
+        """
+
+    def size(self) -> int:
+        """Return how long the ledger is, to name a place in it."""
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Yield every entry, oldest first.

@@ -139,7 +139,7 @@ def _carry_out(
     if is_team_removed:
         shred_old_class_keys(world, team)
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
-    now = world.clock.now()
+    now, since = world.clock.now(), world.ledger.size()
     erased = [
         replace(each, erased_at=now, error_code=None, next_attempt_at=None, sealed=None, withheld=withheld)
         for each in started
@@ -149,7 +149,7 @@ def _carry_out(
     if not sweep_doomed(world):
         world.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.
-    write_receipts(world, done, resumed=resumed)
+    write_receipts(world, done, resumed=resumed, since=since)
     summary.completed += [request.request_id for request in done if request.withheld is None]
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
 
@@ -163,8 +163,8 @@ def _save(world: World, requests: list[Request], state: RequestState) -> list[Re
 def _fail(world: World, requests: list[Request], error: ImplioError, summary: ErasureSummary) -> None:
     for request in requests:
         current = world.catalog.requests.get(request.request_id)
-        if current.state in _DONE:
-            continue
+        if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
+            continue  # another process has done it, or is about to say so
         after = failed(current, code=error.code, now=world.clock.now())
         world.catalog.requests.save([(after, current.state)])
         summary.failed[request.request_id] = error.code

@@ -12,7 +12,9 @@ from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports import LedgerEntry, World
 
 
-def write_receipts(world: World, requests: Sequence[Request], *, resumed: Collection[RequestId] = ()) -> None:
+def write_receipts(
+    world: World, requests: Sequence[Request], *, resumed: Collection[RequestId] = (), since: int = 0
+) -> None:
     """Append the receipts of shredded requests to the ledger, then complete them, or leave them to their legal holds.
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
@@ -23,13 +25,16 @@ def write_receipts(world: World, requests: Sequence[Request], *, resumed: Collec
     Args:
         world: What the flow may touch.
         requests: All shredded.
-        resumed: Those that an earlier run may have receipted; only for them the ledger is searched.
+        resumed: Those that an earlier run may have receipted; only for them the whole ledger is searched.
+        since: The ledger's size before any of the others was shredded: another process that works on the same
+            requests can have told of them only beyond it.
     """
     earlier = world.ledger.receipts(frozenset(resumed)) if resumed else {}
     missing = [request for request in requests if not _is_told(request, earlier.get(request.request_id, []))]
     if missing:
         kinds = [_kind(request, earlier.get(request.request_id, [])) for request in missing]
-        world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)))
+        mark = 0 if resumed else since
+        world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)), unless_after=mark)
     now = world.clock.now()
     _withhold(world, [request for request in requests if request.withheld is not None])
     whole = [request for request in requests if request.withheld is None]

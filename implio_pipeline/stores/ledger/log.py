@@ -54,8 +54,15 @@ class SignedLog:
         _write_once(self._public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
         _write_once(self._path, b"", 0o600)
 
-    def append(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> list[LedgerEntry]:
+    def append(
+        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, unless_after: int | None = None
+    ) -> list[LedgerEntry]:
         """Add entries of (kind, body), durable on return; a line torn by a crash is cut off first.
+
+        Args:
+            entries: In the order they shall stand.
+            unless_after: Leave out entries that tell the same erasure as one beyond this size of the log; what
+                another process has told meanwhile is looked at under the same lock that appends.
 
         Raises:
             KeyMissing: the signing key is not there.
@@ -65,7 +72,10 @@ class SignedLog:
         with self._locked() as handle:
             sequence, previous = self._last(handle)
             added, lines = [], []
+            told = set() if unless_after is None else self._told_after(unless_after)
             for kind, body in entries:
+                if _erasure(kind, body) in told:
+                    continue
                 sequence += 1
                 entry = {"sequence": sequence, "kind": kind, "body": dict(body), "previous": previous}
                 previous = digest_of(entry)
@@ -84,6 +94,16 @@ class SignedLog:
         """
         for line in self._lines():
             yield _entry(line)
+
+    def size(self) -> int:
+        """Return how long the log is, to name a place in it."""
+        return self._path.stat().st_size
+
+    def _told_after(self, size: int) -> set[tuple[str, str, str]]:
+        with self._path.open("rb") as file:
+            file.seek(size)
+            entries = [_entry(line) for line in file if line.endswith(b"\n")]
+        return {_erasure(entry.kind, entry.body) for entry in entries if entry.kind in RECEIPTS}
 
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
         """Return the receipt of a request, if the ledger has it."""
@@ -176,6 +196,10 @@ class SignedLog:
                 break
             span *= 8
         return 0, GENESIS
+
+
+def _erasure(kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
+    return kind, str(body.get("requestId")), str(body.get("erasedAt"))
 
 
 def _entry(line: bytes) -> LedgerEntry:
