@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from enum import Enum
 
-from implio_pipeline.domain.days import day_of, start_of
+from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
 from implio_pipeline.domain.words import UNDECIDED
@@ -87,8 +87,3 @@ def covers(rule: Rule, *, user_key: bytes | None, task_key: bytes, submitted_at:
             return True
         case OverdueRule(cutoffs=cutoffs):
             return is_overdue(day_of(submitted_at), outcome, cutoffs)
-
-
-def first_kept_instant(cutoffs: Cutoffs) -> datetime | None:
-    """Return the instant before which no item at all may exist."""
-    return None if cutoffs.every is None else start_of(cutoffs.every)

@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date
 
 from implio_pipeline.domain.erasure import Claim, FileWork
-from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
 from implio_pipeline.domain.scope import OverdueRule
@@ -44,11 +42,6 @@ def survivors(world: World, *, teams: list[TeamId] | None = None) -> dict[Reques
     return {request_id: rows for request_id, rows in found.items() if rows}
 
 
-def count_items(world: World, team: TeamId, claims: list[Claim]) -> int:
-    """Return how many rows of the team the claims cover, by reading the files that may hold one."""
-    return sum(world.vault.count(work) for work in _works(world, team, claims))
-
-
 def agreement(world: World) -> Agreement:
     """Compare the catalog's live files with what lies in storage, and their keys with the team keys that live."""
     result = Agreement()
@@ -71,18 +64,6 @@ def agreement(world: World) -> Agreement:
                 result.without_live_key.append(file.file_id)
     result.strays = sum(1 for region in regions for _ in world.vault.strays(region, known=frozenset(known)))
     return result
-
-
-def faulty_files(world: World, team: TeamId, *, day: date | None = None) -> dict[str, str]:
-    """Open every file of a team, or of one partition, and return the code of what is wrong with each faulty one."""
-    faults: dict[str, str] = {}
-    for file in list(world.catalog.manifest.files(team, day=day)):
-        try:
-            (sealed,) = world.catalog.manifest.sealed([file])
-            world.vault.check(sealed)
-        except ImplioError as error:
-            faults[file.file_id] = error.code
-    return faults
 
 
 def late_requests(world: World) -> list[Request]:

@@ -57,11 +57,6 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
     return requests
 
 
-def overdue_files(world: World, *, today: date) -> list[VaultFile]:
-    """Return the live files that hold an overdue item."""
-    return [file for team, limits in _policies(world, today, None) for file in _overdue(world, team, limits)]
-
-
 def _policies(world: World, today: date, teams: Iterable[TeamId] | None) -> list[tuple[Team, Cutoffs]]:
     wanted = None if teams is None else frozenset(teams)
     return [
