@@ -120,6 +120,13 @@ class KeyMissing(ImplioError):
     remedy = "If the key was not shredded on purpose, put the keys folder back from its own backup."
 
 
+class AccessDenied(ImplioError):
+    """Somebody asked for what their role does not allow."""
+
+    code = "access-denied"
+    remedy = "Ask an administrator of the team."
+
+
 class ClassNotGranted(ImplioError):
     """The reader asked for a column of a class that was not granted."""
 

@@ -1,0 +1,8 @@
+"""Api keys."""
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Make the tables."""
