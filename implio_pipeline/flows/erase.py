@@ -5,7 +5,6 @@ committed is no longer found.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from implio_pipeline.domain.change import Change
@@ -26,6 +25,7 @@ from implio_pipeline.domain.request import (
 )
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
+from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.flows.receipt import write_receipts
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.ports import Progress, World
@@ -268,27 +268,11 @@ def _swap(
 
 def _rewritten(world: World, works: list[FileWork]) -> Iterator[tuple[FileWork, Rewrite | None]]:
     """Yield each work with its proven rewrite (`None` when dropped whole); few are in flight at a time."""
-    waiting = iter(works)
-    with ThreadPoolExecutor(world.threads) as pool:
-        running: dict[Future[Rewrite], FileWork] = {}
-        try:
-            while True:
-                for work in waiting:
-                    if work.is_whole:
-                        yield work, None
-                        continue
-                    running[pool.submit(world.vault.rewrite, work)] = work
-                    if len(running) > world.threads:
-                        break
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    rewrite = future.result()
-                    prove(rewrite)
-                    yield running.pop(future), rewrite
-        finally:
-            for future in running:
-                future.cancel()
+    yield from ((work, None) for work in works if work.is_whole)
+    partly = (work for work in works if not work.is_whole)
+    for work, rewrite in few_at_once(world.vault.rewrite, partly, most=world.threads):
+        prove(rewrite)
+        yield work, rewrite
 
 
 @dataclass(kw_only=True, slots=True)

@@ -27,10 +27,9 @@ def build_filter(keys: npt.NDArray[np.void] | Sequence[bytes]) -> bytes:
     if not len(words):
         return b""
     bits = 1 << max(_LEAST_BITS, len(words) * _BITS_PER_KEY - 1).bit_length()
-    array = np.zeros(bits // 8, dtype=np.uint8)
-    positions = _positions(words, bits)
-    np.bitwise_or.at(array, positions >> 3, (1 << (positions & 7)).astype(np.uint8))
-    return bytes([_VERSION, _PROBES]) + array.tobytes()
+    array = np.zeros(bits, dtype=np.uint8)
+    array[_positions(words, bits)] = 1
+    return bytes([_VERSION, _PROBES]) + np.packbits(array, bitorder="little").tobytes()
 
 
 def may_contain(membership: bytes, keys: Sequence[bytes]) -> npt.NDArray[np.bool_]:

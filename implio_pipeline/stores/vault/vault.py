@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,7 @@ from implio_pipeline.domain.words import (
     Region,
     RequestId,
     TeamId,
+    UserKey,
 )
 from implio_pipeline.ports import Disclosed, FileLook
 from implio_pipeline.stores.keys.keychain import TeamKeychain
@@ -35,7 +37,7 @@ from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encod
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
 from implio_pipeline.stores.vault.measure import measure, measured_columns
-from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, task_key, task_keys
+from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, octets_of, task_keys
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
@@ -211,17 +213,25 @@ class EncryptedVault:
         outcomes = rows["outcome"]
         waits = pc.or_kleene(pc.is_null(outcomes), pc.equal(outcomes, Outcome.NO_DECISION.value))
         waiting = rows.select(["task_id", "user_key", "submitted_at", "outcome"]).filter(waits)
+        instants = micros_of(waiting["submitted_at"]).astype("datetime64[us]").tolist()
         return [
             QueueEntry(
-                task_id=row["task_id"],
-                task_key=task_key(row["task_id"]),
+                task_id=task_id,
+                task_key=key,
                 team=team,
                 queue=DEFAULT_QUEUE,
-                user_key=row["user_key"],
-                submitted_at=row["submitted_at"],
-                outcome=row["outcome"],
+                user_key=user_key,
+                submitted_at=instant.replace(tzinfo=UTC),
+                outcome=outcome,
             )
-            for row in waiting.to_pylist()
+            for task_id, key, user_key, instant, outcome in zip(
+                waiting["task_id"].to_pylist(),
+                task_keys(waiting["task_id"]).to_pylist(),
+                waiting["user_key"].to_pylist(),
+                instants,
+                waiting["outcome"].to_pylist(),
+                strict=True,
+            )
         ]
 
     def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
@@ -309,7 +319,7 @@ class EncryptedVault:
         content = encode(rows, file_id=file_id, kind=kind, raw=raw)
         file = describe(rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind)
         if task_filter is None:
-            task_filter = build_filter(task_keys(rows["task_id"]).to_pylist())
+            task_filter = build_filter(octets_of(task_keys(rows["task_id"])))
         file = replace(file, task_filter=task_filter)
         self._folders.write(region, file.path, content)
         return SealedFile(file=file, keys=keys)
@@ -325,7 +335,8 @@ def describe(
 ) -> VaultFile:
     """Return what the catalog keeps of a file: ranges, counts, filters and digest."""
     keys = rows["user_key"]
-    present = keys.drop_null().unique().to_pylist()
+    present = octets_of(keys.drop_null().unique())
+    low_key, high_key = _ends(present)
     limits = pc.min_max(rows["submitted_at"]).as_py()
     return VaultFile(
         file_id=file_id,
@@ -336,8 +347,8 @@ def describe(
         rows=rows.num_rows,
         size_bytes=len(content),
         digest=digest_of(content),
-        low_key=min(present, default=None),
-        high_key=max(present, default=None),
+        low_key=low_key,
+        high_key=high_key,
         anonymous_rows=keys.null_count,
         first_submitted_at=limits["min"].astimezone(UTC),
         last_submitted_at=limits["max"].astimezone(UTC),
@@ -345,6 +356,15 @@ def describe(
         user_filter=build_filter(present),
         task_filter=b"",
     )
+
+
+def _ends(keys: npt.NDArray[np.void]) -> tuple[UserKey, UserKey] | tuple[None, None]:
+    """Return the smallest and the largest key, compared octet by octet."""
+    if not len(keys):
+        return None, None
+    halves = keys.view(">u8").reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    return UserKey(keys[order[0]].tobytes()), UserKey(keys[order[-1]].tobytes())
 
 
 def _outcomes(outcomes: pa.ChunkedArray) -> Mapping[str, int]:
