@@ -38,15 +38,41 @@ def may_contain(membership: bytes, keys: Sequence[bytes]) -> npt.NDArray[np.bool
     Raises:
         ValueError: the filter is of an unknown version; it must not be guessed at.
     """
-    if not membership:
-        return np.zeros(len(keys), dtype=np.bool_)
-    if membership[0] != _VERSION:
-        raise ValueError(f"membership filter of unknown version {membership[0]}")
-    array = np.frombuffer(membership, dtype=np.uint8, offset=2)
-    positions = _positions(_words(keys), len(array) * 8)
-    hits = (array[positions >> 3] >> (positions & 7).astype(np.uint8)) & 1
-    answer: npt.NDArray[np.bool_] = hits.reshape(-1, _PROBES).all(axis=1)
-    return answer
+    return Probes(keys).hits(membership)
+
+
+class Probes:
+    """Keys to ask many filters for; where they stand in a filter of some size is worked out once.
+
+    Args:
+        keys: Each of 16 bytes.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._words = _words(keys)
+        self._places: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = {}
+
+    def hits(self, membership: bytes, *, first: int = 0, end: int | None = None) -> npt.NDArray[np.bool_]:
+        """Tell for each key, or those from `first` to before `end`, whether it may be in the set; a no is certain.
+
+        Raises:
+            ValueError: the filter is of an unknown version; it must not be guessed at.
+        """
+        end = len(self._words) if end is None else end
+        if not membership:
+            return np.zeros(end - first, dtype=np.bool_)
+        if membership[0] != _VERSION:
+            raise ValueError(f"membership filter of unknown version {membership[0]}")
+        array = np.frombuffer(membership, dtype=np.uint8, offset=2)
+        octets, shifts = self._places_in(len(array) * 8)
+        answer: npt.NDArray[np.bool_] = (((array[octets[first:end]] >> shifts[first:end]) & 1) == 1).all(axis=1)
+        return answer
+
+    def _places_in(self, bits: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        if bits not in self._places:
+            positions = _positions(self._words, bits).reshape(-1, _PROBES)
+            self._places[bits] = positions >> 3, (positions & 7).astype(np.uint8)
+        return self._places[bits]
 
 
 def _words(keys: npt.NDArray[np.void] | Sequence[bytes]) -> Words:

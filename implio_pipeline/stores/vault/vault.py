@@ -128,8 +128,8 @@ class EncryptedVault:
             after = self._write_kept(rows, found.mask, file)
             again = self.read(after)
             survivors = int(_found(again, work).mask.sum())
-            # Not compared with the rows that were written: those to keep are chosen anew.
-            is_same = again.equals(rows.take(np.flatnonzero(~found.mask)))
+            # Not compared with the rows that were written: those to keep are chosen anew, and in another way.
+            is_same = again.equals(_between(rows, found.mask))
         return Rewrite(
             before=file,
             after=after,
@@ -323,6 +323,12 @@ class EncryptedVault:
         file = replace(file, task_filter=task_filter)
         self._folders.write(region, file.path, content)
         return SealedFile(file=file, keys=keys)
+
+
+def _between(rows: pa.Table, mask: Mask) -> pa.Table:
+    """Return the rows that the mask leaves, as slices that copy nothing."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], mask, [True]])))
+    return pa.concat_tables([rows.slice(begin, end - begin) for begin, end in edges.reshape(-1, 2).tolist()])
 
 
 def _found(rows: pa.Table, work: FileWork) -> Match:
