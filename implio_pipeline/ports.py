@@ -60,6 +60,9 @@ class Keychain(Protocol):
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt a small value under the team's seal key, bound to its context."""
 
+    def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
+        """Return a function from value and context to sealed value, for many values under the newest key."""
+
     def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
         """Decrypt a sealed value.
 

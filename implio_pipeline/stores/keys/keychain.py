@@ -72,10 +72,18 @@ class TeamKeychain:
 
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt a small value with AES-256-GCM under the team's seal key, bound to its context."""
+        return self.sealer(team)(plaintext, context)
+
+    def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
+        """Return a function from value and context to sealed value, for many values under the newest key."""
         key_id, key = self._newest(team, KeyPurpose.SEAL, is_fresh=True)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        head = key_id.encode() + b"\0"
-        return head + nonce + AESGCM(key).encrypt(nonce, plaintext, head + context.encode())
+        cipher, head = AESGCM(key), key_id.encode() + b"\0"
+
+        def seal(plaintext: bytes, context: str) -> bytes:
+            nonce = secrets.token_bytes(_NONCE_BYTES)
+            return head + nonce + cipher.encrypt(nonce, plaintext, head + context.encode())
+
+        return seal
 
     def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
         """Decrypt a sealed value.
