@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from implio_pipeline.domain.columns import columns_of
-from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, PlanOutdated, QueryRefused
+from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, KeyMissing, PlanOutdated, QueryRefused
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule, TaskRule
@@ -178,8 +178,10 @@ class Lake:
         for _ in range(_MOST_TRIES):
             try:
                 return self._open(kind)
-            except (PlanOutdated, FileMissing) as conflict:
-                last = conflict
+            except (PlanOutdated, FileMissing, KeyMissing) as conflict:
+                last = conflict  # files were swapped or keys renewed; if it is a fault, it stays
+                for team in self.teams:
+                    self._keychain.forget(team)
         raise last
 
     def _open(self, kind: FileKind) -> ds.Dataset:

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
-from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated, StorageFull, Unverified
+from implio_pipeline.domain.errors import (
+    FileMissing,
+    ImplioError,
+    KeyMissing,
+    PlanOutdated,
+    StorageFull,
+    Unverified,
+)
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Hold, Spared, is_standing, is_wholly_held, withheld_of
 from implio_pipeline.domain.matching import Reach, reach
@@ -27,6 +34,7 @@ from implio_pipeline.domain.request import (
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.receipt import write_receipts
+from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.ports import Progress, World
 
@@ -185,8 +193,10 @@ def _work_through(
             return holds
         try:
             _swap(world, works, _Batch(team=team, planned_at=planned_at, held_at=held_at), summary, progress)
-        except (PlanOutdated, FileMissing) as conflict:
+        except (PlanOutdated, FileMissing, KeyMissing) as conflict:
             if isinstance(conflict, FileMissing) and _is_lost(world, works):
+                raise
+            if isinstance(conflict, KeyMissing) and not are_renewed(world, team, [work.sealed for work in works]):
                 raise
             continue
         return holds
@@ -232,11 +242,22 @@ def _spared(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) 
     Raises:
         Unverified: a covered item that no hold covers is still there.
     """
-    found = [each for work in plan_works(world, team, claims, holds) if work.holds for each in world.vault.spared(work)]
-    survivors = sum(each.survivors for each in found)
-    if survivors:
-        raise Unverified(f"{survivors} survivors beside what legal holds cover")
-    return found
+    for _ in range(_MOST_PLANS):
+        try:
+            works = [work for work in plan_works(world, team, claims, holds) if work.holds]
+        except PlanOutdated:
+            continue
+        try:
+            found = [each for work in works for each in world.vault.spared(work)]
+        except (FileMissing, KeyMissing):
+            if not are_renewed(world, team, [work.sealed for work in works]):
+                raise
+            continue
+        survivors = sum(each.survivors for each in found)
+        if survivors:
+            raise Unverified(f"{survivors} survivors beside what legal holds cover")
+        return found
+    raise PlanOutdated("others kept changing the same files")
 
 
 def _is_lost(world: World, works: list[FileWork]) -> bool:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import dagster as dg
 
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.flows.inspect import Agreement, agreement, late_requests, survivors
 from implio_pipeline.flows.retain import preview_retention
 from implio_pipeline.orchestration.assets.inventory import lake_inventory
@@ -105,14 +105,16 @@ def _agreement(home: HomeResource) -> Agreement:
 
 
 def _settled(count: Callable[[], _T]) -> _T:
-    """Count again when files were swapped while they were counted.
+    """Count again when files were swapped or keys renewed while they were counted.
 
     Raises:
         PlanOutdated: they kept being swapped.
+        FileMissing: a file is really not there.
+        KeyMissing: a key is really gone.
     """
     for _ in range(_MOST_TRIES - 1):
         try:
             return count()
-        except PlanOutdated:
+        except (PlanOutdated, FileMissing, KeyMissing):
             continue
     return count()

@@ -1,4 +1,4 @@
-"""`python -m reliability crash|races|fuzz|fidelity [--rounds N] [--seed N]` prints rows of the table."""
+"""`python -m reliability crash|races|renewals|fuzz|fidelity [--rounds N] [--seed N]` prints rows of the table."""
 
 import os
 
@@ -12,6 +12,7 @@ from reliability.crash import crash
 from reliability.fidelity import fidelity
 from reliability.hostile import cases, readers
 from reliability.races import races
+from reliability.renewals import FLOWS, renewals
 from reliability.scenarios import SCENARIOS
 
 Row = tuple[str, list[str]]
@@ -19,13 +20,14 @@ Row = tuple[str, list[str]]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
-    parser.add_argument("what", choices=("crash", "races", "fuzz", "fidelity"))
+    parser.add_argument("what", choices=("crash", "races", "renewals", "fuzz", "fidelity"))
     parser.add_argument("--rounds", type=int, help="operations killed a flow, rounds, files or homes; crash: 0 for all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=tuple(SCENARIOS), help="crash: this flow alone")
     asked = parser.parse_args()
     faults = 0
-    for line, breaches in {"crash": _crash, "races": _races, "fuzz": _fuzz, "fidelity": _fidelity}[asked.what](asked):
+    what = {"crash": _crash, "races": _races, "renewals": _renewals, "fuzz": _fuzz, "fidelity": _fidelity}
+    for line, breaches in what[asked.what](asked):
         print(f"{line} {len(breaches) or 'nothing'} |", flush=True)  # noqa: T201
         for breach in breaches[:10]:
             print(f"  {breach}", file=sys.stderr, flush=True)  # noqa: T201
@@ -46,6 +48,13 @@ def _races(asked: argparse.Namespace) -> Iterator[Row]:
     row = races(rounds=asked.rounds or 20, seed=asked.seed)
     counts = f"{row.rounds} rounds of {row.processes} processes, {row.steps.total()} steps, {row.items:,} items"
     yield f"| races | {counts} | {row.seconds:.0f} s | {row.conflicts} steps gave way;", row.breaches
+
+
+def _renewals(asked: argparse.Namespace) -> Iterator[Row]:
+    del asked
+    for name in FLOWS:
+        row = renewals(name)
+        yield f"| {name} | before each of {row.calls} calls | {row.seconds:.0f} s |", row.breaches
 
 
 def _fuzz(asked: argparse.Namespace) -> Iterator[Row]:
