@@ -39,6 +39,7 @@ _SETTINGS_TEXT = """\
 # threads = 2
 # set_aside_days = 7              # how long files that could not be read are kept, sealed
 # export_days = 7                 # how long exports for access requests lie here
+# rotate_keys_days = 30           # keys are renewed when they are older, by a schedule; 0 for never
 # ledger_folder = "ledger"        # back it up apart from everything else
 # catalog_url = "sqlite:///…"     # or postgresql+psycopg://… for many machines
 #

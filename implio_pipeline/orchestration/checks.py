@@ -33,12 +33,17 @@ def no_survivors(home: HomeResource) -> dg.AssetCheckResult:
     description="No item is older than its team's retention policy allows.",
 )
 def nothing_overdue(home: HomeResource) -> dg.AssetCheckResult:
-    """Count overdue items of today by what the catalog knows of every file."""
+    """Count overdue items of today by what the catalog knows of every file, less what a legal hold keeps."""
     with guarded(), home.open() as house:
         found = preview_retention(house.world, today=house.world.clock.now().date())
-    overdue = [each for each in found if each.items]
+    overdue = {each.team: left for each in found if (left := each.items + each.rejected - each.withheld) > 0}
     return dg.AssetCheckResult(
-        passed=not overdue, metadata={"teams": len(overdue), "items_overdue": sum(each.items for each in overdue)}
+        passed=not overdue,
+        metadata={
+            "teams": len(overdue),
+            "items_overdue": sum(overdue.values()),
+            "items_withheld": sum(each.withheld for each in found),
+        },
     )
 
 

@@ -14,8 +14,8 @@ from implio_pipeline.flows.rotate_keys import rotate_keys
 from implio_pipeline.query import open_lake
 
 NewHome = Callable[[], Home]
-STEP = 5
-"""Here before every fifth call; `python -m reliability renewals` tries every one."""
+STEP = 11
+"""Here before every eleventh call; `python -m reliability renewals` tries every one."""
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -106,7 +106,7 @@ class RenewalRow:
 
 
 def renewals(name: str, *, step: int = 1) -> RenewalRow:
-    """Run a flow once for every call it makes (every `step`-th), with a whole rotation of keys just before that call."""
+    """Run a flow once for every call it makes (every `step`-th), with a whole rotation of keys just before it."""
     began = time.monotonic()
     row = RenewalRow(flow=name)
     with tempfile.TemporaryDirectory(dir=forks.scratch_root()) as folder:
