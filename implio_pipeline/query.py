@@ -21,6 +21,7 @@ from implio_pipeline.domain.words import ColumnClass, FileKind, Region, TaskKey,
 from implio_pipeline.flows.restore import refuse_old_catalog
 from implio_pipeline.settings import Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.ledger.log import SignedLog
@@ -270,6 +271,7 @@ def open_lake(
         TeamUnknown: there is no such team.
         CatalogOutdated: an old catalog was put back, and what was erased since may be in it.
     """
+    forbid_core_dumps()
     settings = load_settings(find_home(home))
     granted = frozenset(ColumnClass(each) for each in classes) | {ColumnClass.OPERATIONAL}
     catalog = open_catalog(settings.catalog)

@@ -40,7 +40,8 @@ def housekeep_command(context: typer.Context) -> None:
     session.answer(
         {**asdict(summary), "setAsideDiscarded": expired, "exportsDiscarded": purged},
         lambda: good(
-            f"Unlinked {many(summary.doomed, 'replaced file')} and {many(summary.strays, 'stray')}, "
+            f"Unlinked {many(summary.doomed, 'replaced file')}, {many(summary.strays, 'stray')} "
+            f"and {many(summary.leftovers, 'leftover')}, "
             f"discarded {many(expired, 'set-aside file')} and {many(purged, 'export')}, scrubbed the catalog"
         ),
     )

@@ -93,6 +93,7 @@ def finish_rotation(world: World) -> RotationSummary:
         KeyMissing: a key that is live does not open; it was not destroyed.
         PlanOutdated: others kept changing the same things.
     """
+    world.keychain.shred_root_keys(())  # those that a crash left half destroyed
     ring, statement = world.keychain.root_keys(), newest_statement(world)
     states = root_states(ring)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)

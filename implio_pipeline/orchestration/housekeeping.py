@@ -43,6 +43,7 @@ def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
             {
                 "replaced": summary.doomed,
                 "strays": summary.strays,
+                "leftovers": summary.leftovers,
                 "set_aside_discarded": len(expired),
                 "exports_discarded": purge_exports(house.world, house.exports),
             }

@@ -173,6 +173,72 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wir
     assert rejected == 0
 
 
+@pytest.mark.parametrize("channel", ["cli", "inbox"])
+def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or_logs(  # noqa: PLR0913 -- fixtures
+    house: wiring.House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    channel: str,
+) -> None:
+    home, temporary = house.settings.home, tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    land(house, f"broken-{CANARIES['user']}.json", f'[{{"user": {{"id": "{CANARIES["user"]}"'.encode())
+    land_everything(house)
+    # 1. A refusal, and a request that is accepted.
+    if channel == "cli":
+        refused = cli(home, "--user", f" {CANARIES['user']}", "--from", CANARIES["name"])
+        cli(home, "--user", "-", "--reason", CANARIES["reason"], "--no-wait", stdin=CANARIES["user"])
+    else:
+        asked = {"team": "ads", "type": "user", "userId": CANARIES["user"], "reason": CANARIES["reason"]}
+        refused = {**asked, "team": CANARIES["name"]}
+        (home / "requests" / "inbox" / f"{CANARIES['user']}.json").write_text(json.dumps([asked, refused]))
+        os.utime(home / "requests" / "inbox" / f"{CANARIES['user']}.json", (SUBMITTED.timestamp(),) * 2)
+        take_requests(house.world)
+    assert [request.channel for request in house.world.catalog.requests.all()]
+    # 2. An erasure that fails, since a file is not there, and one that does not.
+    (file, *_) = [path for path in (home / "vault").rglob("*.parquet") if path.stat().st_size > 12_000] or [None]
+    assert file is not None
+    file.rename(tmp_path / "away")
+    failed = erase(house.world, again=True).failed
+    (tmp_path / "away").rename(file)
+    assert erase(house.world, again=True).completed
+    assert set(failed.values()) <= {"file-missing"}
+    # 3. What could not be read is kept sealed for some days, and then it is not.
+    house.set_aside.expire(house.world.clock.now() + timedelta(days=1))
+    housekeep(house.world)
+
+    assert found_in(home, CANARIES) == {}
+    assert found_in(temporary, CANARIES) == {}
+    out, err = capfd.readouterr()
+    told = "".join([caplog.text, out, err])
+    assert [name for name, text in CANARIES.items() if text in told] == []
+
+
+def test_only_the_owner_may_read_what_a_full_cycle_leaves(house: wiring.House) -> None:
+    previous = os.umask(0)
+    try:
+        home = house.settings.home
+        land_everything(house)
+        ask(house, ByUser(user_id=CANARIES["user"]))
+        erase(house.world)
+        compact(house.world, rows_per_file=2500)
+        housekeep(house.world)
+    finally:
+        os.umask(previous)
+
+    public = {"implio.toml", "ledger/ledger.pub", "ledger/ledger.pem.pub"}
+    open_to_others = {
+        path.relative_to(home).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in home.rglob("*")
+        if path.stat().st_mode & 0o077 and "landing" not in path.parts[-2:]
+    }
+    assert {name: mode for name, mode in open_to_others.items() if name not in public} == {}
+
+
 def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_nothing_knows_the_person(
     house: wiring.House,
 ) -> None:
