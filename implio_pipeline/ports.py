@@ -631,6 +631,9 @@ class Leftovers(Protocol):
     def sweep(self, *, older_than: datetime) -> int:
         """Unlink those from before an instant that nobody has open for writing; return how many."""
 
+    def expire_reports(self, *, before: datetime) -> int:
+        """Unlink reports on refused request files from before an instant; return how many."""
+
 
 class Identifiers(Protocol):
     """The only source of randomness in the flows."""

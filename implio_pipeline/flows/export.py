@@ -119,7 +119,7 @@ def export_person(
 
 
 def purge_exports(world: World, exports: Exports) -> int:
-    """Discard exports that broke off, whose time is over or that a deletion accepted since may cover; return how many."""
+    """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many."""
     now, purged = world.clock.now(), 0
     for record in exports.all():
         is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)

@@ -45,6 +45,7 @@ def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
                 "strays": summary.strays,
                 "leftovers": summary.leftovers,
                 "set_aside_discarded": len(expired),
+                "reports_discarded": house.world.leftovers.expire_reports(before=before),
                 "exports_discarded": purge_exports(house.world, house.exports),
             }
         )

@@ -19,6 +19,7 @@ _REPORT = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
 _SIDECAR = re.compile(r"[0-9a-f]{32}\.tmp", re.ASCII)
 _ROOT_KEY = re.compile(r"\.[a-z]+\.[0-9]+\.key\.[0-9a-f]{8}\.new", re.ASCII)
 _EXPORT = re.compile(r"[0-9a-f]{32}\.json\.part", re.ASCII)
+_REFUSED = re.compile(r".+\.refused\.json", re.DOTALL)
 _SPILL = re.compile(r"duckdb_temp[\w.-]*", re.ASCII)
 
 
@@ -35,6 +36,10 @@ class LeftoverFolders:
     def sweep(self, *, older_than: datetime) -> int:
         """Unlink what was left before an instant and that nobody has open for writing; return how many files."""
         return sum(_sweep(folder, name, older_than=older_than) for folder, name in self._places())
+
+    def expire_reports(self, *, before: datetime) -> int:
+        """Unlink what was written beside refused request files before an instant: its name is that of the file."""
+        return _sweep(self.home / "requests" / "inbox", _REFUSED, older_than=before)
 
     def _places(self) -> Iterator[tuple[Path, re.Pattern[str]]]:
         for team in _folders(self.home / "landing"):
