@@ -53,6 +53,8 @@ class ErasureSummary:
     withheld: list[RequestId] = field(default_factory=list)
     """Erased as far as legal holds allow."""
     failed: dict[RequestId, str] = field(default_factory=dict)
+    failed_over: set[str] = field(default_factory=set)
+    """Ids of the files that did not prove right."""
     files_rewritten: int = 0
     files_dropped: int = 0
     items_erased: int = 0
@@ -149,7 +151,9 @@ def _carry_out(
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
     now, since = world.clock.now(), world.ledger.size()
     erased = [
-        replace(each, erased_at=now, error_code=None, next_attempt_at=None, sealed=None, withheld=withheld)
+        replace(
+            each, erased_at=now, error_code=None, error_about=None, next_attempt_at=None, sealed=None, withheld=withheld
+        )
         for each in started
         for withheld in [withheld_of(each.request_id, spared, holds)]
     ]
@@ -173,9 +177,11 @@ def _fail(world: World, requests: list[Request], error: ImplioError, summary: Er
         current = world.catalog.requests.get(request.request_id)
         if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
             continue  # another process has done it, or is about to say so
-        after = failed(current, code=error.code, now=world.clock.now())
+        after = failed(current, code=error.code, now=world.clock.now(), about=error.about)
         world.catalog.requests.save([(after, current.state)])
         summary.failed[request.request_id] = error.code
+        if error.about is not None:
+            summary.failed_over.add(error.about)
 
 
 def _work_through(

@@ -48,6 +48,11 @@ def measure(
     )
 
 
+def users_missed(file: VaultFile, rows: pa.Table) -> int:
+    """Return how many user keys of a file's rows its own filter denies."""
+    return _missed(file.user_filter, rows["user_key"].drop_null().unique().to_pylist())
+
+
 def _missed(membership: bytes, keys: list[bytes]) -> int:
     try:
         return int(np.count_nonzero(~may_contain(membership, keys)))
