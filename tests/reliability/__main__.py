@@ -23,6 +23,8 @@ def main() -> int:
     parser.add_argument("what", choices=tuple(RUNS))
     parser.add_argument("--rounds", type=int, help="operations killed a flow, rounds, files or homes; crash: 0 for all")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--random", type=int, default=30, help="crash: kills at random instants")
+    parser.add_argument("--lanes", type=int, default=2, help="crash: flows killed side by side")
     parser.add_argument("--only", choices=tuple(SCENARIOS), help="crash: this flow alone")
     asked = parser.parse_args()
     faults = 0
@@ -45,7 +47,7 @@ def main() -> int:
 def _crash(asked: argparse.Namespace) -> Iterator[Row]:
     most = 150 if asked.rounds is None else asked.rounds or None
     for name in [asked.only] if asked.only else SCENARIOS:
-        row = crash(name, most=most, random_kills=30, seed=asked.seed)
+        row = crash(name, most=most, random_kills=asked.random, lanes=asked.lanes, seed=asked.seed)
         words = f"{name}: {SCENARIOS[name].words}"
         counts = f"{row.kills} of {row.operations} operations, {row.random_kills} random instants"
         yield f"| {words} | {counts} | {row.seconds:.0f} s | {row.litter} left litter;", row.breaches
