@@ -621,8 +621,21 @@ class Exports(Protocol):
     def all(self) -> list[ExportRecord]:
         """Return the records of exports that are not purged yet, oldest first."""
 
+    def is_whole(self, record: ExportRecord) -> bool:
+        """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
+
     def discard(self, export_id: str) -> None:
         """Unlink an export's files, then forget it."""
+
+
+class Leftovers(Protocol):
+    """Temporary files that a killed process has left."""
+
+    def sweep(self, *, older_than: datetime) -> int:
+        """Unlink those from before an instant that nobody has open for writing; return how many."""
+
+    def expire_reports(self, *, before: datetime) -> int:
+        """Unlink reports on refused request files from before an instant; return how many."""
 
 
 class Identifiers(Protocol):
@@ -650,6 +663,7 @@ class World:
     ledger: Ledger
     landing: LandingZone
     inbox: Inbox
+    leftovers: Leftovers
     threads: int = 2
     versions: Mapping[str, str] = field(default_factory=dict)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from implio_pipeline.domain.columns import columns_of
-from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, PlanOutdated, QueryRefused
+from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, KeyMissing, PlanOutdated, QueryRefused
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule, TaskRule
@@ -21,6 +21,7 @@ from implio_pipeline.domain.words import ColumnClass, FileKind, Region, TaskKey,
 from implio_pipeline.flows.restore import refuse_old_catalog
 from implio_pipeline.settings import Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.ledger.log import SignedLog
@@ -187,8 +188,10 @@ class Lake:
         for _ in range(_MOST_TRIES):
             try:
                 return self._open(kind)
-            except (PlanOutdated, FileMissing) as conflict:
-                last = conflict
+            except (PlanOutdated, FileMissing, KeyMissing) as conflict:
+                last = conflict  # files were swapped or keys renewed; if it is a fault, it stays
+                for team in self.teams:
+                    self._keychain.forget(team)
         raise last
 
     def _open(self, kind: FileKind) -> ds.Dataset:
@@ -277,6 +280,7 @@ def open_lake(
         TeamUnknown: there is no such team.
         CatalogOutdated: an old catalog was put back, and what was erased since may be in it.
     """
+    forbid_core_dumps()
     settings = load_settings(find_home(home))
     granted = frozenset(ColumnClass(each) for each in classes) | {ColumnClass.OPERATIONAL}
     catalog = open_catalog(settings.catalog)

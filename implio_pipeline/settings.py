@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Files that could not be read are kept this long, sealed."""
     export_days: int = Field(default=7, ge=0, le=365)
     """Exports for access requests lie this long where they were made; housekeeping purges them."""
+    rotate_keys_days: int = Field(default=30, ge=0, le=3_650)
+    """Keys older than so many days are renewed by the schedule; 0 for never."""
     first_day: str = "2020-01-01"
     """The first partition Dagster shows; earlier items are kept all the same."""
 

@@ -19,6 +19,7 @@ from implio_pipeline.ports import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
+from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
@@ -27,6 +28,7 @@ from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
@@ -40,6 +42,7 @@ _SETTINGS_TEXT = """\
 # threads = 2
 # set_aside_days = 7              # how long files that could not be read are kept, sealed
 # export_days = 7                 # how long exports for access requests lie here
+# rotate_keys_days = 30           # keys are renewed when they are older, by a schedule; 0 for never
 # ledger_folder = "ledger"        # back it up apart from everything else
 # catalog_url = "sqlite:///…"     # or postgresql+psycopg://… for many machines
 #
@@ -87,7 +90,7 @@ class House:
 
 @contextmanager
 def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterator[House]:
-    """Open a home for as long as the block lasts.
+    """Open a home for as long as the block lasts; from then on this process leaves no core dump.
 
     Args:
         home: Where it is; `IMPLIO_HOME` or `./data` when `None`.
@@ -98,6 +101,7 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         KeyRingOutdated: an old key ring was put back.
         CatalogOutdated: an old catalog was put back.
     """
+    forbid_core_dumps()
     house = build(load_settings(find_home(home)))
     gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
     try:
@@ -165,6 +169,7 @@ def build(settings: Settings) -> House:
             clock=clock,
             settle_seconds=settings.landing.settle_seconds,
         ),
+        leftovers=LeftoverFolders(home=settings.home),
         threads=settings.threads,
         versions=_versions(),
         approvals=ApprovalPolicy(

@@ -27,6 +27,7 @@ from implio_pipeline.cli import (
 )
 from implio_pipeline.cli.root import Root
 from implio_pipeline.cli.session import Session
+from implio_pipeline.stores.core_dumps import forbid_core_dumps
 
 _WORK, _LOOK, _CARE = "Work", "Look", "Care"
 _EPILOG = """
@@ -94,7 +95,8 @@ def _add_commands() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what is typed may be personal, so nothing of this process reaches a core dump."""
+    forbid_core_dumps()
     app(prog_name="implio")
 
 

@@ -9,9 +9,11 @@ class ImplioError(Exception):
     code: ClassVar[str] = "failed"
     remedy: ClassVar[str] = "Run `implio status` and look at what it names."
 
-    def __init__(self, facts: str, *, remedy: str | None = None) -> None:
+    def __init__(self, facts: str, *, remedy: str | None = None, about: str | None = None) -> None:
         super().__init__(facts)
         self.facts = facts
+        self.about = about
+        """Opaque id of the file that it is about, where it is about one."""
         if remedy is not None:
             self.remedy = remedy  # type: ignore[misc]
 

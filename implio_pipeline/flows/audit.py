@@ -42,6 +42,7 @@ from implio_pipeline.flows.accept import tombstone_body
 from implio_pipeline.flows.housekeep import STRAY_AGE
 from implio_pipeline.ports import Progress, World
 
+_MOST_LOOKS = 5
 _SETTLES = timedelta(minutes=10)
 """A tombstone this young may be accepted and about to be noted in the ledger."""
 _SEAL_CONTEXT = "audit"
@@ -141,7 +142,7 @@ class _TeamAudit:
         """Audit the live files of one partition."""
         files = list(self.world.catalog.manifest.files(self.team.team, day=day))
         for first in list(self._looked_at(files)):  # all, since to look again makes the keychain forget
-            look = self._look_again(first.file) if first.findings else first
+            look = self._settled(first)
             if look is None:
                 self.report.files_changed += 1
                 continue
@@ -154,6 +155,20 @@ class _TeamAudit:
     def _looked_at(self, files: Sequence[VaultFile]) -> Iterator["_Look"]:
         live_keys = frozenset(key.key_id for key in self.world.catalog.teams.keys(self.team.team))
         yield from self.pool.map(lambda file: self._look(file, live_keys), files)
+
+    def _settled(self, first: "_Look") -> "_Look | None":
+        """Look again while something is found and keys are others than at the look before."""
+        look = first
+        for _ in range(_MOST_LOOKS):
+            if not look.findings:
+                break
+            again = self._look_again(look.file)
+            if again is None:
+                return None
+            is_settled, look = again.sealed.keys == look.sealed.keys, again
+            if is_settled:
+                break
+        return look
 
     def _look_again(self, file: VaultFile) -> "_Look | None":
         """Look once more, `None` when the file is no longer live: keys and files may have been swapped meanwhile."""
@@ -176,13 +191,13 @@ class _TeamAudit:
                 is_encrypted=seen is not None and seen.is_encrypted,
             )
             if unlike or not sealed.keys or not self._is_chosen(file):
-                return _Look(file=file, findings=found + unlike)
+                return _Look(sealed=sealed, findings=found + unlike)
             measured = self.world.vault.measure(sealed, (*self.standing.erased, *self.standing.hiding))
         except ImplioError as error:
-            return _Look(file=file, findings=[*found, unread(file, error)])
+            return _Look(sealed=sealed, findings=[*found, unread(file, error)])
         erased = {claim.request_id for claim in self.standing.erased}
         return _Look(
-            file=file,
+            sealed=sealed,
             findings=found + read_faults(file, measured, erased=erased),
             rows=measured.rows,
             hidden_rows=sum(rows for request_id, rows in measured.matched.items() if request_id not in erased),
@@ -203,10 +218,15 @@ class _TeamAudit:
 class _Look:
     """What one file showed; `rows` is `None` when it was not read."""
 
-    file: VaultFile
+    sealed: SealedFile
     findings: list[AuditFinding]
     rows: int | None = None
     hidden_rows: int = 0
+
+    @property
+    def file(self) -> VaultFile:
+        """The file that was looked at."""
+        return self.sealed.file
 
 
 def _audit_keys(world: World, team: Team, report: AuditReport) -> None:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.compaction import MergeWork, merges
-from implio_pipeline.domain.errors import FileMissing, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.erase import sweep_doomed
+from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports import Progress, World
+
+_MOST_TRIES = 5
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,7 +42,7 @@ def compact(world: World, *, rows_per_file: int, progress: Progress | None = Non
 
 def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
     planned_at = world.catalog.requests.newest_tombstone(work.team)
-    merged = world.vault.merge(world.catalog.manifest.sealed(work.files))
+    merged = _merged(world, work)
     if len(merged) >= len(work.files):  # rows too large to lie in fewer files; to swap them would go on for ever
         _discard(world, merged)
         return
@@ -58,6 +61,17 @@ def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
     summary.partitions += 1
     summary.files_before += len(work.files)
     summary.files_after += len(merged)
+
+
+def _merged(world: World, work: MergeWork) -> list[SealedFile]:
+    for _ in range(_MOST_TRIES):
+        sealed = world.catalog.manifest.sealed(work.files)
+        try:
+            return world.vault.merge(sealed)
+        except KeyMissing:
+            if not are_renewed(world, work.team, sealed):
+                raise
+    raise PlanOutdated("the keys of the files kept being renewed")
 
 
 def _discard(world: World, files: Iterable[SealedFile]) -> None:

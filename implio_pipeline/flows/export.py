@@ -35,6 +35,8 @@ from implio_pipeline.ports import Exports, Progress, Rows, World
 
 KEEP = timedelta(days=7)
 """How long an export lies where it was made."""
+_BREAKS_OFF = timedelta(hours=6)
+"""An export that is this old and not whole was broken off."""
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MOST_TRIES = 5
 
@@ -117,10 +119,11 @@ def export_person(
 
 
 def purge_exports(world: World, exports: Exports) -> int:
-    """Discard exports whose time is over or that a deletion accepted since may cover, and return how many."""
+    """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many."""
     now, purged = world.clock.now(), 0
     for record in exports.all():
-        if must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
+        is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
+        if is_broken or must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
             exports.discard(record.export_id)
             purged += 1
     return purged

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from implio_pipeline.domain.erasure import Claim, FileWork
-from implio_pipeline.domain.errors import ImplioError, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
 from implio_pipeline.domain.plan import needs_approval
 from implio_pipeline.domain.request import Request, RequestState, accepted
 from implio_pipeline.domain.scope import Rule
@@ -124,8 +124,8 @@ def _counts(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -
     for _ in range(_MOST_TRIES):
         try:
             return _counts_once(world, team, [each for each in asked if each[0].kind is not RequestKind.TEAM])
-        except PlanOutdated:
-            continue
+        except (PlanOutdated, FileMissing, KeyMissing):
+            world.keychain.forget(team)  # a file was swapped or a key renewed; if it is a fault, it stays
         except ImplioError:
             break
     return {request.request_id: world.catalog.manifest.items(team) for request, _ in asked}  # cannot tell: ask somebody

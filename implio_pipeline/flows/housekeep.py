@@ -17,16 +17,24 @@ class SweepSummary:
 
     doomed: int = 0
     strays: int = 0
+    leftovers: int = 0
+    """Temporary files of work that was killed."""
 
 
 def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE) -> SweepSummary:
-    """Unlink replaced files and strays, scrub the catalog's own files, and finish what a rotation of keys has left."""
+    """Unlink replaced files, strays and leftovers, scrub the catalog's own files, and finish a rotation that broke off.
+
+    Args:
+        world: What the flow may touch.
+        stray_age: Younger strays and leftovers stay: whoever made them may still be at work.
+    """
     summary = SweepSummary(doomed=sweep_doomed(world))
     older_than = world.clock.now() - stray_age
     for region in sorted({team.region for team in world.catalog.teams.all()}):
         known = frozenset(file.path for file in world.catalog.manifest.files())
         for path in list(world.vault.strays(region, known=known)):
             summary.strays += world.vault.delete_stray(region, path, older_than=older_than)
+    summary.leftovers = world.leftovers.sweep(older_than=older_than)
     world.catalog.scrub()
     finish_rotation(world)
     return summary

@@ -11,6 +11,7 @@ from implio_pipeline.orchestration.housekeeping import housekeeping_job
 from implio_pipeline.orchestration.jobs import asset_jobs
 from implio_pipeline.orchestration.partitions import FIRST_DAY, team_days
 from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.orchestration.rotation import rotation_job, rotation_schedule
 from implio_pipeline.orchestration.schedules import SCHEDULES
 from implio_pipeline.orchestration.sensors import landing_sensor, requests_sensor
 
@@ -32,9 +33,9 @@ def build_definitions(home: HomeResource | None = None, *, first_day: str = FIRS
             lake_inventory,
         ],
         asset_checks=CHECKS,
-        jobs=[*asset_jobs(), housekeeping_job, audit_job],
+        jobs=[*asset_jobs(), housekeeping_job, audit_job, rotation_job],
         sensors=[landing_sensor, requests_sensor],
-        schedules=[*SCHEDULES, audit_schedule],
+        schedules=[*SCHEDULES, audit_schedule, rotation_schedule],
         resources={"home": home or HomeResource()},
         executor=dg.in_process_executor,
     )

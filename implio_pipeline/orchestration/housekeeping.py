@@ -43,7 +43,9 @@ def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
             {
                 "replaced": summary.doomed,
                 "strays": summary.strays,
+                "leftovers": summary.leftovers,
                 "set_aside_discarded": len(expired),
+                "reports_discarded": house.world.leftovers.expire_reports(before=before),
                 "exports_discarded": purge_exports(house.world, house.exports),
             }
         )

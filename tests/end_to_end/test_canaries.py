@@ -5,6 +5,7 @@ The clock is real where files are watched, so landing files are dated back rathe
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from implio_pipeline import wiring
+from implio_pipeline.cli import app
 from implio_pipeline.domain.errors import QueryRefused
+from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import Channel, ColumnClass, Region, TeamId
+from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
@@ -26,6 +30,7 @@ from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.query import open_lake
 
@@ -171,6 +176,92 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wir
         ((rejected,),) = lake.sql("select count(*) from rejected").fetchall()
     assert left == (0 if kind in ("team", "retention") else 40)
     assert rejected == 0
+
+
+@pytest.mark.parametrize("channel", ["cli", "inbox"])
+def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or_logs(
+    house: wiring.House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    channel: str,
+) -> None:
+    home, temporary = house.settings.home, tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    land(house, f"broken-{CANARIES['user']}.json", f'[{{"user": {{"id": "{CANARIES["user"]}"'.encode())
+    land_everything(house)
+    near = an_ad(77, is_canary=False) | {"submittedAt": SUBMITTED.isoformat()}
+    land(house, "near.json", json.dumps([near]).encode())
+    ingest(house.world)
+    compact(house.world, rows_per_file=2500)  # so that a file is rewritten, not dropped unread
+    (mixed,) = [
+        each for each in house.world.catalog.manifest.files() if each.low_key != each.high_key and _is_near(each)
+    ]
+    file = home / "vault" / mixed.region / mixed.path
+    # 1. A refusal; then a request whose erasure fails, since a file is not there.
+    file.rename(tmp_path / "away")
+    said = ""
+    if channel == "cli":
+        said += cli(home, "erase", "--team", CANARIES["name"], "--user", CANARIES["user"], exit_code=3)
+        said += cli(home, "erase", "--team", "ads", "--user", "-", stdin=CANARIES["user"], exit_code=1)
+    else:
+        asked = {"team": "ads", "type": "user", "userId": CANARIES["user"], "reason": CANARIES["reason"]}
+        dropped = home / "requests" / "inbox" / f"{CANARIES['user']}.json"
+        dropped.write_text(json.dumps([asked, {**asked, "team": CANARIES["name"]}]))
+        os.utime(dropped, (SUBMITTED.timestamp(),) * 2)
+        assert take_requests(house.world).refused == 1
+        assert list(erase(house.world).failed.values()) == ["file-missing"]
+    (tmp_path / "away").rename(file)
+    # 2. The same once more, and it does not fail.
+    said += cli(home, "erase", "--resume", exit_code=0)
+    said += cli(home, "status", exit_code=5) if channel == "cli" else ""
+    assert [request.state.value for request in house.world.catalog.requests.all()] == ["completed"]
+    # 3. What could not be read is kept sealed for some days, and then it is not.
+    later = house.world.clock.now() + timedelta(days=1)
+    house.set_aside.expire(later)
+    assert house.world.leftovers.expire_reports(before=later) == (channel == "inbox")
+    housekeep(house.world)
+
+    assert found_in(home, CANARIES) == {}
+    assert found_in(temporary, CANARIES) == {}
+    out, err = capfd.readouterr()
+    told = f"{said}{caplog.text}{out}{err}"
+    assert [name for name, text in CANARIES.items() if text in told] == []
+
+
+def _is_near(file: VaultFile) -> bool:
+    return file.day == SUBMITTED.date() and file.kind is FileKind.ITEMS
+
+
+def cli(home: Path, *arguments: str, exit_code: int, stdin: str | None = None) -> str:
+    """Run a command and return all that it said."""
+    result = CliRunner().invoke(app, ["--home", str(home), *arguments], input=stdin, catch_exceptions=False)
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_only_the_owner_may_read_what_a_full_cycle_leaves(house: wiring.House) -> None:
+    previous = os.umask(0)
+    try:
+        home = house.settings.home
+        land_everything(house)
+        ask(house, ByUser(user_id=CANARIES["user"]))
+        erase(house.world)
+        compact(house.world, rows_per_file=2500)
+        housekeep(house.world)
+    finally:
+        os.umask(previous)
+
+    public = {"implio.toml", "ledger/public.pem"}
+    open_to_others = {
+        path.relative_to(home).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in home.rglob("*")
+        if path.stat().st_mode & 0o077 and path.parent != home / "landing"  # a team's folder is its sender's
+    }
+    assert {name: mode for name, mode in open_to_others.items() if name not in public} == {}
 
 
 def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_nothing_knows_the_person(

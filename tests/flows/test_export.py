@@ -318,6 +318,19 @@ def test_an_export_that_breaks_off_leaves_no_value_behind(lake, monkeypatch):
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in lake.path.rglob("*") if path.is_file())
 
 
+def test_an_export_killed_while_it_was_written_is_purged_within_hours(lake):
+    made = export(lake)
+    (made.folder / "manifest.json").unlink()  # as a kill before the last file leaves it
+
+    lake.clock.pass_by(timedelta(hours=6))
+    assert purge_exports(lake.world, lake.house.exports) == 0
+    lake.clock.pass_by(timedelta(seconds=1))
+    assert purge_exports(lake.world, lake.house.exports) == 1
+
+    assert not made.folder.exists()
+    assert lake.house.exports.all() == []
+
+
 def test_a_record_outlives_the_process(lake):
     made = export(lake)
 

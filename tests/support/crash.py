@@ -29,11 +29,12 @@ _READS = {
     "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger"},
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},
+    "catalog.holds": {"get", "all", "newest"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting"},
     "landing.file": {"digest"},
 }
-_PARTS = {"teams", "manifest", "requests", "landings", "queues"}
+_PARTS = {"teams", "manifest", "requests", "landings", "queues", "holds"}
 
 
 class Crash(BaseException):

@@ -63,11 +63,14 @@ class Home:
     def answers(
         self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
     ) -> list[Request | Refusal]:
-        at = received_at or self.clock.now()
-        drafts = [
-            RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=at, **known) for scope in scopes
-        ]
+        drafts = [self.draft(scope, team=team, received_at=received_at, **known) for scope in scopes]
         return accept(self.world, drafts)
+
+    def draft(
+        self, scope: Scope, *, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
+    ) -> RequestDraft:
+        at = received_at or self.clock.now()
+        return RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=at, **known)
 
     def files(self, team: TeamId | None = None) -> list[VaultFile]:
         return list(self.world.catalog.manifest.files(team))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
@@ -46,7 +46,8 @@ def carry_out(connection: Connection, change: Change) -> None:
     if change.landing is not None:
         _remember(connection, change.landing)
     _add_team_keys(connection, change)
-    # 3. Files out, with their keys, then files in.
+    # 3. Files out, with their keys, then files in; those that go must be those that were proved.
+    _same_files(connection, change)
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
     _doom(connection, change, rewrapped)
     _add(connection, change, rewrapped)
@@ -66,6 +67,22 @@ def _same_tombstones(connection: Connection, change: Change) -> None:
 def _same_holds(connection: Connection, change: Change) -> None:
     if change.held_at is not None and newest_hold(connection, change.team) != change.held_at:
         raise PlanOutdated(f"a legal hold was placed on team {change.team} meanwhile")
+
+
+def _same_files(connection: Connection, change: Change) -> None:
+    """Compare the files that an erasure swaps with those it rewrote or counted.
+
+    Raises:
+        Unverified: it names another file, which would lose rows that nobody asked for.
+    """
+    if not change.outcomes:
+        return
+    proved = {outcome.digest_before for outcome in change.outcomes}
+    for some in chunks(change.remove):
+        query = select(vault_files.c.file_id, vault_files.c.digest).where(vault_files.c.file_id.in_(some))
+        for file_id, digest in connection.execute(query):
+            if digest not in proved:
+                raise Unverified(f"file {file_id} is to be replaced, and is not the one that was read", about=file_id)
 
 
 def _remember(connection: Connection, landing: LandingRecord) -> None:

@@ -23,6 +23,8 @@ from implio_pipeline.stores.keys.ring import LocalKeyRing, fingerprint
 PSEUDONYM_BYTES = 16
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+_MOST_LOOKS = 4
+"""Looks at a team's keys before one that does not open is missing: a rotation may wrap it anew between two."""
 
 
 class TeamKeychain:
@@ -224,14 +226,20 @@ class TeamKeychain:
         self, team: TeamId, is_wanted: Callable[[TeamKey], bool], *, is_fresh: bool = False
     ) -> tuple[KeyId, bytes] | None:
         """Return the newest key that is wanted; one that does not open may have been wrapped anew meanwhile."""
-        for refresh in (is_fresh, True):
-            key = next(filter(is_wanted, self._of(team, refresh=refresh)), None)
+        missing: KeyMissing | None = None
+        last: TeamKey | None = None
+        for look in range(_MOST_LOOKS):
+            key = next(filter(is_wanted, self._of(team, refresh=is_fresh or look > 0)), None)
+            if look and key == last:
+                break  # the same as before: it is missing
+            last = key
             try:
                 if key is not None:
                     return key.key_id, self._open(key)
-            except KeyMissing:
-                if refresh:
-                    raise
+            except KeyMissing as error:
+                missing = error
+        if missing is not None and last is not None:
+            raise missing
         return None
 
     def _of(self, team: TeamId, *, refresh: bool = False) -> list[TeamKey]:

@@ -22,6 +22,8 @@ _FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
 _KEY_BYTES = 32
 _PRINT_BYTES = 8
 _UNFINISHED, _DOOMED = ".new", ".shred"
+_MOST_LOOKS = 4
+"""Looks for the newest root key: a rotation may destroy between two what was the newest."""
 HOME = Region("home")
 """The ring's own corner, for what belongs to no region: files set aside."""
 
@@ -74,11 +76,17 @@ class LocalKeyRing:
 
         Source: RFC 3394.
         """
-        epochs = self._epochs(region, name)
-        if not epochs:
-            raise _none(region, name)
-        root_key_id = f"{region}/{name}/{epochs[-1]}"
-        return root_key_id, aes_key_wrap(self._root(root_key_id), key)
+        missing = _none(region, name)
+        for _ in range(_MOST_LOOKS):
+            epochs = self._epochs(region, name)
+            if not epochs:
+                raise missing
+            root_key_id = f"{region}/{name}/{epochs[-1]}"
+            try:
+                return root_key_id, aes_key_wrap(self._root(root_key_id), key)
+            except KeyMissing as error:
+                missing = error
+        raise missing
 
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
         """Return the key that was wrapped under a root key.

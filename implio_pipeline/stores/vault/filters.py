@@ -32,7 +32,7 @@ def build_filter(keys: npt.NDArray[np.void] | Sequence[bytes]) -> bytes:
     return bytes([_VERSION, _PROBES]) + np.packbits(array, bitorder="little").tobytes()
 
 
-def may_contain(membership: bytes, keys: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+def may_contain(membership: bytes, keys: npt.NDArray[np.void] | Sequence[bytes]) -> npt.NDArray[np.bool_]:
     """Tell for each key whether it may be in the set; a no is certain.
 
     Raises:
@@ -48,7 +48,7 @@ class Probes:
         keys: Each of 16 bytes.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: npt.NDArray[np.void] | Sequence[bytes]) -> None:
         self._words = _words(keys)
         self._places: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = {}
 

@@ -36,7 +36,7 @@ from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
-from implio_pipeline.stores.vault.measure import measure, measured_columns
+from implio_pipeline.stores.vault.measure import measure, measured_columns, users_missed
 from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, octets_of, task_keys
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
@@ -123,13 +123,14 @@ class EncryptedVault:
             return Rewrite(
                 before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
             )
-        after, is_same, survivors = None, erased == rows.num_rows, 0
+        after, is_same, survivors, keys_missed = None, erased == rows.num_rows, 0, 0
         if erased < rows.num_rows:
             after = self._write_kept(rows, found.mask, file)
             again = self.read(after)
             survivors = int(_found(again, work).mask.sum())
             # Not compared with the rows that were written: those to keep are chosen anew, and in another way.
             is_same = again.equals(_between(rows, found.mask))
+            keys_missed = users_missed(after.file, again)
         return Rewrite(
             before=file,
             after=after,
@@ -138,6 +139,7 @@ class EncryptedVault:
             erased=erased,
             is_same=is_same,
             survivors=survivors,
+            keys_missed=keys_missed,
         )
 
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
@@ -149,11 +151,13 @@ class EncryptedVault:
         first = files[0].file
         rows = pa.concat_tables([self.read(sealed) for sealed in files])
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
-        again = pa.concat_tables([self.read(sealed) for sealed in merged])
-        if not again.equals(pa.concat_tables([part for _, part in by_day(rows)])):
+        parts = [self.read(sealed) for sealed in merged]
+        missed = sum(users_missed(sealed.file, part) for sealed, part in zip(merged, parts, strict=True))
+        if missed or not pa.concat_tables(parts).equals(pa.concat_tables([part for _, part in by_day(rows)])):
             self._discard(merged)
             raise Unverified(
-                f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows"
+                f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows",
+                about=first.file_id,
             )
         return merged
 
