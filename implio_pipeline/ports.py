@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
@@ -415,6 +416,47 @@ class Queues(Protocol):
         """Return how many items wait, by team and queue."""
 
 
+class ApiKeys(Protocol):
+    """The keys that customers' servers call with, by their digests."""
+
+    def add(self, key: ApiKey) -> None:
+        """Store a new key.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, key_id: ApiKeyId) -> ApiKey:
+        """Return a key.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def by_digest(self, digest: str) -> ApiKey | None:
+        """Return the key with this digest, usable or not."""
+
+    def all(self, team: TeamId | None = None) -> list[ApiKey]:
+        """Return every key, oldest first."""
+
+    def expire(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """Let a key expire at an instant, unless it does so earlier.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def revoke(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """End a key; one that was revoked before keeps its instant.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """Remember when a key was last used."""
+
+
 class Catalog(Protocol):
     """The relational store as a whole."""
 
@@ -441,6 +483,10 @@ class Catalog(Protocol):
     @property
     def queues(self) -> Queues:
         """Moderation queues."""
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Keys of customers' servers."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
@@ -627,6 +673,9 @@ class Identifiers(Protocol):
 
     def request_id(self) -> RequestId:
         """Return a new opaque request id."""
+
+    def secret(self) -> str:
+        """Return a new secret of 256 random bits, as text that a header can carry."""
 
     def task_key(self, task_id: str) -> TaskKey:
         """Return the key of a task id."""

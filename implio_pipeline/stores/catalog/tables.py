@@ -150,6 +150,7 @@ requests = Table(
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
     Index(None, "team", "idempotency"),
+    Index(None, "team", "scope_pseudonym"),
 )
 
 sealed_scopes = Table(
