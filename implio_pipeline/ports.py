@@ -38,6 +38,9 @@ class Rows(Protocol):
     def nbytes(self) -> int:
         """Their size in memory."""
 
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values; for few rows, at the edge."""
+
 
 class Clock(Protocol):
     """The only source of the present."""
@@ -215,6 +218,15 @@ class Vault(Protocol):
             KeyMissing: its keys are gone.
         """
 
+    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Rows:
+        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: its keys are gone.
+        """
+
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
         """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
 
@@ -264,8 +276,10 @@ class Teams(Protocol):
 class Manifest(Protocol):
     """Which files are live; the only word on what exists."""
 
-    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
-        """Yield live files."""
+    def files(
+        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+    ) -> Iterator[VaultFile]:
+        """Yield live files; without `is_filtered` their membership filters are empty, and not even read."""
 
     def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
         """Yield live files whose ranges and counts some claim reaches."""
@@ -333,8 +347,21 @@ class Requests(Protocol):
             PlanOutdated: somebody else has moved one.
         """
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
-        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed."""
+    def tombstones(
+        self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None
+    ) -> list[Tombstone]:
+        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed.
+
+        With `reaching` those alone that may cover an item submitted at that instant or later.
+        """
+
+    def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
+        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+
+    def page(
+        self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
+    ) -> list[Request]:
+        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
 
     def newest_tombstone(self, team: TeamId) -> int:
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
@@ -455,6 +482,39 @@ class ApiKeys(Protocol):
 
     def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:
         """Remember when a key was last used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledDecision:
+    """A decision as a polling server is told it."""
+
+    task_id: str
+    decided_ms: int
+    """Its place in the team's feed: milliseconds since 1970, growing with every decision."""
+    outcome: str
+    reasons: tuple[str, ...] = field(default=(), repr=False)
+    feedback: tuple[str, ...] = field(default=(), repr=False)
+    actor_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledPage:
+    """Some decisions in the order they fell."""
+
+    decisions: tuple[PolledDecision, ...]
+    newest_ms: int
+    """What to ask after for the next page."""
+    has_more: bool
+
+
+class Polling(Protocol):
+    """The feed of decisions, as servers poll it; it tells nothing of items that a tombstone hides."""
+
+    def after(self, team: TeamId, *, since_ms: int, limit: int) -> PolledPage:
+        """Return the decisions that fell after a place in the feed, oldest first."""
+
+    def of_tasks(self, team: TeamId, task_ids: Collection[str]) -> Mapping[str, PolledDecision]:
+        """Return the newest decision on each of these tasks that has one outside the vault."""
 
 
 class Catalog(Protocol):

@@ -21,12 +21,12 @@ from implio_pipeline.ports import World
 _PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
 _READS = {
     "clock": {"now"},
-    "identifiers": {"request_id", "task_key", "task_day"},
+    "identifiers": {"request_id", "secret", "task_key", "task_day"},
     "keychain": {"user_key", "pseudonym", "seal", "unseal", "new_team_keys"},
-    "vault": {"count", "matched", "read", "look", "join", "without", "queue_entries", "reaches", "check", "strays"},
+    "vault": {"count", "matched", "read", "covered", "look", "join", "without", "queue_entries", "reaches", "check", "strays"},
     "catalog.teams": {"get", "all", "keys"},
     "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items"},
-    "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger"},
+    "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger", "latest", "page"},
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},
     "ledger": {"entries", "receipt"},

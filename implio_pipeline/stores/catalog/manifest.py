@@ -16,7 +16,7 @@ from implio_pipeline.stores.catalog.candidates import candidates
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.file_rows import WHOLE, files_of
+from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of
 from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
 
 _CLASSES = tuple(ColumnClass)
@@ -28,9 +28,14 @@ class SqlManifest:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
-        """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot."""
-        query = WHOLE.where(vault_files.c.state == FileState.LIVE).order_by(
+    def files(
+        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+    ) -> Iterator[VaultFile]:
+        """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot.
+
+        Without `is_filtered` their membership filters are empty, and not even read.
+        """
+        query = (WHOLE if is_filtered else RANGES).where(vault_files.c.state == FileState.LIVE).order_by(
             vault_files.c.team, vault_files.c.day, vault_files.c.file_id
         )
         if team is not None:
