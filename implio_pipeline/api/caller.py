@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
 
 from implio_pipeline.domain.access import Act, Role, demand
 from implio_pipeline.domain.api_keys import ApiKeyId
@@ -14,7 +15,7 @@ from implio_pipeline.flows.api_keys import recognise
 from implio_pipeline.wiring import House
 
 HEADER = "X-Api-Key"
-SCHEME = "ApiKey"
+_SCHEME = APIKeyHeader(name=HEADER, scheme_name="ApiKey", description="A key of the team.", auto_error=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,7 @@ class Caller:
     key_id: ApiKeyId
 
 
-def caller(request: Request) -> Caller:
+def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None) -> Caller:
     """Return who calls.
 
     Raises:

@@ -155,6 +155,13 @@ class PlainHttpRefused(ImplioError):
     remedy = "Leave --http out, or serve on 127.0.0.1 or ::1."
 
 
+class AddressUnavailable(ImplioError):
+    """The server cannot listen where it was told to."""
+
+    code = "address-unavailable"
+    remedy = "Choose another with --host and --port, or stop what answers there."
+
+
 class CertificateInvalid(ImplioError):
     """The server's certificate or its private key cannot be used."""
 
