@@ -19,7 +19,7 @@ from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import Rule, Tombstone
+from implio_pipeline.domain.scope import Rule, Tombstone, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, KeyId, KeyPurpose, Region, RequestId, TaskKey, TeamId, UserKey
 
@@ -303,6 +303,9 @@ class Manifest(Protocol):
 
     def unlinked(self, files: Sequence[VaultFile]) -> None:
         """Forget doomed files whose unlinking is done."""
+
+    def most_items(self, team: TeamId, rule: UserRule) -> int:
+        """Return how many rows lie in files that may hold an item of the user: never fewer than the user has."""
 
     def items(self, team: TeamId) -> int:
         """Return how many live items the team has, rejected ones too."""

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.documents import DELETION, DELETIONS, RECEIPT, problems
-from implio_pipeline.api.failures import DeletionRefused, NotThere, ParametersRefused
+from implio_pipeline.api.failures import BodyRefused, DeletionRefused, NotThere, ParametersRefused
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.api.shapes import deletion_shape, status_url
 from implio_pipeline.domain.access import Act
@@ -62,6 +62,7 @@ _same = [Lock() for _ in range(64)]
 def delete_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]) -> Response:
     """Accept a deletion request of the calling key's team."""
     house: House = request.app.state.house
+    _refuse_body(request)
     draft = _draft(request, who)
     window = timedelta(seconds=house.settings.api.same_request_seconds)
     with _same[hash((draft.team, draft.scope)) % len(_same)]:
@@ -141,6 +142,12 @@ def get_receipt(
             "signature": entry.signature,
         }
     )
+
+
+def _refuse_body(request: Request) -> None:
+    length = request.headers.get("content-length", "0")
+    if length != "0" or "transfer-encoding" in request.headers:
+        raise BodyRefused("a deletion has no body", remedy="Name what to delete in the query string.")
 
 
 def _draft(request: Request, who: Caller) -> RequestDraft:

@@ -12,6 +12,8 @@ class CallFailed(ImplioError):
     code = "call-refused"
     remedy = "Correct the call and send it again; /openapi.json describes every call."
     retry_after_seconds: int | None = None
+    is_closing: ClassVar[bool] = False
+    """Whether the connection ends with the answer: the rest of the body is not waited for."""
 
 
 class ParametersRefused(CallFailed):
@@ -30,6 +32,7 @@ class BodyTooLarge(CallFailed):
     """The body, or the number of its items, is above the limit."""
 
     status = 413
+    is_closing = True
     code = "body-too-large"
     remedy = "Send less in one call."
 
@@ -62,6 +65,7 @@ class TooSlow(CallFailed):
     """The body did not come in time."""
 
     status = 408
+    is_closing = True
     code = "body-too-slow"
     remedy = "Send the body faster, or less in one call."
 

@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from implio_pipeline.api.failures import BodyTooLarge, CallFailed, TooManyCalls, TooSlow
+from implio_pipeline.api.failures import BodyTooLarge, CallFailed, TooSlow
 from implio_pipeline.api.problems import problem
 from implio_pipeline.api.rate_limits import RateLimit
 
@@ -35,26 +35,11 @@ class Gate:
         try:
             self._address_rate.take((scope.get("client") or (_UNKNOWN,))[0])
             self._check_length(scope)
-        except TooManyCalls as refusal:
+        except CallFailed as refusal:
             await problem(refusal)(scope, receive, send)
             return
-        except CallFailed as refusal:
-            await _closing(refusal)(scope, receive, send)
-            return
         body = _Body(receive, most_bytes=self._max_body_bytes, seconds=self._body_seconds)
-        is_started = False
-
-        async def send_noting(message: Message) -> None:
-            nonlocal is_started
-            is_started = True
-            await send(message)
-
-        try:
-            await self._app(scope, body.receive, send_noting)
-        except (BodyTooLarge, TooSlow) as refusal:
-            if is_started:
-                raise
-            await _closing(refusal)(scope, receive, send)
+        await self._app(scope, body.receive, send)
 
     def _check_length(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
@@ -96,9 +81,3 @@ class _Body:
 def _too_large(most_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body has more than {most_bytes} bytes")
 
-
-def _closing(refusal: CallFailed) -> ASGIApp:
-    """Return the answer that also ends the connection: the rest of the body is not waited for."""
-    answer = problem(refusal)
-    answer.headers["Connection"] = "close"
-    return answer

@@ -62,6 +62,8 @@ def problem(error: ImplioError) -> Response:
     retry_after = getattr(error, "retry_after_seconds", 1 if status == HTTPStatus.SERVICE_UNAVAILABLE else None)
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
+    if isinstance(error, CallFailed) and error.is_closing:
+        headers["Connection"] = "close"
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "ApiKey"
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:

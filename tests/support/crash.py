@@ -25,7 +25,7 @@ _READS = {
     "keychain": {"user_key", "pseudonym", "seal", "unseal", "new_team_keys"},
     "vault": {"count", "matched", "read", "covered", "look", "join", "without", "queue_entries", "reaches", "check", "strays"},
     "catalog.teams": {"get", "all", "keys"},
-    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items"},
+    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items", "items", "most_items"},
     "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger", "latest", "page"},
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},

@@ -95,7 +95,7 @@ def accept_items(
     return accepted, _rejected(raws, bad, arrived_us, max_item_bytes)
 
 
-def _decoded(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: bool) -> Item | None:
+def _decoded(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: bool = True) -> Item | None:
     """Return the item, or `None` when the slow path should say why not."""
     try:
         item = _decode_item(raw)

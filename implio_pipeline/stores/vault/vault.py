@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -35,8 +35,10 @@ from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encod
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
 from implio_pipeline.stores.vault.measure import measure, measured_columns
-from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, task_key, task_keys
+from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, task_key, task_keys
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EncryptedVault:
@@ -211,17 +213,19 @@ class EncryptedVault:
         outcomes = rows["outcome"]
         waits = pc.or_kleene(pc.is_null(outcomes), pc.equal(outcomes, Outcome.NO_DECISION.value))
         waiting = rows.select(["task_id", "user_key", "submitted_at", "outcome"]).filter(waits)
+        instants = [_EPOCH + timedelta(microseconds=at) for at in micros_of(waiting["submitted_at"]).tolist()]
+        names = (waiting[name].to_pylist() for name in ("task_id", "user_key", "outcome"))
         return [
             QueueEntry(
-                task_id=row["task_id"],
-                task_key=task_key(row["task_id"]),
+                task_id=task_id,
+                task_key=task_key(task_id),
                 team=team,
                 queue=DEFAULT_QUEUE,
-                user_key=row["user_key"],
-                submitted_at=row["submitted_at"],
-                outcome=row["outcome"],
+                user_key=user_key,
+                submitted_at=submitted_at,
+                outcome=outcome,
             )
-            for row in waiting.to_pylist()
+            for task_id, user_key, outcome, submitted_at in zip(*names, instants, strict=True)
         ]
 
     def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:

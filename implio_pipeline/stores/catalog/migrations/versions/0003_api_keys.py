@@ -1,4 +1,4 @@
-"""API keys, and requests found by what they cover."""
+"""API keys; requests found by what they cover; queue entries found by user without reading the queue."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,3 +25,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_api_keys_team", "api_keys", ["team"])
     op.create_index("ix_requests_team_scope_pseudonym", "requests", ["team", "scope_pseudonym"])
+    for column in ("user_key", "task_key"):
+        op.drop_index(f"ix_queue_entries_team_{column}", "queue_entries")
+        op.create_index(
+            f"ix_queue_entries_team_{column}_submitted_at", "queue_entries", ["team", column, "submitted_at"]
+        )
