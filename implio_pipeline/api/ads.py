@@ -19,7 +19,8 @@ from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["ads"])
 _JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.ASCII | re.IGNORECASE)
-_MOST_TASKS, _LONGEST_TASK = 100, 1_024
+_MOST_TASKS = 100
+_TASK = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _INSTANT_DIGITS = 15
 _FLAGS = {"true": True, "false": False}
 
@@ -69,7 +70,11 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     openapi_extra={
         "parameters": [
             documented("timestamp", "Milliseconds since 1970; 0 when not given.", pattern="^[0-9]{1,15}$"),
-            documented("taskIds", f"At most {_MOST_TASKS} task ids, with commas between them."),
+            documented(
+                "taskIds",
+                f"At most {_MOST_TASKS} task ids, with commas between them.",
+                pattern=r"^[A-Za-z0-9_-]{1,64}(,[A-Za-z0-9_-]{1,64}){0,99}$",
+            ),
             documented("noAdContent", "`true` leaves the items' content out.", enum=list(_FLAGS)),
         ]
     },
@@ -100,10 +105,10 @@ def _milliseconds(text: str) -> int:
 
 
 def _task_ids(text: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    if len(names) > _MOST_TASKS or any(not name or len(name) > _LONGEST_TASK for name in names):
-        raise ParametersRefused(f"taskIds are at most {_MOST_TASKS} ids, none empty or very long")
-    return names
+    names = text.split(",")
+    if len(names) > _MOST_TASKS or not all(map(_TASK.fullmatch, names)):
+        raise ParametersRefused(f"taskIds are at most {_MOST_TASKS} task ids with commas between them")
+    return list(dict.fromkeys(names))
 
 
 def _flag(text: str) -> bool:

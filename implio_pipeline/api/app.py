@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -10,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline import __version__
 from implio_pipeline.api import ads, deletions, health, metrics
 from implio_pipeline.api.call_record import CallRecord
+from implio_pipeline.api.documents import without_validation_errors
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.metrics import Metrics
@@ -42,7 +44,7 @@ def create_app(
         upkeep: Who is told of new files and new deletions.
         seconds: The time that rate limits go by.
     """
-    app = FastAPI(
+    app = _App(
         title="Implio pipeline",
         version=__version__,
         docs_url=None,  # its page would load scripts from somebody else's servers
@@ -71,7 +73,16 @@ def create_app(
     return app
 
 
+class _App(FastAPI):
+    """The framework's app, with a document of the answers that it gives."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        return without_validation_errors(super().openapi())
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.intake.open()
     yield
     await run_in_threadpool(app.state.intake.close)

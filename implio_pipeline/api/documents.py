@@ -34,6 +34,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def without_validation_errors(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the OpenAPI document without the answers that the framework adds and the app never gives."""
+    for methods in document["paths"].values():
+        for call in methods.values():
+            call["responses"].pop("422", None)
+    schemas = document.get("components", {}).get("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return document
+
+
 def ad_schema() -> dict[str, Any]:
     """Return the JSON Schema of an item as a call may submit it."""
     schema = deepcopy(item_schema())

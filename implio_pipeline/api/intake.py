@@ -46,6 +46,11 @@ class Intake:
         self._thread: Thread | None = None
         self._is_closed = False
 
+    def open(self) -> None:
+        """Take posts, again after a close."""
+        with self._changed:
+            self._is_closed = False
+
     def put(self, submission: Submission) -> Future[None]:
         """Return a future that is done once the submission is durable, or has failed.
 
@@ -68,8 +73,9 @@ class Intake:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
 
     def _write(self) -> None:
         while (group := self._next()) is not None:

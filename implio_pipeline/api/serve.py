@@ -2,10 +2,12 @@
 
 import ipaddress
 import logging
+import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,13 +68,27 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
         try:
             _log_to_stdout()
             sys.setswitchinterval(_SWITCH_SECONDS)
-            server = uvicorn.Server(_config(house, upkeep, context))
+            server = _Server(_config(house, upkeep, context))
             scheme = "http" if wanted.is_plain else "https"
             shown = f"[{host}]" if ":" in host else host
             on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
             server.run(sockets=[listening])
         finally:
             upkeep.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends by returning: its own kills the process again before the home is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop taking calls on the first signal, and stop waiting for those under way on a second Ctrl-C."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def is_loopback(host: str) -> bool:
