@@ -12,6 +12,7 @@ import numpy.typing as npt
 from implio_pipeline.domain.words import RequestId, TaskKey
 
 _RANDOM_BYTES = 10
+_SECRET_BYTES = 32
 _TASK_KEY_BYTES = 16
 _HEX = np.array([list(b"%02x" % octet) for octet in range(256)], dtype=np.uint8)
 _DIGIT_PLACES = [place for place in range(36) if place not in (8, 13, 18, 23)]
@@ -25,6 +26,10 @@ class RandomIdentifiers:
     def request_id(self) -> RequestId:
         """Return a new opaque request id: 128 random bits, hexadecimal."""
         return RequestId(secrets.token_hex(16))
+
+    def secret(self) -> str:
+        """Return a new secret of 256 random bits, in URL-safe base 64."""
+        return secrets.token_urlsafe(_SECRET_BYTES)
 
     def task_key(self, task_id: str) -> TaskKey:
         """Return the key of a task id: its SHA-256, cut to 128 bits."""

@@ -3,6 +3,7 @@
 from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
+from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
@@ -48,6 +49,8 @@ class SqlCatalog:
         """Landing files taken."""
         self.queues = SqlQueues(engine)
         """Moderation queues."""
+        self.api_keys = SqlApiKeys(engine)
+        """Keys of customers' servers."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files: the database and its write-ahead log.

@@ -15,7 +15,7 @@ import pyarrow as pa
 from implio_pipeline.domain.words import FileKind
 from implio_pipeline.stores.identifiers import new_task_ids, task_id_texts
 from implio_pipeline.stores.landing.columns import item_columns
-from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults
+from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
 from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
 from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of
 from implio_pipeline.stores.landing.limits import MIB
@@ -62,6 +62,7 @@ def accept_items(
     batch_id: str,
     max_item_bytes: int = MAX_ITEM_BYTES,
     known_faults: Mapping[int, str] | None = None,
+    may_be_dated: bool = True,
 ) -> tuple[AcceptedItems, list[RejectedItem]]:
     """Check and decode items one by one; what holds for all of them is asked of whole columns.
 
@@ -71,8 +72,15 @@ def accept_items(
         batch_id: Of the submission they came with.
         max_item_bytes: Larger texts are rejected; only their beginning is kept.
         known_faults: Reason codes of texts that their reader has refused already, by index.
+        may_be_dated: Whether an item may name its own submission instant.
     """
-    intake = _Intake(raws, arrived_at, max_item_bytes, known_faults or {})
+    intake = _Intake(
+        raws,
+        arrived_at=arrived_at,
+        max_item_bytes=max_item_bytes,
+        known_faults=known_faults or {},
+        may_be_dated=may_be_dated,
+    )
     intake.decode()
     columns, submitted_us = intake.in_columns()
     columns |= {
@@ -91,9 +99,16 @@ class _Intake:
     """Texts on their way to columns; what goes wrong on the way is set apart with its reasons."""
 
     def __init__(
-        self, raws: Sequence[bytes | msgspec.Raw], arrived_at: datetime, max_item_bytes: int, known: Mapping[int, str]
+        self,
+        raws: Sequence[bytes | msgspec.Raw],
+        *,
+        arrived_at: datetime,
+        max_item_bytes: int,
+        known_faults: Mapping[int, str],
+        may_be_dated: bool,
     ) -> None:
-        self._raws, self._arrived_at, self._max_item_bytes, self._known = raws, arrived_at, max_item_bytes, known
+        self._raws, self._known, self._max_item_bytes = raws, known_faults, max_item_bytes
+        self._arrived_at, self._may_be_dated = arrived_at, may_be_dated
         self.arrived_us = (arrived_at - _EPOCH) // _MICROSECOND
         self._items: list[Any] = []
         self._places: Sequence[int] = ()
@@ -121,12 +136,14 @@ class _Intake:
         parts = parts_of(self._items)
         columns, submitted_us = item_columns(parts), self._submitted_us()
         doubtful = suspects(columns, parts) | submission_suspects(submitted_us, arrived_us=self.arrived_us)
+        if not self._may_be_dated:
+            doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
         is_bad = np.zeros(len(self._items), dtype=np.bool_)
         for row in np.flatnonzero(doubtful).tolist():
             index = self._places[row]
-            if is_item(self._raws[index], self._arrived_at):
+            if is_item(self._raws[index], self._arrived_at, may_be_dated=self._may_be_dated):
                 continue
-            item, reason, errors = explained(self._raws[index], arrived_at=self._arrived_at)
+            item, reason, errors = self._explained(self._raws[index])
             if item is None:
                 is_bad[row] = True
                 self.bad.append((index, reason, errors))
@@ -143,10 +160,13 @@ class _Intake:
         try:
             return decode_lean(raw)
         except (*_BROKEN, RecursionError):
-            item, reason, errors = explained(raw, arrived_at=self._arrived_at)
+            item, reason, errors = self._explained(raw)
         if item is None:
             self.bad.append((index, reason, errors))
         return item
+
+    def _explained(self, raw: bytes | msgspec.Raw) -> tuple[Any | None, str, list[Fault]]:
+        return explained(raw, arrived_at=self._arrived_at, may_be_dated=self._may_be_dated)
 
     def _submitted_us(self) -> npt.NDArray[np.int64]:
         instants = [item.submitted_at for item in self._items]
@@ -154,16 +174,20 @@ class _Intake:
         return np.array([arrived if at is None else (at - _EPOCH) // _MICROSECOND for at in instants], dtype=np.int64)
 
 
-def is_item(raw: bytes | msgspec.Raw, arrived_at: datetime) -> bool:
+def is_item(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: bool = True) -> bool:
     """Tell whether a text is an item within every limit; `explained` says why not, or that it is one all the same."""
     try:
         item = _decode_item(raw)
     except (*_BROKEN, RecursionError):
         return False
-    return item.submitted_at is None or submission_fault(item.submitted_at, arrived_at=arrived_at) is None
+    if item.submitted_at is None:
+        return True
+    return may_be_dated and submission_fault(item.submitted_at, arrived_at=arrived_at) is None
 
 
-def explained(raw: bytes | msgspec.Raw, *, arrived_at: datetime) -> tuple[Any | None, str, list[Fault]]:
+def explained(
+    raw: bytes | msgspec.Raw, *, arrived_at: datetime, may_be_dated: bool = True
+) -> tuple[Any | None, str, list[Fault]]:
     """Return why a text is no item; or the lean item, when only its repeated keys had misled the fast path."""
     try:
         value = _decode_any(raw)
@@ -174,6 +198,8 @@ def explained(raw: bytes | msgspec.Raw, *, arrived_at: datetime) -> tuple[Any | 
     except RecursionError:
         return None, "too-deep", [fault(TOO_DEEP, code=CUSTOM)]
     errors = item_faults(value, arrived_at=arrived_at)
+    if not may_be_dated and isinstance(value, dict) and "submittedAt" in value:
+        errors.append(unknown_property("submittedAt"))
     if errors:
         return None, "invalid-item", errors
     try:

@@ -37,6 +37,8 @@ class Finder:
 
     def _by_task(self, file: VaultFile) -> list[Claim]:
         near = _reaching(self._tasks, file)
+        if not near:
+            return []
         keys = [claim.rule.task_key for claim in near if isinstance(claim.rule, TaskRule)]
         hits = may_contain(file.task_filter, keys)
         return [claim for claim, is_hit in zip(near, hits, strict=True) if is_hit]

@@ -280,6 +280,17 @@ class EncryptedVault:
         seen = self.without(theirs, hidden)
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
+    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
+        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: its keys are gone.
+        """
+        rows = self.read(sealed)
+        return self.without(rows.filter(pa.array(match(rows, rules).mask)), hidden)
+
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
         """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
         for path in self._folders.paths(region):

@@ -1,0 +1,46 @@
+"""Look up: the items of a few task ids, whole, less those that a tombstone hides."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.scope import TaskRule
+from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.flows.erase import find
+from implio_pipeline.ports import Rows, World
+
+_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+_MOST_TRIES = 5
+
+
+def look_up(world: World, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
+    """Return the rows of these tasks; one that was never here, is erased or is hidden has none.
+
+    Raises:
+        PlanOutdated: files kept changing underneath.
+    """
+    claims = [_claim(world, task_id) for task_id in task_ids]
+    conflict: PlanOutdated | FileMissing | KeyMissing = PlanOutdated("files kept changing")
+    for _ in range(_MOST_TRIES if claims else 0):
+        hidden = [tombstone.rule for tombstone in world.catalog.requests.tombstones(team, only_open=True)]
+        try:
+            found = [(file, reached) for file, reached in find(world, team, claims) if file.kind is FileKind.ITEMS]
+            sealed = world.catalog.manifest.sealed([file for file, _ in found])
+            return [
+                world.vault.covered(each, [claim.rule for claim in reached], hidden=hidden)
+                for each, (_, reached) in zip(sealed, found, strict=True)
+            ]
+        except (PlanOutdated, FileMissing, KeyMissing) as met:
+            conflict = met  # a file was swapped meanwhile; when it is a fault, it stays
+    if claims:
+        raise conflict
+    return []
+
+
+def _claim(world: World, task_id: str) -> Claim:
+    name = task_id.strip().lower()
+    rule = TaskRule(
+        task_key=world.identifiers.task_key(name), before=_FOR_EVER, submitted_on=world.identifiers.task_day(name)
+    )
+    return Claim(request_id=RequestId(name), rule=rule)
