@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from implio_pipeline.flows.erase import sweep_doomed
 from implio_pipeline.flows.rotate_keys import finish_rotation
+from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
 from implio_pipeline.ports import World
 
 STRAY_AGE = timedelta(hours=6)
@@ -17,11 +18,15 @@ class SweepSummary:
 
     doomed: int = 0
     strays: int = 0
+    verdicts: int = 0
+    """Verdicts that the feed forgot, since their items have them, and deliveries that were given up."""
 
 
-def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE) -> SweepSummary:
+def housekeep(
+    world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS
+) -> SweepSummary:
     """Unlink replaced files and strays, scrub the catalog's own files, and finish what a rotation of keys has left."""
-    summary = SweepSummary(doomed=sweep_doomed(world))
+    summary = SweepSummary(doomed=sweep_doomed(world), verdicts=forget_told(world, keep=feed_keeps))
     older_than = world.clock.now() - stray_age
     for region in sorted({team.region for team in world.catalog.teams.all()}):
         known = frozenset(file.path for file in world.catalog.manifest.files())

@@ -13,6 +13,7 @@ from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Channel, FileKind, RequestId, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.ports import World
 
 
@@ -38,10 +39,13 @@ def preview_retention(world: World, *, today: date, teams: Iterable[TeamId] | No
 def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) -> list[Request]:
     """Accept one retention request for each team with overdue items, and return them.
 
-    The backlog is derived from policy and manifest, so a run that was missed is made up by the next.
+    The backlog is derived from policy and manifest, so a run that was missed is made up by the next. Verdicts are
+    settled first, since a policy may go by outcome.
     """
     requests: list[Request] = []
-    for team, limits in _policies(world, today, teams):
+    policies = _policies(world, today, teams)
+    settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])
+    for team, limits in policies:
         if not any(True for _ in _overdue(world, team, limits)):
             continue
         now = world.clock.now()

@@ -23,17 +23,22 @@ _READS = {
     "clock": {"now"},
     "identifiers": {"request_id", "task_key", "task_day"},
     "keychain": {"user_key", "pseudonym", "seal", "unseal", "new_team_keys"},
-    "vault": {"count", "matched", "read", "look", "join", "without", "queue_entries", "reaches", "check", "strays"},
+    "vault": {"count", "matched", "read", "look", "join", "without", "queue_entries", "reaches", "check", "strays", "items"},
     "catalog.teams": {"get", "all", "keys"},
     "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items"},
     "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger"},
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},
+    "catalog.moderation": {
+        "waiting", "decided", "notes", "notes_on", "unsettled", "unsettled_since", "feed", "newest", "traces",
+    },
+    "catalog.callbacks": {"hosts", "get", "due", "due_count", "all"},
+    "catalog.seals": {"all"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting"},
     "landing.file": {"digest"},
 }
-_PARTS = {"teams", "manifest", "requests", "landings", "queues"}
+_PARTS = {"teams", "manifest", "requests", "landings", "queues", "moderation", "callbacks", "seals"}
 
 
 class Crash(BaseException):
