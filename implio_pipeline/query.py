@@ -19,11 +19,13 @@ from implio_pipeline.domain.scope import Rule, TaskRule
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import ColumnClass, FileKind, Region, TaskKey, TeamId
 from implio_pipeline.flows.restore import refuse_old_catalog
+from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.settings import Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.vault import laid_over
 from implio_pipeline.stores.vault.crypto import named_keys
 from implio_pipeline.stores.vault.encoding import decode
 from implio_pipeline.stores.vault.filters import may_contain
@@ -79,6 +81,9 @@ class Result:
 class Lake:
     """The lake of one team or several; a tombstone accepted meanwhile hides its items from the next statement on.
 
+    So does a verdict show from the next statement on, before it is settled in the item's file. Its reasons and its
+    actor are sealed until then, so that readers without the identity class see them only afterwards.
+
     Args:
         settings: The home's.
         catalog: The home's, open.
@@ -107,6 +112,7 @@ class Lake:
         self._opened_at: list[int] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: dict[str, ds.Dataset | pa.Table] = {}
+        self._laid_over: str | None = None
 
     def sql(self, query: str, params: Mapping[str, Any] | None = None) -> Result:
         """Run one reading statement over `items`, `rejected` and `queue`.
@@ -128,6 +134,8 @@ class Lake:
                 with connection.cursor() as cursor:
                     for view, rows in self._views.items():
                         cursor.register(view, rows)
+                    if self._laid_over is not None:
+                        cursor.execute(self._laid_over)
                     return Result(cursor.sql(query, params=dict(params) if params else None).to_arrow_table())
             except duckdb.Error as error:
                 if _is_lost_file(error) and attempt < _MOST_TRIES - 1:
@@ -158,6 +166,7 @@ class Lake:
 
     def _current(self) -> duckdb.DuckDBPyConnection:
         newest = [self._catalog.requests.newest_tombstone(team) for team in self.teams]
+        newest += [self._catalog.moderation.newest(team) for team in self.teams]
         if self._connection is None or newest != self._opened_at:
             self.close()
             self._connection = self._connect()
@@ -169,7 +178,13 @@ class Lake:
         connection.execute("set timezone = 'UTC'")
         connection.execute("set temp_file_encryption = true")  # what spills is personal
         connection.execute("set temp_directory = $folder", {"folder": str(self._temporary)})
+        # Verdicts before files: one that is settled meanwhile is in both, and says the same.
+        verdicts = self._verdicts()
         self._views = {view: self._dataset(kind) for kind, view in _VIEWS.items()} | {"queue": self._queue()}
+        self._laid_over = None
+        if verdicts is not None:
+            self._views |= {laid_over.FROM_FILES: self._views.pop("items"), laid_over.VERDICTS: verdicts}
+            self._laid_over = laid_over.view_of_items(self.granted)
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         return connection
@@ -223,6 +238,17 @@ class Lake:
                 if (key := task_key(task_id)) in wanted:
                     found[key] = task_id
         return found
+
+    def _verdicts(self) -> pa.Table | None:
+        """Return the verdicts that are not in the vault yet; `None` when there are none, so that nothing is paid."""
+        unsettled = [verdict for team in self.teams for verdict in self._catalog.moderation.unsettled(team)]
+        if not unsettled:
+            return None
+        is_opened = ColumnClass.IDENTITY in self.granted
+        return laid_over.verdicts_of(
+            (verdict, opened_values(self._keychain, verdict) if is_opened else {"outcome": verdict.decided.value})
+            for verdict in unsettled
+        )
 
     def _queue(self) -> pa.Table:
         entries = [entry for team in self.teams for entry in self._catalog.queues.entries(team)]

@@ -49,7 +49,7 @@ def items_of(world: World, team: TeamId, task_ids: Iterable[str]) -> dict[str, M
 def _search(world: World, team: TeamId, wanted: list[str]) -> dict[str, Mapping[str, Any]]:
     # Verdicts first: one that is settled while we read is in both, and says the same.
     laid_over = {
-        task: opened_values(world, verdict)
+        task: opened_values(world.keychain, verdict)
         for task in wanted
         if (verdict := world.catalog.moderation.decided(team, task, world.identifiers.task_key(task))) is not None
         and verdict.settled_at is None

@@ -20,7 +20,7 @@ from implio_pipeline.domain.scope import TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.flows.erase import find, sweep_doomed
-from implio_pipeline.ports import Progress, World
+from implio_pipeline.ports import Keychain, Progress, World
 
 FEED_KEEPS = timedelta(days=30)
 """How long a settled verdict stays in the feed."""
@@ -57,14 +57,14 @@ def settle(
     return summary
 
 
-def opened_values(world: World, verdict: Decided) -> Mapping[str, Any]:
+def opened_values(keychain: Keychain, verdict: Decided) -> Mapping[str, Any]:
     """Return the columns that an unsettled verdict replaces in its item.
 
     Raises:
         KeyMissing: the key that sealed it is destroyed.
     """
     context = seal_context("decision", verdict.task_id)
-    words = words_in(world.keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
+    words = words_in(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
     return settled_values(verdict.decided, words)
 
 
@@ -121,7 +121,7 @@ class _Work:
             Unverified: a new file did not prove right.
         """
         by_task = {verdict.task_id: verdict for verdict in verdicts}
-        values = {task: opened_values(self.world, verdict) for task, verdict in by_task.items()}
+        values = {task: opened_values(self.world.keychain, verdict) for task, verdict in by_task.items()}
         self.planned = self._files(verdicts)
         found: set[str] = set()
         for done, file in enumerate(self.planned, start=1):
