@@ -553,13 +553,13 @@ class Callbacks(Protocol):
             CallbackUnknown: it has none.
         """
 
-    def due(self, *, now: datetime, most: int) -> list[Delivery]:
-        """Return deliveries whose next attempt is due, the longest due first."""
+    def teams_due(self, *, now: datetime) -> list[TeamId]:
+        """Return the teams that have deliveries due, by name."""
 
-    def due_count(self, *, now: datetime) -> int:
-        """Return how many deliveries are due."""
+    def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
+        """Return the team's deliveries whose next attempt is due, the longest due first."""
 
-    def claim(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
+    def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
         """Count one more attempt and let nobody else begin one until an instant.
 
         Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.

@@ -16,6 +16,7 @@ from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.restore import refuse_put_back
 from implio_pipeline.ports import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
+from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.exports import ExportFolder
@@ -49,6 +50,14 @@ _SETTINGS_TEXT = """\
 # [requests]
 # approvals = "second-person"     # for whole teams and above a team's cap; or "none"
 # cap_from_items = 1000           # smaller teams have no cap
+#
+# [moderation]
+# settle_minutes = 60             # verdicts are written into the items' files at least so often
+# feed_days = 30                  # how long the polling feed tells a verdict
+#
+# [callbacks]
+# inside_hosts = []               # hosts that may have private addresses, by exact name
+# http_to_this_machine = false    # plain HTTP to loopback addresses, for trying things out
 
 [regions.eu]
 vault = "vault/eu"
@@ -72,6 +81,12 @@ class House:
     catalog: SqlCatalog
     vault: EncryptedVault
     landing: LandingFolder
+    courier: HttpCourier
+
+    @property
+    def feed_keeps(self) -> timedelta:
+        """How long a settled verdict stays in the polling feed."""
+        return timedelta(days=self.settings.moderation.feed_days)
 
     @property
     def export_keep(self) -> timedelta:
@@ -178,6 +193,16 @@ def build(settings: Settings) -> House:
         catalog=catalog,
         vault=vault,
         landing=landing,
+        courier=_courier(settings),
+    )
+
+
+def _courier(settings: Settings) -> HttpCourier:
+    ca_file = settings.callbacks.ca_file
+    return HttpCourier(
+        inside=settings.callbacks.inside_hosts,
+        may_use_http=settings.callbacks.http_to_this_machine,
+        ca_file=None if ca_file is None else settings.below(ca_file),
     )
 
 

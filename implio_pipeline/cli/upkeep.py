@@ -33,7 +33,7 @@ def housekeep_command(context: typer.Context) -> None:
     """Unlink files that nothing refers to, and discard set-aside files that are too old."""
     session = session_of(context)
     with session.house() as house:
-        summary = housekeep(house.world)
+        summary = housekeep(house.world, feed_keeps=house.feed_keeps)
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
         expired = len(house.set_aside.expire(before))
         purged = purge_exports(house.world, house.exports)

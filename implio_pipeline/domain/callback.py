@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from implio_pipeline.domain.errors import CallbackRefused
@@ -16,6 +16,7 @@ CLAIM_LASTS = timedelta(minutes=5)
 """A delivery that somebody began is nobody else's for so long; a crash meanwhile leaves it to be tried again."""
 SIGNATURE_HEADER, KEY_HEADER, DELIVERY_HEADER = "Implio-Signature", "X-Api-Key", "Implio-Delivery"
 _LONGEST_URL = 2_000
+_NAT64 = ip_network("64:ff9b::/96")
 
 
 class CallbackEvent(StrEnum):
@@ -142,10 +143,22 @@ def check_address(address: str, *, destination: Destination, is_exempt: bool, ma
     found = _address(address)
     if found is None:
         raise CallbackRefused("the host has no address that can be used")
-    if destination.scheme == "http" and not (found.is_loopback and may_use_http):
+    if destination.scheme == "http":
+        if found.is_loopback and may_use_http:
+            return
         raise CallbackRefused("callbacks are sent by https; plain http only to this machine, if settings allow it")
-    if not is_exempt and (not found.is_global or found.is_multicast):
+    if not is_exempt and (not found.is_global or found.is_multicast or _leads_elsewhere(found)):
         raise CallbackRefused("the host's address is inside a private network, on this machine or not on the internet")
+
+
+def _leads_elsewhere(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address stands for another one, which might be inside.
+
+    Source: RFC 3056 (6to4), RFC 4380 (Teredo), RFC 6052 (NAT64).
+    """
+    if isinstance(address, IPv4Address):
+        return False
+    return address.sixtofour is not None or address.teredo is not None or address in _NAT64
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -32,7 +32,7 @@ _READS = {
     "catalog.moderation": {
         "waiting", "decided", "notes", "notes_on", "unsettled", "unsettled_since", "feed", "newest", "traces",
     },
-    "catalog.callbacks": {"hosts", "get", "due", "due_count", "all"},
+    "catalog.callbacks": {"hosts", "get", "due", "teams_due", "all"},
     "catalog.seals": {"all"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting"},

@@ -6,7 +6,7 @@ from datetime import datetime
 from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, insert, select, update
 
 from implio_pipeline.domain.callback import Callback, CallbackEvent, Delivery
 from implio_pipeline.domain.errors import CallbackUnknown
@@ -79,14 +79,20 @@ class SqlCallbacks:
             if not connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == team)).rowcount:
                 raise CallbackUnknown("the team has no callback")
 
-    def due(self, *, now: datetime, most: int) -> list[Delivery]:
-        """Return deliveries whose next attempt is due, the longest due first."""
-        is_due = (deliveries.c.next_attempt_at <= now, deliveries.c.given_up_at.is_(None))
-        query = _DELIVERIES.where(*is_due).order_by(deliveries.c.next_attempt_at, deliveries.c.delivery).limit(most)
+    def teams_due(self, *, now: datetime) -> list[TeamId]:
+        """Return the teams that have deliveries due, by name."""
+        query = select(deliveries.c.team).where(*_is_due(now)).distinct().order_by(deliveries.c.team)
+        with reading(self._engine) as connection:
+            return [TeamId(team) for team in connection.scalars(query)]
+
+    def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
+        """Return the team's deliveries whose next attempt is due, the longest due first."""
+        order = (deliveries.c.next_attempt_at, deliveries.c.delivery)
+        query = _DELIVERIES.where(deliveries.c.team == team, *_is_due(now)).order_by(*order).limit(most)
         with reading(self._engine) as connection:
             return [Delivery(**row) for row in connection.execute(query).mappings()]
 
-    def claim(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
+    def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
         """Count one more attempt and let nobody else begin one until an instant.
 
         Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.
@@ -125,16 +131,6 @@ class SqlCallbacks:
         """Forget deliveries that were given up before an instant, and return how many."""
         with writing(self._engine) as connection:
             return connection.execute(delete(deliveries).where(deliveries.c.given_up_at < before)).rowcount
-
-    def due_count(self, *, now: datetime) -> int:
-        """Return how many deliveries are due."""
-        is_due = (
-            deliveries.c.next_attempt_at <= now,
-            deliveries.c.given_up_at.is_(None),
-            deliveries.c.withdrawn_by.is_(None),
-        )
-        with reading(self._engine) as connection:
-            return connection.scalar(select(func.count()).select_from(deliveries).where(*is_due)) or 0
 
 
 def tell_decision(connection: Connection, decided: Decided) -> None:
@@ -177,6 +173,14 @@ def tell_deletions(connection: Connection, completed: Sequence[Request]) -> None
         if request.team in told
     ]
     _put(connection, new)
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        deliveries.c.next_attempt_at <= now,
+        deliveries.c.given_up_at.is_(None),
+        deliveries.c.withdrawn_by.is_(None),
+    )
 
 
 def _has_callback(connection: Connection, team: TeamId) -> bool:
