@@ -8,6 +8,7 @@ import typer
 from implio_pipeline import __version__
 from implio_pipeline.cli import (
     audit,
+    callbacks,
     demo,
     erase,
     export,
@@ -16,11 +17,13 @@ from implio_pipeline.cli import (
     init,
     keys,
     query,
+    queue,
     receipts,
     requests,
     restore,
     retention,
     set_aside,
+    settle,
     status,
     teams,
     upkeep,
@@ -84,11 +87,14 @@ def _add_commands() -> None:
     app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
     app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
     app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
+    app.add_typer(queue.app, name="queue", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
+    app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
+    app.command("settle", rich_help_panel=_CARE)(settle.settle_command)
     app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)
     app.command("housekeep", rich_help_panel=_CARE)(upkeep.housekeep_command)
 

@@ -41,6 +41,7 @@ def housekeep_command(context: typer.Context) -> None:
         {**asdict(summary), "setAsideDiscarded": expired, "exportsDiscarded": purged},
         lambda: good(
             f"Unlinked {many(summary.doomed, 'replaced file')} and {many(summary.strays, 'stray')}, "
-            f"discarded {many(expired, 'set-aside file')} and {many(purged, 'export')}, scrubbed the catalog"
+            f"discarded {many(expired, 'set-aside file')} and {many(purged, 'export')}, "
+            f"forgot {many(summary.verdicts, 'settled verdict')}, scrubbed the catalog"
         ),
     )

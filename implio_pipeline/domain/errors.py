@@ -250,7 +250,9 @@ class CallbackRefused(RequestRefused):
     """The callback cannot be sent where it was to go."""
 
     code = "callback-refused"
-    remedy = "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
+    remedy = (
+        "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
+    )
 
 
 class CallbackUnknown(ImplioError):

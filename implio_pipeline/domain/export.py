@@ -119,7 +119,13 @@ def manifest_of(access: Access, files: Iterable[PackedFile]) -> dict[str, Any]:
         "notExported": {"itemsHiddenByOpenRequests": access.hidden, "why": is_hidden},
         "searched": {
             "how": "exact user id of the team, after Unicode NFC and trimming, by its keyed pseudonym",
-            "where": ["items", "rejected items", "moderation queues", "verdicts and notes", "deletion requests of this user"],
+            "where": [
+                "items",
+                "rejected items",
+                "moderation queues",
+                "verdicts and notes",
+                "deletion requests of this user",
+            ],
         },
         "notSearched": {
             "itemsWithoutUserId": access.items_without_user,

@@ -158,7 +158,9 @@ def check_decision(decision: Decision) -> None:
             raise DecisionRefused("a refusal needs a reason")
         texts += decision.reasons
     if len(texts) > _MOST_TEXTS or any(not text.strip() or len(text) > _LONGEST_TEXT for text in texts):
-        raise DecisionRefused(f"reasons, feedback and notes are up to {_MOST_TEXTS} texts of 1 to {_LONGEST_TEXT} letters")
+        raise DecisionRefused(
+            f"reasons, feedback and notes are up to {_MOST_TEXTS} texts of 1 to {_LONGEST_TEXT} letters"
+        )
 
 
 def check_queue_name(name: str) -> str:

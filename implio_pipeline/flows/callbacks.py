@@ -46,9 +46,7 @@ def set_callback(world: World, courier: Courier, team: TeamId, url: str) -> Call
     if destination.host not in world.catalog.callbacks.hosts(team):
         raise CallbackRefused("the host is not on the team's allow list")
     courier.check(url)
-    made = CallbackSecrets(
-        url=url, signing_secret=courier.new_secret("whsec"), team_key=courier.new_secret("whkey")
-    )
+    made = CallbackSecrets(url=url, signing_secret=courier.new_secret("whsec"), team_key=courier.new_secret("whkey"))
     parts = json.dumps({"url": made.url, "signingSecret": made.signing_secret, "teamKey": made.team_key})
     sealed = world.keychain.seal(team, parts.encode(), context=seal_context("callback", team))
     now = world.clock.now()

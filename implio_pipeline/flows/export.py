@@ -182,7 +182,9 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
         for note, opened in zip(notes, opened_notes(world, notes), strict=True)
     ]
     about += [
-        moderation_record(verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(world.keychain, verdict))
+        moderation_record(
+            verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(world.keychain, verdict)
+        )
         for verdict in world.catalog.moderation.unsettled(team)
         if verdict.user_key == user_key
     ]

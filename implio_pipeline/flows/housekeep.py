@@ -22,9 +22,7 @@ class SweepSummary:
     """Verdicts that the feed forgot, since their items have them, and deliveries that were given up."""
 
 
-def housekeep(
-    world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS
-) -> SweepSummary:
+def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS) -> SweepSummary:
     """Unlink replaced files and strays, scrub the catalog's own files, and finish what a rotation of keys has left."""
     summary = SweepSummary(doomed=sweep_doomed(world), verdicts=forget_told(world, keep=feed_keeps))
     older_than = world.clock.now() - stray_age

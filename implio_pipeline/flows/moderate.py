@@ -55,9 +55,7 @@ def queues_of(world: World, team: TeamId) -> list[QueueCount]:
     name = world.catalog.teams.get(team).team
     counts = {queue: count for (owner, queue), count in world.catalog.queues.counts().items() if owner == name}
     order = [*(queue for queue in STANDING_QUEUES if queue in counts), *sorted(set(counts) - set(STANDING_QUEUES))]
-    return [
-        QueueCount(queue=queue, waiting=counts[queue], is_standing=queue in STANDING_QUEUES) for queue in order
-    ]
+    return [QueueCount(queue=queue, waiting=counts[queue], is_standing=queue in STANDING_QUEUES) for queue in order]
 
 
 def add_queue(world: World, team: TeamId, queue: str) -> str:
@@ -84,9 +82,7 @@ def remove_queue(world: World, team: TeamId, queue: str) -> None:
     world.catalog.queues.remove(team, queue)
 
 
-def next_entries(
-    world: World, team: TeamId, queue: str, *, by: str, count: int = AT_ONCE
-) -> list[QueueEntry]:
+def next_entries(world: World, team: TeamId, queue: str, *, by: str, count: int = AT_ONCE) -> list[QueueEntry]:
     """Return the oldest entries that nobody else is looking at, and lock them for whoever asks.
 
     What somebody has locked already comes again to them, for a new while.
@@ -187,9 +183,7 @@ def feed(world: World, team: TeamId, *, since: int = 0, limit: int = 100) -> Fee
     return world.catalog.moderation.feed(team, since=since, most=max(1, min(limit, _MOST_AT_ONCE)))
 
 
-def _verdict(
-    world: World, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime
-) -> Decided:
+def _verdict(world: World, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime) -> Decided:
     words = words_text(words_of(verdict, actor=actor))
     return Decided(
         team=entry.team,
@@ -217,7 +211,5 @@ def _note(world: World, entry: QueueEntry, decision: Decision, *, at: datetime) 
         submitted_at=entry.submitted_at,
         outcome=entry.outcome,
         written_at=at,
-        sealed=world.keychain.seal(
-            entry.team, decision.note.encode(), context=seal_context("note", entry.task_id)
-        ),
+        sealed=world.keychain.seal(entry.team, decision.note.encode(), context=seal_context("note", entry.task_id)),
     )

@@ -40,9 +40,7 @@ class SettleSummary:
     failed: dict[TeamId, str] = field(default_factory=dict)
 
 
-def settle(
-    world: World, *, teams: Iterable[TeamId] | None = None, progress: Progress | None = None
-) -> SettleSummary:
+def settle(world: World, *, teams: Iterable[TeamId] | None = None, progress: Progress | None = None) -> SettleSummary:
     """Write every verdict that is not in the vault yet into it, team by team; one team's failure stops no other."""
     summary = SettleSummary()
     wanted = [team.team for team in world.catalog.teams.all()] if teams is None else list(teams)

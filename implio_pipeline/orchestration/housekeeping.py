@@ -43,6 +43,7 @@ def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
             {
                 "replaced": summary.doomed,
                 "strays": summary.strays,
+                "verdicts_forgotten": summary.verdicts,
                 "set_aside_discarded": len(expired),
                 "exports_discarded": purge_exports(house.world, house.exports),
             }

@@ -192,7 +192,12 @@ def test_a_callback_goes_only_to_a_host_that_is_allowed_by_its_exact_name(home: 
     postbox = Postbox()
     allow_hosts(home.world, ADS, [HOST])
 
-    for url in ("https://example.com/", "https://x.hooks.example.com/", "http://hooks.example.com/", "https://1.2.3.4/"):
+    for url in (
+        "https://example.com/",
+        "https://x.hooks.example.com/",
+        "http://hooks.example.com/",
+        "https://1.2.3.4/",
+    ):
         with pytest.raises(CallbackRefused):
             set_callback(home.world, postbox, ADS, url)
     with pytest.raises(CallbackRefused):

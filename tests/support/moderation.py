@@ -37,5 +37,7 @@ def decided(home: Home, task: str, decision: Decision, *, by: str = MODERATOR) -
 def decide_all(home: Home, tasks: Iterable[str]) -> None:
     """Approve every second item and refuse the others, each with a note."""
     for number, task in enumerate(tasks):
-        verdict = Refuse(reasons=(f"reason {task}",), note=f"note {task}") if number % 2 else Approve(note=f"note {task}")
+        verdict = (
+            Refuse(reasons=(f"reason {task}",), note=f"note {task}") if number % 2 else Approve(note=f"note {task}")
+        )
         decided(home, task, verdict)

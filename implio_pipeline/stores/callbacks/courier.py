@@ -100,7 +100,9 @@ class HttpCourier:
         timeout = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
         sent = {**headers, "Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "implio-pipeline"}
         async with (
-            httpx.AsyncClient(verify=self._trusted(), timeout=timeout, trust_env=False, follow_redirects=False) as client,
+            httpx.AsyncClient(
+                verify=self._trusted(), timeout=timeout, trust_env=False, follow_redirects=False
+            ) as client,
             client.stream(
                 "POST", pinned, content=body, headers=sent, extensions={"sni_hostname": destination.host}
             ) as answer,

@@ -150,10 +150,7 @@ def _newer(connection: Connection, request_id: RequestId) -> list[tuple[Request,
     mine = select(tombstones.c.team, tombstones.c.sequence).where(tombstones.c.request_id == request_id).subquery()
     is_newer = and_(tombstones.c.team == mine.c.team, tombstones.c.sequence > mine.c.sequence)
     query = (
-        select(tombstones)
-        .join(mine, is_newer)
-        .where(tombstones.c.is_lifted.is_(False))
-        .order_by(tombstones.c.sequence)
+        select(tombstones).join(mine, is_newer).where(tombstones.c.is_lifted.is_(False)).order_by(tombstones.c.sequence)
     )
     standing = {row["request_id"]: rule_of(row) for row in connection.execute(query).mappings()}
     found: list[tuple[Request, Rule]] = []

@@ -262,5 +262,3 @@ def _put_note(connection: Connection, note: Note | None) -> None:
     if note is not None:
         row: dict[str, Any] = {name: getattr(note, name) for name in _NOTE}
         connection.execute(insert(sealed_notes), row)
-
-
