@@ -1,4 +1,4 @@
-"""`implio queue`: what waits for a decision, and deciding on it. What is in the items is read through the query door."""
+"""`implio queue`: what waits for a decision, and deciding on it; what is in items is read through the query door."""
 
 from typing import Annotated, Any
 

@@ -26,9 +26,10 @@ def settle_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """
     with guarded(), home.open() as house:
         summary = settle(house.world)
-        counts = {"verdicts": summary.verdicts, "files": summary.files, "lost": summary.lost}
+        counts: dict[str, int] = {"verdicts": summary.verdicts, "files": summary.files, "lost": summary.lost}
         if summary.failed:
-            raise failure(min(summary.failed.values()), remedy=_REMEDY, teams_failed=len(summary.failed), **counts)
+            code = min(summary.failed.values())
+            raise failure(code, remedy=_REMEDY, teams_failed=len(summary.failed), verdicts=summary.verdicts)
         context.add_output_metadata(counts)
 
 

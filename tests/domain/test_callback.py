@@ -43,7 +43,7 @@ NO_URLS = {
     "a fragment": "https://hooks.example.com/#here",
     "a port that is none": "https://hooks.example.com:99999/",
     "a line break": "https://hooks.example.com/\nHost: other",
-    "letters that look alike": "https://hооks.example.com/",
+    "letters that look alike": "https://h\u043e\u043eks.example.com/",
     "no end": "https://hooks.example.com/" + "x" * 2_000,
 }
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from support.clock import NOW
@@ -147,7 +148,7 @@ def test_ten_attempts_are_made_ever_farther_apart_and_then_no_more(home: Home) -
             waited.append(home.clock.now())
         home.clock.pass_by(timedelta(minutes=5))
 
-    gaps = [later - earlier for earlier, later in zip(waited, waited[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(waited)]
     assert (len(postbox.sent), given_up) == (MOST_ATTEMPTS, 1)
     assert gaps == sorted(gaps)
     assert gaps[-1] > timedelta(hours=1)

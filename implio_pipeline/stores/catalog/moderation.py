@@ -1,6 +1,5 @@
 """Locks on what waits, verdicts, notes, and the feed that tells of them."""
 
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -160,7 +159,8 @@ class SqlModeration:
             decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None)
         )
         with reading(self._engine) as connection:
-            return connection.scalar(query)
+            found: datetime | None = connection.scalar(query)
+        return found
 
     def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
         """Return the verdicts after an instant in milliseconds, in the order they fell."""

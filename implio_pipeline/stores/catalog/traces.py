@@ -1,4 +1,4 @@
-"""What the catalog keeps of items beside the queues: taken away with them by the same predicate, in the same transaction.
+"""What the catalog keeps of items beside the queues: it goes with them by the same predicate, in one transaction.
 
 Rows that may be wanted again, because the request may be cancelled or a legal hold covers them, are withdrawn: no
 read returns them. They go when the request is begun, those under a hold when it is completed.

@@ -1,5 +1,7 @@
 """Locks on what waits; verdicts, notes, callbacks and deliveries."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -22,7 +24,7 @@ def upgrade() -> None:
     _make_deliveries()
 
 
-def _item() -> list[sa.Column]:
+def _item() -> list[sa.Column[Any]]:
     return [
         sa.Column("team", sa.String(length=48), nullable=False),
         sa.Column("task_id", sa.String(), nullable=False),
