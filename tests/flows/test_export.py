@@ -127,7 +127,8 @@ def test_notes_and_verdicts_on_her_items_are_handed_out_with_them(lake):
     assert [each.get("note") for each in unsettled] == ["she called again", None]
     assert unsettled[1]["verdict"] == {"outcome": "refused", "reasons": ["spam"], "actor_id": "mia@example.org"}
     assert [each["note"] for each in records(made, "moderation.jsonl")] == ["she called again"]
-    assert records(made, "items.jsonl")[0]["reasons"] == ["spam"]
+    handed = {each["task_id"]: each for each in records(made, "items.jsonl")}
+    assert handed["hers-0"]["reasons"] == ["spam"]
     assert manifest(made)["counts"]["moderation"] == 1
 
 
