@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.callback import Answer, Callback, Delivery
 from implio_pipeline.domain.change import Change
@@ -20,7 +21,7 @@ from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import Rule, Tombstone
+from implio_pipeline.domain.scope import Rule, Tombstone, UserRule
 from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, KeyId, KeyPurpose, Region, RequestId, TaskKey, TeamId, UserKey
@@ -39,6 +40,9 @@ class Rows(Protocol):
     @property
     def nbytes(self) -> int:
         """Their size in memory."""
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values; for few rows, at the edge."""
 
 
 class Clock(Protocol):
@@ -231,8 +235,8 @@ class Vault(Protocol):
             StorageFull: there is no room; the old file stays.
         """
 
-    def items(self, sealed: SealedFile, tasks: Collection[str], *, hidden: Sequence[Rule]) -> list[Mapping[str, Any]]:
-        """Return the rows of these tasks that no hidden rule covers, all columns, as plain values.
+    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Rows:
+        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
 
         Raises:
             FileTampered: the file is not what its catalog row says.
@@ -289,8 +293,10 @@ class Teams(Protocol):
 class Manifest(Protocol):
     """Which files are live; the only word on what exists."""
 
-    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
-        """Yield live files."""
+    def files(
+        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+    ) -> Iterator[VaultFile]:
+        """Yield live files; without `is_filtered` their membership filters are empty, and not even read."""
 
     def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
         """Yield live files whose ranges and counts some claim reaches."""
@@ -314,6 +320,9 @@ class Manifest(Protocol):
 
     def unlinked(self, files: Sequence[VaultFile]) -> None:
         """Forget doomed files whose unlinking is done."""
+
+    def most_items(self, team: TeamId, rule: UserRule) -> int:
+        """Return how many rows lie in files that may hold an item of the user: never fewer than the user has."""
 
     def items(self, team: TeamId) -> int:
         """Return how many live items the team has, rejected ones too."""
@@ -358,8 +367,19 @@ class Requests(Protocol):
             PlanOutdated: somebody else has moved one.
         """
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
-        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed."""
+    def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
+        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed.
+
+        With `reaching` those alone that may cover an item submitted at that instant or later.
+        """
+
+    def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
+        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+
+    def page(
+        self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
+    ) -> list[Request]:
+        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
 
     def newest_tombstone(self, team: TeamId) -> int:
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
@@ -486,7 +506,7 @@ class Moderation(Protocol):
         Raises:
             ItemGone: nothing waits by this id.
             ItemLocked: somebody else has locked it.
-            DecisionRefused: it was decided before.
+            ItemDecided: it was decided before.
         """
 
     def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
@@ -588,6 +608,80 @@ class Seals(Protocol):
         """Put a value sealed anew in place of one; tell whether it was still there as it was."""
 
 
+class ApiKeys(Protocol):
+    """The keys that customers' servers call with, by their digests."""
+
+    def add(self, key: ApiKey) -> None:
+        """Store a new key.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, key_id: ApiKeyId) -> ApiKey:
+        """Return a key.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def by_digest(self, digest: str) -> ApiKey | None:
+        """Return the key with this digest, usable or not."""
+
+    def all(self, team: TeamId | None = None) -> list[ApiKey]:
+        """Return every key, oldest first."""
+
+    def expire(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """Let a key expire at an instant, unless it does so earlier.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def revoke(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """End a key; one that was revoked before keeps its instant.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """Remember when a key was last used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledDecision:
+    """A decision as a polling server is told it."""
+
+    task_id: str
+    decided_ms: int
+    """Its place in the team's feed: milliseconds since 1970, growing with every decision."""
+    outcome: str
+    reasons: tuple[str, ...] = field(default=(), repr=False)
+    feedback: tuple[str, ...] = field(default=(), repr=False)
+    actor_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledPage:
+    """Some decisions in the order they fell."""
+
+    decisions: tuple[PolledDecision, ...]
+    newest_ms: int
+    """What to ask after for the next page."""
+    has_more: bool
+
+
+class Polling(Protocol):
+    """The feed of decisions, as servers poll it; it tells nothing of items that a tombstone hides."""
+
+    def after(self, team: TeamId, *, since_ms: int, limit: int) -> PolledPage:
+        """Return the decisions that fell after a place in the feed, oldest first."""
+
+    def of_tasks(self, team: TeamId, task_ids: Collection[str]) -> Mapping[str, PolledDecision]:
+        """Return the newest decision on each of these tasks that has one outside the vault."""
+
+
 class Catalog(Protocol):
     """The relational store as a whole."""
 
@@ -626,6 +720,10 @@ class Catalog(Protocol):
     @property
     def seals(self) -> Seals:
         """Sealed values that last."""
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Keys of customers' servers."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
@@ -832,6 +930,9 @@ class Identifiers(Protocol):
 
     def request_id(self) -> RequestId:
         """Return a new opaque request id."""
+
+    def secret(self) -> str:
+        """Return a new secret of 256 random bits, as text that a header can carry."""
 
     def task_key(self, task_id: str) -> TaskKey:
         """Return the key of a task id."""

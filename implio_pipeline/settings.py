@@ -78,6 +78,44 @@ class CallbackSettings(BaseModel):
     """Authorities to trust beside the system's, in PEM."""
 
 
+class ApiSettings(BaseModel):
+    """The HTTPS door."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8443, ge=0, le=65_535)
+    certificate: Path | None = None
+    """PEM chain of the server's certificate; the home's own authority signs one when it is not set."""
+    private_key: Path | None = None
+    max_body_bytes: int = Field(default=16 << 20, ge=1024)
+    """The largest body of a call."""
+    max_items: int = Field(default=1_000, ge=1, le=100_000)
+    """The most items of one `POST /v1/ads`."""
+    key_calls_per_second: float = Field(default=200, gt=0)
+    """What one API key may call on average; twice as many at once."""
+    address_calls_per_second: float = Field(default=500, gt=0)
+    """What one network address may call on average; twice as many at once."""
+    header_seconds: float = Field(default=10, gt=0)
+    body_seconds: float = Field(default=30, gt=0)
+    call_seconds: float = Field(default=60, gt=0)
+    """The longest wait for a call's headers, for its body, and for its answer."""
+    shutdown_seconds: int = Field(default=30, ge=1)
+    """How long calls under way may take to end when the server is told to stop."""
+    same_request_seconds: float = Field(default=60, ge=0, le=3_600)
+    """So long the same deletion again is the same request, unless items it would cover came in since."""
+    deletion_answer: Literal[202, 204] = 202
+    """What `DELETE /v1/ads` answers: 202 with the request, or 204 without a body."""
+    merge_from_files: int = Field(default=32, ge=4)
+    """A partition with so many small files has them merged in the background."""
+
+    @model_validator(mode="after")
+    def _has_both(self) -> "ApiSettings":
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("api.certificate and api.private_key belong together")
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that may be set; the defaults make a home that works."""
 
@@ -98,6 +136,7 @@ class Settings(BaseSettings):
     requests: RequestSettings = Field(default_factory=RequestSettings)
     moderation: ModerationSettings = Field(default_factory=ModerationSettings)
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
     rows_per_file: int = Field(default=2_500, ge=100, le=1_000_000)
     """The largest vault file in rows: what one person's erasure rewrites of a day."""
     threads: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 2)), ge=1, le=64)

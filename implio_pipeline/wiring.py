@@ -27,6 +27,7 @@ from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.local_tls import LocalAuthority
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
@@ -58,6 +59,11 @@ _SETTINGS_TEXT = """\
 # [callbacks]
 # inside_hosts = []               # hosts that may have private addresses, by exact name
 # http_to_this_machine = false    # plain HTTP to loopback addresses, for trying things out
+#
+# [api]
+# host = "127.0.0.1"              # where `implio serve` answers
+# port = 8443
+# certificate = "server.pem"      # with private_key; else the home's own authority signs one: keys/tls/ca.pem
 
 [regions.eu]
 vault = "vault/eu"
@@ -144,6 +150,7 @@ def init_home(home: Path) -> None:
     for name, region in settings.regions.items():
         settings.below(region.vault).mkdir(parents=True, exist_ok=True, mode=0o700)
         ring.make(Region(name))
+    LocalAuthority(home / "keys" / "tls").server_files(now=SystemClock().now())
     _ledger(settings).make()
     open_catalog(settings.catalog).close()
     (home / SETTINGS_FILE).write_text(_SETTINGS_TEXT)  # last: with it the folder is a home

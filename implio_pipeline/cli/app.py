@@ -7,6 +7,7 @@ import typer
 
 from implio_pipeline import __version__
 from implio_pipeline.cli import (
+    api_keys,
     audit,
     callbacks,
     demo,
@@ -22,6 +23,7 @@ from implio_pipeline.cli import (
     requests,
     restore,
     retention,
+    serve,
     set_aside,
     settle,
     status,
@@ -84,12 +86,14 @@ def _add_commands() -> None:
     app.command("status", rich_help_panel=_LOOK)(status.status_command)
     app.command("audit", rich_help_panel=_LOOK)(audit.audit_command)
     app.command("export", rich_help_panel=_WORK)(export.export_command)
+    app.command("serve", rich_help_panel=_WORK)(serve.serve_command)
     app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
     app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
     app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
     app.add_typer(queue.app, name="queue", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
+    app.add_typer(api_keys.app, name="api-keys", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
     app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)

@@ -127,6 +127,48 @@ class AccessDenied(ImplioError):
     remedy = "Ask an administrator of the team."
 
 
+class ApiKeyRefused(ImplioError):
+    """The call brought no API key, or one that is unknown, expired or revoked; which of them is not told."""
+
+    code = "api-key-refused"
+    remedy = "Send a valid key of the team in one X-Api-Key header; make one with `implio api-keys add`."
+
+
+class ApiKeyUnknown(ImplioError):
+    """No API key has this id."""
+
+    code = "api-key-unknown"
+    remedy = "Run `implio api-keys list` to see the keys there are."
+
+
+class ApiKeyInvalid(ImplioError):
+    """An API key cannot be made so."""
+
+    code = "api-key-invalid"
+    remedy = "Give a label of 1 to 48 letters, digits, spaces, '.', '_' and '-', and an expiry that is still to come."
+
+
+class PlainHttpRefused(ImplioError):
+    """The server was asked to answer without TLS where others could listen."""
+
+    code = "plain-http-refused"
+    remedy = "Leave --http out, or serve on 127.0.0.1 or ::1."
+
+
+class AddressUnavailable(ImplioError):
+    """The server cannot listen where it was told to."""
+
+    code = "address-unavailable"
+    remedy = "Choose another with --host and --port, or stop what answers there."
+
+
+class CertificateInvalid(ImplioError):
+    """The server's certificate or its private key cannot be used."""
+
+    code = "certificate-invalid"
+    remedy = "Set api.certificate and api.private_key in implio.toml to PEM files that belong together."
+
+
 class ClassNotGranted(ImplioError):
     """The reader asked for a column of a class that was not granted."""
 
@@ -226,10 +268,17 @@ class QueueInvalid(RequestRefused):
 
 
 class DecisionRefused(RequestRefused):
-    """The decision cannot be taken so, or somebody else has taken one."""
+    """The decision cannot be taken so."""
 
     code = "decision-refused"
     remedy = "Ask for the next items and decide on those; a refusal needs a reason."
+
+
+class ItemDecided(DecisionRefused):
+    """Another verdict on the item fell before."""
+
+    code = "item-decided"
+    remedy = "Ask for the next items; the first verdict stands."
 
 
 class ItemLocked(RequestRefused):

@@ -66,16 +66,20 @@ def ingest(
     return summary
 
 
-def add_rows(world: World, team: Team, parts: Iterable[Rows]) -> list[SealedFile]:
+def add_rows(
+    world: World, team: Team, parts: Iterable[Rows], *, submitted_from: datetime | None = None
+) -> list[SealedFile]:
     """Write items that are already in columns and commit them at once, under the team's standing rules.
 
     Args:
         world: What the flow may touch.
         team: Whose items.
         parts: The items; iterated anew when somebody else's commit came between.
+        submitted_from: No item was submitted before it, so that rules which end earlier are not even read; not known
+            when `None`.
     """
     for _ in range(_MOST_TRIES):
-        intake = _Intake(world=world, team=team)
+        intake = _Intake(world=world, team=team, submitted_from=submitted_from)
         try:
             for rows in parts:
                 intake.add(rows, FileKind.ITEMS)
@@ -88,11 +92,16 @@ def add_rows(world: World, team: Team, parts: Iterable[Rows]) -> list[SealedFile
     raise PlanOutdated("new tombstones kept coming")
 
 
-def standing_rules(world: World, team: Team, *, now: datetime) -> list[Claim]:
-    """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue."""
+def standing_rules(
+    world: World, team: Team, *, now: datetime, submitted_from: datetime | None = None
+) -> list[Claim]:
+    """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue.
+
+    With `submitted_from` tombstones are left out that end before it.
+    """
     claims = [
         Claim(request_id=RequestId(each.request_id), rule=each.rule)
-        for each in world.catalog.requests.tombstones(team.team)
+        for each in world.catalog.requests.tombstones(team.team, reaching=submitted_from)
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
     overdue = cutoffs(team.policy, today=now.date())
@@ -179,6 +188,7 @@ class _Intake:
     writing: list[Future[list[SealedFile]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     planned_at: int = -1
+    submitted_from: datetime | None = None
     items: int = 0
     rejected: int = 0
     refused: int = 0
@@ -285,7 +295,8 @@ class _Intake:
 
     def _plan(self) -> None:
         self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)
-        self.claims = standing_rules(self.world, self.team, now=self.world.clock.now())
+        now = self.world.clock.now()
+        self.claims = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
 
     def _apply_newer_rules(self) -> None:
         known = {claim.request_id for claim in self.claims}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from implio_pipeline.domain.errors import DecisionRefused, ItemGone, QueueInvalid
+from implio_pipeline.domain.errors import DecisionRefused, ItemDecided, ItemGone, QueueInvalid
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import (
     AT_ONCE,
@@ -124,7 +124,8 @@ def decide(world: World, team: TeamId, task_id: str, decision: Decision, *, by: 
     Raises:
         ItemGone: the item was deleted meanwhile, or never waited.
         ItemLocked: somebody else is looking at it.
-        DecisionRefused: it lacks a reason, or another verdict fell before.
+        ItemDecided: another verdict fell before.
+        DecisionRefused: it lacks a reason, or nobody answers for it.
         QueueUnknown: the team has no queue to move it to.
     """
     check_decision(decision)
@@ -137,7 +138,7 @@ def decide(world: World, team: TeamId, task_id: str, decision: Decision, *, by: 
     if earlier is not None:
         if not isinstance(decision, Move) and is_same_verdict(earlier, decision, by=who):
             return earlier
-        raise DecisionRefused("the item was decided before")
+        raise ItemDecided("the item was decided before")
     entry = world.catalog.moderation.waiting(team, name, task_key)
     now = world.clock.now()
     note = _note(world, entry, decision, at=now)
@@ -145,7 +146,7 @@ def decide(world: World, team: TeamId, task_id: str, decision: Decision, *, by: 
         return world.catalog.moderation.move(entry, queue=decision.queue, by=who, note=note, at=now)
     try:
         return world.catalog.moderation.decide(_verdict(world, entry, decision, actor, who, now), note=note, at=now)
-    except (ItemGone, DecisionRefused):
+    except (ItemGone, ItemDecided):
         # Somebody was faster: perhaps oneself, by pressing twice.
         again = world.catalog.moderation.decided(team, name, task_key)
         if again is not None and is_same_verdict(again, decision, by=who):

@@ -10,6 +10,7 @@ from hashlib import sha256
 from implio_pipeline.domain.words import RequestId, TaskKey
 
 _RANDOM_BYTES = 10
+_SECRET_BYTES = 32
 _HEX_DIGITS = 2 * _RANDOM_BYTES
 _TASK_KEY_BYTES = 16
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -23,6 +24,10 @@ class RandomIdentifiers:
     def request_id(self) -> RequestId:
         """Return a new opaque request id: 128 random bits, hexadecimal."""
         return RequestId(secrets.token_hex(16))
+
+    def secret(self) -> str:
+        """Return a new secret of 256 random bits, in URL-safe base 64."""
+        return secrets.token_urlsafe(_SECRET_BYTES)
 
     def task_key(self, task_id: str) -> TaskKey:
         """Return the key of a task id: its SHA-256, cut to 128 bits."""

@@ -15,7 +15,7 @@ from support.moderation import given as given_to
 
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import (
-    DecisionRefused,
+    ItemDecided,
     ImplioError,
     ItemGone,
     ItemLocked,
@@ -110,7 +110,7 @@ def test_to_decide_twice_is_to_decide_once_and_nobody_overrules(home: Home) -> N
 
     assert decided(home, "t00", Approve()) == first
     for other, by in ((Refuse(reasons=("no",)), MODERATOR), (Approve(), OTHER), (Move(queue=DEFAULT_QUEUE), MODERATOR)):
-        with pytest.raises(DecisionRefused):
+        with pytest.raises(ItemDecided):
             decide(home.world, ADS, "t00", other, by=by)
     assert len(feed(home.world, ADS).entries) == 1
 
@@ -291,7 +291,7 @@ def test_two_at_once_with_the_same_item_take_one_verdict(home: Home) -> None:
         answers = list(pool.map(decide_as, ["a", "b", "c", "d"]))
 
     assert answers.count("decided") == 1
-    assert set(answers) <= {"decided", "item-gone", "decision-refused"}
+    assert set(answers) <= {"decided", "item-gone", "item-decided"}
     assert len(feed(home.world, ADS).entries) == 1
 
 

@@ -21,7 +21,7 @@ from implio_pipeline.ports import World
 _PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
 _READS = {
     "clock": {"now"},
-    "identifiers": {"request_id", "task_key", "task_day"},
+    "identifiers": {"request_id", "secret", "task_key", "task_day"},
     "keychain": {"user_key", "pseudonym", "seal", "unseal", "new_team_keys"},
     "vault": {
         "count",
@@ -34,11 +34,20 @@ _READS = {
         "reaches",
         "check",
         "strays",
-        "items",
+        "covered",
     },
     "catalog.teams": {"get", "all", "keys"},
-    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items"},
-    "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger"},
+    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items", "items", "most_items"},
+    "catalog.requests": {
+        "get",
+        "all",
+        "tombstones",
+        "newest_tombstone",
+        "outcomes",
+        "without_ledger",
+        "latest",
+        "page",
+    },
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},
     "catalog.moderation": {

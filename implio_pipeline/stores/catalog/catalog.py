@@ -3,6 +3,7 @@
 from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
+from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
@@ -57,6 +58,8 @@ class SqlCatalog:
         """Result callbacks and their deliveries."""
         self.seals = SqlSeals(engine)
         """Sealed values that last, to be sealed anew when keys rotate."""
+        self.api_keys = SqlApiKeys(engine)
+        """Keys of customers' servers."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files: the database and its write-ahead log.

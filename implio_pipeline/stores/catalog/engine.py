@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ _PRAGMAS = (
 )
 _making = threading.Lock()
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
+_turns: weakref.WeakKeyDictionary[Engine, threading.Lock] = weakref.WeakKeyDictionary()
+_NO_TURNS = nullcontext()
 _inherited: list[Pool] = []
 """Pools a forked child got from its parent: kept, since to drop them would close the parent's connections."""
 
@@ -51,6 +53,7 @@ def connect(url: str) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     _open.add(engine)
+    _turns[engine] = threading.Lock()
     return engine
 
 
@@ -66,9 +69,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that may write; on SQLite it is the only one, elsewhere it locks the rows it decides by."""
-    with engine.connect().execution_options(is_writer=True) as connection, connection.begin():
-        yield connection
+    """Open a transaction that may write; on SQLite it is the only one, elsewhere it locks the rows it decides by.
+
+    Threads of one process take turns before they come to SQLite: there, whoever waits sleeps and looks again, up to a
+    tenth of a second at a time, which a caller of the API would feel.
+    """
+    with _turns.get(engine, _NO_TURNS), engine.connect().execution_options(is_writer=True) as connection:
+        with connection.begin():
+            yield connection
 
 
 def lock_schema(connection: Connection) -> None:
@@ -191,6 +199,7 @@ def _start_anew() -> None:
     for engine in list(_open):
         _inherited.append(engine.pool)
         engine.dispose(close=False)
+        _turns[engine] = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

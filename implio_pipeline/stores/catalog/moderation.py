@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, delete, exists, func, insert, or_, select, update
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.errors import DecisionRefused, ItemGone, ItemLocked, PlanOutdated, QueueUnknown
+from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueUnknown
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
 from implio_pipeline.domain.words import TaskKey, TeamId
@@ -95,14 +95,14 @@ class SqlModeration:
         Raises:
             ItemGone: nothing waits by this id.
             ItemLocked: somebody else has locked it.
-            DecisionRefused: it was decided before.
+            ItemDecided: it was decided before.
         """
         with writing(self._engine) as connection:
             teams.lock(connection, verdict.team)
             row = _free(connection, verdict.team, verdict.task_id, verdict.task_key, by=verdict.actor, now=at)
             is_same = (decisions.c.team == verdict.team, decisions.c.task_id == verdict.task_id)
             if connection.scalar(select(exists().where(*is_same))):
-                raise DecisionRefused("the item was decided before")
+                raise ItemDecided("the item was decided before")
             feed_at = _next_feed_at(connection, verdict.team, now=at)
             told = replace(verdict, queue=row["queue"], outcome=row["outcome"], feed_at=feed_at)
             values = {name: getattr(told, name) for name in _DECIDED if name != "sequence"}

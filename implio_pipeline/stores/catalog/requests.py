@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine, and_, bindparam, delete, select, update
 
@@ -81,12 +82,39 @@ class SqlRequests:
         with writing(self._engine) as connection:
             _move(connection, requests)
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
-        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed."""
+    def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
+        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+        is_same = (requests.c.team == team, requests.c.scope_pseudonym == scope_pseudonym)
+        query = REQUESTS.where(*is_same).order_by(requests.c.tombstone_sequence.desc()).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else request_of(row)
+
+    def page(
+        self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
+    ) -> list[Request]:
+        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
+        query = REQUESTS.where(requests.c.team == team).order_by(requests.c.tombstone_sequence.desc()).limit(limit)
+        if states is not None:
+            query = query.where(requests.c.state.in_(list(states)))
+        if before is not None:
+            query = query.where(requests.c.tombstone_sequence < before)
+        with reading(self._engine) as connection:
+            return [request_of(row) for row in connection.execute(query)]
+
+    def tombstones(
+        self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None
+    ) -> list[Tombstone]:
+        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
+
+        With `reaching` those alone that may cover an item submitted at that instant or later.
+        """
         is_its = (tombstones.c.team == team, tombstones.c.is_lifted.is_(False))
         query = select(tombstones).where(*is_its).order_by(tombstones.c.sequence)
         if only_open:
             query = query.where(tombstones.c.is_erased.is_(False))
+        if reaching is not None:
+            query = query.where(tombstones.c.before > reaching)
         with reading(self._engine) as connection:
             return [tombstone_of(row) for row in connection.execute(query).mappings()]
 

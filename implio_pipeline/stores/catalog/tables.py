@@ -150,6 +150,7 @@ requests = Table(
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
     Index(None, "team", "idempotency"),
+    Index(None, "team", "scope_pseudonym"),
 )
 
 sealed_scopes = Table(
@@ -256,8 +257,9 @@ queue_entries = Table(
     Column("outcome", String(64)),
     Column("locked_by", String(64)),
     Column("locked_until", Instant),
-    Index(None, "team", "user_key"),
-    Index(None, "team", "task_key"),
+    # With the instant in them: without, SQLite prefers the index by time and reads a whole queue to take one user off.
+    Index(None, "team", "user_key", "submitted_at"),
+    Index(None, "team", "task_key", "submitted_at"),
     Index(None, "team", "submitted_at"),
     Index(None, "team", "queue", "submitted_at", "entry"),
 )

@@ -9,7 +9,7 @@ import msgspec
 
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.stores.identifiers import new_task_ids
-from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults
+from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
 from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
 from implio_pipeline.stores.landing.limits import MIB
 
@@ -61,6 +61,7 @@ def accept_items(
     batch_id: str,
     max_item_bytes: int = MAX_ITEM_BYTES,
     known_faults: Mapping[int, str] | None = None,
+    may_be_dated: bool = True,
 ) -> tuple[AcceptedItems, list[RejectedItem]]:
     """Check and decode items one by one.
 
@@ -70,6 +71,7 @@ def accept_items(
         batch_id: Of the submission they came with.
         max_item_bytes: Larger texts are rejected; only their beginning is kept.
         known_faults: Reason codes of texts that their reader has refused already, by index.
+        may_be_dated: Whether an item may name its own submission instant.
     """
     arrived_us = (arrived_at - _EPOCH) // _MICROSECOND
     known = known_faults or {}
@@ -78,9 +80,11 @@ def accept_items(
     bad: list[tuple[int, str, list[Fault]]] = []
     for index, raw in enumerate(raws):
         reason = "too-large" if len(raw) > max_item_bytes else known.get(index)
-        item = None if reason else _decoded(raw, arrived_at)
+        item = None if reason else _decoded(raw, arrived_at, may_be_dated=may_be_dated)
         if item is None:
-            item, reason, errors = _refusal(reason) if reason else explained(raw, arrived_at=arrived_at)
+            item, reason, errors = (
+                _refusal(reason) if reason else explained(raw, arrived_at=arrived_at, may_be_dated=may_be_dated)
+            )
             if item is None:
                 bad.append((index, reason, errors))
                 continue
@@ -91,22 +95,24 @@ def accept_items(
     return accepted, _rejected(raws, bad, arrived_us, max_item_bytes)
 
 
-def _decoded(raw: bytes | msgspec.Raw, arrived_at: datetime) -> Item | None:
+def _decoded(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: bool = True) -> Item | None:
     """Return the item, or `None` when the slow path should say why not."""
     try:
         item = _decode_item(raw)
     except (*_BROKEN, RecursionError):
         return None
-    if item.submitted_at is not None and submission_fault(item.submitted_at, arrived_at=arrived_at):
-        return None
-    return item
+    if item.submitted_at is None:
+        return item
+    return item if may_be_dated and not submission_fault(item.submitted_at, arrived_at=arrived_at) else None
 
 
 def _refusal(reason: str) -> tuple[None, str, list[Fault]]:
     return None, reason, [fault(_WORDS.get(reason, reason), code=CUSTOM)]
 
 
-def explained(raw: bytes | msgspec.Raw, *, arrived_at: datetime) -> tuple[Item | None, str, list[Fault]]:
+def explained(
+    raw: bytes | msgspec.Raw, *, arrived_at: datetime, may_be_dated: bool = True
+) -> tuple[Item | None, str, list[Fault]]:
     """Return why a text is no item; or the item, when only its repeated keys had misled the fast path."""
     try:
         value = _decode_any(raw)
@@ -117,6 +123,8 @@ def explained(raw: bytes | msgspec.Raw, *, arrived_at: datetime) -> tuple[Item |
     except RecursionError:
         return None, "too-deep", [fault(TOO_DEEP, code=CUSTOM)]
     errors = item_faults(value, arrived_at=arrived_at)
+    if not may_be_dated and isinstance(value, dict) and "submittedAt" in value:
+        errors.append(unknown_property("submittedAt"))
     if errors:
         return None, "invalid-item", errors
     try:

@@ -29,11 +29,15 @@ class Finder:
         if file.low_key is None or file.high_key is None:
             return []
         first, last = bisect_left(self._keys, file.low_key), bisect_right(self._keys, file.high_key)
+        if first == last:
+            return []
         hits = may_contain(file.user_filter, self._keys[first:last])
         return _reaching([self._users[first + place] for place, is_hit in enumerate(hits) if is_hit], file)
 
     def _by_task(self, file: VaultFile) -> list[Claim]:
         near = _reaching(self._tasks, file)
+        if not near:
+            return []
         keys = [claim.rule.task_key for claim in near if isinstance(claim.rule, TaskRule)]
         hits = may_contain(file.task_filter, keys)
         return [claim for claim, is_hit in zip(near, hits, strict=True) if is_hit]

@@ -1,10 +1,10 @@
 """The encrypted vault: writes, rewrites, merges and checks files, one partition's rows at a time."""
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,11 @@ from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encod
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
 from implio_pipeline.stores.vault.measure import measure, measured_columns
-from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, task_key, task_keys
+from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, task_key, task_keys
 from implio_pipeline.stores.vault.settle import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EncryptedVault:
@@ -214,17 +216,19 @@ class EncryptedVault:
         outcomes = rows["outcome"]
         waits = pc.or_kleene(pc.is_null(outcomes), pc.equal(outcomes, Outcome.NO_DECISION.value))
         waiting = rows.select(["task_id", "user_key", "submitted_at", "outcome"]).filter(waits)
+        instants = [_EPOCH + timedelta(microseconds=at) for at in micros_of(waiting["submitted_at"]).tolist()]
+        names = (waiting[name].to_pylist() for name in ("task_id", "user_key", "outcome"))
         return [
             QueueEntry(
-                task_id=row["task_id"],
-                task_key=task_key(row["task_id"]),
+                task_id=task_id,
+                task_key=task_key(task_id),
                 team=team,
                 queue=DEFAULT_QUEUE,
-                user_key=row["user_key"],
-                submitted_at=row["submitted_at"],
-                outcome=row["outcome"],
+                user_key=user_key,
+                submitted_at=submitted_at,
+                outcome=outcome,
             )
-            for row in waiting.to_pylist()
+            for task_id, user_key, outcome, submitted_at in zip(*names, instants, strict=True)
         ]
 
     def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
@@ -301,8 +305,8 @@ class EncryptedVault:
             is_settled=is_settled(again, places, verdicts),
         )
 
-    def items(self, sealed: SealedFile, tasks: Collection[str], *, hidden: Sequence[Rule]) -> list[Mapping[str, Any]]:
-        """Return the rows of these tasks that no hidden rule covers, all columns, as plain values.
+    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
+        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
 
         Raises:
             FileTampered: the file is not what its catalog row says.
@@ -310,9 +314,7 @@ class EncryptedVault:
             KeyMissing: its keys are gone.
         """
         rows = self.read(sealed)
-        theirs = rows.filter(pc.is_in(rows["task_id"], value_set=pa.array(sorted(tasks), pa.string())))
-        found: list[Mapping[str, Any]] = self.without(theirs, hidden).to_pylist()
-        return found
+        return self.without(rows.filter(pa.array(match(rows, rules).mask)), hidden)
 
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
         """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
