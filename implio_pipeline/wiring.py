@@ -95,6 +95,11 @@ class House:
         return timedelta(days=self.settings.moderation.feed_days)
 
     @property
+    def settle_waits(self) -> timedelta:
+        """How long a verdict may wait to be written into its item's file."""
+        return timedelta(minutes=self.settings.moderation.settle_minutes)
+
+    @property
     def export_keep(self) -> timedelta:
         """How long an export lies where it was made."""
         return timedelta(days=self.settings.export_days)

@@ -94,8 +94,8 @@ async def post_next(
     "/v1/tasks/{task_id}/decision",
     summary="Approve, refuse or move one item",
     description=(
-        "With `outcome` `approved` or `refused` (which needs `reasons`) the item leaves its queue, and polling tells it "
-        "at once. With `queue` it waits there instead. The same verdict of the same moderator again is the same "
+        "With `outcome` `approved` or `refused` (which needs `reasons`) the item leaves its queue, and polling tells "
+        "it at once. With `queue` it waits there instead. The same verdict of the same moderator again is the same "
         "verdict; 409 when somebody else looks at the item or has decided, 410 when it is gone."
     ),
     responses={**_ANSWERS, **problems(400, 401, 403, 404, 408, 409, 410, 413, 429)},

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 
-SETTLED_COLUMNS = ("outcome", "reasons", "feedback", "actor_id")
-"""The columns that a verdict may replace; every other must stay, value by value."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:

@@ -55,6 +55,12 @@ def settle(world: World, *, teams: Iterable[TeamId] | None = None, progress: Pro
     return summary
 
 
+def is_settling_due(world: World, *, waits: timedelta) -> bool:
+    """Tell whether the oldest verdict that is not in the vault has waited so long."""
+    since = world.catalog.moderation.unsettled_since()
+    return since is not None and since + waits <= world.clock.now()
+
+
 def opened_values(keychain: Keychain, verdict: Decided) -> Mapping[str, Any]:
     """Return the columns that an unsettled verdict replaces in its item.
 

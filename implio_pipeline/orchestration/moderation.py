@@ -1,13 +1,11 @@
 """Verdicts into the items' files, and callbacks to the teams: each a job, and a sensor that sees when it has work."""
 
-from datetime import timedelta
-
 import dagster as dg
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.flows.deliver import deliver_due
-from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.guarded import failure, guarded
 from implio_pipeline.orchestration.jobs import DELIVER_CALLBACKS, SETTLE_VERDICTS
@@ -82,10 +80,10 @@ def settle_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg
         try:
             with home.open() as house:
                 since, now = house.world.catalog.moderation.unsettled_since(), house.world.clock.now()
-                waits = timedelta(minutes=house.settings.moderation.settle_minutes)
+                is_due = is_settling_due(house.world, waits=house.settle_waits)
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
-        if since is None or now < since + waits:
+        if since is None or not is_due:
             return dg.SkipReason("no verdict has waited long enough")
         if is_running(context.instance, job=SETTLE_VERDICTS):
             return dg.SkipReason("a run is under way")

@@ -15,8 +15,8 @@ from support.moderation import given as given_to
 
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import (
-    ItemDecided,
     ImplioError,
+    ItemDecided,
     ItemGone,
     ItemLocked,
     QueueInvalid,

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from implio_pipeline.domain.settlement import SETTLED_COLUMNS
+from implio_pipeline.domain.columns import SETTLED_COLUMNS
 
 Verdicts = Mapping[str, Mapping[str, Any]]
 Places = Mapping[str, int]
