@@ -206,16 +206,16 @@ def settled(connection: Connection, change: Change) -> None:
             decisions.c.settled_at.is_(None),
             decisions.c.withdrawn_by.is_(None),
         )
-        rows = connection.execute(select(decisions.c.task_id, decisions.c.decided).where(*is_its)).all()
+        rows = connection.execute(select(decisions.c.task_key, decisions.c.decided).where(*is_its)).all()
         if len(rows) != len(some):
             raise PlanOutdated(f"{len(some) - len(rows)} of {len(some)} verdicts to settle are gone")
         values = {"outcome": decisions.c.decided, "settled_at": change.committed_at}
         connection.execute(update(decisions).where(*is_its).values(values))
         connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(some)))
         for decided in {row.decided for row in rows}:
-            tasks = [row.task_id for row in rows if row.decided is decided]
+            tasks = [row.task_key for row in rows if row.decided is decided]
             for table in (sealed_notes, deliveries):
-                is_about = (table.c.team == change.team, table.c.task_id.in_(tasks))
+                is_about = (table.c.team == change.team, table.c.task_key.in_(tasks))
                 connection.execute(update(table).where(*is_about).values(outcome=decided.value))
 
 

@@ -46,6 +46,7 @@ def is_same_elsewhere(before: pa.Table, after: pa.Table, places: Places, verdict
 
 def is_settled(after: pa.Table, places: Places, verdicts: Verdicts) -> bool:
     """Tell whether every decided row has what was decided."""
+    now = {name: after[name].to_pylist() for name in SETTLED_COLUMNS}
     return all(
-        after[name][place].as_py() == value for task, place in places.items() for name, value in verdicts[task].items()
+        now[name][place] == value for task, place in places.items() for name, value in verdicts[task].items()
     )
