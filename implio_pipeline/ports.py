@@ -9,17 +9,20 @@ from typing import Any, Protocol
 
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.audit import Measured
+from implio_pipeline.domain.callback import Answer, Callback, Delivery
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
 from implio_pipeline.domain.export import ExportRecord, PackedFile
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.hold import Hold, HoldId, Spared
 from implio_pipeline.domain.intake import LandingRecord, QueueEntry
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import Seal, TeamKey
+from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Rule, Tombstone, UserRule
+from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, KeyId, KeyPurpose, Region, RequestId, TaskKey, TeamId, UserKey
 
@@ -219,6 +222,20 @@ class Vault(Protocol):
             FileTampered: the file is not what its catalog row says.
             FileMissing: it is not there.
             KeyMissing: its keys are gone.
+        """
+
+    def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+        """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
+
+        Args:
+            sealed: A file of items.
+            verdicts: The values to be put into a task's row, by task id and column.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+            StorageFull: there is no room; the old file stays.
         """
 
     def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Rows:
@@ -446,6 +463,153 @@ class Queues(Protocol):
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many items wait, by team and queue."""
 
+    def add(self, team: TeamId, queue: str) -> None:
+        """Add a queue; one that is there already is no error.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def remove(self, team: TeamId, queue: str) -> None:
+        """Remove an empty queue.
+
+        Raises:
+            QueueUnknown: there is none.
+            QueueInvalid: something waits in it.
+        """
+
+
+class Moderation(Protocol):
+    """Locks on what waits, verdicts, notes, and the feed that tells of them."""
+
+    def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
+        """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.
+
+        Raises:
+            TeamUnknown: there is no such team.
+            QueueUnknown: it has no such queue.
+        """
+
+    def unlock(self, team: TeamId, *, by: str) -> int:
+        """Give back everything that somebody has locked, and return how much it was."""
+
+    def waiting(self, team: TeamId, task_id: str, task_key: TaskKey) -> QueueEntry:
+        """Return the entry of a task.
+
+        Raises:
+            ItemGone: nothing waits by this id.
+        """
+
+    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> Decided | None:
+        """Return the verdict on a task, if there is one that the feed still tells."""
+
+    def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
+        """Store a verdict, take its entry off the queue, and tell the team's callback, in one transaction.
+
+        Raises:
+            ItemGone: nothing waits by this id.
+            ItemLocked: somebody else has locked it.
+            ItemDecided: it was decided before.
+        """
+
+    def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
+        """Put an entry into another queue, free for whoever looks there.
+
+        Raises:
+            QueueUnknown: the team has no such queue.
+            ItemGone: nothing waits by this id.
+            ItemLocked: somebody else has locked it.
+        """
+
+    def notes(self, team: TeamId, task_id: str, task_key: TaskKey) -> list[Note]:
+        """Return the notes on a task, oldest first."""
+
+    def notes_on(self, team: TeamId, user_key: bytes) -> list[Note]:
+        """Return the notes on the items of a user, oldest first."""
+
+    def unsettled(self, team: TeamId, *, most: int | None = None) -> list[Decided]:
+        """Return verdicts that are not in the vault yet, oldest first."""
+
+    def unsettled_since(self) -> datetime | None:
+        """Return when the oldest verdict fell that is not in the vault yet."""
+
+    def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
+        """Return the verdicts after an instant in milliseconds, in the order they fell."""
+
+    def newest(self, team: TeamId) -> int:
+        """Return the newest instant that the team's feed ever told, 0 when it told none."""
+
+    def forget_settled(self, before: datetime) -> int:
+        """Forget verdicts that were settled before an instant, and return how many; their items have them."""
+
+    def traces(self, team: TeamId) -> list[Trace]:
+        """Return that of items which is kept in the catalog beside the queues and was not withdrawn."""
+
+
+class Callbacks(Protocol):
+    """Result callbacks of teams, and the deliveries that are still to be made."""
+
+    def hosts(self, team: TeamId) -> frozenset[str]:
+        """Return the hosts that the team's callback may go to."""
+
+    def allow(self, team: TeamId, hosts: Iterable[str]) -> None:
+        """Let the team's callback go to these hosts and no others; one that goes elsewhere is removed.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, team: TeamId) -> Callback | None:
+        """Return the team's callback, if it has one."""
+
+    def put(self, callback: Callback) -> None:
+        """Give a team its callback, in place of the one it has.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def remove(self, team: TeamId) -> None:
+        """Remove the team's callback, and with it what was still to be delivered.
+
+        Raises:
+            CallbackUnknown: it has none.
+        """
+
+    def teams_due(self, *, now: datetime) -> list[TeamId]:
+        """Return the teams that have deliveries due, by name."""
+
+    def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
+        """Return the team's deliveries whose next attempt is due, the longest due first."""
+
+    def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
+        """Count one more attempt and let nobody else begin one until an instant.
+
+        Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.
+        """
+
+    def done(self, delivery: Delivery) -> None:
+        """Forget a delivery that was made, or that has nothing to say any more."""
+
+    def put_off(self, delivery: Delivery) -> None:
+        """Store when a delivery is tried again, or that it is given up; one that was cancelled stays gone."""
+
+    def all(self, team: TeamId | None = None) -> list[Delivery]:
+        """Return every delivery that was not made, oldest first."""
+
+    def forget_given_up(self, before: datetime) -> int:
+        """Forget deliveries that were given up before an instant, and return how many."""
+
+
+class Seals(Protocol):
+    """Sealed values that last longer than a request."""
+
+    def all(self, team: TeamId) -> list[Seal]:
+        """Return every lasting sealed value of the team."""
+
+    def replace(self, before: Seal, sealed: bytes) -> bool:
+        """Put a value sealed anew in place of one; tell whether it was still there as it was."""
+
 
 class ApiKeys(Protocol):
     """The keys that customers' servers call with, by their digests."""
@@ -547,6 +711,18 @@ class Catalog(Protocol):
     @property
     def queues(self) -> Queues:
         """Moderation queues."""
+
+    @property
+    def moderation(self) -> Moderation:
+        """Locks, verdicts, notes and the feed."""
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Result callbacks and their deliveries."""
+
+    @property
+    def seals(self) -> Seals:
+        """Sealed values that last."""
 
     @property
     def api_keys(self) -> ApiKeys:
@@ -743,6 +919,26 @@ class Leftovers(Protocol):
 
     def expire_reports(self, *, before: datetime) -> int:
         """Unlink reports on refused request files from before an instant; return how many."""
+
+
+class Courier(Protocol):
+    """Who carries callbacks to where they go."""
+
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post a body and return what came of it; never raises for what the other side does."""
+
+    def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
+        """Return the value of the signature header: instant and HMAC-SHA-256."""
+
+    def new_secret(self, prefix: str) -> str:
+        """Return a new random secret."""
+
+    def check(self, url: str) -> None:
+        """Let a URL through that a callback may be sent to, as its host's name resolves now.
+
+        Raises:
+            CallbackRefused: it may not.
+        """
 
 
 class Identifiers(Protocol):

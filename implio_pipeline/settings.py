@@ -53,6 +53,31 @@ class RequestSettings(BaseModel):
     """In a team with fewer live items no share is above its cap."""
 
 
+class ModerationSettings(BaseModel):
+    """How verdicts reach the items, and how long the feed tells them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    settle_minutes: int = Field(default=60, ge=0)
+    """Verdicts are written into the items' files, many at a time, when the oldest waits so long; readers see them at
+    once."""
+    feed_days: int = Field(default=30, ge=1, le=3650)
+    """How long a settled verdict stays in the polling feed; the item has it for ever."""
+
+
+class CallbackSettings(BaseModel):
+    """Where result callbacks may go; the hosts themselves are allowed team by team."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inside_hosts: list[str] = Field(default_factory=list)
+    """Hosts that may have private addresses, by exact name."""
+    http_to_this_machine: bool = False
+    """Whether plain HTTP to loopback addresses is allowed, for trying things out."""
+    ca_file: Path | None = None
+    """Authorities to trust beside the system's, in PEM."""
+
+
 class ApiSettings(BaseModel):
     """The HTTPS door."""
 
@@ -109,6 +134,8 @@ class Settings(BaseSettings):
     """Kept apart: back it up on its own, and put it elsewhere where you can."""
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
+    moderation: ModerationSettings = Field(default_factory=ModerationSettings)
+    callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     rows_per_file: int = Field(default=2_500, ge=100, le=1_000_000)
     """The largest vault file in rows: what one person's erasure rewrites of a day."""

@@ -17,6 +17,7 @@ from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.restore import refuse_put_back
 from implio_pipeline.ports import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
+from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.core_dumps import forbid_core_dumps
@@ -55,6 +56,14 @@ _SETTINGS_TEXT = """\
 # approvals = "second-person"     # for whole teams and above a team's cap; or "none"
 # cap_from_items = 1000           # smaller teams have no cap
 #
+# [moderation]
+# settle_minutes = 60             # verdicts are written into the items' files at least so often
+# feed_days = 30                  # how long the polling feed tells a verdict
+#
+# [callbacks]
+# inside_hosts = []               # hosts that may have private addresses, by exact name
+# http_to_this_machine = false    # plain HTTP to loopback addresses, for trying things out
+#
 # [api]
 # host = "127.0.0.1"              # where `implio serve` answers
 # port = 8443
@@ -82,6 +91,17 @@ class House:
     catalog: SqlCatalog
     vault: EncryptedVault
     landing: LandingFolder
+    courier: HttpCourier
+
+    @property
+    def feed_keeps(self) -> timedelta:
+        """How long a settled verdict stays in the polling feed."""
+        return timedelta(days=self.settings.moderation.feed_days)
+
+    @property
+    def settle_waits(self) -> timedelta:
+        """How long a verdict may wait to be written into its item's file."""
+        return timedelta(minutes=self.settings.moderation.settle_minutes)
 
     @property
     def export_keep(self) -> timedelta:
@@ -192,6 +212,16 @@ def build(settings: Settings) -> House:
         catalog=catalog,
         vault=vault,
         landing=landing,
+        courier=_courier(settings),
+    )
+
+
+def _courier(settings: Settings) -> HttpCourier:
+    ca_file = settings.callbacks.ca_file
+    return HttpCourier(
+        inside=settings.callbacks.inside_hosts,
+        may_use_http=settings.callbacks.http_to_this_machine,
+        ca_file=None if ca_file is None else settings.below(ca_file),
     )
 
 

@@ -9,21 +9,21 @@ from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from implio_pipeline import __version__
-from implio_pipeline.api import ads, deletions, health, metrics
+from implio_pipeline.api import ads, deletions, health, metrics, queues
 from implio_pipeline.api.call_record import CallRecord
 from implio_pipeline.api.documents import without_validation_errors
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.metrics import Metrics
-from implio_pipeline.api.polling import EmptyFeed
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.security_headers import SecurityHeaders
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes
+from implio_pipeline.flows.polling import DecisionFeed
 from implio_pipeline.ports import Polling
 from implio_pipeline.wiring import House
 
-ROUTERS: tuple[APIRouter, ...] = (ads.router, deletions.router, health.router, metrics.router)
+ROUTERS: tuple[APIRouter, ...] = (ads.router, deletions.router, health.router, metrics.router, queues.router)
 """Every router there is; a new one is added here and nowhere else."""
 
 
@@ -40,7 +40,7 @@ def create_app(
     Args:
         house: The home; at `app.state.house` for every route.
         routers: What it answers.
-        polling: The feed of decisions.
+        polling: The feed of decisions; that of moderators' verdicts when not given.
         upkeep: Who is told of new files and new deletions.
         seconds: The time that rate limits go by.
     """
@@ -57,7 +57,7 @@ def create_app(
     app.state.house = house
     app.state.metrics = meters
     app.state.intake = Intake(house.world, on_files=woken.on_files, on_commit=meters.commits.inc)
-    app.state.polling = polling or EmptyFeed()
+    app.state.polling = polling or DecisionFeed(house.world)
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
     app.state.on_deletion = woken.on_deletion
     for router in routers:

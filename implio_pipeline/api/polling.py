@@ -6,24 +6,10 @@ from typing import Any
 from implio_pipeline.api.ad_shape import ad_shape, result_shape
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import look_up
-from implio_pipeline.ports import PolledDecision, PolledPage, Polling, World
+from implio_pipeline.ports import PolledDecision, Polling, World
 
 ON_A_PAGE = 100
 """Decisions of one answer."""
-
-
-class EmptyFeed:
-    """The port `Polling` where nobody decides anything here: every result came with its item."""
-
-    def after(self, team: TeamId, *, since_ms: int, limit: int) -> PolledPage:
-        """Return no decision, and the same place again."""
-        del team, limit
-        return PolledPage(decisions=(), newest_ms=since_ms, has_more=False)
-
-    def of_tasks(self, team: TeamId, task_ids: Collection[str]) -> Mapping[str, PolledDecision]:
-        """Return nothing."""
-        del team, task_ids
-        return {}
 
 
 def poll(world: World, polling: Polling, team: TeamId, *, since_ms: int, has_content: bool) -> dict[str, Any]:

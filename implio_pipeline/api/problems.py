@@ -16,7 +16,11 @@ from implio_pipeline.domain.errors import (
     AccessDenied,
     ApiKeyRefused,
     ImplioError,
+    ItemDecided,
+    ItemGone,
+    ItemLocked,
     PlanOutdated,
+    QueueUnknown,
     RequestRefused,
     StorageFull,
 )
@@ -26,6 +30,10 @@ _STATUSES: dict[type[ImplioError], int] = {
     ApiKeyRefused: 401,
     AccessDenied: 403,
     RequestRefused: 400,
+    QueueUnknown: 404,
+    ItemLocked: 409,
+    ItemDecided: 409,
+    ItemGone: 410,
     PlanOutdated: 503,
     StorageFull: 507,
 }

@@ -1,4 +1,4 @@
-"""The child process of `implio serve`: merges small files and, with `--erase`, carries requests out.
+"""The child process of `implio serve`: merges small files, settles verdicts, delivers callbacks, and may erase.
 
 It looks at everything when it starts, when it is woken by a byte on its standard input, and every half minute; it ends
 when its standard input does.
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.flows.compact import merge_small
+from implio_pipeline.flows.deliver import deliver_due
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.wiring import House, open_home
 
 _LOOK_EVERY_SECONDS = 30.0
@@ -32,6 +34,8 @@ def main() -> int:
             if is_erasing:
                 _attempt("erase", lambda: erase(house.world))
             _attempt("merge", lambda: _merge(house))
+            _attempt("settle", lambda: _settle(house))
+            _attempt("deliver", lambda: deliver_due(house.world, house.courier))
             if not _is_woken():
                 return 0
 
@@ -39,6 +43,11 @@ def main() -> int:
 def _merge(house: House) -> None:
     settings = house.settings
     merge_small(house.world, rows_per_file=settings.rows_per_file, from_files=settings.api.merge_from_files)
+
+
+def _settle(house: House) -> None:
+    if is_settling_due(house.world, waits=house.settle_waits):
+        settle(house.world)
 
 
 def _attempt(act: str, do: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from implio_pipeline import __version__
 from implio_pipeline.cli import (
     api_keys,
     audit,
+    callbacks,
     demo,
     erase,
     export,
@@ -17,12 +18,14 @@ from implio_pipeline.cli import (
     init,
     keys,
     query,
+    queue,
     receipts,
     requests,
     restore,
     retention,
     serve,
     set_aside,
+    settle,
     status,
     teams,
     upkeep,
@@ -88,12 +91,15 @@ def _add_commands() -> None:
     app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
     app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
     app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
+    app.add_typer(queue.app, name="queue", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
     app.add_typer(api_keys.app, name="api-keys", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
+    app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
+    app.command("settle", rich_help_panel=_CARE)(settle.settle_command)
     app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)
     app.command("housekeep", rich_help_panel=_CARE)(upkeep.housekeep_command)
 

@@ -87,6 +87,7 @@ def _shape(made: ExportMade) -> dict[str, Any]:
         "items": access.items,
         "rejectedItems": access.rejected,
         "queueEntries": access.queue_entries,
+        "moderation": access.notes,
         "requests": access.requests,
         "hiddenByOpenRequests": access.hidden,
         "itemsWithoutUserId": access.items_without_user,
@@ -102,6 +103,7 @@ def _view(made: ExportMade) -> RenderableType:
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
         ("items", access.items, f"and {access.rejected:,} rejected ones" if access.rejected else ""),
         ("queue entries", access.queue_entries),
+        ("verdicts, notes", access.notes),
         ("requests", access.requests),
     ]
     if access.hidden:

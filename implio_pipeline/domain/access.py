@@ -83,7 +83,15 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
     Role.SPECTATOR: _LOOK,
     Role.NO_ACCESS: frozenset(),
     Role.SERVER: frozenset(
-        {Act.SUBMIT_ITEMS, Act.POLL_ITEMS, Act.REQUEST_DELETION, Act.SEE_REQUESTS, Act.READ_RECEIPTS}
+        {
+            Act.SUBMIT_ITEMS,
+            Act.POLL_ITEMS,
+            Act.REQUEST_DELETION,
+            Act.SEE_REQUESTS,
+            Act.READ_RECEIPTS,
+            Act.SEE_QUEUES,
+            Act.DECIDE_ITEMS,
+        }
     ),
     Role.OPERATOR: _LOOK
     | _PRIVACY
@@ -92,6 +100,7 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
         Act.MANAGE_MEMBERS,
         Act.MANAGE_CALLBACKS,
         Act.SEE_TRAIL,
+        Act.DECIDE_ITEMS,
         Act.MANAGE_QUEUES,
         Act.MANAGE_TEAM,
         Act.MANAGE_ACCESS,

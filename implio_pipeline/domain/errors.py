@@ -253,3 +253,61 @@ class BackupForgotten(ImplioError):
 
     code = "backup-forgotten"
     remedy = "Put back a backup of the catalog made after the newest rotation; see docs/KEYS.md."
+
+
+class QueueUnknown(ImplioError):
+    """The team has no moderation queue of this name."""
+
+    code = "queue-unknown"
+    remedy = "Run `implio queue list` to see the queues that exist, or add it with `implio queue add`."
+
+
+class QueueInvalid(RequestRefused):
+    """The moderation queue cannot be named so, made or removed."""
+
+    code = "queue-invalid"
+    remedy = "Choose another name, or empty the queue first; Default and Escalated always stay."
+
+
+class DecisionRefused(RequestRefused):
+    """The decision cannot be taken so."""
+
+    code = "decision-refused"
+    remedy = "Ask for the next items and decide on those; a refusal needs a reason."
+
+
+class ItemDecided(DecisionRefused):
+    """Another verdict on the item fell before."""
+
+    code = "item-decided"
+    remedy = "Ask for the next items; the first verdict stands."
+
+
+class ItemLocked(RequestRefused):
+    """Somebody else is looking at the item."""
+
+    code = "item-locked"
+    remedy = "Ask for the next items; this one comes again when its lock has expired."
+
+
+class ItemGone(ImplioError):
+    """The item waits no longer: it was deleted, or it never did."""
+
+    code = "item-gone"
+    remedy = "Ask for the next items; nothing is left of this one to decide on."
+
+
+class CallbackRefused(RequestRefused):
+    """The callback cannot be sent where it was to go."""
+
+    code = "callback-refused"
+    remedy = (
+        "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
+    )
+
+
+class CallbackUnknown(ImplioError):
+    """The team has no callback."""
+
+    code = "callback-unknown"
+    remedy = "Make one with `implio callbacks set`."

@@ -34,6 +34,7 @@ from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken,
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.moderation import Trace
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import OverdueRule, Rule, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.team import Team
@@ -243,17 +244,19 @@ def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
 def _audit_queues(world: World, team: Team, standing: _Standing, report: AuditReport) -> None:
     entries = world.catalog.queues.entries(team.team)
     report.queue_entries += len(entries)
+    traces = world.catalog.moderation.traces(team.team)
     covering = _covering((*standing.erased, *standing.hiding))
-    waiting = Counter(claim.request_id for entry in entries for claim in covering(entry))
-    for request_id, count in waiting.items():
-        words = f"{count} entries that it covers are still in a moderation queue"
-        report.findings.append(
-            AuditFinding(kind=FindingKind.QUEUED_SURVIVOR, about=request_id, words=words, team=team.team)
-        )
+    for kept, noun in ((entries, "entries"), (traces, "verdicts, notes or deliveries")):
+        waiting = Counter(claim.request_id for each in kept for claim in covering(each))
+        for request_id, count in waiting.items():
+            words = f"{count} {noun} that it covers are still kept for moderation"
+            report.findings.append(
+                AuditFinding(kind=FindingKind.QUEUED_SURVIVOR, about=request_id, words=words, team=team.team)
+            )
 
 
-def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry], list[Claim]]:
-    """Return a function from a queue entry to the claims that cover it; claims by key are looked up, not tried."""
+def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry | Trace], list[Claim]]:
+    """Return a function from what is kept of an item to the claims that cover it; those by key are looked up."""
     keyed: dict[bytes, list[Claim]] = {}
     others: list[Claim] = []
     for claim in claims:
@@ -263,7 +266,7 @@ def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry], list[Claim]]:
         else:
             keyed.setdefault(key, []).append(claim)
 
-    def covering(entry: QueueEntry) -> list[Claim]:
+    def covering(entry: QueueEntry | Trace) -> list[Claim]:
         near = [*keyed.get(entry.task_key, ()), *keyed.get(entry.user_key or b"", ()), *others]
         return [claim for claim in near if _covers(claim.rule, entry)]
 
@@ -280,7 +283,7 @@ def _key_of(rule: Rule) -> bytes | None:
             return None
 
 
-def _covers(rule: Rule, entry: QueueEntry) -> bool:
+def _covers(rule: Rule, entry: QueueEntry | Trace) -> bool:
     return covers(
         rule,
         user_key=entry.user_key,

@@ -22,6 +22,7 @@ from implio_pipeline.domain.export import (
     PackedFile,
     access_body,
     manifest_of,
+    moderation_record,
     must_go,
     queue_record,
     request_record,
@@ -31,6 +32,8 @@ from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.moderate import opened_notes
+from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.ports import Exports, Progress, Rows, World
 
 KEEP = timedelta(days=7)
@@ -101,6 +104,7 @@ def export_person(
         items=held.counts[FileKind.ITEMS],
         rejected=held.counts[FileKind.REJECTED],
         queue_entries=held.queue_entries,
+        notes=held.notes,
         requests=held.requests,
         hidden=held.hidden,
         items_without_user=world.catalog.manifest.anonymous_items(team.team),
@@ -139,6 +143,7 @@ class _Held:
     counts: Mapping[FileKind, int]
     hidden: int
     queue_entries: int
+    notes: int
     requests: int
 
 
@@ -174,11 +179,24 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
         if progress:
             progress(done, len(sealed))
     waiting = [queue_record(entry) for entry in world.catalog.queues.entries(team) if entry.user_key == user_key]
+    notes = world.catalog.moderation.notes_on(team, user_key)
+    about = [
+        moderation_record(note.task_id, written_at=opened.written_at, note=opened.text)
+        for note, opened in zip(notes, opened_notes(world, notes), strict=True)
+    ]
+    about += [
+        moderation_record(
+            verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(world.keychain, verdict)
+        )
+        for verdict in world.catalog.moderation.unsettled(team)
+        if verdict.user_key == user_key
+    ]
     asked = [request_record(request) for request in _requests(world, team, user_key)]
     parts: dict[str, Rows | list[dict[str, Any]]] = {
         "items.jsonl": world.vault.join(found[FileKind.ITEMS]) if found[FileKind.ITEMS] else [],
         "rejected.jsonl": world.vault.join(found[FileKind.REJECTED]) if found[FileKind.REJECTED] else [],
         "queue.jsonl": waiting,
+        "moderation.jsonl": about,
         "requests.jsonl": asked,
     }
     return _Held(
@@ -188,6 +206,7 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
         counts={kind: sum(rows.num_rows for rows in several) for kind, several in found.items()},
         hidden=hidden,
         queue_entries=len(waiting),
+        notes=len(about),
         requests=len(asked),
     )
 

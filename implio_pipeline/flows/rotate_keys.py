@@ -216,6 +216,7 @@ def _has_old_keys(world: World, team: Team) -> bool:
 def _settle_team(world: World, team: TeamId, summary: RotationSummary) -> None:
     for _ in range(_MOST_TRIES):
         world.keychain.forget(team)
+        _seal_anew(world, team)
         keys = world.catalog.teams.keys(team)
         idle = _idle_seal_keys(world, team, keys)
         old = [*old_keys(keys, CLASS_PURPOSES), *idle]
@@ -236,14 +237,25 @@ def _settle_team(world: World, team: TeamId, summary: RotationSummary) -> None:
     raise PlanOutdated(f"others kept changing the files of team {team}")
 
 
+def _seal_anew(world: World, team: TeamId) -> None:
+    """Seal under the newest key what lasts and is sealed under an older one."""
+    seals = [key for key in world.catalog.teams.keys(team) if key.purpose is KeyPurpose.SEAL]
+    old = {key.key_id for key in old_keys(seals, (KeyPurpose.SEAL,))}
+    for each in world.catalog.seals.all(team) if old else ():
+        if world.keychain.sealed_under(each.sealed) in old:
+            opened = world.keychain.unseal(team, each.sealed, context=each.context)
+            world.catalog.seals.replace(each, world.keychain.seal(team, opened, context=each.context))
+
+
 def _idle_seal_keys(world: World, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
-    """Return the old seal keys that no open request or hold is sealed under, and that none can be any more."""
+    """Return the old seal keys that no open request, hold or note is sealed under, and that none can be any more."""
     seals = [key for key in keys if key.purpose is KeyPurpose.SEAL]
     old = old_keys(seals, (KeyPurpose.SEAL,))
     if not old or max(key.created_at for key in seals) + SEAL_GRACE > world.clock.now():
         return []
     sealed = [request.sealed for request in world.catalog.requests.all(team=team, states=OPEN_STATES)]
     sealed += [hold.sealed for hold in world.catalog.holds.all(team)]
+    sealed += [each.sealed for each in world.catalog.seals.all(team)]
     needed = {world.keychain.sealed_under(each) for each in sealed if each is not None}
     return [key for key in old if key.key_id not in needed]
 

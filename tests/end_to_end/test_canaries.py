@@ -19,20 +19,25 @@ from implio_pipeline import wiring
 from implio_pipeline.cli import app
 from implio_pipeline.domain.errors import QueryRefused
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.moderation import Approve, Move, Refuse
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.callbacks import allow_hosts, set_callback
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.moderate import decide, feed
 from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.query import open_lake
+from implio_pipeline.stores.callbacks.courier import HttpCourier
 
 ADS = TeamId("ads")
 SUBMITTED = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -49,6 +54,11 @@ CANARIES = {
     "asker": "canary-asker-dpo",
     "reason": "canary-reason-art17",
     "key": "canary-idempotency",
+    "verdict": "canary-verdict-obscene",
+    "feedback": "canary-feedback-sorry",
+    "note": "canary-note-she-called-again",
+    "moderator": "canary.moderator@example.org",
+    "callback": "canary-callback-path",
 }
 KINDS = ["user", "task", "dates", "team", "retention"]
 
@@ -100,6 +110,19 @@ def land_everything(house: wiring.House) -> None:
     sheet = f"id,content.title,content.body,user.id\n{CANARIES['item']}-s,{CANARIES['title']},b,{CANARIES['user']}\n"
     land(house, "sheet.csv", sheet.encode())
     ingest(house.world)
+
+
+def moderate(house: wiring.House, tasks: list[str]) -> None:
+    """Decide on items, each with a note; settle some of the verdicts, and leave callbacks waiting."""
+    allow_hosts(house.world, ADS, ["127.0.0.1"])
+    set_callback(house.world, HttpCourier(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
+    said = {"feedback": (CANARIES["feedback"],), "note": CANARIES["note"]}
+    for number, task in enumerate(tasks[:12]):
+        verdict = Refuse(reasons=(CANARIES["verdict"],), **said) if number % 2 else Approve(**said)
+        decide(house.world, ADS, task, verdict, by=CANARIES["moderator"])
+        if number == 5:
+            settle(house.world)
+    decide(house.world, ADS, tasks[12], Move(queue="Escalated", note=CANARIES["note"]), by=CANARIES["moderator"])
 
 
 def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
@@ -161,14 +184,19 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wir
     land_everything(house)
     tasks = task_ids(home)
     assert len(tasks) == 42
+    moderate(house, tasks)
+    assert {seal.kind for seal in house.world.catalog.seals.all(ADS)} == {"decision", "note", "callback"}
     canaries = CANARIES | {f"task {number}": task for number, task in enumerate(tasks)}
-    waiting = {"user", "name", "e-mail", "title", "body"}
+    waiting = {"user", "name", "e-mail", "title", "body", "verdict", "feedback", "note", "moderator", "callback"}
     assert not found_in(home, {name: CANARIES[name] for name in waiting})
 
     ask_by(house, kind, tasks)
     erase(house.world)
 
     assert found_in(home, canaries) == {}
+    assert [seal.kind for seal in house.world.catalog.seals.all(ADS)] == ["callback"]
+    assert house.world.catalog.moderation.traces(ADS) == []
+    assert feed(house.world, ADS).entries == ()
     assert survivors(house.world) == {}
     assert house.ledger.check() == []
     with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
@@ -269,6 +297,7 @@ def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_no
 ) -> None:
     home = house.settings.home
     land_everything(house)
+    moderate(house, task_ids(home))
     ask(house, ByUser(user_id=CANARIES["user"]))
     compact(house.world, rows_per_file=2500)
     housekeep(house.world)

@@ -51,11 +51,24 @@ _READS = {
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},
     "catalog.holds": {"get", "all", "newest"},
+    "catalog.moderation": {
+        "waiting",
+        "decided",
+        "notes",
+        "notes_on",
+        "unsettled",
+        "unsettled_since",
+        "feed",
+        "newest",
+        "traces",
+    },
+    "catalog.callbacks": {"hosts", "get", "due", "teams_due", "all"},
+    "catalog.seals": {"all"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting"},
     "landing.file": {"digest"},
 }
-_PARTS = {"teams", "manifest", "requests", "landings", "queues", "holds"}
+_PARTS = {"teams", "manifest", "requests", "landings", "queues", "holds", "moderation", "callbacks", "seals"}
 
 
 class Crash(BaseException):

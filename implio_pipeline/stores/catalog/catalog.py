@@ -4,11 +4,14 @@ from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
+from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
+from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.requests import SqlRequests
+from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.catalog.upgrade import upgrade
@@ -49,6 +52,12 @@ class SqlCatalog:
         """Landing files taken."""
         self.queues = SqlQueues(engine)
         """Moderation queues."""
+        self.moderation = SqlModeration(engine)
+        """Locks, verdicts, notes and the feed."""
+        self.callbacks = SqlCallbacks(engine)
+        """Result callbacks and their deliveries."""
+        self.seals = SqlSeals(engine)
+        """Sealed values that last, to be sealed anew when keys rotate."""
         self.api_keys = SqlApiKeys(engine)
         """Keys of customers' servers."""
 

@@ -11,7 +11,7 @@ from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
-from implio_pipeline.stores.catalog import queues, teams
+from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.holds import newest_hold
@@ -54,6 +54,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     # 4. What goes with them.
     queues.put(connection, change.team, change.queue)
     _record_outcomes(connection, change)
+    moderation.settled(connection, change)
     # 5. Team keys out, last: nothing may be wrapped under them any more.
     _shred(connection, change.team, change.shred_team_keys)
 

@@ -11,6 +11,7 @@ from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.stores.catalog import callbacks, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -133,6 +134,8 @@ class SqlRequests:
     def complete(self, requests: Sequence[Request]) -> None:
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.
 
+        What moderation still kept of items under legal holds goes too, and teams with a callback are told.
+
         Raises:
             PlanOutdated: one is not shredded, or completed already; nothing was changed.
         """
@@ -143,6 +146,8 @@ class SqlRequests:
                 its_own = tombstones.c.request_id.in_(some)
                 connection.execute(update(tombstones).where(its_own).values(is_erased=True))
                 connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
+            traces.forget(connection, [request.request_id for request in completed], is_held_too=True)
+            callbacks.tell_deletions(connection, completed)
 
     def cancel(self, request: Request, *, was: RequestState) -> None:
         """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.

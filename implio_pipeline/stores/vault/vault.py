@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.domain.words import (
     UNDECIDED,
     FileId,
@@ -38,6 +40,7 @@ from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
 from implio_pipeline.stores.vault.measure import measure, measured_columns, users_missed
 from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, octets_of, task_keys
+from implio_pipeline.stores.vault.settle import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
@@ -279,6 +282,38 @@ class EncryptedVault:
         theirs = rows.filter(pa.array(match(rows, [rule]).mask))
         seen = self.without(theirs, hidden)
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
+
+    def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+        """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+            StorageFull: there is no room; the old file stays.
+        """
+        file = sealed.file
+        rows = self.read(sealed)
+        places = places_of(rows, verdicts)
+        tasks = frozenset(places)
+        if not tasks:
+            return Settlement(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
+        after = self._write(
+            settled_rows(rows, places, verdicts),
+            team=file.team,
+            region=file.region,
+            day=file.day,
+            kind=file.kind,
+            task_filter=file.task_filter,
+        )
+        again = self.read(after)
+        return Settlement(
+            before=file,
+            after=after,
+            tasks=tasks,
+            is_same=is_same_elsewhere(rows, again, places, verdicts),
+            is_settled=is_settled(again, places, verdicts),
+        )
 
     def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
         """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
