@@ -21,6 +21,8 @@ _BUSY_SECONDS = 30.0
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
+_LOG_LOCK = 0x6C6F67
+"""The name, there, of the right to add to the log of reads."""
 _PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -75,6 +77,12 @@ def lock_schema(connection: Connection) -> None:
     """Let no other process change the tables until this transaction ends."""
     if not _is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _SCHEMA_LOCK})
+
+
+def lock_log(connection: Connection) -> None:
+    """Let no other process add to the log of reads until this transaction ends; on SQLite none can."""
+    if not _is_sqlite(connection.engine):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _LOG_LOCK})
 
 
 def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None = None) -> None:
