@@ -19,8 +19,8 @@ def audit_command(
 ) -> None:
     """Compare files, catalog, keys, storage and ledger with each other; nothing is changed.
 
-    The ledger notes that an audit was made. Every check that reads no file is always made. Of the files one part of seven is read, another each day, so that
-    seven audits on consecutive days read all; with --full every file is read.
+    Every check that reads no file is always made. Of the files one part of seven is read, another each day, so that
+    seven audits on consecutive days read all; with --full every file is read. The ledger notes that it was done.
     """
     session = session_of(context)
     with session.house() as house, session.steps("Auditing: files") as progress:

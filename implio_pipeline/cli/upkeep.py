@@ -1,6 +1,5 @@
 """`implio compact` and `implio housekeep`: fewer files, and none that nothing refers to."""
 
-from dataclasses import asdict
 from datetime import timedelta
 
 import typer
@@ -38,7 +37,13 @@ def housekeep_command(context: typer.Context) -> None:
         expired = len(house.set_aside.expire(before))
         purged = purge_exports(house.world, house.exports)
     session.answer(
-        {**asdict(summary), "setAsideDiscarded": expired, "exportsDiscarded": purged},
+        {
+            "doomed": summary.doomed,
+            "strays": summary.strays,
+            "readsNoted": summary.reads,
+            "setAsideDiscarded": expired,
+            "exportsDiscarded": purged,
+        },
         lambda: good(
             f"Unlinked {many(summary.doomed, 'replaced file')} and {many(summary.strays, 'stray')}, "
             f"discarded {many(expired, 'set-aside file')} and {many(purged, 'export')}, scrubbed the catalog"
