@@ -107,7 +107,7 @@ def expected_digests(entries: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[i
         if kind == SHORTENED:
             kept = int(body["lines"])
             noted = {line: digest for line, digest in noted.items() if line <= kept}
-        elif kind == NOTED:
+        if kind in (NOTED, SHORTENED) and body["lines"]:
             noted[int(body["lines"])] = str(body["digest"])
     return noted
 

@@ -4,7 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from implio_pipeline.domain.access_log import NOTED, SHORTENED, LogFault, Read, ReadDoor, expected_digests, faults_of
+from implio_pipeline.domain.access_log import (
+    GENESIS,
+    NOTED,
+    SHORTENED,
+    LogFault,
+    Read,
+    ReadDoor,
+    expected_digests,
+    faults_of,
+)
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.grant import (
@@ -185,10 +194,11 @@ def accept_shortened_log(world: World) -> int:
     From then on the log goes on from where it is; the ledger's entry shows for ever that lines are missing.
     """
     newest = world.catalog.access_log.newest(1)
-    lines = newest[0].line if newest else 0
+    lines, digest = (newest[0].line, newest[0].digest) if newest else (0, GENESIS)
     lost = max(0, max(_noted(world), default=0) - lines)
     if lost:
-        body = {"lines": lines, "lost": lost, "shortenedAt": instant_text(world.clock.now())}
+        at = instant_text(world.clock.now())
+        body = {"lines": lines, "digest": digest, "lost": lost, "shortenedAt": at}
         world.ledger.append([(SHORTENED, body)])
     return lost
 

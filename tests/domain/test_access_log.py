@@ -101,9 +101,9 @@ def test_a_log_that_was_written_anew_from_some_line_on_shows_by_the_ledger() -> 
 def test_a_log_that_a_restore_made_shorter_goes_on_from_there() -> None:
     log = a_log(5)
     kept = log[:3]
-    entries = [noted(log[1]), noted(log[4]), (SHORTENED, {"lines": 3})]
+    entries = [noted(log[1]), noted(log[4]), (SHORTENED, {"lines": 3, "digest": log[2].digest})]
     longer = [*kept, chained(a_read(9), line=4, previous=kept[-1].digest)]
 
     assert [fault.line for fault in faults_of(kept, expected_digests(entries[:2]))] == [4]
     assert list(faults_of(longer, expected_digests([*entries, noted(longer[-1])]))) == []
-    assert expected_digests(entries) == {2: log[1].digest}
+    assert expected_digests(entries) == {2: log[1].digest, 3: log[2].digest}

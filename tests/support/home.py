@@ -97,7 +97,7 @@ class Home:
 
 @contextmanager
 def a_home(folder: Path, *, at: datetime = NOW) -> Iterator[Home]:
-    """Make a home with the teams `ads` (region eu) and `cars` (region us), which whoever tests may audit, and open it."""
+    """Make a home with the teams `ads` (region eu) and `cars` (region us), which the tester may read, and open it."""
     wiring.init_home(folder)
     with opened(folder, at=at) as home:
         add_team(home.world, ADS, region=Region("eu"))
