@@ -44,7 +44,8 @@ def export_command(
     implio register export --format html --out record.html
     """
     session = session_of(context)
-    written = Form.JSON if session.is_json else _form(form)
+    asked = _form(form)
+    written = Form.JSON if session.is_json else asked
     with session.house() as house:
         record = activity_record(house.world, configured(house.settings))
     text = _text(record, written)
