@@ -117,7 +117,7 @@ def categories() -> tuple[Category, ...]:
     found: dict[ColumnClass, dict[str, str]] = {each: {} for each in ColumnClass}
     for kind in FileKind:
         for column in columns_of(kind):
-            found[column.column_class][column.name] = _RULE_WORDS[column.erasure]
+            found[column.column_class].setdefault(column.name, _RULE_WORDS[column.erasure])  # items first
     return tuple(
         Category(name=each.value, words=CLASS_WORDS[each], columns=tuple(columns.items()))
         for each, columns in found.items()

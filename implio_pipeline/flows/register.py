@@ -185,7 +185,7 @@ def _measures(world: World, configured: Configured) -> Iterable[tuple[str, str]]
     yield "Rotation of keys, so that old backups cannot be read", rotated
     yield "Pseudonyms", "a keyed digest of the user id wherever an item must be found without its identity"
     yield "Least privilege", _access(configured)
-    yield "Log of reads", f"{_log_length(world):,} lines, chained, noted in the signed ledger daily"
+    yield "Log of reads", f"reaches line {_log_length(world):,}; chained, and noted in the signed ledger daily"
     yield "Approval by a second person", _approvals(world)
     yield "Self-audit of files, catalog, keys and ledger", _last(world, AUDITED, "auditedAt", now)
     yield "Restore, with everything erased again", _last(world, RESTORED, "restoredAt", now)

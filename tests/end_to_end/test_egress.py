@@ -78,7 +78,8 @@ def test_the_whole_cycle_speaks_to_nobody(tmp_path: Path) -> None:
 
     assert seen.exit_code == 0, seen.told
     assert seen.words == []
-    assert len(seen.steps) == 24
+    done = {step.partition(" ")[0] for step in seen.steps}
+    assert {"init", "ingest", "query", "erase", "retention", "audit", "export", "compact", "keys", "restore"} <= done
     (dagster,) = (step for step in seen.steps if step.startswith("dagster"))
     for job in ("ingest_landing", "housekeeping", "self_audit"):
         assert job in dagster

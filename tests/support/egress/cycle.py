@@ -37,7 +37,7 @@ def cycle(home: Path) -> None:
     implio("team", "add", "globex", "--region", "us")
     implio("access", "grant", _me(), "--team", "acme", "--days", "2", *reader)
     _land(home, "acme", "first")
-    _land(home, "globex", "first")
+    _land(home, "globex", "first", age_seconds=10 * 86_400)
     implio("ingest", ends_with=(0, 5))
     counted = (
         "query",
@@ -52,8 +52,8 @@ def cycle(home: Path) -> None:
     implio("export", "--team", "acme", "--user", "u-88")
     implio("erase", "--team", "acme", "--user", "u-88")
     _dagster(home)
-    implio("retention", "set", "globex", "--keep", "1", "--yes")
-    implio("retention", "run", "--team", "globex", "--yes", ends_with=(0, 5))
+    implio("retention", "set", "--team", "globex", "--keep-days", "1", "--yes")
+    implio("retention", "run", "--team", "globex")
     implio("compact")
     implio("keys", "rotate")
     implio("housekeep")
@@ -73,7 +73,7 @@ def _me() -> str:
     return getpass.getuser()
 
 
-def _land(home: Path, team: str, name: str) -> None:
+def _land(home: Path, team: str, name: str, *, age_seconds: int = 60) -> None:
     folder = home / "landing" / team
     folder.mkdir(parents=True, exist_ok=True)
     samples = Path(__file__).parents[3] / "data" / "samples"
@@ -82,7 +82,7 @@ def _land(home: Path, team: str, name: str) -> None:
         shutil.copyfile(samples / f"items.{suffix}", path)
         if name != "first":
             path.write_bytes(path.read_bytes() + b"\n")  # another file, by its digest
-        os.utime(path, (time.time() - 60,) * 2)
+        os.utime(path, (time.time() - age_seconds,) * 2)
 
 
 def _dagster(home: Path) -> None:
