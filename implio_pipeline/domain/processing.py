@@ -149,7 +149,7 @@ def gaps_of(controller: Controller, hosting: tuple[Hosting, ...]) -> tuple[str, 
         "The controller's name: [controller] name": not controller.name,
         "The controller's contact: [controller] contact": not controller.contact,
         "The data protection officer's contact, if one is designated: [controller] dpo": not controller.dpo,
-        "The country this machine stands in: `on site` names none": any(each.location == "on site" for each in hosting),
+        "The country this machine stands in: “on site” names none": any(each.location == "on site" for each in hosting),
         "The safeguards of a transfer outside the European Economic Area: [[processors]] safeguards": any(
             each.is_transfer and not each.safeguards for each in hosting
         ),

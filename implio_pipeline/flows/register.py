@@ -157,7 +157,7 @@ def _kept(configured: Configured) -> tuple[Kept, ...]:
         Kept(
             what="Grants and the log of reads",
             form="operators as keyed pseudonyms, their names sealed; no value and no SQL text",
-            how_long="without limit; a name until it is destroyed with `implio access forget`",
+            how_long="without limit; a name until it is destroyed (implio access forget)",
         ),
         Kept(
             what="Files that could not be read",
