@@ -7,8 +7,8 @@ from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Word
 from implio_pipeline.stores.catalog.tables import metadata
 
-home_keys = Table(
-    "home_keys",
+operator_keys = Table(
+    "operator_keys",
     metadata,
     Column("purpose", String(16), primary_key=True),
     Column("root_key_id", String(512), nullable=False),

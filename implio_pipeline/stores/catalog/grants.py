@@ -9,7 +9,7 @@ from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.grant_tables import grants, home_keys, operators
+from implio_pipeline.stores.catalog.grant_tables import grants, operator_keys, operators
 from implio_pipeline.stores.catalog.tables import teams
 
 _PLAIN = (
@@ -96,18 +96,18 @@ class SqlOperators:
     def home_key(self, purpose: str) -> tuple[str, bytes] | None:
         """Return the root key's id and a wrapped key of the home, `None` when there is none yet."""
         with reading(self._engine) as connection:
-            row = connection.execute(select(home_keys).where(home_keys.c.purpose == purpose)).one_or_none()
+            row = connection.execute(select(operator_keys).where(operator_keys.c.purpose == purpose)).one_or_none()
         return None if row is None else (row.root_key_id, row.wrapped)
 
     def keep_home_key(self, purpose: str, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
         """Store a first key of the home and return the one that is there: of several makers, one wins."""
-        query = select(home_keys).where(home_keys.c.purpose == purpose)
+        query = select(operator_keys).where(operator_keys.c.purpose == purpose)
         with writing(self._engine) as connection:
             row = connection.execute(query.with_for_update()).one_or_none()
             if row is not None:
                 return row.root_key_id, row.wrapped
             made = {"purpose": purpose, "root_key_id": root_key_id, "wrapped": wrapped}
-            connection.execute(insert(home_keys), made)
+            connection.execute(insert(operator_keys), made)
         return root_key_id, wrapped
 
     def sealed_name(self, person: PersonKey) -> bytes | None:

@@ -12,11 +12,11 @@ _SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Make the tables."""
     op.create_table(
-        "home_keys",
+        "operator_keys",
         sa.Column("purpose", sa.String(length=16), nullable=False),
         sa.Column("root_key_id", sa.String(length=512), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("purpose", name="pk_home_keys"),
+        sa.PrimaryKeyConstraint("purpose", name="pk_operator_keys"),
     )
     op.create_table(
         "operators",
