@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from implio_pipeline.domain.access_log import LogLine, Read
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.callback import Answer, Callback, Delivery
@@ -14,6 +15,7 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
 from implio_pipeline.domain.export import ExportRecord, PackedFile
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.grant import Grant, GrantId, PersonKey
 from implio_pipeline.domain.hold import Hold, HoldId, Spared
 from implio_pipeline.domain.intake import LandingRecord, QueueEntry
 from implio_pipeline.domain.keys import Seal, TeamKey
@@ -441,6 +443,50 @@ class Holds(Protocol):
         """
 
 
+class Grants(Protocol):
+    """What operators may read, until when and for what."""
+
+    def add(self, grant: Grant) -> None:
+        """Store a grant.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, grant_id: GrantId) -> Grant:
+        """Return a grant.
+
+        Raises:
+            GrantRefused: there is none.
+        """
+
+    def all(self, *, team: TeamId | None = None, person: PersonKey | None = None) -> list[Grant]:
+        """Return every grant, oldest first."""
+
+    def revoke(self, grant_id: GrantId, *, by: PersonKey, at: datetime) -> None:
+        """Store that a grant was revoked.
+
+        Raises:
+            GrantRefused: there is none, or it was revoked before.
+        """
+
+    def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
+        """Store that somebody looked at grants."""
+
+
+class AccessLog(Protocol):
+    """The audit log of reads; only ever added to."""
+
+    def append(self, reads: Sequence[Read]) -> list[LogLine]:
+        """Add reads, durable on return, and remember of the grants that allowed them that they were used."""
+
+    def lines(self, *, after: int = 0) -> Iterator[LogLine]:
+        """Yield the lines after a place, in order."""
+
+    def newest(self, count: int) -> list[LogLine]:
+        """Return the newest lines, oldest of them first."""
+
+
 class Landings(Protocol):
     """The memory of landing files."""
 
@@ -728,6 +774,14 @@ class Catalog(Protocol):
     def api_keys(self) -> ApiKeys:
         """Keys of customers' servers."""
 
+    @property
+    def grants(self) -> Grants:
+        """What operators may read."""
+
+    @property
+    def access_log(self) -> AccessLog:
+        """What was read, by whom and for what."""
+
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
 
@@ -941,6 +995,35 @@ class Courier(Protocol):
         """
 
 
+class People(Protocol):
+    """Operators by pseudonym; their names lie sealed under a key of the home's own."""
+
+    def person(self, name: str) -> PersonKey:
+        """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space off)."""
+
+    def remember(self, name: str) -> PersonKey:
+        """Return the pseudonym of a name, and keep the name sealed behind it."""
+
+    def name_of(self, person: PersonKey) -> str | None:
+        """Return the name behind a pseudonym, `None` when it is not known or was destroyed."""
+
+    def forget(self, person: PersonKey) -> bool:
+        """Destroy the name behind a pseudonym, and tell whether there was one."""
+
+    def digest(self, text: str) -> str:
+        """Return a keyed digest of any text, 32 hexadecimal digits."""
+
+    def seal(self, text: str, *, context: str) -> bytes:
+        """Encrypt a small text, bound to its context."""
+
+    def unseal(self, sealed: bytes, *, context: str) -> str:
+        """Decrypt a sealed text.
+
+        Raises:
+            KeyMissing: it is not what was sealed, or the key is another.
+        """
+
+
 class Identifiers(Protocol):
     """The only source of randomness in the flows."""
 
@@ -970,6 +1053,7 @@ class World:
     landing: LandingZone
     inbox: Inbox
     leftovers: Leftovers
+    people: People
     threads: int = 2
     versions: Mapping[str, str] = field(default_factory=dict)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)

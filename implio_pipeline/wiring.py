@@ -14,6 +14,8 @@ from implio_pipeline import __version__
 from implio_pipeline.domain.errors import HomeExists
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.read import Doorkeeper
+from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_put_back
 from implio_pipeline.ports import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
@@ -31,6 +33,7 @@ from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_tls import LocalAuthority
+from implio_pipeline.stores.people import SealedPeople
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
@@ -68,14 +71,33 @@ _SETTINGS_TEXT = """\
 # host = "127.0.0.1"              # where `implio serve` answers
 # port = 8443
 # certificate = "server.pem"      # with private_key; else the home's own authority signs one: keys/tls/ca.pem
+#
+# [access]
+# grants = "required"             # or "none": then only identity columns need a grant
+# maker_days = 30                 # so long whoever adds a team may read it, without identity columns
+#
+# [controller]                    # who answers for the processing, as `implio register export` names them
+# name = ""
+# contact = ""
+# dpo = ""
 
 [regions.eu]
-vault = "vault/eu"
+vault = "vault/eu"                # and `keys`, when its root keys do not lie in keys/eu
 processor = "this machine"
+location = "on site"              # or the host's country, as two letters
+kept_in = "EU"                    # what its teams were promised
 
 [regions.us]
 vault = "vault/us"
 processor = "this machine"
+location = "on site"
+kept_in = "anywhere"
+
+[[processors]]                    # who hosts a region must be listed, with that location
+name = "this machine"
+role = "hosting"
+location = "on site"
+safeguards = ""                   # outside the EEA: what makes the transfer lawful (GDPR Art. 45, 46)
 """
 
 
@@ -92,6 +114,7 @@ class House:
     vault: EncryptedVault
     landing: LandingFolder
     courier: HttpCourier
+    door: Doorkeeper
 
     @property
     def feed_keeps(self) -> timedelta:
@@ -124,6 +147,7 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
 
     Raises:
         HomeMissing: there is no home.
+        ResidencyRefused: a region's items, keys or host are not where they may be.
         KeyRingOutdated: an old key ring was put back.
         CatalogOutdated: an old catalog was put back.
     """
@@ -131,6 +155,12 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
     house = build(load_settings(find_home(home)))
     gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
     try:
+        refuse_misplaced(
+            house.catalog.teams,
+            places=house.settings.places,
+            processors=house.settings.processor_register,
+            owners=key_ring(house.settings).owners(),
+        )
         if not is_restoring:
             refuse_put_back(house.world)
         yield house
@@ -156,7 +186,7 @@ def init_home(home: Path) -> None:
     settings = Settings(home=home)
     for folder in ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault"):
         (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-    ring = LocalKeyRing(home / "keys")
+    ring = key_ring(settings)
     ring.make(HOME)
     for name, region in settings.regions.items():
         settings.below(region.vault).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -167,10 +197,15 @@ def init_home(home: Path) -> None:
     (home / SETTINGS_FILE).write_text(_SETTINGS_TEXT)  # last: with it the folder is a home
 
 
+def key_ring(settings: Settings) -> LocalKeyRing:
+    """Return the key ring that the settings name."""
+    return LocalKeyRing(settings.home / "keys", settings.key_folders)
+
+
 def build(settings: Settings) -> House:
     """Return an opened home over the stores its settings choose."""
     clock, identifiers = SystemClock(), RandomIdentifiers()
-    ring = LocalKeyRing(settings.home / "keys")
+    ring = key_ring(settings)
     catalog = open_catalog(settings.catalog)
     keychain = TeamKeychain(ring, catalog.teams.keys)
     set_aside = SetAside(settings.home / "set-aside", partial(ring.wrap, HOME, "seal"), ring.unwrap, clock)
@@ -181,6 +216,7 @@ def build(settings: Settings) -> House:
         threads=settings.threads,
     )
     ledger = _ledger(settings)
+    people = SealedPeople(ring, catalog.operators)
     landing = _landing(settings, keychain, set_aside, clock)
     world = World(
         clock=clock,
@@ -197,6 +233,7 @@ def build(settings: Settings) -> House:
             settle_seconds=settings.landing.settle_seconds,
         ),
         leftovers=LeftoverFolders(home=settings.home),
+        people=people,
         threads=settings.threads,
         versions=_versions(),
         approvals=ApprovalPolicy(
@@ -213,6 +250,7 @@ def build(settings: Settings) -> House:
         vault=vault,
         landing=landing,
         courier=_courier(settings),
+        door=Doorkeeper(catalog=catalog, people=people, clock=clock, is_required=settings.access.grants == "required"),
     )
 
 

@@ -60,7 +60,7 @@ def stocked(home: Home) -> Home:
 
 @contextmanager
 def lake_of(home: Home, *, team: object = ADS, classes: object = EVERY_CLASS) -> Iterator[Lake]:
-    with open_lake(home.path, team=team, classes=classes, threads=2) as lake:
+    with open_lake(home.path, team=team, classes=classes, purpose="audit", threads=2) as lake:
         yield lake
 
 
@@ -299,7 +299,7 @@ def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -
 
     def read() -> None:
         for _ in range(2):
-            with open_lake(home.path, team=ADS, classes=EVERY_CLASS, threads=4) as lake:
+            with open_lake(home.path, team=ADS, classes=EVERY_CLASS, purpose="audit", threads=4) as lake:
                 for _ in range(8):
                     query = "select count(*), count(title) from items where user_id <> $user"
                     counts.extend(lake.sql(query, {"user": "u1"}).fetchall())

@@ -7,6 +7,7 @@ import typer
 
 from implio_pipeline import __version__
 from implio_pipeline.cli import (
+    access,
     api_keys,
     audit,
     callbacks,
@@ -17,9 +18,11 @@ from implio_pipeline.cli import (
     ingest,
     init,
     keys,
+    processors,
     query,
     queue,
     receipts,
+    register,
     requests,
     restore,
     retention,
@@ -95,6 +98,9 @@ def _add_commands() -> None:
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
     app.add_typer(api_keys.app, name="api-keys", rich_help_panel=_CARE)
+    app.add_typer(access.app, name="access", rich_help_panel=_CARE)
+    app.add_typer(processors.app, name="processors", rich_help_panel=_CARE)
+    app.add_typer(register.app, name="register", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
     app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)

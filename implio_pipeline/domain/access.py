@@ -51,6 +51,7 @@ class Act(StrEnum):
     MANAGE_TEAM = "add and set up teams"
     MANAGE_ACCESS = "grant access to items"
     QUERY_ITEMS = "query items, within a grant"
+    RUN_PIPELINE = "run and look after the pipeline"
 
 
 _LOOK = frozenset({Act.SEE_STORAGE, Act.SEE_QUEUES})
@@ -105,6 +106,7 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
         Act.MANAGE_TEAM,
         Act.MANAGE_ACCESS,
         Act.QUERY_ITEMS,
+        Act.RUN_PIPELINE,
     },
 }
 

@@ -7,6 +7,7 @@ longer live. Nothing is changed.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -29,6 +30,7 @@ from implio_pipeline.domain.audit import (
     tombstone_faults,
     unread,
 )
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -40,13 +42,17 @@ from implio_pipeline.domain.scope import OverdueRule, Rule, TaskRule, Tombstone,
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import tombstone_body
+from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
+from implio_pipeline.flows.read import log_faults
 from implio_pipeline.ports import Progress, World
 
 _MOST_LOOKS = 5
 _SETTLES = timedelta(minutes=10)
 """A tombstone this young may be accepted and about to be noted in the ledger."""
 _SEAL_CONTEXT = "audit"
+AUDITED = "audited"
+"""The kind of the ledger's entry about an audit."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -87,6 +93,7 @@ def audit(world: World, *, is_full: bool = False, progress: Progress | None = No
     report = AuditReport(audited_at=now, part=None if is_full else part_on(now.date()))
     # 1. What was asked and what was told, before the files: what is completed by now must be gone from them.
     _audit_ledger(world, report)
+    _audit_access(world, report)
     standing = {
         team.team: _Standing.of(world.catalog.requests.tombstones(team.team)) for team in world.catalog.teams.all()
     }
@@ -328,6 +335,19 @@ def _audit_ledger(world: World, report: AuditReport) -> None:
         report.findings.append(AuditFinding(kind=FindingKind.LEDGER_BROKEN, about="ledger", words=words))
 
 
+def _audit_access(world: World, report: AuditReport) -> None:
+    """Compare the log of reads with its own chain and with the ledger, and grants with the revocations in it."""
+    with suppress(LedgerBroken):  # named already
+        report.findings += [
+            AuditFinding(kind=FindingKind.ACCESS_LOG_BROKEN, about=f"line {fault.line}", words=fault.words)
+            for fault in log_faults(world)
+        ]
+        report.findings += [
+            AuditFinding(kind=FindingKind.GRANT_REVIVED, about=grant_id, words="the ledger knows it as revoked")
+            for grant_id in revived(world)
+        ]
+
+
 def _audit_requests(world: World, noted: _Noted, report: AuditReport) -> None:
     """Compare catalog and ledger both ways; the ledger is read before and, for what lacks in it, after the catalog."""
     report.tombstones, report.receipts = len(noted.tombstones), len(noted.receipts)
@@ -379,3 +399,19 @@ def _noted(world: World) -> _Noted:
         elif entry.kind in (RECEIPT, PARTIAL, AGAIN):
             noted.receipts.setdefault(request_id, []).append((entry.kind, entry.body))
     return noted
+
+
+def note_audit(world: World, report: AuditReport) -> None:
+    """Tell the ledger that an audit was made, and whether it found anything; the record of processing names the last.
+
+    A ledger that cannot be read is found by the audit itself, and is not written to.
+    """
+    body = {
+        "auditedAt": instant_text(report.audited_at),
+        "isFull": report.part is None,
+        "files": report.files,
+        "filesRead": report.files_read,
+        "findings": len(report.findings),
+    }
+    with suppress(LedgerBroken, KeyMissing):
+        world.ledger.append([(AUDITED, body)])

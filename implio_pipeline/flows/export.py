@@ -27,12 +27,14 @@ from implio_pipeline.domain.export import (
     queue_record,
     request_record,
 )
+from implio_pipeline.domain.grant import GrantId
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.erase import find
 from implio_pipeline.flows.moderate import opened_notes
+from implio_pipeline.flows.read import note_export
 from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.ports import Exports, Progress, Rows, World
 
@@ -57,6 +59,10 @@ class AccessDraft:
     """An X.509 certificate in PEM to encrypt to; in clear, in a closed folder, when `None`."""
     not_searched: Mapping[str, int] = field(default_factory=dict)
     """Places that may hold more and were not looked into, counted."""
+    operator: str = sensitive(default="")
+    """Who carries it out, for the audit log of reads; who asked when it is empty."""
+    grants: tuple[GrantId, ...] = ()
+    """What allows them to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +117,9 @@ def export_person(
         not_searched=draft.not_searched,
     )
     manifest = _manifest(access, files)
-    # 3. Say so, then hand it out.
+    # 3. Say so, in the audit log of reads too, then hand it out.
+    read = access.items + access.rejected + access.queue_entries + access.requests
+    note_export(world, operator=draft.operator or draft.asked_by, team=team.team, rows=read, grants=draft.grants)
     (entry,) = world.ledger.append([(ACCESS, access_body(access, manifest_digest=manifest.digest))])
     folder = exports.put(_record(access, held.tombstone, (*files, manifest)), (*files, manifest), folder=draft.folder)
     return ExportMade(

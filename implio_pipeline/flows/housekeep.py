@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from implio_pipeline.flows.erase import sweep_doomed
+from implio_pipeline.flows.read import note_log
 from implio_pipeline.flows.rotate_keys import finish_rotation
 from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
 from implio_pipeline.ports import World
@@ -22,10 +23,14 @@ class SweepSummary:
     """Temporary files of work that was killed."""
     verdicts: int = 0
     """Verdicts that the feed forgot, since their items have them, and deliveries that were given up."""
+    reads: int = 0
+    """Lines of the log of reads that the ledger did not know of yet."""
 
 
 def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS) -> SweepSummary:
     """Unlink replaced files, strays and leftovers, scrub the catalog's own files, and finish a rotation that broke off.
+
+    The ledger notes how far the log of reads has come.
 
     Args:
         world: What the flow may touch.
@@ -41,4 +46,5 @@ def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: tim
     summary.leftovers = world.leftovers.sweep(older_than=older_than)
     world.catalog.scrub()
     finish_rotation(world)
+    summary.reads = note_log(world)
     return summary

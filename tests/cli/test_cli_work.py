@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
 
-HOUSEKEPT = {"doomed", "strays", "leftovers", "setAsideDiscarded", "reportsDiscarded", "exportsDiscarded"}
+HOUSEKEPT = {
+    *("doomed", "strays", "leftovers", "verdicts", "reads"),
+    *("setAsideDiscarded", "reportsDiscarded", "exportsDiscarded"),
+}
 
 
 def test_init_makes_a_home_and_says_how_to_run_on_it(implio, tmp_path):

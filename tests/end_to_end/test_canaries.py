@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from support.grants import let_read
 from typer.testing import CliRunner
 
 from implio_pipeline import wiring
@@ -88,6 +89,7 @@ def house(tmp_path: Path) -> Iterator[wiring.House]:
     wiring.init_home(tmp_path / "home")
     with wiring.open_home(tmp_path / "home") as opened:
         add_team(opened.world, ADS, region=Region("eu"))
+        let_read(opened.world, ADS)
         yield opened
 
 
@@ -139,7 +141,7 @@ def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
 
 
 def task_ids(home: Path) -> list[str]:
-    with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
+    with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:
         rows = lake.sql("select task_id from items where user_id = $user order by 1", {"user": CANARIES["user"]})
     return [task for (task,) in rows.fetchall()]
 
@@ -199,7 +201,7 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wir
     assert feed(house.world, ADS).entries == ()
     assert survivors(house.world) == {}
     assert house.ledger.check() == []
-    with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
+    with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:
         ((left,),) = lake.sql("select count(*) from items").fetchall()
         ((rejected,),) = lake.sql("select count(*) from rejected").fetchall()
     assert left == (0 if kind in ("team", "retention") else 40)
@@ -317,7 +319,7 @@ def test_a_query_too_large_for_memory_writes_nothing_in_clear(
 
     monkeypatch.setattr("implio_pipeline.query.duckdb.connect", connect_with_little_memory)
     query = "select body || i::varchar as text, title, user_id from items, range(20) as copies(i) order by hash(text)"
-    with open_lake(home, team=ADS, classes=list(ColumnClass), threads=1) as lake:
+    with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit", threads=1) as lake:
         # DuckDB's own wheel cannot write encrypted: it must stop rather than spill in clear.
         with pytest.raises(QueryRefused, match="memory"):
             lake.sql(query)

@@ -24,6 +24,7 @@ from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
 from support.clock import NOW, StillClock
+from support.grants import let_read
 from support.items import Ad, table_of
 from support.landing import LandingTables
 
@@ -99,11 +100,12 @@ class Home:
 
 @contextmanager
 def a_home(folder: Path, *, at: datetime = NOW) -> Iterator[Home]:
-    """Make a home with the teams `ads` (region eu) and `cars` (region us), and open it."""
+    """Make a home with the teams `ads` (region eu) and `cars` (region us), which the tester may read, and open it."""
     wiring.init_home(folder)
     with opened(folder, at=at) as home:
         add_team(home.world, ADS, region=Region("eu"))
         add_team(home.world, CARS, region=Region("us"))
+        let_read(home.world, ADS, CARS)
         yield home
 
 

@@ -3,8 +3,11 @@
 from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
+from implio_pipeline.stores.catalog.access_log import SqlAccessLog
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
+from implio_pipeline.stores.catalog.grant_tables import operators
+from implio_pipeline.stores.catalog.grants import SqlGrants, SqlOperators
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
@@ -60,6 +63,12 @@ class SqlCatalog:
         """Sealed values that last, to be sealed anew when keys rotate."""
         self.api_keys = SqlApiKeys(engine)
         """Keys of customers' servers."""
+        self.grants = SqlGrants(engine)
+        """What operators may read."""
+        self.operators = SqlOperators(engine)
+        """Operators' sealed names."""
+        self.access_log = SqlAccessLog(engine)
+        """What was read, by whom and for what."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files: the database and its write-ahead log.
@@ -67,7 +76,9 @@ class SqlCatalog:
         When it is not thorough, tables of more than 5,000 rows are left to the next thorough one.
         """
         database.scrub(
-            self._engine, [table.name for table in SECRETS], most_rows=None if is_thorough else _QUICK_SCRUB_ROWS
+            self._engine,
+            [table.name for table in (*SECRETS, operators)],
+            most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
 
     def close(self) -> None:

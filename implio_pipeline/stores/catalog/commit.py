@@ -10,6 +10,7 @@ from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState
+from implio_pipeline.domain.residency import OutOfRegion
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
@@ -23,6 +24,7 @@ from implio_pipeline.stores.catalog.tables import (
     team_keys,
     vault_files,
 )
+from implio_pipeline.stores.catalog.tables import teams as team_rows
 
 _FILE = tuple(field.name for field in fields(VaultFile))
 _KEY = tuple(field.name for field in fields(FileKey))
@@ -37,6 +39,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     Raises:
         PlanOutdated: the catalog is no longer what the change was planned on.
         TeamUnknown: there is no such team.
+        OutOfRegion: a file to add lies in another region than its team's.
     """
     # 1. Hold the team still, and compare.
     teams.lock(connection, change.team)
@@ -126,6 +129,7 @@ def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId])
 
 
 def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+    _same_region(connection, change)
     keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
     new = [_row_of(sealed) for sealed in change.add if sealed.file.file_id not in rewrapped]
@@ -133,6 +137,15 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
         connection.execute(insert(vault_files), new)
     if keys:
         connection.execute(insert(file_keys), keys)
+
+
+def _same_region(connection: Connection, change: Change) -> None:
+    if not change.add:
+        return
+    region = connection.scalar(select(team_rows.c.region).where(team_rows.c.team == change.team))
+    astray = sum(sealed.file.region != region for sealed in change.add)
+    if astray:
+        raise OutOfRegion(f"{astray} new files of team {change.team} do not lie in its region {region}")
 
 
 def _same_team_keys(connection: Connection, team: TeamId, used: Collection[KeyId]) -> None:

@@ -21,6 +21,8 @@ _BUSY_SECONDS = 30.0
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
+_LOG_LOCK = 0x6C6F67
+"""The name, there, of the right to add to the log of reads."""
 _PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -74,15 +76,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Threads of one process take turns before they come to SQLite: there, whoever waits sleeps and looks again, up to a
     tenth of a second at a time, which a caller of the API would feel.
     """
-    with _turns.get(engine, _NO_TURNS), engine.connect().execution_options(is_writer=True) as connection:
-        with connection.begin():
-            yield connection
+    turn = _turns.get(engine, _NO_TURNS)
+    with turn, engine.connect().execution_options(is_writer=True) as connection, connection.begin():
+        yield connection
 
 
 def lock_schema(connection: Connection) -> None:
     """Let no other process change the tables until this transaction ends."""
     if not _is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _SCHEMA_LOCK})
+
+
+def lock_log(connection: Connection) -> None:
+    """Let no other process add to the log of reads until this transaction ends; on SQLite none can."""
+    if not _is_sqlite(connection.engine):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _LOG_LOCK})
 
 
 def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None = None) -> None:

@@ -8,7 +8,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,10 +29,16 @@ HOME = Region("home")
 
 
 class LocalKeyRing:
-    """Root keys below one folder: `<region>/<name>.<epoch>.key`, 32 random bytes each."""
+    """Root keys as `<region>/<name>.<epoch>.key`, 32 random bytes each.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Holds a folder for each region, and one for the home.
+        elsewhere: The folders of regions whose keys lie elsewhere.
+    """
+
+    def __init__(self, folder: Path, elsewhere: Mapping[Region, Path] | None = None) -> None:
         self._folder = folder
+        self._elsewhere = {region: path for region, path in (elsewhere or {}).items() if path != folder / region}
         self._roots: dict[str, bytes] = {}
 
     def make(self, region: Region) -> None:
@@ -59,13 +65,17 @@ class LocalKeyRing:
         Raises:
             KeyMissing: a file of the ring is no key.
         """
-        found: dict[str, str] = {}
-        for path in sorted(self._folder.glob("*/*.key")):
-            match = _FILE.fullmatch(path.name)
-            if match:
-                root_key_id = f"{path.parent.name}/{match['name']}/{int(match['epoch'])}"
-                with suppress(FileNotFoundError):  # destroyed since it was listed
-                    found[root_key_id] = fingerprint(root_key_id, _read(path, root_key_id))
+        return {root_key_id: fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
+
+    def owners(self) -> dict[str, list[str]]:
+        """Return the regions that have a key, by what tells the key from any other: one region each, if all is well.
+
+        Raises:
+            KeyMissing: a file of the ring is no key.
+        """
+        found: dict[str, list[str]] = {}
+        for root_key_id, key in self._keys():
+            found.setdefault(fingerprint("any", key), []).append(root_key_id.partition("/")[0])
         return found
 
     def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
@@ -115,9 +125,28 @@ class LocalKeyRing:
                     folders.add(path.parent)
         for folder in folders:
             _sync(folder)
-        for path in self._folder.glob(f"*/.*{_DOOMED}"):
-            _overwrite(path)
-            _sync(path.parent)
+        for _, folder in self._folders():
+            for path in folder.glob(f".*{_DOOMED}"):
+                _overwrite(path)
+                _sync(folder)
+
+    def _folders(self) -> Iterator[tuple[str, Path]]:
+        for path in sorted(self._folder.glob("*/")):
+            if Region(path.name) not in self._elsewhere:
+                yield path.name, path
+        yield from sorted(self._elsewhere.items())
+
+    def _keys(self) -> Iterator[tuple[str, bytes]]:
+        for region, folder in self._folders():
+            for path in sorted(folder.glob("*.key")):
+                match = _FILE.fullmatch(path.name)
+                if match:
+                    root_key_id = f"{region}/{match['name']}/{int(match['epoch'])}"
+                    with suppress(FileNotFoundError):  # destroyed since it was listed
+                        yield root_key_id, _read(path, root_key_id)
+
+    def _of(self, region: Region) -> Path:
+        return self._elsewhere.get(region, self._folder / region)
 
     def _root(self, root_key_id: str) -> bytes:
         if root_key_id not in self._roots:
@@ -136,10 +165,10 @@ class LocalKeyRing:
         return self._path(Region(match["region"]), match["name"], int(match["epoch"])) if match else None
 
     def _path(self, region: Region, name: str, epoch: int) -> Path:
-        return self._folder / region / f"{name}.{epoch}.key"
+        return self._of(region) / f"{name}.{epoch}.key"
 
     def _epochs(self, region: Region, name: str) -> list[int]:
-        found = map(_FILE.fullmatch, (path.name for path in (self._folder / region).glob(f"{name}.*.key")))
+        found = map(_FILE.fullmatch, (path.name for path in self._of(region).glob(f"{name}.*.key")))
         return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:
