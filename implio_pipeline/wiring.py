@@ -14,18 +14,21 @@ from implio_pipeline.domain.errors import HomeExists
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.restore import refuse_put_back
-from implio_pipeline.ports import World
+from implio_pipeline.ports import Desk, World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.one_time_codes import TimedCodes
+from implio_pipeline.stores.passwords import Argon2Passwords
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
@@ -72,6 +75,8 @@ class House:
     catalog: SqlCatalog
     vault: EncryptedVault
     landing: LandingFolder
+    desk: Desk
+    """People who sign in."""
 
     @property
     def export_keep(self) -> timedelta:
@@ -178,6 +183,19 @@ def build(settings: Settings) -> House:
         catalog=catalog,
         vault=vault,
         landing=landing,
+        desk=_desk(catalog, ring, clock),
+    )
+
+
+def _desk(catalog: SqlCatalog, ring: LocalKeyRing, clock: SystemClock) -> Desk:
+    members, sessions, trail = catalog.people(HomeSeal(ring))
+    return Desk(
+        clock=clock,
+        members=members,
+        sessions=sessions,
+        trail=trail,
+        passwords=Argon2Passwords(),
+        codes=TimedCodes(),
     )
 
 

@@ -15,6 +15,7 @@ from implio_pipeline.cli import (
     ingest,
     init,
     keys,
+    members,
     query,
     receipts,
     requests,
@@ -86,6 +87,7 @@ def _add_commands() -> None:
     app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
+    app.add_typer(members.app, name="members", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)

@@ -6,11 +6,16 @@ from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
+from implio_pipeline.stores.catalog.member_tables import members
+from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.requests import SqlRequests
+from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
+from implio_pipeline.stores.catalog.trail import SqlTrail
 from implio_pipeline.stores.catalog.upgrade import upgrade
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 _QUICK_SCRUB_ROWS = 5_000
 """What an erasure writes anew by itself: 20 ms; the daily housekeeping is thorough."""
@@ -49,13 +54,17 @@ class SqlCatalog:
         self.queues = SqlQueues(engine)
         """Moderation queues."""
 
+    def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
+        """Return the stores of who signs in and of what they did, their names under the home's own seal."""
+        return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlTrail(self._engine, seal)
+
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files: the database and its write-ahead log.
 
         When it is not thorough, tables of more than 5,000 rows are left to the next thorough one.
         """
         database.scrub(
-            self._engine, [table.name for table in SECRETS], most_rows=None if is_thorough else _QUICK_SCRUB_ROWS
+            self._engine, [table.name for table in (*SECRETS, members)], most_rows=None if is_thorough else _QUICK_SCRUB_ROWS
         )
 
     def close(self) -> None:
