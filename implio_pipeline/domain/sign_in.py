@@ -90,7 +90,7 @@ def wait_after(failures: int) -> timedelta:
     """Return how long nobody may try again after so many failures in a row: 30 s, doubling, at most an hour."""
     if failures < FREE_FAILURES:
         return timedelta()
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - FREE_FAILURES, 16))
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(failures - FREE_FAILURES, 16)))
 
 
 def locked_until(attempts: Attempts) -> datetime | None:

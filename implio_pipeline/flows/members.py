@@ -94,9 +94,7 @@ def reset_password(desk: Desk, member: Member, *, password: str | None = None) -
         check_password(password, email=member.email, name=member.name)
     made = password or desk.passwords.generate()
     desk.members.set_code_secret(member.member_id, None)
-    desk.members.set_password(
-        member.member_id, password_hash=desk.passwords.hash(made), is_temporary=password is None
-    )
+    desk.members.set_password(member.member_id, password_hash=desk.passwords.hash(made), is_temporary=password is None)
     desk.members.forget_attempts(member.email)
     return made if password is None else None
 

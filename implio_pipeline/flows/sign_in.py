@@ -40,7 +40,7 @@ def sign_in(desk: Desk, *, email: str, password: str) -> Entry:
         raise SignInRefused("the address or the password is not right")
     if credential.code_secret is None:
         desk.members.forget_attempts(address)
-    return _entry(desk, member, is_halfway=credential.code_secret is not None)
+    return begin_session(desk, member, is_halfway=credential.code_secret is not None)
 
 
 def second_step(desk: Desk, token: str, *, code: str) -> Entry:
@@ -58,7 +58,7 @@ def second_step(desk: Desk, token: str, *, code: str) -> Entry:
     check_code(desk, member.member_id, code)
     desk.members.forget_attempts(member.email)
     desk.sessions.end(session_id_of(token))
-    return _entry(desk, member, is_halfway=False)
+    return begin_session(desk, member, is_halfway=False)
 
 
 def check_code(desk: Desk, member_id: MemberId, code: str, *, secret: str | None = None) -> None:
@@ -93,18 +93,19 @@ def sign_out(desk: Desk, token: str) -> None:
     desk.sessions.end(session_id_of(token))
 
 
-def _begin(desk: Desk, email: str) -> None:
-    now = desk.clock.now()
-    until = desk.members.begin_attempt(email, now=now)
-    if until is not None:
-        seconds = int((until - now).total_seconds()) + 1
-        raise SignInLocked(f"too many attempts failed; the next counts in {seconds} seconds")
-
-
-def _entry(desk: Desk, member: Member, *, is_halfway: bool) -> Entry:
+def begin_session(desk: Desk, member: Member, *, is_halfway: bool = False) -> Entry:
+    """Begin a session under a new token."""
     token, now = desk.passwords.token(), desk.clock.now()
     session = Session(
         session_id=session_id_of(token), member_id=member.member_id, began_at=now, seen_at=now, is_halfway=is_halfway
     )
     desk.sessions.add(session)
     return Entry(token=token, member=member, is_halfway=is_halfway)
+
+
+def _begin(desk: Desk, email: str) -> None:
+    now = desk.clock.now()
+    until = desk.members.begin_attempt(email, now=now)
+    if until is not None:
+        seconds = int((until - now).total_seconds()) + 1
+        raise SignInLocked(f"too many attempts failed; the next counts in {seconds} seconds")

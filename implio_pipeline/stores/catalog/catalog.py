@@ -64,7 +64,9 @@ class SqlCatalog:
         When it is not thorough, tables of more than 5,000 rows are left to the next thorough one.
         """
         database.scrub(
-            self._engine, [table.name for table in (*SECRETS, members)], most_rows=None if is_thorough else _QUICK_SCRUB_ROWS
+            self._engine,
+            [table.name for table in (*SECRETS, members)],
+            most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
 
     def close(self) -> None:

@@ -202,9 +202,7 @@ def _lookup_key(engine: Engine, seal: HomeSeal) -> tuple[str, bytes]:
         root_key_id, wrapped = seal.new_key()
         try:
             with writing(engine) as connection:
-                connection.execute(
-                    insert(home_keys), {"name": _LOOKUP, "root_key_id": root_key_id, "wrapped": wrapped}
-                )
+                connection.execute(insert(home_keys), {"name": _LOOKUP, "root_key_id": root_key_id, "wrapped": wrapped})
         except IntegrityError:
             pass  # somebody else has just made it
         with reading(engine) as connection:
