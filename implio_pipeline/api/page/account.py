@@ -27,11 +27,11 @@ def password_form(visit: Visit) -> Response:
     """Change the password, end every session and begin a new one here."""
     new = visit.form.get("new", "")
     if new != visit.form.get("again", ""):
-        return _page(visit, status=422, password_error="The two new passwords differ.")
+        return _page(visit, status=422, new_error="The two new passwords differ.")
     try:
         change_password(visit.desk, visit.member, old=visit.form.get("old", ""), new=new)
     except ImplioError as error:
-        return _page(visit, status=422, password_error=f"{error.facts}. {error.remedy}")
+        return _page(visit, status=422, new_error=f"{error.facts}. {error.remedy}")
     entry = begin_session(visit.desk, visit.desk.members.get(visit.member.member_id))
     response = visit.go("/account", done="password")
     cookies.put(visit.http, response, cookies.session(visit.http), entry.token)
@@ -65,10 +65,8 @@ def no_codes_form(visit: Visit) -> Response:
     return visit.go("/account", done="no-codes")
 
 
-def _page(
-    visit: Visit, *, status: int = 200, password_error: str | None = None, codes_error: str | None = None
-) -> Response:
-    return visit.page("account.html", status=status, password_error=password_error, codes_error=codes_error)
+def _page(visit: Visit, *, status: int = 200, new_error: str | None = None, codes_error: str | None = None) -> Response:
+    return visit.page("account.html", status=status, new_error=new_error, codes_error=codes_error)
 
 
 def _offer(visit: Visit, secret: str, *, error: str | None = None) -> Response:

@@ -95,10 +95,7 @@ def _answer(visit: Visit, handler: Handler, demands: Demand) -> Response:
         _admit(visit, demands)
         if visit.http.method == "POST":
             _check_form(visit)
-        if visit.known and visit.known.is_temporary and demands is not Anybody.ANYONE:
-            if visit.http.url.path not in (_ACCOUNT, f"{_ACCOUNT}/password", "/sign-out"):
-                return visit.go(_ACCOUNT)
-        return handler(visit)
+        return visit.go(_ACCOUNT) if _must_choose(visit, demands) else handler(visit)
     except SignInNeeded:
         return visit.go("/sign-in")
     except ImplioError as error:
@@ -127,6 +124,12 @@ def _admit(visit: Visit, demands: Demand) -> None:
         visit.role = visit.known.roles.get(name)
         demand(visit.role, demands)  # the same answer for a team of others and for none
         visit.at_team = visit.world.catalog.teams.get(name)
+
+
+def _must_choose(visit: Visit, demands: Demand) -> bool:
+    """Tell whether a password of their own must be chosen first; until then nothing else is open."""
+    is_theirs = visit.http.url.path in (_ACCOUNT, f"{_ACCOUNT}/password")
+    return bool(visit.known and visit.known.is_temporary and demands is not Anybody.ANYONE and not is_theirs)
 
 
 def _check_form(visit: Visit) -> None:

@@ -112,7 +112,7 @@ def receipt_file(visit: Visit) -> Response:
     )
 
 
-def _lists(visit: Visit) -> dict[str, list[Request]]:
+def _lists(visit: Visit) -> dict[str, Any]:
     found = visit.world.catalog.requests.all(team=visit.team.team)
     open_ones = [each for each in found if each.state in OPEN_STATES]
     done = [each for each in reversed(found) if each.state not in OPEN_STATES]
@@ -132,7 +132,7 @@ def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Respo
     )
 
 
-def _progress(visit: Visit, request: Request) -> dict[str, object]:
+def _progress(visit: Visit, request: Request) -> dict[str, Any]:
     outcomes = visit.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, [])
     entry = visit.house.ledger.receipt(request.request_id) if request.state is RequestState.COMPLETED else None
     erased = entry.body["erased"] if entry else None
