@@ -73,8 +73,14 @@ def check_code(desk: Desk, member_id: MemberId, code: str, *, secret: str | None
         raise SignInRefused("the code is not right, or was used before")
 
 
-def visitor(desk: Desk, token: str) -> tuple[Session, Member] | None:
-    """Return who holds a session's token, whole or halfway; `None` when it is over."""
+def visitor(desk: Desk, token: str, *, is_by_itself: bool = False) -> tuple[Session, Member] | None:
+    """Return who holds a session's token, whole or halfway; `None` when it is over.
+
+    Args:
+        desk: People who sign in.
+        token: The browser's.
+        is_by_itself: The browser asks without its user, which keeps no session alive.
+    """
     now = desk.clock.now()
     session = desk.sessions.get(session_id_of(token))
     if session is None:
@@ -82,7 +88,7 @@ def visitor(desk: Desk, token: str) -> tuple[Session, Member] | None:
     if not is_live(session, now=now):
         desk.sessions.end(session.session_id)
         return None
-    after = None if session.is_halfway else seen(session, now=now)
+    after = None if session.is_halfway or is_by_itself else seen(session, now=now)
     if after is not None:
         desk.sessions.save(after)
     return session, desk.members.get(session.member_id)

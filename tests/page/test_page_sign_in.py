@@ -79,6 +79,16 @@ def test_a_session_ends_when_it_is_idle_and_at_last_anyway(page: Page) -> None:
     assert browser.get("/teams/ads").status_code == 303
 
 
+def test_a_page_that_looks_for_progress_by_itself_keeps_nobody_signed_in(page: Page) -> None:
+    browser = page.browser(who="jane")
+
+    for _ in range(4):
+        page.home.clock.pass_by(IDLE / 4)
+        answer = browser.get("/teams/ads/requests/progress")
+
+    assert answer.headers["location"] == "/sign-in"
+
+
 def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page: Page) -> None:
     jane = page.desk.members.find("jane@example.com")
     secret = page.desk.codes.secret()

@@ -25,6 +25,8 @@ from implio_pipeline.flows.sign_in import visitor
 _MOST_FORM_BYTES, _MOST_FIELDS = 64 * 1024, 60
 _FORM = "application/x-www-form-urlencoded"
 _ACCOUNT = "/account"
+_PROGRESS = "/progress"
+"""Ends the paths that a page asks for by itself, over and over."""
 
 
 class Anybody(Enum):
@@ -105,7 +107,8 @@ def _answer(visit: Visit, handler: Handler, demands: Demand) -> Response:
 def _recognise(visit: Visit) -> None:
     """Find out who holds the browser's token; a halfway session is nobody's yet."""
     token = visit.http.cookies.get(cookies.session(visit.http), "")
-    found = visitor(visit.desk, token) if token else None
+    is_by_itself = visit.http.url.path.endswith(_PROGRESS)
+    found = visitor(visit.desk, token, is_by_itself=is_by_itself) if token else None
     if found is not None:
         visit.token = token
         visit.session = found[0]

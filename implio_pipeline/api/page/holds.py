@@ -56,7 +56,10 @@ def release_form(visit: Visit) -> Response:
 
 def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Response:
     found = visit.world.catalog.holds.all(visit.team.team)
-    shown = [(hold, kind_of(hold.rule), is_standing(hold, now=visit.now)) for hold in reversed(found)]
+    shown = [
+        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), is_standing(hold, now=visit.now))
+        for hold in reversed(found)
+    ]
     return visit.page("holds.html", status=status, error=error, holds=shown, reasons=list(HoldReason))
 
 

@@ -73,6 +73,7 @@ def age_picture(
                 overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
     longest = _longest(items, policy, proposed)
     step = max(1, -(-longest // _BINS))
+    longest = -(-longest // step) * step
     kept = {age: items[age] - overdue[age] for age in items}
     total, going = sum(items.values()), sum(overdue.values())
     return Picture(

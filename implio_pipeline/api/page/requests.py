@@ -124,23 +124,19 @@ def _lists(visit: Visit) -> dict[str, Any]:
 
 
 def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Response:
-    request = visit.asked()
-    named = _sealed_words(visit, request) if visit.may(Act.APPROVE_REQUEST) else {}
-    is_own = request.asked_by == identity_of(visit.world, visit.team.team, visit.member.name)
-    return visit.page(
-        "request.html", status=status, error=error, named=named, is_own=is_own, **_progress(visit, request)
-    )
+    return visit.page("request.html", status=status, error=error, **_progress(visit, visit.asked()))
 
 
 def _progress(visit: Visit, request: Request) -> dict[str, Any]:
     outcomes = visit.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, [])
     entry = visit.house.ledger.receipt(request.request_id) if request.state is RequestState.COMPLETED else None
-    erased = entry.body["erased"] if entry else None
     return {
         "request": request,
         "files_done": len(outcomes),
         "items_done": sum(each.matched for each in outcomes),
-        "erased": erased,
+        "erased": entry.body["erased"] if entry else None,
+        "named": _sealed_words(visit, request) if visit.may(Act.APPROVE_REQUEST) else {},
+        "is_own": request.asked_by == identity_of(visit.world, visit.team.team, visit.member.name),
     }
 
 

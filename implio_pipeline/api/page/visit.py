@@ -131,9 +131,8 @@ class Visit:
 
     def fragment(self, template: str, **values: Any) -> Response:
         """Return a part of a page, for one that is being looked at."""
-        return HTMLResponse(
-            render(template, visit=self, team=self.team, home=self.home, now=self.now, act=Act, **values)
-        )
+        shared = {"visit": self, "team": self.team, "home": self.home, "now": self.now, "act": Act}
+        return HTMLResponse(render(template, form_token=form_token_of(self.token), **shared, **values))
 
     def go(self, path: str, *, done: str | None = None) -> Response:
         """Send the browser to another page, which then says what was done."""

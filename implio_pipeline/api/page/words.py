@@ -38,11 +38,11 @@ KINDS: Mapping[RequestKind, str] = {
     RequestKind.RETENTION: "Past retention",
 }
 CHANNELS: Mapping[str, str] = {
-    "file": "request file",
-    "api": "API",
-    "page": "this page",
-    "cli": "command line",
-    "retention": "retention policy",
+    "file": "by a request file",
+    "api": "through the API",
+    "page": "on this page",
+    "cli": "on the command line",
+    "retention": "by the retention policy",
 }
 HOLD_REASONS: Mapping[str, str] = {
     "legal-claim": "a legal claim",
@@ -83,6 +83,8 @@ _ORDER = (
     (_S.SHREDDED, _S.HELD, _S.PARTLY_WITHHELD),
     (_S.COMPLETED,),
 )
+_STANDING = (_S.UNAPPROVED, _S.WAITING)
+"""Nothing happens here by itself."""
 _STAGES = ("Hidden", "Erased", "Verified", "Keys destroyed", "Receipt")
 
 
@@ -105,7 +107,8 @@ def stages(request: Request) -> tuple[Stage, ...]:
     def state(place: int) -> str:
         if is_done or place < here or (place == 0 and here == 0):
             return "done"
-        return "here" if place == (here or 1) else "ahead"
+        is_going = request.state not in _STANDING and place == (here or 1)
+        return "here" if is_going else "ahead"
 
     return tuple(Stage(name=name, state=state(place)) for place, name in enumerate(_STAGES))
 

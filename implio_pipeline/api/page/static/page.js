@@ -18,6 +18,7 @@ function follow(part) {
       if (text !== part.dataset.shown) {
         part.dataset.shown = text;
         part.innerHTML = text;
+        say(part);
       }
     } catch {
       // The network is away; look again later.
@@ -26,6 +27,13 @@ function follow(part) {
     if (!state || !["completed", "cancelled"].includes(state.dataset.state)) setTimeout(look, EVERY_MS);
   }
   if (!("done" in part.dataset)) setTimeout(look, EVERY_MS);
+}
+
+// Tell a screen reader where the request is, when that has changed.
+function say(part) {
+  const where = part.querySelector(".where");
+  const voice = document.querySelector("[data-says]");
+  if (where && voice && voice.textContent !== where.textContent) voice.textContent = where.textContent;
 }
 
 // Show only the fields that belong to what was chosen.
