@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import pyotp
+from support.home import ADS
 from support.page import PASSWORD, Page
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.sign_in import ABSOLUTE, IDLE
 from implio_pipeline.flows.members import add_member, use_codes
-from support.home import ADS
 
 
 def test_a_member_gets_in_and_out(page: Page) -> None:
@@ -112,7 +112,7 @@ def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page
 
 
 def test_who_was_given_a_password_chooses_their_own_before_anything_else(page: Page) -> None:
-    member, made = add_member(page.world, page.desk, email="new@example.com", name="New", team=ADS, role=Role.ADMIN)
+    _member, made = add_member(page.world, page.desk, email="new@example.com", name="New", team=ADS, role=Role.ADMIN)
     browser = page.browser()
     browser.sign_in("new", str(made))
 

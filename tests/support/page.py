@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it asks for the successor of httpx, which it does not need
     from starlette.testclient import TestClient
 
-PASSWORD = "a quiet bicycle in march"
+PASSWORD = "a quiet bicycle in march"  # noqa: S105
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Tests sign in a hundred times; what a real hash costs is measured elsewhere."""
 PEOPLE: Mapping[str, Role] = {
