@@ -17,7 +17,7 @@ from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.read import Doorkeeper
 from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_put_back
-from implio_pipeline.ports import World
+from implio_pipeline.ports import Desk, World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
@@ -26,6 +26,7 @@ from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
@@ -33,6 +34,8 @@ from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_tls import LocalAuthority
+from implio_pipeline.stores.one_time_codes import TimedCodes
+from implio_pipeline.stores.passwords import Argon2Passwords
 from implio_pipeline.stores.people import SealedPeople
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
@@ -115,6 +118,8 @@ class House:
     landing: LandingFolder
     courier: HttpCourier
     door: Doorkeeper
+    desk: Desk
+    """People who sign in."""
 
     @property
     def feed_keeps(self) -> timedelta:
@@ -251,6 +256,7 @@ def build(settings: Settings) -> House:
         landing=landing,
         courier=_courier(settings),
         door=Doorkeeper(catalog=catalog, people=people, clock=clock, is_required=settings.access.grants == "required"),
+        desk=_desk(catalog, ring, clock),
     )
 
 
@@ -260,6 +266,18 @@ def _courier(settings: Settings) -> HttpCourier:
         inside=settings.callbacks.inside_hosts,
         may_use_http=settings.callbacks.http_to_this_machine,
         ca_file=None if ca_file is None else settings.below(ca_file),
+    )
+
+
+def _desk(catalog: SqlCatalog, ring: LocalKeyRing, clock: SystemClock) -> Desk:
+    members, sessions, trail = catalog.people(HomeSeal(ring))
+    return Desk(
+        clock=clock,
+        members=members,
+        sessions=sessions,
+        trail=trail,
+        passwords=Argon2Passwords(),
+        codes=TimedCodes(),
     )
 
 

@@ -18,6 +18,7 @@ from implio_pipeline.cli import (
     ingest,
     init,
     keys,
+    members,
     processors,
     query,
     queue,
@@ -101,6 +102,7 @@ def _add_commands() -> None:
     app.add_typer(access.app, name="access", rich_help_panel=_CARE)
     app.add_typer(processors.app, name="processors", rich_help_panel=_CARE)
     app.add_typer(register.app, name="register", rich_help_panel=_CARE)
+    app.add_typer(members.app, name="members", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
     app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)

@@ -178,6 +178,34 @@ class ClassNotGranted(ImplioError):
     remedy = "Ask for the class with --classes if your assignment allows it."
 
 
+class MemberRefused(ImplioError):
+    """The member cannot be added or changed so."""
+
+    code = "member-refused"
+    remedy = "Run `implio members list` to see who there is."
+
+
+class PasswordRefused(MemberRefused):
+    """The password may not be used."""
+
+    code = "password-refused"
+    remedy = "Choose a longer one; a few words that do not belong together are good."
+
+
+class SignInRefused(ImplioError):
+    """Who it is was not proven; which part was wrong is not said."""
+
+    code = "sign-in-refused"
+    remedy = "Check address, password and code, and try again."
+
+
+class SignInLocked(SignInRefused):
+    """Too many attempts failed in a row for this address."""
+
+    code = "sign-in-locked"
+    remedy = "Wait, then try again; an administrator of the installation can reset the password."
+
+
 class FileTampered(ImplioError):
     """A vault file is not the file its catalog row describes."""
 

@@ -1,14 +1,14 @@
 """Retain: what a team's retention policy no longer allows goes down the same path as any request."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, is_overdue, reach
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
-from implio_pipeline.domain.retention import cutoffs, policy_text
+from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, policy_text
 from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Channel, FileKind, RequestId, RequestKind, TeamId
@@ -36,6 +36,12 @@ class OverduePreview:
 def preview_retention(world: World, *, today: date, teams: Iterable[TeamId] | None = None) -> list[OverduePreview]:
     """Return what a retention run on that day would remove."""
     return [_preview(world, team, limits) for team, limits in _policies(world, today, teams)]
+
+
+def preview_policy(world: World, team: Team, policy: RetentionPolicy, *, today: date) -> OverduePreview | None:
+    """Return what a run on that day would remove from a team if it had another policy; `None` when it keeps all."""
+    limits = cutoffs(policy, today=today)
+    return None if limits is None else _preview(world, replace(team, policy=policy), limits)
 
 
 def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) -> list[Request]:

@@ -11,13 +11,18 @@ from implio_pipeline.stores.catalog.grants import SqlGrants, SqlOperators
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
+from implio_pipeline.stores.catalog.member_tables import members
+from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.seals import SqlSeals
+from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
+from implio_pipeline.stores.catalog.trail import SqlTrail
 from implio_pipeline.stores.catalog.upgrade import upgrade
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 _QUICK_SCRUB_ROWS = 5_000
 """What an erasure writes anew by itself: 20 ms; the daily housekeeping is thorough."""
@@ -70,6 +75,10 @@ class SqlCatalog:
         self.access_log = SqlAccessLog(engine)
         """What was read, by whom and for what."""
 
+    def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
+        """Return the stores of who signs in and of what they did, their names under the home's own seal."""
+        return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlTrail(self._engine, seal)
+
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files: the database and its write-ahead log.
 
@@ -77,7 +86,7 @@ class SqlCatalog:
         """
         database.scrub(
             self._engine,
-            [table.name for table in (*SECRETS, operators)],
+            [table.name for table in (*SECRETS, operators, members)],
             most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
 

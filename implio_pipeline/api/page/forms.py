@@ -1,0 +1,78 @@
+"""What forms say, read into the domain's words."""
+
+from datetime import date, timedelta
+
+from implio_pipeline.api.page.visit import Visit
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.errors import PolicyInvalid, RequestRefused
+from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+
+MOST_ID, MOST_WORDS = 1_000, 2_000
+
+
+def scope_in(visit: Visit) -> Scope:
+    """Return what a form names.
+
+    Raises:
+        RequestRefused: it names nothing, or what cannot be read.
+    """
+    match visit.text("kind"):
+        case "user":
+            return ByUser(user_id=_named(visit, "user_id", "The user id"))
+        case "task":
+            return ByTask(task_id=_named(visit, "task_id", "The task id"))
+        case "dates":
+            first, last = day_in(visit, "first_day"), day_in(visit, "last_day")
+            if last < first:
+                raise RequestRefused("The last day is before the first", remedy="Swap them.")
+            return ByDates(start=start_of(first), end=start_of(last + timedelta(days=1)))
+        case "team":
+            return ByTeam()
+        case _:
+            raise RequestRefused("It is not said what to remove", remedy="Choose one of the four.")
+
+
+def day_in(visit: Visit, name: str) -> date:
+    """Return a day of the form.
+
+    Raises:
+        RequestRefused: it is none.
+    """
+    try:
+        return date.fromisoformat(visit.text(name))
+    except ValueError:
+        raise RequestRefused("A day is missing", remedy="Write days like 2026-01-31.") from None
+
+
+def words_in(visit: Visit, name: str) -> str:
+    """Return a free text of the form, within bounds."""
+    return visit.text(name)[:MOST_WORDS]
+
+
+def policy_in(visit: Visit) -> RetentionPolicy:
+    """Return the retention policy that a form names; an empty period is "until deleted".
+
+    Raises:
+        PolicyInvalid: it cannot be followed.
+    """
+    own = {outcome: _days(visit.text(f"days_{outcome.replace(' ', '_')}")) for outcome in OUTCOMES}
+    return RetentionPolicy(
+        keep_days=_days(visit.text("keep_days")),
+        by_outcome={outcome: days for outcome, days in own.items() if days is not None},
+    )
+
+
+def _days(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > len("36500"):
+        raise PolicyInvalid("a period is whole days")
+    return int(text)
+
+
+def _named(visit: Visit, name: str, what: str) -> str:
+    value = visit.text(name)
+    if not value or len(value) > MOST_ID:
+        raise RequestRefused(f"{what} is missing or too long", remedy="Paste it as your own system writes it.")
+    return value

@@ -1,0 +1,38 @@
+"""The menu of a team: the pages that a role may open."""
+
+from dataclasses import dataclass
+
+from implio_pipeline.domain.access import Act, Role, may
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One line of the menu."""
+
+    name: str
+    path: str
+    is_here: bool
+
+
+_PAGES = (
+    ("Overview", "", Act.SEE_STORAGE),
+    ("Remove data", "/remove", Act.REQUEST_DELETION),
+    ("Requests", "/requests", Act.SEE_REQUESTS),
+    ("Retention", "/retention", Act.SEE_RETENTION),
+    ("Legal holds", "/holds", Act.MANAGE_HOLDS),
+    ("Members", "/members", Act.MANAGE_MEMBERS),
+    ("Audit trail", "/trail", Act.SEE_TRAIL),
+)
+
+
+def menu(role: Role | None, home: str, here: str) -> tuple[Entry, ...]:
+    """Return what a role sees in the menu; `here` is the path being looked at."""
+    return tuple(
+        Entry(
+            name=name,
+            path=f"{home}{path}",
+            is_here=here == f"{home}{path}" or (path != "" and here.startswith(f"{home}{path}/")),
+        )
+        for name, path, act in _PAGES
+        if may(role, act)
+    )

@@ -1,0 +1,195 @@
+"""What the pictures show, in bars and lines; the templates draw them as SVG with a table beside them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.matching import is_overdue
+from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
+from implio_pipeline.domain.words import UNDECIDED, FileKind, Outcome
+
+HEIGHT, _BINS = 160, 60
+_SHORTEST_DAYS = 14
+_STEPS = (1, 2, 7, 14, 30, 90, 180, 365, 1825, 36500)
+_MOST_TICKS = 6
+OUTCOMES = (Outcome.APPROVED.value, Outcome.REFUSED.value, Outcome.NO_DECISION.value, UNDECIDED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """A rectangle: left and width in percent of the picture, top and height in its units."""
+
+    x: str
+    width: str
+    y: float
+    height: float
+    tone: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """Something at a place along the axis."""
+
+    x: str
+    label: str
+    tone: str = ""
+    anchor: str = "middle"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A line of the table that says the same."""
+
+    label: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """Bars over an axis."""
+
+    bars: tuple[Bar, ...]
+    cuts: tuple[Mark, ...]
+    ticks: tuple[Mark, ...]
+    rows: tuple[Row, ...]
+    tallest: int
+    summary: str
+
+
+def age_picture(
+    files: Iterable[VaultFile], *, today: date, policy: RetentionPolicy, proposed: RetentionPolicy | None = None
+) -> Picture:
+    """Return items by age in days, what is overdue set apart, with the cut-off of the policy and of one proposed."""
+    items: Counter[int] = Counter()
+    overdue: Counter[int] = Counter()
+    limits = cutoffs(proposed or policy, today=today)
+    for file in files:
+        if file.kind is FileKind.ITEMS:
+            age = max(0, (today - file.day).days)
+            items[age] += file.rows
+            if limits is not None:
+                overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
+    longest = _longest(items, policy, proposed)
+    step = max(1, -(-longest // _BINS))
+    longest = -(-longest // step) * step
+    kept = {age: items[age] - overdue[age] for age in items}
+    total, going = sum(items.values()), sum(overdue.values())
+    return Picture(
+        bars=tuple(_stacked({"goes": overdue, "stays": kept}, step=step, longest=longest)),
+        cuts=tuple(_cuts(policy, proposed, longest=longest)),
+        ticks=tuple(_ticks(longest, lambda day: f"{day} d")),
+        rows=tuple(_rows((overdue, kept), step=step, name=_age_name)),
+        tallest=_tallest((overdue, kept), step),
+        summary=f"{total:,} items by age; {going:,} of them are older than {'the new' if proposed else 'the'} policy "
+        "allows.",
+    )
+
+
+def day_picture(files: Iterable[VaultFile], *, today: date, most_days: int = 60) -> Picture:
+    """Return items by the day they were submitted on and by outcome, the newest on the right."""
+    by_outcome: dict[str, Counter[int]] = {name: Counter() for name in OUTCOMES}
+    for file in files:
+        place = most_days - 1 - (today - file.day).days
+        if file.kind is FileKind.ITEMS and 0 <= place < most_days:
+            for name, rows in file.outcomes.items():
+                by_outcome.get(name, by_outcome[UNDECIDED])[place] += rows
+    first = today - timedelta(days=most_days - 1)
+    tones = {name: name.replace(" ", "-") for name in OUTCOMES}
+    series = {tones[name]: counts for name, counts in by_outcome.items()}
+    total = sum(sum(counts.values()) for counts in by_outcome.values())
+    return Picture(
+        bars=tuple(_stacked(series, step=1, longest=most_days)),
+        cuts=(),
+        ticks=tuple(
+            Mark(x=_percent(place + 0.5, most_days), label=_day_name(first + timedelta(days=place)))
+            for place in range(4, most_days, most_days // 4)
+        ),
+        rows=tuple(
+            _rows(tuple(by_outcome.values()), step=1, name=lambda place, _: _day_name(first + timedelta(days=place)))
+        ),
+        tallest=_tallest(tuple(by_outcome.values()), 1),
+        summary=f"{total:,} items submitted in the last {most_days} days, by day and outcome.",
+    )
+
+
+def _stacked(series: Mapping[str, Mapping[int, int]], *, step: int, longest: int) -> Iterable[Bar]:
+    tallest = max(1, _tallest(tuple(series.values()), step))
+    tops: Counter[int] = Counter()
+    for tone, counts in series.items():
+        for place, number in sorted(_binned(counts, step).items()):
+            if number:
+                height = max(1.0, HEIGHT * number / tallest)
+                below = HEIGHT * tops[place] / tallest
+                tops[place] += number
+                yield Bar(
+                    x=_percent(place * step, longest),
+                    width=_percent(max(step * 0.82, longest * 0.003), longest),
+                    y=round(max(0.0, HEIGHT - below - height), 1),
+                    height=round(height, 1),
+                    tone=tone,
+                )
+
+
+def _cuts(policy: RetentionPolicy, proposed: RetentionPolicy | None, *, longest: int) -> Iterable[Mark]:
+    named = [("now", policy.keep_days, "cut" if proposed is None else "cut-old")]
+    if proposed is not None and proposed.keep_days != policy.keep_days:
+        named.append(("new", proposed.keep_days, "cut"))
+    for name, days, tone in named:
+        if days is not None and days + 1 <= longest:
+            is_right = days + 1 > longest * 0.6
+            yield Mark(
+                x=_percent(days + 1, longest),
+                label=f"{name}: {days:,} days",
+                tone=tone,
+                anchor="end" if is_right else "start",
+            )
+
+
+def _ticks(longest: int, label: Callable[[int], str]) -> Iterable[Mark]:
+    step = next(step for step in _STEPS if longest / step <= _MOST_TICKS)
+    for day in range(0, longest - step // 3, step):
+        yield Mark(x=_percent(day, longest), label=label(day), anchor="start" if day == 0 else "middle")
+
+
+def _longest(items: Mapping[int, int], policy: RetentionPolicy, proposed: RetentionPolicy | None) -> int:
+    """Return the last day on the axis: the oldest item or, where it is near, the cut-off after it."""
+    oldest = max(items, default=0)
+    periods = [each.keep_days for each in (policy, proposed) if each is not None and each.keep_days is not None]
+    near = [days + 2 for days in periods if days <= 3 * max(oldest, 30)]
+    return max(_SHORTEST_DAYS, oldest + 1, *near)
+
+
+def _rows(series: Sequence[Mapping[int, int]], *, step: int, name: Callable[[int, int], str]) -> Iterable[Row]:
+    binned = [_binned(counts, step) for counts in series]
+    for place in sorted({place for counts in binned for place, number in counts.items() if number}):
+        yield Row(
+            label=name(place * step, place * step + step - 1), counts=tuple(counts.get(place, 0) for counts in binned)
+        )
+
+
+def _binned(counts: Mapping[int, int], step: int) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for place, number in counts.items():
+        found[place // step] += number
+    return found
+
+
+def _tallest(series: Sequence[Mapping[int, int]], step: int) -> int:
+    total: Counter[int] = Counter()
+    for counts in series:
+        total.update(_binned(counts, step))
+    return max(total.values(), default=0)
+
+
+def _percent(place: float, longest: int) -> str:
+    return f"{100 * place / longest:.2f}%"
+
+
+def _day_name(day: date) -> str:
+    return f"{day.day} {day:%b}"
+
+
+def _age_name(first: int, last: int) -> str:
+    return "today" if last == 0 else f"{first}" if first == last else f"{first} to {last}"

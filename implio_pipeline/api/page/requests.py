@@ -1,0 +1,178 @@
+"""Requests: where each is, what comes next, and its receipt."""
+
+import base64
+import json
+import re
+from hashlib import sha256
+from typing import Any
+
+from starlette.responses import HTMLResponse, Response
+
+from implio_pipeline.api.page.forms import words_in
+from implio_pipeline.api.page.guard import Pages
+from implio_pipeline.api.page.headers import style_policy
+from implio_pipeline.api.page.visit import Visit
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.errors import ImplioError, KeyMissing, RequestUnknown
+from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.extend import extend
+from implio_pipeline.flows.gates import identity_of
+from implio_pipeline.pages.receipt import receipt_page
+from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.stores.ledger.verify import canonical
+
+pages = Pages()
+_MOST_DONE = 50
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_SEALED_NAMES = {"userId": "User id", "taskId": "Task id", "from": "From", "to": "Until"}
+
+
+@pages.get("/teams/{team}/requests", demands=Act.SEE_REQUESTS)
+def requests_page(visit: Visit) -> Response:
+    """Show requests: those that need somebody first, then open ones, then those that are done."""
+    return visit.page("requests.html", **_lists(visit))
+
+
+@pages.get("/teams/{team}/requests/progress", demands=Act.SEE_REQUESTS)
+def requests_progress(visit: Visit) -> Response:
+    """Show the lists alone, for a page that is being looked at."""
+    return visit.fragment("requests_lists.html", **_lists(visit))
+
+
+@pages.get("/teams/{team}/requests/{request_id}", demands=Act.SEE_REQUESTS)
+def request_page(visit: Visit) -> Response:
+    """Show one request."""
+    return _page(visit)
+
+
+@pages.get("/teams/{team}/requests/{request_id}/progress", demands=Act.SEE_REQUESTS)
+def request_progress(visit: Visit) -> Response:
+    """Show where one request is, alone."""
+    return visit.fragment("request_progress.html", **_progress(visit, visit.asked()))
+
+
+@pages.post("/teams/{team}/requests/{request_id}/approve", demands=Act.APPROVE_REQUEST)
+def approve_form(visit: Visit) -> Response:
+    """Let a large erasure begin that somebody else asked for."""
+    request = visit.asked()
+    approve(visit.world, request.request_id, name=visit.member.name)
+    visit.note(Deed.APPROVED, subject=request.request_id)
+    return visit.back(f"/requests/{request.request_id}", done="approved")
+
+
+@pages.post("/teams/{team}/requests/{request_id}/cancel", demands=Act.CANCEL_REQUEST)
+def cancel_form(visit: Visit) -> Response:
+    """Take a request back before anything of it is erased."""
+    request = visit.asked()
+    cancel(visit.world, request.request_id)
+    visit.note(Deed.CANCELLED, subject=request.request_id)
+    return visit.back(f"/requests/{request.request_id}", done="cancelled")
+
+
+@pages.post("/teams/{team}/requests/{request_id}/extend", demands=Act.APPROVE_REQUEST)
+def extend_form(visit: Visit) -> Response:
+    """Put a due date off, once, with a reason."""
+    request, days = visit.asked(), visit.text("days")
+    try:
+        number = int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0  # noqa: PLR2004
+        extend(visit.world, request.request_id, days=number, reason=words_in(visit, "why"))
+    except ImplioError as error:
+        return _page(visit, status=409, error=f"{error.facts}. {error.remedy}")
+    visit.note(Deed.EXTENDED, subject=request.request_id, count=number)
+    return visit.back(f"/requests/{request.request_id}", done="extended")
+
+
+@pages.get("/teams/{team}/requests/{request_id}/receipt", demands=Act.READ_RECEIPTS)
+def receipt(visit: Visit) -> Response:
+    """Show the receipt as a page that can be printed; its own style is allowed by its digest alone."""
+    entry = _receipt(visit)
+    settings = visit.house.settings
+    public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
+    line = canonical({name: value for name, value in _shape(entry).items() if name != "digest"})
+    text = receipt_page(entry, signed_line=line, public_key_pem=public_key)
+    found = _STYLE.search(text)
+    digest = base64.b64encode(sha256((found[1] if found else "").encode()).digest()).decode()
+    visit.note(Deed.READ_RECEIPT, subject=visit.part("request_id"))
+    return HTMLResponse(text, headers={"Content-Security-Policy": style_policy(digest)})
+
+
+@pages.get("/teams/{team}/requests/{request_id}/receipt.json", demands=Act.READ_RECEIPTS)
+def receipt_file(visit: Visit) -> Response:
+    """Hand the receipt out as it was signed."""
+    entry = _receipt(visit)
+    visit.note(Deed.READ_RECEIPT, subject=visit.part("request_id"))
+    name = f"receipt-{entry.body['requestId']}.json"
+    return Response(
+        json.dumps(_shape(entry), indent=2, ensure_ascii=False),
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _lists(visit: Visit) -> dict[str, Any]:
+    found = visit.world.catalog.requests.all(team=visit.team.team)
+    open_ones = [each for each in found if each.state in OPEN_STATES]
+    done = [each for each in reversed(found) if each.state not in OPEN_STATES]
+    return {
+        "asking": [each for each in open_ones if each.state in PEOPLE_STATES],
+        "going": sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at),
+        "done": done[:_MOST_DONE],
+    }
+
+
+def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Response:
+    return visit.page("request.html", status=status, error=error, **_progress(visit, visit.asked()))
+
+
+def _progress(visit: Visit, request: Request) -> dict[str, Any]:
+    outcomes = visit.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, [])
+    entry = visit.house.ledger.receipt(request.request_id) if request.state is RequestState.COMPLETED else None
+    return {
+        "request": request,
+        "files_done": len(outcomes),
+        "items_done": sum(each.matched for each in outcomes),
+        "erased": entry.body["erased"] if entry else None,
+        "named": _sealed_words(visit, request) if visit.may(Act.APPROVE_REQUEST) else {},
+        "is_own": request.asked_by == identity_of(visit.world, visit.team.team, visit.member.name),
+    }
+
+
+def _shape(entry: LedgerEntry) -> dict[str, Any]:
+    """Return a ledger entry whole, so that it can be checked."""
+    return {
+        "sequence": entry.sequence,
+        "kind": entry.kind,
+        "body": dict(entry.body),
+        "previous": entry.previous,
+        "digest": entry.digest,
+        "signature": entry.signature,
+    }
+
+
+def _receipt(visit: Visit) -> LedgerEntry:
+    request, ledger = visit.asked(), visit.house.ledger
+    entry = ledger.receipt(request.request_id)
+    if entry is None and request.withheld is not None:
+        parts = ledger.newest_first("partial-receipt")
+        entry = next((each for each in parts if each.body.get("requestId") == request.request_id), None)
+    if entry is None:
+        raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
+    return entry
+
+
+def _sealed_words(visit: Visit, request: Request) -> dict[str, str]:
+    """Return what a request names and who asked, opened for who decides on it; nothing once it is sealed no more."""
+    if request.sealed is None:
+        return {}
+    try:
+        text = visit.world.keychain.unseal(request.team, request.sealed, context=request.request_id)
+    except KeyMissing:
+        return {}
+    parts = json.loads(text)
+    scope = json.loads(parts["scope"])
+    named = {label: str(scope[name]) for name, label in _SEALED_NAMES.items() if name in scope}
+    asked = {"Asked by": parts.get("askedBy"), "Reason": parts.get("reason")}
+    return named | {label: str(value) for label, value in asked.items() if value}

@@ -1,0 +1,71 @@
+"""The team switcher, and a team's storage at a glance."""
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from implio_pipeline.api.page.guard import Anybody, Pages
+from implio_pipeline.api.page.pictures import age_picture, day_picture
+from implio_pipeline.api.page.visit import Visit
+from implio_pipeline.domain.access import Act, may
+from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
+from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.words import FileKind
+
+pages = Pages()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What a team has, in numbers."""
+
+    items: int
+    rejected: int
+    without_user: int
+    queued: int
+    days: int
+    files: int
+    size_bytes: int
+
+
+@pages.get("/teams", demands=Anybody.MEMBER)
+def teams_page(visit: Visit) -> Response:
+    """Show the teams of who is signed in; a single one is opened at once."""
+    roles = {team: role for team, role in visit.member.roles.items() if may(role, Act.SEE_STORAGE)}
+    if len(roles) == 1 and len(visit.member.roles) == 1:
+        return visit.go(f"/teams/{next(iter(roles))}")
+    known = [
+        (team, visit.member.roles[team.team])
+        for team in visit.world.catalog.teams.all()
+        if team.team in visit.member.roles
+    ]
+    return visit.page("teams.html", known=known, openable=roles)
+
+
+@pages.get("/teams/{team}", demands=Act.SEE_STORAGE)
+def overview_page(visit: Visit) -> Response:
+    """Show what the team has, by day and by age."""
+    catalog, team, today = visit.world.catalog, visit.team, visit.now.date()
+    files = list(catalog.manifest.files(team.team))
+    own = [file for file in files if file.kind is FileKind.ITEMS]
+    figures = Figures(
+        items=sum(file.rows for file in own),
+        rejected=sum(file.rows for file in files) - sum(file.rows for file in own),
+        without_user=catalog.manifest.anonymous_items(team.team),
+        queued=sum(number for (name, _), number in catalog.queues.counts().items() if name == team.team),
+        days=len({file.day for file in files}),
+        files=len(files),
+        size_bytes=sum(file.size_bytes for file in files),
+    )
+    requests = catalog.requests.all(team=team.team, states=OPEN_STATES) if visit.may(Act.SEE_REQUESTS) else []
+    return visit.page(
+        "overview.html",
+        figures=figures,
+        by_day=day_picture(files, today=today),
+        by_age=age_picture(files, today=today, policy=team.policy),
+        policy=policy_text(team.policy),
+        open_requests=requests,
+        late=sum(is_overdue_request(each, now=visit.now) for each in requests),
+        soon=sum(is_soon_due(each, now=visit.now) for each in requests),
+        processor=visit.house.settings.regions[team.region].processor,
+    )

@@ -1,0 +1,147 @@
+"""Members: added, given a role, removed; their passwords and codes changed."""
+
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.errors import MemberRefused, SignInRefused
+from implio_pipeline.domain.member import Member, MemberId, email_of, name_of
+from implio_pipeline.domain.sign_in import check_password
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.sign_in import check_code
+from implio_pipeline.ports import Desk, World
+
+
+def add_member(
+    world: World, desk: Desk, *, email: str, name: str, team: TeamId, role: Role, password: str | None = None
+) -> tuple[Member, str | None]:
+    """Give somebody a role in a team, and an account if they have none.
+
+    Returns:
+        The member, and the temporary password that was made for them; `None` when they had one or one was given.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        MemberRefused: address or name cannot be used, or they are in the team already.
+        PasswordRefused: the password that was given may not be used.
+    """
+    address, named = email_of(email), name_of(name)
+    world.catalog.teams.get(team)
+    there = desk.members.find(address)
+    if there is not None:
+        if team in there.roles:
+            raise MemberRefused("they are a member of this team already", remedy="Change their role instead.")
+        desk.members.set_role(there.member_id, team, role)
+        return desk.members.get(there.member_id), None
+    if password is not None:
+        check_password(password, email=address, name=named)
+    made = password or desk.passwords.generate()
+    member = Member(
+        member_id=MemberId(world.identifiers.request_id()),
+        email=address,
+        name=named,
+        created_at=desk.clock.now(),
+        roles={team: role},
+        is_temporary=password is None,
+    )
+    desk.members.add(member, password_hash=desk.passwords.hash(made))
+    return member, made if password is None else None
+
+
+def leave_team(world: World, desk: Desk, member_id: MemberId, *, team: TeamId) -> None:
+    """Take somebody out of a team; who is in no team any more has no account any more.
+
+    Raises:
+        MemberRefused: they are not in it, or are its last administrator.
+    """
+    member = member_of(desk, member_id, team=team)
+    if set(member.roles) == {team}:
+        desk.members.remove(member_id)
+        world.catalog.scrub(is_thorough=False)
+    else:
+        desk.members.set_role(member_id, team, None)
+
+
+def set_role(desk: Desk, member_id: MemberId, *, team: TeamId, role: Role) -> None:
+    """Change what somebody is in a team.
+
+    Raises:
+        MemberRefused: they are not in it, or are its last administrator.
+    """
+    member_of(desk, member_id, team=team)
+    desk.members.set_role(member_id, team, role)
+
+
+def member_of(desk: Desk, member_id: MemberId, *, team: TeamId) -> Member:
+    """Return a member of a team.
+
+    Raises:
+        MemberRefused: the team has no such member.
+    """
+    for member in desk.members.all(team):
+        if member.member_id == member_id:
+            return member
+    raise MemberRefused("the team has no such member")
+
+
+def reset_password(desk: Desk, member: Member, *, password: str | None = None) -> str | None:
+    """Replace a forgotten password, take one-time codes away, and end every session of the member.
+
+    Returns:
+        The temporary password that was made; `None` when one was given.
+
+    Raises:
+        PasswordRefused: the password that was given may not be used.
+    """
+    if password is not None:
+        check_password(password, email=member.email, name=member.name)
+    made = password or desk.passwords.generate()
+    desk.members.set_code_secret(member.member_id, None)
+    desk.members.set_password(member.member_id, password_hash=desk.passwords.hash(made), is_temporary=password is None)
+    desk.members.forget_attempts(member.email)
+    return made if password is None else None
+
+
+def change_password(desk: Desk, member: Member, *, old: str, new: str) -> None:
+    """Let a member choose a new password; every session of theirs ends.
+
+    Raises:
+        SignInRefused: the old one is not right.
+        PasswordRefused: the new one may not be used.
+    """
+    prove(desk, member, password=old)
+    check_password(new, email=member.email, name=member.name)
+    if desk.passwords.is_right(new, desk.members.credential(member.member_id).password_hash):
+        raise MemberRefused("the new password is the old one", remedy="Choose another one.")
+    desk.members.set_password(member.member_id, password_hash=desk.passwords.hash(new), is_temporary=False)
+
+
+def use_codes(desk: Desk, member: Member, *, secret: str, code: str) -> None:
+    """Ask for one-time codes from now on, once the member has shown one of them.
+
+    Raises:
+        SignInRefused: the code is not right.
+    """
+    check_code(desk, member.member_id, code, secret=secret)
+    desk.members.set_code_secret(member.member_id, secret)
+
+
+def drop_codes(desk: Desk, member: Member, *, password: str) -> None:
+    """Ask for no more one-time codes.
+
+    Raises:
+        SignInRefused: the password is not right.
+    """
+    prove(desk, member, password=password)
+    desk.members.set_code_secret(member.member_id, None)
+
+
+def prove(desk: Desk, member: Member, *, password: str) -> None:
+    """Let a member pass who knows their password; failures count as those of signing in.
+
+    Raises:
+        SignInRefused: it is not right, or too many were wrong.
+    """
+    until = desk.members.begin_attempt(member.email, now=desk.clock.now())
+    if until is not None:
+        raise SignInRefused("too many attempts failed", remedy="Wait, then try again.")
+    if not desk.passwords.is_right(password, desk.members.credential(member.member_id).password_hash):
+        raise SignInRefused("the password is not right")
+    desk.members.forget_attempts(member.email)

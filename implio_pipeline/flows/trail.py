@@ -1,0 +1,29 @@
+"""Trail: note what somebody did in a team."""
+
+from implio_pipeline.domain.trail import Deed, TrailEntry
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.gates import identity_of
+from implio_pipeline.ports import Desk, World
+
+
+def note(
+    world: World,
+    desk: Desk,
+    deed: Deed,
+    *,
+    team: TeamId,
+    name: str,
+    subject: str | None = None,
+    count: int | None = None,
+) -> None:
+    """Add a line to a team's trail; subjects are opaque ids, never values."""
+    entry = TrailEntry(
+        team=team,
+        at=desk.clock.now(),
+        who=identity_of(world, team, name),
+        name=name,
+        deed=deed,
+        subject=subject,
+        count=count,
+    )
+    desk.trail.note([entry])

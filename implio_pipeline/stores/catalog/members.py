@@ -1,0 +1,218 @@
+"""Members: name and address sealed, found by a keyed hash of the address."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.errors import MemberRefused
+from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin
+from implio_pipeline.domain.sign_in import FORGET_FAILURES, Attempts, Credential, locked_until, one_more
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.member_tables import home_keys, members, memberships, sessions, sign_in_attempts
+from implio_pipeline.stores.keys.home_seal import HomeSeal
+
+_LOOKUP = "member-lookup"
+
+
+class SqlMembers:
+    """The port `Members` over tables."""
+
+    def __init__(self, engine: Engine, seal: HomeSeal) -> None:
+        self._engine = engine
+        self._seal = seal
+        self._key: tuple[str, bytes] | None = None
+
+    def add(self, member: Member, *, password_hash: str) -> None:
+        """Add a member with their roles.
+
+        Raises:
+            MemberRefused: there is one with this address.
+        """
+        named = json.dumps({"email": member.email, "name": member.name})
+        row = {
+            "member_id": member.member_id,
+            "email_lookup": self._lookup(member.email),
+            "sealed": self._seal.seal(named, context=f"member {member.member_id}"),
+            "password_hash": password_hash,
+            "is_temporary": member.is_temporary,
+            "created_at": member.created_at,
+        }
+        roles = [{"member_id": member.member_id, "team": team, "role": role} for team, role in member.roles.items()]
+        with writing(self._engine) as connection:
+            try:
+                connection.execute(insert(members), row)
+            except IntegrityError:
+                raise MemberRefused("there is a member with this address already") from None
+            if roles:
+                connection.execute(insert(memberships), roles)
+
+    def get(self, member_id: MemberId) -> Member:
+        """Return a member.
+
+        Raises:
+            MemberRefused: there is none.
+        """
+        with reading(self._engine) as connection:
+            found = self._members(connection, members.c.member_id == member_id)
+        if not found:
+            raise MemberRefused("there is no such member")
+        return found[0]
+
+    def find(self, email: str) -> Member | None:
+        """Return the member of an address."""
+        lookup = self._lookup(email)
+        with reading(self._engine) as connection:
+            found = self._members(connection, members.c.email_lookup == lookup)
+        return found[0] if found else None
+
+    def all(self, team: TeamId | None = None) -> list[Member]:
+        """Return the members, of a team or all, by name; the roles of each are whole."""
+        with reading(self._engine) as connection:
+            return self._of_team(connection, team)
+
+    def set_role(self, member_id: MemberId, team: TeamId, role: Role | None) -> None:
+        """Give a member a role in a team; `None` takes them out of it. Nobody changes the last administrator.
+
+        Raises:
+            MemberRefused: the team would have no administrator left.
+            TeamUnknown: there is no such team.
+        """
+        its_own = (memberships.c.member_id == member_id, memberships.c.team == team)
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            check_keeps_admin(self._of_team(connection, team), team, but=member_id, role=role)
+            connection.execute(delete(memberships).where(*its_own))
+            if role is not None:
+                connection.execute(insert(memberships), {"member_id": member_id, "team": team, "role": role})
+
+    def remove(self, member_id: MemberId) -> None:
+        """Delete a member, their roles and their sessions.
+
+        Raises:
+            MemberRefused: a team would have no administrator left.
+        """
+        with writing(self._engine) as connection:
+            theirs = connection.scalars(select(memberships.c.team).where(memberships.c.member_id == member_id)).all()
+            for team in sorted(theirs):
+                teams.lock(connection, TeamId(team))
+                check_keeps_admin(self._of_team(connection, TeamId(team)), TeamId(team), but=member_id, role=None)
+            for table in (memberships, sessions, members):
+                connection.execute(delete(table).where(table.c.member_id == member_id))
+
+    def credential(self, member_id: MemberId) -> Credential:
+        """Return what a member signs in with."""
+        with reading(self._engine) as connection:
+            row = connection.execute(select(members).where(members.c.member_id == member_id)).mappings().one()
+        sealed = row["sealed_code"]
+        return Credential(
+            member_id=member_id,
+            password_hash=row["password_hash"],
+            code_secret=None if sealed is None else self._seal.unseal(sealed, context=f"codes {member_id}"),
+            code_step=row["code_step"],
+        )
+
+    def set_password(self, member_id: MemberId, *, password_hash: str, is_temporary: bool) -> None:
+        """Replace a member's password, and end all their sessions."""
+        values = {"password_hash": password_hash, "is_temporary": is_temporary}
+        with writing(self._engine) as connection:
+            connection.execute(update(members).where(members.c.member_id == member_id).values(values))
+            connection.execute(delete(sessions).where(sessions.c.member_id == member_id))
+
+    def set_code_secret(self, member_id: MemberId, secret: str | None) -> None:
+        """Ask for one-time codes of this secret from now on; none with `None`."""
+        sealed = None if secret is None else self._seal.seal(secret, context=f"codes {member_id}")
+        with writing(self._engine) as connection:
+            its_own = members.c.member_id == member_id
+            connection.execute(update(members).where(its_own).values(sealed_code=sealed))
+
+    def use_code(self, member_id: MemberId, step: int) -> bool:
+        """Mark a code's step used; false when it, or a later one, was used before."""
+        is_new = (members.c.member_id == member_id, members.c.code_step < step)
+        with writing(self._engine) as connection:
+            return connection.execute(update(members).where(*is_new).values(code_step=step)).rowcount == 1
+
+    def begin_attempt(self, email: str, *, now: datetime) -> datetime | None:
+        """Count an attempt as failed until it succeeds; when none may be made, return until when.
+
+        Counted before the password is looked at, so that many guesses at once are no more than so many in a row.
+        """
+        table, lookup = sign_in_attempts, self._lookup(email)
+        with writing(self._engine) as connection:
+            row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
+            attempts = Attempts() if row is None else Attempts(failures=row["failures"], newest_at=row["newest_at"])
+            until = locked_until(attempts)
+            if until is not None and now < until:
+                return until
+            after = one_more(attempts, now=now)
+            connection.execute(delete(table).where(table.c.newest_at < now - FORGET_FAILURES))
+            connection.execute(delete(table).where(table.c.email_lookup == lookup))
+            values = {"email_lookup": lookup, "failures": after.failures, "newest_at": now}
+            connection.execute(insert(table), values)
+        return None
+
+    def forget_attempts(self, email: str) -> None:
+        """Begin the count anew: an attempt succeeded."""
+        lookup = self._lookup(email)
+        with writing(self._engine) as connection:
+            connection.execute(delete(sign_in_attempts).where(sign_in_attempts.c.email_lookup == lookup))
+
+    def _of_team(self, connection: Connection, team: TeamId | None) -> list[Member]:
+        if team is None:
+            return self._members(connection)
+        theirs = select(memberships.c.member_id).where(memberships.c.team == team)
+        return self._members(connection, members.c.member_id.in_(theirs))
+
+    def _members(self, connection: Connection, *conditions: Any) -> list[Member]:
+        rows = connection.execute(select(members).where(*conditions)).mappings().all()
+        roles = _roles(connection, [row["member_id"] for row in rows])
+        found = [self._member(row, roles.get(row["member_id"], {})) for row in rows]
+        return sorted(found, key=lambda member: (member.name.casefold(), member.member_id))
+
+    def _member(self, row: RowMapping, roles: dict[TeamId, Role]) -> Member:
+        named = json.loads(self._seal.unseal(row["sealed"], context=f"member {row['member_id']}"))
+        return Member(
+            member_id=row["member_id"],
+            email=named["email"],
+            name=named["name"],
+            created_at=row["created_at"],
+            roles=roles,
+            has_codes=row["sealed_code"] is not None,
+            is_temporary=row["is_temporary"],
+        )
+
+    def _lookup(self, email: str) -> bytes:
+        if self._key is None:
+            self._key = _lookup_key(self._engine, self._seal)
+        return self._seal.digest(self._key, email)
+
+
+def _lookup_key(engine: Engine, seal: HomeSeal) -> tuple[str, bytes]:
+    """Return the wrapped key that addresses are looked up by; made when it is first needed."""
+    query = select(home_keys.c.root_key_id, home_keys.c.wrapped).where(home_keys.c.name == _LOOKUP)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        root_key_id, wrapped = seal.new_key()
+        try:
+            with writing(engine) as connection:
+                connection.execute(insert(home_keys), {"name": _LOOKUP, "root_key_id": root_key_id, "wrapped": wrapped})
+        except IntegrityError:
+            pass  # somebody else has just made it
+        with reading(engine) as connection:
+            row = connection.execute(query).one()
+    return row.root_key_id, row.wrapped
+
+
+def _roles(connection: Connection, member_ids: Iterable[str]) -> dict[str, dict[TeamId, Role]]:
+    found: dict[str, dict[TeamId, Role]] = {}
+    query = select(memberships).where(memberships.c.member_id.in_(list(member_ids))).order_by(memberships.c.team)
+    for row in connection.execute(query).mappings():
+        found.setdefault(row["member_id"], {})[row["team"]] = Role(row["role"])
+    return found

@@ -1,0 +1,55 @@
+"""Audit trails, the names in them sealed."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, RowMapping, insert, select
+
+from implio_pipeline.domain.trail import Deed, TrailEntry
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.member_tables import trail
+from implio_pipeline.stores.keys.home_seal import HomeSeal
+
+
+class SqlTrail:
+    """The port `Trail` over a table."""
+
+    def __init__(self, engine: Engine, seal: HomeSeal) -> None:
+        self._engine = engine
+        self._seal = seal
+
+    def note(self, entries: Sequence[TrailEntry]) -> None:
+        """Add lines, durable on return."""
+        rows = [
+            {
+                "team": entry.team,
+                "at": entry.at,
+                "who": entry.who,
+                "sealed_name": self._seal.seal(entry.name, context=f"trail {entry.team} {entry.who}"),
+                "deed": entry.deed.value,
+                "subject": entry.subject,
+                "count": entry.count,
+            }
+            for entry in entries
+        ]
+        if rows:
+            with writing(self._engine) as connection:
+                connection.execute(insert(trail), rows)
+
+    def newest(self, team: TeamId, *, most: int) -> list[TrailEntry]:
+        """Return a team's newest lines, newest first."""
+        query = select(trail).where(trail.c.team == team).order_by(trail.c.sequence.desc()).limit(most)
+        with reading(self._engine) as connection:
+            return [self._entry(row) for row in connection.execute(query).mappings()]
+
+    def _entry(self, row: RowMapping) -> TrailEntry:
+        return TrailEntry(
+            team=row["team"],
+            at=row["at"],
+            who=row["who"],
+            name=self._seal.unseal(row["sealed_name"], context=f"trail {row['team']} {row['who']}"),
+            deed=Deed(row["deed"]),
+            subject=row["subject"],
+            count=row["count"],
+            sequence=row["sequence"],
+        )

@@ -1,0 +1,140 @@
+"""Removing data on the page: shown first, typed, carried out exactly; approved by somebody else where it must be."""
+
+import json
+from datetime import timedelta
+
+from support.home import ADS
+from support.items import Ad
+from support.page import Page
+
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.words import Channel
+from implio_pipeline.flows.erase import erase
+
+
+def only_request(page: Page):
+    (request,) = page.world.catalog.requests.all(team=ADS)
+    return request
+
+
+def test_a_user_is_forgotten_from_preview_to_receipt(page: Page) -> None:
+    browser = page.browser(who="jane")
+    shown = browser.send("/teams/ads/remove/preview", kind="user", user_id="ann", reason="asked by mail")
+    assert "12" in shown.text
+    assert page.world.catalog.requests.all() == []
+
+    answer = browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
+
+    request = only_request(page)
+    assert answer.headers["location"] == f"/teams/ads/requests/{request.request_id}?done=asked"
+    assert (request.channel, request.state) == (Channel.PAGE, RequestState.ACCEPTED)
+    assert "ann" not in str(answer.url) + answer.headers["location"]
+    erase(page.world)
+    detail = browser.get(f"/teams/ads/requests/{request.request_id}").text
+    assert "12 items" in detail.replace("\N{NO-BREAK SPACE}", " ")
+    receipt = browser.client.get(f"/teams/ads/requests/{request.request_id}/receipt.json")
+    assert json.loads(receipt.text)["body"]["erased"]["items"] == 12
+    assert "attachment" in receipt.headers["content-disposition"]
+    paper = browser.client.get(f"/teams/ads/requests/{request.request_id}/receipt")
+    assert "style-src 'sha256-" in paper.headers["content-security-policy"]
+    assert {row["user_id"] for row in page.home.rows(ADS)} == {"bob", None}
+
+
+def test_nothing_is_done_when_something_else_was_typed(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")
+
+    answer = browser.send("/teams/ads/remove", **browser.hidden(), typed="bob")
+
+    assert answer.status_code == 422
+    assert page.world.catalog.requests.all() == []
+
+
+def test_what_changed_since_it_was_shown_is_shown_again_and_not_done(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")
+    hidden = browser.hidden()
+    page.home.keep(Ad(task="late", user="ann"))
+
+    answer = browser.send("/teams/ads/remove", **hidden, typed="ann")
+
+    assert answer.status_code == 409
+    assert "13" in answer.text
+    assert page.world.catalog.requests.all() == []
+    assert browser.send("/teams/ads/remove", **browser.hidden(), typed="ann").status_code == 303
+
+
+def test_a_whole_team_needs_its_name_and_a_second_person(page: Page) -> None:
+    jane, omar = page.browser(who="jane"), page.browser(who="omar")
+    jane.send("/teams/ads/remove/preview", kind="team")
+    assert jane.send("/teams/ads/remove", **jane.hidden(), typed="remove").status_code == 422
+    jane.send("/teams/ads/remove", **jane.hidden(), typed="ads")
+    request = only_request(page)
+    assert request.state is RequestState.UNAPPROVED
+    assert erase(page.world).items_erased == 0
+    path = f"/teams/ads/requests/{request.request_id}"
+
+    assert "another administrator must approve" in jane.get(path).text
+    assert jane.send(f"{path}/approve").status_code == 409
+    omar.get(path)
+    assert omar.send(f"{path}/approve").headers["location"] == f"{path}?done=approved"
+
+    assert erase(page.world).items_erased == 24
+    assert page.home.rows(ADS) == []
+
+
+def test_a_request_is_cancelled_in_its_grace_period(page: Page) -> None:
+    page.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/remove/preview", kind="dates", first_day="2026-02-20", last_day="2026-03-01")
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="remove")
+    request = only_request(page)
+    assert request.state is RequestState.WAITING
+
+    browser.send(f"/teams/ads/requests/{request.request_id}/cancel")
+
+    page.home.clock.pass_by(timedelta(minutes=5))
+    assert only_request(page).state is RequestState.CANCELLED
+    assert erase(page.world, again=True).items_erased == 0
+
+
+def test_a_due_date_is_put_off_once_with_a_reason(page: Page) -> None:
+    page.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/remove/preview", kind="task", task_id="a1-0")
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="remove")
+    request = only_request(page)
+    path = f"/teams/ads/requests/{request.request_id}/extend"
+
+    assert browser.send(path, days="30", why="").status_code == 409
+    assert browser.send(path, days="30", why="many requests").status_code == 303
+    assert browser.send(path, days="5", why="more").status_code == 409
+
+    assert only_request(page).due_at == request.due_at + timedelta(days=30)
+
+
+def test_no_personal_value_of_a_form_comes_to_an_address(page: Page) -> None:
+    asked = []
+    browser = page.browser(who="jane")
+    browser.client.event_hooks["request"].append(lambda request: asked.append(str(request.url)))
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="zqzq-ann")
+    answer = browser.send("/teams/ads/remove", **browser.hidden(), typed="zqzq-ann")
+    browser.get(answer.headers["location"])
+
+    assert not any("zqzq" in address for address in [*asked, answer.headers["location"]])
+
+
+def test_the_trail_tells_who_did_what_by_opaque_ids(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="zqzq-ann")
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="zqzq-ann")
+
+    newest = page.desk.trail.newest(ADS, most=1)[0]
+
+    assert (newest.name, newest.subject) == ("Jane", only_request(page).request_id)
+    assert newest.who == only_request(page).asked_by
+    text = browser.get("/teams/ads/trail").text
+    assert "asked to remove items" in text
+    assert "zqzq" not in text
+    stored = b"".join(path.read_bytes() for path in page.home.path.rglob("*") if path.is_file())
+    assert b"zqzq" not in stored

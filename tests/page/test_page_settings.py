@@ -1,0 +1,134 @@
+"""Retention, holds and members on the page."""
+
+from datetime import timedelta
+
+from support.home import ADS
+from support.page import PASSWORD, Page
+
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.retain import retain
+
+
+def policy(page: Page) -> RetentionPolicy:
+    return page.world.catalog.teams.get(ADS).policy
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_what_a_shorter_policy_removes_is_said_and_is_what_the_next_run_removes(page: Page) -> None:
+    browser = page.browser(who="jane")
+    shown = browser.send("/teams/ads/retention/preview", keep_days="30", days_refused="10")
+    assert "This change removes 9 items on the next run" in plain(shown.text)
+    assert "new: 30 days" in shown.text
+    assert policy(page) == RetentionPolicy()
+
+    assert browser.send("/teams/ads/retention", **browser.hidden(), typed="no").status_code == 422
+    assert policy(page) == RetentionPolicy()
+    assert browser.send("/teams/ads/retention", **browser.hidden(), typed="remove").status_code == 303
+
+    assert policy(page) == RetentionPolicy(keep_days=30, by_outcome={"refused": 10})
+    retain(page.world, today=page.home.clock.now().date())
+    assert erase(page.world).items_erased == 9
+
+
+def test_a_longer_policy_removes_nothing_and_asks_for_nothing(page: Page) -> None:
+    browser = page.browser(who="jane")
+    shown = browser.send("/teams/ads/retention/preview", keep_days="400")
+    assert "This change removes nothing" in shown.text
+
+    assert browser.send("/teams/ads/retention", **browser.hidden()).status_code == 303
+    assert policy(page).keep_days == 400
+
+
+def test_a_policy_that_would_remove_other_items_than_were_shown_is_not_saved(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/retention/preview", keep_days="30")
+    page.home.clock.pass_by(timedelta(days=11))
+    browser.sign_in("jane")
+    hidden = {"keep_days": "30", "going": "8", "typed": "remove"}
+
+    assert browser.send("/teams/ads/retention", **hidden).status_code == 409
+    assert policy(page) == RetentionPolicy()
+
+
+def test_a_policy_that_is_none_is_refused(page: Page) -> None:
+    browser = page.browser(who="jane")
+
+    for fields in ({"keep_days": "-1"}, {"keep_days": "9999999"}, {"keep_days": "3", "days_refused": "9"}):
+        assert browser.send("/teams/ads/retention/preview", **fields).status_code == 422
+
+
+def test_a_hold_keeps_what_it_covers_until_it_is_released(page: Page) -> None:
+    browser = page.browser(who="jane")
+    answer = browser.send(
+        "/teams/ads/holds", kind="user", user_id="ann", until="2026-12-31", reason="legal-claim", words="case 7"
+    )
+    assert answer.status_code == 303
+    (hold,) = page.world.catalog.holds.all(ADS)
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")
+    assert "12 items under a legal hold" in plain(browser.text).replace("<b>", "").replace("</b>", "")
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
+    assert erase(page.world).items_erased == 0
+
+    browser.send(f"/teams/ads/holds/{hold.hold_id}/release")
+
+    assert erase(page.world).items_erased == 12
+
+
+def test_a_member_is_added_with_a_password_shown_once_and_taken_out_again(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/members", name="Kim Ny", email="kim@example.com", role="spectator")
+    password = browser.text.split('class="secret">')[1].split("<")[0]
+    kim = page.browser()
+    assert kim.sign_in("kim", password).status_code == 303
+    assert password not in browser.get("/teams/ads/members").text
+    member = page.desk.members.find("kim@example.com")
+    assert member is not None
+
+    browser.send(f"/teams/ads/members/{member.member_id}/role", role="moderator")
+    assert page.desk.members.get(member.member_id).roles == {ADS: Role.MODERATOR}
+    browser.send(f"/teams/ads/members/{member.member_id}/remove")
+
+    assert page.desk.members.find("kim@example.com") is None
+    assert kim.get("/account").headers["location"] == "/sign-in"
+
+
+def test_the_last_administrator_stays(page: Page) -> None:
+    browser = page.browser(who="jane")
+    omar = page.desk.members.find("omar@example.com")
+    jane = page.desk.members.find("jane@example.com")
+    assert omar is not None
+    assert jane is not None
+
+    assert browser.send(f"/teams/ads/members/{omar.member_id}/role", role="spectator").status_code == 303
+    assert browser.send(f"/teams/ads/members/{jane.member_id}/role", role="spectator").status_code == 409
+    assert browser.send(f"/teams/ads/members/{jane.member_id}/remove").status_code == 409
+    assert page.desk.members.get(jane.member_id).roles == {ADS: Role.ADMIN}
+
+
+def test_a_member_of_another_team_cannot_be_changed_from_here(page: Page) -> None:
+    browser = page.browser(who="jane")
+    eve = page.desk.members.find("eve@example.com")
+    assert eve is not None
+
+    assert browser.send(f"/teams/ads/members/{eve.member_id}/role", role="no access").status_code == 409
+    assert browser.send(f"/teams/ads/members/{eve.member_id}/remove").status_code == 409
+
+    assert page.desk.members.get(eve.member_id) == eve
+    assert page.browser().sign_in("eve", PASSWORD).status_code == 303
+
+
+def test_a_role_that_changes_counts_from_the_next_click(page: Page) -> None:
+    omar = page.browser(who="omar")
+    assert omar.get("/teams/ads/members").status_code == 200
+    member = page.desk.members.find("omar@example.com")
+    assert member is not None
+
+    page.desk.members.set_role(member.member_id, ADS, Role.SPECTATOR)
+
+    assert omar.get("/teams/ads/members").status_code == 403
+    assert omar.get("/teams/ads").status_code == 200

@@ -1,0 +1,104 @@
+"""The page over a home whose clock stands still, with members of every role, and a client that reads forms."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from html import unescape
+from typing import Any
+
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+
+from implio_pipeline.api.page.app import page_app
+from implio_pipeline.domain.access import Role
+from implio_pipeline.flows.members import add_member
+from implio_pipeline.ports import Desk, World
+from implio_pipeline.stores.passwords import Argon2Passwords
+from implio_pipeline.wiring import House
+from support.home import ADS, CARS, Home
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it asks for the successor of httpx, which it does not need
+    from starlette.testclient import TestClient
+
+PASSWORD = "a quiet bicycle in march"  # noqa: S105
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Tests sign in a hundred times; what a real hash costs is measured elsewhere."""
+PEOPLE: Mapping[str, Role] = {
+    "jane": Role.ADMIN,
+    "omar": Role.ADMIN,
+    "ada": Role.AUTOMATION,
+    "mo": Role.MODERATOR,
+    "sue": Role.SPECTATOR,
+    "ned": Role.NO_ACCESS,
+}
+
+
+@dataclass(kw_only=True)
+class Page:
+    """An app of the page over a home."""
+
+    home: Home
+    world: World
+    desk: Desk
+    app: FastAPI
+
+    def browser(self, *, who: str | None = None, base_url: str = "https://testserver") -> "Browser":
+        browser = Browser(client=TestClient(self.app, base_url=base_url, follow_redirects=False))
+        if who is not None:
+            browser.sign_in(who)
+        return browser
+
+
+@dataclass(kw_only=True)
+class Browser:
+    """A client that keeps cookies and sends forms as they stand on the page it looked at last."""
+
+    client: TestClient
+    text: str = ""
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(path)
+        self.text = answer.text
+        return answer
+
+    def token(self) -> str:
+        found = re.search(r'name="form_token" value="([0-9a-f]+)"', self.text)
+        return found[1] if found else ""
+
+    def send(self, path: str, **fields: Any) -> Any:
+        answer = self.client.post(path, data={"form_token": self.token(), **fields})
+        if answer.status_code not in (302, 303):
+            self.text = answer.text
+        return answer
+
+    def sign_in(self, who: str, password: str = PASSWORD) -> Any:
+        self.get("/sign-in")
+        answer = self.send("/sign-in", email=f"{who}@example.com", password=password)
+        if answer.status_code == 303:
+            self.get("/account" if "code" not in answer.headers["location"] else answer.headers["location"])
+        return answer
+
+    def hidden(self) -> dict[str, str]:
+        """Return the hidden fields of the page."""
+        found = re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)"', self.text)
+        return {name: unescape(value) for name, value in found}
+
+
+def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
+    """Build the page over a home; everybody has the same password, and is what they are in the team `ads`."""
+    desk = replace(home.house.desk, clock=home.clock, passwords=Argon2Passwords(CHEAP))
+    for name, role in people.items():
+        add_member(
+            home.world,
+            desk,
+            email=f"{name}@example.com",
+            name=name.capitalize(),
+            team=ADS,
+            role=role,
+            password=PASSWORD,
+        )
+    add_member(home.world, desk, email="eve@example.com", name="Eve", team=CARS, role=Role.ADMIN, password=PASSWORD)
+    house: House = replace(home.house, world=home.world, desk=desk)
+    return Page(home=home, world=home.world, desk=desk, app=page_app(house))
