@@ -1,4 +1,4 @@
-"""`implio members`: accounts made, changed and removed; a password is shown once or read, never given as an argument."""
+"""`implio members`: accounts made, changed and removed; a password is shown once or read, never an argument."""
 
 from implio_pipeline.wiring import open_home
 
