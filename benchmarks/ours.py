@@ -1,5 +1,6 @@
 """Our own pipeline as a contestant: the same flows that Dagster and the command line run."""
 
+import getpass
 import os
 import shutil
 import time
@@ -15,11 +16,13 @@ import pyarrow.compute as pc
 
 from benchmarks.contestant import Batch, Contestant, main
 from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import ByDates, ByUser, Scope
 from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.grant import GrantDraft, grant
 from implio_pipeline.flows.ingest import add_rows, ingest
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.query import Lake, open_lake
@@ -43,7 +46,14 @@ class Ours(Contestant):
         init_home(self.lake / "home")
         with self._home() as house:
             for team in sorted({batch.team for batch in batches}):
-                add_team(house.world, team, region=Region("eu"))
+                made = add_team(house.world, team, region=Region("eu")).team
+                until = house.world.clock.now() + timedelta(days=7)
+                reader = {"person": getpass.getuser(), "granted_by": "the benchmark"}
+                everything = frozenset(ColumnClass)
+                grant(
+                    house.world,
+                    GrantDraft(team=made, classes=everything, purpose=Purpose.AUDIT, until=until, **reader),
+                )
 
     def ingest(self, batches: Sequence[Batch]) -> None:
         """Take the batches in, partition by partition, each team in one commit."""
@@ -142,7 +152,7 @@ class _Connection:
     """Our query door with the few words of a DuckDB connection that the benchmark uses."""
 
     def __init__(self, home: Path, teams: Sequence[str], threads: int) -> None:
-        self._opened = open_lake(home, team=teams, classes=tuple(ColumnClass), threads=threads)
+        self._opened = open_lake(home, team=teams, classes=tuple(ColumnClass), purpose="audit", threads=threads)
         self.lake: Lake = self._opened.__enter__()
         self.lake.sql("select 1")  # opens the snapshot
 

@@ -8,19 +8,25 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.access_log import LogLine, Read
+from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.audit import Measured
+from implio_pipeline.domain.callback import Answer, Callback, Delivery
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite
 from implio_pipeline.domain.export import ExportRecord, PackedFile
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.grant import Grant, GrantId, PersonKey
 from implio_pipeline.domain.hold import Hold, HoldId, Spared
 from implio_pipeline.domain.intake import LandingRecord, QueueEntry
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import Seal, TeamKey
 from implio_pipeline.domain.member import Member, MemberId
+from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import Rule, Tombstone
+from implio_pipeline.domain.scope import Rule, Tombstone, UserRule
+from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.domain.sign_in import Credential, Session
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.trail import TrailEntry
@@ -40,6 +46,9 @@ class Rows(Protocol):
     @property
     def nbytes(self) -> int:
         """Their size in memory."""
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values; for few rows, at the edge."""
 
 
 class Clock(Protocol):
@@ -63,6 +72,9 @@ class Keychain(Protocol):
 
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt a small value under the team's seal key, bound to its context."""
+
+    def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
+        """Return a function from value and context to sealed value, for many values under the newest key."""
 
     def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
         """Decrypt a sealed value.
@@ -218,6 +230,29 @@ class Vault(Protocol):
             KeyMissing: its keys are gone.
         """
 
+    def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+        """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
+
+        Args:
+            sealed: A file of items.
+            verdicts: The values to be put into a task's row, by task id and column.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+            StorageFull: there is no room; the old file stays.
+        """
+
+    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Rows:
+        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: its keys are gone.
+        """
+
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
         """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
 
@@ -267,8 +302,10 @@ class Teams(Protocol):
 class Manifest(Protocol):
     """Which files are live; the only word on what exists."""
 
-    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
-        """Yield live files."""
+    def files(
+        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+    ) -> Iterator[VaultFile]:
+        """Yield live files; without `is_filtered` their membership filters are empty, and not even read."""
 
     def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
         """Yield live files whose ranges and counts some claim reaches."""
@@ -292,6 +329,9 @@ class Manifest(Protocol):
 
     def unlinked(self, files: Sequence[VaultFile]) -> None:
         """Forget doomed files whose unlinking is done."""
+
+    def most_items(self, team: TeamId, rule: UserRule) -> int:
+        """Return how many rows lie in files that may hold an item of the user: never fewer than the user has."""
 
     def items(self, team: TeamId) -> int:
         """Return how many live items the team has, rejected ones too."""
@@ -336,8 +376,19 @@ class Requests(Protocol):
             PlanOutdated: somebody else has moved one.
         """
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
-        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed."""
+    def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
+        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed.
+
+        With `reaching` those alone that may cover an item submitted at that instant or later.
+        """
+
+    def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
+        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+
+    def page(
+        self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
+    ) -> list[Request]:
+        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
 
     def newest_tombstone(self, team: TeamId) -> int:
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
@@ -396,6 +447,50 @@ class Holds(Protocol):
         """
 
 
+class Grants(Protocol):
+    """What operators may read, until when and for what."""
+
+    def add(self, grant: Grant) -> None:
+        """Store a grant.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, grant_id: GrantId) -> Grant:
+        """Return a grant.
+
+        Raises:
+            GrantRefused: there is none.
+        """
+
+    def all(self, *, team: TeamId | None = None, person: PersonKey | None = None) -> list[Grant]:
+        """Return every grant, oldest first."""
+
+    def revoke(self, grant_id: GrantId, *, by: PersonKey, at: datetime) -> None:
+        """Store that a grant was revoked.
+
+        Raises:
+            GrantRefused: there is none, or it was revoked before.
+        """
+
+    def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
+        """Store that somebody looked at grants."""
+
+
+class AccessLog(Protocol):
+    """The audit log of reads; only ever added to."""
+
+    def append(self, reads: Sequence[Read]) -> list[LogLine]:
+        """Add reads, durable on return, and remember of the grants that allowed them that they were used."""
+
+    def lines(self, *, after: int = 0) -> Iterator[LogLine]:
+        """Yield the lines after a place, in order."""
+
+    def newest(self, count: int) -> list[LogLine]:
+        """Return the newest lines, oldest of them first."""
+
+
 class Landings(Protocol):
     """The memory of landing files."""
 
@@ -417,6 +512,227 @@ class Queues(Protocol):
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many items wait, by team and queue."""
+
+    def add(self, team: TeamId, queue: str) -> None:
+        """Add a queue; one that is there already is no error.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def remove(self, team: TeamId, queue: str) -> None:
+        """Remove an empty queue.
+
+        Raises:
+            QueueUnknown: there is none.
+            QueueInvalid: something waits in it.
+        """
+
+
+class Moderation(Protocol):
+    """Locks on what waits, verdicts, notes, and the feed that tells of them."""
+
+    def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
+        """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.
+
+        Raises:
+            TeamUnknown: there is no such team.
+            QueueUnknown: it has no such queue.
+        """
+
+    def unlock(self, team: TeamId, *, by: str) -> int:
+        """Give back everything that somebody has locked, and return how much it was."""
+
+    def waiting(self, team: TeamId, task_id: str, task_key: TaskKey) -> QueueEntry:
+        """Return the entry of a task.
+
+        Raises:
+            ItemGone: nothing waits by this id.
+        """
+
+    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> Decided | None:
+        """Return the verdict on a task, if there is one that the feed still tells."""
+
+    def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
+        """Store a verdict, take its entry off the queue, and tell the team's callback, in one transaction.
+
+        Raises:
+            ItemGone: nothing waits by this id.
+            ItemLocked: somebody else has locked it.
+            ItemDecided: it was decided before.
+        """
+
+    def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
+        """Put an entry into another queue, free for whoever looks there.
+
+        Raises:
+            QueueUnknown: the team has no such queue.
+            ItemGone: nothing waits by this id.
+            ItemLocked: somebody else has locked it.
+        """
+
+    def notes(self, team: TeamId, task_id: str, task_key: TaskKey) -> list[Note]:
+        """Return the notes on a task, oldest first."""
+
+    def notes_on(self, team: TeamId, user_key: bytes) -> list[Note]:
+        """Return the notes on the items of a user, oldest first."""
+
+    def unsettled(self, team: TeamId, *, most: int | None = None) -> list[Decided]:
+        """Return verdicts that are not in the vault yet, oldest first."""
+
+    def unsettled_since(self) -> datetime | None:
+        """Return when the oldest verdict fell that is not in the vault yet."""
+
+    def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
+        """Return the verdicts after an instant in milliseconds, in the order they fell."""
+
+    def newest(self, team: TeamId) -> int:
+        """Return the newest instant that the team's feed ever told, 0 when it told none."""
+
+    def forget_settled(self, before: datetime) -> int:
+        """Forget verdicts that were settled before an instant, and return how many; their items have them."""
+
+    def traces(self, team: TeamId) -> list[Trace]:
+        """Return that of items which is kept in the catalog beside the queues and was not withdrawn."""
+
+
+class Callbacks(Protocol):
+    """Result callbacks of teams, and the deliveries that are still to be made."""
+
+    def hosts(self, team: TeamId) -> frozenset[str]:
+        """Return the hosts that the team's callback may go to."""
+
+    def allow(self, team: TeamId, hosts: Iterable[str]) -> None:
+        """Let the team's callback go to these hosts and no others; one that goes elsewhere is removed.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, team: TeamId) -> Callback | None:
+        """Return the team's callback, if it has one."""
+
+    def put(self, callback: Callback) -> None:
+        """Give a team its callback, in place of the one it has.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def remove(self, team: TeamId) -> None:
+        """Remove the team's callback, and with it what was still to be delivered.
+
+        Raises:
+            CallbackUnknown: it has none.
+        """
+
+    def teams_due(self, *, now: datetime) -> list[TeamId]:
+        """Return the teams that have deliveries due, by name."""
+
+    def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
+        """Return the team's deliveries whose next attempt is due, the longest due first."""
+
+    def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
+        """Count one more attempt and let nobody else begin one until an instant.
+
+        Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.
+        """
+
+    def done(self, delivery: Delivery) -> None:
+        """Forget a delivery that was made, or that has nothing to say any more."""
+
+    def put_off(self, delivery: Delivery) -> None:
+        """Store when a delivery is tried again, or that it is given up; one that was cancelled stays gone."""
+
+    def all(self, team: TeamId | None = None) -> list[Delivery]:
+        """Return every delivery that was not made, oldest first."""
+
+    def forget_given_up(self, before: datetime) -> int:
+        """Forget deliveries that were given up before an instant, and return how many."""
+
+
+class Seals(Protocol):
+    """Sealed values that last longer than a request."""
+
+    def all(self, team: TeamId) -> list[Seal]:
+        """Return every lasting sealed value of the team."""
+
+    def replace(self, before: Seal, sealed: bytes) -> bool:
+        """Put a value sealed anew in place of one; tell whether it was still there as it was."""
+
+
+class ApiKeys(Protocol):
+    """The keys that customers' servers call with, by their digests."""
+
+    def add(self, key: ApiKey) -> None:
+        """Store a new key.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, key_id: ApiKeyId) -> ApiKey:
+        """Return a key.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def by_digest(self, digest: str) -> ApiKey | None:
+        """Return the key with this digest, usable or not."""
+
+    def all(self, team: TeamId | None = None) -> list[ApiKey]:
+        """Return every key, oldest first."""
+
+    def expire(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """Let a key expire at an instant, unless it does so earlier.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def revoke(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """End a key; one that was revoked before keeps its instant.
+
+        Raises:
+            ApiKeyUnknown: there is none.
+        """
+
+    def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:
+        """Remember when a key was last used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledDecision:
+    """A decision as a polling server is told it."""
+
+    task_id: str
+    decided_ms: int
+    """Its place in the team's feed: milliseconds since 1970, growing with every decision."""
+    outcome: str
+    reasons: tuple[str, ...] = field(default=(), repr=False)
+    feedback: tuple[str, ...] = field(default=(), repr=False)
+    actor_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledPage:
+    """Some decisions in the order they fell."""
+
+    decisions: tuple[PolledDecision, ...]
+    newest_ms: int
+    """What to ask after for the next page."""
+    has_more: bool
+
+
+class Polling(Protocol):
+    """The feed of decisions, as servers poll it; it tells nothing of items that a tombstone hides."""
+
+    def after(self, team: TeamId, *, since_ms: int, limit: int) -> PolledPage:
+        """Return the decisions that fell after a place in the feed, oldest first."""
+
+    def of_tasks(self, team: TeamId, task_ids: Collection[str]) -> Mapping[str, PolledDecision]:
+        """Return the newest decision on each of these tasks that has one outside the vault."""
 
 
 class Catalog(Protocol):
@@ -445,6 +761,30 @@ class Catalog(Protocol):
     @property
     def queues(self) -> Queues:
         """Moderation queues."""
+
+    @property
+    def moderation(self) -> Moderation:
+        """Locks, verdicts, notes and the feed."""
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Result callbacks and their deliveries."""
+
+    @property
+    def seals(self) -> Seals:
+        """Sealed values that last."""
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Keys of customers' servers."""
+
+    @property
+    def grants(self) -> Grants:
+        """What operators may read."""
+
+    @property
+    def access_log(self) -> AccessLog:
+        """What was read, by whom and for what."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
@@ -622,8 +962,70 @@ class Exports(Protocol):
     def all(self) -> list[ExportRecord]:
         """Return the records of exports that are not purged yet, oldest first."""
 
+    def is_whole(self, record: ExportRecord) -> bool:
+        """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
+
     def discard(self, export_id: str) -> None:
         """Unlink an export's files, then forget it."""
+
+
+class Leftovers(Protocol):
+    """Temporary files that a killed process has left."""
+
+    def sweep(self, *, older_than: datetime) -> int:
+        """Unlink those from before an instant that nobody has open for writing; return how many."""
+
+    def expire_reports(self, *, before: datetime) -> int:
+        """Unlink reports on refused request files from before an instant; return how many."""
+
+
+class Courier(Protocol):
+    """Who carries callbacks to where they go."""
+
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post a body and return what came of it; never raises for what the other side does."""
+
+    def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
+        """Return the value of the signature header: instant and HMAC-SHA-256."""
+
+    def new_secret(self, prefix: str) -> str:
+        """Return a new random secret."""
+
+    def check(self, url: str) -> None:
+        """Let a URL through that a callback may be sent to, as its host's name resolves now.
+
+        Raises:
+            CallbackRefused: it may not.
+        """
+
+
+class People(Protocol):
+    """Operators by pseudonym; their names lie sealed under a key of the home's own."""
+
+    def person(self, name: str) -> PersonKey:
+        """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space off)."""
+
+    def remember(self, name: str) -> PersonKey:
+        """Return the pseudonym of a name, and keep the name sealed behind it."""
+
+    def name_of(self, person: PersonKey) -> str | None:
+        """Return the name behind a pseudonym, `None` when it is not known or was destroyed."""
+
+    def forget(self, person: PersonKey) -> bool:
+        """Destroy the name behind a pseudonym, and tell whether there was one."""
+
+    def digest(self, text: str) -> str:
+        """Return a keyed digest of any text, 32 hexadecimal digits."""
+
+    def seal(self, text: str, *, context: str) -> bytes:
+        """Encrypt a small text, bound to its context."""
+
+    def unseal(self, sealed: bytes, *, context: str) -> str:
+        """Decrypt a sealed text.
+
+        Raises:
+            KeyMissing: it is not what was sealed, or the key is another.
+        """
 
 
 class Members(Protocol):
@@ -759,6 +1161,9 @@ class Identifiers(Protocol):
     def request_id(self) -> RequestId:
         """Return a new opaque request id."""
 
+    def secret(self) -> str:
+        """Return a new secret of 256 random bits, as text that a header can carry."""
+
     def task_key(self, task_id: str) -> TaskKey:
         """Return the key of a task id."""
 
@@ -778,6 +1183,8 @@ class World:
     ledger: Ledger
     landing: LandingZone
     inbox: Inbox
+    leftovers: Leftovers
+    people: People
     threads: int = 2
     versions: Mapping[str, str] = field(default_factory=dict)
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)

@@ -1,5 +1,6 @@
 """Settings to flows over chosen stores: the only file that knows both."""
 
+import gc
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,15 @@ from implio_pipeline import __version__
 from implio_pipeline.domain.errors import HomeExists
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.read import Doorkeeper
+from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_put_back
 from implio_pipeline.ports import Desk, World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
+from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
+from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
@@ -27,8 +32,11 @@ from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.leftovers import LeftoverFolders
+from implio_pipeline.stores.local_tls import LocalAuthority
 from implio_pipeline.stores.one_time_codes import TimedCodes
 from implio_pipeline.stores.passwords import Argon2Passwords
+from implio_pipeline.stores.people import SealedPeople
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
@@ -42,6 +50,7 @@ _SETTINGS_TEXT = """\
 # threads = 2
 # set_aside_days = 7              # how long files that could not be read are kept, sealed
 # export_days = 7                 # how long exports for access requests lie here
+# rotate_keys_days = 30           # keys are renewed when they are older, by a schedule; 0 for never
 # ledger_folder = "ledger"        # back it up apart from everything else
 # catalog_url = "sqlite:///…"     # or postgresql+psycopg://… for many machines
 #
@@ -52,14 +61,46 @@ _SETTINGS_TEXT = """\
 # [requests]
 # approvals = "second-person"     # for whole teams and above a team's cap; or "none"
 # cap_from_items = 1000           # smaller teams have no cap
+#
+# [moderation]
+# settle_minutes = 60             # verdicts are written into the items' files at least so often
+# feed_days = 30                  # how long the polling feed tells a verdict
+#
+# [callbacks]
+# inside_hosts = []               # hosts that may have private addresses, by exact name
+# http_to_this_machine = false    # plain HTTP to loopback addresses, for trying things out
+#
+# [api]
+# host = "127.0.0.1"              # where `implio serve` answers
+# port = 8443
+# certificate = "server.pem"      # with private_key; else the home's own authority signs one: keys/tls/ca.pem
+#
+# [access]
+# grants = "required"             # or "none": then only identity columns need a grant
+# maker_days = 30                 # so long whoever adds a team may read it, without identity columns
+#
+# [controller]                    # who answers for the processing, as `implio register export` names them
+# name = ""
+# contact = ""
+# dpo = ""
 
 [regions.eu]
-vault = "vault/eu"
+vault = "vault/eu"                # and `keys`, when its root keys do not lie in keys/eu
 processor = "this machine"
+location = "on site"              # or the host's country, as two letters
+kept_in = "EU"                    # what its teams were promised
 
 [regions.us]
 vault = "vault/us"
 processor = "this machine"
+location = "on site"
+kept_in = "anywhere"
+
+[[processors]]                    # who hosts a region must be listed, with that location
+name = "this machine"
+role = "hosting"
+location = "on site"
+safeguards = ""                   # outside the EEA: what makes the transfer lawful (GDPR Art. 45, 46)
 """
 
 
@@ -75,8 +116,20 @@ class House:
     catalog: SqlCatalog
     vault: EncryptedVault
     landing: LandingFolder
+    courier: HttpCourier
+    door: Doorkeeper
     desk: Desk
     """People who sign in."""
+
+    @property
+    def feed_keeps(self) -> timedelta:
+        """How long a settled verdict stays in the polling feed."""
+        return timedelta(days=self.settings.moderation.feed_days)
+
+    @property
+    def settle_waits(self) -> timedelta:
+        """How long a verdict may wait to be written into its item's file."""
+        return timedelta(minutes=self.settings.moderation.settle_minutes)
 
     @property
     def export_keep(self) -> timedelta:
@@ -91,7 +144,7 @@ class House:
 
 @contextmanager
 def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterator[House]:
-    """Open a home for as long as the block lasts.
+    """Open a home for as long as the block lasts; from then on this process leaves no core dump.
 
     Args:
         home: Where it is; `IMPLIO_HOME` or `./data` when `None`.
@@ -99,11 +152,20 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
 
     Raises:
         HomeMissing: there is no home.
+        ResidencyRefused: a region's items, keys or host are not where they may be.
         KeyRingOutdated: an old key ring was put back.
         CatalogOutdated: an old catalog was put back.
     """
+    forbid_core_dumps()
     house = build(load_settings(find_home(home)))
+    gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
     try:
+        refuse_misplaced(
+            house.catalog.teams,
+            places=house.settings.places,
+            processors=house.settings.processor_register,
+            owners=key_ring(house.settings).owners(),
+        )
         if not is_restoring:
             refuse_put_back(house.world)
         yield house
@@ -129,20 +191,26 @@ def init_home(home: Path) -> None:
     settings = Settings(home=home)
     for folder in ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault"):
         (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-    ring = LocalKeyRing(home / "keys")
+    ring = key_ring(settings)
     ring.make(HOME)
     for name, region in settings.regions.items():
         settings.below(region.vault).mkdir(parents=True, exist_ok=True, mode=0o700)
         ring.make(Region(name))
+    LocalAuthority(home / "keys" / "tls").server_files(now=SystemClock().now())
     _ledger(settings).make()
     open_catalog(settings.catalog).close()
     (home / SETTINGS_FILE).write_text(_SETTINGS_TEXT)  # last: with it the folder is a home
 
 
+def key_ring(settings: Settings) -> LocalKeyRing:
+    """Return the key ring that the settings name."""
+    return LocalKeyRing(settings.home / "keys", settings.key_folders)
+
+
 def build(settings: Settings) -> House:
     """Return an opened home over the stores its settings choose."""
     clock, identifiers = SystemClock(), RandomIdentifiers()
-    ring = LocalKeyRing(settings.home / "keys")
+    ring = key_ring(settings)
     catalog = open_catalog(settings.catalog)
     keychain = TeamKeychain(ring, catalog.teams.keys)
     set_aside = SetAside(settings.home / "set-aside", partial(ring.wrap, HOME, "seal"), ring.unwrap, clock)
@@ -153,6 +221,7 @@ def build(settings: Settings) -> House:
         threads=settings.threads,
     )
     ledger = _ledger(settings)
+    people = SealedPeople(ring, catalog.operators)
     landing = _landing(settings, keychain, set_aside, clock)
     world = World(
         clock=clock,
@@ -168,6 +237,8 @@ def build(settings: Settings) -> House:
             clock=clock,
             settle_seconds=settings.landing.settle_seconds,
         ),
+        leftovers=LeftoverFolders(home=settings.home),
+        people=people,
         threads=settings.threads,
         versions=_versions(),
         approvals=ApprovalPolicy(
@@ -183,7 +254,18 @@ def build(settings: Settings) -> House:
         catalog=catalog,
         vault=vault,
         landing=landing,
+        courier=_courier(settings),
+        door=Doorkeeper(catalog=catalog, people=people, clock=clock, is_required=settings.access.grants == "required"),
         desk=_desk(catalog, ring, clock),
+    )
+
+
+def _courier(settings: Settings) -> HttpCourier:
+    ca_file = settings.callbacks.ca_file
+    return HttpCourier(
+        inside=settings.callbacks.inside_hosts,
+        may_use_http=settings.callbacks.http_to_this_machine,
+        ca_file=None if ca_file is None else settings.below(ca_file),
     )
 
 

@@ -11,6 +11,7 @@ from implio_pipeline.domain.columns import (
     ITEM_COLUMNS,
     REJECTED_COLUMNS,
     RULE_COLUMNS,
+    SETTLED_COLUMNS,
     Column,
     ColumnType,
     ErasureRule,
@@ -18,7 +19,8 @@ from implio_pipeline.domain.columns import (
     columns_of,
 )
 from implio_pipeline.domain.errors import FileTampered, KeyMissing
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind
+from implio_pipeline.domain.moderation import Words, settled_values
+from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, Outcome
 from implio_pipeline.stores.vault.crypto import leaves_by_class
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
 from implio_pipeline.stores.vault.schema import arrow_schema
@@ -56,6 +58,12 @@ def test_every_column_has_a_class_a_type_and_an_erasure_rule(column: Column) -> 
     assert column.column_class in ColumnClass
     assert column.type in ColumnType
     assert column.erasure in ErasureRule
+
+
+def test_what_a_verdict_replaces_says_that_it_is_kept_in_two_places_for_a_while() -> None:
+    said = {column.name for column in ITEM_COLUMNS if column.erasure is ErasureRule.WITH_ITEM_AND_VERDICT}
+
+    assert said == set(SETTLED_COLUMNS) == settled_values(Outcome.REFUSED, Words(actor="mia", feedback=("x",))).keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)

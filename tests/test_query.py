@@ -15,10 +15,12 @@ from support.clock import NOW, TODAY
 from support.home import ADS, CARS, Home, opened
 from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable
+from support.moderation import MODERATOR, decided
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.errors import ClassNotGranted, HomeMissing, QueryRefused, TeamUnknown
+from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import ColumnClass, FileKind
@@ -26,6 +28,7 @@ from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.query import Lake, open_lake
 
 EVERY_CLASS = list(ColumnClass)
@@ -57,7 +60,7 @@ def stocked(home: Home) -> Home:
 
 @contextmanager
 def lake_of(home: Home, *, team: object = ADS, classes: object = EVERY_CLASS) -> Iterator[Lake]:
-    with open_lake(home.path, team=team, classes=classes, threads=2) as lake:
+    with open_lake(home.path, team=team, classes=classes, purpose="audit", threads=2) as lake:
         yield lake
 
 
@@ -296,7 +299,7 @@ def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -
 
     def read() -> None:
         for _ in range(2):
-            with open_lake(home.path, team=ADS, classes=EVERY_CLASS, threads=4) as lake:
+            with open_lake(home.path, team=ADS, classes=EVERY_CLASS, purpose="audit", threads=4) as lake:
                 for _ in range(8):
                     query = "select count(*), count(title) from items where user_id <> $user"
                     counts.extend(lake.sql(query, {"user": "u1"}).fetchall())
@@ -311,3 +314,60 @@ def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -
 
     expected = 51 * 22 - 1
     assert counts == [(expected, expected)] * 64
+
+
+def test_a_verdict_shows_at_once_and_the_same_before_and_after_it_is_settled(stocked: Home) -> None:
+    query = "select task_id, outcome, reasons, actor_id from items order by 1"
+    with lake_of(stocked) as lake:
+        before = lake.sql(query).fetchall()
+        decided(stocked, "t-3", Refuse(reasons=("spam",)))
+        decided(stocked, "t-5", Approve())
+        laid_over, queued = lake.sql(query).fetchall(), tasks_in(lake, "queue")
+        columns = lake.sql("select * from items").columns
+        settle(stocked.world)
+        settled = lake.sql(query).fetchall()
+
+        assert before[2] == ("t-3", None, None, None)
+        assert laid_over == [
+            *before[:2],
+            ("t-3", "refused", ["spam"], MODERATOR),
+            before[3],
+            ("t-5", "approved", None, MODERATOR),
+        ]
+        assert settled == laid_over
+        assert queued == []
+    with lake_of(stocked) as lake:
+        assert lake.sql(query).fetchall() == settled
+        assert lake.sql("select * from items").columns == columns
+
+
+def test_a_reader_without_the_identity_class_sees_outcomes_at_once_and_reasons_once_settled(stocked: Home) -> None:
+    decided(stocked, "t-3", Refuse(reasons=("canary reason",)))
+    query = "select outcome, reasons from items where task_id = 't-3'"
+
+    with lake_of(stocked, classes=["operational"]) as lake:
+        assert lake.sql(query).fetchall() == [("refused", None)]
+        with pytest.raises(ClassNotGranted):
+            lake.sql("select actor_id from items")
+        settle(stocked.world)
+    with lake_of(stocked, classes=["operational"]) as lake:
+        assert lake.sql(query).fetchall() == [("refused", ["canary reason"])]
+
+
+def test_what_a_tombstone_hides_has_no_verdict_laid_over_it(stocked: Home) -> None:
+    decided(stocked, "t-5", Approve())
+
+    with lake_of(stocked, team=[ADS, CARS]) as lake:
+        assert tasks_in(lake) == ["car", "t-1", "t-2", "t-3", "t-4", "t-5"]
+        stocked.ask(ByUser(user_id="cid"))
+        assert tasks_in(lake) == ["car", "t-1", "t-2", "t-3", "t-4"]
+
+
+def test_without_verdicts_the_items_are_scanned_as_they_lie(stocked: Home) -> None:
+    with lake_of(stocked) as lake:
+        plain = str(lake.sql("explain select outcome from items").fetchall()).lower()
+        decided(stocked, "t-5", Approve())
+        joined = str(lake.sql("explain select outcome from items").fetchall()).lower()
+
+    assert "join" not in plain
+    assert "join" in joined

@@ -7,7 +7,10 @@ import typer
 
 from implio_pipeline import __version__
 from implio_pipeline.cli import (
+    access,
+    api_keys,
     audit,
+    callbacks,
     demo,
     erase,
     export,
@@ -16,18 +19,24 @@ from implio_pipeline.cli import (
     init,
     keys,
     members,
+    processors,
     query,
+    queue,
     receipts,
+    register,
     requests,
     restore,
     retention,
+    serve,
     set_aside,
+    settle,
     status,
     teams,
     upkeep,
 )
 from implio_pipeline.cli.root import Root
 from implio_pipeline.cli.session import Session
+from implio_pipeline.stores.core_dumps import forbid_core_dumps
 
 _WORK, _LOOK, _CARE = "Work", "Look", "Care"
 _EPILOG = """
@@ -82,21 +91,30 @@ def _add_commands() -> None:
     app.command("status", rich_help_panel=_LOOK)(status.status_command)
     app.command("audit", rich_help_panel=_LOOK)(audit.audit_command)
     app.command("export", rich_help_panel=_WORK)(export.export_command)
+    app.command("serve", rich_help_panel=_WORK)(serve.serve_command)
     app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
     app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
     app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
+    app.add_typer(queue.app, name="queue", rich_help_panel=_WORK)
     app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
     app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
+    app.add_typer(api_keys.app, name="api-keys", rich_help_panel=_CARE)
+    app.add_typer(access.app, name="access", rich_help_panel=_CARE)
+    app.add_typer(processors.app, name="processors", rich_help_panel=_CARE)
+    app.add_typer(register.app, name="register", rich_help_panel=_CARE)
     app.add_typer(members.app, name="members", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
+    app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
+    app.command("settle", rich_help_panel=_CARE)(settle.settle_command)
     app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)
     app.command("housekeep", rich_help_panel=_CARE)(upkeep.housekeep_command)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; what is typed may be personal, so nothing of this process reaches a core dump."""
+    forbid_core_dumps()
     app(prog_name="implio")
 
 

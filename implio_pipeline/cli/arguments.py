@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from implio_pipeline.cli.failures import BadUse
+from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.retention import OUTCOMES
+from implio_pipeline.domain.words import ColumnClass
 
 TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team, by name.")]
 MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]
@@ -36,6 +38,22 @@ def secret_from(text: str, *, name: str) -> str:
 def who(name: str | None) -> str:
     """Return the name that was given, or that of the user of this machine."""
     return name if name is not None and name.strip() else getpass.getuser()
+
+
+def classes_from(text: str) -> frozenset[ColumnClass]:
+    """Read column classes, parted by commas."""
+    try:
+        return frozenset(ColumnClass(name.strip()) for name in text.split(","))
+    except ValueError:
+        raise BadUse(f"--classes takes {', '.join(ColumnClass)}; parted by commas") from None
+
+
+def purpose_from(text: str) -> Purpose:
+    """Read what access is for."""
+    try:
+        return Purpose(text)
+    except ValueError:
+        raise BadUse(f"--purpose takes one of {', '.join(Purpose)}") from None
 
 
 def keep_days_from(text: str) -> int | None:

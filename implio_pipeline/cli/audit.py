@@ -10,7 +10,7 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
 from implio_pipeline.domain.audit import PARTS
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.flows.audit import AuditReport, audit
+from implio_pipeline.flows.audit import AuditReport, audit, note_audit
 
 
 def audit_command(
@@ -20,11 +20,12 @@ def audit_command(
     """Compare files, catalog, keys, storage and ledger with each other; nothing is changed.
 
     Every check that reads no file is always made. Of the files one part of seven is read, another each day, so that
-    seven audits on consecutive days read all; with --full every file is read.
+    seven audits on consecutive days read all; with --full every file is read. The ledger notes that it was done.
     """
     session = session_of(context)
     with session.house() as house, session.steps("Auditing: files") as progress:
         report = audit(house.world, is_full=is_full, progress=progress)
+        note_audit(house.world, report)
     session.answer(audit_shape(report), lambda: _view(report))
     if report.findings:
         raise typer.Exit(ExitCode.NOT_VERIFIED)

@@ -4,20 +4,23 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
+from implio_pipeline.cli.arguments import who
 from implio_pipeline.demo.drop import drop
 from implio_pipeline.demo.landing import write_landing
 from implio_pipeline.demo.markets import ACME, GLOBEX
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.requests import write_requests
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import ColumnClass, Region, TeamId
 from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.grant import GrantDraft, grant
 from implio_pipeline.flows.retain import OverduePreview, preview_retention
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.ports import World
@@ -67,9 +70,22 @@ class Search:
 
 
 def make_teams(world: World) -> None:
-    """Make the demo's teams; at first all of them keep their items until deleted."""
+    """Make the demo's teams; at first all of them keep their items until deleted.
+
+    Whoever runs the demo may read them for a day, to prove what was erased; every reading is noted.
+    """
     for name, region in _REGIONS.items():
-        add_team(world, name, region=Region(region))
+        team = add_team(world, name, region=Region(region)).team
+        until = world.clock.now() + timedelta(days=1)
+        draft = GrantDraft(
+            team=team,
+            classes=frozenset(ColumnClass),
+            purpose=Purpose.AUDIT,
+            until=until,
+            person=who(None),
+            granted_by="implio demo",
+        )
+        grant(world, draft)
 
 
 def land(root: Path, *, today: date, items: int, days: int) -> DemoPlan:
@@ -150,7 +166,7 @@ def counted(home: Path, probes: Sequence[Probe]) -> list[int]:
 
     counts = []
     for probe in probes:
-        with open_lake(home, team=probe.team, classes=ColumnClass) as lake:
+        with open_lake(home, team=probe.team, classes=ColumnClass, purpose=Purpose.AUDIT) as lake:
             result = lake.sql("select count(*) from items where user_id = $user_id", {"user_id": probe.user_id})
             counts.append(int(result.fetchall()[0][0]))
     return counts

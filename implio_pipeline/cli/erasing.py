@@ -151,7 +151,10 @@ def next_text(request: Request) -> str:
     when = request.next_attempt_at
     if when is not None and request.state not in (RequestState.QUARANTINED, RequestState.UNVERIFIED):
         step = f"{step}; not before {instant_text(when.replace(microsecond=0))}"
-    return f"{step} (after {request.error_code})" if request.error_code else str(step)
+    if not request.error_code:
+        return str(step)
+    over = f" over file {request.error_about}" if request.error_about else ""
+    return f"{step} (after {request.error_code}{over})"
 
 
 def _row(request: Request, entry: LedgerEntry | None) -> list[object]:

@@ -1,18 +1,19 @@
 """`implio export`: everything held on one person, for that person."""
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
-from implio_pipeline.cli.arguments import TeamName, secret_from
+from implio_pipeline.cli.arguments import TeamName, secret_from, who
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import facts
 from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.grant import GrantId, Purpose
 from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.words import ColumnClass
 from implio_pipeline.flows.export import AccessDraft, ExportMade, export_person
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def export_command(
 ) -> None:
     """Hand out everything held on one person, and note in the ledger that it was done.
 
+    In clear it can be read by whoever makes it, so that a grant of the identity class for `access-request` is asked
+    for; encrypted to a certificate it needs none. Either is noted in the audit log of reads.
+
     The export is purged by itself after the days set in `export_days` (7), or earlier when a deletion covers it.
 
     implio export --team acme --user - --out export --recipient jane.pem
@@ -49,10 +53,19 @@ def export_command(
     session = session_of(context)
     certificate = None if recipient is None else _read(recipient)
     with session.house() as house, session.steps("Exporting: files") as progress:
+        grants: tuple[GrantId, ...] = ()
+        if certificate is None:
+            teams = [house.world.catalog.teams.get(team_id(team)).team]
+            admission = house.door.admit(
+                who(None), teams=teams, classes=frozenset(ColumnClass), purpose=Purpose.ACCESS_REQUEST
+            )
+            grants = admission.grants
         draft = AccessDraft(
             team=team_id(team),
             user_id=secret_from(user, name="User id"),
-            asked_by=asked_by if asked_by is not None else getpass.getuser(),
+            asked_by=asked_by if asked_by is not None else who(None),
+            operator=who(None),
+            grants=grants,
             folder=None if out is None else out.absolute(),
             recipient=certificate,
             not_searched=not_searched(house, team),
@@ -87,6 +100,7 @@ def _shape(made: ExportMade) -> dict[str, Any]:
         "items": access.items,
         "rejectedItems": access.rejected,
         "queueEntries": access.queue_entries,
+        "moderation": access.notes,
         "requests": access.requests,
         "hiddenByOpenRequests": access.hidden,
         "itemsWithoutUserId": access.items_without_user,
@@ -102,6 +116,7 @@ def _view(made: ExportMade) -> RenderableType:
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
         ("items", access.items, f"and {access.rejected:,} rejected ones" if access.rejected else ""),
         ("queue entries", access.queue_entries),
+        ("verdicts, notes", access.notes),
         ("requests", access.requests),
     ]
     if access.hidden:

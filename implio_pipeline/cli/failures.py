@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from implio_pipeline.domain.errors import (
+    AccessDenied,
     ClassNotGranted,
     ImplioError,
     QueryRefused,
@@ -71,7 +72,7 @@ class SettingsInvalid(ImplioError):
 
 def exit_code_of(error: ImplioError) -> ExitCode:
     """Return what the process ends with when this ends it."""
-    if isinstance(error, RequestRefused | QueryRefused | ClassNotGranted):
+    if isinstance(error, RequestRefused | QueryRefused | ClassNotGranted | AccessDenied):
         return ExitCode.REFUSED
     if isinstance(error, Unverified) or error.code == Unverified.code:
         return ExitCode.NOT_VERIFIED

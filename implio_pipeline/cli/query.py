@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import TeamName, secret_from
+from implio_pipeline.cli.arguments import TeamName, classes_from, purpose_from, secret_from
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import look, table
 from implio_pipeline.domain.columns import ITEM_COLUMNS, REJECTED_COLUMNS
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import QueryRefused
-from implio_pipeline.domain.words import ColumnClass
 
 if TYPE_CHECKING:
     from implio_pipeline.query import Result
@@ -50,13 +49,26 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def query_command(
+def query_command(  # noqa: PLR0913 -- one parameter for each option of the command
     context: typer.Context,
+    *,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One reading statement over items, rejected and queue.")],
     team: TeamName,
     classes: Annotated[
-        str, typer.Option("--classes", metavar="CLASSES", help="Of operational, content, identity; by commas.")
-    ] = "operational,content",
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="CLASSES",
+            help="Of operational, content, identity; by commas. When not given, what you may of the first two.",
+        ),
+    ] = None,
+    purpose: Annotated[
+        str | None,
+        typer.Option("--purpose", metavar="PURPOSE", help="What for, as your grant says it; identity needs it."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who reads; you, by default. The log keeps it sealed.")
+    ] = None,
     user: Annotated[
         str | None,
         typer.Option("--user", metavar="ID", help="Bind this user's pseudonym to $user_key; `-` reads the id."),
@@ -64,30 +76,24 @@ def query_command(
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, csv or json.")] = "table",
     is_all: Annotated[bool, typer.Option("--all-rows", help="Also show rows of a table after the hundredth.")] = False,
 ) -> None:
-    """Ask a team's lake in SQL; columns of a class that is not asked for are not there.
+    """Ask a team's lake in SQL, as far as your grants allow; each reading is noted in the audit log.
 
     implio query --team acme "select outcome, count(*) from items group by 1"
     """
     session = session_of(context)
-    granted = _classes(classes)
+    wanted = None if classes is None else classes_from(classes)
+    stated = None if purpose is None else purpose_from(purpose)
     written = Format.JSON if session.is_json else _format(form)
     # DuckDB and Arrow take a second to import, which `--help` need not wait for.
     from implio_pipeline.query import open_lake  # noqa: PLC0415
 
-    with open_lake(session.home, team=team, classes=granted) as lake:
+    with open_lake(session.home, team=team, classes=wanted, as_=name, purpose=stated) as lake:
         bound = None if user is None else {"user_key": lake.user_key(secret_from(user, name="User id"))}
         try:
             result = lake.sql(sql, bound)
         except QueryRefused as refusal:
             raise QueryRefused(_without_values(refusal.facts, sql=sql), remedy=refusal.remedy) from None
     _write(session, result, written, is_all=is_all)
-
-
-def _classes(text: str) -> list[ColumnClass]:
-    try:
-        return [ColumnClass(name.strip()) for name in text.split(",")]
-    except ValueError:
-        raise BadUse(f"--classes takes {', '.join(ColumnClass)}; parted by commas") from None
 
 
 def _format(text: str) -> Format:

@@ -53,6 +53,8 @@ def _shape(summary: RestoreSummary) -> dict[str, Any]:
         "strays": summary.strays,
         "straysDeleted": summary.strays_deleted,
         "keysDestroyed": summary.keys_destroyed,
+        "grantsRevokedAgain": summary.grants_revoked,
+        "logLinesLost": summary.reads_lost,
         "survivors": None if summary.survivors is None else dict(summary.survivors),
         "isProven": summary.is_proven,
     }
@@ -84,6 +86,10 @@ def _view(summary: RestoreSummary) -> RenderableType:
         lines.append(look(f"Given up: {many(len(summary.given_up), 'file')}"))
     if summary.strays:
         lines.append(look(_strays_text(summary)))
+    if summary.grants_revoked:
+        lines.append(good(f"Revoked again: {many(summary.grants_revoked, 'grant')}"))
+    if summary.reads_lost:
+        lines.append(look(f"Lost from the log of reads, as the ledger says: {many(summary.reads_lost, 'line')}"))
     lines.append(_proof(summary))
     return Group(*lines)
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from implio_pipeline import ports
 from implio_pipeline.cli.failures import NotConfirmed
+from implio_pipeline.cli.operator import demand_act
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
@@ -131,5 +132,10 @@ class Session:
 
 
 def session_of(context: typer.Context) -> Session:
-    """Return the session of a command."""
+    """Return the session of a command, if the command does what an operator may do.
+
+    Raises:
+        AccessDenied: it does not, or no act is named for it.
+    """
+    demand_act(context.command_path)
     return cast("Session", context.obj)

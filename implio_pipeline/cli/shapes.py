@@ -46,6 +46,7 @@ def request_shape(request: Request) -> dict[str, Any]:
         "attempts": request.attempts,
         "nextAttemptAt": None if request.next_attempt_at is None else instant_text(request.next_attempt_at),
         "errorCode": request.error_code,
+        "errorFile": request.error_about,
         "policy": request.policy,
         "why": why(request),
         "nextStep": next_step(request),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from implio_pipeline.cli.arguments import keep_days_from, outcome_days_from
+from implio_pipeline.cli.arguments import keep_days_from, outcome_days_from, who
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_policy
 from implio_pipeline.cli.session import session_of
@@ -15,6 +15,7 @@ from implio_pipeline.domain.errors import RegionUnknown
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.team import Team, check_limits, team_id
 from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.grant import grant_maker
 from implio_pipeline.flows.teams import add_team
 
 app = typer.Typer(help="Make teams, and look at them.", no_args_is_help=True)
@@ -29,7 +30,11 @@ def add_command(
     keep: Keep = None,
     outcomes: Outcomes = None,
 ) -> None:
-    """Make a team with its own keys, in a region chosen once."""
+    """Make a team with its own keys, in a region chosen once; you may read it for the first days.
+
+    That is a grant like any other, of operational and content columns, for the days set in `[access] maker_days`:
+    `implio access list` shows it.
+    """
     session = session_of(context)
     stricter = {outcome: days for outcome, days in outcome_days_from(outcomes or []).items() if days is not None}
     policy = RetentionPolicy(keep_days=None if keep is None else keep_days_from(keep), by_outcome=stricter)
@@ -37,9 +42,10 @@ def add_command(
         if region not in house.settings.regions:
             raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(house.settings.regions))}")
         made = add_team(house.world, name, region=Region(region), policy=policy)
-    session.answer(
-        team_shape(made), lambda: good(f"Team {made.team} in {made.region}; items are {policy_text(made.policy)}")
-    )
+        grant = grant_maker(house.world, made.team, maker=who(None), days=house.settings.access.maker_days)
+    text = f"Team {made.team} in {made.region}; items are {policy_text(made.policy)}"
+    read = "" if grant is None else f". You may read them until {grant.until.date()}, users' identity left out"
+    session.answer(team_shape(made), lambda: good(f"{text}{read}"))
 
 
 @app.command("set")

@@ -33,14 +33,17 @@ def housekeep_command(context: typer.Context) -> None:
     """Unlink files that nothing refers to, and discard set-aside files that are too old."""
     session = session_of(context)
     with session.house() as house:
-        summary = housekeep(house.world)
+        summary = housekeep(house.world, feed_keeps=house.feed_keeps)
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
         expired = len(house.set_aside.expire(before))
+        reports = house.world.leftovers.expire_reports(before=before)
         purged = purge_exports(house.world, house.exports)
     session.answer(
-        {**asdict(summary), "setAsideDiscarded": expired, "exportsDiscarded": purged},
+        {**asdict(summary), "setAsideDiscarded": expired, "reportsDiscarded": reports, "exportsDiscarded": purged},
         lambda: good(
-            f"Unlinked {many(summary.doomed, 'replaced file')} and {many(summary.strays, 'stray')}, "
-            f"discarded {many(expired, 'set-aside file')} and {many(purged, 'export')}, scrubbed the catalog"
+            f"Unlinked {many(summary.doomed, 'replaced file')}, {many(summary.strays, 'stray')} "
+            f"and {many(summary.leftovers, 'leftover')}, "
+            f"discarded {many(expired, 'set-aside file')}, {many(reports, 'report')} and {many(purged, 'export')}, "
+            f"forgot {many(summary.verdicts, 'settled verdict')}, scrubbed the catalog"
         ),
     )

@@ -51,6 +51,7 @@ class Act(StrEnum):
     MANAGE_TEAM = "add and set up teams"
     MANAGE_ACCESS = "grant access to items"
     QUERY_ITEMS = "query items, within a grant"
+    RUN_PIPELINE = "run and look after the pipeline"
 
 
 _LOOK = frozenset({Act.SEE_STORAGE, Act.SEE_QUEUES})
@@ -83,7 +84,15 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
     Role.SPECTATOR: _LOOK,
     Role.NO_ACCESS: frozenset(),
     Role.SERVER: frozenset(
-        {Act.SUBMIT_ITEMS, Act.POLL_ITEMS, Act.REQUEST_DELETION, Act.SEE_REQUESTS, Act.READ_RECEIPTS}
+        {
+            Act.SUBMIT_ITEMS,
+            Act.POLL_ITEMS,
+            Act.REQUEST_DELETION,
+            Act.SEE_REQUESTS,
+            Act.READ_RECEIPTS,
+            Act.SEE_QUEUES,
+            Act.DECIDE_ITEMS,
+        }
     ),
     Role.OPERATOR: _LOOK
     | _PRIVACY
@@ -92,10 +101,12 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
         Act.MANAGE_MEMBERS,
         Act.MANAGE_CALLBACKS,
         Act.SEE_TRAIL,
+        Act.DECIDE_ITEMS,
         Act.MANAGE_QUEUES,
         Act.MANAGE_TEAM,
         Act.MANAGE_ACCESS,
         Act.QUERY_ITEMS,
+        Act.RUN_PIPELINE,
     },
 }
 

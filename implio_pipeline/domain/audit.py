@@ -55,6 +55,10 @@ class FindingKind(StrEnum):
     RECEIPT_REPEATED = "receipt-repeated"
     RECEIPT_EARLY = "receipt-early"
     RECEIPT_IMPLAUSIBLE = "receipt-implausible"
+    ACCESS_LOG_BROKEN = "access-log-broken"
+    """The log of reads is not what was written, or not what the ledger noted of it."""
+    GRANT_REVIVED = "grant-revived"
+    """A grant stands that the ledger knows as revoked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

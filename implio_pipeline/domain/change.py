@@ -29,5 +29,7 @@ class Change:
     queue: tuple[QueueEntry, ...] = ()
     landing: LandingRecord | None = None
     outcomes: tuple[FileOutcome, ...] = ()
+    settled: tuple[int, ...] = ()
+    """Sequences of verdicts that the files added have now; each must be there still, and unsettled."""
     new_team_keys: tuple[TeamKey, ...] = ()
     shred_team_keys: tuple[KeyId, ...] = ()

@@ -3,7 +3,7 @@
 A column that is not here cannot be written; one without a class or a rule cannot be here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from implio_pipeline.domain.words import ColumnClass, FileKind
@@ -30,6 +30,8 @@ class ErasureRule(StrEnum):
     """The value goes when its row goes; it is written nowhere else."""
     WITH_ITEM_AND_QUEUE = "with-item-and-queue"
     """The value goes when its row goes, and out of the moderation queue in the same commit."""
+    WITH_ITEM_AND_VERDICT = "with-item-and-verdict"
+    """The value goes when its row goes; a verdict that holds it too goes when the request is accepted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,53 +55,64 @@ def _queued(name: str, kind: ColumnType) -> Column:
     return Column(name=name, type=kind, column_class=OPERATIONAL, erasure=ErasureRule.WITH_ITEM_AND_QUEUE)
 
 
-ITEM_COLUMNS: tuple[Column, ...] = (
-    _queued("task_id", _T),
-    _queued("user_key", ColumnType.KEY),
-    _queued("submitted_at", ColumnType.INSTANT),
-    *_columns(
-        OPERATIONAL,
-        {
-            "item_id": _T,
-            "batch_id": _W,
-            "outcome": _W,
-            "reasons": _L,
-            "feedback": _L,
-            "matching_filters": _L,
-            "category_id": _W,
-            "category_name": _W,
-            "type_id": _W,
-            "type_name": _W,
-            "price_amount": _N,
-            "price_currency": _W,
-            "status": _W,
-            "language_expected": _W,
-            "created_at": _T,
-            "published_at": _T,
-        },
-    ),
-    *_columns(
-        CONTENT,
-        {"title": _T, "body": _T, "url": _T, "images": _L, "videos": _L, "content_custom": _T, "custom": _T},
-    ),
-    *_columns(
-        IDENTITY,
-        {
-            "user_id": _T,
-            "user_name": _T,
-            "user_agent": _W,
-            "phone_numbers": _L,
-            "email_addresses": _L,
-            "user_custom": _T,
-            "city": _W,
-            "postal_code": _W,
-            "region": _W,
-            "country_code": _W,
-            "ip_address": _T,
-            "location_custom": _T,
-            "actor_id": _W,
-        },
-    ),
+def _decided(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """Return columns, with the rule of those that a verdict may replace."""
+    rule = ErasureRule.WITH_ITEM_AND_VERDICT
+    return tuple(replace(each, erasure=rule) if each.name in SETTLED_COLUMNS else each for each in columns)
+
+
+SETTLED_COLUMNS = ("outcome", "reasons", "feedback", "actor_id")
+"""The columns of an item that a verdict may replace; every other stays, value by value."""
+
+ITEM_COLUMNS: tuple[Column, ...] = _decided(
+    (
+        _queued("task_id", _T),
+        _queued("user_key", ColumnType.KEY),
+        _queued("submitted_at", ColumnType.INSTANT),
+        *_columns(
+            OPERATIONAL,
+            {
+                "item_id": _T,
+                "batch_id": _W,
+                "outcome": _W,
+                "reasons": _L,
+                "feedback": _L,
+                "matching_filters": _L,
+                "category_id": _W,
+                "category_name": _W,
+                "type_id": _W,
+                "type_name": _W,
+                "price_amount": _N,
+                "price_currency": _W,
+                "status": _W,
+                "language_expected": _W,
+                "created_at": _T,
+                "published_at": _T,
+            },
+        ),
+        *_columns(
+            CONTENT,
+            {"title": _T, "body": _T, "url": _T, "images": _L, "videos": _L, "content_custom": _T, "custom": _T},
+        ),
+        *_columns(
+            IDENTITY,
+            {
+                "user_id": _T,
+                "user_name": _T,
+                "user_agent": _W,
+                "phone_numbers": _L,
+                "email_addresses": _L,
+                "user_custom": _T,
+                "city": _W,
+                "postal_code": _W,
+                "region": _W,
+                "country_code": _W,
+                "ip_address": _T,
+                "location_custom": _T,
+                "actor_id": _W,
+            },
+        ),
+    )
 )
 
 REJECTED_COLUMNS: tuple[Column, ...] = (

@@ -45,3 +45,23 @@ def _smallest(files: list[VaultFile]) -> Iterator[VaultFile]:
         if rows > MOST_ROWS:
             return
         yield file
+
+
+def is_small(file: VaultFile, *, rows_per_file: int) -> bool:
+    """Tell whether a file has fewer than half of the rows that a file may have."""
+    return file.rows * 2 < rows_per_file
+
+
+def merges_of_small(files: Iterable[VaultFile], *, rows_per_file: int, from_files: int) -> Iterator[MergeWork]:
+    """Yield what to merge between two whole compactions: small files alone, where a partition has many of them.
+
+    Each row is rewritten once by it, so that a stream of small commits keeps a bounded number of files at a cost that
+    does not grow with the partition; that each person ends up in one file is left to `merges`.
+    """
+    partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
+    for file in files:
+        if is_small(file, rows_per_file=rows_per_file):
+            partitions.setdefault((file.team, file.day, file.kind), []).append(file)
+    for (team, day, kind), members in sorted(partitions.items()):
+        if len(members) >= from_files:
+            yield MergeWork(team=team, day=day, kind=kind, files=tuple(_smallest(members)))

@@ -6,7 +6,7 @@ is never given twice, so whatever is below a live one and not told is destroyed.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.days import instant_text
@@ -117,6 +117,14 @@ def old_keys(keys: Iterable[TeamKey], purposes: Iterable[KeyPurpose]) -> list[Te
     listed, wanted = list(keys), frozenset(purposes)
     newest = newest_ids(key.key_id for key in listed)
     return [key for key in listed if key.purpose in wanted and key.key_id not in newest]
+
+
+def is_rotation_due(keys: Iterable[TeamKey], *, days: int, now: datetime) -> bool:
+    """Tell whether some team's newest key of a purpose that rotates is older than so many days; never for 0."""
+    listed = [key for key in keys if key.purpose in ROTATING_PURPOSES]
+    newest = newest_ids(key.key_id for key in listed)
+    ages = (now - key.created_at for key in listed if key.key_id in newest)
+    return days > 0 and any(age >= timedelta(days=days) for age in ages)
 
 
 def newest_ids(key_ids: Iterable[str]) -> frozenset[str]:

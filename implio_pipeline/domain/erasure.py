@@ -49,6 +49,8 @@ class Rewrite:
     """Whether the rows of the new file, re-read, are those to keep, value by value; `None` when not compared."""
     survivors: int | None
     """Rows of the new file that a claim still covers; `None` when they were not counted."""
+    keys_missed: int | None = None
+    """User keys of the new file that its membership filter denies, so that later requests would pass it over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,17 +78,21 @@ def prove(rewrite: Rewrite) -> None:
     """
     name = rewrite.before.file_id
     if rewrite.survivors is None:
-        raise Unverified(f"survivors of file {name} were not counted")
+        raise Unverified(f"survivors of file {name} were not counted", about=name)
     if rewrite.survivors:
-        raise Unverified(f"{rewrite.survivors} survivors in the rewrite of file {name}")
+        raise Unverified(f"{rewrite.survivors} survivors in the rewrite of file {name}", about=name)
     if not rewrite.is_same:
-        raise Unverified(f"the kept rows of file {name} differ from those in its rewrite")
+        raise Unverified(f"the kept rows of file {name} differ from those in its rewrite", about=name)
+    if rewrite.after and rewrite.keys_missed is None:
+        raise Unverified(f"the membership filter of the rewrite of file {name} was not tried", about=name)
+    if rewrite.after and rewrite.keys_missed:
+        raise Unverified(f"the membership filter of the rewrite of file {name} denies keys that it holds", about=name)
     kept = rewrite.before.rows if rewrite.is_untouched else rewrite.after.file.rows if rewrite.after else 0
     if kept + rewrite.erased != rewrite.before.rows:
-        raise Unverified(f"kept and erased rows of file {name} do not add up")
+        raise Unverified(f"kept and erased rows of file {name} do not add up", about=name)
     matched = rewrite.matched.values()
     if not max(matched, default=0) <= rewrite.erased <= sum(matched):
-        raise Unverified(f"the rows erased of file {name} are not those that its requests cover")
+        raise Unverified(f"the rows erased of file {name} are not those that its requests cover", about=name)
 
 
 def outcomes_of(rewrite: Rewrite, work: FileWork) -> tuple[FileOutcome, ...]:

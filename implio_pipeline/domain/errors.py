@@ -9,9 +9,11 @@ class ImplioError(Exception):
     code: ClassVar[str] = "failed"
     remedy: ClassVar[str] = "Run `implio status` and look at what it names."
 
-    def __init__(self, facts: str, *, remedy: str | None = None) -> None:
+    def __init__(self, facts: str, *, remedy: str | None = None, about: str | None = None) -> None:
         super().__init__(facts)
         self.facts = facts
+        self.about = about
+        """Opaque id of the file that it is about, where it is about one."""
         if remedy is not None:
             self.remedy = remedy  # type: ignore[misc]
 
@@ -127,6 +129,48 @@ class AccessDenied(ImplioError):
     remedy = "Ask an administrator of the team."
 
 
+class ApiKeyRefused(ImplioError):
+    """The call brought no API key, or one that is unknown, expired or revoked; which of them is not told."""
+
+    code = "api-key-refused"
+    remedy = "Send a valid key of the team in one X-Api-Key header; make one with `implio api-keys add`."
+
+
+class ApiKeyUnknown(ImplioError):
+    """No API key has this id."""
+
+    code = "api-key-unknown"
+    remedy = "Run `implio api-keys list` to see the keys there are."
+
+
+class ApiKeyInvalid(ImplioError):
+    """An API key cannot be made so."""
+
+    code = "api-key-invalid"
+    remedy = "Give a label of 1 to 48 letters, digits, spaces, '.', '_' and '-', and an expiry that is still to come."
+
+
+class PlainHttpRefused(ImplioError):
+    """The server was asked to answer without TLS where others could listen."""
+
+    code = "plain-http-refused"
+    remedy = "Leave --http out, or serve on 127.0.0.1 or ::1."
+
+
+class AddressUnavailable(ImplioError):
+    """The server cannot listen where it was told to."""
+
+    code = "address-unavailable"
+    remedy = "Choose another with --host and --port, or stop what answers there."
+
+
+class CertificateInvalid(ImplioError):
+    """The server's certificate or its private key cannot be used."""
+
+    code = "certificate-invalid"
+    remedy = "Set api.certificate and api.private_key in implio.toml to PEM files that belong together."
+
+
 class ClassNotGranted(ImplioError):
     """The reader asked for a column of a class that was not granted."""
 
@@ -237,3 +281,61 @@ class BackupForgotten(ImplioError):
 
     code = "backup-forgotten"
     remedy = "Put back a backup of the catalog made after the newest rotation; see docs/KEYS.md."
+
+
+class QueueUnknown(ImplioError):
+    """The team has no moderation queue of this name."""
+
+    code = "queue-unknown"
+    remedy = "Run `implio queue list` to see the queues that exist, or add it with `implio queue add`."
+
+
+class QueueInvalid(RequestRefused):
+    """The moderation queue cannot be named so, made or removed."""
+
+    code = "queue-invalid"
+    remedy = "Choose another name, or empty the queue first; Default and Escalated always stay."
+
+
+class DecisionRefused(RequestRefused):
+    """The decision cannot be taken so."""
+
+    code = "decision-refused"
+    remedy = "Ask for the next items and decide on those; a refusal needs a reason."
+
+
+class ItemDecided(DecisionRefused):
+    """Another verdict on the item fell before."""
+
+    code = "item-decided"
+    remedy = "Ask for the next items; the first verdict stands."
+
+
+class ItemLocked(RequestRefused):
+    """Somebody else is looking at the item."""
+
+    code = "item-locked"
+    remedy = "Ask for the next items; this one comes again when its lock has expired."
+
+
+class ItemGone(ImplioError):
+    """The item waits no longer: it was deleted, or it never did."""
+
+    code = "item-gone"
+    remedy = "Ask for the next items; nothing is left of this one to decide on."
+
+
+class CallbackRefused(RequestRefused):
+    """The callback cannot be sent where it was to go."""
+
+    code = "callback-refused"
+    remedy = (
+        "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
+    )
+
+
+class CallbackUnknown(ImplioError):
+    """The team has no callback."""
+
+    code = "callback-unknown"
+    remedy = "Make one with `implio callbacks set`."

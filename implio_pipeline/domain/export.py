@@ -76,6 +76,8 @@ class Access:
     items: int
     rejected: int
     queue_entries: int
+    notes: int
+    """Notes of moderators, and verdicts that are not in the items yet."""
     requests: int
     hidden: int
     """Items and rejected items that an open request hides: no longer accessible, and soon erased."""
@@ -117,7 +119,13 @@ def manifest_of(access: Access, files: Iterable[PackedFile]) -> dict[str, Any]:
         "notExported": {"itemsHiddenByOpenRequests": access.hidden, "why": is_hidden},
         "searched": {
             "how": "exact user id of the team, after Unicode NFC and trimming, by its keyed pseudonym",
-            "where": ["items", "rejected items", "moderation queues", "deletion requests of this user"],
+            "where": [
+                "items",
+                "rejected items",
+                "moderation queues",
+                "verdicts and notes",
+                "deletion requests of this user",
+            ],
         },
         "notSearched": {
             "itemsWithoutUserId": access.items_without_user,
@@ -136,6 +144,14 @@ def queue_record(entry: QueueEntry) -> dict[str, Any]:
         "submittedAt": instant_text(entry.submitted_at),
         "outcome": entry.outcome,
     }
+
+
+def moderation_record(
+    task_id: str, *, written_at: datetime, note: str | None = None, verdict: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a moderator's note, or a verdict that its item does not have yet, as it is handed out."""
+    said = {"note": note} if verdict is None else {"verdict": dict(verdict)}
+    return {"taskId": task_id, "writtenAt": instant_text(written_at), **said}
 
 
 def request_record(request: Request) -> dict[str, Any]:
@@ -180,5 +196,6 @@ def _counts(access: Access) -> dict[str, int]:
         "items": access.items,
         "rejectedItems": access.rejected,
         "queueEntries": access.queue_entries,
+        "moderation": access.notes,
         "requests": access.requests,
     }

@@ -17,3 +17,13 @@ class TeamKey:
     root_key_id: str
     created_at: datetime
     wrapped: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seal:
+    """A sealed value that lasts, and where it lies."""
+
+    kind: str
+    key: int | str
+    context: str = field(repr=False)
+    sealed: bytes = field(repr=False)

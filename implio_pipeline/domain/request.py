@@ -151,6 +151,8 @@ class Request:
     attempts: int = 0
     next_attempt_at: datetime | None = None
     error_code: str | None = None
+    error_about: str | None = None
+    """Id of the file that the last attempt failed over, where it was one."""
     policy: str | None = None
     asked_by: str | None = None
     """Keyed pseudonym of who asked; `None` when that is not known, as of a dropped file."""
@@ -216,7 +218,7 @@ def is_soon_due(request: Request, *, now: datetime) -> bool:
     return request.state in OPEN_STATES - WITHHELD_STATES and now <= request.due_at < now + SOON
 
 
-def failed(request: Request, *, code: str, now: datetime) -> Request:
+def failed(request: Request, *, code: str, now: datetime, about: str | None = None) -> Request:
     """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour.
 
     After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
@@ -225,7 +227,7 @@ def failed(request: Request, *, code: str, now: datetime) -> Request:
     wait = min(_LONGEST_BACKOFF, timedelta(seconds=30 * 2 ** min(attempts - 1, 16)))
     to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
     after = moved(request, S.UNVERIFIED if code == "unverified" and S.UNVERIFIED in _MOVES[request.state] else to)
-    return replace(after, attempts=attempts, error_code=code, next_attempt_at=now + wait)
+    return replace(after, attempts=attempts, error_code=code, error_about=about, next_attempt_at=now + wait)
 
 
 def accepted(request: Request, *, needs_approval: bool, grace: timedelta) -> Request:

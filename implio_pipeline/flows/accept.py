@@ -4,9 +4,10 @@ Nothing is erased here, and nothing is ever erased that did not come through her
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 
 from implio_pipeline.domain.days import due_at, instant_text
@@ -60,11 +61,12 @@ def accept(
     prepared: list[tuple[Request, Rule, str] | Refusal] = []
     now = world.clock.now()
     teams = {team.team: team for team in world.catalog.teams.all()}
+    sealer = cache(world.keychain.sealer)
     for draft in drafts:
         try:
             if draft.team not in teams:
                 raise TeamUnknown("there is no such team")
-            prepared.append(_prepare(world, draft, now=now, policy=policy))
+            prepared.append(_prepare(world, draft, now=now, policy=policy, seal=sealer(draft.team)))
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
             prepared.append(_refusal(RequestRefused("an id is not valid text")))
         except ImplioError as error:
@@ -230,7 +232,9 @@ def _refusal(error: ImplioError) -> Refusal:
     return Refusal(code=error.code, reason=error.facts, remedy=error.remedy)
 
 
-def _prepare(world: World, draft: RequestDraft, *, now: datetime, policy: str | None) -> tuple[Request, Rule, str]:
+def _prepare(
+    world: World, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
+) -> tuple[Request, Rule, str]:
     team = draft.team
     rule = rule_of(world, draft, now=now)
     text = scope_text(draft.scope)
@@ -248,7 +252,7 @@ def _prepare(world: World, draft: RequestDraft, *, now: datetime, policy: str | 
         tombstone_sequence=0,
         policy=policy,
         asked_by=None if draft.asked_by is None else identity_of(world, team, draft.asked_by),
-        sealed=world.keychain.seal(team, _sealed_part(draft, text), context=request_id),
+        sealed=seal(_sealed_part(draft, text), request_id),
     )
     return request, rule, _idempotency(world, team, draft, text)
 

@@ -7,6 +7,7 @@ longer live. Nothing is changed.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -29,22 +30,29 @@ from implio_pipeline.domain.audit import (
     tombstone_faults,
     unread,
 )
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.moderation import Trace
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import OverdueRule, Rule, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import tombstone_body
+from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
+from implio_pipeline.flows.read import log_faults
 from implio_pipeline.ports import Progress, World
 
+_MOST_LOOKS = 5
 _SETTLES = timedelta(minutes=10)
 """A tombstone this young may be accepted and about to be noted in the ledger."""
 _SEAL_CONTEXT = "audit"
+AUDITED = "audited"
+"""The kind of the ledger's entry about an audit."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,6 +93,7 @@ def audit(world: World, *, is_full: bool = False, progress: Progress | None = No
     report = AuditReport(audited_at=now, part=None if is_full else part_on(now.date()))
     # 1. What was asked and what was told, before the files: what is completed by now must be gone from them.
     _audit_ledger(world, report)
+    _audit_access(world, report)
     standing = {
         team.team: _Standing.of(world.catalog.requests.tombstones(team.team)) for team in world.catalog.teams.all()
     }
@@ -141,7 +150,7 @@ class _TeamAudit:
         """Audit the live files of one partition."""
         files = list(self.world.catalog.manifest.files(self.team.team, day=day))
         for first in list(self._looked_at(files)):  # all, since to look again makes the keychain forget
-            look = self._look_again(first.file) if first.findings else first
+            look = self._settled(first)
             if look is None:
                 self.report.files_changed += 1
                 continue
@@ -154,6 +163,20 @@ class _TeamAudit:
     def _looked_at(self, files: Sequence[VaultFile]) -> Iterator["_Look"]:
         live_keys = frozenset(key.key_id for key in self.world.catalog.teams.keys(self.team.team))
         yield from self.pool.map(lambda file: self._look(file, live_keys), files)
+
+    def _settled(self, first: "_Look") -> "_Look | None":
+        """Look again while something is found and keys are others than at the look before."""
+        look = first
+        for _ in range(_MOST_LOOKS):
+            if not look.findings:
+                break
+            again = self._look_again(look.file)
+            if again is None:
+                return None
+            is_settled, look = again.sealed.keys == look.sealed.keys, again
+            if is_settled:
+                break
+        return look
 
     def _look_again(self, file: VaultFile) -> "_Look | None":
         """Look once more, `None` when the file is no longer live: keys and files may have been swapped meanwhile."""
@@ -176,13 +199,13 @@ class _TeamAudit:
                 is_encrypted=seen is not None and seen.is_encrypted,
             )
             if unlike or not sealed.keys or not self._is_chosen(file):
-                return _Look(file=file, findings=found + unlike)
+                return _Look(sealed=sealed, findings=found + unlike)
             measured = self.world.vault.measure(sealed, (*self.standing.erased, *self.standing.hiding))
         except ImplioError as error:
-            return _Look(file=file, findings=[*found, unread(file, error)])
+            return _Look(sealed=sealed, findings=[*found, unread(file, error)])
         erased = {claim.request_id for claim in self.standing.erased}
         return _Look(
-            file=file,
+            sealed=sealed,
             findings=found + read_faults(file, measured, erased=erased),
             rows=measured.rows,
             hidden_rows=sum(rows for request_id, rows in measured.matched.items() if request_id not in erased),
@@ -203,10 +226,15 @@ class _TeamAudit:
 class _Look:
     """What one file showed; `rows` is `None` when it was not read."""
 
-    file: VaultFile
+    sealed: SealedFile
     findings: list[AuditFinding]
     rows: int | None = None
     hidden_rows: int = 0
+
+    @property
+    def file(self) -> VaultFile:
+        """The file that was looked at."""
+        return self.sealed.file
 
 
 def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
@@ -223,17 +251,19 @@ def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
 def _audit_queues(world: World, team: Team, standing: _Standing, report: AuditReport) -> None:
     entries = world.catalog.queues.entries(team.team)
     report.queue_entries += len(entries)
+    traces = world.catalog.moderation.traces(team.team)
     covering = _covering((*standing.erased, *standing.hiding))
-    waiting = Counter(claim.request_id for entry in entries for claim in covering(entry))
-    for request_id, count in waiting.items():
-        words = f"{count} entries that it covers are still in a moderation queue"
-        report.findings.append(
-            AuditFinding(kind=FindingKind.QUEUED_SURVIVOR, about=request_id, words=words, team=team.team)
-        )
+    for kept, noun in ((entries, "entries"), (traces, "verdicts, notes or deliveries")):
+        waiting = Counter(claim.request_id for each in kept for claim in covering(each))
+        for request_id, count in waiting.items():
+            words = f"{count} {noun} that it covers are still kept for moderation"
+            report.findings.append(
+                AuditFinding(kind=FindingKind.QUEUED_SURVIVOR, about=request_id, words=words, team=team.team)
+            )
 
 
-def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry], list[Claim]]:
-    """Return a function from a queue entry to the claims that cover it; claims by key are looked up, not tried."""
+def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry | Trace], list[Claim]]:
+    """Return a function from what is kept of an item to the claims that cover it; those by key are looked up."""
     keyed: dict[bytes, list[Claim]] = {}
     others: list[Claim] = []
     for claim in claims:
@@ -243,7 +273,7 @@ def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry], list[Claim]]:
         else:
             keyed.setdefault(key, []).append(claim)
 
-    def covering(entry: QueueEntry) -> list[Claim]:
+    def covering(entry: QueueEntry | Trace) -> list[Claim]:
         near = [*keyed.get(entry.task_key, ()), *keyed.get(entry.user_key or b"", ()), *others]
         return [claim for claim in near if _covers(claim.rule, entry)]
 
@@ -260,7 +290,7 @@ def _key_of(rule: Rule) -> bytes | None:
             return None
 
 
-def _covers(rule: Rule, entry: QueueEntry) -> bool:
+def _covers(rule: Rule, entry: QueueEntry | Trace) -> bool:
     return covers(
         rule,
         user_key=entry.user_key,
@@ -303,6 +333,19 @@ def _audit_ledger(world: World, report: AuditReport) -> None:
     except LedgerBroken:
         words = "a line cannot be read, so it was not compared with the catalog"
         report.findings.append(AuditFinding(kind=FindingKind.LEDGER_BROKEN, about="ledger", words=words))
+
+
+def _audit_access(world: World, report: AuditReport) -> None:
+    """Compare the log of reads with its own chain and with the ledger, and grants with the revocations in it."""
+    with suppress(LedgerBroken):  # named already
+        report.findings += [
+            AuditFinding(kind=FindingKind.ACCESS_LOG_BROKEN, about=f"line {fault.line}", words=fault.words)
+            for fault in log_faults(world)
+        ]
+        report.findings += [
+            AuditFinding(kind=FindingKind.GRANT_REVIVED, about=grant_id, words="the ledger knows it as revoked")
+            for grant_id in revived(world)
+        ]
 
 
 def _audit_requests(world: World, noted: _Noted, report: AuditReport) -> None:
@@ -356,3 +399,19 @@ def _noted(world: World) -> _Noted:
         elif entry.kind in (RECEIPT, PARTIAL, AGAIN):
             noted.receipts.setdefault(request_id, []).append((entry.kind, entry.body))
     return noted
+
+
+def note_audit(world: World, report: AuditReport) -> None:
+    """Tell the ledger that an audit was made, and whether it found anything; the record of processing names the last.
+
+    A ledger that cannot be read is found by the audit itself, and is not written to.
+    """
+    body = {
+        "auditedAt": instant_text(report.audited_at),
+        "isFull": report.part is None,
+        "files": report.files,
+        "filesRead": report.files_read,
+        "findings": len(report.findings),
+    }
+    with suppress(LedgerBroken, KeyMissing):
+        world.ledger.append([(AUDITED, body)])

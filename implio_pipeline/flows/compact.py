@@ -4,11 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.compaction import MergeWork, merges
-from implio_pipeline.domain.errors import FileMissing, PlanOutdated
+from implio_pipeline.domain.compaction import MergeWork, merges, merges_of_small
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.erase import sweep_doomed
+from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports import Progress, World
+
+_MOST_TRIES = 5
+_MOST_COMMITS = 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -24,8 +28,17 @@ class CompactSummary:
 
 def compact(world: World, *, rows_per_file: int, progress: Progress | None = None) -> CompactSummary:
     """Merge every partition that has more files than its rows need."""
+    return _carry_out(world, list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file)), progress)
+
+
+def merge_small(world: World, *, rows_per_file: int, from_files: int) -> CompactSummary:
+    """Merge the small files of every partition that has many: what keeps their number bounded while items stream in."""
+    files = world.catalog.manifest.files(is_filtered=False)
+    return _carry_out(world, list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files)), None)
+
+
+def _carry_out(world: World, works: list[MergeWork], progress: Progress | None) -> CompactSummary:
     summary = CompactSummary()
-    works = list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file))
     for done, work in enumerate(works, start=1):
         try:
             _merge(world, work, summary)
@@ -38,26 +51,54 @@ def compact(world: World, *, rows_per_file: int, progress: Progress | None = Non
 
 
 def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
-    planned_at = world.catalog.requests.newest_tombstone(work.team)
-    merged = world.vault.merge(world.catalog.manifest.sealed(work.files))
+    merged = _merged(world, work)
     if len(merged) >= len(work.files):  # rows too large to lie in fewer files; to swap them would go on for ever
         _discard(world, merged)
         return
-    change = Change(
-        team=work.team,
-        planned_at=planned_at,
-        committed_at=world.clock.now(),
-        add=tuple(merged),
-        remove=tuple(file.file_id for file in work.files),
-    )
     try:
-        world.catalog.manifest.commit(change)
+        _commit(world, work, merged)
     except PlanOutdated:
         _discard(world, merged)
         raise
     summary.partitions += 1
     summary.files_before += len(work.files)
     summary.files_after += len(merged)
+
+
+def _merged(world: World, work: MergeWork) -> list[SealedFile]:
+    for _ in range(_MOST_TRIES):
+        sealed = world.catalog.manifest.sealed(work.files)
+        try:
+            return world.vault.merge(sealed)
+        except KeyMissing:
+            if not are_renewed(world, work.team, sealed):
+                raise
+    raise PlanOutdated("the keys of the files kept being renewed")
+
+
+def _commit(world: World, work: MergeWork, merged: list[SealedFile]) -> None:
+    """Swap the files; a tombstone that came while they were written is no reason to write them again.
+
+    A merge takes rows from live files alone, and they must still be live at the commit: whoever erased a row of one
+    has replaced it. What a newer tombstone covers is in a live file after the merge as it was before.
+    """
+    for attempt in range(_MOST_COMMITS):
+        planned_at = world.catalog.requests.newest_tombstone(work.team)
+        change = Change(
+            team=work.team,
+            planned_at=planned_at,
+            committed_at=world.clock.now(),
+            add=tuple(merged),
+            remove=tuple(file.file_id for file in work.files),
+        )
+        try:
+            world.catalog.manifest.commit(change)
+        except PlanOutdated:
+            is_newer = world.catalog.requests.newest_tombstone(work.team) != planned_at
+            if not is_newer or attempt + 1 == _MOST_COMMITS:
+                raise
+            continue
+        return
 
 
 def _discard(world: World, files: Iterable[SealedFile]) -> None:

@@ -5,12 +5,18 @@ committed is no longer found.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
-from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated, StorageFull, Unverified
+from implio_pipeline.domain.errors import (
+    FileMissing,
+    ImplioError,
+    KeyMissing,
+    PlanOutdated,
+    StorageFull,
+    Unverified,
+)
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Hold, Spared, is_standing, is_wholly_held, withheld_of
 from implio_pipeline.domain.matching import Reach, reach
@@ -26,7 +32,9 @@ from implio_pipeline.domain.request import (
 )
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
+from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.flows.receipt import write_receipts
+from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.ports import Progress, World
 
@@ -45,6 +53,8 @@ class ErasureSummary:
     withheld: list[RequestId] = field(default_factory=list)
     """Erased as far as legal holds allow."""
     failed: dict[RequestId, str] = field(default_factory=dict)
+    failed_over: set[str] = field(default_factory=set)
+    """Ids of the files that did not prove right."""
     files_rewritten: int = 0
     files_dropped: int = 0
     items_erased: int = 0
@@ -141,7 +151,9 @@ def _carry_out(
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
     now, since = world.clock.now(), world.ledger.size()
     erased = [
-        replace(each, erased_at=now, error_code=None, next_attempt_at=None, sealed=None, withheld=withheld)
+        replace(
+            each, erased_at=now, error_code=None, error_about=None, next_attempt_at=None, sealed=None, withheld=withheld
+        )
         for each in started
         for withheld in [withheld_of(each.request_id, spared, holds)]
     ]
@@ -165,9 +177,11 @@ def _fail(world: World, requests: list[Request], error: ImplioError, summary: Er
         current = world.catalog.requests.get(request.request_id)
         if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
             continue  # another process has done it, or is about to say so
-        after = failed(current, code=error.code, now=world.clock.now())
+        after = failed(current, code=error.code, now=world.clock.now(), about=error.about)
         world.catalog.requests.save([(after, current.state)])
         summary.failed[request.request_id] = error.code
+        if error.about is not None:
+            summary.failed_over.add(error.about)
 
 
 def _work_through(
@@ -185,8 +199,10 @@ def _work_through(
             return holds
         try:
             _swap(world, works, _Batch(team=team, planned_at=planned_at, held_at=held_at), summary, progress)
-        except (PlanOutdated, FileMissing) as conflict:
+        except (PlanOutdated, FileMissing, KeyMissing) as conflict:
             if isinstance(conflict, FileMissing) and _is_lost(world, works):
+                raise
+            if isinstance(conflict, KeyMissing) and not are_renewed(world, team, [work.sealed for work in works]):
                 raise
             continue
         return holds
@@ -232,11 +248,22 @@ def _spared(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) 
     Raises:
         Unverified: a covered item that no hold covers is still there.
     """
-    found = [each for work in plan_works(world, team, claims, holds) if work.holds for each in world.vault.spared(work)]
-    survivors = sum(each.survivors for each in found)
-    if survivors:
-        raise Unverified(f"{survivors} survivors beside what legal holds cover")
-    return found
+    for _ in range(_MOST_PLANS):
+        try:
+            works = [work for work in plan_works(world, team, claims, holds) if work.holds]
+        except PlanOutdated:
+            continue
+        try:
+            found = [each for work in works for each in world.vault.spared(work)]
+        except (FileMissing, KeyMissing):
+            if not are_renewed(world, team, [work.sealed for work in works]):
+                raise
+            continue
+        survivors = sum(each.survivors for each in found)
+        if survivors:
+            raise Unverified(f"{survivors} survivors beside what legal holds cover")
+        return found
+    raise PlanOutdated("others kept changing the same files")
 
 
 def _is_lost(world: World, works: list[FileWork]) -> bool:
@@ -268,27 +295,11 @@ def _swap(
 
 def _rewritten(world: World, works: list[FileWork]) -> Iterator[tuple[FileWork, Rewrite | None]]:
     """Yield each work with its proven rewrite (`None` when dropped whole); few are in flight at a time."""
-    waiting = iter(works)
-    with ThreadPoolExecutor(world.threads) as pool:
-        running: dict[Future[Rewrite], FileWork] = {}
-        try:
-            while True:
-                for work in waiting:
-                    if work.is_whole:
-                        yield work, None
-                        continue
-                    running[pool.submit(world.vault.rewrite, work)] = work
-                    if len(running) > world.threads:
-                        break
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    rewrite = future.result()
-                    prove(rewrite)
-                    yield running.pop(future), rewrite
-        finally:
-            for future in running:
-                future.cancel()
+    yield from ((work, None) for work in works if work.is_whole)
+    partly = (work for work in works if not work.is_whole)
+    for work, rewrite in few_at_once(world.vault.rewrite, partly, most=world.threads):
+        prove(rewrite)
+        yield work, rewrite
 
 
 @dataclass(kw_only=True, slots=True)

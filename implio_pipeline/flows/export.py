@@ -22,19 +22,26 @@ from implio_pipeline.domain.export import (
     PackedFile,
     access_body,
     manifest_of,
+    moderation_record,
     must_go,
     queue_record,
     request_record,
 )
+from implio_pipeline.domain.grant import GrantId
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.moderate import opened_notes
+from implio_pipeline.flows.read import note_export
+from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.ports import Exports, Progress, Rows, World
 
 KEEP = timedelta(days=7)
 """How long an export lies where it was made."""
+_BREAKS_OFF = timedelta(hours=6)
+"""An export that is this old and not whole was broken off."""
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MOST_TRIES = 5
 
@@ -52,6 +59,10 @@ class AccessDraft:
     """An X.509 certificate in PEM to encrypt to; in clear, in a closed folder, when `None`."""
     not_searched: Mapping[str, int] = field(default_factory=dict)
     """Places that may hold more and were not looked into, counted."""
+    operator: str = sensitive(default="")
+    """Who carries it out, for the audit log of reads; who asked when it is empty."""
+    grants: tuple[GrantId, ...] = ()
+    """What allows them to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,13 +110,16 @@ def export_person(
         items=held.counts[FileKind.ITEMS],
         rejected=held.counts[FileKind.REJECTED],
         queue_entries=held.queue_entries,
+        notes=held.notes,
         requests=held.requests,
         hidden=held.hidden,
         items_without_user=world.catalog.manifest.anonymous_items(team.team),
         not_searched=draft.not_searched,
     )
     manifest = _manifest(access, files)
-    # 3. Say so, then hand it out.
+    # 3. Say so, in the audit log of reads too, then hand it out.
+    read = access.items + access.rejected + access.queue_entries + access.requests
+    note_export(world, operator=draft.operator or draft.asked_by, team=team.team, rows=read, grants=draft.grants)
     (entry,) = world.ledger.append([(ACCESS, access_body(access, manifest_digest=manifest.digest))])
     folder = exports.put(_record(access, held.tombstone, (*files, manifest)), (*files, manifest), folder=draft.folder)
     return ExportMade(
@@ -117,10 +131,11 @@ def export_person(
 
 
 def purge_exports(world: World, exports: Exports) -> int:
-    """Discard exports whose time is over or that a deletion accepted since may cover, and return how many."""
+    """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many."""
     now, purged = world.clock.now(), 0
     for record in exports.all():
-        if must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
+        is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
+        if is_broken or must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
             exports.discard(record.export_id)
             purged += 1
     return purged
@@ -136,6 +151,7 @@ class _Held:
     counts: Mapping[FileKind, int]
     hidden: int
     queue_entries: int
+    notes: int
     requests: int
 
 
@@ -171,11 +187,24 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
         if progress:
             progress(done, len(sealed))
     waiting = [queue_record(entry) for entry in world.catalog.queues.entries(team) if entry.user_key == user_key]
+    notes = world.catalog.moderation.notes_on(team, user_key)
+    about = [
+        moderation_record(note.task_id, written_at=opened.written_at, note=opened.text)
+        for note, opened in zip(notes, opened_notes(world, notes), strict=True)
+    ]
+    about += [
+        moderation_record(
+            verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(world.keychain, verdict)
+        )
+        for verdict in world.catalog.moderation.unsettled(team)
+        if verdict.user_key == user_key
+    ]
     asked = [request_record(request) for request in _requests(world, team, user_key)]
     parts: dict[str, Rows | list[dict[str, Any]]] = {
         "items.jsonl": world.vault.join(found[FileKind.ITEMS]) if found[FileKind.ITEMS] else [],
         "rejected.jsonl": world.vault.join(found[FileKind.REJECTED]) if found[FileKind.REJECTED] else [],
         "queue.jsonl": waiting,
+        "moderation.jsonl": about,
         "requests.jsonl": asked,
     }
     return _Held(
@@ -185,6 +214,7 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
         counts={kind: sum(rows.num_rows for rows in several) for kind, several in found.items()},
         hidden=hidden,
         queue_entries=len(waiting),
+        notes=len(about),
         requests=len(asked),
     )
 

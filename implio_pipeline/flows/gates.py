@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from implio_pipeline.domain.erasure import Claim, FileWork
-from implio_pipeline.domain.errors import ImplioError, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
 from implio_pipeline.domain.plan import needs_approval
 from implio_pipeline.domain.request import Request, RequestState, accepted
-from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.ports import World
@@ -110,6 +110,9 @@ def _claims(asked: Sequence[tuple[Request, Rule]]) -> list[Claim]:
 
 
 def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
+    if len(asked) == 1 and isinstance(asked[0][1], UserRule):  # as they come one by one, with somebody waiting
+        request, rule = asked[0]
+        return {request.request_id: world.catalog.manifest.most_items(team, rule)}
     claims = _claims(asked)
     reaches = world.vault.reaches(claims)
     most: dict[RequestId, int] = {}
@@ -124,8 +127,8 @@ def _counts(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -
     for _ in range(_MOST_TRIES):
         try:
             return _counts_once(world, team, [each for each in asked if each[0].kind is not RequestKind.TEAM])
-        except PlanOutdated:
-            continue
+        except (PlanOutdated, FileMissing, KeyMissing):
+            world.keychain.forget(team)  # a file was swapped or a key renewed; if it is a fault, it stays
         except ImplioError:
             break
     return {request.request_id: world.catalog.manifest.items(team) for request, _ in asked}  # cannot tell: ask somebody

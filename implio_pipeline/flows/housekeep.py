@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from implio_pipeline.flows.erase import sweep_doomed
+from implio_pipeline.flows.read import note_log
 from implio_pipeline.flows.rotate_keys import finish_rotation
+from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
 from implio_pipeline.ports import World
 
 STRAY_AGE = timedelta(hours=6)
@@ -17,16 +19,32 @@ class SweepSummary:
 
     doomed: int = 0
     strays: int = 0
+    leftovers: int = 0
+    """Temporary files of work that was killed."""
+    verdicts: int = 0
+    """Verdicts that the feed forgot, since their items have them, and deliveries that were given up."""
+    reads: int = 0
+    """Lines of the log of reads that the ledger did not know of yet."""
 
 
-def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE) -> SweepSummary:
-    """Unlink replaced files and strays, scrub the catalog's own files, and finish what a rotation of keys has left."""
-    summary = SweepSummary(doomed=sweep_doomed(world))
+def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS) -> SweepSummary:
+    """Unlink replaced files, strays and leftovers, scrub the catalog's own files, and finish a rotation that broke off.
+
+    The ledger notes how far the log of reads has come.
+
+    Args:
+        world: What the flow may touch.
+        stray_age: Younger strays and leftovers stay: whoever made them may still be at work.
+        feed_keeps: How long the feed of decisions remembers what the items' files have.
+    """
+    summary = SweepSummary(doomed=sweep_doomed(world), verdicts=forget_told(world, keep=feed_keeps))
     older_than = world.clock.now() - stray_age
     for region in sorted({team.region for team in world.catalog.teams.all()}):
         known = frozenset(file.path for file in world.catalog.manifest.files())
         for path in list(world.vault.strays(region, known=known)):
             summary.strays += world.vault.delete_stray(region, path, older_than=older_than)
+    summary.leftovers = world.leftovers.sweep(older_than=older_than)
     world.catalog.scrub()
     finish_rotation(world)
+    summary.reads = note_log(world)
     return summary

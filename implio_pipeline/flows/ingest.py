@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -18,6 +18,7 @@ from implio_pipeline.domain.retention import cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.ports import LandingFile, Rows, World
 
 BUFFER_BYTES = 96 << 20
@@ -38,6 +39,17 @@ class IngestSummary:
     partitions: dict[tuple[TeamId, date], int] = field(default_factory=dict)
     """Items added to each partition."""
 
+    def add(self, other: "IngestSummary") -> None:
+        """Add another run's counts."""
+        self.files += other.files
+        self.duplicates += other.duplicates
+        self.set_aside += other.set_aside
+        self.items += other.items
+        self.rejected += other.rejected
+        self.refused += other.refused
+        for partition, items in other.partitions.items():
+            self.partitions[partition] = self.partitions.get(partition, 0) + items
+
 
 def ingest(
     world: World, *, teams: Iterable[TeamId] | None = None, progress: Callable[[int], None] | None = None
@@ -55,27 +67,37 @@ def ingest(
     summary = IngestSummary()
     known = {team.team: team for team in world.catalog.teams.all()}
     wanted = world.landing.waiting().keys() if teams is None else teams
-    for team in sorted(wanted):
-        if team not in known:
-            continue  # a folder nobody made a team for; `status` counts it
-        for claimed in world.landing.claim(team):
-            with claimed as file:
-                _take(world, known[team], file, summary)
-            if progress:
-                progress(summary.items)
+    # A folder nobody made a team for is passed over; `status` counts it.
+    claims = (
+        (known[team], claimed) for team in sorted(wanted) if team in known for claimed in world.landing.claim(team)
+    )
+
+    def take(claim: tuple[Team, AbstractContextManager[LandingFile]]) -> IngestSummary:
+        team, claimed = claim
+        with claimed as file:
+            return _take(world, team, file)
+
+    for _, taken in few_at_once(take, claims, most=world.threads):  # one is parsed while another is written
+        summary.add(taken)
+        if progress:
+            progress(summary.items)
     return summary
 
 
-def add_rows(world: World, team: Team, parts: Iterable[Rows]) -> list[SealedFile]:
+def add_rows(
+    world: World, team: Team, parts: Iterable[Rows], *, submitted_from: datetime | None = None
+) -> list[SealedFile]:
     """Write items that are already in columns and commit them at once, under the team's standing rules.
 
     Args:
         world: What the flow may touch.
         team: Whose items.
         parts: The items; iterated anew when somebody else's commit came between.
+        submitted_from: No item was submitted before it, so that rules which end earlier are not even read; not known
+            when `None`.
     """
     for _ in range(_MOST_TRIES):
-        intake = _Intake(world=world, team=team)
+        intake = _Intake(world=world, team=team, submitted_from=submitted_from)
         try:
             for rows in parts:
                 intake.add(rows, FileKind.ITEMS)
@@ -88,11 +110,14 @@ def add_rows(world: World, team: Team, parts: Iterable[Rows]) -> list[SealedFile
     raise PlanOutdated("new tombstones kept coming")
 
 
-def standing_rules(world: World, team: Team, *, now: datetime) -> list[Claim]:
-    """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue."""
+def standing_rules(world: World, team: Team, *, now: datetime, submitted_from: datetime | None = None) -> list[Claim]:
+    """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue.
+
+    With `submitted_from` tombstones are left out that end before it.
+    """
     claims = [
         Claim(request_id=RequestId(each.request_id), rule=each.rule)
-        for each in world.catalog.requests.tombstones(team.team)
+        for each in world.catalog.requests.tombstones(team.team, reaching=submitted_from)
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
     overdue = cutoffs(team.policy, today=now.date())
@@ -101,37 +126,33 @@ def standing_rules(world: World, team: Team, *, now: datetime) -> list[Claim]:
     return claims
 
 
-def _take(world: World, team: Team, file: LandingFile, summary: IngestSummary) -> None:
+def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
     if world.catalog.landings.has_size(team.team, file.size_bytes) and _is_in(world, team, file):
-        summary.duplicates += 1
         file.finish([])
-        return
+        return IngestSummary(duplicates=1)
     for _ in range(_MOST_TRIES):
         intake = _Intake(world=world, team=team)
         try:
             report = intake.take(file)
         except LandingInvalid as error:
             intake.discard()
-            _set_aside(world, team, file, error, summary)
-            return
+            _set_aside(world, team, file, error)
+            return IngestSummary(set_aside=1)
         except PlanOutdated:
             intake.discard()
             world.keychain.forget(team.team)
             if _is_in(world, team, file):
-                break  # another process took the same content while we did
+                file.finish([])  # another process, or thread, took the same content while we did
+                return IngestSummary(duplicates=1)
             continue
         except BaseException:
             intake.discard()
             file.release()
             raise
         file.finish(report)
-        intake.sum_up(summary)
-        return
-    else:
-        file.release()
-        raise PlanOutdated("the team's keys or tombstones kept changing")
-    summary.duplicates += 1
-    file.finish([])
+        return intake.summary()
+    file.release()
+    raise PlanOutdated("the team's keys or tombstones kept changing")
 
 
 def _is_in(world: World, team: Team, file: LandingFile) -> bool:
@@ -140,7 +161,7 @@ def _is_in(world: World, team: Team, file: LandingFile) -> bool:
     return record is not None and record.state is LandingState.INGESTED
 
 
-def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvalid, summary: IngestSummary) -> None:
+def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvalid) -> None:
     record = LandingRecord(
         team=team.team,
         digest=file.digest(),
@@ -162,7 +183,6 @@ def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvali
             )
         )
     file.set_aside(error.facts)
-    summary.set_aside += 1
 
 
 @dataclass(kw_only=True, slots=True)
@@ -179,6 +199,7 @@ class _Intake:
     writing: list[Future[list[SealedFile]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     planned_at: int = -1
+    submitted_from: datetime | None = None
     items: int = 0
     rejected: int = 0
     refused: int = 0
@@ -272,20 +293,19 @@ class _Intake:
         for sealed in self.staged:
             self.world.vault.delete(sealed.file)
 
-    def sum_up(self, summary: IngestSummary) -> None:
-        """Add this file's counts to the run's."""
-        summary.files += 1
-        summary.items += self.items
-        summary.rejected += self.rejected
-        summary.refused += self.refused
+    def summary(self) -> IngestSummary:
+        """Return this file's counts."""
+        summary = IngestSummary(files=1, items=self.items, rejected=self.rejected, refused=self.refused)
         for sealed in self.staged:
             if sealed.file.kind is FileKind.ITEMS:
                 partition = (self.team.team, sealed.file.day)
                 summary.partitions[partition] = summary.partitions.get(partition, 0) + sealed.file.rows
+        return summary
 
     def _plan(self) -> None:
         self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)
-        self.claims = standing_rules(self.world, self.team, now=self.world.clock.now())
+        now = self.world.clock.now()
+        self.claims = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
 
     def _apply_newer_rules(self) -> None:
         known = {claim.request_id for claim in self.claims}

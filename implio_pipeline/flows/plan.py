@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from implio_pipeline.domain.erasure import Claim, FileWork
-from implio_pipeline.domain.errors import PlanChanged, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanChanged, PlanOutdated
 from implio_pipeline.domain.hold import is_wholly_held
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
@@ -14,6 +14,7 @@ from implio_pipeline.flows.accept import Refusal, accept, rule_of
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import plan_works, standing_holds
 from implio_pipeline.flows.gates import let_through, needs_second_person
+from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports import World
 
 _MOST_TRIES = 5
@@ -34,7 +35,9 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         digest, works = _digest(world, team.team, rule)
         try:
             items, withheld = _counted(world, works)
-        except PlanOutdated:
+        except (FileMissing, KeyMissing):
+            if not are_renewed(world, team.team, [work.sealed for work in works]):
+                raise
             continue
         break
     else:

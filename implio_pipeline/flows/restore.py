@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.epochs import (
     ROTATING_PURPOSES,
     RingFaults,
@@ -44,15 +45,19 @@ from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import tombstone_of
 from implio_pipeline.flows.erase import erase, standing_holds
 from implio_pipeline.flows.gates import passed_gate
+from implio_pipeline.flows.grant import revoke_again
 from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
 from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.read import accept_shortened_log
 from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys
 from implio_pipeline.ports import Catalog, Ledger, LedgerEntry, Progress, World
 
 _SETTLES = timedelta(minutes=1)
 """A hold this young may be noted in the ledger and about to be placed."""
 _COMMIT_FILES = 256
+RESTORED = "restored"
+"""The kind of the ledger's entry about a restore."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -83,6 +88,10 @@ class RestoreSummary:
     """Files in storage that the catalog does not know."""
     strays_deleted: int = 0
     keys_destroyed: int = 0
+    grants_revoked: int = 0
+    """Grants that were revoked since, and are again."""
+    reads_lost: int = 0
+    """Lines of the log of reads that are gone for good; the ledger says so."""
     survivors: dict[RequestId, int] | None = None
     """Items that survive a completed request; `None` when not every file is there to be counted in."""
 
@@ -134,9 +143,15 @@ def restore(
     _destroy_keys_again(world, known, faults, summary)
     # 6. What nobody knows goes, unless it may be what somebody still looks for.
     _sweep(world, summary, stray_age=stray_age)
-    # 7. Count, by reading.
+    # 7. Grants that were revoked since, and a log of reads that is shorter than it was.
+    summary.grants_revoked = len(revoke_again(world))
+    summary.reads_lost = accept_shortened_log(world)
+    # 8. Count, by reading.
     if not summary.missing:
         summary.survivors = survivors(world)
+    # 9. Say that it was done.
+    body = {"restoredAt": instant_text(world.clock.now()), "isProven": summary.is_proven}
+    world.ledger.append([(RESTORED, body)])
     return summary
 
 

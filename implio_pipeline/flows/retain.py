@@ -7,12 +7,13 @@ from datetime import date
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, is_overdue, reach
-from implio_pipeline.domain.request import Request, RequestDraft
+from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, policy_text
 from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import Channel, FileKind, RequestId, TeamId
+from implio_pipeline.domain.words import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.ports import World
 
 
@@ -25,6 +26,8 @@ class OverduePreview:
     items: int
     rejected: int
     """Items that had failed validation and are kept beside the others."""
+    withheld: int
+    """Of both, those that a legal hold keeps for now, as the newest retention request counted them."""
     files_whole: int
     files_mixed: int
     size_bytes: int
@@ -44,11 +47,16 @@ def preview_policy(world: World, team: Team, policy: RetentionPolicy, *, today: 
 def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) -> list[Request]:
     """Accept one retention request for each team with overdue items, and return them.
 
-    The backlog is derived from policy and manifest, so a run that was missed is made up by the next.
+    The backlog is derived from policy and manifest, so a run that was missed is made up by the next. What an open
+    retention request covers already, as one that a legal hold keeps from being carried out, is not asked for again.
+    Verdicts are settled first, since a policy may go by outcome.
     """
     requests: list[Request] = []
-    for team, limits in _policies(world, today, teams):
-        if not any(True for _ in _overdue(world, team, limits)):
+    policies = _policies(world, today, teams)
+    settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])
+    for team, limits in policies:
+        asked = _asked(world, team)
+        if not any(_is_new(file, limits, asked) for file in _overdue(world, team, limits)):
             continue
         now = world.clock.now()
         draft = RequestDraft(
@@ -72,6 +80,22 @@ def _policies(world: World, today: date, teams: Iterable[TeamId] | None) -> list
     ]
 
 
+def _asked(world: World, team: Team) -> list[Cutoffs]:
+    """Return what open retention requests cover that come to their end without a person's help."""
+    rules = {each.request_id: each.rule for each in world.catalog.requests.tombstones(team.team, only_open=True)}
+    return [
+        rule.cutoffs
+        for request in world.catalog.requests.all(team=team.team, states=OPEN_STATES - PEOPLE_STATES)
+        if isinstance(rule := rules.get(request.request_id), OverdueRule)
+    ]
+
+
+def _is_new(file: VaultFile, limits: Cutoffs, asked: Iterable[Cutoffs]) -> bool:
+    """Tell whether the file holds an overdue item that no open request covers."""
+    overdue = [outcome for outcome, rows in file.outcomes.items() if rows and is_overdue(file.day, outcome, limits)]
+    return any(not any(is_overdue(file.day, outcome, each) for each in asked) for outcome in overdue)
+
+
 def _overdue(world: World, team: Team, limits: Cutoffs) -> list[VaultFile]:
     claim = Claim(request_id=RequestId("overdue"), rule=OverdueRule(cutoffs=limits, before=world.clock.now()))
     return list(world.catalog.manifest.candidates(team.team, [claim]))
@@ -86,10 +110,18 @@ def _preview(world: World, team: Team, limits: Cutoffs) -> OverduePreview:
         policy=policy_text(team.policy),
         items=_rows(files, FileKind.ITEMS, limits),
         rejected=_rows(files, FileKind.REJECTED, limits),
+        withheld=_withheld(world, team),
         files_whole=whole,
         files_mixed=len(files) - whole,
         size_bytes=sum(file.size_bytes for file in files),
     )
+
+
+def _withheld(world: World, team: Team) -> int:
+    """Return what holds kept from the newest retention request that meets one: it covers all that is overdue."""
+    held = world.catalog.requests.all(team=team.team, states=WITHHELD_STATES)
+    counts = [each.withheld.items for each in held if each.kind is RequestKind.RETENTION and each.withheld]
+    return counts[-1] if counts else 0
 
 
 def _rows(files: Iterable[VaultFile], kind: FileKind, limits: Cutoffs) -> int:

@@ -7,7 +7,7 @@ last. No vault file is written: a file's own keys stay, only their wrapping in t
 A crash at any step leaves both old and new keys, and everything readable; `finish_rotation` goes on from there.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
@@ -27,12 +27,13 @@ from implio_pipeline.domain.epochs import (
     statement_body,
     statement_of,
 )
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.flows.renewed import are_team_keys_renewed
 from implio_pipeline.ports import Progress, World
 
 SEAL_GRACE = timedelta(minutes=10)
@@ -92,6 +93,7 @@ def finish_rotation(world: World) -> RotationSummary:
         KeyMissing: a key that is live does not open; it was not destroyed.
         PlanOutdated: others kept changing the same things.
     """
+    world.keychain.shred_root_keys(())  # those that a crash left half destroyed
     ring, statement = world.keychain.root_keys(), newest_statement(world)
     states = root_states(ring)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
@@ -188,11 +190,22 @@ def _team_states(world: World, teams: Iterable[Team], summary: RotationSummary |
     live: dict[str, str] = {}
     retired: dict[str, str] = {}
     for team in teams:
-        keys = world.catalog.teams.keys(team.team)
+        keys, prints = _keys_and_prints(world, team.team)
         newest = newest_ids(key.key_id for key in keys)
-        for key_id, print_ in world.keychain.fingerprints(keys).items():
+        for key_id, print_ in prints.items():
             (live if key_id in newest else retired)[key_id] = print_
     return KeyStates(live=live, retired=retired, destroyed=summary.team_keys_destroyed if summary else {})
+
+
+def _keys_and_prints(world: World, team: TeamId) -> tuple[list[TeamKey], Mapping[str, str]]:
+    for _ in range(_MOST_TRIES):
+        keys = world.catalog.teams.keys(team)
+        try:
+            return keys, world.keychain.fingerprints(keys)
+        except KeyMissing:
+            if not are_team_keys_renewed(world, keys, teams=[team]):
+                raise
+    raise PlanOutdated(f"others kept renewing the keys of team {team}")
 
 
 def _has_old_keys(world: World, team: Team) -> bool:
@@ -203,30 +216,46 @@ def _has_old_keys(world: World, team: Team) -> bool:
 def _settle_team(world: World, team: TeamId, summary: RotationSummary) -> None:
     for _ in range(_MOST_TRIES):
         world.keychain.forget(team)
+        _seal_anew(world, team)
         keys = world.catalog.teams.keys(team)
         idle = _idle_seal_keys(world, team, keys)
         old = [*old_keys(keys, CLASS_PURPOSES), *idle]
         if not old:
             summary.seal_keys_waiting += len(old_keys(keys, (KeyPurpose.SEAL,)))
             return
-        prints = world.keychain.fingerprints(old)
         try:
+            prints = world.keychain.fingerprints(old)
             summary.files += _rewrap_files(world, team, {key.key_id for key in old})
             _commit(world, team, shred=old)
         except PlanOutdated:
             continue  # a new tombstone, a replaced file, or a new file under the old keys
+        except KeyMissing:
+            if not are_team_keys_renewed(world, keys, teams=[team]):
+                raise
+            continue  # another rotation is further
         summary.team_keys_destroyed |= prints
     raise PlanOutdated(f"others kept changing the files of team {team}")
 
 
+def _seal_anew(world: World, team: TeamId) -> None:
+    """Seal under the newest key what lasts and is sealed under an older one."""
+    seals = [key for key in world.catalog.teams.keys(team) if key.purpose is KeyPurpose.SEAL]
+    old = {key.key_id for key in old_keys(seals, (KeyPurpose.SEAL,))}
+    for each in world.catalog.seals.all(team) if old else ():
+        if world.keychain.sealed_under(each.sealed) in old:
+            opened = world.keychain.unseal(team, each.sealed, context=each.context)
+            world.catalog.seals.replace(each, world.keychain.seal(team, opened, context=each.context))
+
+
 def _idle_seal_keys(world: World, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
-    """Return the old seal keys that no open request or hold is sealed under, and that none can be any more."""
+    """Return the old seal keys that no open request, hold or note is sealed under, and that none can be any more."""
     seals = [key for key in keys if key.purpose is KeyPurpose.SEAL]
     old = old_keys(seals, (KeyPurpose.SEAL,))
     if not old or max(key.created_at for key in seals) + SEAL_GRACE > world.clock.now():
         return []
     sealed = [request.sealed for request in world.catalog.requests.all(team=team, states=OPEN_STATES)]
     sealed += [hold.sealed for hold in world.catalog.holds.all(team)]
+    sealed += [each.sealed for each in world.catalog.seals.all(team)]
     needed = {world.keychain.sealed_under(each) for each in sealed if each is not None}
     return [key for key in old if key.key_id not in needed]
 
@@ -259,21 +288,29 @@ def _settle_roots(world: World, region: Region, summary: RotationSummary) -> Non
         stale = [key for key in keys if key.root_key_id not in newest]
         try:
             world.catalog.teams.rewrap(list(zip(stale, world.keychain.rewrap_team_keys(stale), strict=True)))
+            # From here on the catalog takes no key under an old root key, so what we see now stays so.
+            keys = _keys_of(world, region)
+            if any(key.root_key_id not in newest for key in keys):
+                continue
+            world.keychain.fingerprints(keys)  # every one opens, or nothing is destroyed
         except PlanOutdated:
             continue
-        # From here on the catalog takes no key under an old root key, so what we see now stays so.
-        again = _keys_of(world, region)
-        if all(key.root_key_id in newest for key in again):
-            world.keychain.fingerprints(again)  # every one opens, or nothing is destroyed
-            world.keychain.shred_root_keys(old)
-            summary.root_keys_destroyed |= old
-            return
+        except KeyMissing:
+            if not are_team_keys_renewed(world, keys, teams=_teams_in(world, region)):
+                raise
+            continue  # another rotation is further
+        world.keychain.shred_root_keys(old)
+        summary.root_keys_destroyed |= old
+        return
     raise PlanOutdated(f"others kept changing the team keys of region {region}")
 
 
+def _teams_in(world: World, region: Region) -> list[TeamId]:
+    return [team.team for team in world.catalog.teams.all() if team.region == region]
+
+
 def _keys_of(world: World, region: Region) -> list[TeamKey]:
-    teams = [team.team for team in world.catalog.teams.all() if team.region == region]
-    return [key for team in teams for key in world.catalog.teams.keys(team)]
+    return [key for team in _teams_in(world, region) for key in world.catalog.teams.keys(team)]
 
 
 def _is_in(region: Region, root_key_id: str) -> bool:

@@ -1,9 +1,11 @@
 """New class keys for a team, and the end of the old ones: how a whole team is shredded."""
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.words import ColumnClass, KeyPurpose, TeamId
+from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports import World
 
 _CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
@@ -14,12 +16,21 @@ def renew_class_keys(world: World, team: TeamId) -> None:
     """Give the team new class keys; files written from now on are wrapped under them.
 
     Pseudonym and seal keys stay: new items of the same people must be found by the same pseudonyms.
+
+    Raises:
+        PlanOutdated: others kept renewing them.
     """
-    version = 1 + max(key.version for key in world.catalog.teams.keys(team))
     region, now = world.catalog.teams.get(team).region, world.clock.now()
-    keys = world.keychain.new_team_keys(team, region, version=version, at=now, purposes=_CLASS_PURPOSES)
-    _commit(world, team, new=keys)
-    world.keychain.forget(team)
+    for _ in range(_MOST_TRIES):
+        version = 1 + max(key.version for key in world.catalog.teams.keys(team))
+        keys = world.keychain.new_team_keys(team, region, version=version, at=now, purposes=_CLASS_PURPOSES)
+        try:
+            _commit(world, team, new=keys)
+        except PlanOutdated:
+            continue  # a rotation made keys of this version, or renewed the root keys
+        world.keychain.forget(team)
+        return
+    raise PlanOutdated(f"others kept renewing the keys of team {team}")
 
 
 def shred_old_class_keys(world: World, team: TeamId) -> int:
@@ -54,10 +65,19 @@ def _rekey_files(world: World, team: TeamId, old: list[TeamKey]) -> None:
                 team=team,
                 planned_at=world.catalog.requests.newest_tombstone(team),
                 committed_at=world.clock.now(),
-                add=tuple(world.vault.merge([sealed])),
+                add=tuple(_written_again(world, team, sealed)),
                 remove=(sealed.file.file_id,),
             )
             world.catalog.manifest.commit(change)
+
+
+def _written_again(world: World, team: TeamId, sealed: SealedFile) -> list[SealedFile]:
+    try:
+        return world.vault.merge([sealed])
+    except (FileMissing, KeyMissing):
+        if not are_renewed(world, team, [sealed]):
+            raise
+        raise PlanOutdated("the keys of a file were renewed meanwhile") from None
 
 
 def _commit(world: World, team: TeamId, *, new: tuple[TeamKey, ...] = (), shred: list[TeamKey] | None = None) -> None:

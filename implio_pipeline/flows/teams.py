@@ -1,9 +1,12 @@
 """Teams: made with their keys, in a region that has storage."""
 
+from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import Region
 from implio_pipeline.ports import World
+
+_MOST_TRIES = 20
 
 
 def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy | None = None) -> Team:
@@ -12,8 +15,15 @@ def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy
     Raises:
         TeamInvalid: the name cannot be used, or is taken.
         KeyMissing: the region has no root keys.
+        PlanOutdated: its root keys kept being renewed.
     """
     now = world.clock.now()
     team = Team(team=team_id(name), region=region, created_at=now, policy=policy or RetentionPolicy())
-    world.catalog.teams.add(team, world.keychain.new_team_keys(team.team, region, version=1, at=now))
-    return team
+    for _ in range(_MOST_TRIES):
+        keys = world.keychain.new_team_keys(team.team, region, version=1, at=now)
+        try:
+            world.catalog.teams.add(team, keys)
+        except PlanOutdated:
+            continue  # the region's root keys were renewed meanwhile
+        return team
+    raise PlanOutdated(f"the root keys of region {region} kept being renewed")

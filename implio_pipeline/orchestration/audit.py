@@ -7,7 +7,7 @@ import dagster as dg
 from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import HomeMissing
-from implio_pipeline.flows.audit import AuditReport, audit
+from implio_pipeline.flows.audit import AuditReport, audit, note_audit
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.assets.requests import AS_OF_TAG
 from implio_pipeline.orchestration.guarded import guarded
@@ -47,6 +47,7 @@ def audit_op(context: dg.OpExecutionContext, config: AuditScope, home: HomeResou
     with guarded():
         with home.open() as house:
             report = audit(house.world, is_full=config.is_full, progress=tell)
+            note_audit(house.world, report)
         counts = _counts(report)
         if not report.findings:
             context.add_output_metadata(counts)

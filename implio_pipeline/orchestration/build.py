@@ -9,8 +9,10 @@ from implio_pipeline.orchestration.audit import audit_job, audit_schedule
 from implio_pipeline.orchestration.checks import CHECKS
 from implio_pipeline.orchestration.housekeeping import housekeeping_job
 from implio_pipeline.orchestration.jobs import asset_jobs
+from implio_pipeline.orchestration.moderation import deliver_job, deliver_sensor, settle_job, settle_sensor
 from implio_pipeline.orchestration.partitions import FIRST_DAY, team_days
 from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.orchestration.rotation import rotation_job, rotation_schedule
 from implio_pipeline.orchestration.schedules import SCHEDULES
 from implio_pipeline.orchestration.sensors import landing_sensor, requests_sensor
 
@@ -32,9 +34,9 @@ def build_definitions(home: HomeResource | None = None, *, first_day: str = FIRS
             lake_inventory,
         ],
         asset_checks=CHECKS,
-        jobs=[*asset_jobs(), housekeeping_job, audit_job],
-        sensors=[landing_sensor, requests_sensor],
-        schedules=[*SCHEDULES, audit_schedule],
+        jobs=[*asset_jobs(), housekeeping_job, audit_job, rotation_job, settle_job, deliver_job],
+        sensors=[landing_sensor, requests_sensor, settle_sensor, deliver_sensor],
+        schedules=[*SCHEDULES, audit_schedule, rotation_schedule],
         resources={"home": home or HomeResource()},
         executor=dg.in_process_executor,
     )

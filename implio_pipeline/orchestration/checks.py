@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import dagster as dg
 
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.flows.inspect import Agreement, agreement, late_requests, survivors
 from implio_pipeline.flows.retain import preview_retention
 from implio_pipeline.orchestration.assets.inventory import lake_inventory
@@ -33,12 +33,17 @@ def no_survivors(home: HomeResource) -> dg.AssetCheckResult:
     description="No item is older than its team's retention policy allows.",
 )
 def nothing_overdue(home: HomeResource) -> dg.AssetCheckResult:
-    """Count overdue items of today by what the catalog knows of every file."""
+    """Count overdue items of today by what the catalog knows of every file, less what a legal hold keeps."""
     with guarded(), home.open() as house:
         found = preview_retention(house.world, today=house.world.clock.now().date())
-    overdue = [each for each in found if each.items]
+    overdue = {each.team: left for each in found if (left := each.items + each.rejected - each.withheld) > 0}
     return dg.AssetCheckResult(
-        passed=not overdue, metadata={"teams": len(overdue), "items_overdue": sum(each.items for each in overdue)}
+        passed=not overdue,
+        metadata={
+            "teams": len(overdue),
+            "items_overdue": sum(overdue.values()),
+            "items_withheld": sum(each.withheld for each in found),
+        },
     )
 
 
@@ -105,14 +110,16 @@ def _agreement(home: HomeResource) -> Agreement:
 
 
 def _settled(count: Callable[[], _T]) -> _T:
-    """Count again when files were swapped while they were counted.
+    """Count again when files were swapped or keys renewed while they were counted.
 
     Raises:
         PlanOutdated: they kept being swapped.
+        FileMissing: a file is really not there.
+        KeyMissing: a key is really gone.
     """
     for _ in range(_MOST_TRIES - 1):
         try:
             return count()
-        except PlanOutdated:
+        except (PlanOutdated, FileMissing, KeyMissing):
             continue
     return count()

@@ -36,14 +36,17 @@ def compact_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
 def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """Unlink replaced files and strays, and discard set-aside files that are too old."""
     with guarded(), home.open() as house:
-        summary = housekeep(house.world)
+        summary = housekeep(house.world, feed_keeps=house.feed_keeps)
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
         expired = house.set_aside.expire(before)
         context.add_output_metadata(
             {
                 "replaced": summary.doomed,
                 "strays": summary.strays,
+                "leftovers": summary.leftovers,
+                "verdicts_forgotten": summary.verdicts,
                 "set_aside_discarded": len(expired),
+                "reports_discarded": house.world.leftovers.expire_reports(before=before),
                 "exports_discarded": purge_exports(house.world, house.exports),
             }
         )

@@ -8,6 +8,8 @@ CARRY_OUT_REQUESTS = "carry_out_requests"
 RETENTION = "retention"
 TAKE_INVENTORY = "take_inventory"
 HOUSEKEEPING = "housekeeping"
+SETTLE_VERDICTS = "settle_verdicts"
+DELIVER_CALLBACKS = "deliver_callbacks"
 
 _REQUESTS_FIRST = {"dagster/priority": "10"}
 """A person who waits for a deletion goes before files that wait."""

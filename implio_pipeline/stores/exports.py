@@ -106,6 +106,11 @@ class ExportFolder:
         found = [msgspec.json.decode(path.read_bytes(), type=ExportRecord) for path in paths]
         return sorted(found, key=lambda record: (record.created_at, record.export_id))
 
+    def is_whole(self, record: ExportRecord) -> bool:
+        """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
+        folder = Path(record.folder)
+        return folder != self._folder / record.export_id or all((folder / name).exists() for name in record.digests)
+
     def discard(self, export_id: str) -> None:
         """Unlink an export's files, then forget it; in a folder elsewhere only what is still as it was written.
 

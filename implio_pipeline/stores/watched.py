@@ -125,7 +125,7 @@ class WatchedFolder:
 
     def _is_settled(self, file: OpenFile) -> bool:
         age = self._clock.now().timestamp() - os.fstat(file.fd).st_mtime
-        return (age >= self._settle_seconds or age < -_AHEAD_SECONDS) and not _has_writer(file)
+        return (age >= self._settle_seconds or age < -_AHEAD_SECONDS) and not has_writer(file)
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _is_locked_by_us(file: OpenFile) -> bool:
     return True
 
 
-def _has_writer(file: OpenFile) -> bool:
+def has_writer(file: OpenFile) -> bool:
     """Tell whether a process has the file open for writing: a read lease is refused then.
 
     Where leases are not to be had (another owner, a network file system), the settling time decides alone.

@@ -1,5 +1,6 @@
 """A tiny home with items in it, and a command line on a copy of it."""
 
+import getpass
 import json
 import shutil
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ def landed(tmp_path_factory) -> tuple[Path, DemoPlan]:
     init_home(home)
     assert Cli(home)("team", "add", "acme", "--region", "eu").exit_code == 0
     assert Cli(home)("team", "add", "globex", "--region", "us", "--keep-days", "30000").exit_code == 0
+    mine = ("--classes", "identity,content", "--purpose", "access-request", "--days", "2")
+    for team in ("acme", "globex"):
+        assert Cli(home)("access", "grant", getpass.getuser(), "--team", team, *mine).exit_code == 0
     plan = write_landing(home / "landing", until=LAST_DAY, days=14, items=140)
     return home, plan
 

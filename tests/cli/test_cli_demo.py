@@ -6,7 +6,8 @@ from implio_pipeline.cli import app, demo_home
 from implio_pipeline.cli.session import Session
 
 
-def test_the_demo_runs_to_its_proof_in_a_folder_of_samples(tmp_path):
+def test_the_demo_runs_to_its_proof_in_a_folder_of_samples(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMPLIO_ACCESS__GRANTS", "required")
     home = tmp_path / "data"
     (home / "samples").mkdir(parents=True)
     (home / "samples" / "kept.json").write_text("[]")

@@ -7,7 +7,7 @@ PERSON = "jane.doe@example.com"
 
 def items_of(cli, user_id):
     rows = cli.json(
-        "query", "--team", "acme", "--classes", "identity", "--user", "-",
+        "query", "--team", "acme", "--classes", "identity", "--purpose", "access-request", "--user", "-",
         "select count(*) as items from items where user_key = $user_key", stdin=f"{user_id}\n",
     )  # fmt: skip
     return rows["rows"][0]["items"]

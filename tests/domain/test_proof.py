@@ -47,10 +47,13 @@ GOOD = Rewrite(
     erased=3,
     is_same=True,
     survivors=0,
+    keys_missed=0,
 )
 BAD = {
     "a covered row survived": {"survivors": 1},
     "survivors were not counted": {"survivors": None},
+    "the new file's filter denies a key that it holds": {"keys_missed": 1},
+    "the new file's filter was not tried": {"keys_missed": None},
     "a kept row was altered": {"is_same": False},
     "kept rows were not compared": {"is_same": None},
     "a kept row is missing": {"after": SealedFile(file=a_file(6, "g"), keys=())},

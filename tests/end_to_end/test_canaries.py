@@ -5,6 +5,7 @@ The clock is real where files are watched, so landing files are dated back rathe
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,22 +13,32 @@ from typing import Any
 
 import duckdb
 import pytest
+from support.grants import let_read
+from typer.testing import CliRunner
 
 from implio_pipeline import wiring
+from implio_pipeline.cli import app
 from implio_pipeline.domain.errors import QueryRefused
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.moderation import Approve, Move, Refuse
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import Channel, ColumnClass, Region, TeamId
+from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.callbacks import allow_hosts, set_callback
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.moderate import decide, feed
 from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.query import open_lake
+from implio_pipeline.stores.callbacks.courier import HttpCourier
 
 ADS = TeamId("ads")
 SUBMITTED = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -44,6 +55,11 @@ CANARIES = {
     "asker": "canary-asker-dpo",
     "reason": "canary-reason-art17",
     "key": "canary-idempotency",
+    "verdict": "canary-verdict-obscene",
+    "feedback": "canary-feedback-sorry",
+    "note": "canary-note-she-called-again",
+    "moderator": "canary.moderator@example.org",
+    "callback": "canary-callback-path",
 }
 KINDS = ["user", "task", "dates", "team", "retention"]
 
@@ -73,6 +89,7 @@ def house(tmp_path: Path) -> Iterator[wiring.House]:
     wiring.init_home(tmp_path / "home")
     with wiring.open_home(tmp_path / "home") as opened:
         add_team(opened.world, ADS, region=Region("eu"))
+        let_read(opened.world, ADS)
         yield opened
 
 
@@ -97,6 +114,19 @@ def land_everything(house: wiring.House) -> None:
     ingest(house.world)
 
 
+def moderate(house: wiring.House, tasks: list[str]) -> None:
+    """Decide on items, each with a note; settle some of the verdicts, and leave callbacks waiting."""
+    allow_hosts(house.world, ADS, ["127.0.0.1"])
+    set_callback(house.world, HttpCourier(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
+    said = {"feedback": (CANARIES["feedback"],), "note": CANARIES["note"]}
+    for number, task in enumerate(tasks[:12]):
+        verdict = Refuse(reasons=(CANARIES["verdict"],), **said) if number % 2 else Approve(**said)
+        decide(house.world, ADS, task, verdict, by=CANARIES["moderator"])
+        if number == 5:
+            settle(house.world)
+    decide(house.world, ADS, tasks[12], Move(queue="Escalated", note=CANARIES["note"]), by=CANARIES["moderator"])
+
+
 def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
     """Return the files whose name or content knows a canary, in any of the spellings bytes may have."""
     found: dict[str, list[str]] = {}
@@ -111,7 +141,7 @@ def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
 
 
 def task_ids(home: Path) -> list[str]:
-    with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
+    with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:
         rows = lake.sql("select task_id from items where user_id = $user order by 1", {"user": CANARIES["user"]})
     return [task for (task,) in rows.fetchall()]
 
@@ -156,21 +186,112 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wir
     land_everything(house)
     tasks = task_ids(home)
     assert len(tasks) == 42
+    moderate(house, tasks)
+    assert {seal.kind for seal in house.world.catalog.seals.all(ADS)} == {"decision", "note", "callback"}
     canaries = CANARIES | {f"task {number}": task for number, task in enumerate(tasks)}
-    waiting = {"user", "name", "e-mail", "title", "body"}
+    waiting = {"user", "name", "e-mail", "title", "body", "verdict", "feedback", "note", "moderator", "callback"}
     assert not found_in(home, {name: CANARIES[name] for name in waiting})
 
     ask_by(house, kind, tasks)
     erase(house.world)
 
     assert found_in(home, canaries) == {}
+    assert [seal.kind for seal in house.world.catalog.seals.all(ADS)] == ["callback"]
+    assert house.world.catalog.moderation.traces(ADS) == []
+    assert feed(house.world, ADS).entries == ()
     assert survivors(house.world) == {}
     assert house.ledger.check() == []
-    with open_lake(home, team=ADS, classes=list(ColumnClass)) as lake:
+    with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:
         ((left,),) = lake.sql("select count(*) from items").fetchall()
         ((rejected,),) = lake.sql("select count(*) from rejected").fetchall()
     assert left == (0 if kind in ("team", "retention") else 40)
     assert rejected == 0
+
+
+@pytest.mark.parametrize("channel", ["cli", "inbox"])
+def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or_logs(
+    house: wiring.House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    channel: str,
+) -> None:
+    home, temporary = house.settings.home, tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    land(house, f"broken-{CANARIES['user']}.json", f'[{{"user": {{"id": "{CANARIES["user"]}"'.encode())
+    land_everything(house)
+    near = an_ad(77, is_canary=False) | {"submittedAt": SUBMITTED.isoformat()}
+    land(house, "near.json", json.dumps([near]).encode())
+    ingest(house.world)
+    compact(house.world, rows_per_file=2500)  # so that a file is rewritten, not dropped unread
+    (mixed,) = [
+        each for each in house.world.catalog.manifest.files() if each.low_key != each.high_key and _is_near(each)
+    ]
+    file = home / "vault" / mixed.region / mixed.path
+    # 1. A refusal; then a request whose erasure fails, since a file is not there.
+    file.rename(tmp_path / "away")
+    said = ""
+    if channel == "cli":
+        said += cli(home, "erase", "--team", CANARIES["name"], "--user", CANARIES["user"], exit_code=3)
+        said += cli(home, "erase", "--team", "ads", "--user", "-", stdin=CANARIES["user"], exit_code=1)
+    else:
+        asked = {"team": "ads", "type": "user", "userId": CANARIES["user"], "reason": CANARIES["reason"]}
+        dropped = home / "requests" / "inbox" / f"{CANARIES['user']}.json"
+        dropped.write_text(json.dumps([asked, {**asked, "team": CANARIES["name"]}]))
+        os.utime(dropped, (SUBMITTED.timestamp(),) * 2)
+        assert take_requests(house.world).refused == 1
+        assert list(erase(house.world).failed.values()) == ["file-missing"]
+    (tmp_path / "away").rename(file)
+    # 2. The same once more, and it does not fail.
+    said += cli(home, "erase", "--resume", exit_code=0)
+    said += cli(home, "status", exit_code=5) if channel == "cli" else ""
+    assert [request.state.value for request in house.world.catalog.requests.all()] == ["completed"]
+    # 3. What could not be read is kept sealed for some days, and then it is not.
+    later = house.world.clock.now() + timedelta(days=1)
+    house.set_aside.expire(later)
+    assert house.world.leftovers.expire_reports(before=later) == (channel == "inbox")
+    housekeep(house.world)
+
+    assert found_in(home, CANARIES) == {}
+    assert found_in(temporary, CANARIES) == {}
+    out, err = capfd.readouterr()
+    told = f"{said}{caplog.text}{out}{err}"
+    assert [name for name, text in CANARIES.items() if text in told] == []
+
+
+def _is_near(file: VaultFile) -> bool:
+    return file.day == SUBMITTED.date() and file.kind is FileKind.ITEMS
+
+
+def cli(home: Path, *arguments: str, exit_code: int, stdin: str | None = None) -> str:
+    """Run a command and return all that it said."""
+    result = CliRunner().invoke(app, ["--home", str(home), *arguments], input=stdin, catch_exceptions=False)
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_only_the_owner_may_read_what_a_full_cycle_leaves(house: wiring.House) -> None:
+    previous = os.umask(0)
+    try:
+        home = house.settings.home
+        land_everything(house)
+        ask(house, ByUser(user_id=CANARIES["user"]))
+        erase(house.world)
+        compact(house.world, rows_per_file=2500)
+        housekeep(house.world)
+    finally:
+        os.umask(previous)
+
+    public = {"implio.toml", "ledger/public.pem"}
+    open_to_others = {
+        path.relative_to(home).as_posix(): oct(path.stat().st_mode & 0o777)
+        for path in home.rglob("*")
+        if path.stat().st_mode & 0o077 and path.parent != home / "landing"  # a team's folder is its sender's
+    }
+    assert {name: mode for name, mode in open_to_others.items() if name not in public} == {}
 
 
 def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_nothing_knows_the_person(
@@ -178,6 +299,7 @@ def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_no
 ) -> None:
     home = house.settings.home
     land_everything(house)
+    moderate(house, task_ids(home))
     ask(house, ByUser(user_id=CANARIES["user"]))
     compact(house.world, rows_per_file=2500)
     housekeep(house.world)
@@ -197,7 +319,7 @@ def test_a_query_too_large_for_memory_writes_nothing_in_clear(
 
     monkeypatch.setattr("implio_pipeline.query.duckdb.connect", connect_with_little_memory)
     query = "select body || i::varchar as text, title, user_id from items, range(20) as copies(i) order by hash(text)"
-    with open_lake(home, team=ADS, classes=list(ColumnClass), threads=1) as lake:
+    with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit", threads=1) as lake:
         # DuckDB's own wheel cannot write encrypted: it must stop rather than spill in clear.
         with pytest.raises(QueryRefused, match="memory"):
             lake.sql(query)

@@ -23,10 +23,13 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import FileTampered, RequestRefused
 from implio_pipeline.domain.export import FolderTaken, RecipientInvalid
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
+from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
 from implio_pipeline.domain.words import FileKind
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.export import AccessDraft, ExportMade, export_person, purge_exports
+from implio_pipeline.flows.moderate import decide
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.stores.ledger.verify import check_ledger
 from implio_pipeline.stores.vault.predicate import task_key
 
@@ -101,7 +104,7 @@ def test_the_manifest_says_what_was_searched_what_was_found_and_what_was_not(lak
 
     told = manifest(made)
 
-    assert told["counts"] == {"items": 6, "rejectedItems": 1, "queueEntries": 1, "requests": 0}
+    assert told["counts"] == {"items": 6, "rejectedItems": 1, "queueEntries": 1, "moderation": 0, "requests": 0}
     assert told["notSearched"]["filesSetAside"] == 2
     assert told["notSearched"]["itemsWithoutUserId"] == 1
     assert told["madeAt"] == "2026-03-01T12:00:00Z"
@@ -111,6 +114,22 @@ def test_the_manifest_says_what_was_searched_what_was_found_and_what_was_not(lak
         assert sha256(content).hexdigest() == file["sha256"]
         assert len(content.splitlines()) == file["records"]
     assert CANARY not in str(told)
+
+
+def test_notes_and_verdicts_on_her_items_are_handed_out_with_them(lake):
+    decide(lake.world, ADS, "hers-0", Refuse(reasons=("spam",), note="she called again"), by="mia@example.org")
+    decide(lake.world, ADS, "his-0", Approve(note="his own business"), by="mia@example.org")
+
+    unsettled = records(export(lake), "moderation.jsonl")
+    settle(lake.world)
+    made = export(lake)
+
+    assert [each.get("note") for each in unsettled] == ["she called again", None]
+    assert unsettled[1]["verdict"] == {"outcome": "refused", "reasons": ["spam"], "actor_id": "mia@example.org"}
+    assert [each["note"] for each in records(made, "moderation.jsonl")] == ["she called again"]
+    handed = {each["task_id"]: each for each in records(made, "items.jsonl")}
+    assert handed["hers-0"]["reasons"] == ["spam"]
+    assert manifest(made)["counts"]["moderation"] == 1
 
 
 def test_a_user_id_is_found_however_it_is_spaced_and_an_unknown_one_is_an_answer_with_nothing(lake):
@@ -316,6 +335,19 @@ def test_an_export_that_breaks_off_leaves_no_value_behind(lake, monkeypatch):
 
     assert lake.house.exports.all() == []
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in lake.path.rglob("*") if path.is_file())
+
+
+def test_an_export_killed_while_it_was_written_is_purged_within_hours(lake):
+    made = export(lake)
+    (made.folder / "manifest.json").unlink()  # as a kill before the last file leaves it
+
+    lake.clock.pass_by(timedelta(hours=6))
+    assert purge_exports(lake.world, lake.house.exports) == 0
+    lake.clock.pass_by(timedelta(seconds=1))
+    assert purge_exports(lake.world, lake.house.exports) == 1
+
+    assert not made.folder.exists()
+    assert lake.house.exports.all() == []
 
 
 def test_a_record_outlives_the_process(lake):

@@ -11,10 +11,12 @@ from support.items import Ad, tasks_of
 
 from implio_pipeline.domain.hold import Hold
 from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold, reinstate_holds, release_hold
 from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.retain import preview_retention, retain
 
 NewHome = Callable[[], Home]
 DAY = timedelta(days=1)
@@ -132,3 +134,35 @@ def test_the_words_of_a_hold_are_sealed_and_the_ledger_can_place_it_again(home: 
     home.world.catalog.holds.all = list
     (again,) = reinstate_holds(home.world)
     assert again.hold_id == placed.hold_id
+
+
+def test_retention_asks_once_for_what_a_hold_keeps_and_again_for_what_comes_due(home: Home) -> None:
+    home.keep(Ad(task="held", at=NOW - 40 * DAY), Ad(task="gone", user="bob", at=NOW - 40 * DAY))
+    home.keep(Ad(task="next", user="bob", at=NOW - 30 * DAY))
+    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30))
+    hold(home, ByUser(user_id="ann"))
+    asked = []
+
+    for _ in range(4):  # nights
+        asked.append(len(retain(home.world, today=home.clock.now().date())))
+        erase(home.world)
+        home.clock.pass_by(DAY)
+
+    assert asked == [1, 1, 0, 0]  # the second night for the item that came due
+    assert home.tasks() == ["held"]
+    (preview,) = preview_retention(home.world, today=home.clock.now().date())
+    assert (preview.items, preview.withheld) == (1, 1)
+
+
+def test_retention_erases_by_the_first_request_what_was_held_when_the_hold_ends(home: Home) -> None:
+    home.keep(Ad(task="held", at=NOW - 40 * DAY))
+    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30))
+    hold(home, ByUser(user_id="ann"), until=2 * DAY)
+    retain(home.world, today=home.clock.now().date())
+    assert erase(home.world).items_erased == 0
+
+    home.clock.pass_by(3 * DAY)
+    retain(home.world, today=home.clock.now().date())
+
+    assert erase(home.world).items_erased == 1
+    assert states(home) == [RequestState.COMPLETED]

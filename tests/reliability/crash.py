@@ -136,6 +136,7 @@ def taken_up(scenario: str, home: Path, prepared: Prepared) -> list[str]:
             kept=prepared.kept,
             rejected=prepared.rejected,
             requests=prepared.requests,
+            cancelled=prepared.cancelled,
             is_at_least=scenario == "retention",
             file_keys=prepared.file_keys if scenario != "rotation" else {},
         )
@@ -169,6 +170,7 @@ def as_json(prepared: Prepared) -> dict[str, Any]:
         "always": sorted(prepared.always),
         "rejected": prepared.rejected,
         "requests": prepared.requests,
+        "cancelled": prepared.cancelled,
         "file_keys": prepared.file_keys,
     }
 

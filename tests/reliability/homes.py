@@ -152,12 +152,12 @@ def set_policy(world: World, team: TeamId, policy: RetentionPolicy) -> None:
     world.catalog.teams.set_policy(team, policy)
 
 
-def rows_of(house: wiring.House, kind: FileKind) -> list[dict[str, Any]]:
-    """Read every live row out of the files themselves."""
+def rows_of(house: wiring.House, kind: FileKind, *, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Read every live row out of the files themselves, in all columns when `None`."""
     files = [file for file in house.world.catalog.manifest.files() if file.kind is kind]
     found = []
     for sealed in house.world.catalog.manifest.sealed(files):
-        found += [row | {"team": sealed.file.team} for row in house.vault.read(sealed).to_pylist()]
+        found += [row | {"team": sealed.file.team} for row in house.vault.read(sealed, columns=columns).to_pylist()]
     return found
 
 

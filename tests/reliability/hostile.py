@@ -6,9 +6,10 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,18 @@ def _read_request(content: bytes, suffix: str) -> None:
             entry_of(value, position=position, received_at=datetime.now(UTC))
 
 
-def cases() -> list[HostileRow]:
+def cases() -> Iterator[HostileRow]:
     """Put each kind of poison into a home of its own, beside a good file that must still come in."""
-    return [_case(words, poison) for words, poison in CASES.items()]
+    yield from (_case(words, poison) for words, poison in CASES.items())
 
 
-def _case(words: str, poison: Callable[[Path], None]) -> HostileRow:
+def a_million() -> Iterator[HostileRow]:
+    """Put a million files into one folder: first names that are not looked into, then landing files, each empty."""
+    for words, counts in MILLIONS.items():
+        yield _case(words, partial(_many, **counts), most_seconds=3 * 3600)
+
+
+def _case(words: str, poison: Callable[[Path], None], *, most_seconds: float = MOST_SECONDS) -> HostileRow:
     row = HostileRow(what=words, runs=1)
     with tempfile.TemporaryDirectory(dir=forks.scratch_root()) as folder:
         home, outside = Path(folder) / "home", Path(folder) / "outside"
@@ -139,11 +146,11 @@ def _case(words: str, poison: Callable[[Path], None]) -> HostileRow:
             (home / "landing" / ADS / "good.json").write_bytes(b"[" + _GOOD + b"]")
             poison(home)
 
-        made = forks.run(prepared)
+        made = forks.run(prepared, seconds=most_seconds)
         if not made.is_well:
             row.breaches.append(made.trace)
             return row
-        ended = forks.run(lambda: _taken(home), seconds=MOST_SECONDS, most_bytes=MOST_BYTES)
+        ended = forks.run(lambda: _taken(home), seconds=most_seconds, most_bytes=MOST_BYTES)
         row.peak_bytes, row.slowest_seconds = ended.peak_bytes, ended.seconds
         if not ended.is_well:
             row.breaches.append(f"signal {ended.signal}, code {ended.code}: {ended.trace[-1500:]}")
@@ -236,10 +243,10 @@ def _sparse(home: Path) -> None:
         file.truncate(4 << 30)
 
 
-def _many(home: Path) -> None:
-    for number in range(2_000):
+def _many(home: Path, *, landing: int = 2_000, others: int = 98_000) -> None:
+    for number in range(landing):
         (home / "landing" / ADS / f"n{number}.json").write_bytes(b"[]")
-    for number in range(98_000):
+    for number in range(others):
         (home / "landing" / ADS / f"n{number}.txt").write_bytes(b"")
 
 
@@ -253,4 +260,8 @@ CASES: dict[str, Callable[[Path], None]] = {
     "NUL, lone surrogates, keys twice": _texts,
     "sparse files of 256 MiB and 4 GiB": _sparse,
     "100,000 tiny files in one folder": _many,
+}
+MILLIONS: dict[str, dict[str, int]] = {
+    "1,000,000 tiny files in one folder, of which 2,000 are landing files": {"landing": 2_000, "others": 998_000},
+    "1,000,000 tiny landing files in one folder": {"landing": 1_000_000, "others": 0},
 }

@@ -23,7 +23,7 @@ Kept = Collection[tuple[str, str]]
 
 def breaches_on_waking(house: wiring.House, always: Kept) -> list[str]:
     """Return what is wrong between a crash and the next run: nothing that stays may be missing or doubled."""
-    held = Counter((row["team"], row["title"]) for row in rows_of(house, FileKind.ITEMS))
+    held = Counter((row["team"], row["title"]) for row in rows_of(house, FileKind.ITEMS, columns=["title"]))
     missing = sorted(set(always) - set(held))
     doubled = sorted(name for name, times in held.items() if times > 1)
     return _told("missing before the next run", missing) + _told("doubled before the next run", doubled)
@@ -35,6 +35,7 @@ def breaches(
     kept: Kept,
     rejected: int | None,
     requests: int,
+    cancelled: int = 0,
     is_at_least: bool = False,
     file_keys: dict[str, list[str]] | None = None,
 ) -> list[str]:
@@ -45,17 +46,18 @@ def breaches(
         kept: The items that must be there, and no other.
         rejected: How many rejected items must be there; not looked at when `None`.
         requests: How many requests must be completed, each with one receipt.
+        cancelled: How many requests must be cancelled.
         is_at_least: Whether there may be more: retention asks again each time it finds something overdue.
         file_keys: Wrapped keys, hexadecimal, of the files there once were.
     """
     world = house.world
     housekeep(world, stray_age=_ANY_AGE)
-    rows = rows_of(house, FileKind.ITEMS)
+    rows = rows_of(house, FileKind.ITEMS, columns=["task_id", "title", "outcome"])
     held = Counter((row["team"], row["title"]) for row in rows)
     found = _told("lost", sorted(set(kept) - set(held)))
     found += _told("survivor or stranger", sorted(set(held) - set(kept)))
     found += _told("doubled", sorted(name for name, times in held.items() if times > 1))
-    bad = len(rows_of(house, FileKind.REJECTED))
+    bad = len(rows_of(house, FileKind.REJECTED, columns=["task_id"]))
     if rejected is not None and bad != rejected:
         found.append(f"{bad} rejected items, not {rejected}")
     waiting = Counter(entry.task_id for entry in world.catalog.queues.entries())
@@ -65,14 +67,14 @@ def breaches(
     states = Counter(request.state.value for request in world.catalog.requests.all())
     if is_at_least and states.total() > requests:
         requests = states.total()
-    if states != Counter({RequestState.COMPLETED.value: requests} if requests else {}):
+    if states != +Counter({RequestState.COMPLETED.value: requests, RequestState.CANCELLED.value: cancelled}):
         found.append(f"{requests} requests should be completed: {dict(states)}")
     told = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "receipt")
     noted = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "tombstone")
     if len(told) != requests or set(told.values()) - {1}:
         found.append(f"{sum(told.values())} receipts for {requests} requests")
-    if len(noted) != requests:
-        found.append(f"{len(noted)} tombstones in the ledger for {requests} requests")
+    if len(noted) != requests + cancelled:
+        found.append(f"{len(noted)} tombstones in the ledger for {requests + cancelled} requests")
     found += [f"ledger line {fault.line}: {fault.problem}" for fault in world.ledger.check()]
     found += [f"audit: {each.kind} {each.words}" for each in audit(world, is_full=True).findings]
     found += _on_disk(house, file_keys or {})
@@ -102,6 +104,7 @@ def _on_disk(house: wiring.House, file_keys: dict[str, list[str]]) -> list[str]:
     readable = [key[:16] for key in destroyed if bytes.fromhex(key) in catalog]
     found += _told("a destroyed key is in the catalog's bytes", readable)
     found += _told(f"{LITTER} in keys", sorted(path.name for path in (home / "keys").glob("*/.*")))
+    found += _told("left of an export", sorted(path.name for path in _files_below(home / "exports")))
     return found
 
 

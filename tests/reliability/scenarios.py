@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline import wiring
+from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.domain.words import Channel, TeamId
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.export import AccessDraft, export_person, purge_exports
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
@@ -50,6 +57,7 @@ class Prepared:
     """Items that are there before, meanwhile and afterwards."""
     rejected: int = _BAD
     requests: int = 0
+    cancelled: int = 0
     file_keys: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -58,9 +66,10 @@ class Scenario:
     """One flow."""
 
     prepare: Callable[[Path, list[Item]], Prepared]
-    act: Callable[[World], object]
-    again: Callable[[World], object]
+    act: Callable[[wiring.House], None]
     words: str
+    again: Callable[[wiring.House], None] | None = None
+    """How it is taken up; as it began when `None`."""
 
 
 def prepare(name: str, folder: Path) -> Prepared:
@@ -156,43 +165,106 @@ def _prepare_nothing(home: Path, base: list[Item]) -> Prepared:
     return _unless(base, lambda _: False)
 
 
-def _retain(world: World) -> None:
-    retain(world, today=world.clock.now().date())
-    erase(world, again=True)
+def _prepare_gates(home: Path, base: list[Item]) -> Prepared:
+    with opened(home) as house:
+        house.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+        _draft(house.world, ADS, ByUser(user_id="u2"))
+        _draft(house.world, CARS, ByTeam())
+    return _unless(base, lambda item: item.team == CARS, requests=1, cancelled=1, rejected=_BAD - 2)
 
 
-def _take(world: World) -> None:
-    take_requests(world)
-    erase(world, again=True)
+def _prepare_hold(home: Path, base: list[Item]) -> Prepared:
+    with opened(home) as house:
+        ask(house.world, ADS, ByUser(user_id="u2"))
+    return _unless(base, lambda item: item.team == ADS and item.user == "u2", requests=1, rejected=_BAD - 2)
 
 
-def _erase(world: World) -> None:
-    erase(world, again=True)
+def _draft(world: World, team: TeamId, scope: Scope) -> None:
+    now = world.clock.now()
+    (answer,) = accept(world, [RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=now)])
+    assert isinstance(answer, Request)
 
 
-def _compact(world: World) -> None:
-    compact(world, rows_per_file=100)
+def _ingest(house: wiring.House) -> None:
+    ingest(house.world)
 
 
-def _rotate(world: World) -> None:
-    rotate_keys(world)
+def _retain(house: wiring.House) -> None:
+    retain(house.world, today=house.world.clock.now().date())
+    _erase(house)
+
+
+def _take(house: wiring.House) -> None:
+    take_requests(house.world)
+    _erase(house)
+
+
+def _erase(house: wiring.House) -> None:
+    erase(house.world, again=True)
+
+
+def _compact(house: wiring.House) -> None:
+    compact(house.world, rows_per_file=100)
+
+
+def _rotate(house: wiring.House) -> None:
+    rotate_keys(house.world)
+
+
+def _finish(house: wiring.House) -> None:
+    finish_rotation(house.world)
+
+
+def _pass_gates(house: wiring.House) -> None:
+    """Approve what waits for a second person, cancel what waits for its grace period, and erase."""
+    for request in house.world.catalog.requests.all(states=OPEN_STATES):
+        if request.state is RequestState.UNAPPROVED:
+            approve(house.world, request.request_id, name="a second person")
+        elif request.state is RequestState.WAITING:
+            cancel(house.world, request.request_id)
+    _erase(house)
+
+
+def _hold_and_release(house: wiring.House) -> None:
+    """Hold some days of what a request covers, erase the rest, release the hold, and erase that."""
+    world = house.world
+    if not world.catalog.holds.all(ADS):
+        until = world.clock.now() + timedelta(days=30)
+        scope = ByDates(start=DAYS[1], end=DAYS[1] + timedelta(days=1))
+        place_hold(world, HoldDraft(team=ADS, scope=scope, until=until, words="a claim", holder="counsel"))
+    _erase(house)
+    for hold in world.catalog.holds.all(ADS):
+        if hold.released_at is None:
+            release_hold(world, hold.hold_id)
+    _erase(house)
+
+
+def _export_and_purge(house: wiring.House) -> None:
+    draft = AccessDraft(team=ADS, user_id="u3", asked_by="clerk")
+    export_person(house.world, house.exports, draft, keep=timedelta())
+    purge_exports(house.world, house.exports)
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "ingest": Scenario(
-        prepare=_prepare_ingest, act=ingest, again=ingest, words="five landing files, one damaged, one twice"
-    ),
-    "requests": Scenario(prepare=_prepare_requests, act=_take, again=_take, words="a request file, then its erasures"),
-    "erase": Scenario(prepare=_prepare_erase, act=_erase, again=_erase, words="a user, a task and a range of dates"),
-    "team": Scenario(prepare=_prepare_team, act=_erase, again=_erase, words="a whole team, with new items after it"),
-    "retention": Scenario(prepare=_prepare_retention, act=_retain, again=_retain, words="by age and by outcome"),
-    "compaction": Scenario(prepare=_prepare_nothing, act=_compact, again=_compact, words="18 small files into 6"),
+    "ingest": Scenario(prepare=_prepare_ingest, act=_ingest, words="five landing files, one damaged, one twice"),
+    "requests": Scenario(prepare=_prepare_requests, act=_take, words="a request file, then its erasures"),
+    "erase": Scenario(prepare=_prepare_erase, act=_erase, words="a user, a task and a range of dates"),
+    "team": Scenario(prepare=_prepare_team, act=_erase, words="a whole team, with new items after it"),
+    "retention": Scenario(prepare=_prepare_retention, act=_retain, words="by age and by outcome"),
+    "compaction": Scenario(prepare=_prepare_nothing, act=_compact, words="18 small files into 6"),
     "rotation": Scenario(
-        prepare=_prepare_nothing, act=_rotate, again=finish_rotation, words="team keys and root keys of two regions"
+        prepare=_prepare_nothing, act=_rotate, again=_finish, words="team keys and root keys of two regions"
     ),
+    "gates": Scenario(
+        prepare=_prepare_gates, act=_pass_gates, words="a team's removal approved, a waiting request cancelled"
+    ),
+    "hold": Scenario(
+        prepare=_prepare_hold, act=_hold_and_release, words="a hold placed, the rest erased, the hold released"
+    ),
+    "export": Scenario(prepare=_prepare_nothing, act=_export_and_purge, words="a person's export written and purged"),
 }
 
 
 def run(name: str, house: wiring.House, *, is_again: bool = False) -> None:
     scenario = SCENARIOS[name]
-    (scenario.again if is_again else scenario.act)(house.world)
+    (scenario.again or scenario.act if is_again else scenario.act)(house)

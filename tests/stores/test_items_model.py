@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.landing.accept import _decoded, accept_items, user_id_in
-from implio_pipeline.stores.landing.columns import item_table, keyed, rejected_table
+from implio_pipeline.stores.landing.accept import accept_items, is_item, user_id_in
+from implio_pipeline.stores.landing.columns import keyed, rejected_table
 from implio_pipeline.stores.landing.faults import item_faults, item_schema
 from implio_pipeline.stores.vault.schema import arrow_schema
 
@@ -77,10 +77,10 @@ def changed(path, value):
 def test_a_full_item_reaches_every_column():
     items, rejected = accepted(FULL)
 
-    row = item_table(items).to_pylist()[0]
+    row = items.rows.to_pylist()[0]
 
     assert not rejected
-    assert item_table(items).schema == arrow_schema(FileKind.ITEMS)
+    assert items.rows.schema == arrow_schema(FileKind.ITEMS)
     assert row["submitted_at"] == datetime(2026, 11, 20, 9, 0, 0, 123456, tzinfo=UTC)
     assert row["feedback"] == ["f1", "Fraud"]
     assert row["matching_filters"] == ["plain", "named", "only-id", '{"x":[1]}', "7"]
@@ -93,7 +93,7 @@ def test_a_full_item_reaches_every_column():
 def test_absent_lists_are_null_and_empty_lists_are_empty():
     items, _ = accepted({"id": "1", "content": {"images": []}, "user": {"phoneNumbers": []}})
 
-    row = item_table(items).to_pylist()[0]
+    row = items.rows.to_pylist()[0]
 
     assert (row["images"], row["videos"], row["phone_numbers"], row["email_addresses"]) == ([], None, [], None)
 
@@ -101,7 +101,7 @@ def test_absent_lists_are_null_and_empty_lists_are_empty():
 def test_no_items_make_an_empty_table_of_the_right_schema():
     items, _ = accept_items([], arrived_at=ARRIVED, batch_id="b")
 
-    assert item_table(items).schema == arrow_schema(FileKind.ITEMS)
+    assert items.rows.schema == arrow_schema(FileKind.ITEMS)
     assert keyed(rejected_table([], positions=[]), FileKind.REJECTED, str.encode).schema == arrow_schema(
         FileKind.REJECTED
     )
@@ -115,7 +115,7 @@ def test_each_distinct_user_is_keyed_once():
         asked.append(user_id)
         return user_id.encode().ljust(16, b"\0")
 
-    keys = keyed(item_table(items), FileKind.ITEMS, user_key).column("user_key").to_pylist()
+    keys = keyed(items.rows, FileKind.ITEMS, user_key).column("user_key").to_pylist()
 
     assert asked == ["u0", "u1"]
     assert keys == [*[b"u0".ljust(16, b"\0"), b"u1".ljust(16, b"\0")] * 3, None]
@@ -153,7 +153,7 @@ REFUSED = {
 def test_an_item_is_refused_when(value, code, path):
     items, [rejected] = accepted(value)
 
-    assert not items.items
+    assert not len(items)
     assert (code, path) in [(one["code"], one["dataPath"]) for one in rejected.errors]
     assert rejected.reason == "invalid-item"
     assert set(rejected.errors[0]) == {"message", "params", "code", "dataPath", "schemaPath"}
@@ -188,7 +188,7 @@ def test_what_is_no_json_or_nested_too_deep_or_too_large_is_refused_with_its_own
 def test_a_repeated_key_counts_by_its_last_value_as_json_has_it():
     items, rejected = accept_items([b'{"id":5,"id":"b","content":{}}'], arrived_at=ARRIVED, batch_id="b")
 
-    assert (items.items[0].id, rejected) == ("b", [])
+    assert (items.rows["item_id"].to_pylist(), rejected) == (["b"], [])
 
 
 @pytest.mark.parametrize(
@@ -249,10 +249,12 @@ def test_the_fast_path_accepts_exactly_what_the_slow_path_finds_no_error_in(valu
         value = {**value, "extra": 1}
     raw = msgspec.json.encode(value)
 
-    fast = _decoded(raw, ARRIVED)
+    strict = is_item(raw, ARRIVED)
+    fast, _ = accept_items([raw], arrived_at=ARRIVED, batch_id="b")
     slow = item_faults(msgspec.json.decode(raw), arrived_at=ARRIVED)
 
-    assert (fast is not None) == (slow == [])
+    assert strict == (slow == [])
+    assert len(fast) == (slow == [])
 
 
 @settings(max_examples=100, deadline=None)

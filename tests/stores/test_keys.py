@@ -215,3 +215,32 @@ class _LoneRing(LocalKeyRing):
 
 LONE = _LoneRing()
 KEYS_OF_LONE = list(TeamKeychain(LONE, lambda _: []).new_team_keys(ADS, EU, version=1, at=NOW))
+
+
+def test_a_region_s_keys_may_lie_elsewhere_and_are_the_ring_s_all_the_same(tmp_path):
+    folder, elsewhere = tmp_path / "ring", tmp_path / "apart"
+    ring = LocalKeyRing(folder, {Region("eu"): elsewhere, Region("us"): folder / "us"})
+    for region in ("eu", "us"):
+        ring.make(Region(region))
+    root_key_id, wrapped = ring.wrap(Region("eu"), "content", bytes(32))
+
+    ring.renew(Region("eu"))
+    ring.shred(["eu/content/1"])
+
+    assert sorted(path.name for path in folder.iterdir()) == ["us"]
+    assert {"eu/content/2", "us/content/1"} <= set(ring.fingerprints())
+    assert "eu/content/1" not in ring.fingerprints()
+    assert not (elsewhere / "content.1.key").exists()
+    with pytest.raises(KeyMissing):
+        LocalKeyRing(folder, {Region("eu"): elsewhere}).unwrap(root_key_id, wrapped)
+
+
+def test_a_key_that_two_regions_have_is_told_with_both(tmp_path):
+    ring = LocalKeyRing(tmp_path)
+    for region in ("eu", "us"):
+        ring.make(Region(region))
+    assert all(len(regions) == 1 for regions in ring.owners().values())
+
+    (tmp_path / "us" / "content.2.key").write_bytes((tmp_path / "eu" / "identity.1.key").read_bytes())
+
+    assert [sorted(regions) for regions in ring.owners().values() if len(regions) > 1] == [["eu", "us"]]

@@ -252,3 +252,20 @@ def test_worker_processes_give_the_same_rows_in_the_same_order():
     assert [one["item_id"] for one in parallel[0]] == [one["item_id"] for one in alone[0]]
     assert [one["position"] for one in parallel[1]] == [one["position"] for one in alone[1]]
     assert [one["errors"] for one in parallel[1]] == [one["errors"] for one in alone[1]]
+
+
+def test_a_parsing_process_that_was_killed_is_replaced():
+    limits = replace(LIMITS, chunk_bytes=2000, parallel_from_bytes=0)
+    content = lines(*({**GOOD, "id": f"ad-{index}"} for index in range(300)))
+    workers = Workers(limits)
+    before = read(content, limits=limits, workers=workers)
+    idle = [workers._idle.get() for _ in range(limits.worker_processes)]
+    for worker in idle:
+        worker._process.kill()
+        worker._process.wait()
+        workers._idle.put(worker)
+
+    after = read(content, limits=limits, workers=workers)
+    workers.close()
+
+    assert [one["item_id"] for one in after[0]] == [one["item_id"] for one in before[0]]

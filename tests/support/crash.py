@@ -21,19 +21,54 @@ from implio_pipeline.ports import World
 _PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
 _READS = {
     "clock": {"now"},
-    "identifiers": {"request_id", "task_key", "task_day"},
-    "keychain": {"user_key", "pseudonym", "seal", "unseal", "new_team_keys"},
-    "vault": {"count", "matched", "read", "look", "join", "without", "queue_entries", "reaches", "check", "strays"},
+    "identifiers": {"request_id", "secret", "task_key", "task_day"},
+    "keychain": {"user_key", "pseudonym", "seal", "sealer", "unseal", "new_team_keys"},
+    "vault": {
+        "count",
+        "matched",
+        "read",
+        "covered",
+        "look",
+        "join",
+        "without",
+        "queue_entries",
+        "reaches",
+        "check",
+        "strays",
+    },
     "catalog.teams": {"get", "all", "keys"},
-    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items"},
-    "catalog.requests": {"get", "all", "tombstones", "newest_tombstone", "outcomes", "without_ledger"},
+    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items", "items", "most_items"},
+    "catalog.requests": {
+        "get",
+        "all",
+        "tombstones",
+        "newest_tombstone",
+        "outcomes",
+        "without_ledger",
+        "latest",
+        "page",
+    },
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.queues": {"entries", "counts"},
+    "catalog.holds": {"get", "all", "newest"},
+    "catalog.moderation": {
+        "waiting",
+        "decided",
+        "notes",
+        "notes_on",
+        "unsettled",
+        "unsettled_since",
+        "feed",
+        "newest",
+        "traces",
+    },
+    "catalog.callbacks": {"hosts", "get", "due", "teams_due", "all"},
+    "catalog.seals": {"all"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting"},
     "landing.file": {"digest"},
 }
-_PARTS = {"teams", "manifest", "requests", "landings", "queues"}
+_PARTS = {"teams", "manifest", "requests", "landings", "queues", "holds", "moderation", "callbacks", "seals"}
 
 
 class Crash(BaseException):

@@ -24,6 +24,7 @@ from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
 from support.clock import NOW, StillClock
+from support.grants import let_read
 from support.items import Ad, table_of
 from support.landing import LandingTables
 
@@ -63,11 +64,14 @@ class Home:
     def answers(
         self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
     ) -> list[Request | Refusal]:
-        at = received_at or self.clock.now()
-        drafts = [
-            RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=at, **known) for scope in scopes
-        ]
+        drafts = [self.draft(scope, team=team, received_at=received_at, **known) for scope in scopes]
         return accept(self.world, drafts)
+
+    def draft(
+        self, scope: Scope, *, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
+    ) -> RequestDraft:
+        at = received_at or self.clock.now()
+        return RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=at, **known)
 
     def files(self, team: TeamId | None = None) -> list[VaultFile]:
         return list(self.world.catalog.manifest.files(team))
@@ -96,11 +100,12 @@ class Home:
 
 @contextmanager
 def a_home(folder: Path, *, at: datetime = NOW) -> Iterator[Home]:
-    """Make a home with the teams `ads` (region eu) and `cars` (region us), and open it."""
+    """Make a home with the teams `ads` (region eu) and `cars` (region us), which the tester may read, and open it."""
     wiring.init_home(folder)
     with opened(folder, at=at) as home:
         add_team(home.world, ADS, region=Region("eu"))
         add_team(home.world, CARS, region=Region("us"))
+        let_read(home.world, ADS, CARS)
         yield home
 
 

@@ -38,6 +38,7 @@ _TYPE_NAMES: Mapping[ColumnType, str] = {
 _RULES: Mapping[ErasureRule, str] = {
     ErasureRule.WITH_ITEM: "Erased with its item.",
     ErasureRule.WITH_ITEM_AND_QUEUE: "Erased with its item, and from the moderation queue in the same commit.",
+    ErasureRule.WITH_ITEM_AND_VERDICT: "Erased with its item; a verdict that holds it goes when the request comes.",
 }
 
 

@@ -126,5 +126,6 @@ def _incomplete(summary: ErasureSummary) -> dg.Failure:
         remedy="Run `implio requests list` to see which, and what each needs; those that can are tried again.",
         requests_failed=len(summary.failed),
         requests_completed=len(summary.completed),
+        files=", ".join(sorted(summary.failed_over)),
         codes=", ".join(f"{code}: {count}" for code, count in sorted(codes.items())),
     )

@@ -1,4 +1,7 @@
-"""Accepting requests: once for each idempotency key, with a tombstone, and off the queues at once."""
+"""Accepting requests: once for each idempotency key, with a tombstone, and off the queues at once.
+
+What moderation keeps of the covered items goes with their entries.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
@@ -6,16 +9,16 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal, select
+from sqlalchemy import Connection, and_, delete, func, insert, literal, select
 
 from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.request import Request, may_be_cancelled
+from implio_pipeline.domain.request import FINAL_STATES, Request, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
-from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog import teams, traces
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
-from implio_pipeline.stores.catalog.rules import covered, row_of
+from implio_pipeline.stores.catalog.rules import covered, row_of, rule_of
 from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones, withdrawn_entries
 
 IDEMPOTENCY_LASTS = timedelta(days=30)
@@ -109,7 +112,7 @@ def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]
     removed: list[int] = []
     for (team, before, is_user), some in groupby(new, key=_kind_of_removal):
         group = list(some)
-        if is_user:
+        if is_user and not traces.has_holds(connection, team):
             keys = [rule.user_key for _, rule, _ in group if isinstance(rule, UserRule)]
             removed += _take_off_users(connection, team, keys, before)
         else:
@@ -118,20 +121,43 @@ def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]
                     _keep_aside(connection, request, rule)
                 theirs = delete(queue_entries).where(queue_entries.c.team == team, covered(rule))
                 removed.append(connection.execute(theirs).rowcount)
+                traces.take(connection, team, rule, by=request.request_id, is_kept=may_be_cancelled(request))
     return removed
 
 
 def put_back(connection: Connection, request_id: RequestId) -> None:
-    """Put the entries that a request took off the queues back where they were."""
+    """Put the entries that a request took off the queues back where they were, less what newer requests cover."""
     kept = select(*(withdrawn_entries.c[name] for name in _ENTRY)).where(withdrawn_entries.c.request_id == request_id)
     connection.execute(insert(queue_entries).from_select(_ENTRY, kept.order_by(withdrawn_entries.c.line)))
-    forget_entries(connection, [request_id])
+    traces.put_back(connection, request_id)
+    connection.execute(delete(withdrawn_entries).where(withdrawn_entries.c.request_id == request_id))
+    newer = _newer(connection, request_id)
+    for request, rule in newer:
+        _take_off_queues(connection, [(request, rule, "")])
+    done = [request.request_id for request, _ in newer if request.state in FINAL_STATES]
+    traces.forget(connection, done, is_held_too=True)
 
 
 def forget_entries(connection: Connection, request_ids: Sequence[RequestId]) -> None:
-    """Forget the entries that requests took off the queues."""
+    """Forget the entries that requests took off the queues, and what moderation kept of their items."""
     for some in chunks(request_ids):
         connection.execute(delete(withdrawn_entries).where(withdrawn_entries.c.request_id.in_(some)))
+    traces.forget(connection, request_ids, is_held_too=False)
+
+
+def _newer(connection: Connection, request_id: RequestId) -> list[tuple[Request, Rule]]:
+    """Return the standing requests of the same team that were accepted after one, with their rules."""
+    mine = select(tombstones.c.team, tombstones.c.sequence).where(tombstones.c.request_id == request_id).subquery()
+    is_newer = and_(tombstones.c.team == mine.c.team, tombstones.c.sequence > mine.c.sequence)
+    query = (
+        select(tombstones).join(mine, is_newer).where(tombstones.c.is_lifted.is_(False)).order_by(tombstones.c.sequence)
+    )
+    standing = {row["request_id"]: rule_of(row) for row in connection.execute(query).mappings()}
+    found: list[tuple[Request, Rule]] = []
+    for some in chunks(list(standing)):
+        rows = connection.execute(REQUESTS.where(requests.c.request_id.in_(some)))
+        found += [(each, standing[each.request_id]) for each in map(request_of, rows)]
+    return found
 
 
 def _keep_aside(connection: Connection, request: Request, rule: Rule) -> None:
@@ -155,4 +181,5 @@ def _take_off_users(connection: Connection, team: TeamId, keys: Sequence[UserKey
         counts = select(key, func.count()).where(*theirs).group_by(key)
         found |= {row[0]: row[1] for row in connection.execute(counts)}
         connection.execute(delete(queue_entries).where(*theirs))
+    traces.take_users(connection, team, keys, before)
     return [found.pop(user_key, 0) for user_key in keys]

@@ -3,13 +3,20 @@
 from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
+from implio_pipeline.stores.catalog.access_log import SqlAccessLog
+from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
+from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
+from implio_pipeline.stores.catalog.grant_tables import operators
+from implio_pipeline.stores.catalog.grants import SqlGrants, SqlOperators
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.member_tables import members
 from implio_pipeline.stores.catalog.members import SqlMembers
+from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.requests import SqlRequests
+from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
@@ -53,6 +60,20 @@ class SqlCatalog:
         """Landing files taken."""
         self.queues = SqlQueues(engine)
         """Moderation queues."""
+        self.moderation = SqlModeration(engine)
+        """Locks, verdicts, notes and the feed."""
+        self.callbacks = SqlCallbacks(engine)
+        """Result callbacks and their deliveries."""
+        self.seals = SqlSeals(engine)
+        """Sealed values that last, to be sealed anew when keys rotate."""
+        self.api_keys = SqlApiKeys(engine)
+        """Keys of customers' servers."""
+        self.grants = SqlGrants(engine)
+        """What operators may read."""
+        self.operators = SqlOperators(engine)
+        """Operators' sealed names."""
+        self.access_log = SqlAccessLog(engine)
+        """What was read, by whom and for what."""
 
     def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
         """Return the stores of who signs in and of what they did, their names under the home's own seal."""
@@ -65,7 +86,7 @@ class SqlCatalog:
         """
         database.scrub(
             self._engine,
-            [table.name for table in (*SECRETS, members)],
+            [table.name for table in (*SECRETS, operators, members)],
             most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
 

@@ -7,11 +7,12 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState
+from implio_pipeline.domain.residency import OutOfRegion
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
-from implio_pipeline.stores.catalog import queues, teams
+from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.holds import newest_hold
@@ -23,6 +24,7 @@ from implio_pipeline.stores.catalog.tables import (
     team_keys,
     vault_files,
 )
+from implio_pipeline.stores.catalog.tables import teams as team_rows
 
 _FILE = tuple(field.name for field in fields(VaultFile))
 _KEY = tuple(field.name for field in fields(FileKey))
@@ -37,6 +39,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     Raises:
         PlanOutdated: the catalog is no longer what the change was planned on.
         TeamUnknown: there is no such team.
+        OutOfRegion: a file to add lies in another region than its team's.
     """
     # 1. Hold the team still, and compare.
     teams.lock(connection, change.team)
@@ -46,13 +49,15 @@ def carry_out(connection: Connection, change: Change) -> None:
     if change.landing is not None:
         _remember(connection, change.landing)
     _add_team_keys(connection, change)
-    # 3. Files out, with their keys, then files in.
+    # 3. Files out, with their keys, then files in; those that go must be those that were proved.
+    _same_files(connection, change)
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
     _doom(connection, change, rewrapped)
     _add(connection, change, rewrapped)
     # 4. What goes with them.
     queues.put(connection, change.team, change.queue)
     _record_outcomes(connection, change)
+    moderation.settled(connection, change)
     # 5. Team keys out, last: nothing may be wrapped under them any more.
     _shred(connection, change.team, change.shred_team_keys)
 
@@ -66,6 +71,22 @@ def _same_tombstones(connection: Connection, change: Change) -> None:
 def _same_holds(connection: Connection, change: Change) -> None:
     if change.held_at is not None and newest_hold(connection, change.team) != change.held_at:
         raise PlanOutdated(f"a legal hold was placed on team {change.team} meanwhile")
+
+
+def _same_files(connection: Connection, change: Change) -> None:
+    """Compare the files that an erasure swaps with those it rewrote or counted.
+
+    Raises:
+        Unverified: it names another file, which would lose rows that nobody asked for.
+    """
+    if not change.outcomes:
+        return
+    proved = {outcome.digest_before for outcome in change.outcomes}
+    for some in chunks(change.remove):
+        query = select(vault_files.c.file_id, vault_files.c.digest).where(vault_files.c.file_id.in_(some))
+        for file_id, digest in connection.execute(query):
+            if digest not in proved:
+                raise Unverified(f"file {file_id} is to be replaced, and is not the one that was read", about=file_id)
 
 
 def _remember(connection: Connection, landing: LandingRecord) -> None:
@@ -108,6 +129,7 @@ def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId])
 
 
 def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+    _same_region(connection, change)
     keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
     new = [_row_of(sealed) for sealed in change.add if sealed.file.file_id not in rewrapped]
@@ -115,6 +137,15 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
         connection.execute(insert(vault_files), new)
     if keys:
         connection.execute(insert(file_keys), keys)
+
+
+def _same_region(connection: Connection, change: Change) -> None:
+    if not change.add:
+        return
+    region = connection.scalar(select(team_rows.c.region).where(team_rows.c.team == change.team))
+    astray = sum(sealed.file.region != region for sealed in change.add)
+    if astray:
+        raise OutOfRegion(f"{astray} new files of team {change.team} do not lie in its region {region}")
 
 
 def _same_team_keys(connection: Connection, team: TeamId, used: Collection[KeyId]) -> None:

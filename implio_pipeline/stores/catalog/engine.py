@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ _BUSY_SECONDS = 30.0
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
+_LOG_LOCK = 0x6C6F67
+"""The name, there, of the right to add to the log of reads."""
 _PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -29,6 +31,8 @@ _PRAGMAS = (
 )
 _making = threading.Lock()
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
+_turns: weakref.WeakKeyDictionary[Engine, threading.Lock] = weakref.WeakKeyDictionary()
+_NO_TURNS = nullcontext()
 _inherited: list[Pool] = []
 """Pools a forked child got from its parent: kept, since to drop them would close the parent's connections."""
 
@@ -51,6 +55,7 @@ def connect(url: str) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     _open.add(engine)
+    _turns[engine] = threading.Lock()
     return engine
 
 
@@ -66,8 +71,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that may write; on SQLite it is the only one, elsewhere it locks the rows it decides by."""
-    with engine.connect().execution_options(is_writer=True) as connection, connection.begin():
+    """Open a transaction that may write; on SQLite it is the only one, elsewhere it locks the rows it decides by.
+
+    Threads of one process take turns before they come to SQLite: there, whoever waits sleeps and looks again, up to a
+    tenth of a second at a time, which a caller of the API would feel.
+    """
+    turn = _turns.get(engine, _NO_TURNS)
+    with turn, engine.connect().execution_options(is_writer=True) as connection, connection.begin():
         yield connection
 
 
@@ -75,6 +85,12 @@ def lock_schema(connection: Connection) -> None:
     """Let no other process change the tables until this transaction ends."""
     if not _is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _SCHEMA_LOCK})
+
+
+def lock_log(connection: Connection) -> None:
+    """Let no other process add to the log of reads until this transaction ends; on SQLite none can."""
+    if not _is_sqlite(connection.engine):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _LOG_LOCK})
 
 
 def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None = None) -> None:
@@ -191,6 +207,7 @@ def _start_anew() -> None:
     for engine in list(_open):
         _inherited.append(engine.pool)
         engine.dispose(close=False)
+        _turns[engine] = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

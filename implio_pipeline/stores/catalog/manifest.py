@@ -11,13 +11,15 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
 from implio_pipeline.stores.catalog.candidates import candidates
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.file_rows import WHOLE, files_of
+from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of
 from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
+from implio_pipeline.stores.vault.filters import probe
 
 _CLASSES = tuple(ColumnClass)
 
@@ -28,10 +30,17 @@ class SqlManifest:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def files(self, team: TeamId | None = None, *, day: date | None = None) -> Iterator[VaultFile]:
-        """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot."""
-        query = WHOLE.where(vault_files.c.state == FileState.LIVE).order_by(
-            vault_files.c.team, vault_files.c.day, vault_files.c.file_id
+    def files(
+        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+    ) -> Iterator[VaultFile]:
+        """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot.
+
+        Without `is_filtered` their membership filters are empty, and not even read.
+        """
+        query = (
+            (WHOLE if is_filtered else RANGES)
+            .where(vault_files.c.state == FileState.LIVE)
+            .order_by(vault_files.c.team, vault_files.c.day, vault_files.c.file_id)
         )
         if team is not None:
             query = query.where(vault_files.c.team == team)
@@ -83,6 +92,23 @@ class SqlManifest:
             for some in chunks([file.file_id for file in files]):
                 is_doomed = (vault_files.c.state == FileState.DOOMED, vault_files.c.file_id.in_(some))
                 connection.execute(delete(vault_files).where(*is_doomed))
+
+    def most_items(self, team: TeamId, rule: UserRule) -> int:
+        """Return how many rows lie in files that may hold an item of the user: never fewer than the user has.
+
+        20 µs a file that its range does not rule out (measured): a deletion is answered only after it.
+        """
+        file = vault_files.c
+        query = select(file.rows, file.user_filter).where(
+            file.state == FileState.LIVE,
+            file.team == team,
+            file.low_key <= rule.user_key,
+            file.high_key >= rule.user_key,
+            file.first_submitted_at < rule.before,
+        )
+        may_be_in = probe(rule.user_key)
+        with reading(self._engine) as connection:
+            return sum(rows for rows, user_filter in connection.execute(query) if may_be_in(user_filter))
 
     def items(self, team: TeamId) -> int:
         """Return how many live items the team has, rejected ones too."""

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
-from sqlalchemy import Connection, Engine, and_, func, insert, select
+from sqlalchemy import Connection, Engine, and_, delete, exists, func, insert, select
 
+from implio_pipeline.domain.errors import QueueInvalid, QueueUnknown
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.stores.catalog.engine import reading
-from implio_pipeline.stores.catalog.tables import queue_entries, queues
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.tables import queue_entries, queues, withdrawn_entries
 
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _COLUMNS = [queue_entries.c[name] for name in _ENTRY]
@@ -38,6 +40,39 @@ class SqlQueues:
         )
         with reading(self._engine) as connection:
             return {(team, queue): count for team, queue, count in connection.execute(query)}
+
+    def add(self, team: TeamId, queue: str) -> None:
+        """Add a queue; one that is there already is no error.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            if not has_queue(connection, team, queue):
+                connection.execute(insert(queues), {"team": team, "queue": queue})
+
+    def remove(self, team: TeamId, queue: str) -> None:
+        """Remove an empty queue.
+
+        Raises:
+            QueueUnknown: there is none.
+            QueueInvalid: something waits in it, or would when a request is cancelled.
+        """
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            for table in (queue_entries, withdrawn_entries):
+                is_in = (table.c.team == team, table.c.queue == queue)
+                if connection.scalar(select(exists().where(*is_in))):
+                    raise QueueInvalid("items wait in this queue; decide on them or move them first")
+            is_it = (queues.c.team == team, queues.c.queue == queue)
+            if not connection.execute(delete(queues).where(*is_it)).rowcount:
+                raise QueueUnknown("the team has no queue of this name")
+
+
+def has_queue(connection: Connection, team: TeamId, queue: str) -> bool:
+    """Tell within a transaction whether the team has the queue."""
+    return bool(connection.scalar(select(exists().where(queues.c.team == team, queues.c.queue == queue))))
 
 
 def put(connection: Connection, team: TeamId, entries: Sequence[QueueEntry]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine, and_, bindparam, delete, select, update
 
@@ -10,6 +11,7 @@ from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.stores.catalog import callbacks, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -80,12 +82,37 @@ class SqlRequests:
         with writing(self._engine) as connection:
             _move(connection, requests)
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False) -> list[Tombstone]:
-        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed."""
+    def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
+        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+        is_same = (requests.c.team == team, requests.c.scope_pseudonym == scope_pseudonym)
+        query = REQUESTS.where(*is_same).order_by(requests.c.tombstone_sequence.desc()).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else request_of(row)
+
+    def page(
+        self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
+    ) -> list[Request]:
+        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
+        query = REQUESTS.where(requests.c.team == team).order_by(requests.c.tombstone_sequence.desc()).limit(limit)
+        if states is not None:
+            query = query.where(requests.c.state.in_(list(states)))
+        if before is not None:
+            query = query.where(requests.c.tombstone_sequence < before)
+        with reading(self._engine) as connection:
+            return [request_of(row) for row in connection.execute(query)]
+
+    def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
+        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
+
+        With `reaching` those alone that may cover an item submitted at that instant or later.
+        """
         is_its = (tombstones.c.team == team, tombstones.c.is_lifted.is_(False))
         query = select(tombstones).where(*is_its).order_by(tombstones.c.sequence)
         if only_open:
             query = query.where(tombstones.c.is_erased.is_(False))
+        if reaching is not None:
+            query = query.where(tombstones.c.before > reaching)
         with reading(self._engine) as connection:
             return [tombstone_of(row) for row in connection.execute(query).mappings()]
 
@@ -107,6 +134,8 @@ class SqlRequests:
     def complete(self, requests: Sequence[Request]) -> None:
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.
 
+        What moderation still kept of items under legal holds goes too, and teams with a callback are told.
+
         Raises:
             PlanOutdated: one is not shredded, or completed already; nothing was changed.
         """
@@ -117,6 +146,8 @@ class SqlRequests:
                 its_own = tombstones.c.request_id.in_(some)
                 connection.execute(update(tombstones).where(its_own).values(is_erased=True))
                 connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
+            traces.forget(connection, [request.request_id for request in completed], is_held_too=True)
+            callbacks.tell_deletions(connection, completed)
 
     def cancel(self, request: Request, *, was: RequestState) -> None:
         """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.

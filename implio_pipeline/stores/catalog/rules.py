@@ -1,10 +1,10 @@
-"""A rule as a tombstone's row, and as the predicate of the queue entries it covers."""
+"""A rule as a tombstone's row, and as the predicate of the rows it covers."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any, assert_never
 
-from sqlalchemy import ColumnElement, RowMapping, and_, false, or_, true
+from sqlalchemy import ColumnElement, RowMapping, Table, and_, false, or_, true
 
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.matching import outcome_or_none
@@ -77,44 +77,44 @@ def tombstone_of(row: RowMapping) -> Tombstone:
     )
 
 
-def covered(rule: Rule) -> ColumnElement[bool]:
-    """Return the predicate of the queue entries that a rule covers: `matching.covers` in SQL."""
-    return and_(queue_entries.c.submitted_at < rule.before, _named(rule))
+def covered(rule: Rule, table: Table = queue_entries) -> ColumnElement[bool]:
+    """Return the predicate of the rows that a rule covers, of a table that keeps items: `matching.covers` in SQL."""
+    return and_(table.c.submitted_at < rule.before, _named(rule, table))
 
 
-def _named(rule: Rule) -> ColumnElement[bool]:
-    entry = queue_entries.c
+def _named(rule: Rule, table: Table) -> ColumnElement[bool]:
+    entry = table.c
     match rule:
         case UserRule():
             return entry.user_key == rule.user_key
         case TaskRule():
-            return and_(entry.task_key == rule.task_key, _on(rule.submitted_on))
+            return and_(entry.task_key == rule.task_key, _on(rule.submitted_on, table))
         case DatesRule():
             return and_(entry.submitted_at >= rule.start, entry.submitted_at < rule.end)
         case TeamRule():
             return true()
         case OverdueRule(cutoffs=cutoffs):
-            return _overdue(cutoffs)
+            return _overdue(cutoffs, table)
         case _:
             assert_never(rule)
 
 
-def _on(day: date | None) -> ColumnElement[bool]:
+def _on(day: date | None, table: Table) -> ColumnElement[bool]:
     if day is None:
         return true()
-    submitted_at = queue_entries.c.submitted_at
+    submitted_at = table.c.submitted_at
     return and_(submitted_at >= start_of(day), submitted_at <= start_of(day) + _LAST_MICROSECOND)
 
 
-def _overdue(cutoffs: Cutoffs) -> ColumnElement[bool]:
-    entry = queue_entries.c
+def _overdue(cutoffs: Cutoffs, table: Table) -> ColumnElement[bool]:
+    entry = table.c
     every = [] if cutoffs.every is None else [entry.submitted_at < start_of(cutoffs.every)]
-    by_outcome = [and_(_has(name), entry.submitted_at < start_of(day)) for name, day in cutoffs.by_outcome]
+    by_outcome = [and_(_has(name, table), entry.submitted_at < start_of(day)) for name, day in cutoffs.by_outcome]
     return or_(false(), *every, *by_outcome)
 
 
-def _has(outcome: str) -> ColumnElement[bool]:
-    entry = queue_entries.c
+def _has(outcome: str, table: Table) -> ColumnElement[bool]:
+    entry = table.c
     if outcome_or_none(outcome) is None:
         return or_(entry.outcome.is_(None), entry.outcome == UNDECIDED)
     return entry.outcome == outcome

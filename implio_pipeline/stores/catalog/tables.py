@@ -143,6 +143,7 @@ requests = Table(
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Instant),
     Column("error_code", String(64)),
+    Column("error_about", String(64)),
     Column("policy", String),
     Column("idempotency", String(256), nullable=False),
     Column("asked_by", String(64)),
@@ -150,6 +151,7 @@ requests = Table(
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
     Index(None, "team", "idempotency"),
+    Index(None, "team", "scope_pseudonym"),
 )
 
 sealed_scopes = Table(
@@ -254,10 +256,14 @@ queue_entries = Table(
     Column("user_key", LargeBinary),
     Column("submitted_at", Instant, nullable=False),
     Column("outcome", String(64)),
-    Index(None, "team", "user_key"),
-    Index(None, "team", "task_key"),
+    Column("locked_by", String(64)),
+    Column("locked_until", Instant),
+    # With the instant in them: without, SQLite prefers the index by time and reads a whole queue to take one user off.
+    Index(None, "team", "user_key", "submitted_at"),
+    Index(None, "team", "task_key", "submitted_at"),
     Index(None, "team", "submitted_at"),
+    Index(None, "team", "queue", "submitted_at", "entry"),
 )
 
-SECRETS = (team_keys, file_keys, sealed_scopes, sealed_holds)
+SECRETS = [team_keys, file_keys, sealed_scopes, sealed_holds]
 """What must be unreadable once deleted; kept small, since `scrub` writes these tables anew."""

@@ -8,7 +8,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,15 +22,23 @@ _FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
 _KEY_BYTES = 32
 _PRINT_BYTES = 8
 _UNFINISHED, _DOOMED = ".new", ".shred"
+_MOST_LOOKS = 4
+"""Looks for the newest root key: a rotation may destroy between two what was the newest."""
 HOME = Region("home")
 """The ring's own corner, for what belongs to no region: files set aside."""
 
 
 class LocalKeyRing:
-    """Root keys below one folder: `<region>/<name>.<epoch>.key`, 32 random bytes each."""
+    """Root keys as `<region>/<name>.<epoch>.key`, 32 random bytes each.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Holds a folder for each region, and one for the home.
+        elsewhere: The folders of regions whose keys lie elsewhere.
+    """
+
+    def __init__(self, folder: Path, elsewhere: Mapping[Region, Path] | None = None) -> None:
         self._folder = folder
+        self._elsewhere = {region: path for region, path in (elsewhere or {}).items() if path != folder / region}
         self._roots: dict[str, bytes] = {}
 
     def make(self, region: Region) -> None:
@@ -57,13 +65,17 @@ class LocalKeyRing:
         Raises:
             KeyMissing: a file of the ring is no key.
         """
-        found: dict[str, str] = {}
-        for path in sorted(self._folder.glob("*/*.key")):
-            match = _FILE.fullmatch(path.name)
-            if match:
-                root_key_id = f"{path.parent.name}/{match['name']}/{int(match['epoch'])}"
-                with suppress(FileNotFoundError):  # destroyed since it was listed
-                    found[root_key_id] = fingerprint(root_key_id, _read(path, root_key_id))
+        return {root_key_id: fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
+
+    def owners(self) -> dict[str, list[str]]:
+        """Return the regions that have a key, by what tells the key from any other: one region each, if all is well.
+
+        Raises:
+            KeyMissing: a file of the ring is no key.
+        """
+        found: dict[str, list[str]] = {}
+        for root_key_id, key in self._keys():
+            found.setdefault(fingerprint("any", key), []).append(root_key_id.partition("/")[0])
         return found
 
     def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
@@ -74,11 +86,17 @@ class LocalKeyRing:
 
         Source: RFC 3394.
         """
-        epochs = self._epochs(region, name)
-        if not epochs:
-            raise _none(region, name)
-        root_key_id = f"{region}/{name}/{epochs[-1]}"
-        return root_key_id, aes_key_wrap(self._root(root_key_id), key)
+        missing = _none(region, name)
+        for _ in range(_MOST_LOOKS):
+            epochs = self._epochs(region, name)
+            if not epochs:
+                raise missing
+            root_key_id = f"{region}/{name}/{epochs[-1]}"
+            try:
+                return root_key_id, aes_key_wrap(self._root(root_key_id), key)
+            except KeyMissing as error:
+                missing = error
+        raise missing
 
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
         """Return the key that was wrapped under a root key.
@@ -107,9 +125,28 @@ class LocalKeyRing:
                     folders.add(path.parent)
         for folder in folders:
             _sync(folder)
-        for path in self._folder.glob(f"*/.*{_DOOMED}"):
-            _overwrite(path)
-            _sync(path.parent)
+        for _, folder in self._folders():
+            for path in folder.glob(f".*{_DOOMED}"):
+                _overwrite(path)
+                _sync(folder)
+
+    def _folders(self) -> Iterator[tuple[str, Path]]:
+        for path in sorted(self._folder.glob("*/")):
+            if Region(path.name) not in self._elsewhere:
+                yield path.name, path
+        yield from sorted(self._elsewhere.items())
+
+    def _keys(self) -> Iterator[tuple[str, bytes]]:
+        for region, folder in self._folders():
+            for path in sorted(folder.glob("*.key")):
+                match = _FILE.fullmatch(path.name)
+                if match:
+                    root_key_id = f"{region}/{match['name']}/{int(match['epoch'])}"
+                    with suppress(FileNotFoundError):  # destroyed since it was listed
+                        yield root_key_id, _read(path, root_key_id)
+
+    def _of(self, region: Region) -> Path:
+        return self._elsewhere.get(region, self._folder / region)
 
     def _root(self, root_key_id: str) -> bytes:
         if root_key_id not in self._roots:
@@ -128,10 +165,10 @@ class LocalKeyRing:
         return self._path(Region(match["region"]), match["name"], int(match["epoch"])) if match else None
 
     def _path(self, region: Region, name: str, epoch: int) -> Path:
-        return self._folder / region / f"{name}.{epoch}.key"
+        return self._of(region) / f"{name}.{epoch}.key"
 
     def _epochs(self, region: Region, name: str) -> list[int]:
-        found = map(_FILE.fullmatch, (path.name for path in (self._folder / region).glob(f"{name}.*.key")))
+        found = map(_FILE.fullmatch, (path.name for path in self._of(region).glob(f"{name}.*.key")))
         return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:

@@ -2,16 +2,26 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.stores.identifiers import new_task_ids
-from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.stores.identifiers import new_task_ids, task_id_texts
+from implio_pipeline.stores.landing.columns import item_columns
+from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
 from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
+from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of
 from implio_pipeline.stores.landing.limits import MIB
+from implio_pipeline.stores.landing.rejected import RejectedItem
+from implio_pipeline.stores.landing.suspects import submission_suspects, suspects
+from implio_pipeline.stores.vault.schema import arrow_schema
 
 MAX_ITEM_BYTES = 8 * MIB
 KEPT_BYTES_OF_TOO_LARGE = 64 << 10
@@ -30,28 +40,19 @@ _WORDS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcceptedItems:
-    """Good items with what we gave them; the lists run in parallel."""
+    """Good items with what we gave them."""
 
     batch_id: str
-    items: Sequence[Item] = sensitive()
-    task_ids: list[str]
-    submitted_at_us: list[int]
-    """Submission instants, in microseconds since 1970."""
+    rows: pa.Table = field(repr=False)
+    """Of the items' schema; `user_key` is still to be filled."""
 
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RejectedItem:
-    """A bad item, with all that is wrong with it."""
-
-    position: int
-    """Its index among the texts given, from 0."""
-    task_id: str
-    submitted_at_us: int
-    reason: str
-    """Stable code: `invalid-item`, `not-json`, `too-deep`, `too-large`, `wrong-cell-count`."""
-    errors: list[Fault]
-    original_ad: str = sensitive()
-    user_id: str | None = sensitive()
+    @property
+    def ids(self) -> list[tuple[str, str]]:
+        """The customer's id and our task id of each item, in order."""
+        return list(zip(self.rows["item_id"].to_pylist(), self.rows["task_id"].to_pylist(), strict=True))
 
 
 def accept_items(
@@ -61,8 +62,9 @@ def accept_items(
     batch_id: str,
     max_item_bytes: int = MAX_ITEM_BYTES,
     known_faults: Mapping[int, str] | None = None,
+    may_be_dated: bool = True,
 ) -> tuple[AcceptedItems, list[RejectedItem]]:
-    """Check and decode items one by one.
+    """Check and decode items one by one; what holds for all of them is asked of whole columns.
 
     Args:
         raws: One JSON text each.
@@ -70,44 +72,123 @@ def accept_items(
         batch_id: Of the submission they came with.
         max_item_bytes: Larger texts are rejected; only their beginning is kept.
         known_faults: Reason codes of texts that their reader has refused already, by index.
+        may_be_dated: Whether an item may name its own submission instant.
     """
-    arrived_us = (arrived_at - _EPOCH) // _MICROSECOND
-    known = known_faults or {}
-    items: list[Item] = []
-    submitted: list[int] = []
-    bad: list[tuple[int, str, list[Fault]]] = []
-    for index, raw in enumerate(raws):
-        reason = "too-large" if len(raw) > max_item_bytes else known.get(index)
-        item = None if reason else _decoded(raw, arrived_at)
-        if item is None:
-            item, reason, errors = _refusal(reason) if reason else explained(raw, arrived_at=arrived_at)
-            if item is None:
-                bad.append((index, reason, errors))
+    intake = _Intake(
+        raws,
+        arrived_at=arrived_at,
+        max_item_bytes=max_item_bytes,
+        known_faults=known_faults or {},
+        may_be_dated=may_be_dated,
+    )
+    intake.decode()
+    columns, submitted_us = intake.in_columns()
+    columns |= {
+        "task_id": _texts(new_task_ids(submitted_us // 1000)),
+        "submitted_at": pa.array(submitted_us).cast(pa.timestamp("us", tz="UTC")),
+        "batch_id": pa.repeat(pa.scalar(batch_id, pa.string()), len(submitted_us)),
+    }
+    schema = arrow_schema(FileKind.ITEMS)
+    columns["user_key"] = pa.nulls(len(submitted_us), schema.field("user_key").type)
+    rows = pa.table([columns[name] for name in schema.names], schema=schema)
+    bad = sorted(intake.bad, key=itemgetter(0))
+    return AcceptedItems(batch_id=batch_id, rows=rows), _rejected(raws, bad, intake.arrived_us, max_item_bytes)
+
+
+class _Intake:
+    """Texts on their way to columns; what goes wrong on the way is set apart with its reasons."""
+
+    def __init__(
+        self,
+        raws: Sequence[bytes | msgspec.Raw],
+        *,
+        arrived_at: datetime,
+        max_item_bytes: int,
+        known_faults: Mapping[int, str],
+        may_be_dated: bool,
+    ) -> None:
+        self._raws, self._known, self._max_item_bytes = raws, known_faults, max_item_bytes
+        self._arrived_at, self._may_be_dated = arrived_at, may_be_dated
+        self.arrived_us = (arrived_at - _EPOCH) // _MICROSECOND
+        self._items: list[Any] = []
+        self._places: Sequence[int] = ()
+        self.bad: list[tuple[int, str, list[Fault]]] = []
+
+    def decode(self) -> None:
+        """Decode every text, all at once where all of them can be."""
+        if not self._known and max(map(len, self._raws), default=0) <= self._max_item_bytes:
+            try:
+                self._items, self._places = list(map(decode_lean, self._raws)), range(len(self._raws))
+            except (*_BROKEN, RecursionError):
+                pass
+            else:
+                return
+        places = []
+        for index, raw in enumerate(self._raws):
+            item = self._decoded(index, raw)
+            if item is not None:
+                self._items.append(item)
+                places.append(index)
+        self._places = places
+
+    def in_columns(self) -> tuple[dict[str, pa.Array], npt.NDArray[np.int64]]:
+        """Return the good items in columns, with their instants in microseconds since 1970."""
+        parts = parts_of(self._items)
+        columns, submitted_us = item_columns(parts), self._submitted_us()
+        doubtful = suspects(columns, parts) | submission_suspects(submitted_us, arrived_us=self.arrived_us)
+        if not self._may_be_dated:
+            doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
+        is_bad = np.zeros(len(self._items), dtype=np.bool_)
+        for row in np.flatnonzero(doubtful).tolist():
+            index = self._places[row]
+            if is_item(self._raws[index], self._arrived_at, may_be_dated=self._may_be_dated):
                 continue
-        items.append(item)
-        submitted.append(arrived_us if item.submitted_at is None else (item.submitted_at - _EPOCH) // _MICROSECOND)
-    task_ids = new_task_ids([instant // 1000 for instant in submitted])
-    accepted = AcceptedItems(batch_id=batch_id, items=items, task_ids=task_ids, submitted_at_us=submitted)
-    return accepted, _rejected(raws, bad, arrived_us, max_item_bytes)
+            item, reason, errors = self._explained(self._raws[index])
+            if item is None:
+                is_bad[row] = True
+                self.bad.append((index, reason, errors))
+        if not is_bad.any():
+            return columns, submitted_us
+        kept = pa.array(~is_bad)
+        return {name: column.filter(kept) for name, column in columns.items()}, submitted_us[~is_bad]
+
+    def _decoded(self, index: int, raw: bytes | msgspec.Raw) -> Any | None:
+        reason = "too-large" if len(raw) > self._max_item_bytes else self._known.get(index)
+        if reason is not None:
+            self.bad.append((index, reason, [fault(_WORDS.get(reason, reason), code=CUSTOM)]))
+            return None
+        try:
+            return decode_lean(raw)
+        except (*_BROKEN, RecursionError):
+            item, reason, errors = self._explained(raw)
+        if item is None:
+            self.bad.append((index, reason, errors))
+        return item
+
+    def _explained(self, raw: bytes | msgspec.Raw) -> tuple[Any | None, str, list[Fault]]:
+        return explained(raw, arrived_at=self._arrived_at, may_be_dated=self._may_be_dated)
+
+    def _submitted_us(self) -> npt.NDArray[np.int64]:
+        instants = [item.submitted_at for item in self._items]
+        arrived = self.arrived_us
+        return np.array([arrived if at is None else (at - _EPOCH) // _MICROSECOND for at in instants], dtype=np.int64)
 
 
-def _decoded(raw: bytes | msgspec.Raw, arrived_at: datetime) -> Item | None:
-    """Return the item, or `None` when the slow path should say why not."""
+def is_item(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: bool = True) -> bool:
+    """Tell whether a text is an item within every limit; `explained` says why not, or that it is one all the same."""
     try:
         item = _decode_item(raw)
     except (*_BROKEN, RecursionError):
-        return None
-    if item.submitted_at is not None and submission_fault(item.submitted_at, arrived_at=arrived_at):
-        return None
-    return item
+        return False
+    if item.submitted_at is None:
+        return True
+    return may_be_dated and submission_fault(item.submitted_at, arrived_at=arrived_at) is None
 
 
-def _refusal(reason: str) -> tuple[None, str, list[Fault]]:
-    return None, reason, [fault(_WORDS.get(reason, reason), code=CUSTOM)]
-
-
-def explained(raw: bytes | msgspec.Raw, *, arrived_at: datetime) -> tuple[Item | None, str, list[Fault]]:
-    """Return why a text is no item; or the item, when only its repeated keys had misled the fast path."""
+def explained(
+    raw: bytes | msgspec.Raw, *, arrived_at: datetime, may_be_dated: bool = True
+) -> tuple[Any | None, str, list[Fault]]:
+    """Return why a text is no item; or the lean item, when only its repeated keys had misled the fast path."""
     try:
         value = _decode_any(raw)
     except msgspec.ValidationError:
@@ -117,10 +198,12 @@ def explained(raw: bytes | msgspec.Raw, *, arrived_at: datetime) -> tuple[Item |
     except RecursionError:
         return None, "too-deep", [fault(TOO_DEEP, code=CUSTOM)]
     errors = item_faults(value, arrived_at=arrived_at)
+    if not may_be_dated and isinstance(value, dict) and "submittedAt" in value:
+        errors.append(unknown_property("submittedAt"))
     if errors:
         return None, "invalid-item", errors
     try:
-        return msgspec.convert(value, Item), "", []
+        return msgspec.convert(value, LeanItem), "", []
     except (msgspec.ValidationError, RecursionError):
         return None, "invalid-item", [fault("does not have an item's form", code=CUSTOM)]
 
@@ -145,6 +228,13 @@ def user_id_in(raw: bytes) -> str | None:
     return str(identifier) if str(identifier).strip() else None
 
 
+def _texts(characters: npt.NDArray[np.uint8]) -> pa.Array:
+    """Return texts of one length, a row of characters each, as a column."""
+    count, length = characters.shape
+    ends = np.arange(0, (count + 1) * length, length, dtype=np.int32)
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(characters)))
+
+
 def _rejected(
     raws: Sequence[bytes | msgspec.Raw],
     bad: list[tuple[int, str, list[Fault]]],
@@ -163,7 +253,7 @@ def _rejected(
             user_id=user_id_in(raw),
         )
         for (index, reason, errors), raw, task_id in zip(
-            bad, kept, new_task_ids([arrived_us // 1000] * len(bad)), strict=True
+            bad, kept, task_id_texts(new_task_ids(np.full(len(bad), arrived_us // 1000))), strict=True
         )
     ]
 

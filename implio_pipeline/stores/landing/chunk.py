@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from implio_pipeline.stores.landing.accept import accept_items
-from implio_pipeline.stores.landing.columns import item_table, rejected_table
+from implio_pipeline.stores.landing.columns import rejected_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
     raws, positions = _placed(chunk)
     accepted, rejected = accept_items(raws, known_faults=chunk.faults, **submission)
     places = [chunk.first + one.position if positions is None else positions[one.position] for one in rejected]
-    return item_table(accepted), rejected_table(rejected, positions=places)
+    return accepted.rows, rejected_table(rejected, positions=places)
 
 
 def parsed_to_bytes(chunk: Chunk, submission: Mapping[str, Any]) -> tuple[bytes, bytes]:

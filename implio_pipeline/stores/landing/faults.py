@@ -58,6 +58,12 @@ def fault(message: str, *, code: int, path: str = "", schema: str = "", params: 
     return {"message": message, "params": dict(params), "code": code, "dataPath": path, "schemaPath": schema}
 
 
+def unknown_property(name: str) -> Fault:
+    """Return the error of a property that an item may not have where it came in."""
+    message = f"`{name}` is not a known property"
+    return fault(message, code=_CODES["additionalProperties"], schema="/additionalProperties", params={"key": name})
+
+
 def shown(name: object) -> str:
     """Return a property's name as it may be shown; one that is no plain word may be somebody's address."""
     text = str(name)

@@ -11,7 +11,7 @@ from implio_pipeline.domain.words import ColumnClass, FileId, FileKind
 from implio_pipeline.stores.vault.crypto import decryption_properties, encryption_properties
 from implio_pipeline.stores.vault.schema import arrow_schema
 
-CODEC, LEVEL = "zstd", 1
+CODEC, LEVEL = "zstd", 2
 ENCRYPTED_MAGIC = b"PARE"
 """The last four bytes of Parquet with an encrypted footer; plaintext files end in `PAR1`."""
 _WITH_STATISTICS = ["user_key", "submitted_at", "outcome"]
@@ -59,7 +59,11 @@ def decode(
         FileTampered: the bytes do not decrypt or do not parse.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), decryption_properties=decryption_properties(file_id, raw))
+        file = pq.ParquetFile(
+            pa.BufferReader(content),
+            decryption_properties=decryption_properties(file_id, raw),
+            pre_buffer=False,  # it lies in memory already
+        )
         with file:
             return file.read(columns=columns, use_threads=False)
     except PermissionError:

@@ -7,7 +7,7 @@ from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import TaskRule, UserRule
-from implio_pipeline.stores.vault.filters import may_contain
+from implio_pipeline.stores.vault.filters import Probes, may_contain
 
 
 class Finder:
@@ -17,6 +17,7 @@ class Finder:
         users = [(claim.rule.user_key, claim) for claim in claims if isinstance(claim.rule, UserRule)]
         users.sort(key=lambda user: user[0])
         self._keys = [key for key, _ in users]
+        self._probes = Probes(self._keys)
         self._users = [claim for _, claim in users]
         self._tasks = [claim for claim in claims if isinstance(claim.rule, TaskRule)]
         self._others = [claim for claim in claims if not isinstance(claim.rule, UserRule | TaskRule)]
@@ -29,11 +30,15 @@ class Finder:
         if file.low_key is None or file.high_key is None:
             return []
         first, last = bisect_left(self._keys, file.low_key), bisect_right(self._keys, file.high_key)
-        hits = may_contain(file.user_filter, self._keys[first:last])
+        if first == last:
+            return []
+        hits = self._probes.hits(file.user_filter, first=first, end=last)
         return _reaching([self._users[first + place] for place, is_hit in enumerate(hits) if is_hit], file)
 
     def _by_task(self, file: VaultFile) -> list[Claim]:
         near = _reaching(self._tasks, file)
+        if not near:
+            return []
         keys = [claim.rule.task_key for claim in near if isinstance(claim.rule, TaskRule)]
         hits = may_contain(file.task_filter, keys)
         return [claim for claim, is_hit in zip(near, hits, strict=True) if is_hit]

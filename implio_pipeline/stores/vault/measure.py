@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,7 +13,7 @@ from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import UNDECIDED, FileKind, UserKey
 from implio_pipeline.stores.vault.filters import may_contain
-from implio_pipeline.stores.vault.predicate import match, task_keys
+from implio_pipeline.stores.vault.predicate import match, octets_of, task_keys
 
 _USER_ID = "user_id"
 
@@ -48,7 +49,12 @@ def measure(
     )
 
 
-def _missed(membership: bytes, keys: list[bytes]) -> int:
+def users_missed(file: VaultFile, rows: pa.Table) -> int:
+    """Return how many user keys of a file's rows its own filter denies."""
+    return _missed(file.user_filter, octets_of(rows["user_key"].drop_null().unique()))
+
+
+def _missed(membership: bytes, keys: list[bytes] | npt.NDArray[np.void]) -> int:
     try:
         return int(np.count_nonzero(~may_contain(membership, keys)))
     except ValueError:  # of a form that is not known, so that it answers nothing

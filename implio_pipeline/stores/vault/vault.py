@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +21,7 @@ from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.domain.words import (
     UNDECIDED,
     FileId,
@@ -27,6 +30,7 @@ from implio_pipeline.domain.words import (
     Region,
     RequestId,
     TeamId,
+    UserKey,
 )
 from implio_pipeline.ports import Disclosed, FileLook
 from implio_pipeline.stores.keys.keychain import TeamKeychain
@@ -34,8 +38,9 @@ from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
-from implio_pipeline.stores.vault.measure import measure, measured_columns
-from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, task_key, task_keys
+from implio_pipeline.stores.vault.measure import measure, measured_columns, users_missed
+from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, octets_of, task_keys
+from implio_pipeline.stores.vault.settle import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
@@ -121,13 +126,14 @@ class EncryptedVault:
             return Rewrite(
                 before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
             )
-        after, is_same, survivors = None, erased == rows.num_rows, 0
+        after, is_same, survivors, keys_missed = None, erased == rows.num_rows, 0, 0
         if erased < rows.num_rows:
             after = self._write_kept(rows, found.mask, file)
             again = self.read(after)
             survivors = int(_found(again, work).mask.sum())
-            # Not compared with the rows that were written: those to keep are chosen anew.
-            is_same = again.equals(rows.take(np.flatnonzero(~found.mask)))
+            # Not compared with the rows that were written: those to keep are chosen anew, and in another way.
+            is_same = again.equals(_between(rows, found.mask))
+            keys_missed = users_missed(after.file, again)
         return Rewrite(
             before=file,
             after=after,
@@ -136,6 +142,7 @@ class EncryptedVault:
             erased=erased,
             is_same=is_same,
             survivors=survivors,
+            keys_missed=keys_missed,
         )
 
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
@@ -147,11 +154,13 @@ class EncryptedVault:
         first = files[0].file
         rows = pa.concat_tables([self.read(sealed) for sealed in files])
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
-        again = pa.concat_tables([self.read(sealed) for sealed in merged])
-        if not again.equals(pa.concat_tables([part for _, part in by_day(rows)])):
+        parts = [self.read(sealed) for sealed in merged]
+        missed = sum(users_missed(sealed.file, part) for sealed, part in zip(merged, parts, strict=True))
+        if missed or not pa.concat_tables(parts).equals(pa.concat_tables([part for _, part in by_day(rows)])):
             self._discard(merged)
             raise Unverified(
-                f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows"
+                f"merging {len(files)} files of team {first.team}, day {first.day}, did not keep their rows",
+                about=first.file_id,
             )
         return merged
 
@@ -211,17 +220,25 @@ class EncryptedVault:
         outcomes = rows["outcome"]
         waits = pc.or_kleene(pc.is_null(outcomes), pc.equal(outcomes, Outcome.NO_DECISION.value))
         waiting = rows.select(["task_id", "user_key", "submitted_at", "outcome"]).filter(waits)
+        instants = micros_of(waiting["submitted_at"]).astype("datetime64[us]").tolist()
         return [
             QueueEntry(
-                task_id=row["task_id"],
-                task_key=task_key(row["task_id"]),
+                task_id=task_id,
+                task_key=key,
                 team=team,
                 queue=DEFAULT_QUEUE,
-                user_key=row["user_key"],
-                submitted_at=row["submitted_at"],
-                outcome=row["outcome"],
+                user_key=user_key,
+                submitted_at=instant.replace(tzinfo=UTC),
+                outcome=outcome,
             )
-            for row in waiting.to_pylist()
+            for task_id, key, user_key, instant, outcome in zip(
+                waiting["task_id"].to_pylist(),
+                task_keys(waiting["task_id"]).to_pylist(),
+                waiting["user_key"].to_pylist(),
+                instants,
+                waiting["outcome"].to_pylist(),
+                strict=True,
+            )
         ]
 
     def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
@@ -266,6 +283,49 @@ class EncryptedVault:
         seen = self.without(theirs, hidden)
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
+    def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+        """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+            StorageFull: there is no room; the old file stays.
+        """
+        file = sealed.file
+        rows = self.read(sealed)
+        places = places_of(rows, verdicts)
+        tasks = frozenset(places)
+        if not tasks:
+            return Settlement(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
+        after = self._write(
+            settled_rows(rows, places, verdicts),
+            team=file.team,
+            region=file.region,
+            day=file.day,
+            kind=file.kind,
+            task_filter=file.task_filter,
+        )
+        again = self.read(after)
+        return Settlement(
+            before=file,
+            after=after,
+            tasks=tasks,
+            is_same=is_same_elsewhere(rows, again, places, verdicts),
+            is_settled=is_settled(again, places, verdicts),
+        )
+
+    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
+        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: it is not there.
+            KeyMissing: its keys are gone.
+        """
+        rows = self.read(sealed)
+        return self.without(rows.filter(pa.array(match(rows, rules).mask)), hidden)
+
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
         """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
         for path in self._folders.paths(region):
@@ -309,10 +369,16 @@ class EncryptedVault:
         content = encode(rows, file_id=file_id, kind=kind, raw=raw)
         file = describe(rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind)
         if task_filter is None:
-            task_filter = build_filter(task_keys(rows["task_id"]).to_pylist())
+            task_filter = build_filter(octets_of(task_keys(rows["task_id"])))
         file = replace(file, task_filter=task_filter)
         self._folders.write(region, file.path, content)
         return SealedFile(file=file, keys=keys)
+
+
+def _between(rows: pa.Table, mask: Mask) -> pa.Table:
+    """Return the rows that the mask leaves, as slices that copy nothing."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], mask, [True]])))
+    return pa.concat_tables([rows.slice(begin, end - begin) for begin, end in edges.reshape(-1, 2).tolist()])
 
 
 def _found(rows: pa.Table, work: FileWork) -> Match:
@@ -325,7 +391,8 @@ def describe(
 ) -> VaultFile:
     """Return what the catalog keeps of a file: ranges, counts, filters and digest."""
     keys = rows["user_key"]
-    present = keys.drop_null().unique().to_pylist()
+    present = octets_of(keys.drop_null().unique())
+    low_key, high_key = _ends(present)
     limits = pc.min_max(rows["submitted_at"]).as_py()
     return VaultFile(
         file_id=file_id,
@@ -336,8 +403,8 @@ def describe(
         rows=rows.num_rows,
         size_bytes=len(content),
         digest=digest_of(content),
-        low_key=min(present, default=None),
-        high_key=max(present, default=None),
+        low_key=low_key,
+        high_key=high_key,
         anonymous_rows=keys.null_count,
         first_submitted_at=limits["min"].astimezone(UTC),
         last_submitted_at=limits["max"].astimezone(UTC),
@@ -345,6 +412,15 @@ def describe(
         user_filter=build_filter(present),
         task_filter=b"",
     )
+
+
+def _ends(keys: npt.NDArray[np.void]) -> tuple[UserKey, UserKey] | tuple[None, None]:
+    """Return the smallest and the largest key, compared octet by octet."""
+    if not len(keys):
+        return None, None
+    halves = keys.view(">u8").reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    return UserKey(keys[order[0]].tobytes()), UserKey(keys[order[-1]].tobytes())
 
 
 def _outcomes(outcomes: pa.ChunkedArray) -> Mapping[str, int]:

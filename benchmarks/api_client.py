@@ -1,0 +1,94 @@
+"""A lean client over TLS: one connection a thread, and what it measured. Also the items it posts."""
+
+import http.client
+import json
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BATCH = 100
+_WORDS = [
+    f"{a}{b}{c}" for a in ("ba", "ko", "li", "ne", "su", "ta") for b in ("ran", "del", "mo") for c in ("", "s", "en")
+]
+
+
+def item(number: int, user: str, rng: random.Random) -> dict:
+    """Return a classified ad of about 900 bytes."""
+    text = " ".join(rng.choices(_WORDS, k=90))
+    return {
+        "id": f"ad-{number}",
+        "content": {
+            "title": text[:48],
+            "body": text,
+            "price": {"amount": rng.randrange(1, 90_000), "currency": "SEK"},
+            "category": {"id": str(number % 40), "name": f"category {number % 40}"},
+            "images": [{"src": f"https://images.example/{number}/1.jpg"}],
+        },
+        "user": {
+            "id": user,
+            "name": "A Person",
+            "emailAddresses": [f"{user}@example.org"],
+            "phoneNumbers": ["+461234"],
+        },
+        "location": {"city": "Lund", "countryCode": "SE", "ipAddress": "192.0.2.7"},
+    }
+
+
+def batch(number: int, users: list[str], rng: random.Random) -> bytes:
+    """Return the body of one post: the numbers of its items say which post they are of."""
+    return json.dumps([item(number * BATCH + each, rng.choice(users), rng) for each in range(BATCH)]).encode()
+
+
+@dataclass(kw_only=True)
+class Api:
+    """Where the server is and how it is called."""
+
+    port: int
+    key: str
+    authority: Path
+    _local: threading.local = field(default_factory=threading.local)
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict]:
+        """Make one call on this thread's connection, which is kept.
+
+        Raises:
+            OSError: there is no answer; `http.client.HTTPException` when it breaks off.
+        """
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            context = ssl.create_default_context(cafile=str(self.authority))
+            connection = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=60)
+            self._local.connection = connection
+        headers = {"X-Api-Key": self.key}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            self._local.connection = None
+            raise
+        return answer.status, json.loads(content) if content else {}
+
+
+def in_threads(count: int, act: Callable[[int], None]) -> float:
+    """Run an act in so many threads and return how long all of them took."""
+    threads = [threading.Thread(target=act, args=(number,)) for number in range(count)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - began
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value that this share of all values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,0 +1,88 @@
+"""An item's row as the platform's JSON: `stores.landing.columns` read back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+Row = Mapping[str, Any]
+
+
+def ad_shape(row: Row) -> dict[str, Any]:
+    """Return the item as it was submitted, without its result; what it did not have is left out."""
+    return _present(
+        {
+            "id": row["item_id"],
+            "content": _content(row),
+            "user": _present(
+                {
+                    "id": row["user_id"],
+                    "name": row["user_name"],
+                    "agent": row["user_agent"],
+                    "phoneNumbers": row["phone_numbers"],
+                    "emailAddresses": row["email_addresses"],
+                    "customerSpecific": _object(row["user_custom"]),
+                }
+            )
+            or None,
+            "location": _present(
+                {
+                    "city": row["city"],
+                    "postalCode": row["postal_code"],
+                    "region": row["region"],
+                    "countryCode": row["country_code"],
+                    "ipAddress": row["ip_address"],
+                    "customerSpecific": _object(row["location_custom"]),
+                }
+            )
+            or None,
+            "customerSpecific": _object(row["custom"]),
+        }
+    )
+
+
+def result_shape(row: Row) -> dict[str, Any] | None:
+    """Return the result that lies with the item, `None` when nothing was decided."""
+    if row["outcome"] is None:
+        return None
+    return _present(
+        {
+            "actorId": row["actor_id"],
+            "outcome": row["outcome"],
+            "reasons": _each("name", row["reasons"]),
+            "feedback": _each("name", row["feedback"]),
+            "matchingFilters": row["matching_filters"],
+        }
+    )
+
+
+def _content(row: Row) -> dict[str, Any]:
+    return _present(
+        {
+            "title": row["title"],
+            "body": row["body"],
+            "url": row["url"],
+            "price": _present({"amount": row["price_amount"], "currency": row["price_currency"]}) or None,
+            "type": _present({"id": row["type_id"], "name": row["type_name"]}) or None,
+            "category": _present({"id": row["category_id"], "name": row["category_name"]}) or None,
+            "images": _each("src", row["images"]),
+            "videos": _each("src", row["videos"]),
+            "status": row["status"],
+            "createdAt": row["created_at"],
+            "publishedAt": row["published_at"],
+            "languageExpected": row["language_expected"],
+            "customerSpecific": _object(row["content_custom"]),
+        }
+    )
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _each(name: str, values: Sequence[str] | None) -> list[dict[str, str]] | None:
+    return None if values is None else [{name: value} for value in values]
+
+
+def _object(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())

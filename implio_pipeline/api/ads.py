@@ -1,0 +1,117 @@
+"""`POST /v1/ads` takes items in, `GET /v1/ads` tells what became of them."""
+
+import asyncio
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from implio_pipeline.api.answers import json_answer, raw_answer
+from implio_pipeline.api.batch import judged
+from implio_pipeline.api.caller import Caller, who_may
+from implio_pipeline.api.documents import POLLED, SUBMITTED, problems, submission_body
+from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
+from implio_pipeline.api.polling import look, poll
+from implio_pipeline.api.query_string import documented, parameters
+from implio_pipeline.domain.access import Act
+from implio_pipeline.wiring import House
+
+router = APIRouter(tags=["ads"])
+_JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.ASCII | re.IGNORECASE)
+_MOST_TASKS = 100
+_TASK = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_INSTANT_DIGITS = 15
+_FLAGS = {"true": True, "false": False}
+
+
+@router.post(
+    "/v1/ads",
+    summary="Take items in",
+    description=(
+        "Takes an array and accepts per item. When it is answered, every accepted item is durable, encrypted, and in "
+        "the Default queue unless it came with a decision; rejected ones are in the answer alone. The same id again "
+        "is a revision: each submission gets a new task id. The instant of the call is the instant of submission."
+    ),
+    responses={200: SUBMITTED} | problems(400, 401, 403, 408, 413, 415, 429, 507),
+    openapi_extra={"requestBody": submission_body()},
+)
+async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.SUBMIT_ITEMS))]) -> Response:
+    """Judge the items, wait until those accepted are durable, and answer."""
+    parameters(request, ())
+    _check_media_type(request)
+    state = request.app.state
+    house: House = state.house
+    body = await request.body()
+    arrived_at = house.world.clock.now()
+    batch = await run_in_threadpool(
+        judged,
+        body,
+        team=who.team,
+        keychain=house.world.keychain,
+        arrived_at=arrived_at,
+        max_items=house.settings.api.max_items,
+    )
+    if batch.submission is not None:
+        await asyncio.wrap_future(state.intake.put(batch.submission))
+    state.metrics.items.labels("accepted").inc(batch.accepted)
+    state.metrics.items.labels("rejected").inc(batch.rejected)
+    return raw_answer(batch.answer)
+
+
+@router.get(
+    "/v1/ads",
+    summary="What was decided",
+    description=(
+        "With `timestamp` the decisions that fell after it, a page at a time: ask again with `newTimestamp`, at once "
+        "while `newerAdsExist`. With `taskIds` those items as they are now. Items that a deletion hides are absent."
+    ),
+    responses={200: POLLED} | problems(400, 401, 403, 429),
+    openapi_extra={
+        "parameters": [
+            documented("timestamp", "Milliseconds since 1970; 0 when not given.", pattern="^[0-9]{1,15}$"),
+            documented(
+                "taskIds",
+                f"At most {_MOST_TASKS} task ids, with commas between them.",
+                pattern=r"^[A-Za-z0-9_-]{1,64}(,[A-Za-z0-9_-]{1,64}){0,99}$",
+            ),
+            documented("noAdContent", "`true` leaves the items' content out.", enum=list(_FLAGS)),
+        ]
+    },
+)
+def get_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.POLL_ITEMS))]) -> Response:
+    """Return decided items, or given ones."""
+    asked = parameters(request, ("timestamp", "taskIds", "noAdContent"))
+    state = request.app.state
+    world, polling = state.house.world, state.polling
+    has_content = not _flag(asked.get("noAdContent", "false"))
+    since_ms = None if "timestamp" not in asked else _milliseconds(asked["timestamp"])
+    if "taskIds" not in asked:
+        return json_answer(poll(world, polling, who.team, since_ms=since_ms or 0, has_content=has_content))
+    task_ids = _task_ids(asked["taskIds"])
+    return json_answer(look(world, polling, who.team, task_ids, since_ms=since_ms, has_content=has_content))
+
+
+def _check_media_type(request: Request) -> None:
+    kinds, codings = request.headers.getlist("content-type"), request.headers.getlist("content-encoding")
+    if len(kinds) != 1 or not _JSON.fullmatch(kinds[0].strip()) or any(coding != "identity" for coding in codings):
+        raise MediaTypeRefused("the body is not said to be plain JSON in UTF-8")
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _INSTANT_DIGITS):
+        raise ParametersRefused("timestamp is milliseconds since 1970")
+    return int(text)
+
+
+def _task_ids(text: str) -> list[str]:
+    names = text.split(",")
+    if len(names) > _MOST_TASKS or not all(map(_TASK.fullmatch, names)):
+        raise ParametersRefused(f"taskIds are at most {_MOST_TASKS} task ids with commas between them")
+    return list(dict.fromkeys(names))
+
+
+def _flag(text: str) -> bool:
+    if text not in _FLAGS:
+        raise ParametersRefused("noAdContent is true or false")
+    return _FLAGS[text]

@@ -1,0 +1,88 @@
+"""The app: which routers it has, and what every call passes through."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from implio_pipeline import __version__
+from implio_pipeline.api import ads, deletions, health, metrics, queues
+from implio_pipeline.api.call_record import CallRecord
+from implio_pipeline.api.documents import without_validation_errors
+from implio_pipeline.api.gate import Gate
+from implio_pipeline.api.intake import Intake
+from implio_pipeline.api.metrics import Metrics
+from implio_pipeline.api.problems import add_problem_handlers
+from implio_pipeline.api.rate_limits import RateLimit
+from implio_pipeline.api.security_headers import SecurityHeaders
+from implio_pipeline.api.upkeep import NoUpkeep, Wakes
+from implio_pipeline.flows.polling import DecisionFeed
+from implio_pipeline.ports import Polling
+from implio_pipeline.wiring import House
+
+ROUTERS: tuple[APIRouter, ...] = (ads.router, deletions.router, health.router, metrics.router, queues.router)
+"""Every router there is; a new one is added here and nowhere else."""
+
+
+def create_app(
+    house: House,
+    *,
+    routers: Sequence[APIRouter] = ROUTERS,
+    polling: Polling | None = None,
+    upkeep: Wakes | None = None,
+    seconds: Callable[[], float] = time.monotonic,
+) -> FastAPI:
+    """Return the app over an opened home, which is its caller's to close after the app has ended.
+
+    Args:
+        house: The home; at `app.state.house` for every route.
+        routers: What it answers.
+        polling: The feed of decisions; that of moderators' verdicts when not given.
+        upkeep: Who is told of new files and new deletions.
+        seconds: The time that rate limits go by.
+    """
+    app = _App(
+        title="Implio pipeline",
+        version=__version__,
+        docs_url=None,  # its page would load scripts from somebody else's servers
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    api = house.settings.api
+    woken = upkeep or NoUpkeep()
+    meters = Metrics()
+    app.state.house = house
+    app.state.metrics = meters
+    app.state.intake = Intake(house.world, on_files=woken.on_files, on_commit=meters.commits.inc)
+    app.state.polling = polling or DecisionFeed(house.world)
+    app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
+    app.state.on_deletion = woken.on_deletion
+    for router in routers:
+        app.include_router(router)
+    add_problem_handlers(app)
+    # The last one added is the first that a call meets.
+    address_rate = RateLimit(api.address_calls_per_second, seconds=seconds)
+    app.add_middleware(
+        Gate, address_rate=address_rate, max_body_bytes=api.max_body_bytes, body_seconds=api.body_seconds
+    )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(CallRecord, metrics=meters, call_seconds=api.call_seconds)
+    return app
+
+
+class _App(FastAPI):
+    """The framework's app, with a document of the answers that it gives."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        return without_validation_errors(super().openapi())
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.intake.open()
+    yield
+    await run_in_threadpool(app.state.intake.close)

@@ -1,0 +1,96 @@
+"""The body of `POST /v1/ads`: an array, judged item by item exactly as a landing file is."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
+from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.flows.submit import Submission
+from implio_pipeline.ports import Keychain
+from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
+from implio_pipeline.stores.landing.columns import keyed
+from implio_pipeline.stores.landing.elements import elements
+from implio_pipeline.stores.landing.rejected import RejectedItem
+
+_FEW_COMMAS = 100_000
+"""A body with more is counted before it is taken apart: each element of an array costs memory, an empty one too."""
+_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """One post, judged: what is to be kept, and what is answered once it is."""
+
+    submission: Submission | None
+    """`None` when no item of it was accepted."""
+    accepted: int
+    rejected: int
+    answer: bytes = sensitive()
+
+
+def judged(body: bytes, *, team: TeamId, keychain: Keychain, arrived_at: datetime, max_items: int) -> Batch:
+    """Return a post judged; its items get their task ids here.
+
+    An item may not name its submission instant, as one of a landing file may: that is for items which reached the
+    platform earlier, and here the post itself is the submission. With it a customer could also date an item before a
+    deletion, or back into a retention period that is over.
+
+    Raises:
+        BodyRefused: the body is no JSON array in UTF-8.
+        BodyTooLarge: it has more items than a call may have.
+    """
+    raws = _items(body, max_items)
+    batch_id = str(uuid.uuid4())
+    accepted, rejected = accept_items(raws, arrived_at=arrived_at, batch_id=batch_id, may_be_dated=False)
+    answer = {
+        "batchId": batch_id,
+        "accepted": [{"id": item_id, "taskId": task_id} for item_id, task_id in accepted.ids],
+        "rejected": [_rejected(one) for one in rejected],
+    }
+    submission = None
+    if accepted:
+        rows = keyed(accepted.rows, FileKind.ITEMS, keychain.user_key_maker(team))
+        submission = Submission(team=team, arrived_at=arrived_at, rows=rows)
+    return Batch(submission=submission, accepted=len(accepted), rejected=len(rejected), answer=_encode(answer))
+
+
+def _items(body: bytes, max_items: int) -> list[msgspec.Raw]:
+    try:
+        if body.count(b",") > _FEW_COMMAS:
+            count = sum(1 for _ in islice(elements(iter([body]), max_item_bytes=MAX_ITEM_BYTES), max_items + 1))
+            _check(count, max_items)
+        body.decode()
+        raws = _texts(body)
+    except msgspec.ValidationError:
+        raise BodyRefused("the body is not a JSON array", remedy="Send an array of items, also for one.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, LandingInvalid, RecursionError):
+        raise BodyRefused("the body is not JSON in UTF-8") from None
+    _check(len(raws), max_items)
+    return raws
+
+
+def _check(count: int, max_items: int) -> None:
+    if count > max_items:
+        raise BodyTooLarge(f"the body has more than {max_items} items")
+
+
+def _rejected(one: RejectedItem) -> dict[str, Any]:
+    return {"originalAd": _original(one.original_ad), "reason": one.reason, "errors": one.errors}
+
+
+def _original(text: str) -> Any:
+    """Return the item as it was sent; one that was cut for its size, as text."""
+    try:
+        _decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+        return text
+    return msgspec.Raw(text.encode())

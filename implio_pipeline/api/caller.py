@@ -1,0 +1,54 @@
+"""Who calls: the API key of the call, its team, and what it may do."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+
+from implio_pipeline.domain.access import Act, Role, demand
+from implio_pipeline.domain.api_keys import ApiKeyId
+from implio_pipeline.domain.errors import ApiKeyRefused
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.api_keys import recognise
+from implio_pipeline.wiring import House
+
+HEADER = "X-Api-Key"
+_SCHEME = APIKeyHeader(name=HEADER, scheme_name="ApiKey", description="A key of the team.", auto_error=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """A customer's server that showed a valid key."""
+
+    team: TeamId
+    role: Role
+    key_id: ApiKeyId
+
+
+def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None) -> Caller:
+    """Return who calls.
+
+    Raises:
+        ApiKeyRefused: there is no key, more than one, or one that is not valid.
+        TooManyCalls: the key is used more often than it may be.
+    """
+    house: House = request.app.state.house
+    shown = request.headers.getlist(HEADER)
+    if len(shown) != 1:
+        raise ApiKeyRefused("there is no valid API key in the call")
+    key = recognise(house.world, shown[0])
+    request.app.state.key_rate.take(key.key_id)
+    request.state.key_id = key.key_id
+    return Caller(team=key.team, role=Role.SERVER, key_id=key.key_id)
+
+
+def who_may(act: Act) -> Callable[[Caller], Caller]:
+    """Return a dependency that lets callers pass who may do something."""
+
+    def allowed(who: Annotated[Caller, Depends(caller)]) -> Caller:
+        demand(who.role, act)
+        return who
+
+    return allowed

@@ -1,0 +1,200 @@
+"""Deletion requests: made by `DELETE /v1/ads`, followed at `/v1/deletions`, receipted at the end."""
+
+from dataclasses import replace
+from datetime import timedelta
+from threading import Lock
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from implio_pipeline.api.answers import json_answer
+from implio_pipeline.api.caller import Caller, who_may
+from implio_pipeline.api.documents import DELETION, DELETIONS, RECEIPT, problems
+from implio_pipeline.api.failures import BodyRefused, DeletionRefused, NotThere, ParametersRefused
+from implio_pipeline.api.query_string import documented, parameters
+from implio_pipeline.api.shapes import deletion_shape, status_url
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.errors import RequestUnknown
+from implio_pipeline.domain.request import OPEN_STATES, RequestDraft, RequestState
+from implio_pipeline.domain.request import Request as Deletion
+from implio_pipeline.domain.words import Channel, RequestId
+from implio_pipeline.flows.accept import Refusal
+from implio_pipeline.flows.ask import ask
+from implio_pipeline.stores.inbox.entry import entry_of
+from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+from implio_pipeline.wiring import House
+
+router = APIRouter(tags=["deletions"])
+_NAMES = ("userId", "taskId", "fromDate", "toDate")
+_KINDS: dict[frozenset[str], str] = {
+    frozenset({"userId"}): "user",
+    frozenset({"taskId"}): "task",
+    frozenset({"fromDate", "toDate"}): "dates",
+}
+_FIELDS = {"fromDate": "from", "toDate": "to"}
+_STATUSES = (
+    "open",
+    *(state.value for state in RequestState if state not in (RequestState.RECEIVED, RequestState.REFUSED)),
+)
+_MOST_ON_A_PAGE, _ON_A_PAGE = 1_000, 100
+_same = [Lock() for _ in range(64)]
+"""Of calls that ask for the same at once, one goes first; the others find its request."""
+
+
+@router.delete(
+    "/v1/ads",
+    status_code=202,
+    summary="Hide items at once, and have them erased",
+    description=(
+        "Takes exactly one kind: `userId`, `taskId`, or `fromDate` with `toDate` (items submitted in `[from, to)`). "
+        "When it is answered, the items are hidden from every read and off every queue. The erasure follows; "
+        "`statusUrl` tells of it. The same call again within a short window is the same request, unless items that it "
+        "covers came in since. A name that nothing has succeeds, with nothing erased."
+    ),
+    responses={202: DELETION, 204: {"description": "Accepted, where the server is set to answer without a body."}}
+    | problems(400, 401, 403, 413, 429),
+    openapi_extra={
+        "parameters": [
+            documented("userId", "Every item of one end user.", maxLength=1024),
+            documented("taskId", "One submission.", maxLength=1024),
+            documented("fromDate", "Like 2026-01-01T00:00Z; a zone is needed."),
+            documented("toDate", "Like 2026-02-01T00:00Z; items submitted before it."),
+        ]
+    },
+)
+def delete_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]) -> Response:
+    """Accept a deletion request of the calling key's team."""
+    house: House = request.app.state.house
+    _refuse_body(request)
+    draft = _draft(request, who)
+    window = timedelta(seconds=house.settings.api.same_request_seconds)
+    with _same[hash((draft.team, draft.scope)) % len(_same)]:
+        answer = ask(house.world, draft, same_within=window)
+    if isinstance(answer, Refusal):
+        raise DeletionRefused(answer.reason, code=answer.code, remedy=answer.remedy)
+    request.app.state.on_deletion()
+    headers = {"Location": status_url(answer)}
+    if house.settings.api.deletion_answer == 204:  # noqa: PLR2004
+        return Response(status_code=204, headers=headers)
+    return json_answer(deletion_shape(answer), status=202, headers=headers)
+
+
+@router.get(
+    "/v1/deletions",
+    summary="The team's deletion requests, newest first",
+    responses={200: DELETIONS} | problems(400, 401, 403, 404, 429),
+    openapi_extra={
+        "parameters": [
+            documented("status", "Only those in this state; `open` for all that are not done.", enum=list(_STATUSES)),
+            documented("limit", f"How many; {_ON_A_PAGE} when not given.", pattern="^[1-9][0-9]{0,2}$|^1000$"),
+            documented("after", "Those that come after this request's id in the list."),
+        ]
+    },
+)
+def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]) -> Response:
+    """Return a page of requests, and the id to give for the next one."""
+    house: House = request.app.state.house
+    asked = parameters(request, ("status", "limit", "after"))
+    limit = _limit(asked.get("limit"))
+    after = _its_own(house, who, asked["after"]).tombstone_sequence if "after" in asked else None
+    found = house.world.catalog.requests.page(who.team, states=_states(asked.get("status")), limit=limit, before=after)
+    has_more = len(found) == limit
+    return json_answer(
+        {"deletions": [deletion_shape(each) for each in found], "next": found[-1].request_id if has_more else None}
+    )
+
+
+@router.get(
+    "/v1/deletions/{request_id}",
+    summary="Where a deletion request is, and when it is due",
+    responses={200: DELETION} | problems(400, 401, 403, 404, 429),
+)
+def get_deletion(
+    request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]
+) -> Response:
+    """Return one request of the team."""
+    parameters(request, ())
+    return json_answer(deletion_shape(_its_own(request.app.state.house, who, request_id)))
+
+
+@router.get(
+    "/v1/deletions/{request_id}/receipt",
+    summary="The signed receipt of a completed deletion",
+    responses={200: RECEIPT} | problems(400, 401, 403, 404, 429),
+)
+def get_receipt(
+    request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.READ_RECEIPTS))]
+) -> Response:
+    """Return the ledger's entry whole, so that it can be checked with the ledger's public key."""
+    parameters(request, ())
+    house: House = request.app.state.house
+    mine = _its_own(house, who, request_id)
+    entries = house.world.ledger.receipts({mine.request_id}).get(mine.request_id, [])
+    if not entries:
+        raise NotThere("there is no receipt yet", remedy="Ask for the request's status; it says what comes next.")
+    entry = entries[-1]
+    return json_answer(
+        {
+            "sequence": entry.sequence,
+            "kind": entry.kind,
+            "body": dict(entry.body),
+            "previous": entry.previous,
+            "digest": entry.digest,
+            "signature": entry.signature,
+        }
+    )
+
+
+def _refuse_body(request: Request) -> None:
+    length = request.headers.get("content-length", "0")
+    if length != "0" or "transfer-encoding" in request.headers:
+        raise BodyRefused("a deletion has no body", remedy="Name what to delete in the query string.")
+
+
+def _draft(request: Request, who: Caller) -> RequestDraft:
+    """Return the request that a query string makes.
+
+    Raises:
+        ParametersRefused: it names no kind, or more than one.
+        DeletionRefused: a value will not do.
+    """
+    asked = parameters(request, _NAMES)
+    kind = _KINDS.get(frozenset(asked))
+    if kind is None:
+        raise ParametersRefused(
+            "a deletion has exactly one kind", remedy="Give userId, or taskId, or fromDate with toDate."
+        )
+    now = request.app.state.house.world.clock.now()
+    fields = {_FIELDS.get(name, name): value for name, value in asked.items()}
+    entry = entry_of({"team": who.team, "type": kind, **fields}, position=0, received_at=now)
+    if entry.draft is None:
+        code = entry.code or "request-refused"
+        raise DeletionRefused(reason_of(code), code=code, remedy=remedy_of(code))
+    return replace(entry.draft, channel=Channel.API, asked_by=f"api key {who.key_id}")
+
+
+def _its_own(house: House, who: Caller, request_id: str) -> Deletion:
+    """Return a request of the caller's team; another team's is as unknown as one that never was."""
+    try:
+        found = house.world.catalog.requests.get(RequestId(request_id))
+    except RequestUnknown:
+        found = None
+    if found is None or found.team != who.team:
+        raise NotThere("the team has no deletion request of this id")
+    return found
+
+
+def _states(status: str | None) -> list[RequestState] | None:
+    if status is None:
+        return None
+    if status not in _STATUSES:
+        raise ParametersRefused(f"status is one of: {', '.join(_STATUSES)}")
+    return list(OPEN_STATES) if status == "open" else [RequestState(status)]
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _ON_A_PAGE
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MOST_ON_A_PAGE):  # noqa: PLR2004
+        raise ParametersRefused(f"limit is a whole number from 1 to {_MOST_ON_A_PAGE}")
+    return int(text)

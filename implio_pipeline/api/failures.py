@@ -1,0 +1,100 @@
+"""What is wrong with a call: each with its HTTP status; none repeats a value of the call."""
+
+from typing import ClassVar
+
+from implio_pipeline.domain.errors import ImplioError
+
+
+class CallFailed(ImplioError):
+    """A call that is answered with a problem."""
+
+    status: ClassVar[int] = 400
+    code = "call-refused"
+    remedy = "Correct the call and send it again; /openapi.json describes every call."
+    retry_after_seconds: int | None = None
+    is_closing: ClassVar[bool] = False
+    """Whether the connection ends with the answer: the rest of the body is not waited for."""
+
+
+class ParametersRefused(CallFailed):
+    """The query string is not one this call takes."""
+
+    code = "parameters-refused"
+
+
+class BodyRefused(CallFailed):
+    """The body is not what this call takes."""
+
+    code = "body-refused"
+
+
+class BodyTooLarge(CallFailed):
+    """The body, or the number of its items, is above the limit."""
+
+    status = 413
+    is_closing = True
+    code = "body-too-large"
+    remedy = "Send less in one call."
+
+
+class MediaTypeRefused(CallFailed):
+    """The body is of another kind than JSON."""
+
+    status = 415
+    code = "media-type-refused"
+    remedy = "Send JSON in UTF-8 with `Content-Type: application/json` and no content encoding."
+
+
+class DeletionRefused(CallFailed):
+    """The deletion cannot be accepted; the door's own code says why."""
+
+    def __init__(self, facts: str, *, code: str, remedy: str) -> None:
+        super().__init__(facts, remedy=remedy)
+        self.code = code  # type: ignore[misc]
+
+
+class NotThere(CallFailed):
+    """The team has nothing of this name."""
+
+    status = 404
+    code = "not-found"
+    remedy = "Check the address; ids of another team are not found either."
+
+
+class TooSlow(CallFailed):
+    """The body did not come in time."""
+
+    status = 408
+    is_closing = True
+    code = "body-too-slow"
+    remedy = "Send the body faster, or less in one call."
+
+
+class TooManyCalls(CallFailed):
+    """The caller, or its address, calls more often than it may."""
+
+    status = 429
+    code = "too-many-calls"
+    remedy = "Wait for as long as Retry-After says, then call again."
+
+    def __init__(self, facts: str, *, seconds: int) -> None:
+        super().__init__(facts)
+        self.retry_after_seconds = seconds
+
+
+class TookTooLong(CallFailed):
+    """The answer was not ready in time."""
+
+    status = 503
+    code = "took-too-long"
+    remedy = "Call again later; what was accepted meanwhile is kept."
+    retry_after_seconds = 5
+
+
+class ShuttingDown(CallFailed):
+    """The server was told to stop and takes in nothing more."""
+
+    status = 503
+    code = "shutting-down"
+    remedy = "Call again in a moment."
+    retry_after_seconds = 5

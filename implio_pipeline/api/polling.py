@@ -1,0 +1,73 @@
+"""`GET /v1/ads`: which items were decided since, and what became of given ones."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from implio_pipeline.api.ad_shape import ad_shape, result_shape
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.look_up import look_up
+from implio_pipeline.ports import PolledDecision, Polling, World
+
+ON_A_PAGE = 100
+"""Decisions of one answer."""
+
+
+def poll(world: World, polling: Polling, team: TeamId, *, since_ms: int, has_content: bool) -> dict[str, Any]:
+    """Return what was decided after a place in the feed; hidden and erased items are absent."""
+    page = polling.after(team, since_ms=since_ms, limit=ON_A_PAGE)
+    decisions = {each.task_id: each for each in page.decisions}
+    ads = _ads(world, team, decisions, decisions, has_content=has_content)
+    return _answer(ads, newest_ms=page.newest_ms, has_more=page.has_more)
+
+
+def look(
+    world: World, polling: Polling, team: TeamId, task_ids: Collection[str], *, since_ms: int | None, has_content: bool
+) -> dict[str, Any]:
+    """Return given items as they are now; with `since_ms` only those decided after that place in the feed."""
+    decisions = polling.of_tasks(team, task_ids)
+    wanted = [
+        task_id
+        for task_id in task_ids
+        if since_ms is None or (task_id in decisions and decisions[task_id].decided_ms > since_ms)
+    ]
+    newest = max((each.decided_ms for each in decisions.values()), default=since_ms or 0)
+    ads = _ads(world, team, wanted, decisions, has_content=has_content)
+    return _answer(ads, newest_ms=max(newest, since_ms or 0), has_more=False)
+
+
+def _ads(
+    world: World,
+    team: TeamId,
+    task_ids: Iterable[str],
+    decisions: Mapping[str, PolledDecision],
+    *,
+    has_content: bool,
+) -> list[dict[str, Any]]:
+    names = list(task_ids)
+    packed_at = int(world.clock.now().timestamp() * 1000)
+    found: dict[str, dict[str, Any]] = {}
+    for rows in look_up(world, team, names):
+        for row in rows.to_pylist():
+            decision = decisions.get(row["task_id"])
+            found[row["task_id"]] = {
+                "items": [{"id": row["item_id"], "batchId": row["batch_id"], "taskId": row["task_id"]}],
+                **({"ad": ad_shape(row)} if has_content else {}),
+                "packedAt": packed_at,
+                "result": result_shape(row) if decision is None else _result(decision),
+            }
+    return [found[name] for name in (each.strip().lower() for each in names) if name in found]
+
+
+def _result(decision: PolledDecision) -> dict[str, Any]:
+    shape: dict[str, Any] = {"outcome": decision.outcome}
+    if decision.actor_id is not None:
+        shape["actorId"] = decision.actor_id
+    if decision.reasons:
+        shape["reasons"] = [{"name": name} for name in decision.reasons]
+    if decision.feedback:
+        shape["feedback"] = [{"name": name} for name in decision.feedback]
+    return shape
+
+
+def _answer(ads: list[dict[str, Any]], *, newest_ms: int, has_more: bool) -> dict[str, Any]:
+    return {"pollingInfo": {"newTimestamp": newest_ms, "newerAdsExist": has_more}, "ads": ads}

@@ -1,0 +1,136 @@
+"""Every failure as `application/problem+json`, with our code and remedy, and without any value of the call.
+
+Source: RFC 9457.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from implio_pipeline.api.failures import CallFailed
+from implio_pipeline.domain.errors import (
+    AccessDenied,
+    ApiKeyRefused,
+    ImplioError,
+    ItemDecided,
+    ItemGone,
+    ItemLocked,
+    PlanOutdated,
+    QueueUnknown,
+    RequestRefused,
+    StorageFull,
+)
+
+MEDIA_TYPE = "application/problem+json"
+_STATUSES: dict[type[ImplioError], int] = {
+    ApiKeyRefused: 401,
+    AccessDenied: 403,
+    RequestRefused: 400,
+    QueueUnknown: 404,
+    ItemLocked: 409,
+    ItemDecided: 409,
+    ItemGone: 410,
+    PlanOutdated: 503,
+    StorageFull: 507,
+}
+_REMEDIES = {
+    404: "Check the address; /openapi.json describes every call.",
+    405: "Use a method that the Allow header names.",
+}
+_FAILED = "The failure is in the server's log; call again later, or ask who runs the server."
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "remedy"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "remedy": {"type": "string"},
+    },
+}
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Make the app answer every failure as a problem."""
+    app.add_exception_handler(ImplioError, _known)
+    app.add_exception_handler(HTTPException, _of_routing)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+
+
+def problem(error: ImplioError) -> Response:
+    """Return the answer to a call that ended with this failure."""
+    status = _status_of(error)
+    headers = {}
+    retry_after = getattr(error, "retry_after_seconds", 1 if status == HTTPStatus.SERVICE_UNAVAILABLE else None)
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if isinstance(error, CallFailed) and error.is_closing:
+        headers["Connection"] = "close"
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "ApiKey"
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return answer(status, code=error.code, detail="the call failed", remedy=_FAILED)
+    return answer(status, code=error.code, detail=error.facts, remedy=error.remedy, headers=headers)
+
+
+def crash() -> Response:
+    """Return the answer to a call that ended with a failure nobody foresaw."""
+    return answer(HTTPStatus.INTERNAL_SERVER_ERROR, code="failed", detail="the call failed", remedy=_FAILED)
+
+
+def answer(status: int, *, code: str, detail: str, remedy: str, headers: dict[str, str] | None = None) -> Response:
+    """Return a problem."""
+    body = {
+        "type": f"urn:implio-pipeline:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "remedy": remedy,
+    }
+    return Response(json.dumps(body), status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
+
+
+def _status_of(error: ImplioError) -> int:
+    if isinstance(error, CallFailed):
+        return error.status
+    return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    del request
+    assert isinstance(error, ImplioError)  # noqa: S101 -- it is registered for nothing else
+    return problem(error)
+
+
+async def _of_routing(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses; its own words may repeat the address, so they are not used."""
+    del request
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = HTTPStatus(error.status_code)
+    return answer(
+        status,
+        code=status.phrase.lower().replace(" ", "-"),
+        detail=status.description.lower() or status.phrase.lower(),
+        remedy=_REMEDIES.get(status, "Correct the call and send it again."),
+        headers=dict(error.headers or {}),
+    )
+
+
+async def _of_validation(request: Request, error: Exception) -> Response:
+    """Answer parameters that do not fit, by their names as we wrote them."""
+    del request
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    names = sorted({".".join(str(part) for part in fault["loc"][:2]) for fault in error.errors()})
+    return answer(
+        400,
+        code="parameters-refused",
+        detail=f"cannot be used: {', '.join(names)}",
+        remedy="Correct the call and send it again; /openapi.json describes every call.",
+    )

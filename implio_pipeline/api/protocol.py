@@ -1,0 +1,93 @@
+"""The protocol under the app: uvicorn's, with a bound on how long and how large a call's head may be.
+
+uvicorn waits for ever for the head of a call, and answers what it cannot parse in its own words; both end here.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from implio_pipeline.api.problems import MEDIA_TYPE
+
+MOST_HEAD_BYTES = 32 << 10
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    head_seconds = 10.0
+    """How long a head may take to come; set for the process by `serve`."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._head_bytes = 0
+        self._is_in_head = True
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass data on; a head that is still not whole after too much of it is refused."""
+        super().data_received(data)
+        if self._is_in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self._refuse(431, "Request Header Fields Too Large", "the headers are too large")
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the rest of a head."""
+        super().on_message_begin()
+        if not self._is_in_head:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """Wait no longer: from here on the app's own limits hold."""
+        self._disarm()
+        self._is_in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as a problem, and close."""
+        del msg
+        self._refuse(400, "Bad Request", "this is not a well-formed HTTP call")
+
+    def _expect_head(self) -> None:
+        self._is_in_head, self._head_bytes = True, 0
+        self._disarm()
+        self._head_timer = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(408, "Request Timeout", "the headers did not come in time")
+
+    def _refuse(self, status: int, title: str, detail: str) -> None:
+        self._disarm()
+        code = "call-not-readable"
+        body = json.dumps(
+            {
+                "type": f"urn:implio-pipeline:problem:{code}",
+                "title": title,
+                "status": status,
+                "detail": detail,
+                "code": code,
+                "remedy": "Send one well-formed HTTP/1.1 call, without delay.",
+            }
+        ).encode()
+        head = f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(f"{head}x-content-type-options: nosniff\r\nconnection: close\r\n\r\n".encode() + body)
+        self.transport.close()

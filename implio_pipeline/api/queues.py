@@ -1,0 +1,184 @@
+"""Moderation queues: what waits, ten at a time, and deciding on it. The customer's server says who decides."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from implio_pipeline.api.ad_shape import ad_shape
+from implio_pipeline.api.answers import json_answer
+from implio_pipeline.api.caller import Caller, who_may
+from implio_pipeline.api.documents import problems
+from implio_pipeline.api.failures import BodyRefused
+from implio_pipeline.api.query_string import parameters
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, Refuse
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.look_up import items_of
+from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queues_of
+from implio_pipeline.ports import World
+
+router = APIRouter(tags=["moderation"])
+_TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
+_TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT, "maxItems": 20}
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a call for the next items."""
+
+    moderator: str
+
+
+class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a decision: an outcome, or a queue to move the item to."""
+
+    moderator: str
+    outcome: str | None = None
+    reasons: list[str] | None = None
+    feedback: list[str] | None = None
+    note: str | None = None
+    queue: str | None = None
+
+
+_asked = msgspec.json.Decoder(_Asked).decode
+_said = msgspec.json.Decoder(_Said).decode
+
+
+def _body(properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": ["moderator"], "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _object_answer(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {200: _object_answer("What waits, or what was decided.")}
+
+
+@router.get(
+    "/v1/queues",
+    summary="The team's moderation queues, and how much waits in each",
+    responses={**_ANSWERS, **problems(400, 401, 403, 429)},
+)
+def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:
+    """Return the queues, those that every team has first."""
+    parameters(request, ())
+    found = queues_of(request.app.state.house.world, who.team)
+    return json_answer({"queues": [{"queue": each.queue, "waiting": each.waiting} for each in found]})
+
+
+@router.post(
+    "/v1/queues/{queue}/next",
+    summary="The ten oldest items of a queue, for one moderator",
+    description=(
+        "Locks the items for ten minutes for the moderator that is named; what they have already comes again. An item "
+        "that is deleted leaves at once, locked or not."
+    ),
+    responses={**_ANSWERS, **problems(400, 401, 403, 404, 408, 413, 429)},
+    openapi_extra=_body({"moderator": _TEXT}),
+)
+async def post_next(
+    request: Request, queue: str, who: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
+) -> Response:
+    """Return locked items with their content and the notes on them."""
+    parameters(request, ())
+    asked = _decoded(_asked, await request.body())
+    return json_answer(await run_in_threadpool(_next, request.app.state.house.world, who.team, queue, asked.moderator))
+
+
+@router.post(
+    "/v1/tasks/{task_id}/decision",
+    summary="Approve, refuse or move one item",
+    description=(
+        "With `outcome` `approved` or `refused` (which needs `reasons`) the item leaves its queue, and polling tells "
+        "it at once. With `queue` it waits there instead. The same verdict of the same moderator again is the same "
+        "verdict; 409 when somebody else looks at the item or has decided, 410 when it is gone."
+    ),
+    responses={**_ANSWERS, **problems(400, 401, 403, 404, 408, 409, 410, 413, 429)},
+    openapi_extra=_body(
+        {
+            "moderator": _TEXT,
+            "outcome": {"type": "string", "enum": ["approved", "refused"]},
+            "reasons": _TEXTS,
+            "feedback": _TEXTS,
+            "note": _TEXT,
+            "queue": _TEXT,
+        }
+    ),
+)
+async def post_decision(
+    request: Request, task_id: str, who: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
+) -> Response:
+    """Take a decision, and return what became of the item."""
+    parameters(request, ())
+    said = _decoded(_said, await request.body())
+    decision = _decision(said)
+    result = await run_in_threadpool(
+        decide, request.app.state.house.world, who.team, task_id, decision, by=said.moderator
+    )
+    return json_answer(_result(result))
+
+
+def _decoded(decode: Any, body: bytes) -> Any:
+    """Return a body.
+
+    Raises:
+        BodyRefused: it is another one; what it holds is not repeated.
+    """
+    try:
+        return decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
+        raise BodyRefused("the body is not the JSON object that this call takes") from None
+
+
+def _decision(said: _Said) -> Decision:
+    """Return what was decided.
+
+    Raises:
+        BodyRefused: it is not one thing.
+    """
+    feedback = tuple(said.feedback or ())
+    if said.queue is not None and said.outcome is None and not feedback and not said.reasons:
+        return Move(queue=said.queue, note=said.note)
+    if said.queue is None and said.outcome == "approved" and not said.reasons:
+        return Approve(feedback=feedback, note=said.note)
+    if said.queue is None and said.outcome == "refused":
+        return Refuse(reasons=tuple(said.reasons or ()), feedback=feedback, note=said.note)
+    raise BodyRefused("a decision is `approved`, `refused` with reasons, or another queue")
+
+
+def _next(world: World, team: TeamId, queue: str, moderator: str) -> dict[str, Any]:
+    entries = next_entries(world, team, queue, by=moderator)
+    items = items_of(world, team, [entry.task_id for entry in entries])
+    return {
+        "lockedUntil": instant_text(world.clock.now() + LOCK_LASTS),
+        "items": [
+            {
+                "taskId": entry.task_id,
+                "queue": entry.queue,
+                "submittedAt": instant_text(entry.submitted_at),
+                "ad": ad_shape(items[entry.task_id]),
+                "notes": [
+                    {"writtenAt": instant_text(note.written_at), "text": note.text}
+                    for note in notes_of(world, team, entry.task_id)
+                ],
+            }
+            for entry in entries
+            if entry.task_id in items  # deleted since it was given out
+        ],
+    }
+
+
+def _result(result: Decided | QueueEntry) -> dict[str, Any]:
+    if isinstance(result, QueueEntry):
+        return {"taskId": result.task_id, "queue": result.queue}
+    return {
+        "taskId": result.task_id,
+        "outcome": result.decided.value,
+        "decidedAt": instant_text(result.decided_at),
+        "timestamp": result.feed_at,
+    }

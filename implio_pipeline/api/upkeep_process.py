@@ -1,0 +1,68 @@
+"""The child process of `implio serve`: merges small files, settles verdicts, delivers callbacks, and may erase.
+
+It looks at everything when it starts, when it is woken by a byte on its standard input, and every half minute; it ends
+when its standard input does.
+"""
+
+import json
+import logging
+import select
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.flows.compact import merge_small
+from implio_pipeline.flows.deliver import deliver_due
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.settle import is_settling_due, settle
+from implio_pipeline.wiring import House, open_home
+
+_LOOK_EVERY_SECONDS = 30.0
+_WAKINGS_AT_ONCE = 65_536
+_LOG = logging.getLogger("implio_pipeline.upkeep")
+
+
+def main() -> int:
+    """Work until standard input ends."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
+    home, is_erasing = Path(sys.argv[1]), "--erase" in sys.argv[2:]
+    with open_home(home) as house:
+        while True:
+            if is_erasing:
+                _attempt("erase", lambda: erase(house.world))
+            _attempt("merge", lambda: _merge(house))
+            _attempt("settle", lambda: _settle(house))
+            _attempt("deliver", lambda: deliver_due(house.world, house.courier))
+            if not _is_woken():
+                return 0
+
+
+def _merge(house: House) -> None:
+    settings = house.settings
+    merge_small(house.world, rows_per_file=settings.rows_per_file, from_files=settings.api.merge_from_files)
+
+
+def _settle(house: House) -> None:
+    if is_settling_due(house.world, waits=house.settle_waits):
+        settle(house.world)
+
+
+def _attempt(act: str, do: Callable[[], object]) -> None:
+    """Do something that is tried again anyway; what went wrong is told by its code."""
+    try:
+        do()
+    except ImplioError as error:
+        _LOG.warning(json.dumps({"upkeep": act, "code": error.code}))
+
+
+def _is_woken() -> bool:
+    """Wait for a waking or for the next look; tell whether to go on."""
+    ready, _, _ = select.select([sys.stdin], [], [], _LOOK_EVERY_SECONDS)
+    return not ready or bool(sys.stdin.buffer.raw.read(_WAKINGS_AT_ONCE))  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""`implio access`: who may read items, for what and until when; and who did."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+
+from implio_pipeline.cli.arguments import MaybeTeam, TeamName, classes_from, day_from, purpose_from, secret_from, who
+from implio_pipeline.cli.failures import BadUse, ExitCode
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import bad, good, look, many, table
+from implio_pipeline.domain.access_log import LogLine, read_body
+from implio_pipeline.domain.days import instant_text, start_of
+from implio_pipeline.domain.grant import Grant, GrantId, PersonKey, Purpose, Reviewed, is_standing
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.grant import GrantDraft, forget_operator, grant, names_of, review_grants, revived, revoke
+from implio_pipeline.flows.read import log_faults
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from implio_pipeline.ports import World
+
+app = typer.Typer(help="Who may read items, for what and until when; and who did.", no_args_is_help=True)
+_PURPOSES = f"One of {', '.join(Purpose)}."
+_SHORT = 8
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The operator's user name; `-` reads it. Kept sealed.")]
+By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; you, by default. Kept sealed.")]
+
+
+@app.command("grant")
+def grant_command(  # noqa: PLR0913 -- one parameter for each option of the command
+    context: typer.Context,
+    *,
+    name: Name,
+    team: TeamName,
+    classes: Annotated[str, typer.Option("--classes", help="Of operational, content, identity; by commas.")],
+    purpose: Annotated[str, typer.Option("--purpose", help=_PURPOSES)],
+    days: Annotated[int | None, typer.Option("--days", metavar="COUNT", min=1, help="How long it stands …")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="… or its last day, in UTC.")] = None,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="More on why; sealed. `-` reads it.")] = "",
+    by: By = None,
+) -> None:
+    """Let one operator read one team's items, for one purpose, for a time.
+
+    implio access grant jane --team acme --classes operational,content --purpose support --days 14
+    """
+    session = session_of(context)
+    if (days is None) == (until is None):
+        raise BadUse("say how long it stands: --days or --until")
+    asked = classes_from(classes)
+    with session.house() as house:
+        world = house.world
+        end = start_of(day_from(until)) + timedelta(days=1) if until else world.clock.now() + timedelta(days=days or 0)
+        draft = GrantDraft(
+            team=team_id(team),
+            classes=asked,
+            purpose=purpose_from(purpose),
+            until=end,
+            person=secret_from(name, name="Operator"),
+            granted_by=who(by),
+            note=secret_from(note, name="Note"),
+        )
+        made = grant(world, draft)
+        shape = _shape(made, names_of(world, [made.person, made.granted_by]), now=world.clock.now())
+    words = f"{', '.join(shape['classes'])} of {made.team} for {made.purpose}, until {shape['until'][:10]}"
+    session.answer(shape, lambda: good(f"Grant {made.grant_id}: {words}"))
+
+
+@app.command("revoke")
+def revoke_command(
+    context: typer.Context,
+    grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id.")],
+    by: By = None,
+) -> None:
+    """Take a grant away, also from whoever reads under it right now."""
+    session = session_of(context)
+    with session.house() as house:
+        gone = revoke(house.world, GrantId(grant_id), by=who(by))
+        shape = _shape(gone, names_of(house.world, [gone.person, gone.granted_by]), now=house.world.clock.now())
+    session.answer(shape, lambda: good(f"Grant {gone.grant_id} is revoked."))
+
+
+@app.command("list")
+def list_command(
+    context: typer.Context,
+    team: MaybeTeam = None,
+    is_all: Annotated[bool, typer.Option("--all", help="Also grants that have ended or were revoked.")] = False,
+) -> None:
+    """Show the grants that stand, oldest first."""
+    session = session_of(context)
+    with session.house() as house:
+        world, now = house.world, house.world.clock.now()
+        name = None if team is None else world.catalog.teams.get(team_id(team)).team
+        found = [each for each in world.catalog.grants.all(team=name) if is_all or is_standing(each, now=now)]
+        names = names_of(world, (person for each in found for person in (each.person, each.granted_by)))
+        mode = house.settings.access.grants
+    shapes = [_shape(each, names, now=now) for each in found]
+    session.answer(shapes, lambda: _grants_view(shapes, mode))
+
+
+@app.command("review")
+def review_command(
+    context: typer.Context,
+    team: MaybeTeam = None,
+    open_days: Annotated[
+        int, typer.Option("--open-days", metavar="COUNT", min=0, help="Name what is open for longer.")
+    ] = 90,
+    soon_days: Annotated[
+        int, typer.Option("--soon-days", metavar="COUNT", min=0, help="Name what ends within so many days.")
+    ] = 14,
+) -> None:
+    """Go through the grants that stand, those with the most to ask about first; they are marked as reviewed."""
+    session = session_of(context)
+    with session.house() as house:
+        world, now = house.world, house.world.clock.now()
+        name = None if team is None else world.catalog.teams.get(team_id(team)).team
+        found = review_grants(
+            world, team=name, open_for=timedelta(days=open_days), expires_within=timedelta(days=soon_days)
+        )
+        names = names_of(world, (person for each in found for person in (each.grant.person, each.grant.granted_by)))
+    shapes = [_shape(each.grant, names, now=now) | {"remarks": list(each.remarks)} for each in found]
+    session.answer(shapes, lambda: _review_view(shapes, found))
+
+
+@app.command("log")
+def log_command(
+    context: typer.Context,
+    team: MaybeTeam = None,
+    count: Annotated[int, typer.Option("--last", metavar="COUNT", min=1, help="The newest so many lines.")] = 50,
+) -> None:
+    """Show who read what, for what and how much, oldest first; the log has no values and no SQL."""
+    session = session_of(context)
+    with session.house() as house:
+        world = house.world
+        wanted = None if team is None else world.catalog.teams.get(team_id(team)).team
+        if wanted is None:
+            lines = world.catalog.access_log.newest(count)
+        else:
+            lines = [each for each in world.catalog.access_log.lines() if wanted in each.read.teams][-count:]
+        names = names_of(world, (each.read.person for each in lines))
+    session.answer([_line_shape(each, names) for each in lines], lambda: _log_view(lines, names))
+
+
+@app.command("verify")
+def verify_command(context: typer.Context) -> None:
+    """Check that the log of reads is what was written, and that no revoked grant has come back."""
+    session = session_of(context)
+    with session.house() as house:
+        faults, back, lines = log_faults(house.world), revived(house.world), _length(house.world)
+    shape = {
+        "isHolding": not faults and not back,
+        "lines": lines,
+        "faults": [{"line": each.line, "words": each.words} for each in faults],
+        "revivedGrants": list(back),
+    }
+    rows: list[RenderableType] = [bad(f"Line {each.line}: {each.words}") for each in faults]
+    rows += [bad(f"Grant {each} stands, and the ledger knows it as revoked: `implio restore`") for each in back]
+    session.answer(shape, lambda: Group(*rows) if rows else good(f"The log of reads holds: {many(lines, 'line')}"))
+    if rows:
+        raise typer.Exit(ExitCode.NOT_VERIFIED)
+
+
+@app.command("forget")
+def forget_command(context: typer.Context, name: Name) -> None:
+    """Destroy an operator's name, once no grant of theirs stands; their pseudonym stays in the log."""
+    session = session_of(context)
+    with session.house() as house:
+        is_gone = forget_operator(house.world, secret_from(name, name="Operator"))
+    words = "The name is destroyed; grants and log keep a pseudonym." if is_gone else "No such name is kept."
+    session.answer({"isForgotten": is_gone}, lambda: good(words))
+
+
+def _length(world: "World") -> int:
+    newest = world.catalog.access_log.newest(1)
+    return newest[0].line if newest else 0
+
+
+def _shape(one: Grant, names: dict[PersonKey, str], *, now: "datetime") -> dict[str, Any]:
+    return {
+        "grantId": one.grant_id,
+        "person": names[one.person],
+        "team": one.team,
+        "classes": sorted(each.value for each in one.classes),
+        "purpose": one.purpose.value,
+        "grantedBy": names[one.granted_by],
+        "grantedAt": instant_text(one.granted_at),
+        "until": instant_text(one.until),
+        "isStanding": is_standing(one, now=now),
+        "revokedAt": None if one.revoked_at is None else instant_text(one.revoked_at),
+        "reviewedAt": None if one.reviewed_at is None else instant_text(one.reviewed_at),
+        "lastUsedAt": None if one.last_used_at is None else instant_text(one.last_used_at),
+    }
+
+
+def _line_shape(line: LogLine, names: dict[PersonKey, str]) -> dict[str, Any]:
+    return {"line": line.line} | read_body(line.read) | {"person": names[line.read.person]}
+
+
+def _grants_view(shapes: list[dict[str, Any]], mode: str) -> RenderableType:
+    if mode == "none":
+        free: list[RenderableType] = [look("Settings ask for no grant; only identity columns need one.")]
+    else:
+        free = []
+    if not shapes:
+        return Group(*free, good("No grant stands."))
+    columns = ("id", "who", "team", "classes", "purpose", "until", "stands", "last used")
+    return Group(
+        *free, table(columns, ([*_row(each), each["isStanding"], _day(each["lastUsedAt"])] for each in shapes))
+    )
+
+
+def _review_view(shapes: list[dict[str, Any]], found: list[Reviewed]) -> RenderableType:
+    if not found:
+        return good("No grant stands.")
+    columns = ("id", "who", "team", "classes", "purpose", "until", "ask about")
+    asked = sum(bool(each.remarks) for each in found)
+    rows = ([*_row(each), "; ".join(each["remarks"]) or "-"] for each in shapes)
+    return Group(table(columns, rows), good(f"Marked as reviewed: {many(len(found), 'grant')}, {asked} to ask about"))
+
+
+def _row(shape: dict[str, Any]) -> list[object]:
+    classes = ", ".join(shape["classes"])
+    return [shape["grantId"], shape["person"], shape["team"], classes, shape["purpose"], shape["until"][:10]]
+
+
+def _log_view(lines: list[LogLine], names: dict[PersonKey, str]) -> RenderableType:
+    if not lines:
+        return good("Nothing was read yet.")
+    columns = ("line", "at", "who", "teams", "classes", "purpose", "door", "rows", "columns")
+    return table(columns, (_log_row(each, names) for each in lines))
+
+
+def _log_row(line: LogLine, names: dict[PersonKey, str]) -> list[object]:
+    read = line.read
+    shown = ", ".join(read.columns[:_SHORT]) + (" …" if len(read.columns) > _SHORT else "")
+    return [
+        line.line,
+        read.at,
+        names[read.person],
+        ", ".join(read.teams),
+        ", ".join(sorted(read.classes)),
+        read.purpose,
+        read.door.value,
+        read.rows,
+        shown,
+    ]
+
+
+def _day(instant: str | None) -> str | None:
+    return None if instant is None else instant[:10]

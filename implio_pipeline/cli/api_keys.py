@@ -1,0 +1,116 @@
+"""`implio api-keys`: what customers' servers call with."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import good, look, table
+from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.days import instant_text, start_of
+from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_api_key
+
+app = typer.Typer(help="API keys of customers' servers: shown once, kept as hashes.", no_args_is_help=True)
+KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as `implio api-keys list` shows it.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="DAY", help="The last day it is accepted.")]
+
+
+@app.command("add")
+def add_command(
+    context: typer.Context,
+    *,
+    team: TeamName,
+    label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What it is for, in plain words.")],
+    until: Until = None,
+) -> None:
+    """Make a key for a team, and show it this once."""
+    session = session_of(context)
+    with session.house() as house:
+        key, text = add_api_key(house.world, team_id(team), label=label, expires_at=_end_of(until))
+        now = house.world.clock.now()
+    session.answer(_shape(key, now) | {"key": text}, lambda: _made(key, text), is_copied=True)
+
+
+@app.command("list")
+def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Show keys, oldest first; never the keys themselves."""
+    session = session_of(context)
+    with session.house() as house:
+        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
+        found = house.world.catalog.api_keys.all(name)
+        now = house.world.clock.now()
+    shapes = [_shape(key, now) for key in found]
+    columns = ("key", "team", "label", "state", "made", "expires", "last used")
+    session.answer(shapes, lambda: table(columns, map(_row, shapes)) if shapes else good("No API keys."))
+
+
+@app.command("revoke")
+def revoke_command(context: typer.Context, key_id: KeyName) -> None:
+    """End a key: from now on no call with it is answered."""
+    session = session_of(context)
+    with session.house() as house:
+        key = revoke_api_key(house.world, ApiKeyId(key_id))
+        now = house.world.clock.now()
+    session.answer(_shape(key, now), lambda: good(f"Key {key.key_id} of team {key.team} is revoked."))
+
+
+@app.command("rotate")
+def rotate_command(
+    context: typer.Context,
+    key_id: KeyName,
+    grace: Annotated[
+        int, typer.Option("--grace-hours", min=0, max=24 * 90, help="So long the old one is accepted beside it.")
+    ] = 24,
+    until: Until = None,
+) -> None:
+    """Make a key in another's place, and show it this once."""
+    session = session_of(context)
+    with session.house() as house:
+        key, text = rotate_api_key(
+            house.world, ApiKeyId(key_id), grace=timedelta(hours=grace), expires_at=_end_of(until)
+        )
+        now = house.world.clock.now()
+    session.answer(
+        _shape(key, now) | {"key": text, "replaces": key_id, "graceHours": grace},
+        lambda: Group(_made(key, text), look(f"The old key is accepted for {grace} more hours")),
+        is_copied=True,
+    )
+
+
+def _end_of(until: str | None) -> datetime | None:
+    return None if until is None else start_of(day_from(until)) + timedelta(days=1)
+
+
+def _made(key: ApiKey, text: str) -> RenderableType:
+    return Group(
+        good(f"Key {key.key_id} of team {key.team}; it is not shown again:"),
+        Text(f"\n  {text}\n"),
+    )
+
+
+def _shape(key: ApiKey, now: datetime) -> dict[str, Any]:
+    state = "live" if is_usable(key, now=now) else "expired" if key.revoked_at is None else "revoked"
+    return {
+        "keyId": key.key_id,
+        "team": key.team,
+        "label": key.label,
+        "state": state,
+        "createdAt": instant_text(key.created_at),
+        "expiresAt": _text(key.expires_at),
+        "revokedAt": _text(key.revoked_at),
+        "lastUsedAt": _text(key.last_used_at),
+    }
+
+
+def _row(shape: dict[str, Any]) -> list[object]:
+    days = [str(shape[name] or "never")[:10] for name in ("createdAt", "expiresAt", "lastUsedAt")]
+    return [shape["keyId"], shape["team"], shape["label"], shape["state"], *days]
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant_text(instant)

@@ -1,0 +1,70 @@
+"""Which act each command is; whoever runs one is an operator, and does what operators may do and nothing else.
+
+A command that is not named here is denied: name its act when you add one.
+"""
+
+from implio_pipeline.domain.access import Act, Role, demand
+from implio_pipeline.domain.errors import AccessDenied
+
+ACTS: dict[str, Act] = {
+    "init": Act.RUN_PIPELINE,
+    "demo": Act.RUN_PIPELINE,
+    "ingest": Act.RUN_PIPELINE,
+    "compact": Act.RUN_PIPELINE,
+    "housekeep": Act.RUN_PIPELINE,
+    "restore": Act.RUN_PIPELINE,
+    "status": Act.SEE_STORAGE,
+    "audit": Act.SEE_TRAIL,
+    "query": Act.QUERY_ITEMS,
+    "export": Act.EXPORT_PERSON,
+    "erase": Act.REQUEST_DELETION,
+    "requests list": Act.SEE_REQUESTS,
+    "requests show": Act.SEE_REQUESTS,
+    "requests take": Act.REQUEST_DELETION,
+    "requests approve": Act.APPROVE_REQUEST,
+    "requests cancel": Act.CANCEL_REQUEST,
+    "requests extend": Act.SEE_REQUESTS,
+    "receipts list": Act.READ_RECEIPTS,
+    "receipts show": Act.READ_RECEIPTS,
+    "receipts verify": Act.READ_RECEIPTS,
+    "receipts page": Act.READ_RECEIPTS,
+    "holds add": Act.MANAGE_HOLDS,
+    "holds list": Act.MANAGE_HOLDS,
+    "holds release": Act.MANAGE_HOLDS,
+    "retention set": Act.SET_RETENTION,
+    "retention show": Act.SEE_RETENTION,
+    "retention run": Act.RUN_PIPELINE,
+    "team add": Act.MANAGE_TEAM,
+    "team set": Act.MANAGE_TEAM,
+    "team list": Act.SEE_STORAGE,
+    "team show": Act.SEE_STORAGE,
+    "set-aside list": Act.RUN_PIPELINE,
+    "set-aside show": Act.RUN_PIPELINE,
+    "set-aside discard": Act.RUN_PIPELINE,
+    "keys rotate": Act.RUN_PIPELINE,
+    "keys list": Act.RUN_PIPELINE,
+    "access grant": Act.MANAGE_ACCESS,
+    "access revoke": Act.MANAGE_ACCESS,
+    "access list": Act.MANAGE_ACCESS,
+    "access review": Act.MANAGE_ACCESS,
+    "access forget": Act.MANAGE_ACCESS,
+    "access log": Act.SEE_TRAIL,
+    "access verify": Act.SEE_TRAIL,
+    "processors list": Act.SEE_TRAIL,
+    "register export": Act.SEE_TRAIL,
+}
+
+
+def demand_act(command_path: str) -> None:
+    """Let a command pass that an operator may run.
+
+    Args:
+        command_path: The program's name and the command's words.
+
+    Raises:
+        AccessDenied: an operator may not, or no act is named for the command.
+    """
+    _, _, command = command_path.partition(" ")
+    if command not in ACTS:
+        raise AccessDenied("no act is named for this command", remedy=f"Name it in ACTS of {__name__}.")
+    demand(Role.OPERATOR, ACTS[command])

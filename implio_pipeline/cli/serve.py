@@ -1,0 +1,29 @@
+"""`implio serve`: answer customers' servers over HTTPS."""
+
+from typing import Annotated
+
+import typer
+
+from implio_pipeline.cli.session import session_of
+
+
+def serve_command(
+    context: typer.Context,
+    *,
+    host: Annotated[
+        str | None, typer.Option("--host", help="The address to answer on; api.host when not given.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free one.")] = None,
+    is_plain: Annotated[
+        bool, typer.Option("--http", help="Without TLS, for this machine's own programs alone.")
+    ] = False,
+    is_erasing: Annotated[
+        bool, typer.Option("--erase", help="Carry deletions out as well, where no Dagster daemon does.")
+    ] = False,
+) -> None:
+    """Answer customers' servers over HTTPS, until told to stop."""
+    from implio_pipeline.api.serve import Serving, serve  # noqa: PLC0415 -- a web server, which `--help` need not load
+
+    session = session_of(context)
+    wanted = Serving(host=host, port=port, is_plain=is_plain, is_erasing=is_erasing)
+    serve(session.home, wanted, on_start=lambda address: session.err.print(f"Serving {address}", markup=False))

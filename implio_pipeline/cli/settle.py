@@ -1,0 +1,19 @@
+"""`implio settle`: write verdicts into the items' files."""
+
+from dataclasses import asdict
+
+import typer
+
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import good, look, many
+from implio_pipeline.flows.settle import settle
+
+
+def settle_command(context: typer.Context) -> None:
+    """Write moderators' verdicts into the files of their items; readers see them at once either way."""
+    session = session_of(context)
+    with session.house() as house, session.steps("Settling: files") as progress:
+        summary = settle(house.world, progress=progress)
+    text = f"Settled {many(summary.verdicts, 'verdict')} in {many(summary.files, 'file')}"
+    failed = f"; {many(len(summary.failed), 'team')} left for the next run" if summary.failed else ""
+    session.answer(asdict(summary), lambda: look(text + failed) if failed else good(text))

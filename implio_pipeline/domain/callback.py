@@ -1,0 +1,170 @@
+"""Result callbacks: where a team wants to be told, when a delivery is tried again, and how its body is signed for."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from implio_pipeline.domain.errors import CallbackRefused
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.words import RequestId, TaskKey, TeamId, UserKey
+
+MOST_ATTEMPTS = 10
+FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=6)
+CLAIM_LASTS = timedelta(minutes=5)
+"""A delivery that somebody began is nobody else's for so long; a crash meanwhile leaves it to be tried again."""
+SIGNATURE_HEADER, KEY_HEADER, DELIVERY_HEADER = "Implio-Signature", "X-Api-Key", "Implio-Delivery"
+_LONGEST_URL = 2_000
+_NAT64 = ip_network("64:ff9b::/96")
+
+
+class CallbackEvent(StrEnum):
+    """What a team is told of."""
+
+    DECISION = "decision"
+    DELETION = "deletion"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Callback:
+    """A team's callback; where exactly it goes and its secrets are sealed."""
+
+    team: TeamId
+    host: str
+    made_at: datetime
+    sealed: bytes = sensitive()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallbackSecrets:
+    """Where a callback goes, and what proves to the receiver that it is from us."""
+
+    url: str = sensitive()
+    signing_secret: str = sensitive()
+    team_key: str = sensitive()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One message that is to reach a team; its body is made when it is sent, and kept nowhere."""
+
+    delivery_id: str
+    team: TeamId
+    event: CallbackEvent
+    made_at: datetime
+    task_id: str | None = None
+    task_key: TaskKey | None = None
+    user_key: UserKey | None = None
+    submitted_at: datetime | None = None
+    outcome: str | None = None
+    request_id: RequestId | None = None
+    attempts: int = 0
+    next_attempt_at: datetime
+    error_code: str | None = None
+    given_up_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What came of sending: the HTTP status, or a code of ours when there was none."""
+
+    status: int | None
+    code: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the receiver has it: 200 and nothing else."""
+        return self.status == 200  # noqa: PLR2004
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Destination:
+    """The parts of a callback's URL that decide whether it may be called."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def backoff(attempts: int) -> timedelta:
+    """Return how long to wait after so many attempts, each twice as long as the one before."""
+    wait: timedelta = FIRST_BACKOFF * 2 ** min(attempts - 1, 20)
+    return min(LONGEST_BACKOFF, wait)
+
+
+def check_host(host: str) -> str:
+    """Return a host's name as it is compared: exact, in lower case, without wildcards or port.
+
+    Raises:
+        CallbackRefused: it is no name of a host.
+    """
+    name = host.strip().lower().rstrip(".")
+    letters = name.replace("-", "").replace(".", "").replace(":", "")
+    if not name or not letters.isascii() or not letters.isalnum() or len(name) > 253:  # noqa: PLR2004
+        raise CallbackRefused("an allowed host is one exact name, such as hooks.example.com")
+    if ":" in name and not isinstance(_address(name), IPv6Address):
+        raise CallbackRefused("an allowed host is named without its port")
+    return name
+
+
+def destination_of(url: str) -> Destination:
+    """Return where a URL leads.
+
+    Raises:
+        CallbackRefused: it is no URL that can be called, or carries a user name or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise CallbackRefused("the address of the callback is no URL") from None
+    if parts.scheme not in ("https", "http") or not parts.hostname or len(url) > _LONGEST_URL or not url.isascii():
+        raise CallbackRefused("the address of the callback is no URL of https")
+    if parts.username is not None or parts.password is not None or parts.fragment or not url.isprintable():
+        raise CallbackRefused("the address of the callback may hold no user name, password or fragment")
+    return Destination(
+        scheme=parts.scheme, host=check_host(parts.hostname), port=port or (443 if parts.scheme == "https" else 80)
+    )
+
+
+def check_address(address: str, *, destination: Destination, is_exempt: bool, may_use_http: bool) -> None:
+    """Let an address through that a callback may be sent to.
+
+    Args:
+        address: What the host's name was resolved to.
+        destination: Where the URL leads.
+        is_exempt: Whether the operator allows this host to be inside.
+        may_use_http: Whether the operator allows plain HTTP to this machine.
+
+    Raises:
+        CallbackRefused: it is inside a private network, or would be sent in clear.
+    """
+    found = _address(address)
+    if found is None:
+        raise CallbackRefused("the host has no address that can be used")
+    if destination.scheme == "http":
+        if found.is_loopback and may_use_http:
+            return
+        raise CallbackRefused("callbacks are sent by https; plain http only to this machine, if settings allow it")
+    if not is_exempt and (not found.is_global or found.is_multicast or _leads_elsewhere(found)):
+        raise CallbackRefused("the host's address is inside a private network, on this machine or not on the internet")
+
+
+def _leads_elsewhere(address: IPv4Address | IPv6Address) -> bool:
+    """Tell whether an address stands for another one, which might be inside.
+
+    Source: RFC 3056 (6to4), RFC 4380 (Teredo), RFC 6052 (NAT64).
+    """
+    if isinstance(address, IPv4Address):
+        return False
+    return address.sixtofour is not None or address.teredo is not None or address in _NAT64
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found

@@ -1,0 +1,157 @@
+"""The record of processing activities: what is processed of whom, why, where, by whom and for how long.
+
+It is made from live configuration and counts; nothing in it is about any one person but those who answer for it.
+
+Source: GDPR Art. 30(1) and (2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from implio_pipeline.domain.columns import ErasureRule, columns_of
+from implio_pipeline.domain.residency import Place, Processor, host_of, is_in_eea
+from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import ColumnClass, FileKind
+
+PURPOSES = (
+    "Moderating what the teams' end users publish: keeping items, their queue and the decisions on them",
+    "Carrying out the rights of the people concerned: erasure, access, and the proof of both",
+    "Keeping items no longer than each team's policy allows",
+    "Securing the processing and accounting for it: grants, the log of reads, the signed ledger",
+)
+SUBJECTS = (
+    "End users of the teams' customers: people who publish items, and people named in items",
+    "Moderators and members of teams, who decide on items and ask for erasure",
+    "Operators: employees who run this installation and may read items within a grant",
+)
+CLASS_WORDS: Mapping[ColumnClass, str] = {
+    ColumnClass.OPERATIONAL: "Ids, times, category, price, outcome, and a keyed pseudonym of the user",
+    ColumnClass.CONTENT: "What was published: title, text, addresses of images, free fields of the customer",
+    ColumnClass.IDENTITY: "Who published it: user id, names, e-mail addresses, telephone numbers, place, IP address",
+}
+_RULE_WORDS: Mapping[ErasureRule, str] = {
+    ErasureRule.WITH_ITEM: "with the item",
+    ErasureRule.WITH_ITEM_AND_QUEUE: "with the item, and out of the moderation queue",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Controller:
+    """Who answers for the processing; empty where the settings do not say it."""
+
+    name: str = ""
+    contact: str = ""
+    dpo: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Category:
+    """One class of personal data."""
+
+    name: str
+    words: str
+    columns: tuple[tuple[str, str], ...]
+    """Each column's name, and how its values are erased."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """Something else that is kept, and for how long."""
+
+    what: str
+    form: str
+    how_long: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hosting:
+    """One region: where it is, who hosts it, and what that means for transfers."""
+
+    region: str
+    kept_in: str
+    processor: str
+    role: str
+    location: str
+    is_transfer: bool
+    """Whether items leave the European Economic Area by lying there."""
+    safeguards: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeamRecord:
+    """One team, in counts."""
+
+    team: str
+    region: str
+    policy: str
+    items: int
+    unreachable: int
+    """Items without a user id, which no deletion by user reaches."""
+    rejected: int
+    queued: int
+    holds: int
+    grants: int
+    grants_identity: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActivityRecord:
+    """The whole record."""
+
+    made_at: datetime
+    controller: Controller
+    hosting: tuple[Hosting, ...]
+    processors: tuple[Processor, ...]
+    teams: tuple[TeamRecord, ...]
+    kept: tuple[Kept, ...]
+    measures: tuple[tuple[str, str], ...]
+    """What is done, and its state today."""
+    gaps: tuple[str, ...] = field(default=())
+    """What whoever answers for the record should still add or look at."""
+
+
+def categories() -> tuple[Category, ...]:
+    """Return the classes of personal data with their columns, as the register of columns has them."""
+    found: dict[ColumnClass, dict[str, str]] = {each: {} for each in ColumnClass}
+    for kind in FileKind:
+        for column in columns_of(kind):
+            found[column.column_class].setdefault(column.name, _RULE_WORDS[column.erasure])  # items first
+    return tuple(
+        Category(name=each.value, words=CLASS_WORDS[each], columns=tuple(columns.items()))
+        for each, columns in found.items()
+    )
+
+
+def hosting_of(place: Place, processors: tuple[Processor, ...]) -> Hosting:
+    """Return how a region is hosted."""
+    host = host_of(place, processors)
+    return Hosting(
+        region=place.region,
+        kept_in=place.kept_in.value,
+        processor=place.processor,
+        role="" if host is None else host.role,
+        location=place.location,
+        is_transfer=not is_in_eea(place.location),
+        safeguards="" if host is None else host.safeguards,
+    )
+
+
+def policy_of(team: Team) -> str:
+    """Return a team's retention policy in words, with its stricter periods."""
+    return policy_text(team.policy)
+
+
+def gaps_of(controller: Controller, hosting: tuple[Hosting, ...]) -> tuple[str, ...]:
+    """Return what the record lacks to be complete."""
+    lacking = {
+        "The controller's name: [controller] name": not controller.name,
+        "The controller's contact: [controller] contact": not controller.contact,
+        "The data protection officer's contact, if one is designated: [controller] dpo": not controller.dpo,
+        "The country this machine stands in: “on site” names none": any(each.location == "on site" for each in hosting),
+        "The safeguards of a transfer outside the European Economic Area: [[processors]] safeguards": any(
+            each.is_transfer and not each.safeguards for each in hosting
+        ),
+    }
+    return tuple(words for words, is_lacking in lacking.items() if is_lacking)

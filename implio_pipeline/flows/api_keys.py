@@ -1,0 +1,72 @@
+"""API keys at work: make, rotate, revoke, and recognise the caller."""
+
+from datetime import datetime, timedelta
+
+from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, digest_of, is_usable, new_key
+from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyRefused
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports import World
+
+USE_NOTED_EVERY = timedelta(minutes=1)
+"""How seldom the last use of a key is written: a write a call would cost more than the call."""
+
+
+def add_api_key(world: World, team: TeamId, *, label: str, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+    """Make a key for a team and return it with the text that is shown this once.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        ApiKeyInvalid: the label or the expiry will not do.
+    """
+    name = world.catalog.teams.get(team).team
+    key, text = new_key(
+        name, world.identifiers.secret(), label=label, created_at=world.clock.now(), expires_at=expires_at
+    )
+    world.catalog.api_keys.add(key)
+    return key, text
+
+
+def rotate_api_key(
+    world: World, key_id: ApiKeyId, *, grace: timedelta, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """Make a key in another's place; the old one is accepted for as long as the grace lasts.
+
+    Raises:
+        ApiKeyUnknown: there is no such key.
+        ApiKeyInvalid: it is revoked or expired, so that nothing is to be replaced.
+    """
+    old = world.catalog.api_keys.get(key_id)
+    now = world.clock.now()
+    if not is_usable(old, now=now):
+        raise ApiKeyInvalid("the key is revoked or expired", remedy="Make a new one with `implio api-keys add`.")
+    made = add_api_key(world, old.team, label=old.label, expires_at=expires_at)
+    if grace:
+        world.catalog.api_keys.expire(key_id, at=now + grace)
+    else:
+        world.catalog.api_keys.revoke(key_id, at=now)
+    return made
+
+
+def revoke_api_key(world: World, key_id: ApiKeyId) -> ApiKey:
+    """End a key: from now on no call with it is answered.
+
+    Raises:
+        ApiKeyUnknown: there is no such key.
+    """
+    world.catalog.api_keys.revoke(key_id, at=world.clock.now())
+    return world.catalog.api_keys.get(key_id)
+
+
+def recognise(world: World, text: str) -> ApiKey:
+    """Return the key that a caller shows, and remember when it was last used.
+
+    Raises:
+        ApiKeyRefused: it is unknown, expired or revoked.
+    """
+    now = world.clock.now()
+    key = world.catalog.api_keys.by_digest(digest_of(text))
+    if key is None or not is_usable(key, now=now):
+        raise ApiKeyRefused("there is no valid API key in the call")
+    if key.last_used_at is None or key.last_used_at + USE_NOTED_EVERY <= now:
+        world.catalog.api_keys.note_use(key.key_id, at=now)
+    return key

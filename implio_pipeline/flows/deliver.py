@@ -1,0 +1,183 @@
+"""Deliver: tell teams of decisions and completed deletions; what is said is read when it is sent, and kept nowhere.
+
+A delivery is there until it was made: a crash after it was sent sends it again, under the same id. One whose item is
+deleted meanwhile is gone, and nothing of it is sent.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, assert_never
+
+from implio_pipeline.domain.callback import (
+    CLAIM_LASTS,
+    DELIVERY_HEADER,
+    KEY_HEADER,
+    MOST_ATTEMPTS,
+    SIGNATURE_HEADER,
+    Answer,
+    CallbackEvent,
+    CallbackSecrets,
+    Delivery,
+    backoff,
+)
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
+from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.callbacks import secrets_of
+from implio_pipeline.flows.look_up import items_of
+from implio_pipeline.ports import Courier, LedgerEntry, World
+
+_AT_ONCE = 100
+
+
+@dataclass(kw_only=True, slots=True)
+class DeliverySummary:
+    """What one run did, in counts and codes."""
+
+    delivered: int = 0
+    put_off: int = 0
+    given_up: int = 0
+    cancelled: int = 0
+    """Deliveries with nothing left to say: their item or callback is gone."""
+    failed: dict[TeamId, str] = field(default_factory=dict)
+
+    def add(self, other: "DeliverySummary") -> None:
+        """Add what was done for one team."""
+        self.delivered += other.delivered
+        self.put_off += other.put_off
+        self.given_up += other.given_up
+        self.cancelled += other.cancelled
+        self.failed |= other.failed
+
+
+def deliver_due(
+    world: World, courier: Courier, *, teams: Sequence[TeamId] | None = None, most: int = _AT_ONCE
+) -> DeliverySummary:
+    """Make every delivery that is due, of each team up to so many; a slow receiver holds up no other team.
+
+    Args:
+        world: What the flow may touch.
+        courier: Who carries it.
+        teams: Whose; all that have some due when `None`.
+        most: Deliveries of one team in one run.
+    """
+    summary = DeliverySummary()
+    wanted = world.catalog.callbacks.teams_due(now=world.clock.now()) if teams is None else list(teams)
+    with ThreadPoolExecutor(world.threads) as pool:
+        for done in pool.map(lambda team: _deliver_team(world, courier, team, most), wanted):
+            summary.add(done)
+    return summary
+
+
+def decision_body(delivery: Delivery, item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a team is told of a decision: the item's ids and its result, no content."""
+    return {
+        "type": delivery.event.value,
+        "deliveryId": delivery.delivery_id,
+        "decidedAt": instant_text(delivery.made_at),
+        "items": [{"id": item["item_id"], "batchId": item["batch_id"], "taskId": item["task_id"]}],
+        "result": {
+            "outcome": item["outcome"],
+            "reasons": [{"name": name} for name in item["reasons"] or ()],
+            "feedback": [{"name": name} for name in item["feedback"] or ()],
+            "actorId": item["actor_id"],
+        },
+    }
+
+
+def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry | None) -> dict[str, Any]:
+    """Return what a team is told of a completed deletion: nothing personal."""
+    return {
+        "type": delivery.event.value,
+        "deliveryId": delivery.delivery_id,
+        "requestId": request.request_id,
+        "kind": request.kind.value,
+        "state": request.state.value,
+        "completedAt": instant_text(request.completed_at or delivery.made_at),
+        "receipt": None if receipt is None else f"sha256:{receipt.digest}",
+    }
+
+
+def _deliver_team(world: World, courier: Courier, team: TeamId, most: int) -> DeliverySummary:
+    summary = DeliverySummary()
+    due = world.catalog.callbacks.due(team, now=world.clock.now(), most=most)
+    try:
+        secrets = secrets_of(world, team)
+        bodies = _bodies(world, team, due)
+    except CallbackUnknown:
+        for delivery in due:
+            world.catalog.callbacks.done(delivery)
+        summary.cancelled += len(due)
+        return summary
+    except ImplioError as error:
+        summary.failed[team] = error.code
+        return summary
+    for delivery in due:
+        # The last look before it leaves: what was deleted since is not there to be begun.
+        begun = world.catalog.callbacks.begin(delivery, until=world.clock.now() + CLAIM_LASTS)
+        if begun is None:
+            summary.cancelled += 1
+            continue
+        body = bodies.get(delivery.delivery_id)
+        if body is None:
+            world.catalog.callbacks.done(begun)
+            summary.cancelled += 1
+            continue
+        answer = _sent(world, courier, secrets, begun, body)
+        _note(world, begun, answer, summary)
+        if answer.status is None:
+            break  # nobody there: the others wait for the next run rather than for one time-out each
+    return summary
+
+
+def _bodies(world: World, team: TeamId, due: Sequence[Delivery]) -> dict[str, dict[str, Any]]:
+    """Return what each delivery says; one whose item or request is gone says nothing."""
+    items = items_of(world, team, [each.task_id for each in due if each.task_id is not None])
+    asked = [each.request_id for each in due if each.request_id is not None]
+    receipts = world.ledger.receipts(asked) if asked else {}
+    bodies: dict[str, dict[str, Any]] = {}
+    for each in due:
+        match each.event:
+            case CallbackEvent.DECISION:
+                item = items.get(each.task_id or "")
+                if item is not None:
+                    bodies[each.delivery_id] = decision_body(each, item)
+            case CallbackEvent.DELETION:
+                request_id = each.request_id or RequestId("")
+                told = receipts.get(request_id, [])
+                request = world.catalog.requests.get(request_id)
+                bodies[each.delivery_id] = deletion_body(each, request, told[-1] if told else None)
+            case _:
+                assert_never(each.event)
+    return bodies
+
+
+def _sent(
+    world: World, courier: Courier, secrets: CallbackSecrets, delivery: Delivery, body: Mapping[str, Any]
+) -> Answer:
+    content = json.dumps(body).encode()
+    headers = {
+        DELIVERY_HEADER: delivery.delivery_id,
+        KEY_HEADER: secrets.team_key,
+        SIGNATURE_HEADER: courier.sign(secrets.signing_secret, content, at=world.clock.now()),
+    }
+    return courier.send(secrets.url, content, headers)
+
+
+def _note(world: World, delivery: Delivery, answer: Answer, summary: DeliverySummary) -> None:
+    if answer.is_done:
+        world.catalog.callbacks.done(delivery)
+        summary.delivered += 1
+        return
+    now: datetime = world.clock.now()
+    after = replace(delivery, error_code=answer.code, next_attempt_at=now + backoff(delivery.attempts))
+    if delivery.attempts >= MOST_ATTEMPTS:
+        after = replace(after, given_up_at=now)
+        summary.given_up += 1
+    else:
+        summary.put_off += 1
+    world.catalog.callbacks.put_off(after)

@@ -1,0 +1,183 @@
+"""Grant: give one operator access to one team for an assignment, take it away, and look through what stands.
+
+The ledger is told of every grant and revocation, in pseudonyms, so that an old catalog cannot bring back a grant
+that was revoked.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.grant import (
+    LONG_OPEN,
+    MAKER_CLASSES,
+    Grant,
+    GrantId,
+    GrantRefused,
+    PersonKey,
+    Purpose,
+    Reviewed,
+    check_grant,
+    is_standing,
+    review,
+)
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.ports import World
+
+GRANTED, REVOKED = "grant", "grant-revoked"
+"""The kinds of the ledger's entries about grants."""
+_SOON = timedelta(days=14)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrantDraft:
+    """A grant as somebody asks for it."""
+
+    team: TeamId
+    classes: frozenset[ColumnClass]
+    purpose: Purpose
+    until: datetime
+    person: str = sensitive()
+    granted_by: str = sensitive()
+    note: str = sensitive(default="")
+
+
+def grant(world: World, draft: GrantDraft) -> Grant:
+    """Give an operator access; the operational class, which every file's footer needs, goes with any other.
+
+    Raises:
+        GrantRefused: it names nobody or nothing, or does not end within a year.
+        TeamUnknown: there is no such team.
+    """
+    now = world.clock.now()
+    team = world.catalog.teams.get(draft.team).team
+    if not draft.person.strip() or not draft.granted_by.strip():
+        raise GrantRefused("a grant names whom it is for and who gives it", remedy="Give both names.")
+    check_grant(classes=draft.classes, granted_at=now, until=draft.until)
+    grant_id = GrantId(world.identifiers.request_id())
+    note = draft.note.strip()
+    made = Grant(
+        grant_id=grant_id,
+        person=world.people.remember(draft.person),
+        team=team,
+        classes=draft.classes | {ColumnClass.OPERATIONAL},
+        purpose=draft.purpose,
+        granted_by=world.people.remember(draft.granted_by),
+        granted_at=now,
+        until=draft.until,
+        sealed=world.people.seal(note, context=grant_id) if note else None,
+    )
+    world.ledger.append([(GRANTED, _body(made))])
+    world.catalog.grants.add(made)
+    return made
+
+
+def grant_maker(world: World, team: TeamId, *, maker: str, days: int) -> Grant | None:
+    """Let whoever adds a team read it for the first days, without its users' identity; `None` when no days are set.
+
+    Raises:
+        TeamUnknown: there is no such team.
+    """
+    if not days:
+        return None
+    until = world.clock.now() + timedelta(days=days)
+    draft = GrantDraft(
+        team=team, classes=MAKER_CLASSES, purpose=Purpose.SET_UP, until=until, person=maker, granted_by=maker
+    )
+    return grant(world, draft)
+
+
+def revoke(world: World, grant_id: GrantId, *, by: str) -> Grant:
+    """Take access away; the next statement of a lake that is open under it is refused already.
+
+    Raises:
+        GrantRefused: there is no such grant, or it was revoked before.
+    """
+    now = world.clock.now()
+    found = world.catalog.grants.get(grant_id)
+    if found.revoked_at is not None:
+        raise GrantRefused("the grant was revoked before")
+    person = world.people.remember(by)
+    # The ledger first: were the catalog told alone, an older one would bring the grant back.
+    body = {"grantId": grant_id, "team": found.team, "revokedBy": person, "revokedAt": instant_text(now)}
+    world.ledger.append([(REVOKED, body)])
+    world.catalog.grants.revoke(grant_id, by=person, at=now)
+    return replace(found, revoked_at=now, revoked_by=person)
+
+
+def review_grants(
+    world: World, *, team: TeamId | None = None, open_for: timedelta = LONG_OPEN, expires_within: timedelta = _SOON
+) -> list[Reviewed]:
+    """Return the grants that stand with what should be asked about each, and mark them as reviewed now."""
+    now = world.clock.now()
+    found = review(world.catalog.grants.all(team=team), now=now, expires_within=expires_within, open_for=open_for)
+    if found:
+        world.catalog.grants.mark_reviewed([each.grant.grant_id for each in found], at=now)
+    return found
+
+
+def revoke_again(world: World) -> list[GrantId]:
+    """Revoke again what the ledger knows as revoked and an older catalog brought back; a restore does so.
+
+    Grants that such a catalog lost are not made again: nobody may read what nobody granted since.
+    """
+    again = []
+    for grant_id, (person, at) in _revoked(world).items():
+        with suppress(GrantRefused):  # unknown to this catalog, or revoked in it too
+            world.catalog.grants.revoke(grant_id, by=person, at=at)
+            again.append(grant_id)
+    return again
+
+
+def revived(world: World) -> list[GrantId]:
+    """Return the grants that stand though the ledger knows them as revoked."""
+    told = _revoked(world)
+    now = world.clock.now()
+    return [
+        each.grant_id for each in world.catalog.grants.all() if each.grant_id in told and is_standing(each, now=now)
+    ]
+
+
+def forget_operator(world: World, name: str) -> bool:
+    """Destroy an operator's name; their pseudonym stays in grants and in the log of reads. Tell if there was one.
+
+    Raises:
+        GrantRefused: a grant of theirs still stands.
+    """
+    person, now = world.people.person(name), world.clock.now()
+    if any(is_standing(each, now=now) for each in world.catalog.grants.all(person=person)):
+        raise GrantRefused("a grant of theirs still stands", remedy="Revoke it first: `implio access revoke ID`.")
+    is_gone = world.people.forget(person)
+    world.catalog.scrub(is_thorough=False)
+    return is_gone
+
+
+def names_of(world: World, people: Iterable[PersonKey | None]) -> dict[PersonKey, str]:
+    """Return the names behind pseudonyms, for who may see grants; a name that was destroyed is told as such."""
+    return {each: world.people.name_of(each) or f"forgotten ({each[:8]})" for each in set(people) if each is not None}
+
+
+def _revoked(world: World) -> dict[GrantId, tuple[PersonKey, datetime]]:
+    return {
+        GrantId(str(entry.body["grantId"])): (
+            PersonKey(str(entry.body["revokedBy"])),
+            datetime.fromisoformat(str(entry.body["revokedAt"])),
+        )
+        for entry in world.ledger.newest_first(REVOKED)
+    }
+
+
+def _body(made: Grant) -> dict[str, object]:
+    return {
+        "grantId": made.grant_id,
+        "team": made.team,
+        "person": made.person,
+        "classes": sorted(each.value for each in made.classes),
+        "purpose": made.purpose.value,
+        "grantedBy": made.granted_by,
+        "grantedAt": instant_text(made.granted_at),
+        "until": instant_text(made.until),
+    }

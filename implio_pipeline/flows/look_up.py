@@ -1,0 +1,82 @@
+"""Look up: the items of a few task ids, whole, less those that a tombstone hides."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.scope import TaskRule
+from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.settle import opened_values
+from implio_pipeline.ports import Rows, World
+
+_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+_MOST_TRIES = 5
+
+
+def look_up(world: World, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
+    """Return the rows of these tasks; one that was never here, is erased or is hidden has none.
+
+    Raises:
+        PlanOutdated: files kept changing underneath.
+    """
+    claims = [_claim(world, task_id) for task_id in task_ids]
+    conflict: PlanOutdated | FileMissing | KeyMissing = PlanOutdated("files kept changing")
+    for _ in range(_MOST_TRIES if claims else 0):
+        hidden = [tombstone.rule for tombstone in world.catalog.requests.tombstones(team, only_open=True)]
+        try:
+            found = [(file, reached) for file, reached in find(world, team, claims) if file.kind is FileKind.ITEMS]
+            sealed = world.catalog.manifest.sealed([file for file, _ in found])
+            return [
+                world.vault.covered(each, [claim.rule for claim in reached], hidden=hidden)
+                for each, (_, reached) in zip(sealed, found, strict=True)
+            ]
+        except (PlanOutdated, FileMissing, KeyMissing) as met:
+            conflict = met  # a file was swapped meanwhile; when it is a fault, it stays
+    if claims:
+        raise conflict
+    return []
+
+
+def items_of(world: World, team: TeamId, task_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Return items by task id as a reader may see them now, each with all its columns; hidden ones are left out.
+
+    Verdicts that are not in the vault yet are laid over the items.
+
+    Args:
+        world: What the flow may touch.
+        team: Whose items.
+        task_ids: A few; each costs the reading of the file it lies in.
+
+    Raises:
+        PlanOutdated: files kept changing underneath, or requests kept being accepted.
+    """
+    wanted = list(dict.fromkeys(task.strip().lower() for task in task_ids))
+    for _ in range(_MOST_TRIES):
+        newest = world.catalog.requests.newest_tombstone(team)
+        # Verdicts first: one that is settled while we read is in both, and says the same.
+        laid_over = _unsettled(world, team, wanted)
+        found = {row["task_id"]: row for rows in look_up(world, team, wanted) for row in rows.to_pylist()}
+        if world.catalog.requests.newest_tombstone(team) == newest:
+            return {task: {**found[task], **laid_over.get(task, {})} for task in wanted if task in found}
+    raise PlanOutdated("requests kept being accepted")
+
+
+def _unsettled(world: World, team: TeamId, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    verdicts = world.catalog.moderation
+    found = {task: verdicts.decided(team, task, world.identifiers.task_key(task)) for task in wanted}
+    return {
+        task: opened_values(world.keychain, verdict)
+        for task, verdict in found.items()
+        if verdict is not None and verdict.settled_at is None
+    }
+
+
+def _claim(world: World, task_id: str) -> Claim:
+    name = task_id.strip().lower()
+    rule = TaskRule(
+        task_key=world.identifiers.task_key(name), before=_FOR_EVER, submitted_on=world.identifiers.task_day(name)
+    )
+    return Claim(request_id=RequestId(name), rule=rule)

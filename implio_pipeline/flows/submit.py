@@ -1,0 +1,39 @@
+"""Submit: what customers' servers post goes straight into the vault, many posts in one commit.
+
+There is no spool: nothing is on disk before it is encrypted, and nothing waits there to be taken in. What is answered
+as accepted is live, or was covered by a deletion accepted since it was posted; so a deletion has nothing to drain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.ingest import add_rows
+from implio_pipeline.ports import Rows, World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """The accepted items of one post, in columns."""
+
+    team: TeamId
+    arrived_at: datetime
+    """When the post came: the submission instant of each of its items."""
+    rows: Rows
+
+
+def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> list[SealedFile]:
+    """Commit the submissions of one team at once; on return every item is durable, encrypted, and in its queue.
+
+    Items that a deletion accepted meanwhile covers are left out: they are erased by never being written, or by being
+    taken out of what was written before anybody could see it.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        StorageFull: there is no room; nothing was kept.
+        PlanOutdated: the team's keys or tombstones kept changing; nothing was kept.
+    """
+    first = min(each.arrived_at for each in submissions)
+    return add_rows(world, world.catalog.teams.get(team), [each.rows for each in submissions], submitted_from=first)

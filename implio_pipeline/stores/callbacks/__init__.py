@@ -1,0 +1,1 @@
+"""Where callbacks leave the house."""

@@ -1,0 +1,193 @@
+"""Result callbacks of teams, the hosts they may go to, and the deliveries that are still to be made."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from secrets import token_hex
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, insert, select, update
+
+from implio_pipeline.domain.callback import Callback, CallbackEvent, Delivery
+from implio_pipeline.domain.errors import CallbackUnknown
+from implio_pipeline.domain.moderation import Decided
+from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.moderation_tables import callback_hosts, deliveries, sealed_callbacks
+
+_DELIVERY = tuple(field.name for field in fields(Delivery))
+_DELIVERIES = select(*(deliveries.c[name] for name in _DELIVERY)).where(deliveries.c.withdrawn_by.is_(None))
+
+
+class SqlCallbacks:
+    """The port `Callbacks` over tables."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def hosts(self, team: TeamId) -> frozenset[str]:
+        """Return the hosts that the team's callback may go to."""
+        query = select(callback_hosts.c.host).where(callback_hosts.c.team == team)
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(query))
+
+    def allow(self, team: TeamId, hosts: Iterable[str]) -> None:
+        """Let the team's callback go to these hosts and no others; one that goes elsewhere is removed.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+        names = sorted(set(hosts))
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            connection.execute(delete(callback_hosts).where(callback_hosts.c.team == team))
+            if names:
+                connection.execute(insert(callback_hosts), [{"team": team, "host": name} for name in names])
+            is_elsewhere = (sealed_callbacks.c.team == team, sealed_callbacks.c.host.not_in(names))
+            if connection.execute(delete(sealed_callbacks).where(*is_elsewhere)).rowcount:
+                connection.execute(delete(deliveries).where(deliveries.c.team == team))
+
+    def get(self, team: TeamId) -> Callback | None:
+        """Return the team's callback, if it has one."""
+        query = select(sealed_callbacks).where(sealed_callbacks.c.team == team)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else Callback(**row)
+
+    def put(self, callback: Callback) -> None:
+        """Give a team its callback, in place of the one it has.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+        row = {field.name: getattr(callback, field.name) for field in fields(Callback)}
+        with writing(self._engine) as connection:
+            teams.lock(connection, callback.team)
+            connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == callback.team))
+            connection.execute(insert(sealed_callbacks), row)
+
+    def remove(self, team: TeamId) -> None:
+        """Remove the team's callback, and with it what was still to be delivered.
+
+        Raises:
+            CallbackUnknown: it has none.
+        """
+        with writing(self._engine) as connection:
+            connection.execute(delete(deliveries).where(deliveries.c.team == team))
+            if not connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == team)).rowcount:
+                raise CallbackUnknown("the team has no callback")
+
+    def teams_due(self, *, now: datetime) -> list[TeamId]:
+        """Return the teams that have deliveries due, by name."""
+        query = select(deliveries.c.team).where(*_is_due(now)).distinct().order_by(deliveries.c.team)
+        with reading(self._engine) as connection:
+            return [TeamId(team) for team in connection.scalars(query)]
+
+    def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
+        """Return the team's deliveries whose next attempt is due, the longest due first."""
+        order = (deliveries.c.next_attempt_at, deliveries.c.delivery)
+        query = _DELIVERIES.where(deliveries.c.team == team, *_is_due(now)).order_by(*order).limit(most)
+        with reading(self._engine) as connection:
+            return [Delivery(**row) for row in connection.execute(query).mappings()]
+
+    def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
+        """Count one more attempt and let nobody else begin one until an instant.
+
+        Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.
+        """
+        is_same = (
+            deliveries.c.delivery_id == delivery.delivery_id,
+            deliveries.c.attempts == delivery.attempts,
+            deliveries.c.withdrawn_by.is_(None),
+        )
+        after = replace(delivery, attempts=delivery.attempts + 1, next_attempt_at=until)
+        claimed = update(deliveries).where(*is_same).values(attempts=after.attempts, next_attempt_at=until)
+        with writing(self._engine) as connection:
+            return after if connection.execute(claimed).rowcount else None
+
+    def done(self, delivery: Delivery) -> None:
+        """Forget a delivery that was made, or that has nothing to say any more."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(deliveries).where(deliveries.c.delivery_id == delivery.delivery_id))
+
+    def put_off(self, delivery: Delivery) -> None:
+        """Store when a delivery is tried again, or that it is given up; one that was cancelled stays gone."""
+        values = {name: getattr(delivery, name) for name in ("next_attempt_at", "error_code", "given_up_at")}
+        its_own = deliveries.c.delivery_id == delivery.delivery_id
+        with writing(self._engine) as connection:
+            connection.execute(update(deliveries).where(its_own).values(values))
+
+    def all(self, team: TeamId | None = None) -> list[Delivery]:
+        """Return every delivery that was not made, oldest first."""
+        query = _DELIVERIES.order_by(deliveries.c.delivery)
+        if team is not None:
+            query = query.where(deliveries.c.team == team)
+        with reading(self._engine) as connection:
+            return [Delivery(**row) for row in connection.execute(query).mappings()]
+
+    def forget_given_up(self, before: datetime) -> int:
+        """Forget deliveries that were given up before an instant, and return how many."""
+        with writing(self._engine) as connection:
+            return connection.execute(delete(deliveries).where(deliveries.c.given_up_at < before)).rowcount
+
+
+def tell_decision(connection: Connection, decided: Decided) -> None:
+    """Add a delivery of a verdict, if its team has a callback."""
+    if not _has_callback(connection, decided.team):
+        return
+    made_at = decided.decided_at
+    _put(
+        connection,
+        [
+            Delivery(
+                delivery_id=token_hex(16),
+                team=decided.team,
+                event=CallbackEvent.DECISION,
+                made_at=made_at,
+                next_attempt_at=made_at,
+                task_id=decided.task_id,
+                task_key=decided.task_key,
+                user_key=decided.user_key,
+                submitted_at=decided.submitted_at,
+                outcome=decided.outcome,
+            )
+        ],
+    )
+
+
+def tell_deletions(connection: Connection, completed: Sequence[Request]) -> None:
+    """Add a delivery of each completed request whose team has a callback."""
+    told = {team for team in {request.team for request in completed} if _has_callback(connection, team)}
+    new = [
+        Delivery(
+            delivery_id=token_hex(16),
+            team=request.team,
+            event=CallbackEvent.DELETION,
+            made_at=request.completed_at or request.accepted_at,
+            next_attempt_at=request.completed_at or request.accepted_at,
+            request_id=request.request_id,
+        )
+        for request in completed
+        if request.team in told
+    ]
+    _put(connection, new)
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        deliveries.c.next_attempt_at <= now,
+        deliveries.c.given_up_at.is_(None),
+        deliveries.c.withdrawn_by.is_(None),
+    )
+
+
+def _has_callback(connection: Connection, team: TeamId) -> bool:
+    return bool(connection.scalar(select(exists().where(sealed_callbacks.c.team == team))))
+
+
+def _put(connection: Connection, new: Sequence[Delivery]) -> None:
+    if new:
+        rows: list[dict[str, Any]] = [{name: getattr(each, name) for name in _DELIVERY} for each in new]
+        connection.execute(insert(deliveries), rows)

@@ -1,0 +1,264 @@
+"""Locks on what waits, verdicts, notes, and the feed that tells of them."""
+
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, delete, exists, func, insert, or_, select, update
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueUnknown
+from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
+from implio_pipeline.domain.words import TaskKey, TeamId
+from implio_pipeline.stores.catalog import callbacks, teams
+from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.moderation_tables import (
+    TRACES,
+    decisions,
+    deliveries,
+    feed_marks,
+    sealed_decisions,
+    sealed_notes,
+)
+from implio_pipeline.stores.catalog.queues import has_queue
+from implio_pipeline.stores.catalog.tables import queue_entries
+
+_ENTRY = tuple(field.name for field in fields(QueueEntry))
+_DECIDED = tuple(field.name for field in fields(Decided) if field.name != "sealed")
+_NOTE = tuple(field.name for field in fields(Note))
+_TRACE = tuple(field.name for field in fields(Trace))
+_DECISIONS = (
+    select(*(decisions.c[name] for name in _DECIDED), sealed_decisions.c.sealed)
+    .outerjoin_from(decisions, sealed_decisions, sealed_decisions.c.sequence == decisions.c.sequence)
+    .where(decisions.c.withdrawn_by.is_(None))
+)
+
+
+class SqlModeration:
+    """The port `Moderation` over tables."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
+        """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.
+
+        Raises:
+            TeamUnknown: there is no such team.
+            QueueUnknown: it has no such queue.
+        """
+        entry = queue_entries.c
+        free = or_(entry.locked_until.is_(None), entry.locked_until <= now, entry.locked_by == lock.by)
+        query = (
+            select(entry.entry, *(entry[name] for name in _ENTRY))
+            .where(entry.team == team, entry.queue == queue, free)
+            .order_by(entry.submitted_at, entry.entry)
+            .limit(count)
+        )
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            _same_queue(connection, team, queue)
+            rows = connection.execute(query).mappings().all()
+            mine = update(queue_entries).where(entry.entry.in_([row["entry"] for row in rows]))
+            connection.execute(mine.values(locked_by=lock.by, locked_until=lock.until))
+        return [QueueEntry(**{name: row[name] for name in _ENTRY}) for row in rows]
+
+    def unlock(self, team: TeamId, *, by: str) -> int:
+        """Give back everything that somebody has locked, and return how much it was."""
+        theirs = (queue_entries.c.team == team, queue_entries.c.locked_by == by)
+        with writing(self._engine) as connection:
+            return connection.execute(
+                update(queue_entries).where(*theirs).values(locked_by=None, locked_until=None)
+            ).rowcount
+
+    def waiting(self, team: TeamId, task_id: str, task_key: TaskKey) -> QueueEntry:
+        """Return the entry of a task.
+
+        Raises:
+            ItemGone: nothing waits by this id.
+        """
+        with reading(self._engine) as connection:
+            return _entry_of(_waiting(connection, team, task_id, task_key))
+
+    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> Decided | None:
+        """Return the verdict on a task, if there is one that the feed still tells."""
+        is_it = (decisions.c.team == team, decisions.c.task_key == task_key, decisions.c.task_id == task_id)
+        with reading(self._engine) as connection:
+            row = connection.execute(_DECISIONS.where(*is_it)).mappings().one_or_none()
+        return None if row is None else Decided(**row)
+
+    def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
+        """Store a verdict, take its entry off the queue, and tell the team's callback, in one transaction.
+
+        Raises:
+            ItemGone: nothing waits by this id.
+            ItemLocked: somebody else has locked it.
+            ItemDecided: it was decided before.
+        """
+        with writing(self._engine) as connection:
+            teams.lock(connection, verdict.team)
+            row = _free(connection, verdict.team, verdict.task_id, verdict.task_key, by=verdict.actor, now=at)
+            is_same = (decisions.c.team == verdict.team, decisions.c.task_id == verdict.task_id)
+            if connection.scalar(select(exists().where(*is_same))):
+                raise ItemDecided("the item was decided before")
+            feed_at = _next_feed_at(connection, verdict.team, now=at)
+            told = replace(verdict, queue=row["queue"], outcome=row["outcome"], feed_at=feed_at)
+            values = {name: getattr(told, name) for name in _DECIDED if name != "sequence"}
+            sequence = connection.scalars(insert(decisions).returning(decisions.c.sequence), [values]).one()
+            connection.execute(insert(sealed_decisions), {"sequence": sequence, "sealed": verdict.sealed})
+            connection.execute(delete(queue_entries).where(queue_entries.c.entry == row["entry"]))
+            _put_note(connection, note)
+            callbacks.tell_decision(connection, told)
+        return replace(told, sequence=sequence)
+
+    def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
+        """Put an entry into another queue, free for whoever looks there.
+
+        Raises:
+            QueueUnknown: the team has no such queue.
+            ItemGone: nothing waits by this id.
+            ItemLocked: somebody else has locked it.
+        """
+        with writing(self._engine) as connection:
+            teams.lock(connection, entry.team)
+            _same_queue(connection, entry.team, queue)
+            row = _free(connection, entry.team, entry.task_id, entry.task_key, by=by, now=at)
+            moved = update(queue_entries).where(queue_entries.c.entry == row["entry"])
+            connection.execute(moved.values(queue=queue, locked_by=None, locked_until=None))
+            _put_note(connection, note)
+        return replace(_entry_of(row), queue=queue)
+
+    def notes(self, team: TeamId, task_id: str, task_key: TaskKey) -> list[Note]:
+        """Return the notes on a task, oldest first."""
+        note = sealed_notes.c
+        is_its = (note.team == team, note.task_key == task_key, note.task_id == task_id, note.withdrawn_by.is_(None))
+        query = select(*(note[name] for name in _NOTE)).where(*is_its).order_by(note.note)
+        with reading(self._engine) as connection:
+            return [Note(**row) for row in connection.execute(query).mappings()]
+
+    def notes_on(self, team: TeamId, user_key: bytes) -> list[Note]:
+        """Return the notes on the items of a user, oldest first."""
+        note = sealed_notes.c
+        is_their = (note.team == team, note.user_key == user_key, note.withdrawn_by.is_(None))
+        query = select(*(note[name] for name in _NOTE)).where(*is_their).order_by(note.note)
+        with reading(self._engine) as connection:
+            return [Note(**row) for row in connection.execute(query).mappings()]
+
+    def unsettled(self, team: TeamId, *, most: int | None = None) -> list[Decided]:
+        """Return verdicts that are not in the vault yet, oldest first."""
+        query = _DECISIONS.where(decisions.c.team == team, decisions.c.settled_at.is_(None))
+        with reading(self._engine) as connection:
+            found = connection.execute(query.order_by(decisions.c.sequence).limit(most)).mappings()
+            return [Decided(**row) for row in found]
+
+    def unsettled_since(self) -> datetime | None:
+        """Return when the oldest verdict fell that is not in the vault yet."""
+        query = select(func.min(decisions.c.decided_at)).where(
+            decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None)
+        )
+        with reading(self._engine) as connection:
+            found: datetime | None = connection.scalar(query)
+        return found
+
+    def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
+        """Return the verdicts after an instant in milliseconds, in the order they fell."""
+        query = _DECISIONS.where(decisions.c.team == team, decisions.c.feed_at > since)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(decisions.c.feed_at).limit(most + 1)).mappings().all()
+        entries = tuple(Decided(**row) for row in rows[:most])
+        newest = entries[-1].feed_at if entries else since
+        return Feed(entries=entries, newest=newest, is_more=len(rows) > most)
+
+    def newest(self, team: TeamId) -> int:
+        """Return the newest instant that the team's feed ever told, 0 when it told none."""
+        with reading(self._engine) as connection:
+            return connection.scalar(select(feed_marks.c.newest).where(feed_marks.c.team == team)) or 0
+
+    def forget_settled(self, before: datetime) -> int:
+        """Forget verdicts that were settled before an instant, and return how many; their items have them."""
+        old = (decisions.c.settled_at < before, decisions.c.withdrawn_by.is_(None))
+        with writing(self._engine) as connection:
+            return connection.execute(delete(decisions).where(*old)).rowcount
+
+    def traces(self, team: TeamId) -> list[Trace]:
+        """Return that of items which is kept in the catalog beside the queues and was not withdrawn."""
+        found: list[Trace] = []
+        with reading(self._engine) as connection:
+            for table in TRACES:
+                is_its = (table.c.team == team, table.c.withdrawn_by.is_(None), table.c.task_key.is_not(None))
+                rows = connection.execute(select(*(table.c[name] for name in _TRACE)).where(*is_its)).mappings()
+                found += [Trace(**row) for row in rows]
+        return found
+
+
+def settled(connection: Connection, change: Change) -> None:
+    """Note that a change wrote verdicts into the vault: what rules by outcome go by is now what was decided.
+
+    Raises:
+        PlanOutdated: a verdict is gone, withdrawn, or settled already.
+    """
+    for some in chunks(change.settled):
+        is_its = (
+            decisions.c.team == change.team,
+            decisions.c.sequence.in_(some),
+            decisions.c.settled_at.is_(None),
+            decisions.c.withdrawn_by.is_(None),
+        )
+        rows = connection.execute(select(decisions.c.task_key, decisions.c.decided).where(*is_its)).all()
+        if len(rows) != len(some):
+            raise PlanOutdated(f"{len(some) - len(rows)} of {len(some)} verdicts to settle are gone")
+        values = {"outcome": decisions.c.decided, "settled_at": change.committed_at}
+        connection.execute(update(decisions).where(*is_its).values(values))
+        connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(some)))
+        for decided in {row.decided for row in rows}:
+            tasks = [row.task_key for row in rows if row.decided is decided]
+            for table in (sealed_notes, deliveries):
+                is_about = (table.c.team == change.team, table.c.task_key.in_(tasks))
+                connection.execute(update(table).where(*is_about).values(outcome=decided.value))
+
+
+def _same_queue(connection: Connection, team: TeamId, queue: str) -> None:
+    if not has_queue(connection, team, queue):
+        raise QueueUnknown("the team has no queue of this name")
+
+
+def _waiting(connection: Connection, team: TeamId, task_id: str, task_key: TaskKey) -> RowMapping:
+    entry = queue_entries.c
+    query = select(queue_entries).where(entry.team == team, entry.task_key == task_key, entry.task_id == task_id)
+    row = connection.execute(query.order_by(entry.entry).limit(1)).mappings().one_or_none()
+    if row is None:
+        raise ItemGone("no item with this task id waits for a decision")
+    return row
+
+
+def _free(
+    connection: Connection, team: TeamId, task_id: str, task_key: TaskKey, *, by: str, now: datetime
+) -> RowMapping:
+    row = _waiting(connection, team, task_id, task_key)
+    lock = None if row["locked_until"] is None else Lock(by=row["locked_by"], until=row["locked_until"])
+    if not is_free(lock, by=by, now=now):
+        raise ItemLocked("somebody else is looking at this item")
+    return row
+
+
+def _entry_of(row: RowMapping) -> QueueEntry:
+    return QueueEntry(**{name: row[name] for name in _ENTRY})
+
+
+def _next_feed_at(connection: Connection, team: TeamId, *, now: datetime) -> int:
+    """Return the verdict's place in the feed; the team is locked, so that places follow the order of commits."""
+    newest = connection.scalar(select(feed_marks.c.newest).where(feed_marks.c.team == team))
+    place = next_feed_at(now=now, newest=newest or 0)
+    if newest is None:
+        connection.execute(insert(feed_marks), {"team": team, "newest": place})
+    else:
+        connection.execute(update(feed_marks).where(feed_marks.c.team == team).values(newest=place))
+    return place
+
+
+def _put_note(connection: Connection, note: Note | None) -> None:
+    if note is not None:
+        row: dict[str, Any] = {name: getattr(note, name) for name in _NOTE}
+        connection.execute(insert(sealed_notes), row)

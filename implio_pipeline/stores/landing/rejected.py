@@ -1,0 +1,21 @@
+"""A bad item, as it is kept and reported."""
+
+from dataclasses import dataclass
+
+from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.stores.landing.faults import Fault
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectedItem:
+    """A bad item, with all that is wrong with it."""
+
+    position: int
+    """Its index among the texts given, from 0."""
+    task_id: str
+    submitted_at_us: int
+    reason: str
+    """Stable code: `invalid-item`, `not-json`, `too-deep`, `too-large`, `wrong-cell-count`."""
+    errors: list[Fault]
+    original_ad: str = sensitive()
+    user_id: str | None = sensitive()

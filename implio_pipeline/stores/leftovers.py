@@ -1,0 +1,89 @@
+"""Temporary files that a killed process has left: found by their own names, swept when they are old and nobody's.
+
+Only names that this pipeline gives are touched, in the folders where it gives them, and through no link.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from implio_pipeline.stores.claimed_file import OPEN_FOLDER, open_plain
+from implio_pipeline.stores.landing.report import REPORTS
+from implio_pipeline.stores.watched import has_writer
+
+_REPORT = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
+_SIDECAR = re.compile(r"[0-9a-f]{32}\.tmp", re.ASCII)
+_ROOT_KEY = re.compile(r"\.[a-z]+\.[0-9]+\.key\.[0-9a-f]{8}\.new", re.ASCII)
+_EXPORT = re.compile(r"[0-9a-f]{32}\.json\.part", re.ASCII)
+_REFUSED = re.compile(r".+\.refused\.json", re.DOTALL)
+_SPILL = re.compile(r"duckdb_temp[\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftoverFolders:
+    """The folders of a home in which something may be left.
+
+    A new root key that was never given its name is unlinked and not overwritten: a crash may have left both names on
+    one file.
+    """
+
+    home: Path
+
+    def sweep(self, *, older_than: datetime) -> int:
+        """Unlink what was left before an instant and that nobody has open for writing; return how many files."""
+        return sum(_sweep(folder, name, older_than=older_than) for folder, name in self._places())
+
+    def expire_reports(self, *, before: datetime) -> int:
+        """Unlink what was written beside refused request files before an instant: its name is that of the file."""
+        return _sweep(self.home / "requests" / "inbox", _REFUSED, older_than=before)
+
+    def _places(self) -> Iterator[tuple[Path, re.Pattern[str]]]:
+        for team in _folders(self.home / "landing"):
+            yield team / REPORTS, _REPORT
+        yield self.home / "requests" / "inbox", _REPORT
+        yield self.home / "set-aside", _SIDECAR
+        for region in _folders(self.home / "keys"):
+            yield region, _ROOT_KEY
+        yield self.home / "exports", _EXPORT
+        yield self.home / "tmp", _SPILL
+
+
+def _folders(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []
+
+
+def _sweep(folder: Path, name: re.Pattern[str], *, older_than: datetime) -> int:
+    try:
+        folder_fd = os.open(folder, OPEN_FOLDER)
+    except OSError:  # not there, or a link that others put in its place
+        return 0
+    try:
+        with os.scandir(folder_fd) as entries:
+            found = [entry.name for entry in entries if name.fullmatch(entry.name)]
+        swept = sum(_unlinked(each, folder_fd, older_than=older_than) for each in found)
+        if swept:
+            os.fsync(folder_fd)
+        return swept
+    finally:
+        os.close(folder_fd)
+
+
+def _unlinked(name: str, folder_fd: int, *, older_than: datetime) -> bool:
+    file = open_plain(name, folder_fd, now=older_than)  # a younger date counts as that of the bound itself
+    if file is None:
+        return False
+    try:
+        if file.modified_at >= older_than or has_writer(file):
+            return False
+    finally:
+        os.close(file.fd)
+    with suppress(FileNotFoundError):  # its maker has given it its name just now, or unlinked it
+        os.unlink(name, dir_fd=folder_fd)
+        return True
+    return False

@@ -1,0 +1,217 @@
+"""`DELETE /v1/ads` and what follows it: one kind, hidden when answered, the team's own, receipted."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from support.clock import NOW
+from support.home import ADS, CARS, Home
+from support.items import YESTERDAY, Ad
+
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.stores.ledger.verify import canonical
+from tests.api.conftest import ITEM, Door, Server
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "no kind": ("", "parameters-refused"),
+    "two kinds": ("userId=zqzq&taskId=zqzq", "parameters-refused"),
+    "a user and dates": ("userId=zqzq&fromDate=2026-01-01T00:00Z&toDate=2026-02-01T00:00Z", "parameters-refused"),
+    "half a range": ("fromDate=2026-01-01T00:00Z", "parameters-refused"),
+    "the other half": ("toDate=2026-01-01T00:00Z", "parameters-refused"),
+    "the same user twice": ("userId=zqzq&userId=zqzq", "parameters-refused"),
+    "two users": ("userId=zqzq&userId=qqq", "parameters-refused"),
+    "the same name in another case": ("userid=zqzq", "parameters-refused"),
+    "an unknown parameter beside": ("userId=zqzq&dryRun=true", "parameters-refused"),
+    "an empty user": ("userId=", "parameters-refused"),
+    "a blank user": ("userId=%20%20", "parameters-refused"),
+    "an empty task": ("taskId=", "parameters-refused"),
+    "an empty date": ("fromDate=&toDate=2026-01-01T00:00Z", "parameters-refused"),
+    "a user that is no UTF-8": ("userId=zqzq%ff", "parameters-refused"),
+    "a NUL": ("userId=zqzq%00", "bad-text"),
+    "a very long user": ("userId=" + "z" * 1025, "id-too-long"),
+    "a date without a zone": ("fromDate=2026-01-01T00:00&toDate=2026-02-01T00:00Z", "zoneless-date"),
+    "a plus that was not encoded": ("fromDate=2026-01-01T00:00+01:00&toDate=2026-02-01T00:00Z", "bad-date"),
+    "dates exchanged": ("fromDate=2026-02-01T00:00Z&toDate=2026-01-01T00:00Z", "dates-inverted"),
+    "an empty range": ("fromDate=2026-01-01T00:00Z&toDate=2026-01-01T00:00Z", "dates-inverted"),
+    "no date": ("fromDate=zqzq&toDate=2026-01-01T00:00Z", "bad-date"),
+    "a year beyond all": ("fromDate=0001-01-01T00:00Z&toDate=2026-01-01T00:00Z", "year-out-of-range"),
+}
+USERS = ["ann", "åke", "a\u030ake", "用户", "a b", "a+b", "a&b=c", "a/b?c#d", "100%", "💥", "x;y", "'; drop table"]
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_a_call_that_names_not_exactly_one_kind_is_refused_without_its_values(
+    ads: Server, home: Home, case: tuple[str, str]
+) -> None:
+    query, code = case
+
+    problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
+
+    assert problem["code"] == code
+    assert "zqzq" not in str(problem)
+    assert home.rules() == []
+
+
+def test_a_body_is_refused_since_it_might_be_meant_as_a_narrower_question(ads: Server, home: Home) -> None:
+    problem = ads.problem("DELETE", "/v1/ads?userId=ann", status=400, content=b'{"taskId": "x"}')
+
+    assert problem["code"] == "body-refused"
+    assert home.rules() == []
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_any_user_id_that_was_posted_can_be_deleted(ads: Server, home: Home, user: str) -> None:
+    ads.post(ITEM | {"user": {"id": user}}, ITEM | {"user": {"id": "somebody else"}})
+    home.clock.pass_by(timedelta(seconds=1))
+
+    request = ads.delete(f"userId={quote(user, safe='')}")
+    erase(home.world)
+
+    assert request["queueEntriesRemoved"] == 1
+    assert [row["user_id"] for row in home.rows(ADS)] == ["somebody else"]
+
+
+def test_items_are_hidden_and_dequeued_when_the_call_is_answered(ads: Server, home: Home) -> None:
+    (task,) = [each["taskId"] for each in ads.post(ITEM)["accepted"]]
+    home.clock.pass_by(timedelta(seconds=1))
+
+    answer = ads("DELETE", f"/v1/ads?taskId={task}")
+
+    body = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == body["statusUrl"] == f"/v1/deletions/{body['requestId']}"
+    assert body["status"] == "accepted"
+    assert body["kind"] == "task"
+    assert body["dueAt"] > body["receivedAt"]
+    assert ads("GET", f"/v1/ads?taskIds={task}").json()["ads"] == []
+    assert home.world.catalog.queues.entries(ADS) == []
+    assert len(home.tasks(ADS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "left"),
+    [
+        ("2026-02-28T12:00Z", "2026-02-28T12:00:00.000001Z", []),
+        ("2026-02-28T13:00%2B01:00", "2026-03-01T00:00Z", []),
+        ("2026-02-28T12:00:00.000001Z", "2026-03-01T00:00Z", ["t"]),
+        ("2026-02-01T00:00Z", "2026-02-28T12:00Z", ["t"]),
+    ],
+)
+def test_dates_are_half_open_and_know_zones_and_fractions(
+    ads: Server, home: Home, start: str, end: str, left: list[str]
+) -> None:
+    home.keep(Ad(task="t", at=YESTERDAY))
+
+    ads.delete(f"fromDate={start}&toDate={end}")
+    erase(home.world)
+
+    assert home.tasks(ADS) == left
+
+
+def test_nothing_to_erase_is_a_success_with_nothing_erased(ads: Server, home: Home) -> None:
+    request = ads.delete("userId=nobody")
+    erase(home.world)
+
+    receipt = ads("GET", f"/v1/deletions/{request['requestId']}/receipt").json()
+    assert receipt["body"]["erased"]["items"] == 0
+
+
+def test_a_retry_is_the_same_request_and_a_later_one_is_not(ads: Server, home: Home) -> None:
+    home.keep(Ad(task="t"))
+    first = ads.delete("userId=ann")
+    home.clock.pass_by(timedelta(seconds=59))
+
+    again = ads.delete("userId=ann")
+    other = ads.delete("userId=bob")
+    home.clock.pass_by(timedelta(seconds=2))
+    later = ads.delete("userId=ann")
+
+    assert again == first
+    assert len({first["requestId"], other["requestId"], later["requestId"]}) == 3
+
+
+def test_retries_side_by_side_are_one_request(ads: Server, home: Home) -> None:
+    answers = ads.at_once(*[("DELETE", "/v1/ads?userId=ann", {})] * 8)
+
+    assert len({answer.json()["requestId"] for answer in answers}) == 1
+    assert len(home.rules()) == 1
+
+
+def test_items_that_came_in_since_make_the_same_call_a_new_request(ads: Server, home: Home) -> None:
+    first = ads.delete("userId=ann")
+    home.clock.pass_by(timedelta(seconds=1))
+    (task,) = [each["taskId"] for each in ads.post(ITEM)["accepted"]]
+    home.clock.pass_by(timedelta(seconds=1))
+
+    second = ads.delete("userId=ann")
+
+    assert second["requestId"] != first["requestId"]
+    assert ads("GET", f"/v1/ads?taskIds={task}").json()["ads"] == []
+
+
+def test_the_answer_may_be_set_to_have_no_body(made: Any) -> None:
+    answer = made(deletion_answer=204).server()("DELETE", "/v1/ads?userId=ann")
+
+    assert answer.status_code == 204
+    assert answer.content == b""
+    assert answer.headers["Location"].startswith("/v1/deletions/")
+
+
+def test_a_request_is_followed_until_its_signed_receipt(ads: Server, home: Home) -> None:
+    ads.post(ITEM)
+    home.clock.pass_by(timedelta(seconds=1))
+    request = ads.delete("userId=ann")
+    url = request["statusUrl"]
+    assert ads("GET", url).json() == request
+    assert ads.problem("GET", f"{url}/receipt", status=404)["code"] == "not-found"
+
+    erase(home.world)
+
+    done = ads("GET", url).json()
+    assert done["status"] == "completed"
+    entry = ads("GET", done["receiptUrl"]).json()
+    assert entry["body"]["requestId"] == request["requestId"]
+    assert entry["body"]["erased"]["items"] == 1
+    line = {name: value for name, value in entry.items() if name != "digest"}
+    assert canonical(line) in (home.path / "ledger" / "ledger.jsonl").read_bytes()
+
+
+def test_requests_are_listed_newest_first_in_pages_and_by_status(ads: Server, home: Home) -> None:
+    made = [ads.delete(f"userId=u{number}")["requestId"] for number in range(5)]
+    erase(home.world, only=made[:2])
+
+    first = ads("GET", "/v1/deletions?limit=2").json()
+    second = ads("GET", f"/v1/deletions?limit=3&after={first['next']}").json()
+    waiting = ads("GET", "/v1/deletions?status=open").json()["deletions"]
+    done = ads("GET", "/v1/deletions?status=completed").json()["deletions"]
+
+    listed = [each["requestId"] for page in (first, second) for each in page["deletions"]]
+    assert listed == made[::-1]
+    assert [each["requestId"] for each in waiting] == made[:1:-1]
+    assert [each["requestId"] for each in done] == made[1::-1]
+    for query in ("status=zqzq", "limit=0", "limit=1001", "limit=x", "limit=", "after="):
+        assert "zqzq" not in str(ads.problem("GET", f"/v1/deletions?{query}", status=400))
+
+
+def test_another_team_sees_nothing_of_it_not_even_that_it_exists(ads: Server, cars: Server, home: Home) -> None:
+    home.keep(Ad(task="hers", user="ann"), team=CARS)
+    request = ads.delete("userId=ann")
+    erase(home.world)
+
+    unknown = cars.problem("GET", "/v1/deletions/0123456789abcdef0123456789abcdef", status=404)
+    for path in (request["statusUrl"], f"{request['statusUrl']}/receipt"):
+        assert cars.problem("GET", path, status=404) == unknown
+    assert cars.problem("GET", f"/v1/deletions?after={request['requestId']}", status=404) == unknown
+    assert cars("GET", "/v1/deletions").json()["deletions"] == []
+    assert home.tasks(CARS) == ["hers"]
+
+
+def test_who_asked_is_kept_only_as_a_pseudonym(door: Door, home: Home) -> None:
+    request = door.server().delete("userId=zqzq-ann")
+
+    kept = home.world.catalog.requests.get(request["requestId"])
+    assert kept.asked_by is not None
+    assert kept.channel.value == "api"
+    assert kept.received_at == NOW
+    assert "zqzq" not in (home.path / "catalog" / "catalog.db").read_bytes().decode("latin-1")

@@ -1,0 +1,107 @@
+"""Residency: which arrangements of regions, keys and hosts are refused, and by which name."""
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from implio_pipeline.domain.residency import (
+    EEA,
+    KeptIn,
+    LocationUnknown,
+    Place,
+    Processor,
+    ProcessorUnlisted,
+    RegionWithoutRoot,
+    ResidencyRefused,
+    RootKeysShared,
+    RootShared,
+    TransferUnsafe,
+    check_keys,
+    check_places,
+    check_teams,
+)
+from implio_pipeline.domain.words import Region, TeamId
+
+EU = Place(
+    region=Region("eu"),
+    root=PurePosixPath("/data/eu"),
+    keys=PurePosixPath("/keys/eu"),
+    processor="Nordic Hosting",
+    location="SE",
+    kept_in=KeptIn.EU,
+)
+US = replace(
+    EU,
+    region=Region("us"),
+    root=PurePosixPath("/data/us"),
+    keys=PurePosixPath("/keys/us"),
+    location="US",
+    kept_in=KeptIn.ANYWHERE,
+)
+SWEDEN = Processor(name="Nordic Hosting", role="hosting", location="SE")
+AMERICA = replace(SWEDEN, location="US")
+REGISTER = [SWEDEN, AMERICA]
+
+REFUSED: dict[str, tuple[list[Place], list[Processor], type[ResidencyRefused]]] = {
+    "a root that two regions share": ([EU, replace(US, root=EU.root)], REGISTER, RootShared),
+    "a root within another's": ([EU, replace(US, root=EU.root / "us")], REGISTER, RootShared),
+    "a root around another's": ([EU, replace(US, root=PurePosixPath("/data"))], REGISTER, RootShared),
+    "keys in one folder": ([EU, replace(US, keys=EU.keys)], REGISTER, RootKeysShared),
+    "keys in a folder within another's": ([EU, replace(US, keys=EU.keys / "us")], REGISTER, RootKeysShared),
+    "a host that is not listed": ([EU], [AMERICA, replace(SWEDEN, name="Other")], ProcessorUnlisted),
+    "a host that is listed elsewhere": ([replace(EU, location="DE")], REGISTER, ProcessorUnlisted),
+    "no register at all": ([EU], [], ProcessorUnlisted),
+    "an EU region in a third country": ([replace(EU, location="US")], REGISTER, TransferUnsafe),
+    "safeguards of spaces": ([replace(EU, location="US")], [replace(AMERICA, safeguards=" ")], TransferUnsafe),
+    "a third party on site": ([EU], [replace(SWEDEN, location="on site"), SWEDEN], LocationUnknown),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_home_is_refused_for(name) -> None:
+    places, processors, refusal = REFUSED[name]
+
+    with pytest.raises(refusal):
+        check_places(places, processors)
+
+
+def test_regions_that_lie_apart_with_listed_hosts_pass() -> None:
+    check_places([EU, US], REGISTER)
+
+
+def test_a_root_whose_name_begins_like_another_s_lies_apart() -> None:
+    check_places([EU, replace(US, root=PurePosixPath("/data/eu-2"))], REGISTER)
+
+
+def test_an_eu_region_may_lie_in_a_third_country_when_the_safeguard_is_stated() -> None:
+    stated = replace(AMERICA, safeguards="Standard contractual clauses (Art. 46(2)(c))")
+
+    check_places([replace(EU, location="US")], [stated])
+
+
+@given(location=st.sampled_from([*sorted(EEA), "US", "GB", "CH", "IN", "BR", "CN"]))
+def test_an_eu_region_without_safeguards_lies_in_the_eea_or_nowhere(location) -> None:
+    place, host = replace(EU, location=location), replace(SWEDEN, location=location)
+
+    if location in EEA:
+        check_places([place], [host])
+    else:
+        with pytest.raises(TransferUnsafe):
+            check_places([place], [host])
+
+
+def test_a_team_whose_region_has_no_root_is_refused() -> None:
+    check_teams({TeamId("ads"): Region("eu")}, [EU])
+
+    with pytest.raises(RegionWithoutRoot, match="team cars is of region us"):
+        check_teams({TeamId("ads"): Region("eu"), TeamId("cars"): Region("us")}, [EU])
+
+
+def test_a_root_key_belongs_to_one_region() -> None:
+    check_keys({"one": ["eu", "eu"], "other": ["us"]})
+
+    with pytest.raises(RootKeysShared, match="eu and us"):
+        check_keys({"one": ["eu", "us"]})

@@ -1,0 +1,169 @@
+"""`implio serve` as its own process, over real TLS: what it refuses, what it answers, and what a kill leaves."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from cryptography import x509
+from support.home import ADS, opened
+
+from implio_pipeline.flows.api_keys import add_api_key
+from implio_pipeline.stores.local_tls import RENEWED_BEFORE, LocalAuthority
+
+ITEM = {"id": "ad-1", "content": {"title": "zqzq-title"}, "user": {"id": "zqzq-ann"}}
+_MOST_LOOKS = 5_000
+COMMAND = [sys.executable, "-c", "from implio_pipeline.cli import main; main()"]
+
+
+@dataclass(kw_only=True)
+class Serving:
+    """A server under way."""
+
+    process: subprocess.Popen
+    address: str
+    trust: ssl.SSLContext
+    key: str
+
+    @contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        headers = {"X-Api-Key": self.key}
+        with httpx.Client(base_url=self.address, verify=self.trust, headers=headers, timeout=60) as client:
+            yield client
+
+    def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
+        place = urlsplit(self.address)
+        raw = socket.create_connection((place.hostname, place.port), timeout=60)
+        return context.wrap_socket(raw, server_hostname="localhost")
+
+
+@pytest.fixture
+def home(empty_home: Path, tmp_path: Path) -> Path:
+    shutil.copytree(empty_home, tmp_path / "home")
+    return tmp_path / "home"
+
+
+@contextmanager
+def serving(home: Path, *options: str, **settings: str) -> Iterator[Serving]:
+    with opened(home, at=datetime.now(UTC)) as house:
+        key = add_api_key(house.world, ADS, label="test")[1]
+    said = [*COMMAND, "--home", str(home), "serve", "--port", "0", *options]
+    environment = os.environ | {f"IMPLIO_API__{name.upper()}": value for name, value in settings.items()}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(said, stdout=log, stderr=subprocess.PIPE, text=True, env=environment)
+        address = process.stderr.readline().split()[-1]
+        trust = ssl.create_default_context(cafile=str(home / "keys" / "tls" / "ca.pem"))
+        try:
+            yield Serving(process=process, address=address.replace("127.0.0.1", "localhost"), trust=trust, key=key)
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def test_a_server_answers_over_tls_to_who_trusts_its_authority_and_erases_what_it_is_asked_to(home: Path) -> None:
+    with serving(home, "--erase", header_seconds="0.2") as server, server.client() as client:
+        posted = client.post("/v1/ads", json=[ITEM]).raise_for_status()
+        deleted = client.delete("/v1/ads", params={"userId": "zqzq-ann"}).raise_for_status().json()
+        status = next(
+            each
+            for each in (client.get(deleted["statusUrl"]).json() for _ in range(_MOST_LOOKS))
+            if each["status"] == "completed"
+        )
+        receipt = client.get(status["receiptUrl"]).json()
+        assert receipt["body"]["erased"]["items"] == 1
+        assert posted.headers["Strict-Transport-Security"]
+        assert "server" not in posted.headers
+
+        # Strangers' authorities, old protocols and plain HTTP get nowhere.
+        with pytest.raises(ssl.SSLCertVerificationError):
+            server.connect(ssl.create_default_context())
+        with server.connect(server.trust) as connection:
+            assert connection.version() in ("TLSv1.2", "TLSv1.3")
+            # A head that never ends is not waited for.
+            connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n")
+            assert connection.recv(4_096).startswith(b"HTTP/1.1 408")
+        with server.connect(server.trust) as connection:
+            connection.sendall(b"zqzq\r\n\r\n")
+            refused = connection.recv(4_096)
+            assert refused.startswith(b"HTTP/1.1 400")
+            assert b"application/problem+json" in refused
+            assert b"zqzq" not in refused
+        with server.connect(server.trust) as connection:
+            both = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"
+            connection.sendall(b"POST /v1/ads HTTP/1.1\r\nHost: localhost\r\n" + both + b"\r\n0\r\n\r\nGET /v1/health")
+            assert connection.recv(4_096).startswith(b"HTTP/1.1 400")
+    log = (home / "log").read_text()
+    assert {json.loads(line)["route"] for line in log.splitlines()} >= {"/v1/ads", "/v1/deletions/{request_id}"}
+    assert "zqzq" not in log
+    assert server.process.returncode == 0
+
+
+def test_every_item_that_was_acknowledged_survives_a_kill(home: Path) -> None:
+    acknowledged: list[str] = []
+
+    def post_until_it_dies(number: int) -> None:
+        with server.client() as client:
+            while True:
+                try:
+                    answer = client.post("/v1/ads", json=[ITEM | {"id": f"ad-{number}"}] * 20)
+                except httpx.TransportError:
+                    return
+                acknowledged.extend(each["taskId"] for each in answer.json()["accepted"])
+                if len(acknowledged) > 200:
+                    os.kill(server.process.pid, signal.SIGKILL)
+
+    with serving(home, "--http") as server, ThreadPoolExecutor(4) as pool:
+        list(pool.map(post_until_it_dies, range(4)))
+
+    with opened(home) as house:
+        kept = set(house.tasks(ADS))
+        assert len(acknowledged) > 200
+        assert set(acknowledged) <= kept
+        assert {entry.task_id for entry in house.world.catalog.queues.entries(ADS)} == kept
+
+
+def test_without_tls_only_this_machine_is_answered(home: Path) -> None:
+    said = [*COMMAND, "--json", "--home", str(home), "serve", "--http", "--host", "0.0.0.0", "--port", "0"]  # noqa: S104
+
+    done = subprocess.run(said, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["code"] == "plain-http-refused"
+    assert "--http" in error["remedy"]
+
+
+def test_the_local_certificate_is_for_this_machine_alone_and_renewed_before_it_expires(tmp_path: Path) -> None:
+    authority, now = LocalAuthority(tmp_path / "tls"), datetime(2026, 3, 1, tzinfo=UTC)
+    files = authority.server_files(now=now)
+    first = files.certificate.read_bytes()
+    certificate = x509.load_pem_x509_certificate(first)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+
+    unchanged = authority.server_files(now=now + timedelta(days=1)).certificate.read_bytes()
+    soon = certificate.not_valid_after_utc - RENEWED_BEFORE
+    renewed = authority.server_files(now=soon).certificate.read_bytes()
+    trusted = authority.authority.read_bytes()
+    authority.server_files(now=now + timedelta(days=3650))
+
+    assert "localhost" in names.get_values_for_type(x509.DNSName)
+    assert {str(each) for each in names.get_values_for_type(x509.IPAddress)} == {"127.0.0.1", "::1"}
+    assert unchanged == first
+    assert renewed != first
+    assert authority.authority.read_bytes() != trusted
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "tls").iterdir()} == {0o600}
+    bound = x509.load_pem_x509_certificate(trusted).extensions.get_extension_for_class(x509.NameConstraints)
+    assert bound.critical

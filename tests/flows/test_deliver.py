@@ -1,0 +1,241 @@
+"""Callbacks: told once each, signed, tried again, and never about what was deleted."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from support.clock import NOW
+from support.crash import Crash, Tripwire, When, watched
+from support.home import ADS, CARS, Home
+from support.items import Ad
+from support.moderation import MODERATOR, decided, keep_waiting
+
+from implio_pipeline.domain.callback import MOST_ATTEMPTS, Answer
+from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown
+from implio_pipeline.domain.moderation import Approve, Refuse
+from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.flows.callbacks import allow_hosts, remove_callback, secrets_of, set_callback, show_callback
+from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.deliver import deliver_due
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.settle import settle
+from implio_pipeline.stores.callbacks.courier import HttpCourier
+
+HOST, URL = "hooks.example.com", "https://hooks.example.com/canary-path"
+
+
+@dataclass
+class Postbox(HttpCourier):
+    """The port `Courier` in memory; signing and checking are the real ones."""
+
+    answers: list[Answer] = field(default_factory=list)
+    sent: list[tuple[str, dict[str, object], Mapping[str, str]]] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
+
+    def __post_init__(self) -> None:
+        super().__init__(resolver=lambda host, port: ["93.184.216.34"])
+
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        self.sent.append((url, json.loads(body), headers))
+        self.meanwhile()
+        return self.answers.pop(0) if self.answers else Answer(status=200)
+
+
+def told(home: Home, *ads: Ad) -> Postbox:
+    """Return the postbox of a team that is told, with items that wait."""
+    postbox = Postbox()
+    allow_hosts(home.world, ADS, [HOST])
+    set_callback(home.world, postbox, ADS, URL)
+    keep_waiting(home, *(ads or (Ad(task="a", outcome=None), Ad(task="b", user="bob", outcome=None))))
+    return postbox
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_a_decision_is_told_once_with_ids_and_result_and_no_content(home: Home, is_settled: bool) -> None:
+    postbox = told(home)
+    decided(home, "a", Refuse(reasons=("spam",), note="a canary note"))
+    if is_settled:
+        settle(home.world)
+
+    first, second = deliver_due(home.world, postbox), deliver_due(home.world, postbox)
+
+    ((url, body, headers),) = postbox.sent
+    secrets = secrets_of(home.world, ADS)
+    assert (first.delivered, second.delivered, url) == (1, 0, URL)
+    assert body == {
+        "type": "decision",
+        "deliveryId": headers["Implio-Delivery"],
+        "decidedAt": "2026-03-01T12:00:00Z",
+        "items": [{"id": "item of a", "batchId": None, "taskId": "a"}],
+        "result": {"outcome": "refused", "reasons": [{"name": "spam"}], "feedback": [], "actorId": MODERATOR},
+    }
+    assert headers["X-Api-Key"] == secrets.team_key
+    signed = postbox.sign(secrets.signing_secret, json.dumps(body).encode(), at=NOW)
+    assert headers["Implio-Signature"] == signed
+
+
+def test_a_completed_deletion_is_told_with_its_receipt_and_nothing_personal(home: Home) -> None:
+    postbox = told(home)
+    (request,) = home.ask(ByUser(user_id="ann"))
+    assert deliver_due(home.world, postbox).delivered == 0
+    erase(home.world)
+
+    deliver_due(home.world, postbox)
+
+    (receipt,) = home.receipts()
+    ((_, body, _),) = postbox.sent
+    assert body == {
+        "type": "deletion",
+        "deliveryId": body["deliveryId"],
+        "requestId": request.request_id,
+        "kind": "user",
+        "state": "completed",
+        "completedAt": "2026-03-01T12:00:00Z",
+        "receipt": f"sha256:{receipt.digest}",
+    }
+
+
+def test_what_is_deleted_before_it_was_told_is_told_never(home: Home) -> None:
+    postbox = told(home)
+    decided(home, "a", Approve())
+    decided(home, "b", Approve())
+
+    home.ask(ByUser(user_id="ann"))
+    deliver_due(home.world, postbox)
+
+    assert [body["items"][0]["taskId"] for _, body, _ in postbox.sent] == ["b"]
+    assert home.world.catalog.callbacks.all(ADS) == []
+
+
+def test_what_is_deleted_while_others_are_told_is_not_told_any_more(home: Home) -> None:
+    postbox = told(home)
+    decided(home, "a", Approve())
+    decided(home, "b", Approve())
+    postbox.meanwhile = lambda: home.ask(ByTask(task_id="b"))
+
+    summary = deliver_due(home.world, postbox)
+
+    assert (summary.delivered, summary.cancelled) == (1, 1)
+    assert [body["items"][0]["taskId"] for _, body, _ in postbox.sent] == ["a"]
+
+
+def test_a_delivery_of_a_cancelled_request_is_made_after_all(home: Home) -> None:
+    home.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
+    postbox = told(home)
+    decided(home, "a", Approve())
+    (request,) = home.ask(ByUser(user_id="ann"))
+    assert deliver_due(home.world, postbox).delivered == 0
+
+    cancel(home.world, request.request_id)
+
+    assert deliver_due(home.world, postbox).delivered == 1
+
+
+def test_ten_attempts_are_made_ever_farther_apart_and_then_no_more(home: Home) -> None:
+    postbox = told(home)
+    decided(home, "a", Approve())
+    postbox.answers = [Answer(status=500, code="http-500") for _ in range(MOST_ATTEMPTS)]
+
+    waited, given_up = [], 0
+    for _ in range(400):
+        before = len(postbox.sent)
+        given_up += deliver_due(home.world, postbox).given_up
+        if len(postbox.sent) > before:
+            waited.append(home.clock.now())
+        home.clock.pass_by(timedelta(minutes=5))
+
+    gaps = [later - earlier for earlier, later in pairwise(waited)]
+    assert (len(postbox.sent), given_up) == (MOST_ATTEMPTS, 1)
+    assert gaps == sorted(gaps)
+    assert gaps[-1] > timedelta(hours=1)
+    ids = {headers["Implio-Delivery"] for _, _, headers in postbox.sent}
+    assert len(ids) == 1
+    assert (show_callback(home.world, ADS).waiting, show_callback(home.world, ADS).given_up) == (0, 1)
+    home.clock.pass_by(timedelta(days=31))
+    assert housekeep(home.world).verdicts == 1
+    assert home.world.catalog.callbacks.all(ADS) == []
+
+
+def test_nobody_there_is_asked_once_a_run_and_holds_up_no_other_team(home: Home) -> None:
+    postbox = told(home, *(Ad(task=f"t{number}", outcome=None) for number in range(5)))
+    for number in range(5):
+        decided(home, f"t{number}", Approve())
+    postbox.answers = [Answer(status=None, code="callback-timeout")]
+
+    first = deliver_due(home.world, postbox)
+    second = deliver_due(home.world, postbox)
+
+    assert (first.put_off, first.delivered, second.delivered) == (1, 0, 4)
+
+
+def test_a_process_that_dies_after_sending_sends_again_under_the_same_id(home: Home) -> None:
+    postbox = told(home)
+    decided(home, "a", Approve())
+    tripwire = Tripwire(at=2, when=When.BEFORE)  # the first call begins it, the second says that it was made
+
+    with pytest.raises(Crash):
+        deliver_due(watched(home.world, tripwire), postbox)
+    assert deliver_due(home.world, postbox).delivered == 0
+    home.clock.pass_by(timedelta(minutes=6))
+    deliver_due(home.world, postbox)
+
+    assert tripwire.calls[-1] == "catalog.callbacks.done"
+    ids = [headers["Implio-Delivery"] for _, _, headers in postbox.sent]
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+
+
+def test_a_callback_goes_only_to_a_host_that_is_allowed_by_its_exact_name(home: Home) -> None:
+    postbox = Postbox()
+    allow_hosts(home.world, ADS, [HOST])
+
+    for url in (
+        "https://example.com/",
+        "https://x.hooks.example.com/",
+        "http://hooks.example.com/",
+        "https://1.2.3.4/",
+    ):
+        with pytest.raises(CallbackRefused):
+            set_callback(home.world, postbox, ADS, url)
+    with pytest.raises(CallbackRefused):
+        set_callback(home.world, postbox, CARS, URL)
+    assert show_callback(home.world, ADS).host is None
+
+
+def test_taking_a_host_off_the_list_takes_the_callback_and_its_deliveries(home: Home) -> None:
+    postbox = told(home)
+    decided(home, "a", Approve())
+
+    allow_hosts(home.world, ADS, ["other.example.com"])
+
+    assert show_callback(home.world, ADS).host is None
+    assert deliver_due(home.world, postbox).delivered == 0
+    with pytest.raises(CallbackUnknown):
+        remove_callback(home.world, ADS)
+
+
+def test_address_and_secrets_are_sealed_and_new_each_time(home: Home) -> None:
+    postbox = told(home)
+    first = secrets_of(home.world, ADS)
+
+    second = set_callback(home.world, postbox, ADS, URL)
+
+    assert {first.signing_secret, first.team_key}.isdisjoint({second.signing_secret, second.team_key})
+    content = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+    for word in ("canary-path", second.signing_secret, second.team_key):
+        assert word.encode() not in content
+    remove_callback(home.world, ADS)
+    assert home.world.catalog.seals.all(ADS) == []
+
+
+def test_a_team_without_a_callback_has_no_deliveries(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None))
+    decided(home, "a", Approve())
+    home.ask(ByUser(user_id="ann"))
+    erase(home.world)
+
+    assert home.world.catalog.callbacks.all() == []

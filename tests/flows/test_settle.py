@@ -1,0 +1,304 @@
+"""Settling: a verdict reaches its item's file, nothing else changes, and nothing of it is left elsewhere."""
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.clock import NOW, TODAY
+from support.crash import Tripwire, When, every_place, watched
+from support.home import ADS, CARS, Home, opened
+from support.items import YESTERDAY, Ad
+from support.moderation import MODERATOR, decide_all, decided, keep_waiting, waiting
+
+from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull
+from implio_pipeline.domain.moderation import Approve, Refuse
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.inspect import Agreement, agreement
+from implio_pipeline.flows.look_up import items_of
+from implio_pipeline.flows.moderate import feed, notes_of
+from implio_pipeline.flows.restore import restore
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
+from implio_pipeline.flows.settle import FEED_KEEPS, settle
+
+NewHome = Callable[[], Home]
+DECIDED = ("outcome", "reasons", "feedback", "actor_id")
+DAY = timedelta(days=1)
+users = st.none() | st.sampled_from(["ann", "bob", "cid"])
+ads = st.lists(
+    st.builds(
+        Ad,
+        task=st.integers(0, 11).map(str),
+        user=users,
+        at=st.integers(0, 3).map(lambda days: YESTERDAY - days * DAY),
+        outcome=st.sampled_from([None, "no decision", "approved"]),
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda ad: ad.task,
+)
+
+
+def without_verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in DECIDED} for row in rows]
+
+
+def of(rows: list[dict[str, Any]], task: str) -> dict[str, Any]:
+    return next({name: row[name] for name in DECIDED} for row in rows if row["task_id"] == task)
+
+
+@given(items=ads, chosen=st.sets(st.integers(0, 11)), splits=st.integers(1, 3))
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_settling_changes_what_was_decided_and_nothing_else(
+    new_home: NewHome, items: list[Ad], chosen: set[int], splits: int
+) -> None:
+    home = new_home()
+    keep_waiting(home, *items)
+    before = home.rows(ADS)
+    to_decide = [task for task in waiting(home) if int(task) in chosen]
+    looked = {}
+    for part in range(splits):
+        decide_all(home, to_decide[part::splits])
+        looked |= items_of(home.world, ADS, to_decide[part::splits])
+        settle(home.world)
+
+    after = home.rows(ADS)
+
+    assert without_verdicts(after) == without_verdicts(before)
+    for row in before:
+        seen = of(after, row["task_id"])
+        if row["task_id"] not in to_decide:
+            assert seen == {name: row[name] for name in DECIDED}
+        else:
+            assert seen == {name: looked[row["task_id"]][name] for name in DECIDED}
+            assert seen["actor_id"] == MODERATOR
+    assert home.world.catalog.moderation.unsettled(ADS) == []
+    assert settle(home.world).files == 0
+    assert audit(home.world, is_full=True).findings == []
+
+
+def test_a_refusal_brings_its_reasons_and_feedback_into_the_item(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b"))
+    decided(home, "a", Refuse(reasons=("spam", "rude"), feedback=("be kind",), note="canary note"))
+
+    summary = settle(home.world)
+
+    assert (summary.verdicts, summary.files, summary.lost, summary.failed) == (1, 1, 0, {})
+    assert of(home.rows(ADS), "a") == {
+        "outcome": "refused",
+        "reasons": ["spam", "rude"],
+        "feedback": ["be kind"],
+        "actor_id": MODERATOR,
+    }
+    assert dict(home.files(ADS)[0].outcomes) == {"refused": 1, "approved": 1}
+    assert [note.text for note in notes_of(home.world, ADS, "a")] == ["canary note"]
+
+
+def test_many_verdicts_cost_one_rewrite_of_each_file_and_its_old_keys(home: Home) -> None:
+    keep_waiting(home, *(Ad(task=f"t{number}", outcome=None) for number in range(4)))
+    (old,) = home.files(ADS)
+    decide_all(home, [f"t{number}" for number in range(4)])
+
+    assert settle(home.world).files == 1
+
+    (new,) = home.files(ADS)
+    assert new.file_id != old.file_id
+    with pytest.raises(PlanOutdated):
+        home.world.catalog.manifest.sealed([old])
+    assert len(home.stored()) == 1
+
+
+def test_a_settled_verdict_stays_in_the_feed_for_a_time_without_its_sealed_part(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None))
+    decided(home, "a", Refuse(reasons=("spam",)))
+    settle(home.world)
+
+    (told,) = feed(home.world, ADS).entries
+
+    assert (told.sealed, told.outcome, told.decided.value) == (None, "refused", "refused")
+    housekeep(home.world)
+    assert len(feed(home.world, ADS).entries) == 1
+    home.clock.pass_by(FEED_KEEPS + DAY)
+    assert housekeep(home.world).verdicts == 1
+    assert feed(home.world, ADS).entries == ()
+    assert of(home.rows(ADS), "a")["outcome"] == "refused"
+
+
+def test_a_settlement_that_does_not_prove_right_is_not_committed(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b"))
+    decided(home, "a", Approve())
+    before, write = home.rows(ADS), home.vault._write
+
+    def write_another_title(rows: pa.Table, **known: object) -> object:
+        number = rows.schema.get_field_index("title")
+        return write(rows.set_column(number, rows.schema.field(number), pa.array(["x"] * len(rows))), **known)
+
+    home.vault._write = write_another_title
+
+    assert settle(home.world).failed == {ADS: "unverified"}
+    assert home.rows(ADS) == before
+    assert len(home.stored()) == 1
+    home.vault._write = write
+    assert settle(home.world).verdicts == 1
+
+
+def test_retention_by_outcome_goes_by_the_verdict_and_not_by_what_the_item_came_with(home: Home) -> None:
+    old = NOW - 10 * DAY
+    keep_waiting(home, *(Ad(task=name, outcome=None, at=old) for name in ("approve", "refuse", "wait")))
+    decided(home, "approve", Approve())
+    decided(home, "refuse", Refuse(reasons=("spam",), note="a note"))
+    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(by_outcome={"refused": 5, "undecided": 30}))
+
+    retain(home.world, today=TODAY)
+    erase(home.world)
+
+    assert home.tasks(ADS) == ["approve", "wait"]
+    assert [each.task_id for each in feed(home.world, ADS).entries] == ["approve"]
+    assert notes_of(home.world, ADS, "refuse") == []
+    assert waiting(home) == ["wait"]
+    assert audit(home.world, is_full=True).findings == []
+
+
+def test_a_request_accepted_while_verdicts_are_settled_takes_its_own_and_leaves_the_others(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", user="bob", outcome=None))
+    decide_all(home, ["a", "b"])
+    asked, write = [], home.vault.settle
+
+    def settle_while_somebody_asks(sealed: object, verdicts: object) -> object:
+        if not asked:
+            asked.extend(home.ask(ByUser(user_id="ann")))
+        return write(sealed, verdicts)
+
+    home.vault.settle = settle_while_somebody_asks
+
+    assert settle(home.world).verdicts == 1
+    assert of(home.rows(ADS), "a")["outcome"] is None
+    assert of(home.rows(ADS), "b")["outcome"] == "refused"
+    erase(home.world)
+    assert home.tasks(ADS) == ["b"]
+    assert len(home.stored()) == 1
+
+
+def test_a_hold_keeps_verdict_and_note_hidden_until_the_item_goes(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", outcome=None))
+    decide_all(home, ["a", "b"])
+    words = {"words": "a claim", "holder": "dpo"}
+    hold = place_hold(home.world, HoldDraft(team=ADS, scope=ByTask(task_id="a"), until=NOW + 99 * DAY, **words))
+    home.ask(ByUser(user_id="ann"))
+    erase(home.world)
+
+    kinds = sorted(seal.kind for seal in home.world.catalog.seals.all(ADS))
+
+    assert home.tasks(ADS) == ["a"]
+    assert kinds == ["decision", "note"]
+    assert notes_of(home.world, ADS, "a") == []
+    assert feed(home.world, ADS).entries == ()
+    assert settle(home.world).verdicts == 0
+    release_hold(home.world, hold.hold_id)
+    erase(home.world)
+    assert {request.state for request in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
+    assert home.world.catalog.seals.all(ADS) == []
+
+
+def test_verdicts_and_notes_outlive_a_rotation_and_old_seal_keys_do_not(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", outcome=None))
+    decide_all(home, ["a", "b"])
+    before = {key.key_id for key in home.world.catalog.teams.keys(ADS)}
+
+    rotate_keys(home.world)
+    home.clock.pass_by(SEAL_GRACE + timedelta(seconds=1))
+    finish_rotation(home.world)
+
+    kept = before & {key.key_id for key in home.world.catalog.teams.keys(ADS)}
+    assert kept == {f"{ADS}/pseudonym/1"}
+    assert [note.text for note in notes_of(home.world, ADS, "a")] == ["note a"]
+    assert settle(home.world).verdicts == 2
+
+
+class AnswerLost(Exception):
+    """The call had its effect, and its answer never came."""
+
+
+DEATHS: dict[str, dict[str, Any]] = {
+    "killed": {},
+    "answer lost": {"error": AnswerLost, "is_fatal": False},
+    "the disk is full": {"error": lambda: StorageFull("no room"), "is_fatal": False, "when": When.BEFORE},
+    "somebody else was faster": {"error": lambda: PlanOutdated("changed"), "is_fatal": False, "when": When.BEFORE},
+    "a file is damaged": {"error": lambda: FileTampered("file f"), "is_fatal": False, "when": When.BEFORE},
+}
+
+
+@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
+def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
+    empty_home: Path, scratch: Path, death: dict[str, Any]
+) -> None:
+    seed, copy = scratch / "settle-seed", scratch / "settle-copy"
+    shutil.rmtree(seed, ignore_errors=True)
+    shutil.copytree(empty_home, seed)
+    with opened(seed) as home:
+        keep_waiting(home, *(Ad(task=f"t{number}", outcome=None, user=None) for number in range(9)))
+        keep_waiting(home, Ad(task="car"), team=CARS)
+        decide_all(home, [f"t{number}" for number in range(0, 9, 2)])
+        wanted = items_of(home.world, ADS, home.tasks(ADS))
+
+    def settle_under(tripwire: Tripwire) -> None:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(seed, copy)
+        with opened(copy, threads=1) as home:
+            settle(watched(home.world, tripwire))
+
+    for tripwire in every_place(settle_under, **death):
+        with opened(copy, threads=1) as home:
+            settle(home.world)
+
+            rows = {row["task_id"]: row for row in home.rows(ADS)}
+            assert rows == wanted, tripwire.place
+            assert home.world.catalog.moderation.unsettled(ADS) == [], tripwire.place
+            assert [seal.kind for seal in home.world.catalog.seals.all(ADS)] == ["note"] * 5, tripwire.place
+            housekeep(home.world, stray_age=-timedelta(days=36500))
+            assert agreement(home.world) == Agreement(files=len(home.files())), tripwire.place
+            assert len(home.stored()) == len(home.files()), tripwire.place
+
+
+def test_a_team_that_cannot_be_settled_stops_no_other(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None))
+    decided(home, "a", Approve())
+    (file,) = home.stored()
+    file.write_bytes(b"nothing")
+
+    assert settle(home.world, teams=[CARS, ADS]).failed == {ADS: "file-tampered"}
+    assert len(home.world.catalog.moderation.unsettled(ADS)) == 1
+
+
+def test_a_backup_put_back_brings_no_verdict_back_that_was_erased(home: Home, tmp_path: Path) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", user="bob", outcome=None))
+    decide_all(home, ["a", "b"])
+    home.house.close()
+    for folder in ("catalog", "vault"):
+        shutil.copytree(home.path / folder, tmp_path / "backup" / folder)
+    with opened(home.path) as later:
+        later.ask(ByUser(user_id="ann"))
+        erase(later.world)
+    for folder in ("catalog", "vault"):
+        shutil.rmtree(home.path / folder)
+        shutil.copytree(tmp_path / "backup" / folder, home.path / folder)
+
+    with opened(home.path, is_restoring=True) as again:
+        assert len(feed(again.world, ADS).entries) == 2
+        restore(again.world)
+
+        assert [each.task_id for each in feed(again.world, ADS).entries] == ["b"]
+        assert notes_of(again.world, ADS, "a") == []
+        assert settle(again.world).verdicts == 1

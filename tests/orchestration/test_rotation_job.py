@@ -1,0 +1,102 @@
+"""The rotation of keys in Dagster: asked for when it is due, told in ids and counts, finished after it broke off."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from support.clock import NOW
+from support.home import Home
+from support.items import Ad
+from support.stage import BODY, CANARIES, TITLE, USER, HomeInTime
+
+from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.rotate_keys import newest_statement
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.orchestration.rotation import (
+    KEY_ROTATION,
+    NEVER,
+    NOT_DUE,
+    RotationScope,
+    rotation_job,
+    rotation_schedule,
+)
+
+DAY = timedelta(days=1)
+
+
+def resource(home: Home, at: datetime = NOW) -> HomeInTime:
+    return HomeInTime(home=str(home.path), now=at.isoformat())
+
+
+def run(home: Home, instance: dg.DagsterInstance, *, at: datetime = NOW, **config: bool) -> dg.ExecuteInProcessResult:
+    return rotation_job.execute_in_process(
+        resources={"home": resource(home, at)},
+        run_config=dg.RunConfig(ops={"rotate": RotationScope(**config)}),
+        instance=instance,
+        raise_on_error=False,
+    )
+
+
+def tick(home: Home, at: datetime) -> dg.RunRequest | dg.SkipReason:
+    with dg.build_schedule_context(
+        scheduled_execution_time=at.astimezone(UTC), resources={"home": resource(home, at)}
+    ) as context:
+        return rotation_schedule(context)
+
+
+def test_a_run_renews_every_key_and_tells_ids_and_counts_alone(home):
+    home.keep(Ad(task=f"{USER}-1", user=USER, title=f"{TITLE} {BODY}"))
+    before = {key.key_id for key in home.world.catalog.teams.keys("ads")}
+
+    with dg.instance_for_test() as instance:
+        result = run(home, instance)
+        log = "".join(str(each.event_log_entry) for each in instance.get_records_for_run(result.run_id).records)
+
+    assert result.success
+    after = {key.key_id for key in home.world.catalog.teams.keys("ads")}
+    assert {"ads/identity/2", "ads/content/2", "ads/operational/2", "ads/seal/2"} <= after
+    assert not {"ads/identity/1", "ads/content/1", "ads/operational/1"} & after
+    assert before != after
+    assert "the keys of 2 of 2 teams are settled" in log
+    assert "ads/identity/1" in log
+    assert not [canary for canary in CANARIES if canary in log]
+    assert home.tasks() == [f"{USER}-1"]
+
+
+def test_a_run_that_is_asked_for_only_when_due_leaves_young_keys(home):
+    with dg.instance_for_test() as instance:
+        assert run(home, instance, at=NOW + 29 * DAY, is_only_when_due=True).success
+        assert newest_statement(home.world) is None
+        assert run(home, instance, at=NOW + 30 * DAY, is_only_when_due=True).success
+
+    assert newest_statement(home.world) is not None
+
+
+@pytest.mark.parametrize(("days", "answer"), [(29, NOT_DUE), (30, None), (45, None)])
+def test_the_schedule_asks_when_the_oldest_newest_key_is_a_month_old(home, days, answer):
+    at = NOW + days * DAY
+
+    asked = tick(home, at)
+
+    if answer:
+        assert asked.skip_message == answer
+    else:
+        assert asked.run_key == f"{KEY_ROTATION}:{at.date().isoformat()}"
+        assert asked.run_config["ops"]["rotate"]["config"] == {"is_only_when_due": True}
+
+
+def test_a_team_that_came_later_does_not_put_it_off(home):
+    home.clock.pass_by(20 * DAY)
+    add_team(home.world, "later", region=Region("eu"))
+
+    assert isinstance(tick(home, NOW + 30 * DAY), dg.RunRequest)
+
+
+def test_a_home_may_choose_other_days_or_never(home):
+    settings = home.path / "implio.toml"
+    text = settings.read_text()
+
+    settings.write_text(f"rotate_keys_days = 7\n{text}")
+    assert isinstance(tick(home, NOW + 7 * DAY), dg.RunRequest)
+    settings.write_text(f"rotate_keys_days = 0\n{text}")
+    assert tick(home, NOW + 900 * DAY).skip_message == NEVER

@@ -1,0 +1,59 @@
+"""Operators' names: sealed under the home's own key, found again by whoever opens the home, and gone when destroyed."""
+
+import pytest
+from support.home import ADS, Home, opened, ring_of
+
+from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.stores.people import SealedPeople
+
+JANE = "Jané Öperator"
+
+
+def people_of(home: Home) -> SealedPeople:
+    return SealedPeople(ring_of(home), home.house.catalog.operators)
+
+
+def test_a_name_is_the_same_person_for_whoever_opens_the_home(home: Home) -> None:
+    person = home.world.people.remember(JANE)
+
+    with opened(home.path) as again:
+        assert again.world.people.person(JANE) == person
+        assert again.world.people.name_of(person) == JANE
+    assert people_of(home).person(JANE) == person
+
+
+def test_two_spellings_of_one_name_are_one_person(home: Home) -> None:
+    people = people_of(home)
+
+    assert people.person("Jane\u0301 O\u0308perator") == people.person(JANE)
+
+
+def test_a_seal_opens_only_where_it_was_made_for(home: Home) -> None:
+    people = people_of(home)
+    sealed = people.seal("a note", context="grant-1")
+
+    assert people.unseal(sealed, context="grant-1") == "a note"
+    for wrong, context in ((sealed, "grant-2"), (sealed[:-1] + b"\x00", "grant-1"), (b"", "grant-1")):
+        with pytest.raises(KeyMissing):
+            people.unseal(wrong, context=context)
+
+
+def test_a_person_is_no_text_and_no_user_of_a_team(home: Home) -> None:
+    people = people_of(home)
+
+    known = {people.person("ann"), people.digest("ann"), home.world.keychain.pseudonym(ADS, "ann")}
+
+    assert len(known) == 3
+
+
+def test_a_name_that_was_destroyed_is_in_no_byte_of_the_catalog(home: Home) -> None:
+    person = home.world.people.remember(JANE)
+    sealed = home.house.catalog.operators.sealed_name(person)
+    assert sealed is not None
+
+    home.world.people.forget(person)
+    home.world.catalog.scrub(is_thorough=False)
+
+    stored = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+    assert sealed not in stored
+    assert home.world.people.name_of(person) is None

@@ -1,0 +1,43 @@
+"""Items that wait for a decision, and moderators who decide."""
+
+from collections.abc import Iterable
+
+from implio_pipeline.domain.intake import DEFAULT_QUEUE
+from implio_pipeline.domain.moderation import Approve, Decided, Decision, Refuse
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.moderate import decide, next_entries
+from support.home import ADS, Home
+from support.items import Ad
+
+MODERATOR, OTHER = "mia@example.org", "max@example.org"
+
+
+def keep_waiting(home: Home, *ads: Ad, team: TeamId = ADS) -> None:
+    """Put items into the vault; those without an outcome wait in the default queue."""
+    home.keep(*ads, team=team)
+
+
+def waiting(home: Home, team: TeamId = ADS) -> list[str]:
+    """Return the task ids that wait, oldest first."""
+    return [entry.task_id for entry in home.world.catalog.queues.entries(team)]
+
+
+def given(home: Home, *, by: str = MODERATOR, queue: str = DEFAULT_QUEUE) -> list[str]:
+    """Return the task ids that somebody is given next."""
+    return [entry.task_id for entry in next_entries(home.world, ADS, queue, by=by)]
+
+
+def decided(home: Home, task: str, decision: Decision, *, by: str = MODERATOR) -> Decided:
+    """Decide, and return the verdict."""
+    verdict = decide(home.world, ADS, task, decision, by=by)
+    assert isinstance(verdict, Decided)
+    return verdict
+
+
+def decide_all(home: Home, tasks: Iterable[str]) -> None:
+    """Approve every second item and refuse the others, each with a note."""
+    for number, task in enumerate(tasks):
+        verdict = (
+            Refuse(reasons=(f"reason {task}",), note=f"note {task}") if number % 2 else Approve(note=f"note {task}")
+        )
+        decided(home, task, verdict)

@@ -1,0 +1,146 @@
+"""The query door and grants: what is denied, what is written down before rows are handed out, and what never is."""
+
+import getpass
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from support.clock import NOW
+from support.grants import let_read
+from support.home import ADS, CARS, Home
+from support.items import Ad
+
+from implio_pipeline.domain.access_log import LogLine
+from implio_pipeline.domain.errors import ClassNotGranted, QueryRefused
+from implio_pipeline.domain.grant import GrantMissing, Purpose, PurposeMissing
+from implio_pipeline.domain.words import ColumnClass
+from implio_pipeline.flows.grant import revoke
+from implio_pipeline.query import Lake, open_lake
+
+OPERATIONAL, CONTENT = ColumnClass.OPERATIONAL, ColumnClass.CONTENT
+JANE = "jane"
+
+
+@pytest.fixture(autouse=True)
+def _grants_are_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPLIO_ACCESS__GRANTS", "required")
+
+
+@pytest.fixture
+def stocked(home: Home) -> Home:
+    home.keep(Ad(task="t-1", title="canary-title"), Ad(task="t-2", user="bob", at=NOW - timedelta(days=2)))
+    home.keep(Ad(task="car"), team=CARS)
+    return home
+
+
+@pytest.fixture
+def lake(stocked: Home) -> Iterator[Lake]:
+    let_read(stocked.world, ADS, person=JANE, classes=[OPERATIONAL, CONTENT], purpose=Purpose.SUPPORT)
+    with open_lake(stocked.path, team=ADS, as_=JANE, threads=1) as opened:
+        yield opened
+
+
+def log_of(home: Home) -> list[LogLine]:
+    return list(home.world.catalog.access_log.lines())
+
+
+def test_nobody_reads_without_a_grant(stocked: Home) -> None:
+    with pytest.raises(GrantMissing), open_lake(stocked.path, team=ADS, as_="stranger"):
+        pass
+    assert log_of(stocked) == []
+
+
+def test_the_reader_is_the_user_of_this_machine_unless_another_is_named(stocked: Home) -> None:
+    with open_lake(stocked.path, team=ADS) as lake:
+        lake.sql("select 1")
+
+    (line,) = log_of(stocked)
+    assert stocked.world.people.name_of(line.read.person) == getpass.getuser()
+
+
+def test_a_grant_decides_which_classes_are_decrypted(stocked: Home) -> None:
+    let_read(stocked.world, ADS, person=JANE, classes=[OPERATIONAL], purpose=Purpose.ENGINEERING)
+
+    with open_lake(stocked.path, team=ADS, as_=JANE) as lake:
+        assert lake.granted == {OPERATIONAL}
+        with pytest.raises(ClassNotGranted):
+            lake.sql("select title from items")
+        with pytest.raises(ClassNotGranted):
+            lake.user_key("ann")
+    with pytest.raises(GrantMissing), open_lake(stocked.path, team=ADS, as_=JANE, classes=["content"]):
+        pass
+
+
+def test_identity_needs_its_purpose(stocked: Home) -> None:
+    let_read(stocked.world, ADS, person=JANE, purpose=Purpose.INCIDENT)
+    asked = {"team": ADS, "as_": JANE, "classes": ["identity"]}
+
+    with pytest.raises(PurposeMissing), open_lake(stocked.path, **asked):
+        pass
+    with pytest.raises(GrantMissing), open_lake(stocked.path, **asked, purpose="legal"):
+        pass
+    with open_lake(stocked.path, **asked, purpose="incident") as lake:
+        assert lake.sql("select user_id from items order by 1").fetchall() == [("ann",), ("bob",)]
+
+
+def test_a_lake_of_two_teams_needs_a_grant_for_each(stocked: Home) -> None:
+    let_read(stocked.world, ADS, person=JANE)
+
+    with pytest.raises(GrantMissing, match="team cars"), open_lake(stocked.path, team=[ADS, CARS], as_=JANE):
+        pass
+
+
+def test_every_reading_is_written_down_before_its_rows_are_handed_out(
+    stocked: Home, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.sql("select title, count(*) from items where outcome is null or price_amount > 0 group by 1")
+    lake.sql("select * from items limit 0")
+
+    first, second = (line.read for line in log_of(stocked))
+    assert (first.teams, first.classes, first.purpose) == ((ADS,), {OPERATIONAL, CONTENT}, Purpose.SUPPORT)
+    assert first.columns == ("outcome", "price_amount", "title")
+    assert second.rows == 0
+    assert {"title", "task_id", "day"} <= set(second.columns)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("implio_pipeline.stores.catalog.access_log.SqlAccessLog.append", full)
+    with pytest.raises(OSError, match="No space"):
+        lake.sql("select title from items")
+
+
+def test_the_log_has_no_value_no_statement_and_no_name_that_somebody_made_up(stocked: Home, lake: Lake) -> None:
+    query = """select title as "zqzq-alias", 'zqzq-literal' from items where title = $title or body = 'zqzq-body'"""
+
+    lake.sql(query, {"title": "canary-title"})
+
+    (line,) = log_of(stocked)
+    assert (line.read.rows, line.read.columns) == (1, ("body", "title"))
+    told = repr(line)
+    stocked.world.catalog.scrub()
+    stored = b"".join(path.read_bytes() for path in (stocked.path / "catalog").iterdir())
+    for made_up in ("zqzq", "canary-title", "select"):
+        assert made_up not in told
+    assert b"zqzq" not in stored
+    assert b"canary-title" not in stored
+
+
+def test_a_statement_that_is_refused_hands_out_nothing_and_is_not_written_down(stocked: Home, lake: Lake) -> None:
+    with pytest.raises(QueryRefused):
+        lake.sql("drop view items")
+
+    assert log_of(stocked) == []
+
+
+def test_a_grant_that_is_revoked_stops_the_next_statement_of_an_open_lake(stocked: Home, lake: Lake) -> None:
+    assert len(lake.sql("select * from items")) == 2
+    (grant,) = [
+        each for each in stocked.world.catalog.grants.all() if stocked.world.people.name_of(each.person) == JANE
+    ]
+
+    revoke(stocked.world, grant.grant_id, by="boss")
+
+    with pytest.raises(GrantMissing):
+        lake.sql("select * from items")
+    assert len(log_of(stocked)) == 1
