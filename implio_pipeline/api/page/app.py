@@ -6,6 +6,7 @@ from implio_pipeline.api.page import (
     account,
     assets,
     holds,
+    keys,
     members,
     removal,
     requests,
@@ -17,7 +18,8 @@ from implio_pipeline.api.page import (
 from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
-    each.pages.router for each in (assets, sign_in, account, teams, removal, requests, retention, holds, members, trail)
+    each.pages.router
+    for each in (assets, sign_in, account, teams, removal, requests, retention, holds, keys, members, trail)
 )
 """Every page; an app that includes them needs the opened home at `app.state.house`."""
 

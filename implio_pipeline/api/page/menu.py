@@ -20,6 +20,7 @@ _PAGES = (
     ("Requests", "/requests", Act.SEE_REQUESTS),
     ("Retention", "/retention", Act.SEE_RETENTION),
     ("Legal holds", "/holds", Act.MANAGE_HOLDS),
+    ("API keys", "/keys", Act.MANAGE_KEYS),
     ("Members", "/members", Act.MANAGE_MEMBERS),
     ("Audit trail", "/trail", Act.SEE_TRAIL),
 )

@@ -22,6 +22,7 @@ NOTICES: Mapping[str, str] = {
     "policy": "The retention policy is saved.",
     "held": "The legal hold stands.",
     "released": "The legal hold is released; what it withheld is erased by the next run.",
+    "key-ended": "The key is ended: no call with it is answered any more.",
     "role": "The role is changed.",
     "removed": "They are no member of this team any more.",
     "added": "They are a member of this team now.",
