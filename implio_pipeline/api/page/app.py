@@ -5,9 +5,11 @@ from fastapi import APIRouter, FastAPI
 from implio_pipeline.api.page import (
     account,
     assets,
+    callbacks,
     holds,
     keys,
     members,
+    queues,
     removal,
     requests,
     retention,
@@ -19,7 +21,21 @@ from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
     each.pages.router
-    for each in (assets, sign_in, account, teams, removal, requests, retention, holds, keys, members, trail)
+    for each in (
+        assets,
+        sign_in,
+        account,
+        teams,
+        removal,
+        requests,
+        retention,
+        holds,
+        keys,
+        members,
+        trail,
+        queues,
+        callbacks,
+    )
 )
 """Every page; an app that includes them needs the opened home at `app.state.house`."""
 

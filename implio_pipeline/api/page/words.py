@@ -29,6 +29,10 @@ NOTICES: Mapping[str, str] = {
     "password": "Your password is changed; every other session of yours is over.",
     "codes": "From now on you are asked for a one-time code.",
     "no-codes": "You are not asked for one-time codes any more.",
+    "given-back": "Given back: others are given these items now.",
+    "queue": "The queue is there.",
+    "no-queue": "The queue is removed.",
+    "no-callback": "The callback is removed.",
     "out": "You are signed out.",
 }
 KINDS: Mapping[RequestKind, str] = {
