@@ -5,8 +5,11 @@ from fastapi import APIRouter, FastAPI
 from implio_pipeline.api.page import (
     account,
     assets,
+    callbacks,
     holds,
+    keys,
     members,
+    queues,
     removal,
     requests,
     retention,
@@ -17,7 +20,22 @@ from implio_pipeline.api.page import (
 from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
-    each.pages.router for each in (assets, sign_in, account, teams, removal, requests, retention, holds, members, trail)
+    each.pages.router
+    for each in (
+        assets,
+        sign_in,
+        account,
+        teams,
+        removal,
+        requests,
+        retention,
+        holds,
+        keys,
+        members,
+        trail,
+        queues,
+        callbacks,
+    )
 )
 """Every page; an app that includes them needs the opened home at `app.state.house`."""
 

@@ -16,10 +16,13 @@ class Entry:
 
 _PAGES = (
     ("Overview", "", Act.SEE_STORAGE),
+    ("Moderation", "/queues", Act.SEE_QUEUES),
     ("Remove data", "/remove", Act.REQUEST_DELETION),
     ("Requests", "/requests", Act.SEE_REQUESTS),
     ("Retention", "/retention", Act.SEE_RETENTION),
     ("Legal holds", "/holds", Act.MANAGE_HOLDS),
+    ("API keys", "/keys", Act.MANAGE_KEYS),
+    ("Callback", "/callbacks", Act.MANAGE_CALLBACKS),
     ("Members", "/members", Act.MANAGE_MEMBERS),
     ("Audit trail", "/trail", Act.SEE_TRAIL),
 )

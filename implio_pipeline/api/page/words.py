@@ -22,12 +22,17 @@ NOTICES: Mapping[str, str] = {
     "policy": "The retention policy is saved.",
     "held": "The legal hold stands.",
     "released": "The legal hold is released; what it withheld is erased by the next run.",
+    "key-ended": "The key is ended: no call with it is answered any more.",
     "role": "The role is changed.",
     "removed": "They are no member of this team any more.",
     "added": "They are a member of this team now.",
     "password": "Your password is changed; every other session of yours is over.",
     "codes": "From now on you are asked for a one-time code.",
     "no-codes": "You are not asked for one-time codes any more.",
+    "given-back": "Given back: others are given these items now.",
+    "queue": "The queue is there.",
+    "no-queue": "The queue is removed.",
+    "no-callback": "The callback is removed.",
     "out": "You are signed out.",
 }
 KINDS: Mapping[RequestKind, str] = {
