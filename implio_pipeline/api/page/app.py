@@ -26,15 +26,15 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         sign_in,
         account,
         teams,
-        queues,
         removal,
         requests,
         retention,
         holds,
         keys,
-        callbacks,
         members,
         trail,
+        queues,
+        callbacks,
     )
 )
 """Every page; an app that includes them needs the opened home at `app.state.house`."""

@@ -17,14 +17,7 @@ from implio_pipeline.api.page import cookies
 from implio_pipeline.api.page.headers import harden
 from implio_pipeline.api.page.visit import Visit
 from implio_pipeline.domain.access import Act, demand
-from implio_pipeline.domain.errors import (
-    AccessDenied,
-    ApiKeyUnknown,
-    ImplioError,
-    QueueUnknown,
-    RequestUnknown,
-    TeamUnknown,
-)
+from implio_pipeline.domain.errors import AccessDenied, ImplioError, RequestUnknown, TeamUnknown
 from implio_pipeline.domain.sign_in import is_form_token
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.sign_in import visitor
@@ -183,7 +176,7 @@ def _refuse(visit: Visit, error: ImplioError) -> Response:
 def _status(error: ImplioError) -> int:
     if isinstance(error, AccessDenied):
         return 403
-    return 404 if isinstance(error, ApiKeyUnknown | QueueUnknown | RequestUnknown | TeamUnknown) else 409
+    return 404 if isinstance(error, RequestUnknown | TeamUnknown) else 409
 
 
 def remedy_for_people(error: ImplioError) -> str | None:

@@ -22,7 +22,7 @@ _PAGES = (
     ("Retention", "/retention", Act.SEE_RETENTION),
     ("Legal holds", "/holds", Act.MANAGE_HOLDS),
     ("API keys", "/keys", Act.MANAGE_KEYS),
-    ("Callbacks", "/callbacks", Act.MANAGE_CALLBACKS),
+    ("Callback", "/callbacks", Act.MANAGE_CALLBACKS),
     ("Members", "/members", Act.MANAGE_MEMBERS),
     ("Audit trail", "/trail", Act.SEE_TRAIL),
 )

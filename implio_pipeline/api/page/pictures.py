@@ -10,7 +10,7 @@ from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
 from implio_pipeline.domain.words import UNDECIDED, FileKind, Outcome
 
-HEIGHT, _BINS = 160, 60
+HEIGHT, _BINS = 160, 120
 _SHORTEST_DAYS = 14
 _STEPS = (1, 2, 7, 14, 30, 90, 180, 365, 1825, 36500)
 _MOST_TICKS = 6
