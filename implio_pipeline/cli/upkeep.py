@@ -1,6 +1,5 @@
 """`implio compact` and `implio housekeep`: fewer files, and none that nothing refers to."""
 
-from dataclasses import asdict
 from datetime import timedelta
 
 import typer
@@ -39,7 +38,16 @@ def housekeep_command(context: typer.Context) -> None:
         reports = house.world.leftovers.expire_reports(before=before)
         purged = purge_exports(house.world, house.exports)
     session.answer(
-        {**asdict(summary), "setAsideDiscarded": expired, "reportsDiscarded": reports, "exportsDiscarded": purged},
+        {
+            "doomed": summary.doomed,
+            "strays": summary.strays,
+            "leftovers": summary.leftovers,
+            "verdictsForgotten": summary.verdicts,
+            "readsNoted": summary.reads,
+            "setAsideDiscarded": expired,
+            "reportsDiscarded": reports,
+            "exportsDiscarded": purged,
+        },
         lambda: good(
             f"Unlinked {many(summary.doomed, 'replaced file')}, {many(summary.strays, 'stray')} "
             f"and {many(summary.leftovers, 'leftover')}, "

@@ -34,6 +34,7 @@ CLASS_WORDS: Mapping[ColumnClass, str] = {
 _RULE_WORDS: Mapping[ErasureRule, str] = {
     ErasureRule.WITH_ITEM: "with the item",
     ErasureRule.WITH_ITEM_AND_QUEUE: "with the item, and out of the moderation queue",
+    ErasureRule.WITH_ITEM_AND_VERDICT: "with the item, and with a moderator's verdict that holds it",
 }
 
 

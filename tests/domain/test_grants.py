@@ -146,7 +146,6 @@ def test_a_review_names_what_to_ask_about_and_begins_with_the_most() -> None:
     assert found[1].remarks == ()
 
 
-def test_only_operators_query_and_grant_and_they_decide_on_no_item() -> None:
+def test_only_operators_query_grant_and_run_the_pipeline() -> None:
     for act in (Act.QUERY_ITEMS, Act.MANAGE_ACCESS, Act.RUN_PIPELINE):
         assert [role for role in Role if may(role, act)] == [Role.OPERATOR]
-    assert not may(Role.OPERATOR, Act.DECIDE_ITEMS)
