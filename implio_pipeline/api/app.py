@@ -15,6 +15,7 @@ from implio_pipeline.api.documents import without_validation_errors
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.metrics import Metrics
+from implio_pipeline.api.page import app as page
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.security_headers import SecurityHeaders
@@ -23,7 +24,14 @@ from implio_pipeline.flows.polling import DecisionFeed
 from implio_pipeline.ports import Polling
 from implio_pipeline.wiring import House
 
-ROUTERS: tuple[APIRouter, ...] = (ads.router, deletions.router, health.router, metrics.router, queues.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    ads.router,
+    deletions.router,
+    health.router,
+    metrics.router,
+    queues.router,
+    *page.ROUTERS,
+)
 """Every router there is; a new one is added here and nowhere else."""
 
 
