@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BATCH = 100
+_IDLE_SECONDS = 10
+"""A server closes a connection that was idle longer than it keeps one."""
 _WORDS = [
     f"{a}{b}{c}" for a in ("ba", "ko", "li", "ne", "su", "ta") for b in ("ran", "del", "mo") for c in ("", "s", "en")
 ]
@@ -59,10 +61,10 @@ class Api:
             OSError: there is no answer; `http.client.HTTPException` when it breaks off.
         """
         connection = getattr(self._local, "connection", None)
-        if connection is None:
+        if connection is None or time.monotonic() - self._local.used_at > _IDLE_SECONDS:
             context = ssl.create_default_context(cafile=str(self.authority))
             connection = http.client.HTTPSConnection("localhost", self.port, context=context, timeout=60)
-            self._local.connection = connection
+            self._local.connection, self._local.used_at = connection, time.monotonic()
         headers = {"X-Api-Key": self.key}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -74,6 +76,7 @@ class Api:
             connection.close()
             self._local.connection = None
             raise
+        self._local.used_at = time.monotonic()
         return answer.status, json.loads(content) if content else {}
 
 

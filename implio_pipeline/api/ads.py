@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline.api.answers import json_answer, raw_answer
 from implio_pipeline.api.batch import judged
 from implio_pipeline.api.caller import Caller, who_may
-from implio_pipeline.api.documents import POLLED, SUBMITTED, problems, submission_body
+from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, submission_body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
 from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
@@ -33,7 +33,7 @@ _FLAGS = {"true": True, "false": False}
         "the Default queue unless it came with a decision; rejected ones are in the answer alone. The same id again "
         "is a revision: each submission gets a new task id. The instant of the call is the instant of submission."
     ),
-    responses={200: SUBMITTED} | problems(400, 401, 403, 408, 413, 415, 429, 507),
+    responses=answers({200: SUBMITTED}, 400, 401, 403, 408, 413, 415, 429, 507),
     openapi_extra={"requestBody": submission_body()},
 )
 async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.SUBMIT_ITEMS))]) -> Response:
@@ -66,7 +66,7 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
         "With `timestamp` the decisions that fell after it, a page at a time: ask again with `newTimestamp`, at once "
         "while `newerAdsExist`. With `taskIds` those items as they are now. Items that a deletion hides are absent."
     ),
-    responses={200: POLLED} | problems(400, 401, 403, 429),
+    responses=answers({200: POLLED}, 400, 401, 403, 429),
     openapi_extra={
         "parameters": [
             documented("timestamp", "Milliseconds since 1970; 0 when not given.", pattern="^[0-9]{1,15}$"),

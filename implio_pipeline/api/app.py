@@ -25,11 +25,7 @@ from implio_pipeline.ports import Polling
 from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = (
-    ads.router,
-    deletions.router,
-    health.router,
-    metrics.router,
-    queues.router,
+    *(ads.router, deletions.router, health.router, metrics.router, queues.router),
     *page.ROUTERS,
 )
 """Every router there is; a new one is added here and nowhere else."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
-from implio_pipeline.api.documents import DELETION, DELETIONS, RECEIPT, problems
+from implio_pipeline.api.documents import DELETION, DELETIONS, RECEIPT, answers
 from implio_pipeline.api.failures import BodyRefused, DeletionRefused, NotThere, ParametersRefused
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.api.shapes import deletion_shape, status_url
@@ -51,8 +51,10 @@ _same = [Lock() for _ in range(64)]
         "`statusUrl` tells of it. The same call again within a short window is the same request, unless items that it "
         "covers came in since. A name that nothing has succeeds, with nothing erased."
     ),
-    responses={202: DELETION, 204: {"description": "Accepted, where the server is set to answer without a body."}}
-    | problems(400, 401, 403, 413, 429),
+    responses=answers(
+        {202: DELETION, 204: {"description": "Accepted, where the server is set to answer without a body."}},
+        *(400, 401, 403, 413, 429),
+    ),
     openapi_extra={
         "parameters": [
             documented("userId", "Every item of one end user.", maxLength=1024),
@@ -82,7 +84,7 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.REQU
 @router.get(
     "/v1/deletions",
     summary="The team's deletion requests, newest first",
-    responses={200: DELETIONS} | problems(400, 401, 403, 404, 429),
+    responses=answers({200: DELETIONS}, 400, 401, 403, 404, 429),
     openapi_extra={
         "parameters": [
             documented("status", "Only those in this state; `open` for all that are not done.", enum=list(_STATUSES)),
@@ -107,7 +109,7 @@ def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.
 @router.get(
     "/v1/deletions/{request_id}",
     summary="Where a deletion request is, and when it is due",
-    responses={200: DELETION} | problems(400, 401, 403, 404, 429),
+    responses=answers({200: DELETION}, 400, 401, 403, 404, 429),
 )
 def get_deletion(
     request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]
@@ -120,7 +122,7 @@ def get_deletion(
 @router.get(
     "/v1/deletions/{request_id}/receipt",
     summary="The signed receipt of a completed deletion",
-    responses={200: RECEIPT} | problems(400, 401, 403, 404, 429),
+    responses=answers({200: RECEIPT}, 400, 401, 403, 404, 429),
 )
 def get_receipt(
     request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.READ_RECEIPTS))]

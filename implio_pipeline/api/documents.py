@@ -26,6 +26,11 @@ def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+def answers(good: dict[int | str, dict[str, Any]], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a call: the good ones, and a problem for each of the other statuses."""
+    return {**good, **problems(*statuses)}
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the answers of a call that fails with one of these statuses."""
     return {

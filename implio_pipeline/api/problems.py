@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from implio_pipeline.api.failures import CallFailed
 from implio_pipeline.domain.errors import (
@@ -41,6 +42,7 @@ _REMEDIES = {
     404: "Check the address; /openapi.json describes every call.",
     405: "Use a method that the Allow header names.",
 }
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _FAILED = "The failure is in the server's log; call again later, or ask who runs the server."
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -111,16 +113,24 @@ async def _known(request: Request, error: Exception) -> Response:
 
 async def _of_routing(request: Request, error: Exception) -> Response:
     """Answer what the router refuses; its own words may repeat the address, so they are not used."""
-    del request
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_of(request))  # the router's own names those of one route alone
     return answer(
         status,
         code=status.phrase.lower().replace(" ", "-"),
         detail=status.description.lower() or status.phrase.lower(),
         remedy=_REMEDIES.get(status, "Correct the call and send it again."),
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
+
+
+def _methods_of(request: Request) -> list[str]:
+    scopes = ((method, {**request.scope, "method": method}) for method in _METHODS)
+    routes = request.app.router.routes
+    return [method for method, scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ when its standard input does.
 
 import json
 import logging
+import os
 import select
 import signal
 import sys
@@ -61,7 +62,7 @@ def _attempt(act: str, do: Callable[[], object]) -> None:
 def _is_woken() -> bool:
     """Wait for a waking or for the next look; tell whether to go on."""
     ready, _, _ = select.select([sys.stdin], [], [], _LOOK_EVERY_SECONDS)
-    return not ready or bool(sys.stdin.buffer.raw.read(_WAKINGS_AT_ONCE))  # type: ignore[attr-defined]
+    return not ready or bool(os.read(sys.stdin.fileno(), _WAKINGS_AT_ONCE))
 
 
 if __name__ == "__main__":

@@ -353,7 +353,7 @@ class _Batch:
         # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
         staged, self.add_files = self.add_files, []
         try:
-            world.catalog.manifest.commit(change)
+            self._carry_out(world, change)
         except PlanOutdated:
             self.add_files = staged
             raise
@@ -362,3 +362,23 @@ class _Batch:
         summary.items_erased += self.items_erased
         self.remove, self.outcomes = [], []
         self.files_rewritten = self.files_dropped = self.items_erased = 0
+
+    def _carry_out(self, world: World, change: Change) -> None:
+        """Commit; a tombstone that came meanwhile is no reason to rewrite the files again.
+
+        A rewrite only takes rows out of files that must still be live. What a newer tombstone covers is in a live file
+        after it as before, and found by the erasure of that tombstone. Without this a stream of requests, each newer
+        than the work at hand, would keep an erasure from ever ending.
+        """
+        for _ in range(_MOST_PLANS):
+            try:
+                world.catalog.manifest.commit(change)
+            except PlanOutdated:
+                newest = world.catalog.requests.newest_tombstone(self.team)
+                if newest == change.planned_at:
+                    raise
+                change = replace(change, planned_at=newest)
+                self.planned_at = newest
+                continue
+            return
+        raise PlanOutdated("requests kept being accepted")

@@ -110,9 +110,10 @@ def _claims(asked: Sequence[tuple[Request, Rule]]) -> list[Claim]:
 
 
 def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
-    if len(asked) == 1 and isinstance(asked[0][1], UserRule):  # as they come one by one, with somebody waiting
+    if len(asked) == 1:  # as they come one by one, with somebody waiting
         request, rule = asked[0]
-        return {request.request_id: world.catalog.manifest.most_items(team, rule)}
+        if isinstance(rule, UserRule):
+            return {request.request_id: world.catalog.manifest.most_items(team, rule)}
     claims = _claims(asked)
     reaches = world.vault.reaches(claims)
     most: dict[RequestId, int] = {}

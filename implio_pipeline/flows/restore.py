@@ -3,7 +3,7 @@
 The ledger is kept apart from catalog and vault, so that it outlives both. Every step may be repeated.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,7 +18,6 @@ from implio_pipeline.domain.epochs import (
     number_of,
     old_keys,
     series_of,
-    statement_of,
 )
 from implio_pipeline.domain.errors import (
     BackupForgotten,
@@ -39,19 +38,18 @@ from implio_pipeline.domain.request import (
     may_be_cancelled,
     moved,
 )
-from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.accept import tombstone_of
 from implio_pipeline.flows.erase import erase, standing_holds
 from implio_pipeline.flows.gates import passed_gate
 from implio_pipeline.flows.grant import revoke_again
 from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
 from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.known import Known
 from implio_pipeline.flows.read import accept_shortened_log
 from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys
-from implio_pipeline.ports import Catalog, Ledger, LedgerEntry, Progress, World
+from implio_pipeline.ports import Catalog, Ledger, Progress, World
 
 _SETTLES = timedelta(minutes=1)
 """A hold this young may be noted in the ledger and about to be placed."""
@@ -123,7 +121,7 @@ def restore(
         BackupForgotten: the catalog is from before a rotation of keys; nothing was changed.
     """
     # 1. Refuse what cannot be made right from here.
-    known = _Known.of(world)
+    known = Known.of(world)
     faults = faults_of_ring(world)
     _refuse_old_ring(faults)
     _refuse_forgotten(world)
@@ -149,10 +147,13 @@ def restore(
     # 8. Count, by reading.
     if not summary.missing:
         summary.survivors = survivors(world)
-    # 9. Say that it was done.
+    return summary
+
+
+def note_restore(world: World, summary: RestoreSummary) -> None:
+    """Tell the ledger that a restore was made, and whether it was proven; the record of processing names the last."""
     body = {"restoredAt": instant_text(world.clock.now()), "isProven": summary.is_proven}
     world.ledger.append([(RESTORED, body)])
-    return summary
 
 
 def refuse_put_back(world: World) -> None:
@@ -222,73 +223,6 @@ def _is_cancelled(request: Request) -> bool:
     return request.state is RequestState.CANCELLED
 
 
-@dataclass(kw_only=True, slots=True)
-class _Known:
-    """What the ledger knows, in its order."""
-
-    requests: dict[RequestId, tuple[Request, Rule]] = field(default_factory=dict)
-    """As they were accepted, at the gate that they stood at then."""
-    begun: set[RequestId] = field(default_factory=set)
-    """Those that have a receipt, if only of what a legal hold left: no gate counts for them any more."""
-    approved: dict[RequestId, str] = field(default_factory=dict)
-    """The keyed pseudonym of who approved."""
-    lifted: set[RequestId] = field(default_factory=set)
-    due_at: dict[RequestId, datetime] = field(default_factory=dict)
-    """Due dates that were put off."""
-    versions: dict[TeamId, int] = field(default_factory=dict)
-    """The newest version of a team's rotating keys that was ever told."""
-
-    @classmethod
-    def of(cls, world: World) -> "_Known":
-        """Read the ledger, once it is known to hold.
-
-        Raises:
-            LedgerBroken: it does not; a forged line could erase anything.
-        """
-        faults = world.ledger.check()
-        if faults:
-            raise LedgerBroken(f"line {faults[0].line} of the ledger {faults[0].problem}")
-        known = cls()
-        for entry in world.ledger.entries():
-            known.note(entry)
-        return known
-
-    def note(self, entry: LedgerEntry) -> None:
-        """Take in one entry.
-
-        Raises:
-            LedgerBroken: it cannot be read.
-        """
-        body = entry.body
-        request_id = RequestId(str(body.get("requestId")))
-        try:
-            match entry.kind:
-                case "tombstone":
-                    request, rule = tombstone_of(body)
-                    self.requests.setdefault(request_id, (_at_gate(request, body), rule))
-                case "receipt" | "re-erasure" | "partial-receipt":
-                    self.begun.add(request_id)
-                case "approved":
-                    self.approved[request_id] = body["approvedBy"]
-                case "lifted":
-                    self.lifted.add(request_id)
-                case "extended":
-                    self.due_at[request_id] = datetime.fromisoformat(body["dueAt"])
-                case "keys":
-                    told = statement_of(body).team_keys
-                    self.note_keys([*told.live, *told.retired, *told.destroyed])
-                case _:
-                    pass
-        except (KeyError, TypeError, ValueError):
-            raise LedgerBroken(f"entry {entry.sequence} of the ledger cannot be read") from None
-
-    def note_keys(self, key_ids: Iterable[str]) -> None:
-        """Remember the newest version of each team."""
-        for key_id in key_ids:
-            team = TeamId(series_of(series_of(key_id)))
-            self.versions[team] = max(number_of(key_id), self.versions.get(team, 0))
-
-
 def _refuse_old_ring(faults: RingFaults) -> None:
     if faults.missing:
         raise KeyRingOutdated(f"root key {faults.missing[0]} is not in the key ring: an older ring was put back")
@@ -310,26 +244,14 @@ def _refuse_forgotten(world: World) -> None:
         world.keychain.fingerprints(world.catalog.teams.keys(team.team))
 
 
-def _refuse_old_ledger(world: World, known: _Known) -> None:
+def _refuse_old_ledger(world: World, known: Known) -> None:
     waiting = {request.request_id for request, _ in world.catalog.requests.without_ledger()}
     lost = [each for each in world.catalog.requests.all() if each.request_id not in known.requests.keys() | waiting]
     if lost:
         raise LedgerBroken(f"{len(lost)} requests of the catalog are not in the ledger: it is older than the catalog")
 
 
-def _at_gate(request: Request, body: Mapping[str, Any]) -> Request:
-    """Return a request at the gate where the ledger saw it; what was let through by itself meanwhile asks again."""
-    match body.get("gate"):
-        case RequestState.UNAPPROVED.value:
-            return replace(request, state=RequestState.UNAPPROVED)
-        case RequestState.WAITING.value:
-            not_before = datetime.fromisoformat(body["notBefore"])
-            return replace(request, state=RequestState.WAITING, next_attempt_at=not_before)
-        case _:
-            return request
-
-
-def _reinstate(world: World, known: _Known, summary: RestoreSummary) -> None:
+def _reinstate(world: World, known: Known, summary: RestoreSummary) -> None:
     """Bring the catalog's requests to where the ledger knows them to be: put back, lifted, approved, or to be erased.
 
     A request that was tried before looks for its receipt in the ledger, so that what is written is a re-erasure.
@@ -357,7 +279,7 @@ def _reinstate(world: World, known: _Known, summary: RestoreSummary) -> None:
             _stored(world, known, request)
 
 
-def _stored(world: World, known: _Known, request: Request) -> Request:
+def _stored(world: World, known: Known, request: Request) -> Request:
     """Store and return a request as the ledger knows it."""
     after = _due(known, _begun(known, request))
     if after != request:
@@ -365,7 +287,7 @@ def _stored(world: World, known: _Known, request: Request) -> Request:
     return after
 
 
-def _begun(known: _Known, request: Request) -> Request:
+def _begun(known: Known, request: Request) -> Request:
     """Return a request free to be erased again, if it was begun before; else as it is."""
     if request.request_id not in known.begun:
         return request
@@ -375,7 +297,7 @@ def _begun(known: _Known, request: Request) -> Request:
     return tried
 
 
-def _due(known: _Known, request: Request) -> Request:
+def _due(known: Known, request: Request) -> Request:
     due_at = known.due_at.get(request.request_id)
     if due_at is None or request.extended_at is not None:
         return request
@@ -390,7 +312,7 @@ def _lift(world: World, request: Request) -> None:
         world.catalog.requests.in_ledger([request.tombstone_sequence])
 
 
-def _to_erase(world: World, known: _Known) -> list[Request]:
+def _to_erase(world: World, known: Known) -> list[Request]:
     """Return what is open; what waits for a person only if it was erased once."""
     return [
         request
@@ -424,7 +346,7 @@ def _give_up(world: World, team: TeamId, files: list[VaultFile], *, held_at: int
         world.catalog.manifest.commit(change)
 
 
-def _destroy_keys_again(world: World, known: _Known, faults: RingFaults, summary: RestoreSummary) -> None:
+def _destroy_keys_again(world: World, known: Known, faults: RingFaults, summary: RestoreSummary) -> None:
     outdated = [team for team in world.catalog.teams.all() if _is_behind(world, team, known.versions.get(team.team, 0))]
     for team in outdated:
         renew_keys(world, team, above=known.versions[team.team])

@@ -1,0 +1,104 @@
+"""Items and requests that stream in: files stay few, erasures end, and what is asked of the catalog stays small."""
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.clock import NOW
+from support.home import ADS, Home
+from support.items import YESTERDAY, Ad
+
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.scope import ByUser, UserRule
+from implio_pipeline.flows.compact import merge_small
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.stores.vault.filters import build_filter, may_contain, probe
+
+KEYS = st.binary(min_size=16, max_size=16)
+
+
+def test_small_files_are_merged_once_there_are_many_and_no_row_is_lost(home: Home) -> None:
+    for number in range(7):
+        home.keep(Ad(task=f"t-{number}", user=f"u-{number}"))
+    home.keep(*[Ad(task=f"full-{number}") for number in range(4)])
+    full = {file.file_id for file in home.files() if file.rows == 4}
+    before = home.rows()
+
+    nothing = merge_small(home.world, rows_per_file=4, from_files=8)
+    done = merge_small(home.world, rows_per_file=4, from_files=7)
+
+    assert nothing.partitions == 0
+    assert (done.partitions, done.files_before, done.files_after) == (1, 7, 2)
+    assert home.rows() == before
+    assert full <= {file.file_id for file in home.files()}
+    assert len(home.stored()) == len(home.files()) == 3
+
+
+def test_a_request_accepted_while_files_are_merged_reaches_its_items_all_the_same(home: Home) -> None:
+    for number in range(4):
+        home.keep(Ad(task=f"t-{number}", user=["ann", "bob"][number % 2]))
+    merge = home.vault.merge
+
+    def meanwhile(files: Any) -> Any:
+        merged = merge(files)
+        home.ask(ByUser(user_id="ann"))
+        return merged
+
+    home.vault.merge = meanwhile  # type: ignore[method-assign]
+    done = merge_small(home.world, rows_per_file=100, from_files=4)
+    erase(home.world)
+
+    assert done.partitions == 1
+    assert home.tasks() == ["t-1", "t-3"]
+
+
+def test_an_erasure_ends_although_a_newer_request_comes_in_each_time_a_file_is_rewritten(home: Home) -> None:
+    home.keep(*[Ad(task=f"t-{number}", user=f"u-{number % 3}") for number in range(12)])
+    rewrite, asked = home.vault.rewrite, []
+
+    def meanwhile(work: Any) -> Any:
+        asked.extend(home.ask(ByUser(user_id=f"nobody-{len(asked)}")))
+        return rewrite(work)
+
+    home.vault.rewrite = meanwhile  # type: ignore[method-assign]
+    (request,) = home.ask(ByUser(user_id="u-0"))
+    summary = erase(home.world, only=[request.request_id])
+
+    assert summary.completed == [request.request_id]
+    assert summary.failed == {}
+    assert len(asked) < 12
+    assert {row["user_id"] for row in home.rows()} == {"u-1", "u-2"}
+    home.vault.rewrite = rewrite  # type: ignore[method-assign]
+    erase(home.world)
+    assert {each.state for each in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
+
+
+def test_only_tombstones_that_reach_new_items_are_read_for_them(home: Home) -> None:
+    home.ask(ByUser(user_id="ann"))
+    home.clock.pass_by(timedelta(seconds=1))
+    home.ask(ByUser(user_id="bob"))
+    requests = home.world.catalog.requests
+
+    assert len(requests.tombstones(ADS, reaching=YESTERDAY)) == 2
+    assert [each.rule for each in requests.tombstones(ADS, reaching=NOW)] == home.rules()[1:]
+    assert requests.tombstones(ADS, reaching=NOW + timedelta(seconds=1)) == []
+
+
+def test_what_a_user_may_have_at_most_is_never_less_than_what_they_have(home: Home) -> None:
+    home.keep(*[Ad(task=f"t-{number}", user=f"u-{number % 5}") for number in range(23)])
+
+    for number in range(6):
+        user_key = home.user_key(f"u-{number}")
+        most = home.world.catalog.manifest.most_items(ADS, UserRule(user_key=user_key, before=NOW))
+        assert most >= sum(row["user_id"] == f"u-{number}" for row in home.rows())
+        assert home.world.catalog.manifest.most_items(ADS, UserRule(user_key=user_key, before=YESTERDAY)) == 0
+
+
+@given(members=st.lists(KEYS, max_size=40), others=st.lists(KEYS, max_size=40))
+def test_one_key_is_looked_for_as_many_are(members: list[bytes], others: list[bytes]) -> None:
+    membership = build_filter(members)
+
+    for key in members + others:
+        assert probe(key)(membership) == may_contain(membership, [key])[0]
+    assert all(probe(key)(membership) for key in members)
