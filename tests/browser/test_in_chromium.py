@@ -13,7 +13,8 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.flows.erase import erase
 
 Tab = Callable[..., Any]
-TEAM_PAGES = ("", "/remove", "/requests", "/retention", "/holds", "/members", "/trail")
+FOR_ADMINS = ("/remove", "/requests", "/retention", "/holds", "/keys", "/callbacks", "/members", "/trail")
+TEAM_PAGES = ("", "/queues", *FOR_ADMINS)
 
 
 def forget_ann(page: Any) -> None:
@@ -103,10 +104,25 @@ def test_who_may_not_sees_no_way_in_and_finds_none(served: Served, tab: Tab, who
     page = tab(who=who)
 
     assert page.get_by_role("link", name="Remove data").count() == 0
-    for path in TEAM_PAGES[1:]:
+    for path in FOR_ADMINS:
         assert page.goto(f"/teams/ads{path}").status == 403
         assert page.get_by_role("heading", name="Not allowed").is_visible()
     look(page, f"denied-{who}")
+
+
+def test_a_moderator_works_through_a_queue(served: Served, tab: Tab) -> None:
+    page = tab(who="mo")
+    before = len(served.page.world.catalog.queues.entries(ADS))
+    page.get_by_role("link", name="Moderation").click()
+    page.get_by_role("button", name="Take the next of Default").click()
+    assert page.get_by_role("article").count() == 10
+    page.get_by_role("button", name="Approve").first.click()
+    page.get_by_text("Decided.").wait_for()
+    page.get_by_label("Reason").first.fill("spam")
+    page.get_by_role("button", name="Refuse").first.click()
+    page.get_by_text("Decided.").wait_for()
+
+    assert len(served.page.world.catalog.queues.entries(ADS)) == before - 2
 
 
 def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
@@ -156,6 +172,13 @@ def pages_to_see(page: Any) -> Any:
     page.get_by_label("Last day it stands").fill("2026-12-31")
     page.get_by_label("In words").fill("a claim")
     page.get_by_role("button", name="Place the hold").click()
+    page.goto("/teams/ads/keys")
+    page.get_by_label("What it is for").fill("shop server")
+    page.get_by_role("button", name="Make it").click()
+    yield "key-made"
+    page.goto("/teams/ads/queues")
+    page.get_by_role("button", name="Take the next of Default").click()
+    yield "queue"
     for path in TEAM_PAGES:
         page.goto(f"/teams/ads{path}")
         yield path.strip("/") or "overview"

@@ -131,6 +131,7 @@ def test_the_trail_tells_who_did_what_by_opaque_ids(page: Page) -> None:
 
     newest = page.desk.trail.newest(ADS, most=1)[0]
 
+    assert newest.count == 0
     assert (newest.name, newest.subject) == ("Jane", only_request(page).request_id)
     assert newest.who == only_request(page).asked_by
     text = browser.get("/teams/ads/trail").text

@@ -20,11 +20,11 @@ _PAGES = (
     ("Remove data", "/remove", Act.REQUEST_DELETION),
     ("Requests", "/requests", Act.SEE_REQUESTS),
     ("Retention", "/retention", Act.SEE_RETENTION),
-    ("Legal holds", "/holds", Act.MANAGE_HOLDS),
-    ("API keys", "/keys", Act.MANAGE_KEYS),
+    ("Holds", "/holds", Act.MANAGE_HOLDS),
+    ("Keys", "/keys", Act.MANAGE_KEYS),
     ("Callback", "/callbacks", Act.MANAGE_CALLBACKS),
     ("Members", "/members", Act.MANAGE_MEMBERS),
-    ("Audit trail", "/trail", Act.SEE_TRAIL),
+    ("Trail", "/trail", Act.SEE_TRAIL),
 )
 
 

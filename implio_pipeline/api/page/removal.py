@@ -46,6 +46,7 @@ def remove_form(visit: Visit) -> Response:
     if visit.text("typed") != expected:
         return _preview(visit, scope, status=422, error="What you typed is not what was asked for. Nothing was done.")
     draft = replace(_draft(visit, scope), reason=words_in(visit, "reason") or None)
+    plan = plan_erasure(visit.world, draft)  # counted here, so that the trail believes no form
     try:
         answer = accept_plan(visit.world, draft, digest=visit.text("digest"))
     except PlanChanged:
@@ -53,7 +54,7 @@ def remove_form(visit: Visit) -> Response:
         return _preview(visit, scope, status=409, error=text)
     if isinstance(answer, Refusal):
         raise RequestRefused(answer.reason, remedy=answer.remedy)
-    visit.note(Deed.ASKED, subject=answer.request_id, count=int(visit.text("items") or 0))
+    visit.note(Deed.ASKED, subject=answer.request_id, count=plan.items)
     is_waiting = answer.state is RequestState.UNAPPROVED
     return visit.back(f"/requests/{answer.request_id}", done="waits" if is_waiting else "asked")
 
