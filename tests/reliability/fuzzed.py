@@ -63,7 +63,7 @@ _BYTES = st.one_of(
 
 @st.composite
 def hostile_files(draw: st.DrawFn, *, suffixes: tuple[str, ...]) -> tuple[str, bytes]:
-    """Return a suffix and bytes for it: well-formed but strange, cut off, or with bytes changed; packed if it says so."""
+    """Return a suffix and bytes for it: well-formed but strange, cut off or changed; packed if it says so."""
     suffix, content = draw(st.sampled_from(suffixes)), bytearray(draw(_BYTES))
     for _ in range(draw(st.integers(0, 2))):
         at = draw(st.integers(0, len(content)))
