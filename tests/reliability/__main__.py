@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from reliability.crash import crash
 from reliability.fidelity import fidelity
+from reliability.fuzzed import fuzzed
 from reliability.hostile import a_million, cases, readers
 from reliability.races import races
 from reliability.renewals import FLOWS, renewals
@@ -67,7 +68,8 @@ def _renewals(asked: argparse.Namespace) -> Iterator[Row]:
 
 
 def _fuzz(asked: argparse.Namespace) -> Iterator[Row]:
-    for row in (readers(runs=asked.rounds or 20_000, seed=asked.seed), *cases()):
+    made = fuzzed(examples=asked.rounds or 20_000)
+    for row in (readers(runs=asked.rounds or 20_000, seed=asked.seed), *made, *cases()):
         peak = f"{row.peak_bytes / (1 << 20):.0f} MiB at most"
         yield f"| {row.what} | {row.runs:,} | {row.slowest_seconds:.1f} s at most | {peak};", row.breaches
 

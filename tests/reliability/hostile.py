@@ -70,7 +70,7 @@ def _read_changed(runs: int, chance: random.Random) -> dict[str, Any]:
         content = _changed(suffix, chance, is_landing=is_landing)
         began = time.monotonic()
         try:
-            (_read_landing if is_landing else _read_request)(content, suffix)
+            (read_landing if is_landing else read_request)(content, suffix)
         except (LandingInvalid, FileRefused):
             pass
         except Exception as error:  # noqa: BLE001  # any other is a breach, whatever it is
@@ -107,7 +107,7 @@ def _changed(suffix: str, chance: random.Random, *, is_landing: bool) -> bytes:
     return bytes(text)
 
 
-def _read_landing(content: bytes, suffix: str) -> None:
+def read_landing(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryFile(dir=forks.scratch_root()) as file:
         file.write(content)
         file.seek(0)
@@ -117,7 +117,7 @@ def _read_landing(content: bytes, suffix: str) -> None:
                 keyed(table, kind, lambda user: user.encode()[:1].ljust(16, b"k")).validate(full=True)
 
 
-def _read_request(content: bytes, suffix: str) -> None:
+def read_request(content: bytes, suffix: str) -> None:
     for position, value in values_of(content, suffix=suffix):
         if not isinstance(value, EntryRefused):
             entry_of(value, position=position, received_at=datetime.now(UTC))
