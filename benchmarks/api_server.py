@@ -17,7 +17,7 @@ from implio_pipeline.wiring import init_home, open_home
 
 TEAM = team_id("bench")
 _CODE = "from implio_pipeline.cli import main; main()"
-_START_SECONDS = 60
+_START_SECONDS = 300
 
 
 class Server:
