@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.api_client import BATCH, batch, in_threads, percentile
 from benchmarks.api_mixed import MixedRun, run_mixed
 from benchmarks.api_server import Server
-from benchmarks.surroundings import HERE, machine
+from benchmarks.surroundings import HERE, WORK, machine
 
 CONCURRENCIES = (1, 4, 16, 32)
 GOAL_ITEMS, GOAL_DELETE_MS = 5_000, 50.0
@@ -49,7 +49,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=HERE / "API.md")
     asked = parser.parse_args()
     figures = Figures(load_before=os.getloadavg()[0])
-    folder = Path(tempfile.mkdtemp(prefix="api-", dir=HERE))
+    WORK.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="api-", dir=WORK))
     try:
         _measure(folder / "measured", asked.seconds, figures)
         if asked.minutes:
