@@ -17,7 +17,8 @@ from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.read import Doorkeeper
 from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_put_back
-from implio_pipeline.ports import Desk, World
+from implio_pipeline.ports.desk import Desk
+from implio_pipeline.ports.world import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog

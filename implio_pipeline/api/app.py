@@ -21,7 +21,7 @@ from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.security_headers import SecurityHeaders
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes
 from implio_pipeline.flows.polling import DecisionFeed
-from implio_pipeline.ports import Polling
+from implio_pipeline.ports.polling import Polling
 from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = (

@@ -13,7 +13,7 @@ from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.submit import Submission
-from implio_pipeline.ports import Keychain
+from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.elements import elements

@@ -12,7 +12,7 @@ from threading import Condition, Thread
 from implio_pipeline.api.failures import ShuttingDown
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.submit import Submission, submit
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 MOST_ITEMS = 2_000
 """Items of one commit: what bounds how long a deletion waits for the catalog behind it."""

@@ -19,7 +19,7 @@ from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Deci
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queues_of
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 router = APIRouter(tags=["moderation"])
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1}

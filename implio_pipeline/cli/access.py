@@ -20,7 +20,7 @@ from implio_pipeline.flows.read import log_faults
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from implio_pipeline.ports import World
+    from implio_pipeline.ports.world import World
 
 app = typer.Typer(help="Who may read items, for what and until when; and who did.", no_args_is_help=True)
 _PURPOSES = f"One of {', '.join(Purpose)}."

@@ -23,7 +23,7 @@ from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.grant import GrantDraft, grant
 from implio_pipeline.flows.retain import OverduePreview, preview_retention
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _LEAVER = replace(GLOBEX, name="leaver", item_prefix="LV", user_prefix="lv_")
 _REGIONS = {ACME.name: "eu", GLOBEX.name: "us", _LEAVER.name: "us"}

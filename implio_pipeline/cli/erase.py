@@ -17,7 +17,7 @@ from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import Refusal, accept
 from implio_pipeline.flows.plan import accept_plan, plan_erasure
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 from implio_pipeline.stores.inbox.entry import entry_of
 from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 

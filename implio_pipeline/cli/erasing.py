@@ -15,7 +15,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.request import Request, RequestState, why
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.erase import erase
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House

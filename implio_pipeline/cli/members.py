@@ -15,7 +15,7 @@ from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.member import Member, email_of, role_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows import members as flow
-from implio_pipeline.ports import Desk
+from implio_pipeline.ports.desk import Desk
 
 app = typer.Typer(help="Members: who may sign in, and their roles.", no_args_is_help=True)
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The address they sign in with; `-` reads it.")]

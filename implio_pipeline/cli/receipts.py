@@ -14,7 +14,7 @@ from implio_pipeline.cli.shapes import entry_shape
 from implio_pipeline.cli.tables import bad, good, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import Finding, canonical, check_ledger
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy, cutoffs,
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.retain import OverduePreview, preview_retention, retain
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 app = typer.Typer(help="How long items are kept, what is overdue, and its removal.", no_args_is_help=True)
 

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from implio_pipeline import ports
 from implio_pipeline.cli.failures import NotConfirmed
 from implio_pipeline.cli.operator import demand_act
+from implio_pipeline.ports.rows import Progress as Steps
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
@@ -88,7 +88,7 @@ class Session:
             self.err.print(text, style="dim")
 
     @contextmanager
-    def steps(self, title: str) -> Iterator[ports.Progress]:
+    def steps(self, title: str) -> Iterator[Steps]:
         """Show a bar on a terminal while the block lasts, moved by steps done and steps in all."""
         with self._progress(BarColumn(bar_width=30), MofNCompleteColumn()) as bar:
             task = bar.add_task(title, total=None)

@@ -9,7 +9,7 @@ from implio_pipeline.domain.request import Request, next_step, why
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.team import Team
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 
 
 def team_shape(team: Team) -> dict[str, Any]:

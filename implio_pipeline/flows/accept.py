@@ -32,7 +32,7 @@ from implio_pipeline.domain.scope import (
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
 from implio_pipeline.flows.gates import at_gates, identity_of, let_through
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.gates import identity_of, passed_gate
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 def approve(world: World, request_id: RequestId, *, name: str) -> Request:

@@ -45,7 +45,8 @@ from implio_pipeline.flows.accept import tombstone_body
 from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
 from implio_pipeline.flows.read import log_faults
-from implio_pipeline.ports import Progress, World
+from implio_pipeline.ports.rows import Progress
+from implio_pipeline.ports.world import World
 
 _MOST_LOOKS = 5
 _SETTLES = timedelta(minutes=10)

@@ -6,7 +6,7 @@ from implio_pipeline.domain.errors import CancelTooLate
 from implio_pipeline.domain.request import Request, RequestState, may_be_cancelled, moved
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import note_tombstones
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 def cancel(world: World, request_id: RequestId) -> Request:

@@ -9,7 +9,8 @@ from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.erase import sweep_doomed
 from implio_pipeline.flows.renewed import are_renewed
-from implio_pipeline.ports import Progress, World
+from implio_pipeline.ports.rows import Progress
+from implio_pipeline.ports.world import World
 
 _MOST_TRIES = 5
 _MOST_COMMITS = 20

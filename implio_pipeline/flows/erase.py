@@ -36,7 +36,8 @@ from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.flows.receipt import write_receipts
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
-from implio_pipeline.ports import Progress, World
+from implio_pipeline.ports.rows import Progress
+from implio_pipeline.ports.world import World
 
 _COMMIT_FILES = 256
 """Files in one commit: a checkpoint that a crash cannot take back."""

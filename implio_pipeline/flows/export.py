@@ -36,7 +36,9 @@ from implio_pipeline.flows.erase import find
 from implio_pipeline.flows.moderate import opened_notes
 from implio_pipeline.flows.read import note_export
 from implio_pipeline.flows.settle import opened_values
-from implio_pipeline.ports import Exports, Progress, Rows, World
+from implio_pipeline.ports.exports import Exports
+from implio_pipeline.ports.rows import Progress, Rows
+from implio_pipeline.ports.world import World
 
 KEEP = timedelta(days=7)
 """How long an export lies where it was made."""

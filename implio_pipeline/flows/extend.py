@@ -7,7 +7,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ExtensionRefused
 from implio_pipeline.domain.request import Request, extended
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 def extend(world: World, request_id: RequestId, *, days: int, reason: str) -> Request:

@@ -12,7 +12,7 @@ from implio_pipeline.domain.request import Request, RequestState, accepted
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _Asked = tuple[Request, Rule, str]
 _FREE = (RequestKind.RETENTION, RequestKind.TASK)

@@ -25,7 +25,7 @@ from implio_pipeline.domain.grant import (
 )
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import ColumnClass, TeamId
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 GRANTED, REVOKED = "grant", "grant-revoked"
 """The kinds of the ledger's entries about grants."""

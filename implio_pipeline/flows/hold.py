@@ -14,7 +14,7 @@ from implio_pipeline.domain.scope import Scope
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import Channel, TeamId
 from implio_pipeline.flows.accept import rule_in, rule_of, rule_parts, scope_text
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _PLACED, _RELEASED = "hold", "hold-released"
 

@@ -7,7 +7,7 @@ from implio_pipeline.flows.erase import sweep_doomed
 from implio_pipeline.flows.read import note_log
 from implio_pipeline.flows.rotate_keys import finish_rotation
 from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 STRAY_AGE = timedelta(hours=6)
 """A file this old and not in the catalog was left by a crash; a younger one may be about to be committed."""

@@ -19,7 +19,9 @@ from implio_pipeline.domain.scope import OverdueRule, Rule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.flows.few_at_once import few_at_once
-from implio_pipeline.ports import LandingFile, Rows, World
+from implio_pipeline.ports.landing import LandingFile
+from implio_pipeline.ports.rows import Rows
+from implio_pipeline.ports.world import World
 
 BUFFER_BYTES = 96 << 20
 """Rows held before files are written; one buffer fills while the one before it is written, so memory is bounded."""

@@ -10,7 +10,7 @@ from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_requ
 from implio_pipeline.domain.scope import OverdueRule
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.erase import find, is_whole
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 @dataclass(kw_only=True, slots=True)

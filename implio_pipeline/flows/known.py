@@ -11,7 +11,8 @@ from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import tombstone_of
-from implio_pipeline.ports import LedgerEntry, World
+from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.ports.world import World
 
 
 @dataclass(kw_only=True, slots=True)

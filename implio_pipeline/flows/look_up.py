@@ -10,7 +10,8 @@ from implio_pipeline.domain.scope import TaskRule
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.flows.erase import find
 from implio_pipeline.flows.settle import opened_values
-from implio_pipeline.ports import Rows, World
+from implio_pipeline.ports.rows import Rows
+from implio_pipeline.ports.world import World
 
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MOST_TRIES = 5

@@ -6,7 +6,8 @@ from implio_pipeline.domain.member import Member, MemberId, email_of, name_of
 from implio_pipeline.domain.sign_in import check_password
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.sign_in import check_code
-from implio_pipeline.ports import Desk, World
+from implio_pipeline.ports.desk import Desk
+from implio_pipeline.ports.world import World
 
 
 def add_member(

@@ -15,7 +15,7 @@ from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import plan_works, standing_holds
 from implio_pipeline.flows.gates import let_through, needs_second_person
 from implio_pipeline.flows.renewed import are_renewed
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _MOST_TRIES = 5
 _CLAIM = RequestId("plan")

@@ -8,7 +8,8 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import feed
 from implio_pipeline.flows.settle import opened_values
-from implio_pipeline.ports import PolledDecision, PolledPage, World
+from implio_pipeline.ports.polling import PolledDecision, PolledPage
+from implio_pipeline.ports.world import World
 
 
 class DecisionFeed:

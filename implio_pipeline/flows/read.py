@@ -27,7 +27,10 @@ from implio_pipeline.domain.grant import (
     grants_of,
 )
 from implio_pipeline.domain.words import ColumnClass, TeamId
-from implio_pipeline.ports import Catalog, Clock, People, World
+from implio_pipeline.ports.access import People
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.world import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,8 @@ from implio_pipeline.domain.hold import is_standing
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports import LedgerEntry, World
+from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.ports.world import World
 
 
 def write_receipts(

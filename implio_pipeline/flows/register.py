@@ -26,7 +26,7 @@ from implio_pipeline.domain.words import ColumnClass, FileKind
 from implio_pipeline.flows.audit import AUDITED
 from implio_pipeline.flows.restore import RESTORED
 from implio_pipeline.flows.rotate_keys import newest_statement
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

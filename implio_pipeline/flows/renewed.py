@@ -10,7 +10,7 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 def are_renewed(world: World, team: TeamId, files: Sequence[SealedFile]) -> bool:

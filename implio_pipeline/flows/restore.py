@@ -49,7 +49,10 @@ from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.known import Known
 from implio_pipeline.flows.read import accept_shortened_log
 from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys
-from implio_pipeline.ports import Catalog, Ledger, Progress, World
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.ledger import Ledger
+from implio_pipeline.ports.rows import Progress
+from implio_pipeline.ports.world import World
 
 _SETTLES = timedelta(minutes=1)
 """A hold this young may be noted in the ledger and about to be placed."""

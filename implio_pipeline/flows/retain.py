@@ -14,7 +14,7 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.settle import settle
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,7 +34,8 @@ from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
 from implio_pipeline.flows.renewed import are_team_keys_renewed
-from implio_pipeline.ports import Progress, World
+from implio_pipeline.ports.rows import Progress
+from implio_pipeline.ports.world import World
 
 SEAL_GRACE = timedelta(minutes=10)
 """An old seal key outlives its successor so long: a request sealed under it may be about to be accepted."""

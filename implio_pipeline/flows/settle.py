@@ -20,7 +20,9 @@ from implio_pipeline.domain.scope import TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.flows.erase import find, sweep_doomed
-from implio_pipeline.ports import Keychain, Progress, World
+from implio_pipeline.ports.keychain import Keychain
+from implio_pipeline.ports.rows import Progress
+from implio_pipeline.ports.world import World
 
 FEED_KEEPS = timedelta(days=30)
 """How long a settled verdict stays in the feed."""

@@ -6,7 +6,7 @@ from implio_pipeline.domain.errors import MemberRefused, SignInLocked, SignInRef
 from implio_pipeline.domain.member import Member, MemberId, email_of
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import Session, is_live, seen, session_id_of
-from implio_pipeline.ports import Desk
+from implio_pipeline.ports.desk import Desk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

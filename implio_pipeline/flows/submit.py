@@ -11,7 +11,8 @@ from datetime import datetime
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.ingest import add_rows
-from implio_pipeline.ports import Rows, World
+from implio_pipeline.ports.rows import Rows
+from implio_pipeline.ports.world import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

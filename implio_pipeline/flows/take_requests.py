@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from implio_pipeline.domain.request import Request
 from implio_pipeline.flows.accept import accept
-from implio_pipeline.ports import InboxEntry, InboxFile, World
+from implio_pipeline.ports.inbox import InboxEntry, InboxFile
+from implio_pipeline.ports.world import World
 
 
 @dataclass(kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.words import ColumnClass, KeyPurpose, TeamId
 from implio_pipeline.flows.renewed import are_renewed
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
 _MOST_TRIES = 20

@@ -4,7 +4,7 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import Region
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _MOST_TRIES = 20
 

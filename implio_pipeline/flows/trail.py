@@ -3,7 +3,8 @@
 from implio_pipeline.domain.trail import Deed, TrailEntry
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.gates import identity_of
-from implio_pipeline.ports import Desk, World
+from implio_pipeline.ports.desk import Desk
+from implio_pipeline.ports.world import World
 
 
 def note(

@@ -13,7 +13,7 @@ from implio_pipeline.orchestration.jobs import CARRY_OUT_REQUESTS, INGEST_LANDIN
 from implio_pipeline.orchestration.launches import TEAM_TAG, batch_id, is_running, next_attempt, run_request
 from implio_pipeline.orchestration.partitions import TEAM, TEAMS, partition_key
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 MOST_DAYS = 400
 """Days of arrival that one run covers as partitions; each costs 30 ms of event log (measured). All is taken in."""

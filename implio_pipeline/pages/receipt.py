@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from implio_pipeline.domain.words import RequestKind
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 
 _MOST_FILES = 60
 """Files listed one by one; the signed record has all of them."""

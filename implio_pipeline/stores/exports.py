@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7EnvelopeBuil
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import FileMissing
 from implio_pipeline.domain.export import ExportRecord, FolderTaken, PackedFile, RecipientInvalid
-from implio_pipeline.ports import Rows
+from implio_pipeline.ports.rows import Rows
 from implio_pipeline.stores.vault.storage import sync_folder
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)

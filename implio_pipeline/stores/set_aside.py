@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports import Clock
+from implio_pipeline.ports.clock import Clock
 from implio_pipeline.stores.claimed_file import sync_folder
 
 CHUNK_BYTES = 1 << 20

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from implio_pipeline.ports import Clock
+from implio_pipeline.ports.clock import Clock
 from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFile, open_plain
 
 CLAIMED = ".claimed"

@@ -8,7 +8,7 @@ import pytest
 from support.home import ADS, Home
 
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports import PolledDecision, PolledPage
+from implio_pipeline.ports.polling import PolledDecision, PolledPage
 from tests.api.conftest import Server
 
 WHOLE: dict[str, Any] = {

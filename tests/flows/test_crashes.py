@@ -28,7 +28,7 @@ from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import Agreement, agreement, survivors
 from implio_pipeline.flows.retain import retain
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 LAST_WEEK = NOW - timedelta(days=7)
 OLD = NOW - timedelta(days=40)

@@ -19,7 +19,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.pages.receipt import receipt_page
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import canonical
 
 CANARY = "canary.person@example.com"

@@ -22,7 +22,7 @@ from implio_pipeline.flows.accept import Refusal, accept
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 ADS, CARS = TeamId("ads"), TeamId("cars")
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=123_456)

@@ -29,7 +29,7 @@ from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 from reliability import forks
 
 LATER = YESTERDAY + timedelta(days=300)

@@ -23,7 +23,7 @@ from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.flows.take_requests import take_requests
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 from reliability.homes import (
     ADS,
     CARS,

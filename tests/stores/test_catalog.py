@@ -36,7 +36,7 @@ from implio_pipeline.domain.words import (
     TeamId,
     UserKey,
 )
-from implio_pipeline.ports import Catalog
+from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
 from implio_pipeline.domain.words import Channel
-from implio_pipeline.ports import InboxEntry
+from implio_pipeline.ports.inbox import InboxEntry
 from implio_pipeline.stores.inbox.dates import InstantRefused, instant_of
 from implio_pipeline.stores.inbox.entry import entry_of
 from implio_pipeline.stores.inbox.folder import InboxFolder

@@ -16,7 +16,7 @@ from enum import Enum
 from threading import Lock
 from typing import Any
 
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 _PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
 _READS = {

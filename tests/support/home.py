@@ -18,7 +18,8 @@ from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import Refusal, accept
 from implio_pipeline.flows.ingest import add_rows
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.ports import LedgerEntry, World
+from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.ports.world import World
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders

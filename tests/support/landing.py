@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.ports import LandingFile, ParsedRows
+from implio_pipeline.ports.landing import LandingFile, ParsedRows
 from support.clock import NOW, TODAY
 from support.items import table_of
 

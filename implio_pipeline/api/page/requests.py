@@ -21,7 +21,7 @@ from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
 from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.pages.receipt import receipt_page
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import canonical
 
 pages = Pages()

@@ -23,7 +23,8 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.trail import Deed
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.trail import note
-from implio_pipeline.ports import Desk, World
+from implio_pipeline.ports.desk import Desk
+from implio_pipeline.ports.world import World
 from implio_pipeline.wiring import House
 
 

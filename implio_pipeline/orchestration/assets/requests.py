@@ -16,7 +16,7 @@ from implio_pipeline.orchestration.assets.items import AFTER_ITEMS, GROUP, QUICK
 from implio_pipeline.orchestration.guarded import failure, guarded
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.ports import World
+from implio_pipeline.ports.world import World
 
 AS_OF_TAG = "implio/as_of"
 """The UTC day a schedule was due; retention goes by it."""

@@ -11,7 +11,7 @@ from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
-from implio_pipeline.ports import InboxEntry
+from implio_pipeline.ports.inbox import InboxEntry
 from implio_pipeline.stores.inbox.dates import InstantRefused, instant_of
 from implio_pipeline.stores.inbox.words import reason_of
 

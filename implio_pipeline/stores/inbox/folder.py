@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import msgspec
 
-from implio_pipeline.ports import Clock, InboxEntry, InboxFile
+from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.inbox import InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
 from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of, refused
 from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, READERS, FileRefused, values_of

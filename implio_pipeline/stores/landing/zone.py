@@ -13,7 +13,9 @@ from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import LandingInvalid, TeamInvalid
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.ports import Clock, Keychain, LandingFile, ParsedRows
+from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.keychain import Keychain
+from implio_pipeline.ports.landing import LandingFile, ParsedRows
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy

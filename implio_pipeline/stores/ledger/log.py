@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports import LedgerEntry
+from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of
 
 _TAIL_BYTES = 1 << 16

@@ -32,7 +32,7 @@ from implio_pipeline.domain.words import (
     TeamId,
     UserKey,
 )
-from implio_pipeline.ports import Disclosed, FileLook
+from implio_pipeline.ports.vault import Disclosed, FileLook
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode

@@ -1,0 +1,82 @@
+"""Who may read what, what was read, and who they are."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from implio_pipeline.domain.access_log import LogLine, Read
+from implio_pipeline.domain.grant import Grant, GrantId, PersonKey
+from implio_pipeline.domain.words import TeamId
+
+
+class Grants(Protocol):
+    """What operators may read, until when and for what."""
+
+    def add(self, grant: Grant) -> None:
+        """Store a grant.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, grant_id: GrantId) -> Grant:
+        """Return a grant.
+
+        Raises:
+            GrantRefused: there is none.
+        """
+
+    def all(self, *, team: TeamId | None = None, person: PersonKey | None = None) -> list[Grant]:
+        """Return every grant, oldest first."""
+
+    def revoke(self, grant_id: GrantId, *, by: PersonKey, at: datetime) -> None:
+        """Store that a grant was revoked.
+
+        Raises:
+            GrantRefused: there is none, or it was revoked before.
+        """
+
+    def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
+        """Store that somebody looked at grants."""
+
+
+class AccessLog(Protocol):
+    """The audit log of reads; only ever added to."""
+
+    def append(self, reads: Sequence[Read]) -> list[LogLine]:
+        """Add reads, durable on return, and remember of the grants that allowed them that they were used."""
+
+    def lines(self, *, after: int = 0) -> Iterator[LogLine]:
+        """Yield the lines after a place, in order."""
+
+    def newest(self, count: int) -> list[LogLine]:
+        """Return the newest lines, oldest of them first."""
+
+
+class People(Protocol):
+    """Operators by pseudonym; their names lie sealed under a key of the home's own."""
+
+    def person(self, name: str) -> PersonKey:
+        """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space off)."""
+
+    def remember(self, name: str) -> PersonKey:
+        """Return the pseudonym of a name, and keep the name sealed behind it."""
+
+    def name_of(self, person: PersonKey) -> str | None:
+        """Return the name behind a pseudonym, `None` when it is not known or was destroyed."""
+
+    def forget(self, person: PersonKey) -> bool:
+        """Destroy the name behind a pseudonym, and tell whether there was one."""
+
+    def digest(self, text: str) -> str:
+        """Return a keyed digest of any text, 32 hexadecimal digits."""
+
+    def seal(self, text: str, *, context: str) -> bytes:
+        """Encrypt a small text, bound to its context."""
+
+    def unseal(self, sealed: bytes, *, context: str) -> str:
+        """Decrypt a sealed text.
+
+        Raises:
+            KeyMissing: it is not what was sealed, or the key is another.
+        """

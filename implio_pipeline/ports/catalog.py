@@ -1,0 +1,86 @@
+"""The relational store as a whole, and its memory of landing files."""
+
+from typing import Protocol
+
+from implio_pipeline.domain.intake import LandingRecord
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.access import AccessLog, Grants
+from implio_pipeline.ports.api_keys import ApiKeys
+from implio_pipeline.ports.callbacks import Callbacks
+from implio_pipeline.ports.holds import Holds
+from implio_pipeline.ports.manifest import Manifest
+from implio_pipeline.ports.queues import Moderation, Queues
+from implio_pipeline.ports.requests import Requests
+from implio_pipeline.ports.seals import Seals
+from implio_pipeline.ports.teams import Teams
+
+
+class Landings(Protocol):
+    """The memory of landing files."""
+
+    def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
+        """Return what became of a landing file with this content."""
+
+    def has_size(self, team: TeamId, size_bytes: int) -> bool:
+        """Tell whether any landing file of this size was ever taken."""
+
+    def all(self, team: TeamId | None = None) -> list[LandingRecord]:
+        """Return every record, oldest first."""
+
+
+class Catalog(Protocol):
+    """The relational store as a whole."""
+
+    @property
+    def teams(self) -> Teams:
+        """Teams, policies, team keys."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Live files."""
+
+    @property
+    def requests(self) -> Requests:
+        """Requests and tombstones."""
+
+    @property
+    def holds(self) -> Holds:
+        """Legal holds."""
+
+    @property
+    def landings(self) -> Landings:
+        """Landing files taken."""
+
+    @property
+    def queues(self) -> Queues:
+        """Moderation queues."""
+
+    @property
+    def moderation(self) -> Moderation:
+        """Locks, verdicts, notes and the feed."""
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """Result callbacks and their deliveries."""
+
+    @property
+    def seals(self) -> Seals:
+        """Sealed values that last."""
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Keys of customers' servers."""
+
+    @property
+    def grants(self) -> Grants:
+        """What operators may read."""
+
+    @property
+    def access_log(self) -> AccessLog:
+        """What was read, by whom and for what."""
+
+    def scrub(self, *, is_thorough: bool = True) -> None:
+        """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
+
+        When it is not thorough, it may leave what would take long to the next thorough one.
+        """

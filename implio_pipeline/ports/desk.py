@@ -1,0 +1,140 @@
+"""People who sign in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.member import Member, MemberId
+from implio_pipeline.domain.sign_in import Credential, Session
+from implio_pipeline.domain.trail import TrailEntry
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.clock import Clock
+
+
+class Members(Protocol):
+    """Who may sign in, with what, and their roles."""
+
+    def add(self, member: Member, *, password_hash: str) -> None:
+        """Add a member with their roles.
+
+        Raises:
+            MemberRefused: there is one with this address.
+        """
+
+    def get(self, member_id: MemberId) -> Member:
+        """Return a member.
+
+        Raises:
+            MemberRefused: there is none.
+        """
+
+    def find(self, email: str) -> Member | None:
+        """Return the member of an address."""
+
+    def all(self, team: TeamId | None = None) -> list[Member]:
+        """Return the members, of a team or all, by name; the roles of each are whole."""
+
+    def set_role(self, member_id: MemberId, team: TeamId, role: Role | None) -> None:
+        """Give a member a role in a team; `None` takes them out of it. Nobody changes the last administrator.
+
+        Raises:
+            MemberRefused: the team would have no administrator left.
+            TeamUnknown: there is no such team.
+        """
+
+    def remove(self, member_id: MemberId) -> None:
+        """Delete a member, their roles and their sessions.
+
+        Raises:
+            MemberRefused: a team would have no administrator left.
+        """
+
+    def credential(self, member_id: MemberId) -> Credential:
+        """Return what a member signs in with."""
+
+    def set_password(self, member_id: MemberId, *, password_hash: str, is_temporary: bool) -> None:
+        """Replace a member's password, and end all their sessions."""
+
+    def set_code_secret(self, member_id: MemberId, secret: str | None) -> None:
+        """Ask for one-time codes of this secret from now on; none with `None`."""
+
+    def use_code(self, member_id: MemberId, step: int) -> bool:
+        """Mark a code's step used; false when it, or a later one, was used before."""
+
+    def begin_attempt(self, email: str, *, now: datetime) -> datetime | None:
+        """Count an attempt as failed until it succeeds; when none may be made, return until when."""
+
+    def forget_attempts(self, email: str) -> None:
+        """Begin the count anew: an attempt succeeded."""
+
+
+class Sessions(Protocol):
+    """Who is signed in."""
+
+    def add(self, session: Session) -> None:
+        """Store a session; those that are long over go."""
+
+    def get(self, session_id: str) -> Session | None:
+        """Return a session, live or not."""
+
+    def save(self, session: Session) -> None:
+        """Store when a session was seen."""
+
+    def end(self, session_id: str) -> None:
+        """Delete a session; one that is gone is no error."""
+
+
+class Trail(Protocol):
+    """The audit trails of the teams."""
+
+    def note(self, entries: Sequence[TrailEntry]) -> None:
+        """Add lines, durable on return."""
+
+    def newest(self, team: TeamId, *, most: int) -> list[TrailEntry]:
+        """Return a team's newest lines, newest first."""
+
+
+class Passwords(Protocol):
+    """Hashing that is slow on purpose."""
+
+    def hash(self, password: str) -> str:
+        """Return a salted hash."""
+
+    def is_right(self, password: str, password_hash: str | None) -> bool:
+        """Tell whether a password is the one hashed; with `None` take as long and say no."""
+
+    def generate(self) -> str:
+        """Return a new password that nobody can guess."""
+
+    def token(self) -> str:
+        """Return a new token of a session."""
+
+
+class Codes(Protocol):
+    """One-time codes.
+
+    Source: RFC 6238.
+    """
+
+    def secret(self) -> str:
+        """Return a new secret."""
+
+    def step(self, secret: str, code: str, *, at: datetime) -> int | None:
+        """Return the step whose code this is, one before and one after the present counting; `None` for a wrong one."""
+
+    def address(self, secret: str, *, email: str) -> str:
+        """Return the address that an authenticator takes the secret from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    """Everything that has to do with people who sign in."""
+
+    clock: Clock
+    members: Members
+    sessions: Sessions
+    trail: Trail
+    passwords: Passwords
+    codes: Codes

@@ -1,0 +1,52 @@
+"""Exports for access requests, and what killed processes left."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from implio_pipeline.domain.export import ExportRecord, PackedFile
+from implio_pipeline.ports.rows import Rows
+
+
+class Exports(Protocol):
+    """Where exports are packed, put and remembered until they are purged."""
+
+    def new_id(self) -> str:
+        """Return a new opaque id of an export."""
+
+    def fingerprint(self, certificate: bytes, *, at: datetime) -> str:
+        """Return the SHA-256 of a recipient's certificate, hexadecimal.
+
+        Raises:
+            RecipientInvalid: nothing can be encrypted to it.
+        """
+
+    def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
+        """Return records as one file of JSON Lines, encrypted when there is a recipient."""
+
+    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
+        """Write an export into a new closed folder, remembered first, and return the folder.
+
+        Raises:
+            FolderTaken: the folder exists.
+        """
+
+    def all(self) -> list[ExportRecord]:
+        """Return the records of exports that are not purged yet, oldest first."""
+
+    def is_whole(self, record: ExportRecord) -> bool:
+        """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
+
+    def discard(self, export_id: str) -> None:
+        """Unlink an export's files, then forget it."""
+
+
+class Leftovers(Protocol):
+    """Temporary files that a killed process has left."""
+
+    def sweep(self, *, older_than: datetime) -> int:
+        """Unlink those from before an instant that nobody has open for writing; return how many."""
+
+    def expire_reports(self, *, before: datetime) -> int:
+        """Unlink reports on refused request files from before an instant; return how many."""

@@ -1,0 +1,39 @@
+"""`requests/inbox/`, watched."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Protocol
+
+from implio_pipeline.domain.request import RequestDraft
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InboxEntry:
+    """One request of a request file: a draft, or why there is none."""
+
+    position: int
+    draft: RequestDraft | None
+    code: str | None = None
+    reason: str | None = None
+
+
+class InboxFile(Protocol):
+    """A request file that this process has claimed for itself."""
+
+    def entries(self) -> list[InboxEntry]:
+        """Return its requests in order; a file that cannot be parsed is one refused entry."""
+
+    def finish(self, refused: Sequence[InboxEntry]) -> None:
+        """Destroy the request file; leave a file beside it that says what was refused and why."""
+
+
+class Inbox(Protocol):
+    """`requests/inbox/`, watched."""
+
+    def waiting(self) -> list[PurePath]:
+        """Return the files that are ready to be taken."""
+
+    def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
+        """Yield the waiting files, each claimed for this process alone."""

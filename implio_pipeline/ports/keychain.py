@@ -1,0 +1,86 @@
+"""A team's keys at work."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId, UserKey
+
+
+class Keychain(Protocol):
+    """A team's keys at work; raw keys never leave it."""
+
+    def user_key(self, team: TeamId, user_id: str) -> UserKey:
+        """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space off)."""
+
+    def user_key_maker(self, team: TeamId) -> Callable[[str], UserKey]:
+        """Return a function from user id to pseudonym, for many ids of one team."""
+
+    def pseudonym(self, team: TeamId, text: str) -> str:
+        """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
+
+    def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
+        """Encrypt a small value under the team's seal key, bound to its context."""
+
+    def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
+        """Return a function from value and context to sealed value, for many values under the newest key."""
+
+    def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
+        """Decrypt a sealed value.
+
+        Raises:
+            KeyMissing: the key that sealed it is destroyed.
+        """
+
+    def new_team_keys(
+        self,
+        team: TeamId,
+        region: Region,
+        *,
+        version: int,
+        at: datetime,
+        purposes: Iterable[KeyPurpose] = tuple(KeyPurpose),
+    ) -> tuple[TeamKey, ...]:
+        """Make one new key of each purpose, wrapped under the region's root keys."""
+
+    def sealed_under(self, sealed: bytes) -> KeyId:
+        """Return the id of the key that a value is sealed under."""
+
+    def forget(self, team: TeamId) -> None:
+        """Drop the team's unwrapped keys from memory."""
+
+    def fingerprints(self, keys: Iterable[TeamKey]) -> Mapping[str, str]:
+        """Return each team key's id with its fingerprint, opened anew from what is wrapped.
+
+        Raises:
+            KeyMissing: one does not open.
+        """
+
+    def rewrap_team_keys(self, keys: Iterable[TeamKey]) -> tuple[TeamKey, ...]:
+        """Return team keys wrapped under the newest root keys of their region.
+
+        Raises:
+            KeyMissing: a root key that wrapped one is gone.
+        """
+
+    def rewrap_file_keys(self, team: TeamId, keys: Sequence[FileKey]) -> tuple[FileKey, ...]:
+        """Return a file's keys wrapped under the team's newest keys; the file itself stays as it is.
+
+        Raises:
+            KeyMissing: a team key that wrapped one is gone.
+        """
+
+    def root_keys(self) -> Mapping[str, str]:
+        """Return the id of every root key in the ring with its fingerprint."""
+
+    def renew_root_keys(self, region: Region) -> None:
+        """Make one more epoch of each root key of a region, durable on return; it wraps from now on.
+
+        Raises:
+            KeyMissing: the region has no root key of some name.
+        """
+
+    def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
+        """Destroy root keys; those that are gone already are no error."""

@@ -1,0 +1,61 @@
+"""`landing/<team>/`, watched."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.rows import Rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedRows:
+    """A piece of a landing file: good items and bad ones."""
+
+    items: Rows
+    rejected: Rows
+    report: tuple[Mapping[str, Any], ...]
+    """An entry for each bad item, up to a bound for the whole file: its position and errors, no value of it."""
+
+
+class LandingFile(Protocol):
+    """A landing file that this process has claimed for itself."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size as it lies there."""
+
+    @property
+    def arrived_at(self) -> datetime:
+        """When it was last written: the submission instant of its items."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its bytes, hexadecimal."""
+
+    def pieces(self) -> Iterator[ParsedRows]:
+        """Yield its items in pieces of bounded size; every call begins anew.
+
+        Raises:
+            LandingInvalid: the file cannot be parsed at all; pieces that came before do not count.
+        """
+
+    def finish(self, report: Sequence[Mapping[str, Any]]) -> None:
+        """Remove (or archive) the plaintext and leave a report of what was rejected, if anything was."""
+
+    def set_aside(self, reason: str) -> None:
+        """Seal the file away from the landing folder, with its reason beside it."""
+
+    def release(self) -> None:
+        """Put the file back as it was, to be taken again."""
+
+
+class LandingZone(Protocol):
+    """`landing/<team>/`, watched."""
+
+    def waiting(self) -> Mapping[TeamId, list[date]]:
+        """Return the days of arrival of the files that are ready to be taken, by team."""
+
+    def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
+        """Yield the team's waiting files, each claimed for this process alone."""

@@ -1,0 +1,69 @@
+"""The append-only log, chained and signed."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from implio_pipeline.domain.words import RequestId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerEntry:
+    """One signed link of the ledger."""
+
+    sequence: int
+    kind: str
+    body: Mapping[str, Any]
+    previous: str
+    digest: str
+    signature: str
+
+
+class LedgerFault(Protocol):
+    """One thing that is wrong with the ledger."""
+
+    @property
+    def line(self) -> int:
+        """The line it was found on."""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in words."""
+
+
+class Ledger(Protocol):
+    """Append-only, chained by hash, signed."""
+
+    def check(self) -> Sequence[LedgerFault]:
+        """Return what is wrong with chain and signatures; nothing when the ledger holds."""
+
+    def append(
+        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, unless_after: int | None = None
+    ) -> list[LedgerEntry]:
+        """Add entries of (kind, body), durable on return.
+
+        With `unless_after` entries are left out that tell the same erasure as one beyond that size of the ledger.
+        """
+
+    def size(self) -> int:
+        """Return how long the ledger is, to name a place in it."""
+
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Yield every entry, oldest first.
+
+        Raises:
+            LedgerBroken: a line cannot be read.
+        """
+
+    def newest_first(self, kind: str) -> Iterator[LedgerEntry]:
+        """Yield the entries of a kind, newest first, reading no more of the ledger than is asked for.
+
+        Raises:
+            LedgerBroken: the ledger is not there, or a line cannot be read.
+        """
+
+    def receipt(self, request_id: RequestId) -> LedgerEntry | None:
+        """Return the receipt of a request, if the ledger has it."""
+
+    def receipts(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, list[LedgerEntry]]:
+        """Return the receipts and re-erasures of requests, oldest first, in one reading of the ledger."""

@@ -1,0 +1,52 @@
+"""Which files are live."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Protocol
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.words import TeamId
+
+
+class Manifest(Protocol):
+    """Which files are live; the only word on what exists."""
+
+    def files(
+        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+    ) -> Iterator[VaultFile]:
+        """Yield live files; without `is_filtered` their membership filters are empty, and not even read."""
+
+    def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
+        """Yield live files whose ranges and counts some claim reaches."""
+
+    def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
+        """Return the files with their wrapped keys.
+
+        Raises:
+            PlanOutdated: one of them is no longer live.
+        """
+
+    def commit(self, change: Change) -> None:
+        """Carry the change out whole.
+
+        Raises:
+            PlanOutdated: a file to remove is gone or the team has a newer tombstone.
+        """
+
+    def doomed(self) -> list[VaultFile]:
+        """Return files that are no longer live and still to be unlinked."""
+
+    def unlinked(self, files: Sequence[VaultFile]) -> None:
+        """Forget doomed files whose unlinking is done."""
+
+    def most_items(self, team: TeamId, rule: UserRule) -> int:
+        """Return how many rows lie in files that may hold an item of the user: never fewer than the user has."""
+
+    def items(self, team: TeamId) -> int:
+        """Return how many live items the team has, rejected ones too."""
+
+    def anonymous_items(self, team: TeamId) -> int:
+        """Return how many live items of the team have no user id."""

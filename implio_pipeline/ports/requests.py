@@ -1,0 +1,86 @@
+"""Requests, their tombstones, and what they did."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.scope import Rule, Tombstone
+from implio_pipeline.domain.words import RequestId, TeamId
+
+
+class Requests(Protocol):
+    """Accepted requests, their tombstones, and what they did to each file."""
+
+    def accept(self, requests: Sequence[tuple[Request, Rule, str]]) -> list[Request]:
+        """Store requests and tombstones and take the covered entries off the queues, in one transaction.
+
+        With each comes its idempotency key: the same key of a team, while it lasts, returns the request it
+        made before. The entries of a request that may be cancelled are kept aside.
+        """
+
+    def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
+        """Store requests and tombstones that the ledger has and the catalog lost, and return those it lacked.
+
+        In one transaction with it the covered entries go off the queues.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, request_id: RequestId) -> Request:
+        """Return a request.
+
+        Raises:
+            RequestUnknown: there is none.
+        """
+
+    def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
+        """Return requests, oldest first."""
+
+    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+        """Store the new states of requests, all or none, if each still is where it was.
+
+        Raises:
+            PlanOutdated: somebody else has moved one.
+        """
+
+    def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
+        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed.
+
+        With `reaching` those alone that may cover an item submitted at that instant or later.
+        """
+
+    def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
+        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+
+    def page(
+        self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
+    ) -> list[Request]:
+        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
+
+    def newest_tombstone(self, team: TeamId) -> int:
+        """Return the sequence of the team's newest tombstone, 0 when it has none."""
+
+    def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
+        """Return what happened so far to each file the requests covered, in the order of the commits."""
+
+    def cancel(self, request: Request, *, was: RequestState) -> None:
+        """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
+
+        Raises:
+            PlanOutdated: somebody else has moved it.
+        """
+
+    def lifted_without_ledger(self) -> list[Request]:
+        """Return cancelled requests that the ledger does not know of yet."""
+
+    def complete(self, requests: Sequence[Request]) -> None:
+        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines."""
+
+    def without_ledger(self) -> list[tuple[Request, Tombstone]]:
+        """Return tombstones that the ledger does not have yet."""
+
+    def in_ledger(self, sequences: Sequence[int]) -> None:
+        """Remember that the ledger has these tombstones."""

@@ -1,0 +1,48 @@
+"""Teams, their policies and their wrapped keys."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import TeamId
+
+
+class Teams(Protocol):
+    """Teams, their policies and their wrapped keys."""
+
+    def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
+        """Add a team with its first keys.
+
+        Raises:
+            TeamInvalid: there is such a team already.
+        """
+
+    def get(self, team: TeamId) -> Team:
+        """Return the team.
+
+        Raises:
+            TeamUnknown: there is none.
+        """
+
+    def all(self) -> list[Team]:
+        """Return every team, by name."""
+
+    def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
+        """Replace the team's retention policy."""
+
+    def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
+        """Replace the team's cap and grace period."""
+
+    def keys(self, team: TeamId) -> list[TeamKey]:
+        """Return the team's live keys, newest version first."""
+
+    def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
+        """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.
+
+        From then on no key is added that is wrapped under an older root key.
+
+        Raises:
+            PlanOutdated: one is gone or was wrapped anew by somebody else.
+        """
