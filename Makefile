@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 HOME_DIR := $(CURDIR)/data
 
-.PHONY: env demo test ui check lint types contracts format reliability bench clean
+.PHONY: env demo test ui check lint types contracts format reliability bench bench-api clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made.
@@ -38,11 +38,14 @@ contracts: env
 
 check: lint types contracts test  ## Lint, types, import contracts, tests.
 
-reliability: env  ## Kill, race, poison and compare; about an hour.
-	@for what in crash races fuzz fidelity; do PYTHONPATH=tests $(BIN)/python -m reliability $$what --rounds $$( [ $$what = crash ] && echo 0 || echo 20 ); done
+reliability: env  ## Kill, race, renew keys, poison and compare; some hours.
+	@for what in crash races renewals fuzz fidelity; do PYTHONPATH=tests $(BIN)/python -m reliability $$what --rounds $$( [ $$what = crash ] && echo 0 || echo 20 ); done
 
 bench: env  ## Run the benchmark beside DuckLake, delta-rs and pandas; needs 18 GB of disk and half an hour.
 	@$(BIN)/python -m benchmarks.run
+
+bench-api: env  ## Benchmark the API: throughput, latencies, ten minutes of mixed load with faults.
+	@$(BIN)/python -m benchmarks.api
 
 format: env
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

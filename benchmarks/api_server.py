@@ -52,7 +52,8 @@ class Server:
             try:
                 self.api.call("GET", "/v1/health")
             except OSError:
-                if time.monotonic() > give_up:
+                if time.monotonic() > give_up or self._process.poll() is not None:
+                    print((self.home / "server.log").read_text()[-2_000:])
                     raise
                 time.sleep(0.1)
             else:
