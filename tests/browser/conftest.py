@@ -46,8 +46,9 @@ class Served:
         return self.page.home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """A browser for one module: while it is open its event loop runs, and no other test could start one."""
     binary = os.environ.get("IMPLIO_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if binary is None:
         pytest.skip("there is no Chromium on this machine; install one or name it in IMPLIO_CHROMIUM")

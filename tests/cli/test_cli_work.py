@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from implio_pipeline.cli import app
 
 HOUSEKEPT = {
-    *("doomed", "strays", "leftovers", "verdicts", "reads"),
+    *("doomed", "strays", "leftovers", "verdictsForgotten", "readsNoted"),
     *("setAsideDiscarded", "reportsDiscarded", "exportsDiscarded"),
 }
 
