@@ -44,14 +44,15 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     house: House = state.house
     body = await request.body()
     arrived_at = house.world.clock.now()
-    batch = await run_in_threadpool(
-        judged,
-        body,
-        team=who.team,
-        keychain=house.world.keychain,
-        arrived_at=arrived_at,
-        max_items=house.settings.api.max_items,
-    )
+    async with state.judging:  # one at a time: more would only take the interpreter from one another
+        batch = await run_in_threadpool(
+            judged,
+            body,
+            team=who.team,
+            keychain=house.world.keychain,
+            arrived_at=arrived_at,
+            max_items=house.settings.api.max_items,
+        )
     if batch.submission is not None:
         await asyncio.wrap_future(state.intake.put(batch.submission))
     state.metrics.items.labels("accepted").inc(batch.accepted)

@@ -1,5 +1,6 @@
 """The app: which routers it has, and what every call passes through."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -61,6 +62,7 @@ def create_app(
     app.state.house = house
     app.state.metrics = meters
     app.state.intake = Intake(house.world, on_files=woken.on_files, on_commit=meters.commits.inc)
+    app.state.judging = asyncio.Semaphore(1)
     app.state.polling = polling or DecisionFeed(house.world)
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
     app.state.on_deletion = woken.on_deletion

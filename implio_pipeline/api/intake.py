@@ -14,7 +14,7 @@ from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.submit import Submission, submit
 from implio_pipeline.ports.world import World
 
-MOST_ITEMS = 2_000
+MOST_ITEMS = 1_000
 """Items of one commit: what bounds how long a deletion waits for the catalog behind it."""
 _Waiting = tuple[Submission, Future[None]]
 
