@@ -24,6 +24,7 @@ class OpenFile:
     size_bytes: int
     modified_at: datetime
     """When it was last written to, by its own date; never later than now."""
+    opened_at: datetime
 
 
 class ClaimedFile:
@@ -37,6 +38,7 @@ class ClaimedFile:
         self._as_claimed = _written(file.fd)
         self.size_bytes = file.size_bytes
         self.modified_at = file.modified_at
+        self.claimed_at = file.opened_at
         self.name = name
         """What it was called in the folder; a left-over file has lost its name."""
         self.claimed_name = path.name
@@ -152,7 +154,7 @@ def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
         os.close(fd)
         return None
     modified_at = datetime.fromtimestamp(min(max(0.0, status.st_mtime), now.timestamp()), UTC)
-    return OpenFile(fd=fd, size_bytes=status.st_size, modified_at=min(modified_at, now))
+    return OpenFile(fd=fd, size_bytes=status.st_size, modified_at=min(modified_at, now), opened_at=now)
 
 
 def _written(fd: int) -> tuple[int, int]:

@@ -249,9 +249,9 @@ def test_the_fast_path_accepts_exactly_what_the_slow_path_finds_no_error_in(valu
         value = {**value, "extra": 1}
     raw = msgspec.json.encode(value)
 
-    strict = is_item(raw, ARRIVED)
+    strict = is_item(raw, claimed_at=ARRIVED)
     fast, _ = accept_items([raw], arrived_at=ARRIVED, batch_id="b")
-    slow = item_faults(msgspec.json.decode(raw), arrived_at=ARRIVED)
+    slow = item_faults(msgspec.json.decode(raw), claimed_at=ARRIVED)
 
     assert strict == (slow == [])
     assert len(fast) == (slow == [])
@@ -283,3 +283,17 @@ def test_errors_of_one_item_are_bounded():
     _, [rejected] = accepted(changed(["user", "phoneNumbers"], [1] * 5000))
 
     assert len(rejected.errors) == 100
+
+
+def test_a_text_that_can_be_decoded_but_not_described_is_too_deep():
+    def called_from(height, raw):
+        if height:
+            return called_from(height - 1, raw)
+        return accept_items([raw], arrived_at=ARRIVED, batch_id="b")
+
+    reasons = set()
+    for depth in range(200, 960, 7):
+        _, (rejected,) = called_from(50, b'{"id":"x","content":{"title":%s1%s}}' % (b"[" * depth, b"]" * depth))
+        reasons.add(rejected.reason)
+
+    assert reasons == {"invalid-item", "too-deep"}

@@ -157,6 +157,18 @@ def test_a_file_dated_far_ahead_is_taken_as_of_now(world):
         assert file.arrived_at == NOW
 
 
+def test_items_dated_after_their_file_but_before_its_claim_come_in(world):
+    """File systems date files by a coarser clock than senders date items, up to 10 ms behind."""
+    between, after = (NOW + timedelta(seconds=seconds) for seconds in (-59, 1))
+    world.land("coarse.ndjson", *(GOOD | {"submittedAt": at.isoformat()} for at in (between, NOW, after)), GOOD)
+
+    with next(world.zone.claim(TEAM)) as file:
+        rows, report = take(file)
+
+    assert [row["submitted_at"] for row in rows] == [between, NOW, NOW - timedelta(seconds=60)]
+    assert [entry["position"] for entry in report] == [3]
+
+
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETLEASE"), reason="no leases here")
 def test_a_file_that_somebody_has_open_for_writing_is_left_alone(world):
     path = world.land("a.json", GOOD)

@@ -60,6 +60,7 @@ def accept_items(
     *,
     arrived_at: datetime,
     batch_id: str,
+    claimed_at: datetime | None = None,
     max_item_bytes: int = MAX_ITEM_BYTES,
     known_faults: Mapping[int, str] | None = None,
     may_be_dated: bool = True,
@@ -70,6 +71,8 @@ def accept_items(
         raws: One JSON text each.
         arrived_at: When they reached us: the submission instant of those that name none.
         batch_id: Of the submission they came with.
+        claimed_at: When they were taken up, which no item's own instant may exceed; `arrived_at` when `None`. A
+            file's date may lie behind that of its items: file systems and senders keep it by coarser clocks.
         max_item_bytes: Larger texts are rejected; only their beginning is kept.
         known_faults: Reason codes of texts that their reader has refused already, by index.
         may_be_dated: Whether an item may name its own submission instant.
@@ -77,6 +80,7 @@ def accept_items(
     intake = _Intake(
         raws,
         arrived_at=arrived_at,
+        claimed_at=claimed_at or arrived_at,
         max_item_bytes=max_item_bytes,
         known_faults=known_faults or {},
         may_be_dated=may_be_dated,
@@ -103,13 +107,14 @@ class _Intake:
         raws: Sequence[bytes | msgspec.Raw],
         *,
         arrived_at: datetime,
+        claimed_at: datetime,
         max_item_bytes: int,
         known_faults: Mapping[int, str],
         may_be_dated: bool,
     ) -> None:
         self._raws, self._known, self._max_item_bytes = raws, known_faults, max_item_bytes
-        self._arrived_at, self._may_be_dated = arrived_at, may_be_dated
-        self.arrived_us = (arrived_at - _EPOCH) // _MICROSECOND
+        self._claimed_at, self._may_be_dated = claimed_at, may_be_dated
+        self.arrived_us = _micros(arrived_at)
         self._items: list[Any] = []
         self._places: Sequence[int] = ()
         self.bad: list[tuple[int, str, list[Fault]]] = []
@@ -135,13 +140,13 @@ class _Intake:
         """Return the good items in columns, with their instants in microseconds since 1970."""
         parts = parts_of(self._items)
         columns, submitted_us = item_columns(parts), self._submitted_us()
-        doubtful = suspects(columns, parts) | submission_suspects(submitted_us, arrived_us=self.arrived_us)
+        doubtful = suspects(columns, parts) | submission_suspects(submitted_us, claimed_us=_micros(self._claimed_at))
         if not self._may_be_dated:
             doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
         is_bad = np.zeros(len(self._items), dtype=np.bool_)
         for row in np.flatnonzero(doubtful).tolist():
             index = self._places[row]
-            if is_item(self._raws[index], self._arrived_at, may_be_dated=self._may_be_dated):
+            if is_item(self._raws[index], claimed_at=self._claimed_at, may_be_dated=self._may_be_dated):
                 continue
             item, reason, errors = self._explained(self._raws[index])
             if item is None:
@@ -166,15 +171,15 @@ class _Intake:
         return item
 
     def _explained(self, raw: bytes | msgspec.Raw) -> tuple[Any | None, str, list[Fault]]:
-        return explained(raw, arrived_at=self._arrived_at, may_be_dated=self._may_be_dated)
+        return explained(raw, claimed_at=self._claimed_at, may_be_dated=self._may_be_dated)
 
     def _submitted_us(self) -> npt.NDArray[np.int64]:
         instants = [item.submitted_at for item in self._items]
         arrived = self.arrived_us
-        return np.array([arrived if at is None else (at - _EPOCH) // _MICROSECOND for at in instants], dtype=np.int64)
+        return np.array([arrived if at is None else _micros(at) for at in instants], dtype=np.int64)
 
 
-def is_item(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: bool = True) -> bool:
+def is_item(raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: bool = True) -> bool:
     """Tell whether a text is an item within every limit; `explained` says why not, or that it is one all the same."""
     try:
         item = _decode_item(raw)
@@ -182,22 +187,22 @@ def is_item(raw: bytes | msgspec.Raw, arrived_at: datetime, *, may_be_dated: boo
         return False
     if item.submitted_at is None:
         return True
-    return may_be_dated and submission_fault(item.submitted_at, arrived_at=arrived_at) is None
+    return may_be_dated and submission_fault(item.submitted_at, claimed_at=claimed_at) is None
 
 
 def explained(
-    raw: bytes | msgspec.Raw, *, arrived_at: datetime, may_be_dated: bool = True
+    raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: bool = True
 ) -> tuple[Any | None, str, list[Fault]]:
     """Return why a text is no item; or the lean item, when only its repeated keys had misled the fast path."""
     try:
         value = _decode_any(raw)
+        errors = item_faults(value, claimed_at=claimed_at)
     except msgspec.ValidationError:
         return None, "invalid-item", [fault("a number is out of range", code=CUSTOM)]
     except _BROKEN:
         return None, "not-json", [fault("is not JSON in UTF-8", code=NOT_JSON)]
-    except RecursionError:
+    except RecursionError:  # decoding goes deeper than describing what is wrong
         return None, "too-deep", [fault(TOO_DEEP, code=CUSTOM)]
-    errors = item_faults(value, arrived_at=arrived_at)
     if not may_be_dated and isinstance(value, dict) and "submittedAt" in value:
         errors.append(unknown_property("submittedAt"))
     if errors:
@@ -226,6 +231,10 @@ def user_id_in(raw: bytes) -> str | None:
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
         return None
     return str(identifier) if str(identifier).strip() else None
+
+
+def _micros(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 def _texts(characters: npt.NDArray[np.uint8]) -> pa.Array:

@@ -45,11 +45,11 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _LONGEST_ENUM = 10
 
 
-def item_faults(value: object, *, arrived_at: datetime) -> list[Fault]:
+def item_faults(value: object, *, claimed_at: datetime) -> list[Fault]:
     """Return every error of a decoded JSON value that should be an item, at most `MAX_ERRORS`."""
     errors = (fault for error in _validator().iter_errors(value) for fault in _faults_of(error))
     faults = list(islice(errors, MAX_ERRORS))
-    faults += islice(_faults_across_fields(value, arrived_at), MAX_ERRORS - len(faults))
+    faults += islice(_faults_across_fields(value, claimed_at), MAX_ERRORS - len(faults))
     return _unique(faults)
 
 
@@ -157,7 +157,7 @@ def _messages(error: ValidationError) -> list[tuple[str, dict[str, Any]]]:
             return [(f"must be {error.schema.get('description', 'of the right form')}", {})]
 
 
-def _faults_across_fields(value: object, arrived_at: datetime) -> Iterator[Fault]:
+def _faults_across_fields(value: object, claimed_at: datetime) -> Iterator[Fault]:
     price = _at(value, "content", "price")
     if isinstance(price, dict):
         amount = price.get("amount")
@@ -176,7 +176,7 @@ def _faults_across_fields(value: object, arrived_at: datetime) -> Iterator[Fault
         submitted_at = msgspec.convert(_at(value, "submittedAt"), Instant)
     except msgspec.ValidationError:
         return
-    wrong = submission_fault(submitted_at, arrived_at=arrived_at)
+    wrong = submission_fault(submitted_at, claimed_at=claimed_at)
     if wrong:
         yield fault(wrong, code=CUSTOM, path="/submittedAt")
 

@@ -185,8 +185,8 @@ def is_too_deep(value: object, *, levels: int = MAX_FILTER_DEPTH) -> bool:
     return True
 
 
-def submission_fault(submitted_at: datetime, *, arrived_at: datetime) -> str | None:
+def submission_fault(submitted_at: datetime, *, claimed_at: datetime) -> str | None:
     """Return what is wrong with a submission instant, or `None`."""
     if not FIRST_SUBMISSION <= submitted_at < END_OF_SUBMISSIONS:
         return "outside the years 1970 to 9998"
-    return "later than the item's arrival" if submitted_at > arrived_at else None
+    return "later than the item's arrival" if submitted_at > claimed_at else None

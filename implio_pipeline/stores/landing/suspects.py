@@ -38,10 +38,10 @@ def suspects(columns: dict[str, pa.Array], parts: dict[str, list[Any]]) -> Mask:
     return found
 
 
-def submission_suspects(submitted_us: npt.NDArray[np.int64], *, arrived_us: int) -> Mask:
+def submission_suspects(submitted_us: npt.NDArray[np.int64], *, claimed_us: int) -> Mask:
     """Return which instants, in microseconds since 1970, are no submission's."""
     first, end = _micros(FIRST_SUBMISSION), _micros(END_OF_SUBMISSIONS)
-    return (submitted_us < first) | (submitted_us >= end) | (submitted_us > arrived_us)
+    return (submitted_us < first) | (submitted_us >= end) | (submitted_us > claimed_us)
 
 
 def _micros(instant: Any) -> int:

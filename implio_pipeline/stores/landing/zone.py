@@ -166,6 +166,7 @@ class ClaimedLanding:
             limits=self._limits,
             workers=self._workers,
             arrived_at=self.arrived_at,
+            claimed_at=self._file.claimed_at,
             batch_id=str(uuid.uuid4()),
         )
         for items, rejected in tables:
