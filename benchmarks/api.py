@@ -128,7 +128,7 @@ def report(figures: Figures, asked: argparse.Namespace) -> str:
         "",
         f"Made by `{command}` on {datetime.now(UTC):%Y-%m-%d}.",
         "",
-        *(f"- {name}: {value}" for name, value in machine().items() if name in ("machine", "Python", "ours")),
+        *(f"- {name}: {value}" for name, value in machine().items()),
         f"- load of the machine before the run: {figures.load_before:.1f} runnable processes (quiet is below 0.5)",
         "",
         "Client and server share the machine. Every call is over TLS; an item has about 1,000 bytes, a post 100 items;",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import queries, table
-from benchmarks.surroundings import HERE, RIVALS, WORK, Entry, machine, make_rivals, present
+from benchmarks.surroundings import HERE, RIVALS, WORK, Entry, machine, make_rivals, present, rivals
 
 ROOT = HERE.parent
 RECORDS = WORK / "records.json"
@@ -137,7 +137,7 @@ def make_input(items: int) -> dict[str, Any]:
 def report(runner: Runner, source: dict[str, Any], sizes: list[int]) -> str:
     """Return the text of RESULTS.md."""
     names = [one.name for one in runner.contestants]
-    facts = [f"- {name}: {value}" for name, value in machine().items()]
+    facts = [f"- {name}: {value}" for name, value in (*machine().items(), ("rivals", rivals()))]
     wrong = [
         f"- {r['contestant']}, {r['scenario']}, {r['items']:,} items: {r['wrong']}"
         for r in runner.records

@@ -79,9 +79,13 @@ def machine() -> dict[str, str]:
     return {
         "machine": f"{cores} cores ({model}), {memory:.0f} GiB, {platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
-        "rivals": _versions(RIVALS / "bin" / "python"),
         "ours": _versions(Path(sys.executable)),
     }
+
+
+def rivals() -> str:
+    """Name the rivals' libraries and their versions."""
+    return _versions(RIVALS / "bin" / "python")
 
 
 def _versions(python: Path) -> str:

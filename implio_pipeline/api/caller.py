@@ -1,6 +1,6 @@
 """Who calls: the API key of the call, its team, and what it may do."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,10 +44,10 @@ def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None)
     return Caller(team=key.team, role=Role.SERVER, key_id=key.key_id)
 
 
-def who_may(act: Act) -> Callable[[Caller], Caller]:
+def who_may(act: Act) -> Callable[[Caller], Awaitable[Caller]]:
     """Return a dependency that lets callers pass who may do something."""
 
-    def allowed(who: Annotated[Caller, Depends(caller)]) -> Caller:
+    async def allowed(who: Annotated[Caller, Depends(caller)]) -> Caller:
         demand(who.role, act)
         return who
 

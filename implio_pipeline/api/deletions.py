@@ -70,7 +70,7 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.REQU
     _refuse_body(request)
     draft = _draft(request, who)
     window = timedelta(seconds=house.settings.api.same_request_seconds)
-    with _same[hash((draft.team, draft.scope)) % len(_same)]:
+    with house.world.catalog.urgently(), _same[hash((draft.team, draft.scope)) % len(_same)]:
         answer = ask(house.world, draft, same_within=window)
     if isinstance(answer, Refusal):
         raise DeletionRefused(answer.reason, code=answer.code, remedy=answer.remedy)

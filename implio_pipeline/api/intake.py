@@ -104,6 +104,7 @@ class Intake:
             return group
 
     def _commit(self, group: list[_Waiting]) -> None:
+        self._world.catalog.give_way()
         try:
             files = submit(self._world, group[0][0].team, [submission for submission, _ in group])
         except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the callers' answer

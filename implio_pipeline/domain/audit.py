@@ -80,6 +80,7 @@ class Measured:
     low_key: UserKey | None
     high_key: UserKey | None
     anonymous_rows: int
+    most_of_one_user: int
     first_submitted_at: datetime
     last_submitted_at: datetime
     outcomes: Mapping[str, int]
@@ -129,9 +130,12 @@ def read_faults(file: VaultFile, measured: Measured, *, erased: Collection[Reque
         if rows and request_id in erased
     ]
     counts = (measured.rows, measured.anonymous_rows, dict(measured.outcomes))
-    if counts != (file.rows, file.anonymous_rows, dict(file.outcomes)):
+    if (
+        counts != (file.rows, file.anonymous_rows, dict(file.outcomes))
+        or measured.most_of_one_user > file.most_of_one_user
+    ):
         found.append(
-            _of(file, FindingKind.WRONG_COUNTS, "rows, rows without a user, or outcomes are other than listed")
+            _of(file, FindingKind.WRONG_COUNTS, "rows, rows without or of one user, or outcomes are other than listed")
         )
     if (measured.first_submitted_at, measured.last_submitted_at) != (file.first_submitted_at, file.last_submitted_at):
         found.append(_of(file, FindingKind.WRONG_TIMES, "its first or last instant is another than listed"))

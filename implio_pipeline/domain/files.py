@@ -25,6 +25,8 @@ class VaultFile:
     """The smallest and largest user key; `None` when no row has a user."""
     anonymous_rows: int
     """Rows without a user id, which no deletion by user can reach."""
+    most_of_one_user: int
+    """No user has more rows than this; a bound, which need not be reached."""
     first_submitted_at: datetime
     last_submitted_at: datetime
     outcomes: Mapping[str, int]

@@ -74,7 +74,7 @@ def accept(
     # 1. Hide. What may need a second person waits for one until it was counted: a crash between leaves it waiting.
     asked = at_gates(world, [each for each in prepared if not isinstance(each, Refusal)], teams, is_paused=is_paused)
     accepted = world.catalog.requests.accept(asked)
-    note_tombstones(world)
+    _note_standing(world)
     # 2. Count, and let through what needs nobody.
     new = {request.request_id for request, _, _ in asked}
     suspects = [each for each in accepted if each.request_id in new and each.state is RequestState.UNAPPROVED]
@@ -88,17 +88,21 @@ def accept(
 
 def note_tombstones(world: World) -> None:
     """Write into the ledger every tombstone and lifting that it does not have yet; also mends a crash between them."""
-    missing = world.catalog.requests.without_ledger()
-    if missing:
-        entries = [("tombstone", tombstone_body(request, each) | _gate_of(request)) for request, each in missing]
-        world.ledger.append(entries)
-        world.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
+    _note_standing(world)
     lifted = world.catalog.requests.lifted_without_ledger()
     if lifted:
         at = instant_text(world.clock.now())
         bodies = [{"requestId": each.request_id, "team": each.team, "liftedAt": at} for each in lifted]
         world.ledger.append([("lifted", body) for body in bodies])
         world.catalog.requests.in_ledger([request.tombstone_sequence for request in lifted])
+
+
+def _note_standing(world: World) -> None:
+    missing = world.catalog.requests.without_ledger()
+    if missing:
+        entries = [("tombstone", tombstone_body(request, each) | _gate_of(request)) for request, each in missing]
+        world.ledger.append(entries)
+        world.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
 
 
 def _gate_of(request: Request) -> dict[str, Any]:

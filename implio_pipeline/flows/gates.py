@@ -119,7 +119,8 @@ def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]
     most: dict[RequestId, int] = {}
     for file in world.catalog.manifest.candidates(team, claims):
         for claim in reaches(file):
-            most[claim.request_id] = most.get(claim.request_id, 0) + file.rows
+            rows = file.most_of_one_user if isinstance(claim.rule, UserRule) else file.rows
+            most[claim.request_id] = most.get(claim.request_id, 0) + rows
     return most
 
 

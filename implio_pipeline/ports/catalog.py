@@ -1,5 +1,6 @@
 """The relational store as a whole, and its memory of landing files."""
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from implio_pipeline.domain.intake import LandingRecord
@@ -78,6 +79,12 @@ class Catalog(Protocol):
     @property
     def access_log(self) -> AccessLog:
         """What was read, by whom and for what."""
+
+    def urgently(self) -> AbstractContextManager[None]:
+        """Let what this thread writes inside go before what other threads of this process write."""
+
+    def give_way(self) -> None:
+        """Wait while other threads of this process are in a hurry, half a second at most."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files (write-ahead log, free pages).

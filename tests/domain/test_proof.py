@@ -31,6 +31,7 @@ def a_file(rows: int, file_id: str = "f") -> VaultFile:
         low_key=None,
         high_key=None,
         anonymous_rows=rows,
+        most_of_one_user=0,
         first_submitted_at=NOW,
         last_submitted_at=NOW,
         outcomes={"approved": rows},

@@ -163,6 +163,7 @@ LIES: dict[str, tuple[Callable[[VaultFile], VaultFile], FindingKind]] = {
         FindingKind.WRONG_TIMES,
     ),
     "other outcomes": (lambda file: replace(file, outcomes={"refused": file.rows}), FindingKind.WRONG_COUNTS),
+    "fewer rows of one user": (lambda file: replace(file, most_of_one_user=0), FindingKind.WRONG_COUNTS),
     "other anonymous rows": (lambda file: replace(file, anonymous_rows=1), FindingKind.WRONG_COUNTS),
     "more rows": (lambda file: replace(file, rows=file.rows + 1), FindingKind.FILE_TAMPERED),
     "another digest": (lambda file: replace(file, digest="0" * 64), FindingKind.FILE_TAMPERED),

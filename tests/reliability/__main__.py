@@ -57,6 +57,7 @@ def _crash(asked: argparse.Namespace) -> Iterator[Row]:
 def _races(asked: argparse.Namespace) -> Iterator[Row]:
     row = races(rounds=asked.rounds or 20, seed=asked.seed)
     counts = f"{row.rounds} rounds of {row.processes} processes, {row.steps.total()} steps, {row.items:,} items"
+    counts += f", {row.cancelled} requests cancelled, {row.held} items held to the end"
     yield f"| races | {counts} | {row.seconds:.0f} s | {row.conflicts} steps gave way;", row.breaches
 
 

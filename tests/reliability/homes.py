@@ -148,6 +148,13 @@ def ask(world: World, team: TeamId, *scopes: Scope) -> None:
             approve(world, answer.request_id, name="a second person")
 
 
+def pause(world: World, team: TeamId, scope: Scope) -> None:
+    """Ask for what waits until somebody approves or cancels it."""
+    draft = RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=world.clock.now())
+    (answer,) = accept(world, [draft], is_paused=True)
+    assert not isinstance(answer, Refusal), answer
+
+
 def set_policy(world: World, team: TeamId, policy: RetentionPolicy) -> None:
     world.catalog.teams.set_policy(team, policy)
 

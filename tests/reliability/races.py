@@ -1,9 +1,11 @@
 """Processes on the same partitions at once, in an order drawn by a seed; afterwards the laws must hold.
 
-Each process lands files, replays old items, asks, erases, retains, compacts and rotates keys as its own seed tells,
-and writes a journal of what it did. What must be left follows from the journals and the standing rules alone.
+Each process lands files, replays old items, asks, approves, cancels, holds, releases, erases, retains, compacts and
+rotates keys as its own seed tells, and writes a journal of what it did. What must be left follows from the journals,
+the standing rules and the standing holds alone.
 """
 
+import json
 import random
 import tempfile
 import time
@@ -17,25 +19,50 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline import wiring
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import CancelTooLate, FileMissing, HoldRefused, IllegalMove, KeyMissing, PlanOutdated
 from implio_pipeline.domain.matching import covers
-from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.request import RequestState, may_be_cancelled
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
-from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule, Rule
+from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
 from reliability import forks
-from reliability.homes import ADS, CARS, DAYS, OUTCOMES, USERS, Item, as_array, ask, copy, fill, init, land, opened
+from reliability.homes import (
+    ADS,
+    CARS,
+    DAYS,
+    OUTCOMES,
+    USERS,
+    Item,
+    as_array,
+    ask,
+    copy,
+    fill,
+    init,
+    land,
+    opened,
+    pause,
+    rows_of,
+)
 from reliability.laws import LITTER, breaches
 
 _POLICY = RetentionPolicy(keep_days=30, by_outcome={"refused": 2})
-_STEPS = 8
+_STEPS = 10
 _SETTLING = 12
+_BASE_SECONDS = 600
+"""Of each day: here lie only items that were in before the race began. A request that may be cancelled covers no
+other, since what comes in meanwhile stays out for good."""
+_NAMED = [user for user in USERS if user]
+_SECOND = "a second person"
+_CLOCK_STEP = 0.02
 
 
 @dataclass(kw_only=True)
@@ -47,7 +74,10 @@ class RaceRow:
     steps: Counter[str] = field(default_factory=Counter)
     items: int = 0
     conflicts: int = 0
-    """Steps that gave up since others kept changing the same things; their work was done later."""
+    """Steps that gave up since others kept changing the same things, or came first; their work was done later."""
+    cancelled: int = 0
+    held: int = 0
+    """Items that a hold still kept when the race ended."""
     litter: int = 0
     seconds: float = 0.0
     breaches: list[str] = field(default_factory=list)
@@ -62,6 +92,7 @@ def races(*, rounds: int, seed: int = 1, processes: int = 4) -> RaceRow:
         base = _told(forks.run(lambda: _prepared(template)))
         for number in range(seed, seed + rounds):
             home = copy(template, scratch / "home")
+            clock = _clock_offset()
             begun = [forks.start(partial(_process, home, f"{number}/{lane}", lane)) for lane in range(processes)]
             ended = [forks.join(*one) for one in begun]
             row.rounds += 1
@@ -73,12 +104,24 @@ def races(*, rounds: int, seed: int = 1, processes: int = 4) -> RaceRow:
                 row.breaches += [f"round {number}: {each}" for each in journal["breaches"]]
             landed = base + [item for journal in journals for item in journal["landed"]]
             row.items += len(landed)
-            checked = forks.run(partial(_settled, home, landed))
-            found = checked.answer if checked.is_well else [f"settling failed: {checked.code} {checked.trace}"]
+            held = {key: names for journal in journals for key, names in journal["held"].items()}
+            checked = forks.run(partial(_settled, home, landed, held))
+            if checked.is_well:
+                found = checked.answer["breaches"]
+                row.cancelled += checked.answer["cancelled"]
+                row.held += checked.answer["held"]
+            else:
+                found = [f"settling failed: {checked.code} {checked.trace}"]
+            if found and abs(_clock_offset() - clock) > _CLOCK_STEP:
+                found.append(f"the machine's clock was set by {_clock_offset() - clock:.4f} s meanwhile")
             row.litter += sum(LITTER in each for each in found)
             row.breaches += [f"round {number}: {each}" for each in found if LITTER not in each]
     row.seconds = time.monotonic() - began
     return row
+
+
+def _clock_offset() -> float:
+    return time.time() - time.monotonic()
 
 
 def _told(ended: forks.Ended) -> Any:
@@ -100,7 +143,7 @@ class _Process:
     def __init__(self, home: Path, chance: random.Random, lane: int) -> None:
         self.home, self.chance, self.lane = home, chance, lane
         self.landed: list[Any] = []
-        self.asked: list[tuple[str, str]] = []
+        self.held: dict[str, list[tuple[str, str]]] = {}
         self.breaches: list[str] = []
         self.steps: Counter[str] = Counter()
         self.conflicts = 0
@@ -110,17 +153,18 @@ class _Process:
         acts: list[Callable[[wiring.House], None]] = [
             self.land_and_ingest, self.land_and_ingest, self.ask_user, self.ask_user, self.ask_dates, self.ask_team,
             self.erase, self.erase, self.retain, self.compact, self.compact, self.replay, self.replay, self.rotate,
-            self.housekeep,
+            self.housekeep, self.pause, self.cancel, self.cancel, self.approve, self.hold, self.release,
         ]  # fmt: skip
         with opened(self.home) as house:
             for act in self.chance.choices(acts, k=_STEPS):
                 self.steps[act.__name__] += 1
                 try:
                     act(house)
-                except PlanOutdated:
+                except (PlanOutdated, CancelTooLate, HoldRefused, IllegalMove):
                     self.conflicts += 1
         return {
-            "landed": self.landed, "steps": self.steps, "breaches": self.breaches, "conflicts": self.conflicts,
+            "landed": self.landed, "held": self.held, "steps": self.steps, "breaches": self.breaches,
+            "conflicts": self.conflicts,
         }  # fmt: skip
 
     def land_and_ingest(self, house: wiring.House) -> None:
@@ -130,16 +174,45 @@ class _Process:
     def replay(self, house: wiring.House) -> None:
         """Land items of earlier days, some of people who have asked to be forgotten."""
         day = self.chance.choice(DAYS)
-        self._land(lambda: day + timedelta(seconds=self.chance.randrange(3600)))
+        self._land(lambda: day + timedelta(seconds=self.chance.randrange(_BASE_SECONDS, 3600)))
         ingest(house.world)
 
     def ask_user(self, house: wiring.House) -> None:
-        team, user = self._team(), self.chance.choice([user for user in USERS if user])
+        team, user = self._team(), self.chance.choice(_NAMED)
         ask(house.world, team, ByUser(user_id=user))
 
     def ask_dates(self, house: wiring.House) -> None:
-        start = self.chance.choice(DAYS) + timedelta(seconds=self.chance.randrange(60))
-        ask(house.world, self._team(), ByDates(start=start, end=start + timedelta(seconds=30)))
+        ask(house.world, self._team(), self._dates())
+
+    def pause(self, house: wiring.House) -> None:
+        """Ask for what waits for a second person, whom another process may be, or for somebody to cancel it."""
+        pause(house.world, self._team(), self._dates())
+
+    def cancel(self, house: wiring.House) -> None:
+        """Cancel any request that still may be, whoever asked; another process may approve and begin it just now."""
+        open_ones = [each for each in house.world.catalog.requests.all() if may_be_cancelled(each)]
+        if open_ones:
+            cancel(house.world, self.chance.choice(open_ones).request_id)
+
+    def approve(self, house: wiring.House) -> None:
+        waiting = house.world.catalog.requests.all(states={RequestState.UNAPPROVED})
+        if waiting:
+            approve(house.world, self.chance.choice(waiting).request_id, name=_SECOND)
+
+    def hold(self, house: wiring.House) -> None:
+        """Place a hold and note what is there once it stands: that must stay there until it is released."""
+        team = self._team()
+        scope = self.chance.choice([ByUser(user_id=self.chance.choice(_NAMED)), self._dates()])
+        until = datetime.now(UTC) + timedelta(days=300)
+        hold = place_hold(
+            house.world, HoldDraft(team=team, scope=scope, until=until, words="a claim", holder="counsel")
+        )
+        self.held[hold.hold_id] = sorted(_covered(house, team, hold.rule))
+
+    def release(self, house: wiring.House) -> None:
+        standing = [each for each in house.world.catalog.holds.all() if each.released_at is None]
+        if standing:
+            release_hold(house.world, self.chance.choice(standing).hold_id)
 
     def ask_team(self, house: wiring.House) -> None:
         if self.chance.random() < 0.4:
@@ -163,6 +236,10 @@ class _Process:
     def housekeep(self, house: wiring.House) -> None:
         housekeep(house.world)
 
+    def _dates(self) -> ByDates:
+        start = self.chance.choice(DAYS) + timedelta(seconds=self.chance.randrange(60))
+        return ByDates(start=start, end=start + timedelta(seconds=30))
+
     def _team(self) -> TeamId:
         return self.chance.choice([ADS, ADS, ADS, CARS])
 
@@ -181,23 +258,76 @@ def _process(home: Path, seed: str, lane: int) -> dict[str, Any]:
     return _Process(home, random.Random(seed), lane).run()  # noqa: S311
 
 
-def _settled(home: Path, landed: list[Any]) -> list[str]:
-    """Finish all work alone, then hold the laws."""
+def _settled(home: Path, landed: list[Any], held: dict[str, list[list[str]]]) -> dict[str, Any]:
+    """Finish all work alone, first under the holds that still stand and then without them; hold the laws."""
     with opened(home) as house:
         world = house.world
-        for _ in range(_SETTLING):
-            with suppress(PlanOutdated):
-                ingest(world)
-                retain(world, today=world.clock.now().date())
-                erase(world, again=True)
-                compact(world, rows_per_file=100)
-                finish_rotation(world)
-            if not world.catalog.requests.all(states=frozenset(RequestState) - {RequestState.COMPLETED}):
-                break
+        _finish(house)
+        standing = {hold.hold_id for hold in world.catalog.holds.all() if hold.released_at is None}
+        kept_back = {(team, name) for key in standing for team, name in held.get(key, [])}
+        lost = sorted(kept_back - _names_in(house))
+        found = [f"a hold did not keep: {len(lost)}, such as {lost[0]}"] if lost else []
+        for key in standing:
+            release_hold(world, key)
+        _finish(house)
+        rejected = _reports(home)
+        found += [f"rejected: {len(rejected)}, such as {rejected[0]}"] if rejected else []
         listed = [_from_json(each) for each in landed]
         kept = {(item.team, item.name) for item in listed if not _is_gone(house, item)}
-        requests = len(world.catalog.requests.all())
-        return breaches(house, kept=kept, rejected=None, requests=requests)
+        states = Counter(request.state for request in world.catalog.requests.all())
+        cancelled = states[RequestState.CANCELLED]
+        asked = states.total() - cancelled
+        found += breaches(house, kept=kept, rejected=None, requests=asked, cancelled=cancelled)
+        return {"breaches": found, "cancelled": cancelled, "held": len(kept_back)}
+
+
+def _finish(house: wiring.House) -> None:
+    world = house.world
+    done = {RequestState.COMPLETED, RequestState.CANCELLED, RequestState.HELD, RequestState.PARTLY_WITHHELD}
+    for _ in range(_SETTLING):
+        with suppress(PlanOutdated):
+            ingest(world)
+            retain(world, today=world.clock.now().date())
+            for request in world.catalog.requests.all(states={RequestState.UNAPPROVED}):
+                approve(world, request.request_id, name=_SECOND)
+            erase(world, again=True)
+            compact(world, rows_per_file=100)
+            finish_rotation(world)
+        if not world.catalog.requests.all(states=frozenset(RequestState) - done):
+            break
+
+
+def _names_in(house: wiring.House) -> set[tuple[str, str]]:
+    return {(row["team"], row["title"]) for row in rows_of(house, FileKind.ITEMS, columns=["title"])}
+
+
+def _covered(house: wiring.House, team: TeamId, rule: Rule) -> set[tuple[str, str]]:
+    """Return the items of a team there are now in its files and that a rule covers, hidden or not."""
+    while True:
+        try:
+            rows = rows_of(house, FileKind.ITEMS, columns=["title", "user_key", "submitted_at", "outcome"])
+        except (FileMissing, KeyMissing):  # a file was swapped, or keys were renewed, while we read
+            house.world.keychain.forget(team)
+            continue
+        return {
+            (team, row["title"])
+            for row in rows
+            if row["team"] == team
+            and covers(
+                rule,
+                user_key=row["user_key"],
+                task_key=b"",
+                submitted_at=row["submitted_at"],
+                outcome=row["outcome"],
+            )
+        }
+
+
+def _reports(home: Path) -> list[str]:
+    """Return what was said of rejected items but for those every home begins with: nothing that races is bad."""
+    texts = [path.read_text() for path in (home / "landing").glob("*/.rejected/*.json")]
+    told = [entry for text in texts for entry in json.loads(text)["rejected"]]
+    return [json.dumps(entry) for entry in told if "arrival" in json.dumps(entry)]
 
 
 def _is_gone(house: wiring.House, item: Item) -> bool:

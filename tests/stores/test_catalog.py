@@ -112,6 +112,7 @@ def sealed_file(team: TeamId = ADS, *, version: int = 1, **known: object) -> Sea
         low_key=user(10),
         high_key=user(20),
         anonymous_rows=2,
+        most_of_one_user=3,
         first_submitted_at=first,
         last_submitted_at=first + timedelta(microseconds=1),
         outcomes={"approved": 7, "undecided": 3},

@@ -17,6 +17,7 @@ from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import teams, traces
 from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.rules import covered, row_of, rule_of
 from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones, withdrawn_entries
@@ -95,7 +96,7 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
     ]
     keys = [key for _, _, key in new]
     rows = [{**row_of_request(request), "idempotency": key} for request, key in zip(accepted, keys, strict=True)]
-    connection.execute(insert(requests), rows)
+    insert_many(connection, requests, rows)
     put_scopes(connection, accepted)
     return accepted
 

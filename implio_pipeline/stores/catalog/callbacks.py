@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from secrets import token_hex
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, insert, select, update
 
@@ -15,6 +14,7 @@ from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.moderation_tables import callback_hosts, deliveries, sealed_callbacks
 
 _DELIVERY = tuple(field.name for field in fields(Delivery))
@@ -188,6 +188,4 @@ def _has_callback(connection: Connection, team: TeamId) -> bool:
 
 
 def _put(connection: Connection, new: Sequence[Delivery]) -> None:
-    if new:
-        rows: list[dict[str, Any]] = [{name: getattr(each, name) for name in _DELIVERY} for each in new]
-        connection.execute(insert(deliveries), rows)
+    insert_many(connection, deliveries, [{name: getattr(each, name) for name in _DELIVERY} for each in new])

@@ -1,5 +1,7 @@
 """The catalog as a whole, over one database."""
 
+from contextlib import AbstractContextManager
+
 from sqlalchemy import Engine
 
 from implio_pipeline.stores.catalog import engine as database
@@ -78,6 +80,14 @@ class SqlCatalog:
     def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
         """Return the stores of who signs in and of what they did, their names under the home's own seal."""
         return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlTrail(self._engine, seal)
+
+    def urgently(self) -> AbstractContextManager[None]:
+        """Let what this thread writes inside go before what other threads of this process write."""
+        return database.urgent(self._engine)
+
+    def give_way(self) -> None:
+        """Wait while other threads of this process are in a hurry, half a second at most."""
+        database.give_way(self._engine)
 
     def scrub(self, *, is_thorough: bool = True) -> None:
         """Make deleted values unreadable in the store's own files: the database and its write-ahead log.

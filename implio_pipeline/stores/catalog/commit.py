@@ -16,6 +16,7 @@ from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.holds import newest_hold
+from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     file_keys,
@@ -133,10 +134,8 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
     keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
     new = [_row_of(sealed) for sealed in change.add if sealed.file.file_id not in rewrapped]
-    if new:
-        connection.execute(insert(vault_files), new)
-    if keys:
-        connection.execute(insert(file_keys), keys)
+    insert_many(connection, vault_files, new)
+    insert_many(connection, file_keys, keys)
 
 
 def _same_region(connection: Connection, change: Change) -> None:
@@ -163,12 +162,11 @@ def _row_of(sealed: SealedFile) -> dict[str, object]:
 
 
 def _record_outcomes(connection: Connection, change: Change) -> None:
-    if change.outcomes:
-        rows = [
-            {name: getattr(outcome, name) for name in _OUTCOME} | {"committed_at": change.committed_at}
-            for outcome in change.outcomes
-        ]
-        connection.execute(insert(file_outcomes), rows)
+    rows = [
+        {name: getattr(outcome, name) for name in _OUTCOME} | {"committed_at": change.committed_at}
+        for outcome in change.outcomes
+    ]
+    insert_many(connection, file_outcomes, rows)
 
 
 def _shred(connection: Connection, team: TeamId, keys: Sequence[KeyId]) -> None:

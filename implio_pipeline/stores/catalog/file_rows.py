@@ -12,13 +12,14 @@ from implio_pipeline.stores.catalog.tables import vault_files
 _ROWS_AT_ONCE = 500
 _NAMES = tuple(field.name for field in fields(VaultFile))
 _FILTERS = ("user_filter", "task_filter")
-_UNREAD = literal(b"", LargeBinary)
 
 WHOLE = select(*(vault_files.c[name] for name in _NAMES))
 """Files with all that is known of them."""
 
-RANGES = select(*(_UNREAD.label(name) if name in _FILTERS else vault_files.c[name] for name in _NAMES))
-"""Files with empty membership filters, which are not even read."""
+_INSTEAD = dict.fromkeys(_FILTERS, literal(b"", LargeBinary)) | {"most_of_one_user": vault_files.c.rows}
+
+RANGES = select(*(_INSTEAD.get(name, vault_files.c[name]).label(name) for name in _NAMES))
+"""Files with empty membership filters, which are not even read, nor what lies behind them."""
 
 
 def files_of(connection: Connection, query: Select[Any]) -> Iterator[VaultFile]:

@@ -5,7 +5,7 @@ from datetime import date
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Column, Connection, Engine, delete, func, select
+from sqlalchemy import Column, Connection, Engine, String, cast, delete, func, select
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim
@@ -94,12 +94,13 @@ class SqlManifest:
                 connection.execute(delete(vault_files).where(*is_doomed))
 
     def most_items(self, team: TeamId, rule: UserRule) -> int:
-        """Return how many rows lie in files that may hold an item of the user: never fewer than the user has.
+        """Return how many items the user may have, by what is known of files that may hold one: never too few.
 
-        20 µs a file that its range does not rule out (measured): a deletion is answered only after it.
+        20 µs a file that its range does not rule out (measured): a deletion is answered only after it. SQLite hands
+        them over in one text, since between two rows a busy thread may take the interpreter.
         """
         file = vault_files.c
-        query = select(file.rows, file.user_filter).where(
+        is_near = (
             file.state == FileState.LIVE,
             file.team == team,
             file.low_key <= rule.user_key,
@@ -108,7 +109,13 @@ class SqlManifest:
         )
         may_be_in = probe(rule.user_key)
         with reading(self._engine) as connection:
-            return sum(rows for rows, user_filter in connection.execute(query) if may_be_in(user_filter))
+            if connection.dialect.name != "sqlite":
+                query = select(file.most_of_one_user, file.user_filter).where(*is_near)
+                return sum(rows for rows, user_filter in connection.execute(query) if may_be_in(user_filter))
+            each = cast(file.most_of_one_user, String) + " " + func.hex(file.user_filter)
+            text = connection.scalar(select(func.group_concat(each)).where(*is_near)) or ""
+        found = (one.split(" ") for one in text.split(",") if one)
+        return sum(int(rows) for rows, user_filter in found if may_be_in(bytes.fromhex(user_filter)))
 
     def items(self, team: TeamId) -> int:
         """Return how many live items the team has, rejected ones too."""

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, select
 
 from implio_pipeline.domain.request import Request
+from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.tables import requests, sealed_scopes
 
 _NAMES = tuple(field.name for field in fields(Request))
@@ -33,5 +34,4 @@ def put_scopes(connection: Connection, asked: Sequence[Request]) -> None:
     rows = [
         {"request_id": request.request_id, "sealed": request.sealed} for request in asked if request.sealed is not None
     ]
-    if rows:
-        connection.execute(insert(sealed_scopes), rows)
+    insert_many(connection, sealed_scopes, rows)

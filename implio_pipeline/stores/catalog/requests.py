@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
@@ -20,6 +20,12 @@ from implio_pipeline.stores.catalog.rules import tombstone_of
 from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, tombstones
 
 _OUTCOME = [file_outcomes.c[field.name] for field in fields(FileOutcome)]
+_IS_UNTOLD = tombstones.c.in_ledger.is_(False)
+_ITS_TOMBSTONE = tombstones.c.sequence == requests.c.tombstone_sequence
+_WITH_TOMBSTONE = REQUESTS.join(tombstones, _ITS_TOMBSTONE).where(_IS_UNTOLD).order_by(tombstones.c.sequence)
+_UNTOLD = select(tombstones).where(_IS_UNTOLD, tombstones.c.is_lifted.is_(False)).order_by(tombstones.c.sequence)
+_UNTOLD_REQUESTS = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(False))
+_LIFTED = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(True))
 
 
 class SqlRequests:
@@ -164,21 +170,14 @@ class SqlRequests:
 
     def lifted_without_ledger(self) -> list[Request]:
         """Return cancelled requests that the ledger does not know of yet, oldest first."""
-        its_request = tombstones.c.sequence == requests.c.tombstone_sequence
-        lacking = (tombstones.c.in_ledger.is_(False), tombstones.c.is_lifted.is_(True))
-        query = REQUESTS.join(tombstones, its_request).where(*lacking).order_by(tombstones.c.sequence)
         with reading(self._engine) as connection:
-            return [request_of(row) for row in connection.execute(query)]
+            return [request_of(row) for row in connection.execute(_LIFTED)]
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
         """Return tombstones that the ledger does not have yet, oldest first, with their requests."""
-        lacking = and_(tombstones.c.in_ledger.is_(False), tombstones.c.is_lifted.is_(False))
-        query = select(tombstones).where(lacking).order_by(tombstones.c.sequence)
-        its_request = tombstones.c.sequence == requests.c.tombstone_sequence
-        theirs = REQUESTS.join(tombstones, its_request).where(lacking).order_by(tombstones.c.sequence)
         with reading(self._engine) as connection:
-            asked = [request_of(row) for row in connection.execute(theirs)]
-            standing = [tombstone_of(row) for row in connection.execute(query).mappings()]
+            standing = [tombstone_of(row) for row in connection.execute(_UNTOLD).mappings()]
+            asked = [request_of(row) for row in connection.execute(_UNTOLD_REQUESTS)] if standing else []
         return list(zip(asked, standing, strict=True))
 
     def in_ledger(self, sequences: Sequence[int]) -> None:

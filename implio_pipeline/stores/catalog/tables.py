@@ -88,6 +88,7 @@ vault_files = Table(
     # Last, so that a row is judged by its ranges without turning these pages.
     Column("user_filter", LargeBinary, nullable=False),
     Column("task_filter", LargeBinary, nullable=False),
+    Column("most_of_one_user", BigInteger, nullable=False),
     Index(None, "state", "team", "day", "file_id"),
     Index(None, "state", "team", "low_key", "high_key"),
     Index(None, "state", "team", "first_submitted_at", "last_submitted_at"),

@@ -1,5 +1,6 @@
 """What a vault file holds, measured row by row for the self-audit; no range and no filter is believed."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -29,7 +30,8 @@ def measure(
     file: VaultFile, rows: pa.Table, claims: Sequence[Claim], *, user_key: Callable[[str], UserKey]
 ) -> Measured:
     """Return what the rows of a file are, and where its filters and pseudonyms fail them."""
-    users = rows["user_key"].drop_null().unique().to_pylist()
+    by_user = Counter(rows["user_key"].drop_null().to_pylist())
+    users = list(by_user)
     tasks = task_keys(rows["task_id"]).to_pylist()
     limits = pc.min_max(rows["submitted_at"]).as_py()
     counts = pc.fill_null(rows["outcome"], UNDECIDED).value_counts().to_pylist()
@@ -39,6 +41,7 @@ def measure(
         low_key=min(users, default=None),
         high_key=max(users, default=None),
         anonymous_rows=rows["user_key"].null_count,
+        most_of_one_user=max(by_user.values(), default=0),
         first_submitted_at=limits["min"],
         last_submitted_at=limits["max"],
         outcomes={each["values"]: each["counts"] for each in counts},

@@ -392,6 +392,7 @@ def describe(
     """Return what the catalog keeps of a file: ranges, counts, filters and digest."""
     keys = rows["user_key"]
     present = octets_of(keys.drop_null().unique())
+    most = pc.max(keys.drop_null().value_counts().field("counts")).as_py() or 0
     low_key, high_key = _ends(present)
     limits = pc.min_max(rows["submitted_at"]).as_py()
     return VaultFile(
@@ -406,6 +407,7 @@ def describe(
         low_key=low_key,
         high_key=high_key,
         anonymous_rows=keys.null_count,
+        most_of_one_user=most,
         first_submitted_at=limits["min"].astimezone(UTC),
         last_submitted_at=limits["max"].astimezone(UTC),
         outcomes=_outcomes(rows["outcome"]),
