@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -9,14 +10,17 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from implio_pipeline.api.answers import json_answer, raw_answer
-from implio_pipeline.api.batch import Batch, judged
+from implio_pipeline.api.batch import Judged
 from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, submission_body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
+from implio_pipeline.api.judges import Judge
 from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.flows.submit import Submission
+from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["ads"])
@@ -46,19 +50,14 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     house: House = state.house
     body = await request.body()
     arrived_at = house.world.clock.now()
-    async with state.judging:  # one at a time: more would only take the interpreter from one another
-        batch = await run_in_threadpool(
-            _judged,
-            house,
-            body,
-            team=who.team,
-            arrived_at=arrived_at,
-        )
-    if batch.submission is not None:
-        await asyncio.wrap_future(state.intake.put(batch.submission))
-    state.metrics.items.labels("accepted").inc(batch.accepted)
-    state.metrics.items.labels("rejected").inc(batch.rejected)
-    return raw_answer(batch.answer)
+    async with state.judging:  # a few at a time: more would only wait for the judge with their bodies in memory
+        found = await run_in_threadpool(_judged, state.judge, house, who.team, body, arrived_at)
+    if found.rows.num_rows:
+        submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows)
+        await asyncio.wrap_future(state.intake.put(submission))
+    state.metrics.items.labels("accepted").inc(found.rows.num_rows)
+    state.metrics.items.labels("rejected").inc(found.rejected)
+    return raw_answer(found.answer)
 
 
 @router.get(
@@ -94,15 +93,11 @@ def get_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.POLL_IT
     return json_answer(look(world, polling, who.team, task_ids, since_ms=since_ms, has_content=has_content))
 
 
-def _judged(house: House, body: bytes, *, team: TeamId, arrived_at: datetime) -> Batch:
-    house.world.catalog.give_way()  # to a deletion, which would have to share the interpreter
-    return judged(
-        body,
-        team=team,
-        keychain=house.world.keychain,
-        arrived_at=arrived_at,
-        max_items=house.settings.api.max_items,
-    )
+def _judged(judge: Judge, house: House, team: TeamId, body: bytes, arrived_at: datetime) -> Judged:
+    """Return a post judged, its accepted items with their user keys: the judge has none of the team's keys."""
+    house.world.catalog.give_way()  # to a deletion: it would have to share a processor
+    found = judge.judged(body, arrived_at=arrived_at, max_items=house.settings.api.max_items)
+    return replace(found, rows=keyed(found.rows, FileKind.ITEMS, house.world.keychain.user_key_maker(team)))
 
 
 def _check_media_type(request: Request) -> None:

@@ -15,6 +15,7 @@ from implio_pipeline.api.call_record import CallRecord
 from implio_pipeline.api.documents import without_validation_errors
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
+from implio_pipeline.api.judges import Judge, JudgeHere
 from implio_pipeline.api.metrics import Metrics
 from implio_pipeline.api.page import app as page
 from implio_pipeline.api.problems import add_problem_handlers
@@ -30,6 +31,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     *page.ROUTERS,
 )
 """Every router there is; a new one is added here and nowhere else."""
+_JUDGED_AT_ONCE = 2
+"""One is judged while the next is handed over."""
 
 
 def create_app(
@@ -38,6 +41,7 @@ def create_app(
     routers: Sequence[APIRouter] = ROUTERS,
     polling: Polling | None = None,
     upkeep: Wakes | None = None,
+    judge: Judge | None = None,
     seconds: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Return the app over an opened home, which is its caller's to close after the app has ended.
@@ -46,6 +50,7 @@ def create_app(
         house: The home; at `app.state.house` for every route.
         routers: What it answers.
         polling: The feed of decisions; that of moderators' verdicts when not given.
+        judge: Who judges posts; this process when not given.
         upkeep: Who is told of new files and new deletions.
         seconds: The time that rate limits go by.
     """
@@ -62,7 +67,8 @@ def create_app(
     app.state.house = house
     app.state.metrics = meters
     app.state.intake = Intake(house.world, on_files=woken.on_files, on_commit=meters.commits.inc)
-    app.state.judging = asyncio.Semaphore(1)
+    app.state.judge = judge or JudgeHere()
+    app.state.judging = asyncio.Semaphore(_JUDGED_AT_ONCE)
     app.state.polling = polling or DecisionFeed(house.world)
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
     app.state.on_deletion = woken.on_deletion

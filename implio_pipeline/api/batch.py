@@ -7,15 +7,12 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.flows.submit import Submission
-from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
-from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.elements import elements
 from implio_pipeline.stores.landing.rejected import RejectedItem
 
@@ -27,17 +24,16 @@ _encode = msgspec.json.encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
+class Judged:
     """One post, judged: what is to be kept, and what is answered once it is."""
 
-    submission: Submission | None
-    """`None` when no item of it was accepted."""
-    accepted: int
+    rows: pa.Table
+    """The accepted items; their user keys are the caller's to make."""
     rejected: int
     answer: bytes = sensitive()
 
 
-def judged(body: bytes, *, team: TeamId, keychain: Keychain, arrived_at: datetime, max_items: int) -> Batch:
+def judged(body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
     """Return a post judged; its items get their task ids here.
 
     An item may not name its submission instant, as one of a landing file may: that is for items which reached the
@@ -56,11 +52,7 @@ def judged(body: bytes, *, team: TeamId, keychain: Keychain, arrived_at: datetim
         "accepted": [{"id": item_id, "taskId": task_id} for item_id, task_id in accepted.ids],
         "rejected": [_rejected(one) for one in rejected],
     }
-    submission = None
-    if accepted:
-        rows = keyed(accepted.rows, FileKind.ITEMS, keychain.user_key_maker(team))
-        submission = Submission(team=team, arrived_at=arrived_at, rows=rows)
-    return Batch(submission=submission, accepted=len(accepted), rejected=len(rejected), answer=_encode(answer))
+    return Judged(rows=accepted.rows, rejected=len(rejected), answer=_encode(answer))
 
 
 def _items(body: bytes, max_items: int) -> list[msgspec.Raw]:

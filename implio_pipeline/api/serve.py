@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from implio_pipeline.api.app import create_app
+from implio_pipeline.api.judges import Judge, JudgeBeside
 from implio_pipeline.api.protocol import GuardedProtocol
 from implio_pipeline.api.upkeep import Upkeep
 from implio_pipeline.domain.errors import AddressUnavailable, CertificateInvalid, PlainHttpRefused
@@ -65,15 +66,17 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
             merge_from_files=api.merge_from_files,
         )
         upkeep.start()
+        judge = JudgeBeside()
         try:
             _log_to_stdout()
             sys.setswitchinterval(_SWITCH_SECONDS)
-            server = _Server(_config(house, upkeep, context))
+            server = _Server(_config(house, upkeep, judge, context))
             scheme = "http" if wanted.is_plain else "https"
             shown = f"[{host}]" if ":" in host else host
             on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
             server.run(sockets=[listening])
         finally:
+            judge.close()
             upkeep.close()
 
 
@@ -132,11 +135,11 @@ def tls_context(files: ServerFiles) -> ssl.SSLContext:
     return context
 
 
-def _config(house: House, upkeep: Upkeep, context: ssl.SSLContext | None) -> uvicorn.Config:
+def _config(house: House, upkeep: Upkeep, judge: Judge, context: ssl.SSLContext | None) -> uvicorn.Config:
     api = house.settings.api
     GuardedProtocol.head_seconds = api.header_seconds
     return uvicorn.Config(
-        create_app(house, upkeep=upkeep),
+        create_app(house, upkeep=upkeep, judge=judge),
         http=GuardedProtocol,
         ws="none",
         lifespan="on",

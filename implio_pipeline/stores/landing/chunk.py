@@ -34,7 +34,7 @@ def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
 def parsed_to_bytes(chunk: Chunk, submission: Mapping[str, Any]) -> tuple[bytes, bytes]:
     """Do the same in a worker process, which answers in Arrow's stream format."""
     items, rejected = parsed(chunk, **submission)
-    return _to_bytes(items), _to_bytes(rejected)
+    return to_bytes(items), to_bytes(rejected)
 
 
 def from_bytes(stream: bytes) -> pa.Table:
@@ -53,7 +53,8 @@ def _placed(chunk: Chunk) -> tuple[list[bytes], Sequence[int] | None]:
     return [line for _, line in kept], [position for position, _ in kept]
 
 
-def _to_bytes(table: pa.Table) -> bytes:
+def to_bytes(table: pa.Table) -> bytes:
+    """Return a table in Arrow's stream format."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -1,0 +1,22 @@
+"""The process that judges posts beside the server."""
+
+import os
+from datetime import datetime
+
+from implio_pipeline.api.batch import judged
+from implio_pipeline.stores.landing.chunk import to_bytes
+from implio_pipeline.stores.worker_process import Answer, work
+
+_NICE = 5
+"""The server's own threads come first, and a deletion in them; upkeep comes last."""
+
+
+def judge(body: bytes, arrived_at: datetime, max_items: int) -> Answer:
+    """Return how many items were rejected, the accepted ones in Arrow's stream format, and the answer."""
+    found = judged(body, arrived_at=arrived_at, max_items=max_items)
+    return found.rejected, to_bytes(found.rows), found.answer
+
+
+if __name__ == "__main__":
+    os.nice(_NICE)
+    work(judge)

@@ -1,0 +1,67 @@
+"""Who judges posts: this process, or one beside it.
+
+Judging a post of 100 items keeps the interpreter busy for some 15 ms, for which every other call would wait.
+"""
+
+from datetime import datetime
+from threading import Lock
+from typing import Protocol
+
+from implio_pipeline.api.batch import Judged, judged
+from implio_pipeline.stores.landing.chunk import from_bytes
+from implio_pipeline.stores.worker_process import WorkerProcess
+
+_MODULE = "implio_pipeline.api.judge_process"
+
+
+class Judge(Protocol):
+    """Judges one post at a time."""
+
+    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+        """Return a post judged.
+
+        Raises:
+            BodyRefused: the body is no JSON array in UTF-8.
+            BodyTooLarge: it has more items than a call may have.
+        """
+
+    def close(self) -> None:
+        """Judge no more."""
+
+
+class JudgeHere:
+    """The port `Judge` in this process."""
+
+    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+        """Return a post judged."""
+        return judged(body, arrived_at=arrived_at, max_items=max_items)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class JudgeBeside:
+    """The port `Judge` in a process of its own, which is started at once and replaced once it was killed."""
+
+    def __init__(self) -> None:
+        self._process = WorkerProcess(_MODULE)
+        self._asking = Lock()
+
+    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+        """Return a post judged; posts that come together take turns."""
+        with self._asking:
+            try:
+                told, rows, answer = self._process.ask(body, arrived_at, max_items)
+            except (EOFError, OSError):
+                told, rows, answer = self._another().ask(body, arrived_at, max_items)
+        return Judged(rows=from_bytes(rows), rejected=told, answer=answer)
+
+    def close(self) -> None:
+        """End the process."""
+        with self._asking:
+            self._process.end()
+
+    def _another(self) -> WorkerProcess:
+        self._process.end()
+        self._process = WorkerProcess(_MODULE)
+        return self._process

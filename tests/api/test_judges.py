@@ -1,0 +1,44 @@
+"""A judge of posts in a process of its own: what it answers, how it fails, and that it is replaced."""
+
+import os
+import signal
+from datetime import UTC, datetime
+
+import pytest
+
+from implio_pipeline.api.batch import judged
+from implio_pipeline.api.failures import BodyRefused
+from implio_pipeline.api.judges import JudgeBeside
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+BODY = b'[{"id": "a", "content": {"title": "t"}}, {"id": 7}, {"id": "b", "content": {}, "user": {"id": "u"}}]'
+
+
+@pytest.fixture(scope="module")
+def judge():
+    beside = JudgeBeside()
+    yield beside
+    beside.close()
+
+
+def test_a_judge_beside_says_what_one_here_says(judge):
+    there, here = (act(BODY, arrived_at=NOW, max_items=10) for act in (judge.judged, judged))
+
+    unlike = ("task_id", "batch_id")
+    assert there.rows.drop_columns(unlike).equals(here.rows.drop_columns(unlike))
+    assert (there.rejected, there.rows.num_rows) == (1, 2)
+    assert there.answer.count(b"taskId") == 2
+
+
+def test_what_it_refuses_is_refused_here_with_its_remedy(judge):
+    with pytest.raises(BodyRefused) as refused:
+        judge.judged(b"{}", arrived_at=NOW, max_items=10)
+
+    assert refused.value.remedy == "Send an array of items, also for one."
+    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
+
+
+def test_one_that_was_killed_is_replaced(judge):
+    os.kill(judge._process._process.pid, signal.SIGKILL)
+
+    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
