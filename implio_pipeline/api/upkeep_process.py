@@ -22,8 +22,6 @@ from implio_pipeline.wiring import House, open_home
 
 _LOOK_EVERY_SECONDS = 30.0
 _WAKINGS_AT_ONCE = 65_536
-_NICE = 10
-"""Callers of the API come first."""
 _LOG = logging.getLogger("implio_pipeline.upkeep")
 
 
@@ -31,7 +29,6 @@ def main() -> int:
     """Work until standard input ends."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
-    os.nice(_NICE)
     home, is_erasing = Path(sys.argv[1]), "--erase" in sys.argv[2:]
     with open_home(home) as house:
         while True:

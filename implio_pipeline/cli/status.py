@@ -48,6 +48,10 @@ class HomeStatus:
     inbox_files: int
     open_requests: tuple[Request, ...]
     set_aside: int
+    unsettled: int
+    """Verdicts that queries show and no item's file holds yet."""
+    given_up: int
+    """Callbacks that no attempt could deliver."""
     ledger_entries: int
     ledger_findings: int
 
@@ -104,6 +108,8 @@ def status_of(house: "House") -> HomeStatus:
         inbox_files=len(world.inbox.waiting()),
         open_requests=tuple(world.catalog.requests.all(states=OPEN_STATES)),
         set_aside=len(house.set_aside.list()),
+        unsettled=sum(len(world.catalog.moderation.unsettled(team)) for team in known),
+        given_up=sum(each.given_up_at is not None for each in world.catalog.callbacks.all()),
         ledger_entries=sum(1 for _ in house.ledger.entries()),
         ledger_findings=len(house.ledger.check()),
     )
@@ -158,6 +164,8 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "openRequests": [request_shape(each) for each in found.open_requests],
             "setAsideFiles": found.set_aside,
             "overdueItems": found.overdue_items,
+            "unsettledVerdicts": found.unsettled,
+            "givenUpCallbacks": found.given_up,
         },
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
@@ -189,13 +197,27 @@ def _view(found: HomeStatus) -> RenderableType:
     )
 
 
-def _lines(found: HomeStatus) -> list[RenderableType]:
+def _landing_lines(found: HomeStatus) -> list[RenderableType]:
+    return [
+        look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`")
+        if team in found.unknown_teams
+        else look(f"landing/{team}: files of {many(days, 'day')} wait: `implio ingest`")
+        for team, days in found.landing_days.items()
+    ]
+
+
+def _moderation_lines(found: HomeStatus) -> list[RenderableType]:
     lines: list[RenderableType] = []
-    for team, days in found.landing_days.items():
-        if team in found.unknown_teams:
-            lines.append(look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`"))
-        else:
-            lines.append(look(f"landing/{team}: files of {many(days, 'day')} wait: `implio ingest`"))
+    if found.unsettled:
+        verdicts = many(found.unsettled, "verdict")
+        lines.append(look(f"Shown, and not yet in the items' files: {verdicts}: `implio settle`"))
+    if found.given_up:
+        lines.append(look(f"Given up: {many(found.given_up, 'callback')}: `implio callbacks show TEAM`"))
+    return lines
+
+
+def _lines(found: HomeStatus) -> list[RenderableType]:
+    lines = _landing_lines(found)
     if found.inbox_files:
         lines.append(look(f"In the inbox: {many(found.inbox_files, 'request file')}: `implio requests take`"))
     if found.open_requests:
@@ -213,6 +235,7 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
         lines.append(
             look(f"Set aside, unreadable and sealed: {many(found.set_aside, 'file')}: `implio set-aside list`")
         )
+    lines += _moderation_lines(found)
     if not lines:
         lines.append(good("Nothing waits and nothing is late."))
     if found.ledger_findings:

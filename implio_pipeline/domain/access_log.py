@@ -27,7 +27,6 @@ class ReadDoor(StrEnum):
 
     QUERY = "query"
     EXPORT = "export"
-    MODERATION = "moderation"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -179,7 +179,10 @@ def _fail(world: World, requests: list[Request], error: ImplioError, summary: Er
         if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
             continue  # another process has done it, or is about to say so
         after = failed(current, code=error.code, now=world.clock.now(), about=error.about)
-        world.catalog.requests.save([(after, current.state)])
+        try:
+            world.catalog.requests.save([(after, current.state)])
+        except PlanOutdated:
+            continue  # another process has taken it on just now
         summary.failed[request.request_id] = error.code
         if error.about is not None:
             summary.failed_over.add(error.about)
@@ -195,10 +198,11 @@ def _work_through(
     for _ in range(_MOST_PLANS):
         planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
         holds = standing_holds(world, team) if held_at else []
-        works = _plan(world, team, claims, holds)
-        if not works:
-            return holds
+        works: list[FileWork] = []
         try:
+            works = _plan(world, team, claims, holds)
+            if not works:
+                return holds
             _swap(world, works, _Batch(team=team, planned_at=planned_at, held_at=held_at), summary, progress)
         except (PlanOutdated, FileMissing, KeyMissing) as conflict:
             if isinstance(conflict, FileMissing) and _is_lost(world, works):

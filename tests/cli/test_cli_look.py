@@ -23,6 +23,8 @@ def test_the_status_of_a_home_tells_what_is_there_and_what_waits(look, plan):
         "openRequests": [],
         "setAsideFiles": 2,
         "overdueItems": 0,
+        "unsettledVerdicts": 0,
+        "givenUpCallbacks": 0,
     }
     assert shape["ledger"] == {"entries": 4, "isHolding": True}  # the grants
 

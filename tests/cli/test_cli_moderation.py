@@ -39,8 +39,10 @@ def test_ten_are_given_and_a_decision_shows_in_a_query_at_once_and_when_settled(
 
     query = f"select outcome from items where task_id in ('{refused}', '{approved}') order by 1"
     before = cli.json("query", query, *TEAM)
+    assert "2 verdicts: `implio settle`" in cli("status").stdout
     settled = cli.json("settle")
     assert settled["verdicts"] == 2
+    assert "implio settle" not in cli("status").stdout
     assert cli.json("query", query, *TEAM) == before
     assert "refused" in json.dumps(before)
     locked = cli.error("queue", "decide", waiting[3], *TEAM, "--approve", "--by", "max", exit_code=3)

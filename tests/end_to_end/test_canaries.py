@@ -5,7 +5,9 @@ The clock is real where files are watched, so landing files are dated back rathe
 
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 from support.grants import let_read
+from support.serving import serving
 from typer.testing import CliRunner
 
 from implio_pipeline import wiring
@@ -260,6 +263,53 @@ def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or
     out, err = capfd.readouterr()
     told = f"{said}{caplog.text}{out}{err}"
     assert [name for name, text in CANARIES.items() if text in told] == []
+
+
+def test_what_comes_through_the_api_leaves_no_trace_once_it_is_erased(
+    empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    shutil.copytree(empty_home, home)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    good = [without_instant(an_ad(number, is_canary=True)) for number in range(20)]
+    others = [without_instant(an_ad(number, is_canary=False)) for number in range(20)]
+    said = {"moderator": CANARIES["moderator"], "note": CANARIES["note"]}
+    with serving(home, "--erase") as server, server.client() as client:
+        # 1. Items come in, bad ones are refused; what is no post at all is refused too.
+        posted = client.post("/v1/ads", json=[*good, *others, good[0] | {"content": CANARIES["body"]}]).json()
+        assert (len(posted["accepted"]), len(posted["rejected"])) == (40, 1)
+        assert client.post("/v1/ads", json={"user": CANARIES["user"]}).status_code == 400
+        assert client.post(f"/v1/ads?userId={CANARIES['user']}", json=[]).status_code == 400
+        # 2. Moderators see some of them and decide.
+        shown = client.post("/v1/queues/Default/next", json={"moderator": CANARIES["moderator"]}).json()["items"]
+        refusal = said | {"outcome": "refused", "reasons": [CANARIES["verdict"]], "feedback": [CANARIES["feedback"]]}
+        decided = [client.post(f"/v1/tasks/{each['taskId']}/decision", json=refusal) for each in shown[:4]]
+        assert {each.status_code for each in decided} == {200}
+        assert client.get("/v1/ads", params={"timestamp": 0}).text.count(CANARIES["verdict"]) == 4
+        assert found_in(home, CANARIES) == {}
+        # 3. Deletions that are refused, and those that are not.
+        assert client.delete("/v1/ads", params={"userid": CANARIES["user"]}).status_code == 400
+        assert client.delete("/v1/ads", params={"userId": CANARIES["user"], "taskId": "t"}).status_code == 400
+        asked = [client.delete("/v1/ads", params={"userId": CANARIES["user"]})]
+        asked += [client.delete("/v1/ads", params={"taskId": each["taskId"]}) for each in shown[:2]]
+        assert {each.status_code for each in asked} == {202}
+        for each in asked:
+            while client.get(each.json()["statusUrl"]).json()["status"] != "completed":
+                time.sleep(0.05)
+        late = client.post(f"/v1/tasks/{shown[5]['taskId']}/decision", json=refusal)
+        assert (late.status_code, CANARIES["verdict"] in late.text) == (410, False)
+    with wiring.open_home(home) as house:
+        housekeep(house.world)
+
+    assert found_in(home, CANARIES) == {}
+    assert found_in(temporary, CANARIES) == {}
+    out, err = capfd.readouterr()
+    assert [name for name, text in CANARIES.items() if text in f"{out}{err}"] == []
+
+
+def without_instant(ad: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in ad.items() if name != "submittedAt"}
 
 
 def _is_near(file: VaultFile) -> bool:

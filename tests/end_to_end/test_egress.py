@@ -55,7 +55,10 @@ def watched(folder: Path, *arguments: str) -> Watched:
     known = {name: value for name, value in os.environ.items() if not name.startswith(("IMPLIO_", "DAGSTER_"))}
     prefix = _SEALED_OFF if may_be_sealed_off() else ()
     done = subprocess.run(
-        [*prefix, sys.executable, "-W", "ignore", str(_EGRESS / "cycle.py"), str(folder / "home"), *arguments],
+        [
+            *(*prefix, sys.executable, "-W", "ignore", str(_EGRESS / "cycle.py"), str(folder / "home"), *arguments),
+            *(["--sealed"] if prefix else []),
+        ],
         check=False,
         capture_output=True,
         text=True,
@@ -79,7 +82,19 @@ def test_the_whole_cycle_speaks_to_nobody(tmp_path: Path) -> None:
     assert seen.exit_code == 0, seen.told
     assert seen.words == []
     done = {step.partition(" ")[0] for step in seen.steps}
-    assert {"init", "ingest", "query", "erase", "retention", "audit", "export", "compact", "keys", "restore"} <= done
+    assert {
+        "init",
+        "ingest",
+        "query",
+        "erase",
+        "retention",
+        "audit",
+        "export",
+        "compact",
+        "keys",
+        "restore",
+        "serve",
+    } <= done
     (dagster,) = (step for step in seen.steps if step.startswith("dagster"))
     for job in ("ingest_landing", "housekeeping", "self_audit"):
         assert job in dagster
