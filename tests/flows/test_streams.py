@@ -3,14 +3,18 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
 
-from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.request import Request, RequestState, failed, moved
 from implio_pipeline.domain.scope import ByUser, UserRule
+from implio_pipeline.flows import erase as erase_flow
 from implio_pipeline.flows.compact import merge_small
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.stores.vault.filters import build_filter, may_contain, probe
@@ -72,6 +76,58 @@ def test_an_erasure_ends_although_a_newer_request_comes_in_each_time_a_file_is_r
     home.vault.rewrite = rewrite  # type: ignore[method-assign]
     erase(home.world)
     assert {each.state for each in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
+
+
+def test_files_merged_between_finding_them_and_taking_their_keys_are_found_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        home.keep(Ad(task=f"t-{number}", user=["ann", "bob"][number % 2]))
+    home.ask(ByUser(user_id="ann"))
+    manifest, sealed = home.world.catalog.manifest, home.world.catalog.manifest.sealed
+
+    def after_a_merge(files: list[VaultFile]) -> list[SealedFile]:
+        monkeypatch.undo()
+        assert merge_small(home.world, rows_per_file=10, from_files=2).partitions == 1
+        return sealed(files)
+
+    monkeypatch.setattr(manifest, "sealed", after_a_merge)
+
+    assert erase(home.world).failed == {}
+    assert home.tasks(ADS) == ["t-1", "t-3", "t-5"]
+
+
+def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.keep(Ad(task="a", user="ann"), Ad(task="b", user="bob"))
+    home.ask(ByUser(user_id="ann"))
+    home.ask(ByUser(user_id="bob"))
+    requests = home.world.catalog.requests
+    first = requests.all()[0].request_id
+
+    def taken_on(request: Request, **known: Any) -> Request:
+        if request.request_id == first:
+            requests.save([(moved(request, RequestState.PLANNED), request.state)])
+        return failed(request, **known)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erase_flow, "failed", taken_on)
+        patch.setattr(erase_flow, "_work_through", raising(PlanOutdated("others kept changing the same files")))
+        summary = erase(home.world)
+
+    assert first not in summary.failed
+    assert len(summary.failed) == 1  # the other one's failure is noted all the same
+    assert requests.get(first).state is RequestState.PLANNED
+    assert erase(home.world, again=True).failed == {}
+    assert home.tasks(ADS) == []
+
+
+def raising(error: Exception) -> Any:
+    def act(*_: object) -> None:
+        raise error
+
+    return act
 
 
 def test_only_tombstones_that_reach_new_items_are_read_for_them(home: Home) -> None:
