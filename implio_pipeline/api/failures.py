@@ -91,6 +91,15 @@ class TookTooLong(CallFailed):
     retry_after_seconds = 5
 
 
+class JudgeGone(CallFailed):
+    """The process that judges posts was killed, and the one after it too; nothing of the post was kept."""
+
+    status = 503
+    code = "judge-gone"
+    remedy = "Call again in a moment."
+    retry_after_seconds = 5
+
+
 class ShuttingDown(CallFailed):
     """The server was told to stop and takes in nothing more."""
 

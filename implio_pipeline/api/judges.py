@@ -8,9 +8,11 @@ from threading import Lock
 from typing import Protocol
 
 from implio_pipeline.api.batch import Judged, judged
+from implio_pipeline.api.failures import JudgeGone
 from implio_pipeline.stores.landing.chunk import from_bytes
 from implio_pipeline.stores.worker_process import WorkerProcess
 
+_GONE = (EOFError, OSError)
 _MODULE = "implio_pipeline.api.judge_process"
 
 
@@ -48,12 +50,20 @@ class JudgeBeside:
         self._asking = Lock()
 
     def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
-        """Return a post judged; posts that come together take turns."""
+        """Return a post judged; posts that come together take turns.
+
+        Raises:
+            JudgeGone: the process was killed, and so was another.
+        """
         with self._asking:
             try:
                 told, rows, answer = self._process.ask(body, arrived_at, max_items)
-            except (EOFError, OSError):
-                told, rows, answer = self._another().ask(body, arrived_at, max_items)
+            except _GONE:
+                try:
+                    told, rows, answer = self._another().ask(body, arrived_at, max_items)
+                except _GONE:  # not judged here: a post that kills its judge would kill the server
+                    self._another()
+                    raise JudgeGone("posts cannot be judged at the moment") from None
         return Judged(rows=from_bytes(rows), rejected=told, answer=answer)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -64,17 +65,18 @@ def work(act: Callable[..., Answer]) -> None:
     """
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked decides when it ends
-    with Connection(int(sys.argv[1])) as connection:
+    with Connection(int(sys.argv[1])) as connection, suppress(EOFError, ConnectionError):
         answer_all(connection, act)
 
 
 def answer_all(connection: "Connection[Any, Any]", act: Callable[..., Answer]) -> None:
-    """Answer each question with a failure, or with something small and two texts."""
+    """Answer each question with a failure, or with something small and two texts.
+
+    Raises:
+        EOFError: whoever asked has hung up.
+    """
     while True:
-        try:
-            question = connection.recv()
-        except EOFError:
-            return
+        question = connection.recv()
         try:
             told, first, second = act(*question)
         except Exception as failure:  # noqa: BLE001  # raised again by whoever asked

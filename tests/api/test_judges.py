@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from implio_pipeline.api.batch import judged
-from implio_pipeline.api.failures import BodyRefused
+from implio_pipeline.api.failures import BodyRefused, JudgeGone
 from implio_pipeline.api.judges import JudgeBeside
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -41,4 +41,23 @@ def test_what_it_refuses_is_refused_here_with_its_remedy(judge):
 def test_one_that_was_killed_is_replaced(judge):
     os.kill(judge._process._process.pid, signal.SIGKILL)
 
+    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
+
+
+def test_a_post_whose_judge_is_killed_twice_is_refused_for_now_and_the_next_is_judged(judge, monkeypatch):
+    started, another = [], judge._another
+
+    def killed_at_once():
+        process = another()
+        if not started:
+            os.kill(process._process.pid, signal.SIGKILL)
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(judge, "_another", killed_at_once)
+    os.kill(judge._process._process.pid, signal.SIGKILL)
+
+    with pytest.raises(JudgeGone) as refused:
+        judge.judged(BODY, arrived_at=NOW, max_items=10)
+    assert refused.value.status == 503
     assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
