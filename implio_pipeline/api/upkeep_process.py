@@ -32,9 +32,10 @@ def main() -> int:
     home, is_erasing = Path(sys.argv[1]), "--erase" in sys.argv[2:]
     with open_home(home) as house:
         while True:
+            # Merged first, since an erasure costs by the file: otherwise files would come faster than it ends.
+            _attempt("merge", lambda: _merge(house))
             if is_erasing:
                 _attempt("erase", lambda: erase(house.world))
-            _attempt("merge", lambda: _merge(house))
             _attempt("settle", lambda: _settle(house))
             _attempt("deliver", lambda: deliver_due(house.world, house.courier))
             if not _is_woken():
