@@ -42,6 +42,7 @@ from implio_pipeline.ports.world import World
 _COMMIT_FILES = 256
 """Files in one commit: a checkpoint that a crash cannot take back."""
 _MOST_PLANS = 20
+_MOST_TOGETHER = 3
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
 """Where a request is left alone by the attempts after a failed one."""
 
@@ -115,17 +116,43 @@ def sweep_doomed(world: World) -> int:
 def _erase_team(
     world: World, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
 ) -> None:
-    """Carry out a team's requests in one pass; when it fails, one by one, so that one poisoned stops no other."""
-    try:
-        _carry_out(world, team, requests, summary, progress)
-    except ImplioError as error:
-        if len(requests) == 1 or isinstance(error, StorageFull):
-            _fail(world, requests, error, summary)
-            return
-        for request in requests:
-            current = world.catalog.requests.get(request.request_id)
-            if current.state not in _DONE:
-                _erase_team(world, team, [current], summary, progress)
+    """Carry out a team's requests in one pass; when it fails, one by one, so that one poisoned stops no other.
+
+    Where another process got in the way, what it left open is tried together again: one by one, a hundred requests
+    would rewrite the same files a hundred times.
+    """
+    for _ in range(_MOST_TOGETHER):
+        try:
+            _carry_out(world, team, requests, summary, progress)
+        except PlanOutdated as error:
+            conflict = error
+            requests = _still_open(world, requests)
+            if requests:
+                continue
+        except ImplioError as error:
+            _one_by_one(world, team, requests, error, summary, progress)
+        return
+    _fail(world, requests, conflict, summary)
+
+
+def _still_open(world: World, requests: list[Request]) -> list[Request]:
+    current = [world.catalog.requests.get(request.request_id) for request in requests]
+    return [request for request in current if request.state not in _DONE]
+
+
+def _one_by_one(
+    world: World,
+    team: TeamId,
+    requests: list[Request],
+    error: ImplioError,
+    summary: ErasureSummary,
+    progress: Progress | None,
+) -> None:
+    if len(requests) == 1 or isinstance(error, StorageFull):
+        _fail(world, requests, error, summary)
+        return
+    for request in _still_open(world, requests):
+        _erase_team(world, team, [request], summary, progress)
 
 
 def _carry_out(

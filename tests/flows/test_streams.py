@@ -123,6 +123,26 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
     assert home.tasks(ADS) == []
 
 
+def test_after_a_conflict_requests_are_tried_together_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.keep(*[Ad(task=f"t-{number}", user=f"u-{number}") for number in range(4)])
+    for number in range(3):
+        home.ask(ByUser(user_id=f"u-{number}"))
+    work_through, seen = erase_flow._work_through, []
+
+    def once_in_the_way(world: Any, team: Any, claims: Any, *others: Any) -> Any:
+        seen.append(len(claims))
+        if len(seen) == 1:
+            raise PlanOutdated("others kept changing the same files")
+        return work_through(world, team, claims, *others)
+
+    monkeypatch.setattr(erase_flow, "_work_through", once_in_the_way)
+    summary = erase(home.world)
+
+    assert seen == [3, 3]
+    assert (summary.failed, summary.files_rewritten) == ({}, 1)
+    assert home.tasks(ADS) == ["t-3"]
+
+
 def raising(error: Exception) -> Any:
     def act(*_: object) -> None:
         raise error
