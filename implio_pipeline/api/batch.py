@@ -1,7 +1,7 @@
 """The body of `POST /v1/ads`: an array, judged item by item exactly as a landing file is."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -27,9 +27,9 @@ _encode = msgspec.json.encode
 class Judged:
     """One post, judged: what is to be kept, and what is answered once it is."""
 
-    rows: pa.Table
-    """The accepted items; their user keys are the caller's to make."""
     rejected: int
+    rows: pa.Table = field(repr=False)
+    """The accepted items; their user keys are the caller's to make."""
     answer: bytes = sensitive()
 
 

@@ -5,7 +5,7 @@ as accepted is live, or was covered by a deletion accepted since it was posted; 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from implio_pipeline.domain.files import SealedFile
@@ -22,7 +22,7 @@ class Submission:
     team: TeamId
     arrived_at: datetime
     """When the post came: the submission instant of each of its items."""
-    rows: Rows
+    rows: Rows = field(repr=False)
 
 
 def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> list[SealedFile]:

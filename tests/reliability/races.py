@@ -324,7 +324,7 @@ def _covered(house: wiring.House, team: TeamId, rule: Rule) -> set[tuple[str, st
 
 
 def _reports(home: Path) -> list[str]:
-    """Return what was said of rejected items but for those every home begins with: nothing that races is bad."""
+    """Return what was said of items rejected as from the future; none is, and any other rejected one counts as lost."""
     texts = [path.read_text() for path in (home / "landing").glob("*/.rejected/*.json")]
     told = [entry for text in texts for entry in json.loads(text)["rejected"]]
     return [json.dumps(entry) for entry in told if "arrival" in json.dumps(entry)]

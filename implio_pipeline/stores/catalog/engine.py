@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,17 @@ def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None = Non
 
 
 def _copy_back(engine: Engine) -> None:
-    """Copy the write-ahead log into the database now and then, outside of any turn, so that no writer waits for it."""
+    """Copy the write-ahead log into the database now and then, outside of any turn, so that no writer waits for it.
+
+    What was committed holds whether this succeeds or not, so its failure is not the writer's.
+    """
     if time.monotonic() - _copied[engine] < _COPY_EVERY_SECONDS:
         return
     _copied[engine] = time.monotonic()
     with engine.connect() as connection:
         cursor = connection.connection.cursor()
-        cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        with suppress(sqlite3.OperationalError):
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         cursor.close()
 
 

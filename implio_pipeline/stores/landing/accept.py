@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -20,14 +20,12 @@ from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
 from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of
 from implio_pipeline.stores.landing.limits import MIB
 from implio_pipeline.stores.landing.rejected import RejectedItem
-from implio_pipeline.stores.landing.suspects import submission_suspects, suspects
+from implio_pipeline.stores.landing.suspects import micros, submission_suspects, suspects
 from implio_pipeline.stores.vault.schema import arrow_schema
 
 MAX_ITEM_BYTES = 8 * MIB
 KEPT_BYTES_OF_TOO_LARGE = 64 << 10
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _USER_ID = re.compile(rb'"user"\s*:\s*\{[^{}]*?"id"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*"|\d{1,30}\b)', re.DOTALL)
 _decode_item = msgspec.json.Decoder(Item).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -114,7 +112,7 @@ class _Intake:
     ) -> None:
         self._raws, self._known, self._max_item_bytes = raws, known_faults, max_item_bytes
         self._claimed_at, self._may_be_dated = claimed_at, may_be_dated
-        self.arrived_us = _micros(arrived_at)
+        self.arrived_us = micros(arrived_at)
         self._items: list[Any] = []
         self._places: Sequence[int] = ()
         self.bad: list[tuple[int, str, list[Fault]]] = []
@@ -140,7 +138,7 @@ class _Intake:
         """Return the good items in columns, with their instants in microseconds since 1970."""
         parts = parts_of(self._items)
         columns, submitted_us = item_columns(parts), self._submitted_us()
-        doubtful = suspects(columns, parts) | submission_suspects(submitted_us, claimed_us=_micros(self._claimed_at))
+        doubtful = suspects(columns, parts) | submission_suspects(submitted_us, claimed_us=micros(self._claimed_at))
         if not self._may_be_dated:
             doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
         is_bad = np.zeros(len(self._items), dtype=np.bool_)
@@ -176,7 +174,7 @@ class _Intake:
     def _submitted_us(self) -> npt.NDArray[np.int64]:
         instants = [item.submitted_at for item in self._items]
         arrived = self.arrived_us
-        return np.array([arrived if at is None else _micros(at) for at in instants], dtype=np.int64)
+        return np.array([arrived if at is None else micros(at) for at in instants], dtype=np.int64)
 
 
 def is_item(raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: bool = True) -> bool:
@@ -231,10 +229,6 @@ def user_id_in(raw: bytes) -> str | None:
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
         return None
     return str(identifier) if str(identifier).strip() else None
-
-
-def _micros(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
 
 
 def _texts(characters: npt.NDArray[np.uint8]) -> pa.Array:

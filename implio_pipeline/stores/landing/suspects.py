@@ -3,6 +3,7 @@
 A row that is named here may be good all the same; one that is not is good for certain.
 """
 
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,8 @@ from implio_pipeline.stores.landing.lean import PARTS
 Mask = npt.NDArray[np.bool_]
 _MOST_CUSTOM_BYTES = 1_024
 """A customer's object whose whole text is no longer has no key or value that is too long."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _NUL = 0
 _CONTAINERS = {list, dict}
 
@@ -40,12 +43,13 @@ def suspects(columns: dict[str, pa.Array], parts: dict[str, list[Any]]) -> Mask:
 
 def submission_suspects(submitted_us: npt.NDArray[np.int64], *, claimed_us: int) -> Mask:
     """Return which instants, in microseconds since 1970, are no submission's."""
-    first, end = _micros(FIRST_SUBMISSION), _micros(END_OF_SUBMISSIONS)
+    first, end = micros(FIRST_SUBMISSION), micros(END_OF_SUBMISSIONS)
     return (submitted_us < first) | (submitted_us >= end) | (submitted_us > claimed_us)
 
 
-def _micros(instant: Any) -> int:
-    return int(np.datetime64(instant.replace(tzinfo=None), "us").astype(np.int64))
+def micros(instant: datetime) -> int:
+    """Return an instant in microseconds since 1970."""
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 class _Limit(msgspec.Struct, frozen=True, kw_only=True):
