@@ -7,7 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,17 +66,16 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
             merge_from_files=api.merge_from_files,
         )
         upkeep.start()
-        judge = JudgeBeside()
         try:
-            _log_to_stdout()
-            sys.setswitchinterval(_SWITCH_SECONDS)
-            server = _Server(_config(house, upkeep, judge, context))
-            scheme = "http" if wanted.is_plain else "https"
-            shown = f"[{host}]" if ":" in host else host
-            on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
-            server.run(sockets=[listening])
+            with closing(JudgeBeside()) as judge:
+                _log_to_stdout()
+                sys.setswitchinterval(_SWITCH_SECONDS)
+                server = _Server(_config(house, upkeep, judge, context))
+                scheme = "http" if wanted.is_plain else "https"
+                shown = f"[{host}]" if ":" in host else host
+                on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
+                server.run(sockets=[listening])
         finally:
-            judge.close()
             upkeep.close()
 
 
