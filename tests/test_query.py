@@ -3,7 +3,7 @@
 import faulthandler
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,11 +19,19 @@ from support.moderation import MODERATOR, decided
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.columns import columns_of
-from implio_pipeline.domain.errors import ClassNotGranted, HomeMissing, QueryRefused, TeamUnknown
+from implio_pipeline.domain.errors import (
+    ClassNotGranted,
+    FileMissing,
+    FileTampered,
+    HomeMissing,
+    QueryRefused,
+    TeamUnknown,
+)
+from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import ColumnClass, FileKind
+from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, TeamId
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
@@ -62,6 +70,18 @@ def stocked(home: Home) -> Home:
 def lake_of(home: Home, *, team: object = ADS, classes: object = EVERY_CLASS) -> Iterator[Lake]:
     with open_lake(home.path, team=team, classes=classes, purpose="audit", threads=2) as lake:
         yield lake
+
+
+def many_files(home: Home) -> Home:
+    """Fill a home with an item of each of 24 users on each of 51 days."""
+    home.keep(
+        *(
+            Ad(task=f"{day}-{number}", user=f"u{number}", at=NOW - timedelta(days=day), title="x")
+            for day in range(1, 52)
+            for number in range(24)
+        )
+    )
+    return home
 
 
 def tasks_in(lake: Lake, view: str = "items") -> list[str]:
@@ -284,22 +304,72 @@ def test_a_query_that_meets_an_erasure_midway_is_asked_again(stocked: Home) -> N
         assert len(lake.sql("select * from items")) == 5
 
 
+def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
+    new_home: Callable[[], Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = many_files(new_home())
+    home.keep(*(Ad(task=f"nobody-{number}", user=None) for number in range(3)))
+    compact(home.world, rows_per_file=16)
+    opened: list[FileId] = []
+    with lake_of(home) as lake:
+        unwrap = lake._keychain.file_keys
+
+        def noted(team: TeamId, keys: Iterable[FileKey]) -> Mapping[ColumnClass, bytes]:
+            opened.extend({key.file_id for key in keys})
+            return unwrap(team, keys)
+
+        monkeypatch.setattr(lake._keychain, "file_keys", noted)
+        sought = lake.user_key("u3")
+        near = [file for file in home.files(ADS) if (file.low_key or b"") <= sought <= (file.high_key or b"")]
+
+        query = "select count(*) from items where user_key = $key"
+        assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51,)]
+        assert sorted(opened) == sorted(file.file_id for file in near)
+
+        assert lake.sql("select count(*) from items where user_key is null").fetchall() == [(3,)]
+        query = "select count(*) from items where user_key <> $key or user_key is null"
+        assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51 * 23 + 3,)]
+        assert len(lake.sql("select * from items")) == 51 * 24 + 3
+        assert sorted(opened) == sorted(file.file_id for file in home.files(ADS))
+
+
+def test_a_file_that_was_tampered_with_is_named(stocked: Home) -> None:
+    (file, *_) = stocked.files(ADS)
+    path = stocked.path / "vault" / file.region / file.path
+    content = path.read_bytes()
+    path.write_bytes(content[:-20] + bytes(12) + content[-8:])
+    with lake_of(stocked) as lake, pytest.raises(FileTampered, match=file.file_id):
+        lake.sql("select * from items")
+
+
+def test_a_file_that_is_lost_is_named_once_it_stays_lost(stocked: Home) -> None:
+    (file, *_) = stocked.files(ADS)
+    with lake_of(stocked) as lake:
+        lake.sql("select count(*) from queue")
+        (stocked.path / "vault" / file.region / file.path).unlink()
+        with pytest.raises(FileMissing, match=file.file_id):
+            lake.sql("select * from items")
+
+
 def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -> None:
-    home = new_home()
-    home.keep(
-        *(
-            Ad(task=f"{day}-{number}", user=f"u{number}", at=NOW - timedelta(days=day), title="x")
-            for day in range(1, 52)
-            for number in range(24)
-        )
-    )
+    home = many_files(new_home())
     home.ask(ByUser(user_id="u3"), ByTask(task_id="5-5"))
     assert len(home.files(ADS)) >= 300
     counts: list[tuple[int, int]] = []
+    parts: list[int] = []
+    ended: list[int] = []
 
     def read() -> None:
         for _ in range(2):
             with open_lake(home.path, team=ADS, classes=EVERY_CLASS, purpose="audit", threads=4) as lake:
+                keys = sorted(lake.user_key(f"u{number}") for number in range(24) if number != 3)
+                for key in (keys[6], keys[12], keys[18]):  # one scan opens files while another one reads
+                    query = "select count(title) from items where user_key {0} $key"
+                    both = " union all ".join(query.format(sign) for sign in ("=", "<", ">"))
+                    parts.append(sum(count for (count,) in lake.sql(both, {"key": key}).fetchall()))
+                    query = "(select title from items where user_key {0} $key limit 2)"  # ended before its time
+                    few = " union all ".join(query.format(sign) for sign in ("<", "=", ">"))
+                    ended.append(len(lake.sql(few, {"key": key})))
                 for _ in range(8):
                     query = "select count(*), count(title) from items where user_id <> $user"
                     counts.extend(lake.sql(query, {"user": "u1"}).fetchall())
@@ -314,6 +384,8 @@ def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -
 
     expected = 51 * 22 - 1
     assert counts == [(expected, expected)] * 64
+    assert parts == [51 * 23 - 1] * 24
+    assert ended == [6] * 24
 
 
 def test_a_verdict_shows_at_once_and_the_same_before_and_after_it_is_settled(stocked: Home) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from implio_pipeline.stores.catalog.engine import lock_schema, reading, writing
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet.encryption as pe
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
-from implio_pipeline.domain.columns import ColumnType, columns_of
+from implio_pipeline.domain.columns import Column, ColumnType, columns_of
 from implio_pipeline.domain.words import ColumnClass, FileId, FileKind
 
 CACHE_LIFETIME = timedelta(days=3650)
@@ -101,6 +101,10 @@ def leaves_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
     """Return the Parquet leaf paths of each class; a leaf that is missing here would be written in clear."""
     found: dict[ColumnClass, list[str]] = {}
     for column in columns_of(kind):
-        leaf = f"{column.name}.list.element" if column.type is ColumnType.TEXTS else column.name
-        found.setdefault(column.column_class, []).append(leaf)
+        found.setdefault(column.column_class, []).append(leaf_of(column))
     return {column_class: tuple(leaves) for column_class, leaves in found.items()}
+
+
+def leaf_of(column: Column) -> str:
+    """Return the path of a column's one Parquet leaf."""
+    return f"{column.name}.list.element" if column.type is ColumnType.TEXTS else column.name

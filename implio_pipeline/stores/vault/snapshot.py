@@ -1,13 +1,16 @@
 """Many encrypted files as one Arrow dataset, for readers who query.
 
 Two orders matter, both for the same deadlock: Arrow's key cache calls Python while it holds its lock, and
-whoever scans may hold the GIL while waiting for that lock. So all keys are unwrapped here, in one thread, by
-touching one column of every granted class of every file, and a scan never asks for a key again.
+whoever scans may hold the GIL while waiting for that lock. So before a scan the keys of every file it may reach are
+unwrapped, by one thread at a time, by touching one column of every granted class; the scan never asks for a key. And
+no scan begins in that time, since it begins with the GIL held.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,37 +49,85 @@ def reader_schema(kind: FileKind, granted: frozenset[ColumnClass]) -> pa.Schema:
     return pa.schema([*PARTITION_FIELDS, *fields])
 
 
-def open_dataset(
-    files: Sequence[ReadableFile], *, kind: FileKind, keys: Mapping[str, bytes], granted: frozenset[ColumnClass]
-) -> ds.Dataset:
-    """Return the files as one dataset whose scans need no further key.
+class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
+    """Files as one dataset whose scans open those alone that their filter may find something in.
 
     Args:
-        files: Files of one kind.
+        files: Files of one kind, one at least.
         kind: What their rows are.
-        keys: Raw keys of the granted classes of all files, by the names their footers give them.
+        keys_of: Returns a file's raw keys of the granted classes, by the names its footer gives them.
         granted: The classes whose columns the dataset has.
-
-    Raises:
-        FileMissing: a file is not in storage.
-        FileTampered: a file does not open.
-        KeyMissing: a file does not open under its keys.
+        hidden: What no scan shows.
     """
-    schema = reader_schema(kind, granted)
-    if not files:
-        return ds.dataset(schema.empty_table())
-    decrypt = ds.ParquetDecryptionConfig(factory_for(keys), connection(), decryption())
-    file_format = ds.ParquetFileFormat(
-        default_fragment_scan_options=ds.ParquetFragmentScanOptions(decryption_config=decrypt)
-    )
-    storage = LocalFileSystem()
-    touched = _one_column_of_each(kind, granted)
-    fragments = []
-    for each in files:
-        fragment = file_format.make_fragment(str(each.location), storage, partition_expression=_guarantee(each.file))
-        _unwrap_keys(fragment, each.file, touched)
-        fragments.append(fragment)
-    return ds.FileSystemDataset(fragments, schema, file_format, storage)
+
+    def __init__(
+        self,
+        files: Sequence[ReadableFile],
+        *,
+        kind: FileKind,
+        keys_of: Callable[[VaultFile], Mapping[str, bytes]],
+        granted: frozenset[ColumnClass],
+        hidden: Sequence[pc.Expression] = (),
+    ) -> None:
+        self._keys: dict[str, bytes] = {}
+        decrypt = ds.ParquetDecryptionConfig(factory_for(self._keys), connection(), decryption())
+        file_format = ds.ParquetFileFormat(
+            default_fragment_scan_options=ds.ParquetFragmentScanOptions(decryption_config=decrypt)
+        )
+        storage = LocalFileSystem()
+        fragments = [
+            file_format.make_fragment(str(each.location), storage, partition_expression=_guarantee(each.file))
+            for each in files
+        ]
+        super().__init__(fragments, reader_schema(kind, granted), file_format, storage)
+        self._unopened = {str(each.location): each.file for each in files}
+        self._keys_of = keys_of
+        self._touched = _one_column_of_each(kind, granted)
+        self._hidden = hidden
+        self._turn = Lock()
+        self.fault: Exception | None = None
+        """Why the last scan could not begin; whoever scans for us may only tell that it could not."""
+
+    def scanner(self, columns: Any = None, filter: pc.Expression | None = None, **options: Any) -> "Scan":  # noqa: A002
+        """Return a scan of the files that a filter may find something in.
+
+        Raises:
+            FileMissing: a file is not in storage.
+            FileTampered: a file does not open.
+            KeyMissing: a file does not open under its keys.
+        """
+        fragments = list(self.get_fragments(filter=filter))
+        try:
+            self._open(fragments)
+        except Exception as fault:
+            self.fault = fault
+            raise
+        for hides in self._hidden:
+            filter = ~hides if filter is None else filter & ~hides  # noqa: A001
+        reached = ds.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
+        return Scan(reached.scanner(columns=columns, filter=filter, **options), self._turn)
+
+    def _open(self, fragments: Iterable[ds.ParquetFileFragment]) -> None:
+        with self._turn:
+            for fragment in fragments:
+                file = self._unopened.get(fragment.path)
+                if file is not None:
+                    self._keys |= self._keys_of(file)
+                    _unwrap_keys(fragment, file, self._touched)
+                    del self._unopened[fragment.path]
+
+
+class Scan:
+    """A scan about to begin. Arrow opens its first file with the GIL held: never while another thread unwraps keys."""
+
+    def __init__(self, scanner: ds.Scanner, turn: Lock) -> None:
+        self._scanner = scanner
+        self._turn = turn
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """Begin, and return a reader of the rows."""
+        with self._turn:
+            return self._scanner.to_reader()
 
 
 def _one_column_of_each(kind: FileKind, granted: Iterable[ColumnClass]) -> list[int]:
@@ -105,5 +156,7 @@ def _guarantee(file: VaultFile) -> pc.Expression:
     key = pc.field("user_key")
     if file.low_key is None or file.high_key is None:
         return whole & key.is_null()
-    ranged = (key >= pa.scalar(file.low_key, pa.binary())) & (key <= pa.scalar(file.high_key, pa.binary()))
-    return whole & (ranged | key.is_null() if file.anonymous_rows else ranged)
+    least, most = key >= pa.scalar(file.low_key, pa.binary()), key <= pa.scalar(file.high_key, pa.binary())
+    if file.anonymous_rows:  # each for itself: Arrow finds no range in an alternative of two bounds
+        least, most = least | key.is_null(), most | key.is_null()
+    return whole & least & most
