@@ -8,7 +8,7 @@ from implio_pipeline.stores.landing.chunk import to_bytes
 from implio_pipeline.stores.worker_process import Answer, work
 
 _NICE = 5
-"""The server's own threads come first, and upkeep too: when posts come faster than files are merged, they wait."""
+"""The server's own threads come first; upkeep is as nice, so that files are merged as fast as posts make them."""
 
 
 def judge(body: bytes, arrived_at: datetime, max_items: int) -> Answer:

@@ -25,7 +25,7 @@ from implio_pipeline.wiring import House, open_home
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2; those of 1.3 are all good."""
 _KEEP_ALIVE_SECONDS = 30
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0002
 """How long a thread keeps the interpreter while others wait for it: a deletion must not wait for a batch's parsing."""
 
 

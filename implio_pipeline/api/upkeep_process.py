@@ -22,12 +22,15 @@ from implio_pipeline.wiring import House, open_home
 
 _LOOK_EVERY_SECONDS = 30.0
 _WAKINGS_AT_ONCE = 65_536
+_NICE = 5
+"""As the judge of posts: the server comes first, and files are merged as fast as posts that make them are judged."""
 _LOG = logging.getLogger("implio_pipeline.upkeep")
 
 
 def main() -> int:
     """Work until standard input ends."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
     home, is_erasing = Path(sys.argv[1]), "--erase" in sys.argv[2:]
     with open_home(home) as house:
