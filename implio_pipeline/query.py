@@ -45,6 +45,7 @@ _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}
 _QUEUE = "queue"
 _VIEW_NAMES = (*_VIEWS, _QUEUE)
 _READING = {"SELECT", "EXPLAIN", "RELATION"}
+_ASKED_WRONGLY = (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException)
 _MOST_TRIES = 5
 _WORD = re.compile(r"\w+")
 _COLUMN_NAMES = frozenset({"team", "day", "queue"} | {column.name for kind in FileKind for column in columns_of(kind)})
@@ -165,6 +166,8 @@ class Lake:
                 if may_pass and attempt < _MOST_TRIES - 1:
                     self._start_anew()  # an erasure replaced a file meanwhile, or keys were renewed
                     continue
+                if fault is None and not isinstance(error, _ASKED_WRONGLY):
+                    self._check_files()
                 raise (self._explained(error) if fault is None else fault) from None
             except FileNotFoundError:
                 self._start_anew()
@@ -218,6 +221,17 @@ class Lake:
         """Return why a scan could not begin, if that is why DuckDB failed."""
         faults = [view.fault for view in self._views.values() if isinstance(view, SealedDataset) and view.fault]
         return faults[0] if faults else None
+
+    def _check_files(self) -> None:
+        """Name the file over which a scan broke off, if that is why.
+
+        Raises:
+            FileTampered: a file is not the one the catalog lists.
+            FileMissing: it is not in storage.
+        """
+        for view in self._views.values():
+            if isinstance(view, SealedDataset):
+                view.check()
 
     def _register(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
         if self._laid_over is None or _VIEWS.get(name) is not FileKind.ITEMS:
@@ -310,7 +324,7 @@ class Lake:
             for column in (*columns_of(FileKind.ITEMS), *columns_of(FileKind.REJECTED)):
                 if f'"{column.name}"' in first_line and column.column_class not in self.granted:
                     return ClassNotGranted(f"column {column.name} is of the {column.column_class} class")
-        if isinstance(error, duckdb.BinderException | duckdb.ParserException | duckdb.CatalogException):
+        if isinstance(error, _ASKED_WRONGLY):
             return QueryRefused(first_line)
         if isinstance(error, duckdb.OutOfMemoryException) or "crypto module" in first_line:
             # DuckDB's wheel has no cipher it may write with: rather than spill in clear, it stops.

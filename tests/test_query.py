@@ -333,11 +333,13 @@ def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
         assert sorted(opened) == sorted(file.file_id for file in home.files(ADS))
 
 
-def test_a_file_that_was_tampered_with_is_named(stocked: Home) -> None:
+@pytest.mark.parametrize("place", [40, -20])
+def test_a_file_that_was_tampered_with_is_named(stocked: Home, place: int) -> None:
     (file, *_) = stocked.files(ADS)
     path = stocked.path / "vault" / file.region / file.path
-    content = path.read_bytes()
-    path.write_bytes(content[:-20] + bytes(12) + content[-8:])
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1  # in the first column, or in the footer
+    path.write_bytes(content)
     with lake_of(stocked) as lake, pytest.raises(FileTampered, match=file.file_id):
         lake.sql("select * from items")
 

@@ -2,7 +2,7 @@
 
 Erasing and merging keep a processor busy; in the server's own process they would make every caller wait for the
 interpreter. The child ends when its standard input does, which the system closes however the server ends, so that it
-never outlives it; killed, it is started again.
+outlives it by one file at most; killed, it is started again.
 """
 
 import os
@@ -67,7 +67,7 @@ class Upkeep:
         self._keeper.start()
 
     def close(self) -> None:
-        """Let the child finish what it is at, and wait for it."""
+        """Let the child finish the file it is at, and wait for it."""
         self._is_ending.set()
         with self._lock:
             child = self._child

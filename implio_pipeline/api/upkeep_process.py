@@ -1,7 +1,8 @@
 """The child process of `implio serve`: merges small files, settles verdicts, delivers callbacks, and may erase.
 
-It looks at everything when it starts, when it is woken by a byte on its standard input, and every half minute; it ends
-when its standard input does.
+It looks at everything when it starts, when it is woken by a byte on its standard input, and every half minute. It ends
+when its standard input does, with the file it is at: a server that was killed is started again with another child, and
+two that erase undo each other's work.
 """
 
 import json
@@ -11,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from implio_pipeline.domain.errors import ImplioError
@@ -27,32 +29,54 @@ _NICE = 5
 _LOG = logging.getLogger("implio_pipeline.upkeep")
 
 
+class _ServerGone(Exception):
+    """Standard input has ended."""
+
+
 def main() -> int:
     """Work until standard input ends."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
     home, is_erasing = Path(sys.argv[1]), "--erase" in sys.argv[2:]
-    with open_home(home) as house:
+    with open_home(home) as house, suppress(_ServerGone):
         while True:
             # Merged first, since an erasure costs by the file: otherwise files would come faster than it ends.
             _attempt("merge", lambda: _merge(house))
             if is_erasing:
-                _attempt("erase", lambda: erase(house.world))
+                _attempt("erase", lambda: erase(house.world, progress=_while_wanted))
             _attempt("settle", lambda: _settle(house))
             _attempt("deliver", lambda: deliver_due(house.world, house.courier))
             if not _is_woken():
-                return 0
+                break
+    return 0
 
 
 def _merge(house: House) -> None:
     settings = house.settings
-    merge_small(house.world, rows_per_file=settings.rows_per_file, from_files=settings.api.merge_from_files)
+    merge_small(
+        house.world,
+        rows_per_file=settings.rows_per_file,
+        from_files=settings.api.merge_from_files,
+        progress=_while_wanted,
+    )
 
 
 def _settle(house: House) -> None:
     if is_settling_due(house.world, waits=house.settle_waits):
-        settle(house.world)
+        settle(house.world, progress=_while_wanted)
+
+
+def _while_wanted(*_: int) -> None:
+    """Go on only while somebody holds the other end of standard input; what was not committed is begun anew.
+
+    Raises:
+        _ServerGone: nobody does.
+    """
+    ends = select.poll()
+    ends.register(sys.stdin, 0)  # a hang-up is told in any case
+    if any(event & select.POLLHUP for _, event in ends.poll(0)):
+        raise _ServerGone
 
 
 def _attempt(act: str, do: Callable[[], object]) -> None:

@@ -32,10 +32,12 @@ def compact(world: World, *, rows_per_file: int, progress: Progress | None = Non
     return _carry_out(world, list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file)), progress)
 
 
-def merge_small(world: World, *, rows_per_file: int, from_files: int) -> CompactSummary:
+def merge_small(
+    world: World, *, rows_per_file: int, from_files: int, progress: Progress | None = None
+) -> CompactSummary:
     """Merge the small files of every partition that has many: what keeps their number bounded while items stream in."""
     files = world.catalog.manifest.files(is_filtered=False)
-    return _carry_out(world, list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files)), None)
+    return _carry_out(world, list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files)), progress)
 
 
 def _carry_out(world: World, works: list[MergeWork], progress: Progress | None) -> CompactSummary:

@@ -7,6 +7,7 @@ no scan begins in that time, since it begins with the GIL held.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -23,6 +24,7 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import ColumnClass, FileKind
 from implio_pipeline.stores.vault.crypto import connection, decryption, factory_for
 from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.stores.vault.storage import digest_of
 
 PARTITION_FIELDS = (pa.field("team", pa.string()), pa.field("day", pa.date32()))
 
@@ -80,6 +82,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
             for each in files
         ]
         super().__init__(fragments, reader_schema(kind, granted), file_format, storage)
+        self._files = files
         self._unopened = {str(each.location): each.file for each in files}
         self._keys_of = keys_of
         self._touched = _one_column_of_each(kind, granted)
@@ -106,6 +109,17 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
             filter = ~hides if filter is None else filter & ~hides  # noqa: A001
         reached = ds.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
         return Scan(reached.scanner(columns=columns, filter=filter, **options), self._turn)
+
+    def check(self) -> None:
+        """Compare every file's bytes with its catalog row: a scan that broke off does not say in which file.
+
+        Raises:
+            FileTampered: a file is not the one the catalog lists.
+        """
+        for each in self._files:
+            with suppress(FileNotFoundError):  # replaced meanwhile
+                if digest_of(each.location.read_bytes()) != each.file.digest:
+                    raise _tampered(each.file)
 
     def _open(self, fragments: Iterable[ds.ParquetFileFragment]) -> None:
         with self._turn:
@@ -147,7 +161,11 @@ def _unwrap_keys(fragment: ds.ParquetFileFragment, file: VaultFile, touched: Ite
     except PermissionError:
         raise KeyMissing(f"the keys of file {file.file_id} do not open it") from None
     except (OSError, pa.ArrowException):
-        raise FileTampered(f"file {file.file_id} ({file.team}, {file.day}) does not decrypt") from None
+        raise _tampered(file) from None
+
+
+def _tampered(file: VaultFile) -> FileTampered:
+    return FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists")
 
 
 def _guarantee(file: VaultFile) -> pc.Expression:
