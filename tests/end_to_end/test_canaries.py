@@ -367,7 +367,7 @@ def test_a_query_too_large_for_memory_writes_nothing_in_clear(
     def connect_with_little_memory(path: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return connect(path, config=config | {"memory_limit": "20MB"})
 
-    monkeypatch.setattr("implio_pipeline.query.duckdb.connect", connect_with_little_memory)
+    monkeypatch.setattr("implio_pipeline.query.lake.duckdb.connect", connect_with_little_memory)
     query = "select body || i::varchar as text, title, user_id from items, range(20) as copies(i) order by hash(text)"
     with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit", threads=1) as lake:
         # DuckDB's own wheel cannot write encrypted: it must stop rather than spill in clear.

@@ -1,14 +1,10 @@
-"""The door for people who read: DuckDB over what they may decrypt, less what a tombstone hides."""
+"""A lake open for reading: DuckDB over what its reader may decrypt, less what a tombstone hides."""
 
-import getpass
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -16,23 +12,17 @@ import pyarrow.dataset as ds
 from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, KeyMissing, PlanOutdated, QueryRefused
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
-from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import Rule, TaskRule
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
 from implio_pipeline.flows.read import Admission, Doorkeeper
-from implio_pipeline.flows.reside import refuse_misplaced
-from implio_pipeline.flows.restore import refuse_old_catalog
 from implio_pipeline.flows.settle import opened_values
-from implio_pipeline.settings import Settings, find_home, load_settings
-from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
-from implio_pipeline.stores.clock import SystemClock
-from implio_pipeline.stores.core_dumps import forbid_core_dumps
+from implio_pipeline.query.result import Result
+from implio_pipeline.settings import Settings
+from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
-from implio_pipeline.stores.ledger.log import SignedLog
-from implio_pipeline.stores.people import SealedPeople
 from implio_pipeline.stores.vault import laid_over
 from implio_pipeline.stores.vault.crypto import named_keys
 from implio_pipeline.stores.vault.encoding import decode
@@ -45,7 +35,6 @@ _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}
 _QUEUE = "queue"
 _VIEW_NAMES = (*_VIEWS, _QUEUE)
 _READING = {"SELECT", "EXPLAIN", "RELATION"}
-_ASKED_WRONGLY = (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException)
 _MOST_TRIES = 5
 _WORD = re.compile(r"\w+")
 _COLUMN_NAMES = frozenset({"team", "day", "queue"} | {column.name for kind in FileKind for column in columns_of(kind)})
@@ -60,35 +49,6 @@ _QUEUE_SCHEMA = pa.schema(
         "outcome": pa.string(),
     }
 )
-
-
-class Result:
-    """The rows a query returned, held in memory."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns."""
-        names: list[str] = self._table.column_names
-        return names
-
-    def arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table."""
-        return self._table
-
-    def df(self) -> pd.DataFrame:
-        """Return the rows as a pandas data frame."""
-        return self._table.to_pandas()
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return the rows as tuples."""
-        columns = [column.to_pylist() for column in self._table.columns]
-        return list(zip(*columns, strict=True)) if columns else []
-
-    def __len__(self) -> int:
-        return int(self._table.num_rows)
 
 
 class Lake:
@@ -166,7 +126,7 @@ class Lake:
                 if may_pass and attempt < _MOST_TRIES - 1:
                     self._start_anew()  # an erasure replaced a file meanwhile, or keys were renewed
                     continue
-                if fault is None and not isinstance(error, _ASKED_WRONGLY):
+                if fault is None and _is_broken_scan(error):
                     self._check_files()
                 raise (self._explained(error) if fault is None else fault) from None
             except FileNotFoundError:
@@ -324,7 +284,7 @@ class Lake:
             for column in (*columns_of(FileKind.ITEMS), *columns_of(FileKind.REJECTED)):
                 if f'"{column.name}"' in first_line and column.column_class not in self.granted:
                     return ClassNotGranted(f"column {column.name} is of the {column.column_class} class")
-        if isinstance(error, _ASKED_WRONGLY):
+        if isinstance(error, duckdb.BinderException | duckdb.ParserException | duckdb.CatalogException):
             return QueryRefused(first_line)
         if isinstance(error, duckdb.OutOfMemoryException) or "crypto module" in first_line:
             # DuckDB's wheel has no cipher it may write with: rather than spill in clear, it stops.
@@ -335,76 +295,13 @@ class Lake:
         return QueryRefused(f"DuckDB could not run it: {type(error).__name__}")
 
 
-@contextmanager
-def open_lake(
-    home: Path | None = None,
-    *,
-    team: str | Iterable[str],
-    classes: Iterable[ColumnClass | str] | None = None,
-    as_: str | None = None,
-    purpose: Purpose | str | None = None,
-    threads: int | None = None,
-) -> Iterator[Lake]:
-    """Open a team's lake for reading, for as long as the block lasts.
-
-    Args:
-        home: The home; `IMPLIO_HOME` or `./data` when `None`.
-        team: Whose items; one team or several.
-        classes: Column classes the reader wants to decrypt; columns of others are not there. Operational always is.
-            What their grants allow of operational and content when `None`.
-        as_: The reader, an operator by name; the user of this machine when `None`.
-        purpose: What it is read for; the identity class is there only for a purpose that a grant names.
-        threads: DuckDB's threads; the home's setting when `None`.
-
-    Raises:
-        HomeMissing: there is no home.
-        TeamUnknown: there is no such team.
-        GrantMissing: no grant of the reader allows it.
-        PurposeMissing: identity is wanted, and no purpose is said.
-        ResidencyRefused: a region's items, keys or host are not where they may be.
-        CatalogOutdated: an old catalog was put back, and what was erased since may be in it.
-    """
-    forbid_core_dumps()
-    settings = load_settings(find_home(home))
-    catalog = open_catalog(settings.catalog)
-    ring = LocalKeyRing(settings.home / "keys", settings.key_folders)
-    try:
-        refuse_misplaced(
-            catalog.teams, places=settings.places, processors=settings.processor_register, owners=ring.owners()
-        )
-        refuse_old_catalog(SignedLog(settings.below(settings.ledger_folder), settings.home), catalog)
-        named = [team_id(each) for each in ([team] if isinstance(team, str) else team)]
-        door = Doorkeeper(
-            catalog=catalog,
-            people=SealedPeople(ring, catalog.operators),
-            clock=SystemClock(),
-            is_required=settings.access.grants == "required",
-        )
-        admission = door.admit(
-            as_ if as_ is not None and as_.strip() else getpass.getuser(),
-            teams=[catalog.teams.get(each).team for each in named],
-            classes=None if classes is None else frozenset(ColumnClass(each) for each in classes),
-            purpose=None if purpose is None else Purpose(purpose),
-        )
-        lake = Lake(
-            settings=settings,
-            catalog=catalog,
-            ring=ring,
-            door=door,
-            admission=admission,
-            threads=threads or settings.threads,
-        )
-        try:
-            yield lake
-        finally:
-            lake.close()
-    finally:
-        catalog.close()
-
-
 def _columns(query: str, result: Result) -> set[str]:
     """Return our columns that a statement names or hands out."""
     return (set(_WORD.findall(query.lower())) | set(result.columns)) & _COLUMN_NAMES
+
+
+def _is_broken_scan(error: duckdb.Error) -> bool:
+    return "reading the stream" in str(error)
 
 
 def _is_lost_file(error: duckdb.Error) -> bool:
