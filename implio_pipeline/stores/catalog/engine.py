@@ -76,15 +76,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connection]:
     """Open a transaction that may write; on SQLite it is the only one, elsewhere it locks the rows it decides by.
 
     Threads of one process take turns before they come to SQLite.
+
+    Args:
+        engine: The catalog's.
+        is_synchronised: Whether the commit waits for the disk. One that does not may be lost with the machine's power,
+            never with the process; it is on disk with the next one that waits.
     """
     turns = _turns.get(engine)
     with (
         nullcontext() if turns is None else turns.taken(),
         engine.connect().execution_options(is_writer=True) as connection,
+        nullcontext() if is_synchronised or turns is None else _unsynchronised(connection),
         connection.begin(),
     ):
         yield connection
@@ -165,6 +171,16 @@ def _copy_back(engine: Engine) -> None:
         with suppress(sqlite3.OperationalError):
             cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         cursor.close()
+
+
+@contextmanager
+def _unsynchronised(connection: Connection) -> Iterator[None]:
+    raw = connection.connection
+    raw.execute("PRAGMA synchronous=NORMAL").close()
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA synchronous=FULL").close()
 
 
 def _begins(cursor: Any) -> bool:

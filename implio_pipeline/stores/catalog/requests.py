@@ -181,8 +181,8 @@ class SqlRequests:
         return list(zip(asked, standing, strict=True))
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
-        """Remember that the ledger has these tombstones."""
-        with writing(self._engine) as connection:
+        """Remember that the ledger has these tombstones; what is forgotten with the power is told the ledger again."""
+        with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
 
