@@ -20,6 +20,8 @@ from sqlalchemy.pool import Pool, QueuePool
 from implio_pipeline.stores.catalog.turns import Turns
 
 _BUSY_SECONDS = 30.0
+_SOON_SECONDS, _LOOK_SECONDS = 0.25, 0.0005
+"""How long a writer looks by itself whether another process has ended its write, and how often."""
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
@@ -247,8 +249,23 @@ def _use_log(cursor: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    is_writer = connection.get_execution_options().get("is_writer", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+    if not connection.get_execution_options().get("is_writer", False):
+        connection.exec_driver_sql("BEGIN")
+    elif not _begins_soon(connection.connection.cursor()):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begins_soon(cursor: Any) -> bool:
+    """Wait for another process's write by looking often: SQLite looks again after 1, 2, 5, 10, 15 ms and so on."""
+    give_up = time.monotonic() + _SOON_SECONDS
+    cursor.execute("PRAGMA busy_timeout=0")
+    try:
+        while not (begins := _begins(cursor)) and time.monotonic() < give_up:
+            time.sleep(_LOOK_SECONDS)
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1_000:.0f}")
+        cursor.close()
+    return begins
 
 
 def _close_idle() -> None:
