@@ -81,10 +81,12 @@ def plan(landed) -> DemoPlan:
     return landed[1]
 
 
-@pytest.fixture(scope="session")
-def look(filled) -> Cli:
-    """The filled home, for commands that change nothing."""
-    return Cli(filled)
+@pytest.fixture(scope="module")
+def look(filled, tmp_path_factory) -> Cli:
+    """A module's copy of the filled home, for commands that change nothing but logs: of reads, of audits."""
+    home = tmp_path_factory.mktemp("looked-at") / "home"
+    shutil.copytree(filled, home)
+    return Cli(home)
 
 
 @pytest.fixture
