@@ -178,9 +178,12 @@ class Lake:
             self._keychain.forget(team)
 
     def _fault(self) -> Exception | None:
-        """Return why a scan could not begin, if that is why DuckDB failed."""
-        faults = [view.fault for view in self._views.values() if isinstance(view, SealedDataset) and view.fault]
-        return faults[0] if faults else None
+        """Return why a scan could not begin, if that is why DuckDB failed, and forget it."""
+        for view in self._views.values():
+            if isinstance(view, SealedDataset) and view.fault is not None:
+                fault, view.fault = view.fault, None
+                return fault
+        return None
 
     def _check_files(self) -> None:
         """Name the file over which a scan broke off, if that is why.

@@ -250,3 +250,35 @@ def test_what_one_process_wrote_another_opening_reads(catalog: SqlCatalog, file:
     assert again.manifest.sealed([kept.file]) == [kept]
     assert again.teams.get(ADS) == replace(catalog.teams.get(ADS))
     again.close()
+
+
+def test_a_commit_that_need_not_wait_for_the_disk_leaves_the_next_one_to_wait(file: Path) -> None:
+    database = connect(f"sqlite:///{file}")
+    found = []
+    for is_synchronised in (False, True):
+        with engine.writing(database, is_synchronised=is_synchronised) as connection:
+            found.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+    database.dispose()
+
+    normal, full = 1, 2
+    assert found == [normal, full]
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY])
+def test_a_writer_waits_for_another_process_however_sqlite_calls_it(code: int) -> None:
+    said: list[str] = []
+
+    class Cursor:
+        def execute(self, statement: str) -> None:
+            said.append(statement)
+            if said.count("BEGIN IMMEDIATE") == 1 and statement == "BEGIN IMMEDIATE":
+                busy = sqlite3.OperationalError("database is locked")
+                busy.sqlite_errorcode = code
+                raise busy
+
+        def close(self) -> None:
+            pass
+
+    assert engine._begins_soon(Cursor())
+    begin = "BEGIN IMMEDIATE"
+    assert said == ["PRAGMA busy_timeout=0", begin, begin, "PRAGMA busy_timeout=30000"]

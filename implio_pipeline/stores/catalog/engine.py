@@ -22,6 +22,8 @@ from implio_pipeline.stores.catalog.turns import Turns
 _BUSY_SECONDS = 30.0
 _SOON_SECONDS, _LOOK_SECONDS = 0.25, 0.0005
 """How long a writer looks by itself whether another process has ended its write, and how often."""
+_PRIMARY = 0xFF
+"""What of SQLite's extended error codes is the error itself."""
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
@@ -189,7 +191,7 @@ def _begins(cursor: Any) -> bool:
     try:
         cursor.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+        if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:  # or one of its kind: the log is being recovered
             raise
         return False
     return True
