@@ -174,27 +174,30 @@ class Lake:
 
     def _start_anew(self) -> None:
         self._opened_at = []
+        self._forget_keys()
+
+    def _forget_keys(self) -> None:
         for team in self.teams:
             self._keychain.forget(team)
 
     def _fault(self) -> Exception | None:
         """Return why a scan could not begin, if that is why DuckDB failed, and forget it."""
-        for view in self._views.values():
-            if isinstance(view, SealedDataset) and view.fault is not None:
-                fault, view.fault = view.fault, None
-                return fault
-        return None
+        found: Exception | None = None
+        for view in self._sealed_views():
+            found, view.fault = found or view.fault, None
+        return found
 
     def _check_files(self) -> None:
         """Name the file over which a scan broke off, if that is why.
 
         Raises:
             FileTampered: a file is not the one the catalog lists.
-            FileMissing: it is not in storage.
         """
-        for view in self._views.values():
-            if isinstance(view, SealedDataset):
-                view.check()
+        for view in self._sealed_views():
+            view.check()
+
+    def _sealed_views(self) -> list[SealedDataset]:
+        return [view for view in self._views.values() if isinstance(view, SealedDataset)]
 
     def _register(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
         if self._laid_over is None or _VIEWS.get(name) is not FileKind.ITEMS:
@@ -216,8 +219,7 @@ class Lake:
                 return self._open(kind)
             except (PlanOutdated, FileMissing, KeyMissing) as conflict:
                 last = conflict  # files were swapped or keys renewed; if it is a fault, it stays
-                for team in self.teams:
-                    self._keychain.forget(team)
+                self._forget_keys()
         raise last
 
     def _open(self, kind: FileKind) -> ds.Dataset:

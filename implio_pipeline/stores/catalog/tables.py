@@ -259,8 +259,8 @@ queue_entries = Table(
     Column("outcome", String(64)),
     Column("locked_by", String(64)),
     Column("locked_until", Instant),
-    # None by team and instant: SQLite would prefer it, and read a whole queue to take one user off. Rules by date find
-    # what they cover within the index by queue.
+    # There is no index by team and instant: SQLite would prefer it, and read a whole queue to take one user off. Rules
+    # by date find what they cover within the index by queue.
     Index(None, "team", "user_key"),
     Index(None, "team", "task_key"),
     Index(None, "team", "queue", "submitted_at"),
