@@ -10,6 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from test_catalog import (
     ADS,
@@ -28,13 +29,14 @@ from test_catalog import (
     user,
 )
 
-from implio_pipeline.domain.scope import UserRule
-from implio_pipeline.domain.words import KeyId, KeyPurpose
+from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule
+from implio_pipeline.domain.words import KeyId, KeyPurpose, TaskKey, UserKey
 from implio_pipeline.stores.catalog import catalog as whole
 from implio_pipeline.stores.catalog import engine, migrations, upgrade
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.catalog.engine import connect
-from implio_pipeline.stores.catalog.tables import SECRETS, metadata
+from implio_pipeline.stores.catalog.rules import covered
+from implio_pipeline.stores.catalog.tables import SECRETS, metadata, queue_entries
 
 
 @pytest.fixture
@@ -282,3 +284,21 @@ def test_a_writer_waits_for_another_process_however_sqlite_calls_it(code: int) -
     assert engine._begins_soon(Cursor())
     begin = "BEGIN IMMEDIATE"
     assert said == ["PRAGMA busy_timeout=0", begin, begin, "PRAGMA busy_timeout=30000"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "index"),
+    [
+        (UserRule(user_key=UserKey(bytes(16)), before=NOW), "team_user_key"),
+        (TaskRule(task_key=TaskKey(bytes(16)), submitted_on=NOW.date(), before=NOW), "team_task_key"),
+        (DatesRule(start=NOW, end=NOW, before=NOW), "team_queue_submitted_at"),
+    ],
+)
+def test_what_a_rule_covers_is_found_in_the_queues_by_an_index(catalog: SqlCatalog, rule: Rule, index: str) -> None:
+    asked = delete(queue_entries).where(queue_entries.c.team == ADS, covered(rule))
+    with engine.reading(catalog._engine) as connection:
+        said = asked.compile(dialect=connection.dialect)
+        values = (None,) * len(said.positiontup or ())  # which they are makes no difference to the plan
+        ((*_, plan),) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", values).all()
+
+    assert f"ix_queue_entries_{index} " in plan
