@@ -101,6 +101,9 @@ class _Reader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return self._fd
+
     def tell(self) -> int:
         return self._at
 

@@ -1,22 +1,27 @@
 """A process that does one kind of work, question by question: both its sides.
 
 `multiprocessing` would import the program that runs us once more in every process, Dagster with it, and copy what
-comes back twice; ours import what they need for the work and nothing else.
+comes back three times; ours import what they need for the work and nothing else.
 """
 
 import gc
+import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from struct import Struct
 from typing import Any
 
 _END_SECONDS = 5.0
+_HEAD = Struct("<BQQQ")
+"""Whether a file comes along, and the lengths of what follows: a pickled value and two texts."""
 
-Answer = tuple[Any, bytes, bytes]
+Text = bytes | bytearray | memoryview
+Answer = tuple[Any, Text, Text]
 """Anything small, and two texts of any size."""
 
 
@@ -28,29 +33,33 @@ class WorkerProcess:
     """
 
     def __init__(self, module: str) -> None:
-        ours, theirs = socket.socketpair()
+        self._socket, theirs = socket.socketpair()
         with theirs:
             handle = theirs.fileno()
             self._process = subprocess.Popen(  # noqa: S603  # ourselves, and a number
                 [sys.executable, "-P", "-m", module, str(handle)], pass_fds=(handle,), stdin=subprocess.DEVNULL
             )
-        self._connection: Connection[Any, Any] = Connection(ours.detach())
 
-    def ask(self, *question: object) -> Answer:
+    def ask(self, *question: object, file: int | None = None) -> Answer:
         """Return the answer; a failure over there is raised here.
+
+        Args:
+            question: What the process's function takes.
+            file: A descriptor to hand over; it comes last in the question, open until that is answered.
 
         Raises:
             EOFError: the process has ended.
+            OSError: the same.
         """
-        self._connection.send(question)
-        told = self._connection.recv()
+        _send(self._socket, question, file=file)
+        told, first, second, _ = _received(self._socket)
         if isinstance(told, Exception):
             raise told
-        return told, self._connection.recv_bytes(), self._connection.recv_bytes()
+        return told, first, second
 
     def end(self) -> None:
         """Close the socket, upon which the process ends."""
-        self._connection.close()
+        self._socket.close()
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -65,23 +74,55 @@ def work(act: Callable[..., Answer]) -> None:
     """
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked decides when it ends
-    with Connection(int(sys.argv[1])) as connection, suppress(EOFError, ConnectionError):
-        answer_all(connection, act)
+    with socket.socket(fileno=int(sys.argv[1])) as asked, suppress(EOFError, ConnectionError):
+        answer_all(asked, act)
 
 
-def answer_all(connection: "Connection[Any, Any]", act: Callable[..., Answer]) -> None:
+def answer_all(asked: socket.socket, act: Callable[..., Answer]) -> None:
     """Answer each question with a failure, or with something small and two texts.
 
     Raises:
         EOFError: whoever asked has hung up.
     """
     while True:
-        question = connection.recv()
+        question, _, _, file = _received(asked)
         try:
-            told, first, second = act(*question)
+            told, first, second = act(*question) if file is None else act(*question, file)
         except Exception as failure:  # noqa: BLE001  # raised again by whoever asked
-            connection.send(failure)
-            continue
-        connection.send(told)
-        connection.send_bytes(first)
-        connection.send_bytes(second)
+            told, first, second = failure, b"", b""
+        finally:
+            if file is not None:
+                os.close(file)
+        _send(asked, told, first, second)
+
+
+def _send(to: socket.socket, value: object, first: Text = b"", second: Text = b"", *, file: int | None = None) -> None:
+    pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    head = _HEAD.pack(file is not None, len(pickled), len(first), len(second))
+    if file is None:
+        to.sendall(head)
+    else:
+        to.sendall(head[socket.send_fds(to, [head], [file]) :])
+    for text in (pickled, first, second):
+        to.sendall(text)
+
+
+def _received(asked: socket.socket) -> tuple[Any, bytearray, bytearray, int | None]:
+    head, files, _, _ = socket.recv_fds(asked, _HEAD.size, 1)
+    if not head:
+        raise EOFError("the other side has hung up")
+    has_file, *lengths = _HEAD.unpack(head + _exactly(asked, _HEAD.size - len(head)))
+    value, first, second = (_exactly(asked, length) for length in lengths)
+    return pickle.loads(value), first, second, files[0] if has_file else None  # noqa: S301  # of our own process
+
+
+def _exactly(asked: socket.socket, length: int) -> bytearray:
+    """Return the next bytes, received into their place, so that nothing is copied once more."""
+    text = bytearray(length)
+    left = memoryview(text)
+    while left:
+        count = asked.recv_into(left)
+        if not count:
+            raise EOFError("the other side has hung up")
+        left = left[count:]
+    return text

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from implio_pipeline.stores.landing.elements import elements
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.pieces import tables_of
 from implio_pipeline.stores.landing.sheet import known_columns
+from implio_pipeline.stores.landing.spans import lines_in, spans_of
 from implio_pipeline.stores.landing.workers import Workers
 
 ARRIVED = datetime(2026, 11, 23, tzinfo=UTC)
@@ -25,19 +27,22 @@ GOOD = {"id": "1", "content": {"title": 'a "quoted" [title] {', "body": "x\\"}}
 def read(content, suffix=".ndjson", limits=LIMITS, workers=None):
     if suffix.endswith(".gz"):
         content = gzip.compress(content)
-    pairs = tables_of(
-        io.BytesIO(content),
-        suffix=suffix,
-        size_bytes=len(content),
-        limits=limits,
-        workers=workers,
-        arrived_at=ARRIVED,
-        batch_id="b",
-    )
     items, rejected = [], []
-    for good, bad in pairs:
-        items += good.to_pylist()
-        rejected += bad.to_pylist()
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        pairs = tables_of(
+            file if workers else io.BytesIO(content),
+            suffix=suffix,
+            size_bytes=len(content),
+            limits=limits,
+            workers=workers,
+            arrived_at=ARRIVED,
+            batch_id="b",
+        )
+        for good, bad in pairs:
+            items += good.to_pylist()
+            rejected += bad.to_pylist()
     return items, rejected
 
 
@@ -252,6 +257,49 @@ def test_worker_processes_give_the_same_rows_in_the_same_order():
     assert [one["item_id"] for one in parallel[0]] == [one["item_id"] for one in alone[0]]
     assert [one["position"] for one in parallel[1]] == [one["position"] for one in alone[1]]
     assert [one["errors"] for one in parallel[1]] == [one["errors"] for one in alone[1]]
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"bcd", b"e" * 30, b"\xef\xbb\xbf"]), max_size=60).map(b"".join),
+    st.integers(1, 40),
+)
+@example(b"a\nb\n", 2)
+@example(b"\xef\xbb\xbfa", 3)
+@example(b"a" * 90 + b"\nb", 7)
+def test_every_line_is_in_the_span_it_begins_in_and_in_no_other(content, chunk_bytes):
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        spans = spans_of(len(content), limits=replace(LIMITS, chunk_bytes=chunk_bytes))
+        bodies = [lines_in(file.fileno(), span, max_line=1000) for span in spans]
+
+    found = [line for body in bodies if body is not None for line in body.split(b"\n")]
+    text = content.removesuffix(b"\n").removeprefix(b"\xef\xbb\xbf")
+    assert found == (text.split(b"\n") if content else [])
+
+
+def test_of_a_line_that_is_too_long_a_span_reads_no_more_than_tells_so():
+    with tempfile.TemporaryFile() as file:
+        file.write(b"a" * 5000 + b"\nb\n")
+        file.flush()
+        spans = list(spans_of(5003, limits=LIMITS))
+        bodies = [lines_in(file.fileno(), span, max_line=100) for span in spans]
+
+    assert len(bodies[0]) == LIMITS.chunk_bytes + 101
+    assert [body for body in bodies[1:] if body is not None] == [b"b"]
+
+
+@pytest.mark.parametrize("long_bytes", [3000, 9000])
+def test_worker_processes_reject_a_line_that_is_too_long_and_go_on_after_it(long_bytes):
+    limits = replace(LIMITS, chunk_bytes=1000, parallel_from_bytes=0, max_item_bytes=2500)
+    content = lines(GOOD, b"", b"x" * long_bytes, GOOD, {"id": 3})
+    workers = Workers(limits)
+    alone, parallel = read(content, limits=limits), read(content, limits=limits, workers=workers)
+    workers.close()
+
+    assert [(one["position"], one["reason"]) for one in alone[1]] == [(3, "too-large"), (5, "invalid-item")]
+    assert [(one["position"], one["reason"]) for one in parallel[1]] == [(3, "too-large"), (5, "invalid-item")]
+    assert len(parallel[0]) == 2
 
 
 def test_a_parsing_process_that_was_killed_is_replaced():

@@ -31,13 +31,7 @@ def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
     return accepted.rows, rejected_table(rejected, positions=places)
 
 
-def parsed_to_bytes(chunk: Chunk, submission: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """Do the same in a worker process, which answers in Arrow's stream format."""
-    items, rejected = parsed(chunk, **submission)
-    return to_bytes(items), to_bytes(rejected)
-
-
-def from_bytes(stream: bytes) -> pa.Table:
+def from_bytes(stream: bytes | bytearray | memoryview) -> pa.Table:
     """Return the table a worker has sent, without copying it."""
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         return reader.read_all()
@@ -53,9 +47,9 @@ def _placed(chunk: Chunk) -> tuple[list[bytes], Sequence[int] | None]:
     return [line for _, line in kept], [position for position, _ in kept]
 
 
-def to_bytes(table: pa.Table) -> bytes:
-    """Return a table in Arrow's stream format."""
+def to_bytes(table: pa.Table) -> memoryview:
+    """Return a table in Arrow's stream format, without copying it again."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    return memoryview(sink.getvalue())

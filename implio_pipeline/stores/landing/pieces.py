@@ -1,8 +1,8 @@
 """A landing file's items in pieces of bounded size, parsed here or by worker processes."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -14,8 +14,10 @@ from implio_pipeline.stores.landing.elements import element_chunks
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.lines import line_chunks
 from implio_pipeline.stores.landing.sheet import sheet_chunks
+from implio_pipeline.stores.landing.spans import Span, spans_of
 from implio_pipeline.stores.landing.unpack import blocks_of
 from implio_pipeline.stores.landing.workers import Workers
+from implio_pipeline.stores.worker_process import Answer
 
 _GZIP = ".gz"
 _READERS: Mapping[str, Callable[..., Iterator[Chunk]]] = {
@@ -49,34 +51,53 @@ def tables_of(
     """
     is_gzip = suffix.endswith(_GZIP)
     form = suffix.removesuffix(_GZIP)
-    chunks = _READERS[form](blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
     submission["max_item_bytes"] = limits.max_item_bytes
     likely_bytes = size_bytes * (_LIKELY_GZIP_RATIO if is_gzip else 1)
-    if workers is not None and workers.are_worth(likely_bytes):
+    is_parallel = workers is not None and workers.are_worth(likely_bytes)
+    if workers is not None and is_parallel and not is_gzip and _READERS[form] is line_chunks:
+        spans = spans_of(size_bytes, limits=limits)
+        return _joined(_parsable(_by_workers(spans, submission, workers, file=file.fileno()), form), limits)
+    chunks = _READERS[form](blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
+    if workers is not None and is_parallel:
         tables = _by_workers(chunks, submission, workers)
     else:
         tables = (parsed(one, **submission) for one in chunks)
     return _joined(_parsable(tables, form), limits)
 
 
-def _by_workers(chunks: Iterator[Chunk], submission: dict[str, Any], workers: Workers) -> Iterator[Tables]:
-    """Parse in processes, a few chunks ahead of what is asked for."""
-    waiting: deque[Future[tuple[bytes, bytes]]] = deque()
+def _by_workers(
+    parts: Iterable[Chunk | Span], submission: dict[str, Any], workers: Workers, *, file: int | None = None
+) -> Iterator[Tables]:
+    """Parse in processes, a few parts ahead of what is asked for; spans need their file's descriptor."""
+    waiting: deque[Future[Answer]] = deque()
+    before = 0
+
+    def received() -> Tables:
+        nonlocal before
+        lines, items, rejected = waiting.popleft().result()
+        tables = from_bytes(items), _moved(from_bytes(rejected), by=before)
+        before += lines
+        return tables
+
     try:
-        for chunk in chunks:
-            waiting.append(workers.submit(chunk, submission))
+        for part in parts:
+            waiting.append(workers.submit(part, submission, file=file))
             if len(waiting) > workers.queue_length:
-                yield _received(waiting.popleft())
+                yield received()
         while waiting:
-            yield _received(waiting.popleft())
+            yield received()
     finally:
         for future in waiting:
             future.cancel()
+        wait(waiting)  # those that are being parsed still have the file
 
 
-def _received(future: Future[tuple[bytes, bytes]]) -> Tables:
-    items, rejected = future.result()
-    return from_bytes(items), from_bytes(rejected)
+def _moved(rejected: pa.Table, *, by: int) -> pa.Table:
+    """Return rejected items that stand so many lines further on."""
+    if not by or not rejected.num_rows:
+        return rejected
+    place = rejected.schema.get_field_index("position")
+    return rejected.set_column(place, rejected.schema.field(place), pc.add(rejected["position"], float(by)))
 
 
 def _parsable(tables: Iterator[Tables], form: str) -> Iterator[Tables]:

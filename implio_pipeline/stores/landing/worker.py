@@ -1,15 +1,25 @@
-"""A process that parses chunks of landing files."""
+"""A process that parses chunks, or spans, of landing files."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from implio_pipeline.stores.landing.chunk import Chunk, parsed_to_bytes
+from implio_pipeline.stores.landing.chunk import Chunk, parsed, to_bytes
+from implio_pipeline.stores.landing.spans import Span, lines_in
 from implio_pipeline.stores.worker_process import Answer, work
 
 
-def parse(chunk: Chunk, submission: Mapping[str, Any]) -> Answer:
-    """Return the chunk's good and bad items."""
-    return (None, *parsed_to_bytes(chunk, submission))
+def parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> Answer:
+    """Return the part's good and bad items in Arrow's stream format, and how many lines a span has.
+
+    Where bad items of a span stand is counted from its first line; a span comes with its file.
+    """
+    lines = 0
+    if isinstance(part, Span):
+        body = lines_in(file, part, max_line=submission["max_item_bytes"])
+        lines = 0 if body is None else body.count(b"\n") + 1
+        part = Chunk(first=1, body=body or b"")
+    items, rejected = parsed(part, **submission)
+    return lines, to_bytes(items), to_bytes(rejected)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from threading import Lock
 
 from implio_pipeline.stores.landing.chunk import Chunk
 from implio_pipeline.stores.landing.limits import LandingLimits
-from implio_pipeline.stores.worker_process import WorkerProcess
+from implio_pipeline.stores.landing.spans import Span
+from implio_pipeline.stores.worker_process import Answer, WorkerProcess
 
 _MODULE = "implio_pipeline.stores.landing.worker"
 
@@ -28,9 +29,9 @@ class Workers:
         self._seen_bytes += size_bytes
         return self._seen_bytes >= self._limits.parallel_from_bytes and size_bytes >= self._limits.chunk_bytes // 4
 
-    def submit(self, chunk: Chunk, submission: dict[str, object]) -> "Future[tuple[bytes, bytes]]":
-        """Have a chunk parsed; a process that was killed meanwhile is replaced once."""
-        return self._started().submit(self._parsed, chunk, submission)
+    def submit(self, part: Chunk | Span, submission: dict[str, object], *, file: int | None = None) -> "Future[Answer]":
+        """Have a chunk, or a span of a file, parsed; a process that was killed meanwhile is replaced once."""
+        return self._started().submit(self._parsed, part, submission, file)
 
     def close(self) -> None:
         """End the processes; the next file starts them again."""
@@ -54,14 +55,14 @@ class Workers:
                     self._idle.put(WorkerProcess(_MODULE))
             return self._threads
 
-    def _parsed(self, chunk: Chunk, submission: dict[str, object]) -> tuple[bytes, bytes]:
+    def _parsed(self, part: Chunk | Span, submission: dict[str, object], file: int | None) -> Answer:
         worker = self._idle.get()
         try:
             try:
-                return worker.ask(chunk, submission)[1:]
+                return worker.ask(part, submission, file=file)
             except (EOFError, OSError):
                 worker.end()
                 worker = WorkerProcess(_MODULE)
-                return worker.ask(chunk, submission)[1:]
+                return worker.ask(part, submission, file=file)
         finally:
             self._idle.put(worker)
