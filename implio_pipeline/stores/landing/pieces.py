@@ -53,15 +53,14 @@ def tables_of(
     form = suffix.removesuffix(_GZIP)
     submission["max_item_bytes"] = limits.max_item_bytes
     likely_bytes = size_bytes * (_LIKELY_GZIP_RATIO if is_gzip else 1)
-    is_parallel = workers is not None and workers.are_worth(likely_bytes)
-    if workers is not None and is_parallel and not is_gzip and _READERS[form] is line_chunks:
-        spans = spans_of(size_bytes, limits=limits)
-        return _joined(_parsable(_by_workers(spans, submission, workers, file=file.fileno()), form), limits)
-    chunks = _READERS[form](blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
-    if workers is not None and is_parallel:
-        tables = _by_workers(chunks, submission, workers)
-    else:
+    reader = _READERS[form]
+    chunks = reader(blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
+    if workers is None or not workers.are_worth(likely_bytes):
         tables = (parsed(one, **submission) for one in chunks)
+    elif reader is line_chunks and not is_gzip:
+        tables = _by_workers(spans_of(size_bytes, limits=limits), submission, workers, file=file.fileno())
+    else:
+        tables = _by_workers(chunks, submission, workers)
     return _joined(_parsable(tables, form), limits)
 
 
