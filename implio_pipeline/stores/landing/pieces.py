@@ -56,7 +56,7 @@ def tables_of(
     reader = _READERS[form]
     chunks = reader(blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
     if workers is None or not workers.are_worth(likely_bytes):
-        tables = (parsed(one, **submission) for one in chunks)
+        tables: Iterator[Tables] = (parsed(one, **submission) for one in chunks)
     elif reader is line_chunks and not is_gzip:
         tables = _by_workers(spans_of(size_bytes, limits=limits), submission, workers, file=file.fileno())
     else:
