@@ -1,7 +1,7 @@
 """A process that does one kind of work, question by question: both its sides.
 
 `multiprocessing` would import the program that runs us once more in every process, Dagster with it, and copy what
-comes back three times; ours import what they need for the work and nothing else.
+comes back twice; ours import what they need for the work and nothing else.
 """
 
 import gc

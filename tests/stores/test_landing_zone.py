@@ -19,6 +19,7 @@ from implio_pipeline.stores.set_aside import CHUNK_BYTES, Origin, SetAside
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 GOOD, BAD = {"id": "1", "content": {}, "user": {"id": "u"}}, {"id": 7, "content": {"body": "zqzq-canary"}}
 TEAM = TeamId("acme")
+FEW_REPORTED = LandingLimits(max_reported=3)
 
 
 class StoppedClock:
@@ -47,13 +48,13 @@ def unwrap(root_key_id, wrapped):
 
 
 class World:
-    def __init__(self, path, **policy):
+    def __init__(self, path, limits=FEW_REPORTED, **policy):
         self.root = path / "landing"
         self.team = self.root / TEAM
         self.team.mkdir(parents=True)
         self.clock = StoppedClock()
         self.aside = SetAside(path / "aside", wrap, unwrap, self.clock)
-        self.limits = LandingLimits(max_reported=3)
+        self.limits = limits
         self.zone = LandingFolder(
             self.root, KnownKeys(), self.aside, clock=self.clock, limits=self.limits, policy=LandingPolicy(**policy)
         )
@@ -185,6 +186,34 @@ def test_a_file_is_claimed_once(world):
     with next(world.zone.claim(TEAM)):
         assert world.zone.waiting() == {}
         assert list(world.zone.claim(TEAM)) == []
+
+
+def test_worker_processes_read_a_claimed_file_by_themselves_and_count_its_lines(tmp_path):
+    world = World(tmp_path, limits=LandingLimits(chunk_bytes=100, piece_bytes=1, parallel_from_bytes=0))
+    world.land("a.ndjson", *([GOOD] * 9), BAD, *([GOOD] * 9), BAD)
+
+    with next(world.zone.claim(TEAM)) as file:
+        rows, report = take(file)
+        file.finish(report)
+    world.zone.close()
+
+    assert (len(rows), [one["position"] for one in report]) == (18, [10, 20])
+    assert world.zone.waiting() == {}
+
+
+def test_a_file_put_back_while_processes_read_it_leaves_no_descriptor_open(tmp_path):
+    world = World(tmp_path, limits=LandingLimits(chunk_bytes=100, piece_bytes=1, parallel_from_bytes=0))
+    world.land("a.ndjson", *([GOOD] * 90))
+    lies = len(list(Path("/proc/self/fd").iterdir()))
+
+    with next(world.zone.claim(TEAM)) as file:
+        pieces = file.pieces()
+        next(pieces)
+    pieces.close()
+    world.zone.close()
+
+    assert world.left() == ["acme/a.ndjson"]
+    assert len(list(Path("/proc/self/fd").iterdir())) == lies
 
 
 def test_a_file_not_finished_is_put_back_under_its_name(world):

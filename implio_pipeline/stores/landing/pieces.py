@@ -1,5 +1,6 @@
 """A landing file's items in pieces of bounded size, parsed here or by worker processes."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
@@ -70,6 +71,7 @@ def _by_workers(
     """Parse in processes, a few parts ahead of what is asked for; spans need their file's descriptor."""
     waiting: deque[Future[Answer]] = deque()
     before = 0
+    ours = None if file is None else os.dup(file)  # whoever stops half-way may close theirs before we know
 
     def received() -> Tables:
         nonlocal before
@@ -80,7 +82,7 @@ def _by_workers(
 
     try:
         for part in parts:
-            waiting.append(workers.submit(part, submission, file=file))
+            waiting.append(workers.submit(part, submission, file=ours))
             if len(waiting) > workers.queue_length:
                 yield received()
         while waiting:
@@ -88,7 +90,9 @@ def _by_workers(
     finally:
         for future in waiting:
             future.cancel()
-        wait(waiting)  # those that are being parsed still have the file
+        wait(waiting)
+        if ours is not None:
+            os.close(ours)
 
 
 def _moved(rejected: pa.Table, *, by: int) -> pa.Table:
