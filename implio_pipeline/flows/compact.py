@@ -7,8 +7,8 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.compaction import MergeWork, merges, merges_of_small
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.flows.erase import sweep_doomed
 from implio_pipeline.flows.renewed import are_renewed
+from implio_pipeline.flows.sweep import sweep_doomed, unlink_doomed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
@@ -29,15 +29,24 @@ class CompactSummary:
 
 def compact(world: World, *, rows_per_file: int, progress: Progress | None = None) -> CompactSummary:
     """Merge every partition that has more files than its rows need."""
-    return _carry_out(world, list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file)), progress)
+    summary = _carry_out(world, list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file)), progress)
+    sweep_doomed(world)
+    return summary
 
 
 def merge_small(
     world: World, *, rows_per_file: int, from_files: int, progress: Progress | None = None
 ) -> CompactSummary:
-    """Merge the small files of every partition that has many: what keeps their number bounded while items stream in."""
+    """Merge the small files of every partition that has many: what keeps their number bounded while items stream in.
+
+    The catalog is not scrubbed after each of these, some in a second under load, since every writer would wait: what an
+    erasure or the nightly housekeeping does. Items that a deletion covers are in what was merged, to be erased there.
+    """
     files = world.catalog.manifest.files(is_filtered=False)
-    return _carry_out(world, list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files)), progress)
+    works = list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files))
+    summary = _carry_out(world, works, progress)
+    unlink_doomed(world)
+    return summary
 
 
 def _carry_out(world: World, works: list[MergeWork], progress: Progress | None) -> CompactSummary:
@@ -49,7 +58,6 @@ def _carry_out(world: World, works: list[MergeWork], progress: Progress | None) 
             summary.skipped += 1
         if progress:
             progress(done, len(works))
-    sweep_doomed(world)
     return summary
 
 

@@ -35,6 +35,7 @@ from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.flows.receipt import write_receipts
 from implio_pipeline.flows.renewed import are_renewed
+from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
@@ -100,17 +101,6 @@ def find(world: World, team: TeamId, claims: Sequence[Claim]) -> Iterator[tuple[
 def is_whole(file: VaultFile, claims: Iterable[Claim]) -> bool:
     """Tell whether some claim covers every row of the file, so that it can go unread."""
     return any(reach(claim.rule, file) is Reach.EVERYTHING for claim in claims)
-
-
-def sweep_doomed(world: World) -> int:
-    """Unlink files that a commit has replaced, and scrub what the catalog's own files remember of their keys."""
-    doomed = world.catalog.manifest.doomed()
-    for file in doomed:
-        world.vault.delete(file)
-    world.catalog.manifest.unlinked(doomed)
-    if doomed:
-        world.catalog.scrub(is_thorough=False)
-    return len(doomed)
 
 
 def _erase_team(

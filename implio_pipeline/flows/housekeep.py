@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from implio_pipeline.flows.erase import sweep_doomed
 from implio_pipeline.flows.read import note_log
 from implio_pipeline.flows.rotate_keys import finish_rotation
 from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
+from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.ports.world import World
 
 STRAY_AGE = timedelta(hours=6)

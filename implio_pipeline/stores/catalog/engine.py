@@ -10,13 +10,14 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.pool import Pool, QueuePool
 
+from implio_pipeline.stores.catalog.log_copies import LogCopies
 from implio_pipeline.stores.catalog.turns import Turns
 
 _BUSY_SECONDS = 30.0
@@ -34,15 +35,14 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "secure_delete=ON",
     "temp_store=MEMORY",
-    # Whoever fills the log further than this copies it back while it holds its turn: 20 ms for 1,000 pages.
-    "wal_autocheckpoint=8000",
+    # Whoever fills the log further than this copies it back while it holds its turn, 20 to 50 ms; `LogCopies` is there
+    # first.
+    "wal_autocheckpoint=16000",
 )
-_COPY_EVERY_SECONDS = 0.5
 _making = threading.Lock()
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
 _turns: weakref.WeakKeyDictionary[Engine, Turns] = weakref.WeakKeyDictionary()
-_copied: weakref.WeakKeyDictionary[Engine, float] = weakref.WeakKeyDictionary()
-"""When each log was last copied back by this process, on the monotonic clock."""
+_copies: weakref.WeakKeyDictionary[Engine, LogCopies] = weakref.WeakKeyDictionary()
 _inherited: list[Pool] = []
 """Pools a forked child got from its parent: kept, since to drop them would close the parent's connections."""
 
@@ -65,7 +65,7 @@ def connect(url: str) -> Engine:
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     _open.add(engine)
-    _turns[engine], _copied[engine] = Turns(), time.monotonic()
+    _turns[engine], _copies[engine] = Turns(), LogCopies()
     return engine
 
 
@@ -99,7 +99,7 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
     ):
         yield connection
     if turns is not None and not turns.is_urgent:
-        _copy_back(engine)
+        _copies[engine].copy_if_due(engine)
 
 
 def urgent(engine: Engine) -> AbstractContextManager[None]:
@@ -160,21 +160,6 @@ def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None = Non
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         raw.invalidate()
-
-
-def _copy_back(engine: Engine) -> None:
-    """Copy the write-ahead log into the database now and then, outside of any turn, so that no writer waits for it.
-
-    What was committed holds whether this succeeds or not, so its failure is not the writer's.
-    """
-    if time.monotonic() - _copied[engine] < _COPY_EVERY_SECONDS:
-        return
-    _copied[engine] = time.monotonic()
-    with engine.connect() as connection:
-        cursor = connection.connection.cursor()
-        with suppress(sqlite3.OperationalError):
-            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        cursor.close()
 
 
 @contextmanager
