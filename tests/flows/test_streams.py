@@ -22,6 +22,11 @@ from implio_pipeline.stores.vault.filters import build_filter, may_contain, prob
 KEYS = st.binary(min_size=16, max_size=16)
 
 
+def catalog_of(home: Home) -> bytes:
+    """Return every byte of the catalog's files, its log included."""
+    return b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+
+
 def test_small_files_are_merged_once_there_are_many_and_no_row_is_lost(home: Home) -> None:
     for number in range(7):
         home.keep(Ad(task=f"t-{number}", user=f"u-{number}"))
@@ -37,6 +42,19 @@ def test_small_files_are_merged_once_there_are_many_and_no_row_is_lost(home: Hom
     assert home.rows() == before
     assert full <= {file.file_id for file in home.files()}
     assert len(home.stored()) == len(home.files()) == 3
+
+
+def test_keys_of_files_merged_away_are_nowhere_on_disk_once_an_erasure_has_ended(home: Home) -> None:
+    for number in range(6):
+        home.keep(Ad(task=f"t-{number}", user=["ann", "bob"][number % 2]))
+    keys = [key.wrapped for sealed in home.world.catalog.manifest.sealed(home.files()) for key in sealed.keys]
+    assert all(key in catalog_of(home) for key in keys)
+
+    assert merge_small(home.world, rows_per_file=10, from_files=2).files_before == 6
+    home.ask(ByUser(user_id="ann"))
+    erase(home.world)
+
+    assert [key for key in keys if key in catalog_of(home)] == []
 
 
 def test_a_request_accepted_while_files_are_merged_reaches_its_items_all_the_same(home: Home) -> None:

@@ -5,11 +5,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jsonschema import Draft202012Validator, FormatChecker
-from jsonschema.exceptions import ValidationError
 
 from implio_pipeline.stores.landing.item import (
     CURRENCY_NEEDED,
@@ -22,6 +20,10 @@ from implio_pipeline.stores.landing.item import (
     lacks_name,
     submission_fault,
 )
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 MAX_ERRORS = 100
 """An item may hold millions of errors; after these we stop looking."""
@@ -89,7 +91,10 @@ def item_schema() -> dict[str, Any]:
 
 
 @cache
-def _validator() -> Draft202012Validator:
+def _validator() -> "Draft202012Validator":
+    # Here, since it takes longer to import than all else together, and most files have nothing to explain.
+    from jsonschema import Draft202012Validator, FormatChecker  # noqa: PLC0415
+
     formats = FormatChecker(formats=())
 
     def is_instant(value: object) -> bool:
@@ -105,7 +110,7 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(item_schema(), format_checker=formats)
 
 
-def _faults_of(error: ValidationError) -> Iterator[Fault]:
+def _faults_of(error: "ValidationError") -> Iterator[Fault]:
     if error.validator == "anyOf":
         yield from _faults_of_alternatives(error)
         return
@@ -115,7 +120,7 @@ def _faults_of(error: ValidationError) -> Iterator[Fault]:
         yield fault(message, code=code, path=path, schema=schema, params=params)
 
 
-def _faults_of_alternatives(error: ValidationError) -> Iterator[Fault]:
+def _faults_of_alternatives(error: "ValidationError") -> Iterator[Fault]:
     """Explain by the alternative that came closest; where none has the right type, by all their types."""
     depth = len(error.absolute_path)
     close = [one for one in error.context or () if one.validator != "type" or len(one.absolute_path) > depth]
@@ -133,7 +138,7 @@ def _faults_of_alternatives(error: ValidationError) -> Iterator[Fault]:
     )
 
 
-def _messages(error: ValidationError) -> list[tuple[str, dict[str, Any]]]:
+def _messages(error: "ValidationError") -> list[tuple[str, dict[str, Any]]]:
     wanted: Any = error.validator_value
     match error.validator:
         case "type":

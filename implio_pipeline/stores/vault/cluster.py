@@ -31,10 +31,11 @@ def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
     present = np.unique(days)
     for day in present:
         part = rows if len(present) == 1 else rows.filter(pa.array(days == day))
+        part = part.combine_chunks()  # rows of many chunks are gathered half as fast
         order = pc.sort_indices(
             part, sort_keys=[("user_key", "ascending"), ("submitted_at", "ascending"), ("task_id", "ascending")]
         )
-        yield _FIRST_DAY + timedelta(days=int(day)), part.take(order).combine_chunks()
+        yield _FIRST_DAY + timedelta(days=int(day)), part.take(order)
 
 
 def cut(rows: pa.Table, bounds: Bounds) -> Iterator[pa.Table]:
