@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from implio_pipeline.stores.catalog import log_copies as module
 from implio_pipeline.stores.catalog.engine import connect, reading, writing
+from implio_pipeline.stores.catalog.log_copies import LogCopies
 
 
 class Hand:
@@ -111,3 +112,38 @@ def test_a_reader_of_an_older_snapshot_stops_neither_the_writer_nor_later_copies
 
     assert held <= 1  # nothing newer than the reader's snapshot
     assert copied(engine, tmp_path / "free") == 4
+
+
+class Told:
+    """An engine whose copies end as they are told to."""
+
+    def __init__(self, *answers: tuple[int, int, int]) -> None:
+        self.answers, self.asked = list(answers), 0
+        self.connection = self
+
+    def connect(self) -> "Told":
+        return self
+
+    cursor = __enter__ = connect
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def execute(self, _: str) -> "Told":
+        self.asked += 1
+        return self
+
+    def fetchone(self) -> tuple[int, int, int]:
+        return self.answers.pop(0)
+
+    def close(self) -> None: ...
+
+
+def test_while_somebody_else_copies_a_full_log_it_is_looked_at_as_often_as_before(hand: Hand) -> None:
+    copies, engine = LogCopies(), Told((0, 8_000, 8_000), (1, -1, -1), (0, 8_000, 8_000))
+
+    hand.now += 0.5
+    for _ in range(3):
+        copies.copy_if_due(engine)  # type: ignore[arg-type]
+        hand.now += 0.13
+
+    assert engine.asked == 3

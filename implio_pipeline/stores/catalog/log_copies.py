@@ -29,16 +29,20 @@ class LogCopies:
         """
         if time.monotonic() - self._last_at < self._every_seconds:
             return
-        pages = 0
+        self._last_at = time.monotonic()  # now, so that of several threads one goes
         with engine.connect() as connection:
             cursor = connection.connection.cursor()
             with suppress(sqlite3.OperationalError):
                 _, pages, _ = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._come_back_for(pages)
             cursor.close()
-        self._wait_for(pages)
-
-    def _wait_for(self, pages: int) -> None:
-        """Come back when the log should be half full; never sooner or later than is sensible."""
-        until_half_full = self._every_seconds * _FULL_PAGES / (2 * max(pages, 1))
-        self._every_seconds = min(max(until_half_full, _SOONEST_SECONDS), _LATEST_SECONDS)
         self._last_at = time.monotonic()
+
+    def _come_back_for(self, pages: int) -> None:
+        """Come back when the log should be half full, never sooner or later than is sensible.
+
+        While another process copies the log, nobody tells how full it is.
+        """
+        if pages >= 0:
+            until_half_full = self._every_seconds * _FULL_PAGES / (2 * max(pages, 1))
+            self._every_seconds = min(max(until_half_full, _SOONEST_SECONDS), _LATEST_SECONDS)
