@@ -179,8 +179,11 @@ def _take_off_users(connection: Connection, team: TeamId, keys: Sequence[UserKey
     key = queue_entries.c.user_key
     for some in chunks(list(dict.fromkeys(keys))):
         theirs = (queue_entries.c.team == team, key.in_(some), queue_entries.c.submitted_at < before)
-        counts = select(key, func.count()).where(*theirs).group_by(key)
-        found |= {row[0]: row[1] for row in connection.execute(counts)}
-        connection.execute(delete(queue_entries).where(*theirs))
+        if len(some) > 1:  # else those deleted are counted
+            counts = select(key, func.count()).where(*theirs).group_by(key)
+            found |= {row[0]: row[1] for row in connection.execute(counts)}
+        removed = connection.execute(delete(queue_entries).where(*theirs)).rowcount
+        if len(some) == 1:
+            found[some[0]] = removed
     traces.take_users(connection, team, keys, before)
     return [found.pop(user_key, 0) for user_key in keys]

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, select, update
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
@@ -23,8 +24,7 @@ _OUTCOME = [file_outcomes.c[field.name] for field in fields(FileOutcome)]
 _IS_UNTOLD = tombstones.c.in_ledger.is_(False)
 _ITS_TOMBSTONE = tombstones.c.sequence == requests.c.tombstone_sequence
 _WITH_TOMBSTONE = REQUESTS.join(tombstones, _ITS_TOMBSTONE).where(_IS_UNTOLD).order_by(tombstones.c.sequence)
-_UNTOLD = select(tombstones).where(_IS_UNTOLD, tombstones.c.is_lifted.is_(False)).order_by(tombstones.c.sequence)
-_UNTOLD_REQUESTS = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(False))
+_UNTOLD = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(False)).add_columns(*tombstones.c)
 _LIFTED = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(True))
 
 
@@ -176,15 +176,19 @@ class SqlRequests:
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
         """Return tombstones that the ledger does not have yet, oldest first, with their requests."""
         with reading(self._engine) as connection:
-            standing = [tombstone_of(row) for row in connection.execute(_UNTOLD).mappings()]
-            asked = [request_of(row) for row in connection.execute(_UNTOLD_REQUESTS)] if standing else []
-        return list(zip(asked, standing, strict=True))
+            return [(request_of(row), _tombstone_in(row)) for row in connection.execute(_UNTOLD)]
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
         """Remember that the ledger has these tombstones; what is forgotten with the power is told the ledger again."""
         with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
+
+
+def _tombstone_in(row: Row[Any]) -> Tombstone:
+    """Return the tombstone whose columns come last in a row."""
+    names = tombstones.c.keys()
+    return tombstone_of(dict(zip(names, row[-len(names) :], strict=True)))
 
 
 def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]]) -> None:

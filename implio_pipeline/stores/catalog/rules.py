@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from sqlalchemy import ColumnElement, RowMapping, Table, and_, false, or_, true
 
@@ -22,6 +22,7 @@ from implio_pipeline.domain.scope import (
 from implio_pipeline.domain.words import UNDECIDED, RequestKind
 from implio_pipeline.stores.catalog.tables import queue_entries
 
+Columns: TypeAlias = RowMapping | Mapping[str, Any]
 _LAST_MICROSECOND = timedelta(days=1) - timedelta(microseconds=1)
 _NO_PARTS = dict.fromkeys(("user_key", "task_key", "submitted_on", "starts_at", "ends_at", "cutoffs"))
 
@@ -47,7 +48,7 @@ def _parts_of(rule: Rule) -> dict[str, Any]:
             assert_never(rule)
 
 
-def rule_of(row: RowMapping) -> Rule:
+def rule_of(row: Columns) -> Rule:
     """Return the rule that a tombstone's row keeps."""
     kind: RequestKind = row["kind"]
     before = row["before"]
@@ -66,7 +67,7 @@ def rule_of(row: RowMapping) -> Rule:
             assert_never(kind)
 
 
-def tombstone_of(row: RowMapping) -> Tombstone:
+def tombstone_of(row: Columns) -> Tombstone:
     """Return the tombstone that a row keeps."""
     return Tombstone(
         sequence=row["sequence"],
