@@ -1,5 +1,6 @@
 """Deletion requests: made by `DELETE /v1/ads`, followed at `/v1/deletions`, receipted at the end."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from threading import Lock
@@ -41,6 +42,15 @@ _same = [Lock() for _ in range(64)]
 """Of calls that ask for the same at once, one goes first; the others find its request."""
 
 
+_MAY_ASK = who_may(Act.REQUEST_DELETION)
+
+
+async def _on_the_way(request: Request, who: Annotated[Caller, Depends(_MAY_ASK)]) -> AsyncIterator[Caller]:
+    """Hold commits of items back from the moment a deletion's caller is known, not only once a thread takes it up."""
+    with request.app.state.house.world.catalog.hurried():
+        yield who
+
+
 @router.delete(
     "/v1/ads",
     status_code=202,
@@ -64,7 +74,7 @@ _same = [Lock() for _ in range(64)]
         ]
     },
 )
-def delete_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]) -> Response:
+def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -> Response:
     """Accept a deletion request of the calling key's team."""
     house: House = request.app.state.house
     _refuse_body(request)

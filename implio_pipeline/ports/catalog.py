@@ -83,6 +83,9 @@ class Catalog(Protocol):
     def urgently(self) -> AbstractContextManager[None]:
         """Let what this thread writes inside go before what other threads of this process write."""
 
+    def hurried(self) -> AbstractContextManager[None]:
+        """Hold back what other threads of this process would begin to write: somebody in a hurry is on the way."""
+
     def give_way(self) -> None:
         """Wait while other threads of this process are in a hurry, half a second at most."""
 

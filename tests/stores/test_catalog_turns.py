@@ -38,6 +38,27 @@ def test_between_the_writes_of_one_in_a_hurry_nobody_else_writes():
     assert order == ["first", "second", "other"]
 
 
+def test_while_one_in_a_hurry_is_on_the_way_nobody_else_begins_and_it_goes_first():
+    turns, order = Turns(), []
+
+    def other():
+        turns.give_way()
+        with turns.taken():
+            order.append("other")
+
+    def hurrying():
+        with turns.urgent(), turns.taken():
+            order.append("hurrying")
+
+    with turns.hurried():
+        thread = in_thread(other)
+        time.sleep(0.02)
+        in_thread(hurrying).join()
+    thread.join()
+
+    assert order == ["hurrying", "other"]
+
+
 def test_whoever_waits_too_long_has_its_turn(monkeypatch):
     monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.02)
     turns, order = Turns(), []

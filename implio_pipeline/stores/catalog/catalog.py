@@ -85,6 +85,10 @@ class SqlCatalog:
         """Let what this thread writes inside go before what other threads of this process write."""
         return database.urgent(self._engine)
 
+    def hurried(self) -> AbstractContextManager[None]:
+        """Hold back what other threads of this process would begin to write: somebody in a hurry is on the way."""
+        return database.hurried(self._engine)
+
     def give_way(self) -> None:
         """Wait while other threads of this process are in a hurry, half a second at most."""
         database.give_way(self._engine)

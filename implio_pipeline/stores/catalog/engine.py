@@ -108,6 +108,12 @@ def urgent(engine: Engine) -> AbstractContextManager[None]:
     return nullcontext() if turns is None else turns.urgent()
 
 
+def hurried(engine: Engine) -> AbstractContextManager[None]:
+    """Let no thread of this process begin to write inside, but those in a hurry."""
+    turns = _turns.get(engine)
+    return nullcontext() if turns is None else turns.hurried()
+
+
 def give_way(engine: Engine) -> None:
     """Wait while other threads of this process are in a hurry, half a second at most."""
     turns = _turns.get(engine)

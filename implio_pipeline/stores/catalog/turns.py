@@ -29,18 +29,26 @@ class Turns:
         return bool(getattr(self._local, "depth", 0))
 
     @contextmanager
-    def urgent(self) -> Iterator[None]:
-        """Let what this thread writes go first."""
-        self._local.depth = getattr(self._local, "depth", 0) + 1
+    def hurried(self) -> Iterator[None]:
+        """Let nobody begin a write, or what leads to one, who is not in a hurry."""
         with self._changed:
             self._hurrying += 1
         try:
             yield
         finally:
-            self._local.depth -= 1
             with self._changed:
                 self._hurrying -= 1
                 self._changed.notify_all()
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """Let what this thread writes go first."""
+        self._local.depth = getattr(self._local, "depth", 0) + 1
+        try:
+            with self.hurried():
+                yield
+        finally:
+            self._local.depth -= 1
 
     @contextmanager
     def taken(self) -> Iterator[None]:
