@@ -322,7 +322,7 @@ def test_a_sealed_file_that_was_altered_is_refused(world, tmp_path):
     whole, step = path.read_bytes(), CHUNK_BYTES + 16
     swapped = whole[step : 2 * step] + whole[:step] + whole[2 * step :]
 
-    for altered in (whole[:-step], whole[:-1], whole + b"x", swapped, b"\1" + whole[1:], b""):
+    for altered in (whole[:-step], whole[:-1], whole + b"x", swapped, bytes([whole[0] ^ 1]) + whole[1:], b""):
         path.write_bytes(altered)
         with pytest.raises(FileTampered):
             list(world.aside.open(sealed))
