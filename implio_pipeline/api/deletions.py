@@ -42,10 +42,9 @@ _same = [Lock() for _ in range(64)]
 """Of calls that ask for the same at once, one goes first; the others find its request."""
 
 
-_MAY_ASK = who_may(Act.REQUEST_DELETION)
-
-
-async def _on_the_way(request: Request, who: Annotated[Caller, Depends(_MAY_ASK)]) -> AsyncIterator[Caller]:
+async def _on_the_way(
+    request: Request, who: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]
+) -> AsyncIterator[Caller]:
     """Hold commits of items back from the moment a deletion's caller is known, not only once a thread takes it up."""
     with request.app.state.house.world.catalog.hurried():
         yield who

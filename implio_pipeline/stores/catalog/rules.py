@@ -23,6 +23,7 @@ from implio_pipeline.domain.words import UNDECIDED, RequestKind
 from implio_pipeline.stores.catalog.tables import queue_entries
 
 Columns: TypeAlias = RowMapping | Mapping[str, Any]
+"""The columns of a row, by name."""
 _LAST_MICROSECOND = timedelta(days=1) - timedelta(microseconds=1)
 _NO_PARTS = dict.fromkeys(("user_key", "task_key", "submitted_on", "starts_at", "ends_at", "cutoffs"))
 

@@ -72,9 +72,10 @@ class LandingFolder:
 
     def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
         """Yield the team's waiting files, each claimed for this process alone; left-over ones first."""
-        # People come again from file to file; what is kept goes when the last file has been taken.
-        user_key = lru_cache(_MOST_USERS)(self._keychain.user_key_maker(team))
+        user_key: Callable[[str], bytes] | None = None
         for file in self._watched(team).claim():
+            # People come again from file to file; what is kept goes when the last file has been taken.
+            user_key = user_key or lru_cache(_MOST_USERS)(self._keychain.user_key_maker(team))
             yield ClaimedLanding(
                 file,
                 team,
