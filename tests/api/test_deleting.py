@@ -1,5 +1,7 @@
 """`DELETE /v1/ads` and what follows it: one kind, hidden when answered, the team's own, receipted."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -70,6 +72,32 @@ def test_any_user_id_that_was_posted_can_be_deleted(ads: Server, home: Home, use
 
     assert request["queueEntriesRemoved"] == 1
     assert [row["user_id"] for row in home.rows(ADS)] == ["somebody else"]
+
+
+def test_commits_are_held_back_for_a_known_caller_until_it_is_answered_and_for_nobody_else(
+    door: Door, ads: Server, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, seen = home.world.catalog, list[str]()
+
+    @contextmanager
+    def hurried() -> Iterator[None]:
+        seen.append("held back")
+        try:
+            yield
+        finally:
+            seen.append("let go")
+
+    monkeypatch.setattr(catalog, "hurried", hurried)
+    monkeypatch.setattr(home.world.ledger, "append", lambda *_: seen.append("in the ledger"))
+
+    door.stranger().problem("DELETE", "/v1/ads?userId=ann", status=401)
+    ads("GET", "/v1/deletions")
+    others = list(seen)
+    ads.problem("DELETE", "/v1/ads?userId=", status=400)
+    ads.delete("userId=ann")
+
+    assert others == []
+    assert seen == ["held back", "let go", "held back", "in the ledger", "let go"]
 
 
 def test_items_are_hidden_and_dequeued_when_the_call_is_answered(ads: Server, home: Home) -> None:
