@@ -10,7 +10,7 @@ from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import Refusal, accept, rule_of, scope_text
-from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.find import find
 from implio_pipeline.ports.world import World
 
 

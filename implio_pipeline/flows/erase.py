@@ -4,11 +4,10 @@ Every step may be repeated after a crash: a file is swapped and its keys destroy
 committed is no longer found.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import Claim, FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
+from implio_pipeline.domain.erasure import Claim, FileWork
 from implio_pipeline.domain.errors import (
     FileMissing,
     ImplioError,
@@ -17,9 +16,7 @@ from implio_pipeline.domain.errors import (
     StorageFull,
     Unverified,
 )
-from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.hold import Hold, Spared, is_standing, is_wholly_held, withheld_of
-from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.request import (
     OPEN_STATES,
     WITHHELD_STATES,
@@ -32,16 +29,15 @@ from implio_pipeline.domain.request import (
 )
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
-from implio_pipeline.flows.few_at_once import few_at_once
+from implio_pipeline.flows.find import plan_works, standing_holds
 from implio_pipeline.flows.receipt import write_receipts
 from implio_pipeline.flows.renewed import are_renewed
+from implio_pipeline.flows.swap import SwapCounts, swap
 from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
-_COMMIT_FILES = 256
-"""Files in one commit: a checkpoint that a crash cannot take back."""
 _MOST_PLANS = 20
 _MOST_TOGETHER = 3
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
@@ -49,7 +45,7 @@ _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STA
 
 
 @dataclass(kw_only=True, slots=True)
-class ErasureSummary:
+class ErasureSummary(SwapCounts):
     """What one pass did, in counts and codes."""
 
     completed: list[RequestId] = field(default_factory=list)
@@ -58,9 +54,6 @@ class ErasureSummary:
     failed: dict[RequestId, str] = field(default_factory=dict)
     failed_over: set[str] = field(default_factory=set)
     """Ids of the files that did not prove right."""
-    files_rewritten: int = 0
-    files_dropped: int = 0
-    items_erased: int = 0
 
 
 def erase(
@@ -87,20 +80,6 @@ def erase(
         _erase_team(world, team, requests, summary, progress)
     sweep_doomed(world)
     return summary
-
-
-def find(world: World, team: TeamId, claims: Sequence[Claim]) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
-    """Yield the live files that claims may touch, with those claims."""
-    reaches = world.vault.reaches(claims)
-    for file in world.catalog.manifest.candidates(team, claims):
-        reached = reaches(file)
-        if reached:
-            yield file, reached
-
-
-def is_whole(file: VaultFile, claims: Iterable[Claim]) -> bool:
-    """Tell whether some claim covers every row of the file, so that it can go unread."""
-    return any(reach(claim.rule, file) is Reach.EVERYTHING for claim in claims)
 
 
 def _erase_team(
@@ -220,7 +199,7 @@ def _work_through(
             works = _plan(world, team, claims, holds)
             if not works:
                 return holds
-            _swap(world, works, _Batch(team=team, planned_at=planned_at, held_at=held_at), summary, progress)
+            swap(world, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
         except (PlanOutdated, FileMissing, KeyMissing) as conflict:
             if isinstance(conflict, FileMissing) and _is_lost(world, works):
                 raise
@@ -229,33 +208,6 @@ def _work_through(
             continue
         return holds
     raise PlanOutdated("others kept changing the same files")
-
-
-def standing_holds(world: World, team: TeamId) -> list[Hold]:
-    """Return the legal holds on the team that forbid erasing now."""
-    now = world.clock.now()
-    return [hold for hold in world.catalog.holds.all(team) if is_standing(hold, now=now)]
-
-
-def plan_works(world: World, team: TeamId, claims: Sequence[Claim], holds: Sequence[Hold]) -> list[FileWork]:
-    """Return every file that claims may touch, with the holds that reach it."""
-    found = list(find(world, team, claims))
-    sealed = world.catalog.manifest.sealed([file for file, _ in found])
-    reaching = _reaching(world, holds)
-    works = []
-    for each, (file, reached) in zip(sealed, found, strict=True):
-        over = reaching(file)
-        whole = not over and is_whole(file, reached)
-        works.append(FileWork(sealed=each, claims=reached, is_whole=whole, holds=over))
-    return works
-
-
-def _reaching(world: World, holds: Sequence[Hold]) -> Callable[[VaultFile], tuple[Hold, ...]]:
-    if not holds:
-        return lambda _: ()
-    by_id = {RequestId(hold.hold_id): hold for hold in holds}
-    reaches = world.vault.reaches([Claim(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
-    return lambda file: tuple(by_id[claim.request_id] for claim in reaches(file))
 
 
 def _plan(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) -> list[FileWork]:
@@ -298,109 +250,3 @@ def _is_lost(world: World, works: list[FileWork]) -> bool:
     except FileMissing:
         return True
     return False
-
-
-def _swap(
-    world: World, works: list[FileWork], batch: "_Batch", summary: ErasureSummary, progress: Progress | None
-) -> None:
-    try:
-        for done, (work, rewrite) in enumerate(_rewritten(world, works), start=1):
-            batch.add(world, work, rewrite)
-            if progress:
-                progress(done, len(works))
-            if len(batch.remove) >= _COMMIT_FILES or done == len(works):
-                batch.commit(world, summary)
-    except BaseException:
-        batch.discard(world)
-        raise
-
-
-def _rewritten(world: World, works: list[FileWork]) -> Iterator[tuple[FileWork, Rewrite | None]]:
-    """Yield each work with its proven rewrite (`None` when dropped whole); few are in flight at a time."""
-    yield from ((work, None) for work in works if work.is_whole)
-    partly = (work for work in works if not work.is_whole)
-    for work, rewrite in few_at_once(world.vault.rewrite, partly, most=world.threads):
-        prove(rewrite)
-        yield work, rewrite
-
-
-@dataclass(kw_only=True, slots=True)
-class _Batch:
-    """What the next commit will swap."""
-
-    team: TeamId
-    planned_at: int
-    held_at: int
-    add_files: list[SealedFile] = field(default_factory=list)
-    remove: list[VaultFile] = field(default_factory=list)
-    outcomes: list[FileOutcome] = field(default_factory=list)
-    files_rewritten: int = 0
-    files_dropped: int = 0
-    items_erased: int = 0
-
-    def add(self, world: World, work: FileWork, rewrite: Rewrite | None) -> None:
-        """Take in one file's result."""
-        if rewrite is None:
-            self.files_dropped += 1
-            self.items_erased += work.sealed.file.rows
-            self.outcomes += outcomes_of_drop(work, world.vault.matched(work))
-        elif rewrite.is_untouched:
-            return
-        else:
-            self.files_rewritten += 1
-            self.items_erased += rewrite.erased
-            self.outcomes += outcomes_of(rewrite, work)
-            if rewrite.after:
-                self.add_files.append(rewrite.after)
-        self.remove.append(work.sealed.file)
-
-    def discard(self, world: World) -> None:
-        """Unlink the new files that were not committed."""
-        for sealed in self.add_files:
-            world.vault.delete(sealed.file)
-
-    def commit(self, world: World, summary: ErasureSummary) -> None:
-        """Swap the files and destroy the old keys, in one transaction."""
-        if not self.remove:
-            return
-        change = Change(
-            team=self.team,
-            planned_at=self.planned_at,
-            held_at=self.held_at,
-            committed_at=world.clock.now(),
-            add=tuple(self.add_files),
-            remove=tuple(file.file_id for file in self.remove),
-            outcomes=tuple(self.outcomes),
-        )
-        # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
-        staged, self.add_files = self.add_files, []
-        try:
-            self._carry_out(world, change)
-        except PlanOutdated:
-            self.add_files = staged
-            raise
-        summary.files_rewritten += self.files_rewritten
-        summary.files_dropped += self.files_dropped
-        summary.items_erased += self.items_erased
-        self.remove, self.outcomes = [], []
-        self.files_rewritten = self.files_dropped = self.items_erased = 0
-
-    def _carry_out(self, world: World, change: Change) -> None:
-        """Commit; a tombstone that came meanwhile is no reason to rewrite the files again.
-
-        A rewrite only takes rows out of files that must still be live. What a newer tombstone covers is in a live file
-        after it as before, and found by the erasure of that tombstone. Without this a stream of requests, each newer
-        than the work at hand, would keep an erasure from ever ending.
-        """
-        for _ in range(_MOST_PLANS):
-            try:
-                world.catalog.manifest.commit(change)
-            except PlanOutdated:
-                newest = world.catalog.requests.newest_tombstone(self.team)
-                if newest == change.planned_at:
-                    raise
-                change = replace(change, planned_at=newest)
-                self.planned_at = newest
-                continue
-            return
-        raise PlanOutdated("requests kept being accepted")

@@ -32,7 +32,7 @@ from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
-from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.find import find
 from implio_pipeline.flows.moderate import opened_notes
 from implio_pipeline.flows.read import note_export
 from implio_pipeline.flows.settle import opened_values

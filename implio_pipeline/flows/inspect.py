@@ -9,7 +9,7 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
 from implio_pipeline.domain.scope import OverdueRule
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.erase import find, is_whole
+from implio_pipeline.flows.find import find, is_whole
 from implio_pipeline.ports.world import World
 
 

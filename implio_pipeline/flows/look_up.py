@@ -8,7 +8,7 @@ from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.scope import TaskRule
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
-from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.find import find
 from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World

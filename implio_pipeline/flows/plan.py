@@ -12,7 +12,7 @@ from implio_pipeline.domain.scope import Rule, kind_of
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import Refusal, accept, rule_of
 from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.erase import plan_works, standing_holds
+from implio_pipeline.flows.find import plan_works, standing_holds
 from implio_pipeline.flows.gates import let_through, needs_second_person
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports.world import World

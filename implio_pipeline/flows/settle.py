@@ -19,7 +19,7 @@ from implio_pipeline.domain.moderation import Decided, seal_context, settled_val
 from implio_pipeline.domain.scope import TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
-from implio_pipeline.flows.erase import find
+from implio_pipeline.flows.find import find
 from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.rows import Progress

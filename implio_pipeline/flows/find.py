@@ -1,0 +1,51 @@
+"""Find: the live files that a rule may touch, by what the catalog keeps of each, and the holds that reach them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.hold import Hold, is_standing
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.ports.world import World
+
+
+def find(world: World, team: TeamId, claims: Sequence[Claim]) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
+    """Yield the live files that claims may touch, with those claims."""
+    reaches = world.vault.reaches(claims)
+    for file in world.catalog.manifest.candidates(team, claims):
+        reached = reaches(file)
+        if reached:
+            yield file, reached
+
+
+def is_whole(file: VaultFile, claims: Iterable[Claim]) -> bool:
+    """Tell whether some claim covers every row of the file, so that it can go unread."""
+    return any(reach(claim.rule, file) is Reach.EVERYTHING for claim in claims)
+
+
+def standing_holds(world: World, team: TeamId) -> list[Hold]:
+    """Return the legal holds on the team that forbid erasing now."""
+    now = world.clock.now()
+    return [hold for hold in world.catalog.holds.all(team) if is_standing(hold, now=now)]
+
+
+def plan_works(world: World, team: TeamId, claims: Sequence[Claim], holds: Sequence[Hold]) -> list[FileWork]:
+    """Return every file that claims may touch, with the holds that reach it."""
+    found = list(find(world, team, claims))
+    sealed = world.catalog.manifest.sealed([file for file, _ in found])
+    reaching = _reaching(world, holds)
+    works = []
+    for each, (file, reached) in zip(sealed, found, strict=True):
+        over = reaching(file)
+        whole = not over and is_whole(file, reached)
+        works.append(FileWork(sealed=each, claims=reached, is_whole=whole, holds=over))
+    return works
+
+
+def _reaching(world: World, holds: Sequence[Hold]) -> Callable[[VaultFile], tuple[Hold, ...]]:
+    if not holds:
+        return lambda _: ()
+    by_id = {RequestId(hold.hold_id): hold for hold in holds}
+    reaches = world.vault.reaches([Claim(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
+    return lambda file: tuple(by_id[claim.request_id] for claim in reaches(file))
