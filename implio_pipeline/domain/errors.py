@@ -25,6 +25,13 @@ class RequestRefused(ImplioError):
     remedy = "Correct the request and send it again."
 
 
+class RequestIdReused(RequestRefused):
+    """The sender's own id made another request before; which of the two is meant is not for us to say."""
+
+    code = "request-id-reused"
+    remedy = "Give every request an id of its own; only the same request again may repeat one."
+
+
 class RequestUnknown(ImplioError):
     """No request has this id."""
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from implio_pipeline.domain.days import due_at, instant_text
-from implio_pipeline.domain.errors import ImplioError, LedgerBroken, RequestRefused, TeamUnknown
+from implio_pipeline.domain.errors import ImplioError, LedgerBroken, RequestIdReused, RequestRefused, TeamUnknown
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
@@ -49,8 +49,8 @@ def accept(
 ) -> list[Request | Refusal]:
     """Accept requests: when this returns, the items of each accepted one are hidden from every read.
 
-    A draft that cannot be accepted gets a refusal in its place and does not stop the others. The same
-    request again returns the request it made before.
+    A draft that cannot be accepted gets a refusal in its place and does not stop the others. The same request again
+    returns the request it made before; another one under the same id of the sender's is refused, for it would be lost.
 
     Args:
         world: What the flow may touch.
@@ -83,7 +83,7 @@ def accept(
         passed = let_through(world, [(each, rules[each.request_id]) for each in suspects], teams)
         accepted = [passed.get(each.request_id, each) for each in accepted]
     answers = iter(accepted)
-    return [each if isinstance(each, Refusal) else next(answers) for each in prepared]
+    return [each if isinstance(each, Refusal) else _same(each[0], next(answers)) for each in prepared]
 
 
 def note_tombstones(world: World) -> None:
@@ -234,6 +234,12 @@ def rule_of(world: World, draft: RequestDraft, *, now: datetime | None = None) -
 
 def _refusal(error: ImplioError) -> Refusal:
     return Refusal(code=error.code, reason=error.facts, remedy=error.remedy)
+
+
+def _same(asked: Request, accepted: Request) -> Request | Refusal:
+    if accepted.scope_pseudonym == asked.scope_pseudonym:
+        return accepted
+    return _refusal(RequestIdReused("another request was made under the same id"))
 
 
 def _prepare(

@@ -38,7 +38,8 @@ def _take(world: World, file: InboxFile, taken: TakenRequests) -> None:
         if isinstance(answer, Request):
             taken.accepted.append(answer)
         else:
-            refused.append(InboxEntry(position=position, draft=None, code=answer.code, reason=answer.reason))
+            why = {"code": answer.code, "reason": answer.reason, "remedy": answer.remedy}
+            refused.append(InboxEntry(position=position, draft=None, **why))
     file.finish(sorted(refused, key=lambda entry: entry.position))
     taken.files += 1
     taken.refused += len(refused)

@@ -17,6 +17,7 @@ class InboxEntry:
     draft: RequestDraft | None
     code: str | None = None
     reason: str | None = None
+    remedy: str | None = None
 
 
 class InboxFile(Protocol):

@@ -79,6 +79,32 @@ def test_the_same_key_returns_the_request_it_made_before_and_leaves_one_tombston
     assert len(home.rules()) == 2
 
 
+@pytest.mark.parametrize(
+    "scope", [ByUser(user_id="bob"), ByTask(task_id="ann"), ByTeam()], ids=["user", "task", "team"]
+)
+def test_another_request_under_a_used_key_is_refused_and_not_taken_for_the_first(home: Home, scope: Scope) -> None:
+    (first,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
+
+    (other,) = home.answers(scope, idempotency_key="k")
+    (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
+
+    assert isinstance(other, Refusal)
+    assert other.code == "request-id-reused"
+    assert again == first
+    assert len(home.rules()) == 1
+
+
+def test_of_two_requests_under_one_key_that_come_together_the_first_holds(home: Home) -> None:
+    first, second, third = home.answers(
+        ByUser(user_id="ann"), ByUser(user_id="bob"), ByUser(user_id="ann"), idempotency_key="k"
+    )
+
+    assert isinstance(first, Request)
+    assert isinstance(second, Refusal)
+    assert third == first
+    assert len(home.rules()) == 1
+
+
 def test_the_same_request_received_at_the_same_instant_is_one_request(home: Home) -> None:
     first, second, third = home.ask(ByUser(user_id="ann"), ByUser(user_id="ann"), ByUser(user_id="bob"))
 

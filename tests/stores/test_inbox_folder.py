@@ -212,10 +212,16 @@ def test_a_refusal_by_the_flow_is_written_too(world):
 
     with next(world.inbox.claim()) as file:
         file.entries()
-        file.finish([InboxEntry(position=1, draft=None, code="team-unknown", reason="No team has this name.")])
+        file.finish(
+            [
+                InboxEntry(position=1, draft=None, code="team-unknown", reason="No team has this name."),
+                InboxEntry(position=2, draft=None, code="used", reason="It was used.", remedy="Use another."),
+            ]
+        )
 
-    [one] = json.loads((world.root / "ask.json.refused.json").read_text())["refused"]
+    one, two = json.loads((world.root / "ask.json.refused.json").read_text())["refused"]
     assert (one["code"], one["reason"], one["remedy"]) == ("team-unknown", "No team has this name.", remedy_of("none"))
+    assert (two["code"], two["reason"], two["remedy"]) == ("used", "It was used.", "Use another.")
     assert reason_of("none")
 
 

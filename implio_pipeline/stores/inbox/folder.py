@@ -124,4 +124,4 @@ class ClaimedRequests:
 def _line(entry: InboxEntry) -> dict[str, Any]:
     code = entry.code or "refused"
     reason = entry.reason or reason_of(code)
-    return {"position": entry.position, "code": code, "reason": reason, "remedy": remedy_of(code)}
+    return {"position": entry.position, "code": code, "reason": reason, "remedy": entry.remedy or remedy_of(code)}
