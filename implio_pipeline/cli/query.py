@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from implio_pipeline.cli.arguments import TeamName, classes_from, purpose_from, secret_from
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import look, table
+from implio_pipeline.cli.tables import is_wider, look, records, table
 from implio_pipeline.domain.columns import ITEM_COLUMNS, REJECTED_COLUMNS
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import QueryRefused
@@ -24,7 +24,7 @@ from implio_pipeline.domain.errors import QueryRefused
 if TYPE_CHECKING:
     from implio_pipeline.query import Result
 
-_MOST_ROWS = 100
+_MOST_ROWS, _MOST_RECORDS = 100, 20
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
 _NAMES = tuple(
     dict.fromkeys(
@@ -45,6 +45,7 @@ class Format(StrEnum):
     """How rows are written."""
 
     TABLE = "table"
+    RECORDS = "records"
     CSV = "csv"
     JSON = "json"
 
@@ -73,8 +74,18 @@ def query_command(  # noqa: PLR0913 -- one parameter for each option of the comm
         str | None,
         typer.Option("--user", metavar="ID", help="Bind this user's pseudonym to $user_key; `-` reads the id."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="table, csv or json.")] = "table",
-    is_all: Annotated[bool, typer.Option("--all-rows", help="Also show rows of a table after the hundredth.")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="table, records, csv or json. When not given, a table; records where one would be too wide.",
+        ),
+    ] = None,
+    is_all: Annotated[
+        bool,
+        typer.Option("--all-rows", help=f"Show all rows, not {_MOST_ROWS} of a table or {_MOST_RECORDS} records."),
+    ] = False,
 ) -> None:
     """Ask a team's lake in SQL, as far as your grants allow; each reading is noted in the audit log.
 
@@ -83,7 +94,7 @@ def query_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     session = session_of(context)
     wanted = None if classes is None else classes_from(classes)
     stated = None if purpose is None else purpose_from(purpose)
-    written = Format.JSON if session.is_json else _format(form)
+    written = Format.JSON if session.is_json else None if form is None else _format(form)
     # DuckDB and Arrow take a second to import, which `--help` need not wait for.
     from implio_pipeline.query import open_lake  # noqa: PLC0415
 
@@ -118,7 +129,7 @@ def _without_values(facts: str, *, sql: str) -> str:
     return _QUOTED.sub(safe, facts)
 
 
-def _write(session: Session, result: "Result", written: Format, *, is_all: bool) -> None:
+def _write(session: Session, result: "Result", written: Format | None, *, is_all: bool) -> None:
     rows = result.fetchall()
     match written:
         case Format.JSON:
@@ -130,13 +141,20 @@ def _write(session: Session, result: "Result", written: Format, *, is_all: bool)
             lines = csv.writer(sys.stdout, lineterminator="\n")
             lines.writerow(result.columns)
             lines.writerows(_csv(row) for row in rows)
-        case Format.TABLE:
-            session.out.print(_view(result.columns, rows, is_all=is_all))
+        case _:
+            session.out.print(_view(result.columns, rows, written, width=session.out.width, is_all=is_all))
 
 
-def _view(columns: Sequence[str], rows: list[tuple[Any, ...]], *, is_all: bool) -> RenderableType:
-    shown = rows if is_all else rows[:_MOST_ROWS]
-    body = table(columns, ([_cell(value) for value in row] for row in shown))
+def _view(
+    columns: Sequence[str], rows: list[tuple[Any, ...]], written: Format | None, *, width: int, is_all: bool
+) -> RenderableType:
+    cells = [[_cell(value) for value in row] for row in (rows if is_all else rows[:_MOST_ROWS])]
+    if written is Format.RECORDS or (written is None and is_wider(columns, cells, than=width)):
+        shown = cells if is_all else cells[:_MOST_RECORDS]
+        body = records(columns, shown)
+    else:
+        shown = cells
+        body = table(columns, shown)
     if len(shown) == len(rows):
         return body
     return Group(

@@ -12,6 +12,8 @@ from implio_pipeline.domain.days import instant_text
 
 _KILO = 1000
 _VALUE_WIDTH = 10
+_BROKEN_WIDTH = 12
+"""What a column needs at most: longer texts read well in several lines."""
 
 
 _WHOLE = frozenset({"request", "id"})
@@ -46,6 +48,29 @@ def _is_number(values: list[object]) -> bool:
     return any(value is not None for value in values) and all(
         value is None or isinstance(value, int | float) for value in values
     )
+
+
+def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
+    """Return each row by itself, a line for each column: for rows that are wider than any terminal."""
+    shown: list[RenderableType] = []
+    for number, row in enumerate(rows, start=1):
+        lines = Table.grid(padding=(0, 2, 0, 0))
+        lines.add_column(style="dim", no_wrap=True)
+        lines.add_column(overflow="fold")
+        for name, value in zip(columns, row, strict=True):
+            lines.add_row(f"  {name}", cell(value))
+        shown += [Text(f"Row {number:,}", style="bold"), lines]
+    return Group(*shown) if shown else Text("No rows", style="dim")
+
+
+def is_wider(columns: Sequence[str], rows: Iterable[Sequence[object]], *, than: int) -> bool:
+    """Tell whether a table of rows would break its words within so many characters."""
+    needed = [min(len(name), _BROKEN_WIDTH) for name in columns]
+    for row in rows:
+        needed = [
+            max(width, min(cell(value).cell_len, _BROKEN_WIDTH)) for width, value in zip(needed, row, strict=True)
+        ]
+    return sum(needed) + len(needed) > than
 
 
 def facts(title: str, lines: Iterable[tuple[str, object] | tuple[str, object, str]]) -> RenderableType:

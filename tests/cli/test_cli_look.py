@@ -52,6 +52,26 @@ def test_a_long_table_is_cut_and_says_so(look):
     assert "100 of 150 rows" not in look(*query, "--all-rows").stdout
 
 
+def test_rows_too_wide_for_a_table_stand_one_by_one_and_a_table_can_be_asked_for(look):
+    query = ["query", "--team", "acme", "select * from items limit 30"]
+
+    told = look(*query).stdout
+
+    assert "Row 20" in told
+    assert "Row 21" not in told
+    assert "20 of 30 rows" in told
+    assert all("item_id  " in row for row in told.split("Row ")[1:])
+    assert "Row 30" in look(*query, "--all-rows").stdout
+    assert "Row 1" not in look(*query, "--format", "table").stdout
+    assert look("query", "--team", "acme", "select * from items where false").stdout.strip() == "No rows"
+    assert look("query", "--team", "acme", "select 1 as n", "--format", "records").stdout.split() == [
+        "Row",
+        "1",
+        "n",
+        "1",
+    ]
+
+
 def test_a_query_is_csv_and_json_whole(look):
     query = ["query", "--team", "acme", "select range as n, null as nothing from range(150)"]
 

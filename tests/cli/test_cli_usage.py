@@ -71,7 +71,7 @@ WRONG = {
     "an option without value": (["erase", "--team"], "needs a value"),
     "a number that is none": (["demo", "--items", PERSON], "--items cannot be used"),
     "a day that is none": (["retention", "run", "--date", PERSON], "2026-01-31"),
-    "a format that is none": (["query", "--team", "acme", "--format", PERSON, "select 1"], "table, csv, json"),
+    "a format that is none": (["query", "--team", "acme", "--format", PERSON, "select 1"], "table, records, csv, json"),
     "a class that is none": (["query", "--team", "acme", "--classes", PERSON, "select 1"], "operational"),
     "an outcome that is none": (["team", "add", "x", "--region", "eu", "--outcome", f"{PERSON}=3"], "OUTCOME=DAYS"),
     "nothing to erase": (["erase", "--team", "acme"], "name one thing"),
