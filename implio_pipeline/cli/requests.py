@@ -157,12 +157,14 @@ def _open_view(request: Request, done: int) -> RenderableType:
 def _taken(taken: TakenRequests, inbox: str) -> RenderableType:
     if not taken.files:
         return good("Nothing waits in the inbox.")
-    count = many(len(taken.accepted), "request")
-    lines: list[RenderableType] = [
-        good(f"{count} of {many(taken.files, 'file')} accepted; their items are hidden from every read.")
-    ]
+    count, files = many(len(taken.accepted), "request"), many(taken.files, "file")
+    lines: list[RenderableType] = []
     if taken.accepted:
+        lines.append(good(f"{count} of {files} accepted; their items are hidden from every read."))
         lines.append(good("Carry them out with `implio erase --resume`, or leave them to the sensor."))
     if taken.refused:
-        lines.append(look(f"{taken.refused} refused: each is explained in a .refused.json file in {inbox}"))
+        each = "each is" if taken.refused > 1 else "it is"
+        lines.append(
+            look(f"{many(taken.refused, 'request')} refused: {each} explained in a .refused.json file in {inbox}")
+        )
     return Group(*lines)

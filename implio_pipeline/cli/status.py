@@ -46,6 +46,8 @@ class HomeStatus:
     """Days of arrival of the files that wait, by team."""
     unknown_teams: tuple[str, ...]
     inbox_files: int
+    refusals: int
+    """Files that tell of refused requests, which somebody has to read."""
     open_requests: tuple[Request, ...]
     set_aside: int
     unsettled: int
@@ -78,7 +80,8 @@ class HomeStatus:
     @property
     def is_waiting(self) -> bool:
         """Whether something waits for a run or for a person."""
-        return bool(self.landing_days or self.inbox_files or self.open_requests or self.set_aside or self.overdue_items)
+        for_runs = self.landing_days or self.inbox_files or self.open_requests or self.overdue_items
+        return bool(for_runs or self.refusals or self.set_aside)
 
 
 def status_command(context: typer.Context) -> None:
@@ -106,6 +109,7 @@ def status_of(house: "House") -> HomeStatus:
         landing_days={team: len(days) for team, days in waiting.items()},
         unknown_teams=tuple(sorted(set(waiting) - known)),
         inbox_files=len(world.inbox.waiting()),
+        refusals=world.inbox.refusals(),
         open_requests=tuple(world.catalog.requests.all(states=OPEN_STATES)),
         set_aside=len(house.set_aside.list()),
         unsettled=sum(len(world.catalog.moderation.unsettled(team)) for team in known),
@@ -161,6 +165,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "landingDays": found.landing_days,
             "landingWithoutTeam": list(found.unknown_teams),
             "requestFiles": found.inbox_files,
+            "refusedRequestFiles": found.refusals,
             "openRequests": [request_shape(each) for each in found.open_requests],
             "setAsideFiles": found.set_aside,
             "overdueItems": found.overdue_items,
@@ -220,6 +225,9 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     lines = _landing_lines(found)
     if found.inbox_files:
         lines.append(look(f"In the inbox: {many(found.inbox_files, 'request file')}: `implio requests take`"))
+    if found.refusals:
+        files = many(found.refusals, "file")
+        lines.append(look(f"Refused requests, explained in {files} in the inbox; remove what you have read"))
     if found.open_requests:
         lines.append(
             look(f"Accepted and waiting: {many(len(found.open_requests), 'request')}: `implio erase --resume`")

@@ -36,5 +36,8 @@ class Inbox(Protocol):
     def waiting(self) -> list[PurePath]:
         """Return the files that are ready to be taken."""
 
+    def refusals(self) -> int:
+        """Return how many files tell of refused requests, until somebody has read and removed them."""
+
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         """Yield the waiting files, each claimed for this process alone."""

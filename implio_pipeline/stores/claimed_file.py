@@ -5,10 +5,11 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -122,8 +123,14 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def write_beside(folder: Path, name: str, content: bytes) -> None:
+def write_beside(folder: Path, name: str, content: bytes, *, others: Iterable[str] | None = None) -> None:
     """Write a small file of mode 0600 into a folder that others can write to: whole or not at all, through no link.
+
+    Args:
+        folder: Where.
+        name: Of the file; what has the name is replaced.
+        content: Of the file.
+        others: When given, nothing is replaced: of `name` and these the first is taken that nothing has.
 
     Raises:
         OSError: the folder is a link or not there.
@@ -131,17 +138,30 @@ def write_beside(folder: Path, name: str, content: bytes) -> None:
     folder_fd = os.open(folder, OPEN_FOLDER)
     unfinished = f".{secrets.token_hex(8)}.tmp"
     try:
-        fd = os.open(
-            unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder_fd
-        )
-        with os.fdopen(fd, "wb") as file:
+        with os.fdopen(_new(unfinished, folder_fd), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(fd)
+            os.fsync(file.fileno())
+        if others is not None:
+            name = next(free for free in chain([name], others) if _is_reserved(free, folder_fd))
         os.rename(unfinished, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
         os.fsync(folder_fd)
     finally:
         os.close(folder_fd)
+
+
+def _new(name: str, folder_fd: int) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=folder_fd)
+
+
+def _is_reserved(name: str, folder_fd: int) -> bool:
+    """Take a name that nothing has, by an empty file, so that no other process takes it too."""
+    try:
+        os.close(_new(name, folder_fd))
+    except FileExistsError:
+        return False
+    return True
 
 
 def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:

@@ -20,6 +20,7 @@ def test_the_status_of_a_home_tells_what_is_there_and_what_waits(look, plan):
         "landingDays": {},
         "landingWithoutTeam": [],
         "requestFiles": 0,
+        "refusedRequestFiles": 0,
         "openRequests": [],
         "setAsideFiles": 2,
         "overdueItems": 0,

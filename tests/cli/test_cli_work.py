@@ -92,7 +92,10 @@ def test_a_refused_request_file_ends_with_three(cli):
 
     assert result.exit_code == 3
     assert ".refused.json" in result.stdout
+    assert "accepted" not in result.stdout
     assert "jane" not in result.output
+    assert cli.json("status", exit_code=5)["waiting"]["refusedRequestFiles"] == 1
+    assert "Refused requests, explained in 1 file" in cli("status").stdout
 
 
 def test_a_shorter_period_is_asked_about(cli, plan):

@@ -207,6 +207,30 @@ def test_refusals_are_written_beside_without_values(world):
     assert list((world.root / ".claimed").iterdir()) == []
 
 
+def test_a_refusal_replaces_none_of_an_earlier_file_of_the_same_name(world):
+    for kind in ("first", "second", "third"):
+        world.take("ask.json", {**USER, kind: 1} if kind != "second" else {**USER, "type": "zqzq"})
+
+    told = {path.name: json.loads(path.read_text())["refused"][0]["code"] for path in world.root.glob("*.refused.json")}
+    assert told == {
+        "ask.json.refused.json": "unknown-field",
+        "ask.json.2.refused.json": "unknown-type",
+        "ask.json.3.refused.json": "unknown-field",
+    }
+    assert world.inbox.refusals() == 3
+    assert world.inbox.waiting() == []
+
+
+def test_a_link_of_a_refusals_name_is_not_followed(world, tmp_path):
+    (tmp_path / "elsewhere").write_text("kept")
+    (world.root / "ask.json.refused.json").symlink_to(tmp_path / "elsewhere")
+
+    world.take("ask.json", {**USER, "more": 1})
+
+    assert (tmp_path / "elsewhere").read_text() == "kept"
+    assert (world.root / "ask.json.2.refused.json").is_file()
+
+
 def test_a_refusal_by_the_flow_is_written_too(world):
     world.drop("ask.json", USER)
 

@@ -1,7 +1,9 @@
 """`requests/inbox/`, watched: each request file is claimed, read, and destroyed once its requests stand."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path, PurePath
 from typing import Any, Self
 
@@ -18,7 +20,7 @@ from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
 
 REFUSED_SUFFIX = ".refused.json"
 MAX_WAITING = 10_000
-_LONGEST_NAME_BYTES = 255 - len(REFUSED_SUFFIX)
+_LONGEST_NAME_BYTES = 255 - len(REFUSED_SUFFIX) - len(".12345678")
 
 
 class InboxFolder:
@@ -51,6 +53,11 @@ class InboxFolder:
             if len(found) == MAX_WAITING:
                 break
         return found
+
+    def refusals(self) -> int:
+        """Return how many files tell of refused requests, until somebody has read and removed them."""
+        with os.scandir(self._root) as entries:
+            return sum(entry.name.endswith(REFUSED_SUFFIX) for entry in entries)
 
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         """Yield the waiting files, each claimed for this process alone; left-over ones first."""
@@ -100,7 +107,10 @@ class ClaimedRequests:
             text: dict[str, Any] = {"refused": [_line(entry) for entry in refused]}
             if self._refusal:
                 text["setAside"] = self._sealed(self._refusal)
-            write_beside(self._folder, self._name_beside(), msgspec.json.format(msgspec.json.encode(text)))
+            names = self._names_beside()
+            write_beside(
+                self._folder, next(names), msgspec.json.format(msgspec.json.encode(text)) + b"\n", others=names
+            )
         self._file.remove()
 
     def _content(self) -> bytes:
@@ -115,10 +125,16 @@ class ClaimedRequests:
             blocks = iter(lambda: content.read(1 << 20), b"")
             return self._set_aside.seal(blocks, origin=Origin.REQUEST, team=None, code=code, reason=reason_of(code))
 
-    def _name_beside(self) -> str:
-        """Return the original name and suffix; a name too long for both gives way to the claimed one."""
+    def _names_beside(self) -> Iterator[str]:
+        """Return the original name with the suffix, then with a number as well: a file of that name may have been here.
+
+        A name too long for that gives way to the claimed one.
+        """
         is_short = len(self._file.name.encode(errors="surrogateescape")) <= _LONGEST_NAME_BYTES
-        return f"{self._file.name if is_short else self._file.claimed_name}{REFUSED_SUFFIX}"
+        name = self._file.name if is_short else self._file.claimed_name
+        yield f"{name}{REFUSED_SUFFIX}"
+        for number in count(2):
+            yield f"{name}.{number}{REFUSED_SUFFIX}"
 
 
 def _line(entry: InboxEntry) -> dict[str, Any]:
