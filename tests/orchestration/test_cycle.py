@@ -28,6 +28,12 @@ def test_items_requests_and_receipts_leave_nothing_personal_in_dagster(stage):
     counted = stage.run("take_inventory")
 
     assert (taken.success, done.success, counted.success) == (True, True, True)
+    (told,) = materialized(done, "deletion_requests")
+    assert {name: told.metadata[name].value for name in ("accepted", "refused", "refusals_unread")} == {
+        "accepted": 1,
+        "refused": 1,
+        "refusals_unread": 1,
+    }
     assert results(counted) == dict.fromkeys(results(counted), True)
     assert len(results(counted)) == 5
     with stage.house() as house:

@@ -44,6 +44,7 @@ def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
                 "request_files": taken.files,
                 "accepted": len(taken.accepted),
                 "refused": taken.refused,
+                "refusals_unread": house.world.inbox.refusals(),
                 **_by_state(requests),
             }
         )
