@@ -35,6 +35,9 @@ class TeamSums:
     overdue: int
 
 
+_KINDS = ".json, .ndjson, .jsonl or .csv"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HomeStatus:
     """What a home has, and what it waits for."""
@@ -48,6 +51,10 @@ class HomeStatus:
     inbox_files: int
     refusals: int
     """Files that tell of refused requests, which somebody has to read."""
+    landing_passed_over: int
+    """Things in the landing folders that are never taken."""
+    inbox_passed_over: int
+    """Things in the inbox that are never taken."""
     open_requests: tuple[Request, ...]
     set_aside: int
     unsettled: int
@@ -81,7 +88,8 @@ class HomeStatus:
     def is_waiting(self) -> bool:
         """Whether something waits for a run or for a person."""
         for_runs = self.landing_days or self.inbox_files or self.open_requests or self.overdue_items
-        return bool(for_runs or self.refusals or self.set_aside)
+        for_people = self.refusals or self.set_aside or self.landing_passed_over or self.inbox_passed_over
+        return bool(for_runs or for_people)
 
 
 def status_command(context: typer.Context) -> None:
@@ -110,6 +118,8 @@ def status_of(house: "House") -> HomeStatus:
         unknown_teams=tuple(sorted(set(waiting) - known)),
         inbox_files=len(world.inbox.waiting()),
         refusals=world.inbox.refusals(),
+        landing_passed_over=world.landing.passed_over(),
+        inbox_passed_over=world.inbox.passed_over(),
         open_requests=tuple(world.catalog.requests.all(states=OPEN_STATES)),
         set_aside=len(house.set_aside.list()),
         unsettled=sum(len(world.catalog.moderation.unsettled(team)) for team in known),
@@ -166,6 +176,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "landingWithoutTeam": list(found.unknown_teams),
             "requestFiles": found.inbox_files,
             "refusedRequestFiles": found.refusals,
+            "passedOver": {"landing": found.landing_passed_over, "inbox": found.inbox_passed_over},
             "openRequests": [request_shape(each) for each in found.open_requests],
             "setAsideFiles": found.set_aside,
             "overdueItems": found.overdue_items,
@@ -203,7 +214,13 @@ def _view(found: HomeStatus) -> RenderableType:
 
 
 def _landing_lines(found: HomeStatus) -> list[RenderableType]:
-    return [
+    lines: list[RenderableType] = []
+    if found.landing_passed_over:
+        things = many(found.landing_passed_over, "thing")
+        lines.append(
+            look(f"Never taken from landing: {things}; items are {_KINDS} files, also .gz, in a folder of their team")
+        )
+    return lines + [
         look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`")
         if team in found.unknown_teams
         else look(f"landing/{team}: files of {many(days, 'day')} wait: `implio ingest`")
@@ -228,6 +245,9 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     if found.refusals:
         files = many(found.refusals, "file")
         lines.append(look(f"Refused requests, explained in {files} in the inbox; remove what you have read"))
+    if found.inbox_passed_over:
+        things = many(found.inbox_passed_over, "thing")
+        lines.append(look(f"Never taken from the inbox: {things}; requests are {_KINDS} files"))
     if found.open_requests:
         lines.append(
             look(f"Accepted and waiting: {many(len(found.open_requests), 'request')}: `implio erase --resume`")

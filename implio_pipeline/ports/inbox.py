@@ -36,6 +36,9 @@ class Inbox(Protocol):
     def waiting(self) -> list[PurePath]:
         """Return the files that are ready to be taken."""
 
+    def passed_over(self) -> int:
+        """Return how many things lie there that are never taken: of another kind, or no plain files."""
+
     def refusals(self) -> int:
         """Return how many files tell of refused requests, until somebody has read and removed them."""
 

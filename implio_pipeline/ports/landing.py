@@ -57,5 +57,8 @@ class LandingZone(Protocol):
     def waiting(self) -> Mapping[TeamId, list[date]]:
         """Return the days of arrival of the files that are ready to be taken, by team."""
 
+    def passed_over(self) -> int:
+        """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
+
     def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
         """Yield the team's waiting files, each claimed for this process alone."""

@@ -109,16 +109,22 @@ class WatchedFolder:
                 return None
         return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
 
+    def passed_over(self) -> int:
+        """Return how many things lie in the folder that are never taken: of another kind, or no plain files."""
+        with _opened_folder(self.folder) as folder_fd:
+            return sum(not is_taken for _, is_taken in self._entries(folder_fd))
+
     def _candidates(self, folder_fd: int | None) -> Iterator[str]:
+        return (name for name, is_taken in self._entries(folder_fd) if is_taken)
+
+    def _entries(self, folder_fd: int | None) -> Iterator[tuple[str, bool]]:
+        """Yield names that are meant for us, and whether they are of a kind we take."""
         if folder_fd is None:
             return
         with os.scandir(folder_fd) as entries:
             for entry in entries:
-                name = entry.name
-                if name.startswith(".") or name.endswith(_UNFINISHED) or not self._suffix(name):
-                    continue
-                if not self._is_ignored(name) and entry.is_file(follow_symlinks=False):
-                    yield name
+                if not (is_hidden(entry.name) or self._is_ignored(entry.name)):
+                    yield entry.name, bool(self._suffix(entry.name)) and entry.is_file(follow_symlinks=False)
 
     def _suffix(self, name: str) -> str:
         return next((suffix for suffix in self._suffixes if name.lower().endswith(suffix)), "")
@@ -126,6 +132,11 @@ class WatchedFolder:
     def _is_settled(self, file: OpenFile) -> bool:
         age = self._clock.now().timestamp() - os.fstat(file.fd).st_mtime
         return (age >= self._settle_seconds or age < -_AHEAD_SECONDS) and not has_writer(file)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a name says that its file is nobody's business, or not whole yet."""
+    return name.startswith(".") or name.endswith(_UNFINISHED)
 
 
 @contextmanager

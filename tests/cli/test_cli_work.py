@@ -98,6 +98,25 @@ def test_a_refused_request_file_ends_with_three(cli):
     assert "Refused requests, explained in 1 file" in cli("status").stdout
 
 
+def test_what_lies_where_it_is_never_taken_is_told(cli):
+    inbox, landing = cli.home / "requests" / "inbox", cli.home / "landing"
+    for path in (inbox / "asks.txt", inbox / "asks.json.gz", landing / "astray.json", landing / "acme" / "items.xml"):
+        path.write_text("{}")
+    for path in (inbox / ".asks.json", inbox / "asks.json.part", landing / "acme" / ".items"):
+        path.write_text("")  # hidden, or not whole yet
+    (inbox / "folder.json").mkdir()
+    os.mkfifo(landing / "acme" / "pipe.json")
+    (landing / "acme" / "link.json").symlink_to(inbox / "asks.txt")
+    (landing / "No Team").mkdir()
+
+    shape = cli.json("status", exit_code=5)
+
+    assert shape["waiting"]["passedOver"] == {"landing": 5, "inbox": 3}
+    told = cli("status").stdout
+    assert "Never taken from the inbox: 3 things" in told
+    assert "Never taken from landing: 5 things" in told
+
+
 def test_a_shorter_period_is_asked_about(cli, plan):
     refused = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="n\n")
     agreed = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="y\n")

@@ -45,6 +45,7 @@ def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
                 "accepted": len(taken.accepted),
                 "refused": taken.refused,
                 "refusals_unread": house.world.inbox.refusals(),
+                "never_taken": house.world.inbox.passed_over(),
                 **_by_state(requests),
             }
         )

@@ -54,6 +54,10 @@ class InboxFolder:
                 break
         return found
 
+    def passed_over(self) -> int:
+        """Return how many things lie there that are never taken: of another kind, or no plain files."""
+        return self._watched.passed_over()
+
     def refusals(self) -> int:
         """Return how many files tell of refused requests, until somebody has read and removed them."""
         with os.scandir(self._root) as entries:

@@ -24,7 +24,7 @@ from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
 from implio_pipeline.stores.landing.report import entries_of, write_report
 from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.set_aside import Origin, SetAside
-from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
+from implio_pipeline.stores.watched import CLAIMED, WatchedFolder, is_hidden
 
 _BLOCK_BYTES = 1 << 20
 _MOST_USERS = 100_000
@@ -69,6 +69,13 @@ class LandingFolder:
         """Return, by team, the distinct days on which files arrived that are ready to be taken."""
         days = {team: {day_of(file.modified_at) for file in self._watched(team).ready()} for team in self._teams()}
         return {team: sorted(found) for team, found in sorted(days.items()) if found}
+
+    def passed_over(self) -> int:
+        """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
+        with os.scandir(self._root) as entries:
+            beside = [one for one in entries if not is_hidden(one.name)]
+        strange = sum(not (one.is_dir(follow_symlinks=False) and _is_team(one.name)) for one in beside)
+        return strange + sum(self._watched(team).passed_over() for team in self._teams())
 
     def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
         """Yield the team's waiting files, each claimed for this process alone; left-over ones first."""
