@@ -238,6 +238,7 @@ def build(settings: Settings) -> House:
             clock=clock,
             settle_seconds=settings.landing.settle_seconds,
         ),
+        set_aside=set_aside,
         leftovers=LeftoverFolders(home=settings.home),
         people=people,
         threads=settings.threads,

@@ -145,6 +145,8 @@ def _carry_out(
     started = _save(world, started, RequestState.VERIFIED)
     if is_team_removed:
         shred_old_class_keys(world, team)
+        if not holds:  # whose an unreadable file is, nobody can tell: it may be what a hold is for
+            world.set_aside.discard_of(team, before=max(rules[each.request_id].before for each in started))
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
     now, since = world.clock.now(), world.ledger.size()
     erased = [

@@ -12,6 +12,7 @@ from implio_pipeline.ports.inbox import Inbox
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingZone
 from implio_pipeline.ports.ledger import Ledger
+from implio_pipeline.ports.set_aside import SetAsideFiles
 from implio_pipeline.ports.vault import Vault
 
 
@@ -27,6 +28,7 @@ class World:
     ledger: Ledger
     landing: LandingZone
     inbox: Inbox
+    set_aside: SetAsideFiles
     leftovers: Leftovers
     people: People
     threads: int = 2

@@ -138,6 +138,13 @@ class SetAside:
             sync_folder(self._folder)
             self._path(identifier, _SEALED).unlink(missing_ok=True)
 
+    def discard_of(self, team: TeamId, *, before: datetime) -> int:
+        """Discard a team's files that were set aside before an instant, and return how many."""
+        theirs = [one.id for one in self.list() if one.team == team and one.created_at < before]
+        for identifier in theirs:
+            self.discard(identifier)
+        return len(theirs)
+
     def expire(self, before: datetime) -> tuple[str, ...]:
         """Discard files set aside before an instant, and remains of broken-off work; return the discarded ids."""
         expired = tuple(one.id for one in self.list() if one.created_at < before)

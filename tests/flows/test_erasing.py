@@ -25,6 +25,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import Agreement, agreement, survivors
 from implio_pipeline.flows.retain import preview_retention, retain
+from implio_pipeline.stores.set_aside import Origin
 
 NewHome = Callable[[], Home]
 TASKS = [f"task-{number:02}" for number in range(12)]
@@ -228,6 +229,36 @@ def test_a_lost_or_damaged_file_fails_its_request_which_is_tried_again(home: Hom
     home.clock.pass_by(timedelta(minutes=1))
     assert erase(home.world).completed == [request.request_id]
     assert home.tasks() == ["b"]
+
+
+def set_aside(home: Home, team: TeamId) -> str:
+    return home.house.set_aside.seal(
+        [b"{"], origin=Origin.LANDING, team=team, code="landing-invalid", reason="cut short"
+    )
+
+
+def test_removing_a_team_destroys_what_of_it_was_set_aside_before(home: Home) -> None:
+    set_aside(home, ADS)
+    theirs = set_aside(home, CARS)
+    home.clock.pass_by(timedelta(hours=1))
+    home.ask(ByTeam(), ByUser(user_id="ann"))
+    home.clock.pass_by(timedelta(hours=1))
+    later = set_aside(home, ADS)
+
+    erase(home.world)
+
+    assert {each.id for each in home.house.set_aside.list()} == {theirs, later}
+
+
+def test_no_other_request_destroys_what_was_set_aside(home: Home) -> None:
+    kept = set_aside(home, ADS)
+    home.clock.pass_by(timedelta(hours=1))
+    home.keep(Ad(task="a"))
+
+    home.ask(ByUser(user_id="ann"))
+    erase(home.world)
+
+    assert [each.id for each in home.house.set_aside.list()] == [kept]
 
 
 def test_removing_a_team_destroys_its_old_class_keys_and_spares_what_came_later(home: Home) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from implio_pipeline.flows.ingest import add_rows
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
+from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
@@ -126,9 +128,12 @@ def opened(
     with wiring.open_home(folder, is_restoring=is_restoring) as house:
         vault = EncryptedVault(folders_of(house), house.world.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
-        world = replace(house.world, clock=clock, vault=vault, landing=tables, threads=threads)
+        ring = LocalKeyRing(folder / "keys")
+        set_aside = SetAside(folder / "set-aside", partial(ring.wrap, HOME, "seal"), ring.unwrap, clock)
+        world = replace(house.world, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads)
         world = replace(world, approvals=approvals)
-        yield Home(path=folder, clock=clock, house=house, world=world, vault=vault, landing=tables)
+        timed = replace(house, set_aside=set_aside)
+        yield Home(path=folder, clock=clock, house=timed, world=world, vault=vault, landing=tables)
 
 
 def folders_of(house: wiring.House) -> RegionFolders:
