@@ -26,7 +26,7 @@ class RequestRefused(ImplioError):
 
 
 class RequestIdReused(RequestRefused):
-    """The sender's own id made another request before; which of the two is meant is not for us to say."""
+    """The sender's own id made another request before, or one that was cancelled; which is meant is not ours to say."""
 
     code = "request-id-reused"
     remedy = "Give every request an id of its own; only the same request again may repeat one."

@@ -50,7 +50,8 @@ def accept(
     """Accept requests: when this returns, the items of each accepted one are hidden from every read.
 
     A draft that cannot be accepted gets a refusal in its place and does not stop the others. The same request again
-    returns the request it made before; another one under the same id of the sender's is refused, for it would be lost.
+    returns the request it made before. Refused is what would be lost silently: another request under the same id of the
+    sender's, and the same one after it was cancelled.
 
     Args:
         world: What the flow may touch.
@@ -237,9 +238,11 @@ def _refusal(error: ImplioError) -> Refusal:
 
 
 def _same(asked: Request, accepted: Request) -> Request | Refusal:
-    if accepted.scope_pseudonym == asked.scope_pseudonym:
-        return accepted
-    return _refusal(RequestIdReused("another request was made under the same id"))
+    if accepted.scope_pseudonym != asked.scope_pseudonym:
+        return _refusal(RequestIdReused("another request was made under the same id"))
+    if accepted.state is RequestState.CANCELLED:  # whether it was sent again, or read again after a crash, is not known
+        return _refusal(RequestIdReused("the request made under the same id was cancelled"))
+    return accepted
 
 
 def _prepare(

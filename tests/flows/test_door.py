@@ -13,6 +13,7 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, FileKind, TeamId
 from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import survivors
@@ -92,6 +93,20 @@ def test_another_request_under_a_used_key_is_refused_and_not_taken_for_the_first
     assert other.code == "request-id-reused"
     assert again == first
     assert len(home.rules()) == 1
+
+
+def test_a_cancelled_request_is_not_made_again_under_its_key_and_not_called_accepted(home: Home) -> None:
+    (first,) = accept(home.world, [home.draft(ByUser(user_id="ann"), idempotency_key="k")], is_paused=True)
+    assert isinstance(first, Request)
+    cancel(home.world, first.request_id)
+
+    (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
+    (anew,) = home.answers(ByUser(user_id="ann"), idempotency_key="l")
+
+    assert isinstance(again, Refusal)
+    assert again.code == "request-id-reused"
+    assert isinstance(anew, Request)
+    assert [tombstone.request_id for tombstone in home.world.catalog.requests.tombstones(ADS)] == [anew.request_id]
 
 
 def test_of_two_requests_under_one_key_that_come_together_the_first_holds(home: Home) -> None:
