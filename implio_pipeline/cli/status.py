@@ -88,8 +88,8 @@ class HomeStatus:
     def is_waiting(self) -> bool:
         """Whether something waits for a run or for a person."""
         for_runs = self.landing_days or self.inbox_files or self.open_requests or self.overdue_items
-        for_people = self.refusals or self.set_aside or self.landing_passed_over or self.inbox_passed_over
-        return bool(for_runs or for_people)
+        to_look_at = self.refusals or self.set_aside or self.landing_passed_over or self.inbox_passed_over
+        return bool(for_runs or to_look_at)
 
 
 def status_command(context: typer.Context) -> None:

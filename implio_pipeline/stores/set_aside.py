@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -104,7 +104,10 @@ class SetAside:
 
     def list(self) -> list[SetAsideFile]:
         """Return what lies here, oldest first."""
-        found = (self._sidecar(path.stem) for path in self._folder.glob(f"*{_SIDECAR}") if _ID.fullmatch(path.stem))
+        found = []
+        for path in self._folder.glob(f"*{_SIDECAR}"):
+            with suppress(FileMissing, FileNotFoundError):  # no sidecar's name, or discarded meanwhile
+                found.append(self._sidecar(path.stem))
         return sorted(found, key=lambda one: (one.created_at, one.id))
 
     def open(self, identifier: str) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -342,6 +343,20 @@ def test_sealed_files_are_discarded_one_by_one_or_by_age(world, tmp_path):
     world.aside.discard(second)
     world.aside.discard(second)
     assert list((tmp_path / "aside").iterdir()) == []
+
+
+def test_a_file_that_is_discarded_while_files_are_listed_is_passed_over(world, tmp_path):
+    kept = world.aside.seal([b"x"], origin=Origin.LANDING, team=TeamId("acme"), code="c", reason="r")
+    (tmp_path / "aside" / f"{'a' * 32}.json").symlink_to("gone")  # what a listing sees of a file unlinked since
+    (tmp_path / "aside" / "notes.json").write_text("{}")
+
+    assert [one.id for one in world.aside.list()] == [kept]
+
+
+def test_folders_that_are_not_there_hold_nothing(world):
+    shutil.rmtree(world.root)
+
+    assert (dict(world.zone.waiting()), world.zone.passed_over()) == ({}, 0)
 
 
 @pytest.mark.parametrize("identifier", ["", "../../etc/passwd", "0" * 32])

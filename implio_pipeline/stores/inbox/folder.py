@@ -60,6 +60,8 @@ class InboxFolder:
 
     def refusals(self) -> int:
         """Return how many files tell of refused requests, until somebody has read and removed them."""
+        if not self._root.is_dir():
+            return 0
         with os.scandir(self._root) as entries:
             return sum(entry.name.endswith(REFUSED_SUFFIX) for entry in entries)
 

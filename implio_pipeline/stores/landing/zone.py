@@ -72,6 +72,8 @@ class LandingFolder:
 
     def passed_over(self) -> int:
         """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
+        if not self._root.is_dir():
+            return 0
         with os.scandir(self._root) as entries:
             beside = [one for one in entries if not is_hidden(one.name)]
         strange = sum(not (one.is_dir(follow_symlinks=False) and _is_team(one.name)) for one in beside)
