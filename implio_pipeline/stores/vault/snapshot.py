@@ -73,9 +73,9 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
     ) -> None:
         self._keys: dict[str, bytes] = {}
         decrypt = ds.ParquetDecryptionConfig(factory_for(self._keys), connection(), decryption())
-        file_format = ds.ParquetFileFormat(
-            default_fragment_scan_options=ds.ParquetFragmentScanOptions(decryption_config=decrypt)
-        )
+        # Files are local: to fetch columns ahead of reading them is one more copy, a tenth of a scan's time (measured).
+        options = ds.ParquetFragmentScanOptions(decryption_config=decrypt, pre_buffer=False)
+        file_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
         storage = LocalFileSystem()
         fragments = [
             file_format.make_fragment(str(each.location), storage, partition_expression=_guarantee(each.file))
