@@ -14,8 +14,8 @@ from implio_pipeline.domain.words import RequestId, TaskKey
 _RANDOM_BYTES = 10
 _SECRET_BYTES = 32
 _TASK_KEY_BYTES = 16
-_HEX = np.array([list(b"%02x" % octet) for octet in range(256)], dtype=np.uint8)
-_DIGIT_PLACES = [place for place in range(36) if place not in (8, 13, 18, 23)]
+_GROUPS = (0, 8), (9, 13), (14, 18), (19, 23), (24, 36)
+"""Where the digits of a UUID stand in its text."""
 _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,9 +59,12 @@ def new_task_ids(submitted_at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8
     octets[:, 6:] = np.frombuffer(os.urandom(_RANDOM_BYTES * count), dtype=np.uint8).reshape(count, _RANDOM_BYTES)
     octets[:, 6] = octets[:, 6] & 0x0F | 0x70
     octets[:, 8] = octets[:, 8] & 0x3F | 0x80
-    digits = _HEX[octets].reshape(count, 32)
+    digits = np.frombuffer(octets.tobytes().hex().encode("ascii"), dtype=np.uint8).reshape(count, 32)
     characters = np.full((count, 36), ord("-"), dtype=np.uint8)
-    characters[:, _DIGIT_PLACES] = digits
+    begin = 0
+    for first, end in _GROUPS:
+        characters[:, first:end] = digits[:, begin : begin + end - first]
+        begin += end - first
     return characters
 
 
