@@ -19,7 +19,7 @@ from implio_pipeline.orchestration.assets.requests import deletion_requests, era
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.query import open_lake
 from implio_pipeline.stores.catalog.manifest import SqlManifest
-from implio_pipeline.stores.vault import vault
+from implio_pipeline.stores.vault import describe
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
 Plant = Callable[[pytest.MonkeyPatch, Home], None]
@@ -57,8 +57,8 @@ def alters_one(rows: pa.Table, mask: Any) -> tuple[pa.Table, Any]:
 
 def a_filter_that_misses(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     del home
-    build = vault.build_filter
-    monkeypatch.setattr(vault, "build_filter", lambda keys: build(list(keys)[1:]))
+    build = describe.build_filter
+    monkeypatch.setattr(describe, "build_filter", lambda keys: build(list(keys)[1:]))
 
 
 def a_swap_of_the_wrong_file(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:

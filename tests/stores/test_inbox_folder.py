@@ -266,6 +266,8 @@ UNREADABLE = {
     "too large": ("a.json", b" " * (16 * 1024 * 1024 + 1), "too-large"),
     "too many": ("a.json", b"[" + b"1," * 100_000 + b"1]", "too-many-entries"),
     "a sheet with a column of another": ("a.csv", b"team,type,colour\n", "unknown-field"),
+    "a sheet of semicolons": ("a.csv", b"team;type;userId\nacme;user;u-1\n", "not-commas"),
+    "a sheet of tabs": ("a.csv", b"team\ttype\tuserId\n", "not-commas"),
     "a sheet without teams": ("a.csv", b"type,userId\n", "missing-field"),
     "a sheet with a column twice": ("a.csv", b"team,type,type\n", "duplicate-field"),
     "a sheet cut short": ("a.csv", b'team,type,userId\nacme,user,"u', "not-csv"),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,8 @@ from implio_pipeline.domain.words import FileKind, Region, RequestId, UserKey
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.encoding import decode
+from implio_pipeline.stores.vault.kept import around, kept
+from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
 EU = Region("eu")
@@ -163,7 +166,7 @@ class Faulty(EncryptedVault):
 
     spoil: Callable[[pa.Table, Any], tuple[pa.Table, Any]]
 
-    def _write_kept(self, rows: pa.Table, mask: Any, file: VaultFile) -> SealedFile:
+    def _write_kept(self, rows: pa.Table, mask: Any, file: VaultFile) -> tuple[SealedFile, memoryview]:
         return super()._write_kept(*self.spoil(rows, mask), file)
 
 
@@ -207,6 +210,41 @@ def test_a_rewriter_with_a_fault_is_caught_and_nothing_of_it_is_committed(home: 
     assert home.files(ADS) == files
     assert home.rows(ADS) == before
     assert home.receipts() == []
+
+
+class Forgetful(RegionFolders):
+    """Storage that keeps one bit of what it is given otherwise."""
+
+    def write(self, region: Region, path: str, content: bytes | memoryview) -> None:
+        kept = bytearray(content)
+        kept[len(kept) // 2] ^= 1
+        super().write(region, path, bytes(kept))
+
+
+def test_a_rewrite_that_storage_does_not_keep_bit_by_bit_is_caught(home: Home) -> None:
+    home.keep(Ad(task="a"), Ad(task="b", user="bob"))
+    (request,) = home.ask(ByUser(user_id="ann"))
+    files = home.files(ADS)
+    vault = EncryptedVault(folders_of(home.house, Forgetful), home.world.keychain, bounds=SMALL_FILES)
+
+    summary = erase(replace(home.world, vault=vault))
+
+    assert summary.failed == {request.request_id: FileTampered.code}
+    assert home.files(ADS) == files
+    assert home.receipts() == []
+
+
+@given(st.data())
+def test_what_is_written_of_a_file_and_what_it_is_compared_with_are_the_rows_that_stay(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 60))
+    erased = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 1))
+    rows = pa.table({"place": range(count), "text": [str(place) * (place % 3) or None for place in range(count)]})
+    mask = np.isin(np.arange(count), list(erased))
+
+    stay = rows.filter(pa.array(~mask))
+
+    assert kept(rows, mask).equals(stay)
+    assert around(rows, np.flatnonzero(mask)).equals(stay)
 
 
 def test_a_merge_that_loses_a_row_is_unverified_and_leaves_nothing_behind(

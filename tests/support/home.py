@@ -136,10 +136,8 @@ def opened(
         yield Home(path=folder, clock=clock, house=timed, world=world, vault=vault, landing=tables)
 
 
-def folders_of(house: wiring.House) -> RegionFolders:
-    return RegionFolders(
-        {Region(name): house.settings.below(one.vault) for name, one in house.settings.regions.items()}
-    )
+def folders_of(house: wiring.House, kind: type[RegionFolders] = RegionFolders) -> RegionFolders:
+    return kind({Region(name): house.settings.below(one.vault) for name, one in house.settings.regions.items()})
 
 
 def ring_of(home: Home) -> LocalKeyRing:

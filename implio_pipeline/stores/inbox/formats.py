@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from implio_pipeline.stores.inbox.entry import FIELDS, EntryRefused, without_repeats
+from implio_pipeline.stores.separators import lacks_commas
 
 MAX_FILE_BYTES = 16 << 20
 MAX_ENTRIES = 100_000
@@ -79,7 +80,7 @@ def _rows(text: str) -> Iterator[Value]:
         if len(set(header)) != len(header):
             raise FileRefused("duplicate-field")
         if not set(header) <= set(FIELDS):
-            raise FileRefused("unknown-field")
+            raise FileRefused("not-commas" if lacks_commas(header) else "unknown-field")
         if not {"team", "type"} <= set(header):
             raise FileRefused("missing-field")
         for row in rows:

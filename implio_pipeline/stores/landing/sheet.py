@@ -14,6 +14,7 @@ from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.stores.landing.chunk import Chunk
 from implio_pipeline.stores.landing.faults import item_schema, shown
 from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.stores.separators import lacks_commas
 
 REQUIRED_COLUMNS = ("id", "content.title", "content.body")
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -76,10 +77,12 @@ def columns_named(header: list[str]) -> list[tuple[list[str], Cell]]:
     """Return for each column its path and how its cells are read.
 
     Raises:
-        LandingInvalid: a column is unknown, repeated or missing.
+        LandingInvalid: a column is unknown, repeated or missing, or its cells are not separated by commas.
     """
     if len(set(header)) != len(header):
         raise LandingInvalid("a column is there twice")
+    if lacks_commas(header):
+        raise LandingInvalid("its cells are not separated by commas")
     for name in REQUIRED_COLUMNS:
         if name not in header:
             raise LandingInvalid(f"the column {name} is missing")
