@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def put(engine: Engine, *, pages: int = 1) -> None:
 def copied(engine: Engine, beside: Path) -> int:
     """Return how many rows the database has without its log."""
     shutil.copyfile(str(engine.url.database), beside)
-    with sqlite3.connect(beside) as alone:
+    with closing(sqlite3.connect(beside)) as alone:
         try:
             return int(alone.execute("SELECT count(*) FROM kept").fetchone()[0])
         except sqlite3.OperationalError:  # not even the table
