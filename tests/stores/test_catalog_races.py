@@ -1,5 +1,6 @@
 """What holds when several threads and processes use one catalog."""
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -155,6 +156,9 @@ def _run_processes(target: Callable[..., None], processes: int, *arguments: obje
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings(
+    "ignore:unclosed database:ResourceWarning"
+)  # what was busy over the fork belongs to no pool
 def test_a_forked_child_uses_connections_of_its_own(url: str) -> None:
     catalog = open_catalog(url)
     add_team(catalog, ADS)
@@ -171,6 +175,7 @@ def test_a_forked_child_uses_connections_of_its_own(url: str) -> None:
     assert [first, *listing] == list(catalog.manifest.files())[:2]
     assert len(list(catalog.manifest.files())) == 3
     catalog.close()
+    gc.collect()
 
 
 def _commit_quietly(catalog: object) -> int:
