@@ -156,9 +156,7 @@ def _run_processes(target: Callable[..., None], processes: int, *arguments: obje
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings(
-    "ignore:unclosed database:ResourceWarning"
-)  # one that was busy over a fork is in no pool
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # one that was busy over a fork is in no pool
 def test_a_forked_child_uses_connections_of_its_own(url: str) -> None:
     catalog = open_catalog(url)
     add_team(catalog, ADS)
