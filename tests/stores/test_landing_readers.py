@@ -233,6 +233,8 @@ def test_a_bad_row_is_rejected_alone():
         (b"id,content.title,content.body,colour\n", "colour"),
         (b"id,content.title,content.body,jane@mail.example\n", "a name of 17 characters"),
         (b"id,id,content.title,content.body\n", "twice"),
+        (b"id;content.title;content.body\n1;b;c\n", "commas"),
+        (b"id\tcontent.title\tcontent.body\n", "commas"),
         (b'id,content.title,content.body\n1,"a"b,c\n', "line 2"),
         (b'id,content.title,content.body\n1,"a', "CSV"),
         (b"id,content.title,content.body\n1,\xff,c\n", "UTF-8"),
