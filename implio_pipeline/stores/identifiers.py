@@ -61,10 +61,8 @@ def new_task_ids(submitted_at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8
     octets[:, 8] = octets[:, 8] & 0x3F | 0x80
     digits = np.frombuffer(octets.tobytes().hex().encode("ascii"), dtype=np.uint8).reshape(count, 32)
     characters = np.full((count, 36), ord("-"), dtype=np.uint8)
-    begin = 0
-    for first, end in _GROUPS:
-        characters[:, first:end] = digits[:, begin : begin + end - first]
-        begin += end - first
+    for hyphens, (first, end) in enumerate(_GROUPS):
+        characters[:, first:end] = digits[:, first - hyphens : end - hyphens]
     return characters
 
 
