@@ -287,7 +287,7 @@ def test_errors_of_one_item_are_bounded():
     assert len(rejected.errors) == 100
 
 
-def test_a_text_that_can_be_decoded_but_not_described_is_too_deep():
+def test_a_text_nested_beyond_what_can_be_decoded_or_described_is_too_deep():
     def called_from(height, raw):
         if height:
             return called_from(height - 1, raw)
