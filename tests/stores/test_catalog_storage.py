@@ -200,25 +200,6 @@ def test_opening_runs_to_the_newest_migration_there_is() -> None:
     assert scripts.get_heads() == [upgrade.HEAD]
 
 
-def test_a_file_from_before_a_user_may_have_every_row_of_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrade, "HEAD", "0007")
-    database = connect(f"sqlite:///{file}")
-    upgrade.upgrade(database)
-    with database.begin() as connection:
-        connection.exec_driver_sql("INSERT INTO teams VALUES ('ads', 'eu', 0, NULL, '{}', 20, 0)")
-        columns = "file_id, state, team, region, day, kind, rows, size_bytes, digest, anonymous_rows"
-        others = "first_submitted_at, last_submitted_at, outcomes, user_filter, task_filter"
-        values = "'f', 'live', 'ads', 'eu', '2026-11-01', 'items', 70, 1, 'd', 0, 0, 0, '{}', x'', x''"
-        connection.exec_driver_sql(f"INSERT INTO vault_files ({columns}, {others}) VALUES ({values})")
-
-    monkeypatch.undo()
-    upgrade.upgrade(database)
-
-    with database.connect() as connection:
-        assert connection.exec_driver_sql("SELECT most_of_one_user FROM vault_files").scalar() == 70
-    database.dispose()
-
-
 def test_opening_prints_nothing_and_a_second_time_changes_nothing(
     file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,9 +4,16 @@ import importlib.resources
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from implio_pipeline.stores.catalog import (  # noqa: F401  # they add their tables to `metadata`
+    api_key_tables,
+    grant_tables,
+    member_tables,
+    moderation_tables,
+)
 from implio_pipeline.stores.catalog.engine import lock_schema, reading, writing
+from implio_pipeline.stores.catalog.tables import metadata
 
-HEAD = "0009"
+HEAD = "0001"
 """The newest migration."""
 
 
@@ -34,6 +41,6 @@ def _migrate(connection: Connection) -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     with importlib.resources.as_file(importlib.resources.files(__package__) / "migrations") as scripts:
-        config = Config(attributes={"connection": connection})
+        config = Config(attributes={"connection": connection, "metadata": metadata})
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
         command.upgrade(config, HEAD)

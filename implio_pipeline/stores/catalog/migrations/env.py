@@ -2,8 +2,7 @@
 
 from alembic import context
 
-from implio_pipeline.stores.catalog.tables import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True)
+given = context.config.attributes
+context.configure(connection=given["connection"], target_metadata=given["metadata"], transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()
