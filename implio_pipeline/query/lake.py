@@ -162,7 +162,9 @@ class Lake:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"threads": self._threads})
-        connection.execute("set timezone = 'UTC'")
+        # Globally: each statement runs on a cursor of its own, which takes on nothing that was set for the connection
+        # alone, so that it would go by the zone of the reader's machine.
+        connection.execute("set global timezone = 'UTC'")
         connection.execute("set temp_file_encryption = true")  # what spills is personal
         connection.execute("set temp_directory = $folder", {"folder": str(self._temporary)})
         # Verdicts before files: one that is settled meanwhile is in both, and says the same.
