@@ -28,7 +28,7 @@ class Server:
         init_home(home)
         with open_home(home) as house:
             add_team(house.world, TEAM, region=Region("eu"))
-            _, key = add_api_key(house.world, TEAM, label="benchmark")
+            _, key = add_api_key(house.world, TEAM, label="benchmark", by="Jane")
         self._process: subprocess.Popen[bytes] | None = None
         self.api = Api(port=_free_port(), key=key, authority=home / "keys" / "tls" / "ca.pem")
 

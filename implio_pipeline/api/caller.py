@@ -25,6 +25,8 @@ class Caller:
     team: TeamId
     role: Role
     key_id: ApiKeyId
+    acts_for: str
+    """Keyed pseudonym of the person who made the key."""
 
 
 def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None) -> Caller:
@@ -41,7 +43,7 @@ def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None)
     key = recognise(house.world, shown[0])
     request.app.state.key_rate.take(key.key_id)
     request.state.key_id = key.key_id
-    return Caller(team=key.team, role=Role.SERVER, key_id=key.key_id)
+    return Caller(team=key.team, role=Role.SERVER, key_id=key.key_id, acts_for=key.made_by)
 
 
 def who_may(act: Act) -> Callable[[Caller], Awaitable[Caller]]:

@@ -181,7 +181,7 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
     if entry.draft is None:
         code = entry.code or "request-refused"
         raise DeletionRefused(reason_of(code), code=code, remedy=remedy_of(code))
-    return replace(entry.draft, channel=Channel.API, asked_by=f"api key {who.key_id}")
+    return replace(entry.draft, channel=Channel.API, asked_by=f"api key {who.key_id}", acts_for=who.acts_for)
 
 
 def _its_own(house: House, who: Caller, request_id: str) -> Deletion:

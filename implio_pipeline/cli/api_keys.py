@@ -7,7 +7,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from
+from implio_pipeline.cli.arguments import As, MaybeTeam, TeamName, day_from, who
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, table
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
@@ -27,11 +27,12 @@ def add_command(
     team: TeamName,
     label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What it is for, in plain words.")],
     until: Until = None,
+    name: As = None,
 ) -> None:
-    """Make a key for a team, and show it this once."""
+    """Make a key for a team, and show it this once. It acts for you: what it asks for, you asked for."""
     session = session_of(context)
     with session.house() as house:
-        key, text = add_api_key(house.world, team_id(team), label=label, expires_at=_end_of(until))
+        key, text = add_api_key(house.world, team_id(team), label=label, by=who(name), expires_at=_end_of(until))
         now = house.world.clock.now()
     session.answer(_shape(key, now) | {"key": text}, lambda: _made(key, text), is_copied=True)
 
@@ -67,12 +68,13 @@ def rotate_command(
         int, typer.Option("--grace-hours", min=0, max=24 * 90, help="So long the old one is accepted beside it.")
     ] = 24,
     until: Until = None,
+    name: As = None,
 ) -> None:
-    """Make a key in another's place, and show it this once."""
+    """Make a key in another's place, and show it this once; the new key acts for you."""
     session = session_of(context)
     with session.house() as house:
         key, text = rotate_api_key(
-            house.world, ApiKeyId(key_id), grace=timedelta(hours=grace), expires_at=_end_of(until)
+            house.world, ApiKeyId(key_id), grace=timedelta(hours=grace), by=who(name), expires_at=_end_of(until)
         )
         now = house.world.clock.now()
     session.answer(

@@ -14,6 +14,7 @@ from implio_pipeline.domain.words import ColumnClass
 
 TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team, by name.")]
 MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]
+As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; else that of the machine's user.")]
 FROM_STDIN = "-"
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import MaybeTeam, secret_from, who
+from implio_pipeline.cli.arguments import As, MaybeTeam, secret_from, who
 from implio_pipeline.cli.erasing import next_text, receipt_view, withheld_lines
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
@@ -22,7 +22,6 @@ from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 
 app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
 RequestName = Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; else that of the machine's user.")]
 
 
 @app.command("list")

@@ -33,6 +33,8 @@ class ApiKey:
     key_id: ApiKeyId
     team: TeamId
     label: str
+    made_by: str
+    """Keyed pseudonym of the person who made it; the key acts for this person."""
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -42,7 +44,7 @@ class ApiKey:
 
 
 def new_key(
-    team: TeamId, secret: str, *, label: str, created_at: datetime, expires_at: datetime | None
+    team: TeamId, secret: str, *, label: str, made_by: str, created_at: datetime, expires_at: datetime | None
 ) -> tuple[ApiKey, str]:
     """Return a key and the text that is shown once.
 
@@ -50,6 +52,7 @@ def new_key(
         team: Whose key.
         secret: 256 random bits, as text.
         label: What it is for, in plain words without personal data.
+        made_by: Keyed pseudonym of who makes it.
         created_at: The present.
         expires_at: From when on it is no longer accepted; `None` for a key that stays.
 
@@ -63,7 +66,15 @@ def new_key(
     text = f"{PREFIX}{secret}"
     digest = digest_of(text)
     key_id = ApiKeyId(digest[:_ID_DIGITS])
-    key = ApiKey(key_id=key_id, team=team, label=label, created_at=created_at, expires_at=expires_at, digest=digest)
+    key = ApiKey(
+        key_id=key_id,
+        team=team,
+        label=label,
+        made_by=made_by,
+        created_at=created_at,
+        expires_at=expires_at,
+        digest=digest,
+    )
     return key, text
 
 

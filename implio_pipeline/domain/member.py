@@ -57,6 +57,11 @@ def name_of(text: str) -> str:
     return name
 
 
+def name_key(name: str) -> str:
+    """Return what two spellings of one name share: letter case, white space and forms of characters do not count."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
 def role_of(text: str) -> Role:
     """Return the role that a word names.
 

@@ -127,6 +127,9 @@ class RequestDraft:
     received_at: datetime
     idempotency_key: str | None = sensitive(default=None)
     asked_by: str | None = sensitive(default=None)
+    """Who asks, in words: the name of a person, or of an API key."""
+    acts_for: str | None = None
+    """Keyed pseudonym of the person whom it acts for; that of `asked_by` when `None`."""
     reason: str | None = sensitive(default=None)
 
 
@@ -155,7 +158,7 @@ class Request:
     """Id of the file that the last attempt failed over, where it was one."""
     policy: str | None = None
     asked_by: str | None = None
-    """Keyed pseudonym of who asked; `None` when that is not known, as of a dropped file."""
+    """Keyed pseudonym of the person who asked, or who made the API key that did; `None` when nobody is known."""
     approved_by: str | None = None
     """Keyed pseudonym of who approved."""
     extended_at: datetime | None = None

@@ -264,10 +264,16 @@ def _prepare(
         scope_pseudonym=world.keychain.pseudonym(team, text),
         tombstone_sequence=0,
         policy=policy,
-        asked_by=None if draft.asked_by is None else identity_of(world, team, draft.asked_by),
+        asked_by=_person(world, draft),
         sealed=seal(_sealed_part(draft, text), request_id),
     )
     return request, rule, _idempotency(world, team, draft, text)
+
+
+def _person(world: World, draft: RequestDraft) -> str | None:
+    if draft.acts_for is not None:
+        return draft.acts_for
+    return None if draft.asked_by is None else identity_of(world, draft.team, draft.asked_by)
 
 
 def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope: str) -> str:

@@ -5,14 +5,26 @@ from datetime import datetime, timedelta
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, digest_of, is_usable, new_key
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyRefused
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.ports.world import World
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 """How seldom the last use of a key is written: a write a call would cost more than the call."""
 
 
-def add_api_key(world: World, team: TeamId, *, label: str, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
+def add_api_key(
+    world: World, team: TeamId, *, label: str, by: str, expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
     """Make a key for a team and return it with the text that is shown this once.
+
+    What the key asks for, the person who made it asks for: only somebody else can approve it.
+
+    Args:
+        world: What the flow may touch.
+        team: Whose key.
+        label: What it is for.
+        by: The name of who makes it; only a keyed pseudonym of it is kept.
+        expires_at: From when on it is no longer accepted.
 
     Raises:
         TeamUnknown: there is no such team.
@@ -20,16 +32,23 @@ def add_api_key(world: World, team: TeamId, *, label: str, expires_at: datetime 
     """
     name = world.catalog.teams.get(team).team
     key, text = new_key(
-        name, world.identifiers.secret(), label=label, created_at=world.clock.now(), expires_at=expires_at
+        name,
+        world.identifiers.secret(),
+        label=label,
+        made_by=identity_of(world, name, by),
+        created_at=world.clock.now(),
+        expires_at=expires_at,
     )
     world.catalog.api_keys.add(key)
     return key, text
 
 
 def rotate_api_key(
-    world: World, key_id: ApiKeyId, *, grace: timedelta, expires_at: datetime | None = None
+    world: World, key_id: ApiKeyId, *, grace: timedelta, by: str, expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
     """Make a key in another's place; the old one is accepted for as long as the grace lasts.
+
+    The new key acts for `by`, who sees its text, and not for whoever made the old one.
 
     Raises:
         ApiKeyUnknown: there is no such key.
@@ -39,7 +58,7 @@ def rotate_api_key(
     now = world.clock.now()
     if not is_usable(old, now=now):
         raise ApiKeyInvalid("the key is revoked or expired", remedy="Make a new one with `implio api-keys add`.")
-    made = add_api_key(world, old.team, label=old.label, expires_at=expires_at)
+    made = add_api_key(world, old.team, label=old.label, by=by, expires_at=expires_at)
     if grace:
         world.catalog.api_keys.expire(key_id, at=now + grace)
     else:

@@ -1,12 +1,12 @@
 """Gates: what an accepted request must pass before anything is erased; its items are hidden meanwhile."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from implio_pipeline.domain.erasure import Claim, FileWork
 from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
+from implio_pipeline.domain.member import name_key
 from implio_pipeline.domain.plan import needs_approval
 from implio_pipeline.domain.request import Request, RequestState, accepted
 from implio_pipeline.domain.scope import Rule, UserRule
@@ -22,7 +22,7 @@ _MOST_TRIES = 5
 
 def identity_of(world: World, team: TeamId, name: str) -> str:
     """Return the keyed pseudonym of a person's name: equal for the same person, telling nothing without the key."""
-    return world.keychain.pseudonym(team, f"identity {unicodedata.normalize('NFC', name).strip().casefold()}")
+    return world.keychain.pseudonym(team, f"identity {name_key(name)}")
 
 
 def grace_of(team: Team, request: Request) -> timedelta:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import pwd
 import secrets
 import stat
 from collections.abc import Callable, Iterable
@@ -26,6 +27,8 @@ class OpenFile:
     modified_at: datetime
     """When it was last written to, by its own date; never later than now."""
     opened_at: datetime
+    owner: str
+    """The machine's name for who owns the file; its number where there is no name."""
 
 
 class ClaimedFile:
@@ -40,6 +43,7 @@ class ClaimedFile:
         self.size_bytes = file.size_bytes
         self.modified_at = file.modified_at
         self.claimed_at = file.opened_at
+        self.owner = file.owner
         self.name = name
         """What it was called in the folder; a left-over file has lost its name."""
         self.claimed_name = path.name
@@ -177,7 +181,20 @@ def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
         os.close(fd)
         return None
     modified_at = datetime.fromtimestamp(min(max(0.0, status.st_mtime), now.timestamp()), UTC)
-    return OpenFile(fd=fd, size_bytes=status.st_size, modified_at=min(modified_at, now), opened_at=now)
+    return OpenFile(
+        fd=fd,
+        size_bytes=status.st_size,
+        modified_at=min(modified_at, now),
+        opened_at=now,
+        owner=_name_of(status.st_uid),
+    )
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _written(fd: int) -> tuple[int, int]:

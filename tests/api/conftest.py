@@ -73,7 +73,7 @@ class Door:
 
     def server(self, team: TeamId = ADS, **known: Any) -> Server:
         """Return a server with a new key of a team."""
-        return Server(app=self.app, key=add_api_key(self.home.world, team, label="test", **known)[1])
+        return Server(app=self.app, key=add_api_key(self.home.world, team, label="test", by="Jane", **known)[1])
 
     def stranger(self, key: str | None = None) -> Server:
         """Return somebody with no key of ours."""

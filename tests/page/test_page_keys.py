@@ -41,7 +41,7 @@ def test_a_replaced_key_works_for_a_day_and_a_revoked_one_not_at_all(page: Page)
 
 
 def test_a_key_of_another_team_cannot_be_touched_from_here(page: Page) -> None:
-    key, text = add_api_key(page.world, CARS, label="theirs")
+    key, text = add_api_key(page.world, CARS, label="theirs", by="Jane")
     browser = page.browser(who="jane")
 
     for act in ("replace", "revoke"):

@@ -1,5 +1,6 @@
 """Deletion requests by file: what becomes a draft, what is refused and how, and what is left of the file."""
 
+import getpass
 import json
 import os
 from datetime import UTC, datetime, timedelta, timezone
@@ -74,7 +75,7 @@ def test_each_kind_becomes_its_scope(world):
         ByTeam(),
     ]
     assert {(draft.channel, draft.received_at, draft.asked_by) for draft in drafts} == {
-        (Channel.FILE, NOW - timedelta(seconds=60), None)
+        (Channel.FILE, NOW - timedelta(seconds=60), getpass.getuser())
     }
     assert (drafts[0].idempotency_key, drafts[0].reason, drafts[1].idempotency_key) == ("r-1", "asked", None)
     assert list(world.root.glob("*")) == [world.root / ".claimed"]

@@ -44,7 +44,7 @@ class Serving:
 @contextmanager
 def serving(home: Path, *options: str, **settings: str) -> Iterator[Serving]:
     with opened(home, at=datetime.now(UTC)) as house:
-        key = add_api_key(house.world, ADS, label="test")[1]
+        key = add_api_key(house.world, ADS, label="test", by="Jane")[1]
     said = [*COMMAND, "--home", str(home), "serve", "--port", "0", *options]
     environment = os.environ | {f"IMPLIO_API__{name.upper()}": value for name, value in settings.items()}
     with (home / "log").open("wb") as log:

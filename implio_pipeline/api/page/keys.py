@@ -31,7 +31,9 @@ def key_form(visit: Visit) -> Response:
     try:
         last_day = day_in(visit, "last_day") if visit.text("last_day") else None
         ends = None if last_day is None else start_of(last_day + timedelta(days=1))
-        key, text = add_api_key(visit.world, visit.team.team, label=visit.text("label"), expires_at=ends)
+        key, text = add_api_key(
+            visit.world, visit.team.team, label=visit.text("label"), by=visit.member.name, expires_at=ends
+        )
     except ImplioError as error:
         return _page(visit, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
     visit.note(Deed.MADE_KEY, subject=key.key_id)
@@ -42,7 +44,7 @@ def key_form(visit: Visit) -> Response:
 def replace_form(visit: Visit) -> Response:
     """Make a key in another's place, which is accepted for one day more."""
     old = _own(visit)
-    key, text = rotate_api_key(visit.world, old.key_id, grace=_GRACE)
+    key, text = rotate_api_key(visit.world, old.key_id, grace=_GRACE, by=visit.member.name)
     visit.note(Deed.MADE_KEY, subject=key.key_id)
     return _page(visit, new=key, text=text)
 

@@ -11,6 +11,7 @@ api_keys = Table(
     Column("key_id", String(16), primary_key=True),
     Column("team", ForeignKey("teams.team"), nullable=False, index=True),
     Column("label", String(48), nullable=False),
+    Column("made_by", String(64), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),

@@ -63,10 +63,10 @@ class EntryRefused(ValueError):
         self.code = code
 
 
-def entry_of(value: object, *, position: int, received_at: datetime) -> InboxEntry:
+def entry_of(value: object, *, position: int, received_at: datetime, asked_by: str | None = None) -> InboxEntry:
     """Return a decoded value as a draft, or as the reason why it is none."""
     try:
-        return InboxEntry(position=position, draft=_draft(_typed(value), received_at))
+        return InboxEntry(position=position, draft=_draft(_typed(value), received_at, asked_by))
     except (EntryRefused, InstantRefused) as refusal:
         return refused(refusal.code, position=position)
 
@@ -100,7 +100,7 @@ def _explain(value: object) -> NoReturn:
     raise EntryRefused("wrong-type")
 
 
-def _draft(entry: Entry, received_at: datetime) -> RequestDraft:
+def _draft(entry: Entry, received_at: datetime, asked_by: str | None) -> RequestDraft:
     try:
         team = team_id(entry.team)
     except TeamInvalid:
@@ -111,6 +111,7 @@ def _draft(entry: Entry, received_at: datetime) -> RequestDraft:
         channel=Channel.FILE,
         received_at=received_at,
         idempotency_key=_text(entry.request_id, MAX_REQUEST_ID_CHARACTERS),
+        asked_by=asked_by,
         reason=_text(entry.reason, MAX_REASON_CHARACTERS),
     )
 

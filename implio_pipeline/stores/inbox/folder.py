@@ -89,7 +89,7 @@ class ClaimedRequests:
     def entries(self) -> list[InboxEntry]:
         """Return its requests in order; a file that cannot be parsed is one refused entry at position 0.
 
-        They were received when the file was last written, by its own date, and never later than now.
+        They were received when the file was last written, by its own date, and never later than now. Whoever owns the file on this machine asks.
         """
         try:
             values = values_of(self._content(), suffix=self._file.suffix)
@@ -100,7 +100,7 @@ class ClaimedRequests:
         return [
             refused(value.code, position=position)
             if isinstance(value, EntryRefused)
-            else entry_of(value, position=position, received_at=received_at)
+            else entry_of(value, position=position, received_at=received_at, asked_by=self._file.owner)
             for position, value in values
         ]
 
