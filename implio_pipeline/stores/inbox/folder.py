@@ -89,7 +89,7 @@ class ClaimedRequests:
     def entries(self) -> list[InboxEntry]:
         """Return its requests in order; a file that cannot be parsed is one refused entry at position 0.
 
-        They were received when the file was last written, by its own date, and never later than now. Whoever owns the file on this machine asks.
+        They were received when the file was last written, by its own date, and never later than now. Its owner asks.
         """
         try:
             values = values_of(self._content(), suffix=self._file.suffix)
