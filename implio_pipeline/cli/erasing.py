@@ -93,7 +93,11 @@ def receipts_table(entries: Iterable[LedgerEntry], *, is_wide: bool) -> Renderab
                 entry.body["erased"]["queueEntries"],
                 _files(entry),
                 entry.body["erased"]["keysDestroyed"],
-                *([second(entry.body["erasedAt"])] if is_wide else []),
+                *(
+                    [second(entry.body["erasedAt"]) if "erasedAt" in entry.body else "nothing erased"]
+                    if is_wide
+                    else []
+                ),
             ]
             for entry in entries
         ),
@@ -111,7 +115,7 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
         ("request", body["requestId"]),
         ("hidden at", second(body["hiddenAt"]), "from every read, from then on"),
-        ("erased at", second(body["erasedAt"]), f"due by {str(body['dueAt'])[:10]}"),
+        ("erased at", second(body.get("erasedAt", body["checkedAt"])), f"due by {str(body['dueAt'])[:10]}"),
         ("items", erased["items"], rejected),
         ("queue entries", erased["queueEntries"]),
         ("files", _files(entry), f"{erased['filesRewritten']:,} rewritten, {erased['filesDropped']:,} dropped"),

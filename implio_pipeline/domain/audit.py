@@ -11,6 +11,7 @@ from typing import Any
 from implio_pipeline.domain.days import day_of, instant_text
 from implio_pipeline.domain.errors import FileMissing, FileTampered, ImplioError, KeyMissing
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import ColumnClass, FileId, RequestId, TeamId, UserKey
 
@@ -235,9 +236,9 @@ def receipt_faults(request: Request, told: Sequence[tuple[str, Mapping[str, Any]
         return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")]
     if whole and request.state not in _RECEIPTED:
         return [_about(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
-    erased_at = None if request.erased_at is None else instant_text(request.erased_at)
+    checked_at = None if request.checked_at is None else instant_text(request.checked_at)
     current = next(
-        (body for body in reversed(whole) if body.get("erasedAt") == erased_at), whole[-1] if whole else None
+        (body for body in reversed(whole) if body.get("checkedAt") == checked_at), whole[-1] if whole else None
     )
     found = [
         _about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem)
@@ -260,6 +261,7 @@ def _contradictions(request: Request, body: Mapping[str, Any], *, is_current: bo
         told |= {
             "hiddenAt": instant_text(request.accepted_at),
             "dueAt": instant_text(request.due_at),
+            "checkedAt": None if request.checked_at is None else instant_text(request.checked_at),
             "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
         }
     others = [name for name, value in told.items() if body.get(name) != value]
@@ -269,6 +271,7 @@ def _contradictions(request: Request, body: Mapping[str, Any], *, is_current: bo
         if is_current and body["erased"]["queueEntries"] != request.queue_removed:
             yield "it counts other queue entries than the request"
         yield from _miscounts(body["erased"], body["verification"], body["files"])
+        yield from _misstated(body)
     except (KeyError, TypeError, AttributeError, ValueError):
         yield "a part of it is missing or is no number"
 
@@ -286,6 +289,17 @@ def _miscounts(
         yield "it destroyed fewer keys than files"
     if any(not 0 < line["matched"] <= line["rowsBefore"] - line["rowsAfter"] for line in files):
         yield "more rows matched than went"
+
+
+def _misstated(body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a receipt's outcome is not what its parts say."""
+    outcome = outcome_in(body["outcome"])
+    withheld = body["withheld"]["items"] if "withheld" in body else 0
+    erased = body["erased"]["items"] + body["erased"]["rejectedItems"]
+    if (outcome.matched, outcome.erased, outcome.withheld) != (erased + withheld, erased, withheld):
+        yield "its outcome is not the sum of its parts"
+    if ("erasedAt" in body) != (erased > 0 or not withheld):
+        yield "it has an instant of erasure though nothing was erased, or has none"
 
 
 def _is_within(file: VaultFile, measured: Measured) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.words import FileKind
 
@@ -29,10 +30,10 @@ def receipt_body(
         versions: What carried the erasure out.
 
     Raises:
-        ValueError: the request has no instant of erasure, so there is nothing to receipt.
+        ValueError: the request was not carried out, so there is nothing to receipt.
     """
-    if request.erased_at is None:
-        raise ValueError("a request that was not erased has no receipt")
+    if request.checked_at is None:
+        raise ValueError("a request that was not carried out has no receipt")
     items = [outcome for outcome in outcomes if outcome.kind is FileKind.ITEMS]
     rejected = [outcome for outcome in outcomes if outcome.kind is FileKind.REJECTED]
     body: dict[str, Any] = {
@@ -46,8 +47,9 @@ def receipt_body(
         "receivedAt": instant_text(request.received_at),
         "acceptedAt": instant_text(request.accepted_at),
         "hiddenAt": instant_text(request.accepted_at),
-        "erasedAt": instant_text(request.erased_at),
+        "checkedAt": instant_text(request.checked_at),
         "dueAt": instant_text(request.due_at),
+        "outcome": outcome_parts(request.outcome),
         "erased": {
             "items": sum(outcome.matched for outcome in items),
             "rejectedItems": sum(outcome.matched for outcome in rejected),
@@ -67,6 +69,8 @@ def receipt_body(
         "notReachable": {"itemsWithoutUserId": unreachable_items},
         "versions": versions,
     }
+    if request.erased_at is not None:
+        body["erasedAt"] = instant_text(request.erased_at)
     if request.policy is not None:
         body["policy"] = request.policy
     if request.withheld is not None:

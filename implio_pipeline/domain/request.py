@@ -8,6 +8,7 @@ from enum import StrEnum
 from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove
 from implio_pipeline.domain.hold import Withheld
+from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
 from implio_pipeline.domain.scope import Scope
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
@@ -149,7 +150,10 @@ class Request:
     """Keyed pseudonym of the scope, hexadecimal; tells nothing without the team's pseudonym key."""
     tombstone_sequence: int
     queue_removed: int = 0
+    checked_at: datetime | None = None
+    """When the last pass had searched every file, erased what it may, and counted what is left."""
     erased_at: datetime | None = None
+    """When the last items went, or all was done; `None` while nothing is erased."""
     completed_at: datetime | None = None
     attempts: int = 0
     next_attempt_at: datetime | None = None
@@ -165,6 +169,8 @@ class Request:
     """When its due date was put off, which may happen once."""
     withheld: Withheld | None = None
     """What a legal hold kept from the last erasure; `None` when nothing."""
+    outcome: RequestOutcome = NOT_KNOWN
+    """What the last pass counted."""
     sealed: bytes | None = sensitive(default=None)
 
 
@@ -231,6 +237,28 @@ def failed(request: Request, *, code: str, now: datetime, about: str | None = No
     to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
     after = moved(request, S.UNVERIFIED if code == "unverified" and S.UNVERIFIED in _MOVES[request.state] else to)
     return replace(after, attempts=attempts, error_code=code, error_about=about, next_attempt_at=now + wait)
+
+
+def carried_out(
+    request: Request, *, now: datetime, outcome: RequestOutcome, withheld: Withheld | None = None
+) -> Request:
+    """Return a shredded request with what its pass counted; the sealed scope is not needed any more.
+
+    `erased_at` is an instant at which items went, or at which all was done: a pass that a legal hold kept from erasing
+    anything leaves it as it was.
+    """
+    is_more_erased = (outcome.erased or 0) > (request.outcome.erased or 0)
+    return replace(
+        moved(request, S.SHREDDED),
+        checked_at=now,
+        erased_at=now if withheld is None or is_more_erased else request.erased_at,
+        outcome=outcome,
+        withheld=withheld,
+        error_code=None,
+        error_about=None,
+        next_attempt_at=None,
+        sealed=None,
+    )
 
 
 def accepted(request: Request, *, needs_approval: bool, grace: timedelta) -> Request:

@@ -5,7 +5,7 @@ committed is no longer found.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from implio_pipeline.domain.erasure import Claim, FileWork
 from implio_pipeline.domain.errors import (
@@ -17,11 +17,13 @@ from implio_pipeline.domain.errors import (
     Unverified,
 )
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
+from implio_pipeline.domain.outcome import counted
 from implio_pipeline.domain.request import (
     OPEN_STATES,
     WITHHELD_STATES,
     Request,
     RequestState,
+    carried_out,
     failed,
     is_ready,
     may_be_resumed,
@@ -149,14 +151,19 @@ def _carry_out(
             world.set_aside.discard_of(team, before=max(rules[each.request_id].before for each in started))
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
     now, since = world.clock.now(), world.ledger.size()
-    erased = [
-        replace(
-            each, erased_at=now, error_code=None, error_about=None, next_attempt_at=None, sealed=None, withheld=withheld
+    erased = world.catalog.requests.erased_items([each.request_id for each in started])
+    without_user = world.catalog.manifest.anonymous_items(team)
+    after = []
+    for each in started:
+        withheld = withheld_of(each.request_id, spared, holds)
+        outcome = counted(
+            erased=erased.get(each.request_id, 0),
+            withheld=withheld,
+            not_reachable=without_user if each.kind is RequestKind.USER else 0,
         )
-        for each in started
-        for withheld in [withheld_of(each.request_id, spared, holds)]
-    ]
-    done += _save(world, erased, RequestState.SHREDDED)
+        after.append(carried_out(each, now=now, outcome=outcome, withheld=withheld))
+    world.catalog.requests.save([(each, RequestState.VERIFIED) for each in after])
+    done += after
     if not sweep_doomed(world):
         world.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.

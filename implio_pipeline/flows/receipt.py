@@ -68,11 +68,11 @@ def _withhold(world: World, requests: Sequence[Request]) -> None:
 
 
 def _is_told(request: Request, entries: Sequence[LedgerEntry]) -> bool:
-    """Tell whether the ledger has the receipt of this very erasure of the request."""
-    erased_at = None if request.erased_at is None else instant_text(request.erased_at)
+    """Tell whether the ledger has the receipt of this very pass of the request."""
+    checked_at = None if request.checked_at is None else instant_text(request.checked_at)
     is_part = request.withheld is not None
     return any(
-        entry.body.get("erasedAt") == erased_at and (entry.kind == "partial-receipt") is is_part for entry in entries
+        entry.body.get("checkedAt") == checked_at and (entry.kind == "partial-receipt") is is_part for entry in entries
     )
 
 

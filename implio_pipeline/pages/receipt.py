@@ -96,7 +96,7 @@ def _title(body: Mapping[str, Any], kind: RequestKind, *, is_anything: bool) -> 
 
 
 def _steps(body: Mapping[str, Any]) -> tuple[Step, ...]:
-    received, hidden, erased, due = (_instant(body[name]) for name in ("receivedAt", "hiddenAt", "erasedAt", "dueAt"))
+    received, hidden, erased, due = (_instant(body[name]) for name in ("receivedAt", "hiddenAt", "checkedAt", "dueAt"))
     is_late = erased > due
     margin = _span(abs(due - erased))
     return (

@@ -66,6 +66,9 @@ class Requests(Protocol):
     def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
         """Return what happened so far to each file the requests covered, in the order of the commits."""
 
+    def erased_items(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, int]:
+        """Return how many items of each request were erased so far; one without a file line is left out."""
+
     def cancel(self, request: Request, *, was: RequestState) -> None:
         """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
 

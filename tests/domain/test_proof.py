@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from support.clock import NOW, TODAY
@@ -101,7 +100,7 @@ def an_outcome(**known: object) -> FileOutcome:
 
 
 def test_a_receipt_adds_up_what_happened_to_each_file() -> None:
-    request = a_request(RequestState.SHREDDED, erased_at=NOW + timedelta(hours=1), queue_removed=4)
+    request = a_request(RequestState.SHREDDED, checked_at=NOW, erased_at=NOW, queue_removed=4)
     dropped = {"digest_after": None, "rows_after": 0, "rows_before": 2, "matched": 2, "is_read_back": False}
     outcomes = [an_outcome(), an_outcome(**dropped), an_outcome(kind=FileKind.REJECTED, matched=1, rows_after=9)]
 
@@ -125,12 +124,23 @@ def test_a_receipt_adds_up_what_happened_to_each_file() -> None:
 
 
 def test_a_receipt_names_no_field_that_could_hold_a_person() -> None:
-    request = a_request(RequestState.SHREDDED, erased_at=NOW, policy="kept 60 days", sealed=b"canary")
+    request = a_request(RequestState.SHREDDED, checked_at=NOW, erased_at=NOW, policy="kept 60 days", sealed=b"canary")
 
     body = receipt_body(request, [an_outcome()], region="eu", unreachable_items=0, versions={})
 
     top = {"format", "requestId", "kind", "team", "region", "channel", "scope", "receivedAt", "acceptedAt", "hiddenAt"}
-    top |= {"erasedAt", "dueAt", "erased", "verification", "files", "notReachable", "versions", "policy"}
+    top |= {
+        "checkedAt",
+        "outcome",
+        "erasedAt",
+        "dueAt",
+        "erased",
+        "verification",
+        "files",
+        "notReachable",
+        "versions",
+        "policy",
+    }
     assert set(body) == top
     assert set(body["files"][0]) == {"before", "after", "rowsBefore", "rowsAfter", "matched"}
     text = json.dumps(body)
@@ -139,13 +149,13 @@ def test_a_receipt_names_no_field_that_could_hold_a_person() -> None:
     assert "taskKey" not in text
 
 
-def test_a_request_that_was_not_erased_has_no_receipt() -> None:
+def test_a_request_that_was_not_carried_out_has_no_receipt() -> None:
     with pytest.raises(ValueError, match="no receipt"):
         receipt_body(a_request(), [], region="eu", unreachable_items=0, versions={})
 
 
 def test_a_request_that_found_nothing_has_a_receipt_that_says_so() -> None:
-    request = a_request(RequestState.SHREDDED, erased_at=NOW)
+    request = a_request(RequestState.SHREDDED, checked_at=NOW, erased_at=NOW)
 
     body = receipt_body(request, [], region="eu", unreachable_items=0, versions={})
 

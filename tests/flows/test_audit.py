@@ -442,8 +442,8 @@ def test_a_re_erasure_after_a_restore_is_no_second_receipt(lake, is_known):
     receipt = lake.world.ledger.receipt(request.request_id)
     assert receipt is not None
     if is_known:
-        execute(lake, "update requests set erased_at = erased_at + 1 where request_id = :one", one=request.request_id)
-    body = {**receipt.body, "erasedAt": "2026-03-01T12:00:00.000001Z"}
+        execute(lake, "update requests set checked_at = checked_at + 1 where request_id = :one", one=request.request_id)
+    body = {**receipt.body, "checkedAt": "2026-03-01T12:00:00.000001Z"}
     lake.world.ledger.append([("re-erasure", body)])
 
     assert findings(lake) == []

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, BigInteger, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator
 
 from implio_pipeline.domain.hold import Withheld
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -66,6 +67,23 @@ class WithheldItems(TypeDecorator[Withheld]):
         """Return the counts that JSON values are."""
         del dialect
         return None if value is None else Withheld(items=value["items"], holds=tuple(map(tuple, value["holds"])))
+
+
+class Counts(TypeDecorator[RequestOutcome]):
+    """What became of a request's items, as JSON; what is not known is null in it."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: RequestOutcome | None, dialect: Dialect) -> dict[str, int | None] | None:
+        """Return the counts as JSON values."""
+        del dialect
+        return None if value is None else outcome_parts(value)
+
+    def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RequestOutcome:
+        """Return the counts that JSON values are."""
+        del dialect
+        return outcome_in(value)
 
 
 class Word(TypeDecorator[_Word], Generic[_Word]):

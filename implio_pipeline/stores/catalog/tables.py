@@ -22,7 +22,7 @@ from implio_pipeline.domain.hold import HoldReason
 from implio_pipeline.domain.intake import LandingState
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
-from implio_pipeline.stores.catalog.column_types import Day, Instant, Sequence, WithheldItems, Word
+from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, Sequence, WithheldItems, Word
 
 
 class FileState(StrEnum):
@@ -139,6 +139,7 @@ requests = Table(
     Column("scope_pseudonym", String(128), nullable=False),
     Column("tombstone_sequence", ForeignKey("tombstones.sequence"), nullable=False, unique=True),
     Column("queue_removed", BigInteger, nullable=False),
+    Column("checked_at", Instant),
     Column("erased_at", Instant),
     Column("completed_at", Instant),
     Column("attempts", Integer, nullable=False),
@@ -151,6 +152,7 @@ requests = Table(
     Column("approved_by", String(64)),
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
+    Column("outcome", Counts, nullable=False),
     Index(None, "team", "idempotency"),
     Index(None, "team", "scope_pseudonym"),
 )

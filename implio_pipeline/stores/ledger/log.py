@@ -199,7 +199,7 @@ class SignedLog:
 
 
 def _erasure(kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
-    return kind, str(body.get("requestId")), str(body.get("erasedAt"))
+    return kind, str(body.get("requestId")), str(body.get("checkedAt"))
 
 
 def _entry(line: bytes) -> LedgerEntry:
