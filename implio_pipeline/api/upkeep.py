@@ -1,23 +1,19 @@
-"""Upkeep beside the server, in a process of its own: small files are merged, and, when asked for, requests carried out.
+"""Upkeep beside the server, in processes of its own.
 
-Erasing and merging keep a processor busy; in the server's own process they would make every caller wait for the
-interpreter. The child ends when its standard input does, which the system closes however the server ends, so that it
-outlives it by one file at most; killed, it is started again.
+One merges small files and, when asked for, carries requests out: in the server's own process that would make every
+caller wait for the interpreter. It finishes the file it is at when the server ends. The other delivers callbacks, so
+that nothing of an erasure waits for a customer's receiver.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Lock, Thread
 from typing import Protocol
 
+from implio_pipeline.api.child_processes import ChildProcess
 from implio_pipeline.domain.compaction import is_small
 from implio_pipeline.domain.files import SealedFile
 
-MERGE, ERASE = b"m", b"e"
-_RESTART_SECONDS = 1.0
+_MERGE, _ERASE = b"m", b"e"
 
 
 class Wakes(Protocol):
@@ -41,73 +37,44 @@ class NoUpkeep:
 
 
 class Upkeep:
-    """The child process, and when to wake it.
+    """The two processes, and when to wake them.
 
     Args:
-        home: The home it works in.
-        is_erasing: Whether it also carries deletion requests out.
+        home: The home they work in.
+        is_erasing: Whether deletion requests are carried out here.
         rows_per_file: The largest vault file, in rows.
-        merge_from_files: It is woken for so many new small files.
+        merge_from_files: Merging begins after so many new small files.
     """
 
     def __init__(self, home: Path, *, is_erasing: bool, rows_per_file: int, merge_from_files: int) -> None:
-        self._home = home
         self._is_erasing = is_erasing
         self._rows_per_file = rows_per_file
         self._merge_from_files = merge_from_files
         self._small = 0
-        self._child: subprocess.Popen[bytes] | None = None
-        self._lock = Lock()
-        self._is_ending = Event()
-        self._keeper = Thread(target=self._keep, name="upkeep", daemon=True)
+        options = ["--erase"] if is_erasing else []
+        self._files = ChildProcess("implio_pipeline.api.upkeep_process", str(home), *options)
+        self._callbacks = ChildProcess("implio_pipeline.api.delivery_process", str(home))
 
     def start(self) -> None:
-        """Start the child, and start it again whenever it ends."""
-        self._start_child()
-        self._keeper.start()
+        """Start both, and start them again whenever they end."""
+        self._files.start()
+        self._callbacks.start()
 
     def close(self) -> None:
-        """Let the child finish the file it is at, and wait for it."""
-        self._is_ending.set()
-        with self._lock:
-            child = self._child
-            if child is not None and child.stdin is not None:
-                child.stdin.close()
-        self._keeper.join()
+        """Let merging and erasing finish the file they are at, break deliveries off, and wait for both."""
+        for child in (self._files, self._callbacks):
+            child.end()
+        for child in (self._files, self._callbacks):
+            child.join()
 
     def on_files(self, files: Sequence[SealedFile]) -> None:
-        """Wake the child once enough small files have come."""
+        """Have files merged once enough small ones have come."""
         self._small += sum(is_small(sealed.file, rows_per_file=self._rows_per_file) for sealed in files)
         if self._small >= self._merge_from_files:
             self._small = 0
-            self._wake(MERGE)
+            self._files.wake(_MERGE)
 
     def on_deletion(self) -> None:
-        """Wake the child, if it erases."""
+        """Have the deletion carried out, if that is done here."""
         if self._is_erasing:
-            self._wake(ERASE)
-
-    def _wake(self, why: bytes) -> None:
-        with self._lock:
-            if self._child is None or self._child.stdin is None or self._child.stdin.closed:
-                return
-            try:
-                os.write(self._child.stdin.fileno(), why)
-            except OSError:
-                return  # it has ended, or has more waking than it can read; it looks at everything anyway
-
-    def _start_child(self) -> None:
-        said = [sys.executable, "-m", "implio_pipeline.api.upkeep_process", str(self._home)]
-        said += ["--erase"] if self._is_erasing else []
-        child = subprocess.Popen(said, stdin=subprocess.PIPE, bufsize=0)  # noqa: S603 -- our own module
-        if child.stdin is not None:
-            os.set_blocking(child.stdin.fileno(), False)
-        with self._lock:
-            self._child = child
-
-    def _keep(self) -> None:
-        while self._child is not None:
-            self._child.wait()
-            if self._is_ending.wait(_RESTART_SECONDS):
-                return
-            self._start_child()
+            self._files.wake(_ERASE)

@@ -1,4 +1,4 @@
-"""The child process of `implio serve`: merges small files, settles verdicts, delivers callbacks, and may erase.
+"""The child process of `implio serve` that merges small files, settles verdicts, and may erase.
 
 It looks at everything when it starts, when it is woken by a byte on its standard input, and every half minute. It ends
 when its standard input does, with the file it is at: a server that was killed is started again with another child, and
@@ -8,25 +8,24 @@ two that erase undo each other's work.
 import json
 import logging
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from implio_pipeline.api.child_processes import FromServer
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.flows.compact import merge_small
-from implio_pipeline.flows.deliver import deliver_due
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.wiring import House, open_home
 
 _LOOK_EVERY_SECONDS = 30.0
-_WAKINGS_AT_ONCE = 65_536
 _NICE = 5
 """As the judge of posts: the server comes first, and files are merged as fast as posts that make them are judged."""
 _LOG = logging.getLogger("implio_pipeline.upkeep")
+_server = FromServer()
 
 
 class _ServerGone(Exception):
@@ -46,8 +45,7 @@ def main() -> int:
             if is_erasing:
                 _attempt("erase", lambda: erase(house.world, progress=_while_wanted))
             _attempt("settle", lambda: _settle(house))
-            _attempt("deliver", lambda: deliver_due(house.world, house.courier))
-            if not _is_woken():
+            if not _server.wait(_LOOK_EVERY_SECONDS):
                 break
     return 0
 
@@ -73,9 +71,7 @@ def _while_wanted(*_: int) -> None:
     Raises:
         _ServerGone: nobody does.
     """
-    ends = select.poll()
-    ends.register(sys.stdin, 0)  # a hang-up is told in any case
-    if any(event & select.POLLHUP for _, event in ends.poll(0)):
+    if _server.is_gone():
         raise _ServerGone
 
 
@@ -85,12 +81,6 @@ def _attempt(act: str, do: Callable[[], object]) -> None:
         do()
     except ImplioError as error:
         _LOG.warning(json.dumps({"upkeep": act, "code": error.code}))
-
-
-def _is_woken() -> bool:
-    """Wait for a waking or for the next look; tell whether to go on."""
-    ready, _, _ = select.select([sys.stdin], [], [], _LOOK_EVERY_SECONDS)
-    return not ready or bool(os.read(sys.stdin.fileno(), _WAKINGS_AT_ONCE))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ MOST_ATTEMPTS = 10
 FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=6)
 CLAIM_LASTS = timedelta(minutes=5)
 """A delivery that somebody began is nobody else's for so long; a crash meanwhile leaves it to be tried again."""
+TEAM_SECONDS = 10.0
+"""A team begins no further delivery in a pass after its receiver has taken this long in all."""
+ABANDONED = "callback-abandoned"
+"""The code of a delivery that was broken off because the process ends; it does not count as an attempt."""
 SIGNATURE_HEADER, KEY_HEADER, DELIVERY_HEADER = "Implio-Signature", "X-Api-Key", "Implio-Delivery"
 _LONGEST_URL = 2_000
 _NAT64 = ip_network("64:ff9b::/96")
@@ -71,6 +75,8 @@ class Answer:
 
     status: int | None
     code: str | None = None
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def is_done(self) -> bool:

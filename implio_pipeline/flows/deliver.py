@@ -1,22 +1,31 @@
-"""Deliver: tell teams of decisions and completed deletions; what is said is read when it is sent, and kept nowhere.
+"""Deliver: tell teams of decisions and completed deletions.
 
-A delivery is there until it was made: a crash after it was sent sends it again, under the same id. One whose item is
-deleted meanwhile is gone, and nothing of it is sent.
+The rules:
+
+* What is said is read when it is sent, and kept nowhere.
+* A delivery stays in the catalog until it was made. A crash after sending sends it again, under the same id.
+* A delivery whose item is deleted before it is sent goes with the item.
+* Each team's deliveries are made one after another, independently of other teams. A slow receiver therefore delays its
+  own team alone, and nothing else waits for receivers: the server delivers in a process of its own.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from threading import Semaphore
 from typing import Any, assert_never
 
 from implio_pipeline.domain.callback import (
+    ABANDONED,
     CLAIM_LASTS,
     DELIVERY_HEADER,
+    FIRST_BACKOFF,
     KEY_HEADER,
     MOST_ATTEMPTS,
     SIGNATURE_HEADER,
+    TEAM_SECONDS,
     Answer,
     CallbackEvent,
     CallbackSecrets,
@@ -34,6 +43,8 @@ from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
 
 _AT_ONCE = 100
+_RECEIVERS_AT_ONCE = 64
+"""Teams that are told at the same time. Their threads wait for receivers; few of them read files at a time."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,23 +67,74 @@ class DeliverySummary:
         self.failed |= other.failed
 
 
+class Deliverer:
+    """Makes deliveries, many teams' at a time.
+
+    Args:
+        world: What the flow may touch.
+        courier: Who carries them.
+        most: Deliveries of one team in one pass.
+    """
+
+    def __init__(self, world: World, courier: Courier, *, most: int = _AT_ONCE) -> None:
+        self._world = world
+        self._courier = courier
+        self._most = most
+        self._pool = ThreadPoolExecutor(_RECEIVERS_AT_ONCE, thread_name_prefix="deliver")
+        self._reading = Semaphore(max(1, world.threads))
+        self._in_hand: dict[TeamId, Future[DeliverySummary]] = {}
+
+    def begin(self, teams: Sequence[TeamId] | None = None) -> DeliverySummary:
+        """Begin a pass for each team that has deliveries due and no pass under way; wait for none.
+
+        Args:
+            teams: Whose; all that have some due when `None`.
+
+        Returns:
+            What the passes did that have ended since the last call.
+        """
+        ended = self._ended()
+        due = self._world.catalog.callbacks.teams_due(now=self._world.clock.now()) if teams is None else teams
+        for team in due:
+            if team not in self._in_hand:
+                self._in_hand[team] = self._pool.submit(
+                    _deliver_team, self._world, self._courier, team, self._most, reading=self._reading
+                )
+        return ended
+
+    def finish(self) -> DeliverySummary:
+        """Wait for the passes under way, and return what they did."""
+        self._pool.shutdown()
+        return self._ended()
+
+    def _ended(self) -> DeliverySummary:
+        summary = DeliverySummary()
+        for team in [team for team, future in self._in_hand.items() if future.done()]:
+            try:
+                summary.add(self._in_hand.pop(team).result())
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the other teams are told
+                summary.failed[team] = error.code if isinstance(error, ImplioError) else type(error).__name__
+        return summary
+
+
 def deliver_due(
     world: World, courier: Courier, *, teams: Sequence[TeamId] | None = None, most: int = _AT_ONCE
 ) -> DeliverySummary:
-    """Make every delivery that is due, of each team up to so many; a slow receiver holds up no other team.
+    """Make one pass of deliveries for each team, and wait for the slowest.
 
     Args:
         world: What the flow may touch.
         courier: Who carries it.
         teams: Whose; all that have some due when `None`.
-        most: Deliveries of one team in one run.
+        most: Deliveries of one team in one pass.
     """
-    summary = DeliverySummary()
-    wanted = world.catalog.callbacks.teams_due(now=world.clock.now()) if teams is None else list(teams)
-    with ThreadPoolExecutor(world.threads) as pool:
-        for done in pool.map(lambda team: _deliver_team(world, courier, team, most), wanted):
-            summary.add(done)
-    return summary
+    deliverer = Deliverer(world, courier, most=most)
+    try:
+        deliverer.begin(teams)
+        return deliverer.finish()
+    except BaseException:  # such as Ctrl-C: a receiver is not waited for
+        courier.abandon()
+        raise
 
 
 def decision_body(delivery: Delivery, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,20 +166,27 @@ def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry | N
     }
 
 
-def _deliver_team(world: World, courier: Courier, team: TeamId, most: int) -> DeliverySummary:
+def _deliver_team(world: World, courier: Courier, team: TeamId, most: int, *, reading: Semaphore) -> DeliverySummary:
     summary = DeliverySummary()
+    # 1. Read what is due and what each says. Reading opens vault files, so few teams do it at a time.
     due = world.catalog.callbacks.due(team, now=world.clock.now(), most=most)
     try:
         secrets = secrets_of(world, team)
-        bodies = _bodies(world, team, due)
+        with reading:
+            bodies = _bodies(world, team, due)
     except CallbackUnknown:
         for delivery in due:
             world.catalog.callbacks.done(delivery)
         summary.cancelled += len(due)
         return summary
-    except ImplioError as error:
-        summary.failed[team] = error.code
-        return summary
+    except Exception:
+        # Something that they say cannot be read. It is tried again later, and does not count as an attempt.
+        later = world.clock.now() + FIRST_BACKOFF
+        for delivery in due:
+            world.catalog.callbacks.put_off(replace(delivery, next_attempt_at=later))
+        raise
+    # 2. Send one after another, until the receiver has taken as long as a team's pass may last.
+    taken_seconds = 0.0
     for delivery in due:
         # The last look before it leaves: what was deleted since is not there to be begun.
         begun = world.catalog.callbacks.begin(delivery, until=world.clock.now() + CLAIM_LASTS)
@@ -130,9 +199,15 @@ def _deliver_team(world: World, courier: Courier, team: TeamId, most: int) -> De
             summary.cancelled += 1
             continue
         answer = _sent(world, courier, secrets, begun, body)
+        if answer.code == ABANDONED:
+            # The process ends. The next one sends it again at once, and the attempt does not count.
+            world.catalog.callbacks.put_off(delivery)
+            summary.put_off += 1
+            break
         _note(world, begun, answer, summary)
-        if answer.status is None:
-            break  # nobody there: the others wait for the next run rather than for one time-out each
+        taken_seconds += answer.seconds
+        if answer.status is None or taken_seconds >= TEAM_SECONDS:
+            break  # the others wait for the next pass: another team may wait for this thread
     return summary
 
 

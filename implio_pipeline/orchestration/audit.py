@@ -11,6 +11,7 @@ from implio_pipeline.flows.audit import AuditReport, audit, note_audit
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.assets.requests import AS_OF_TAG
 from implio_pipeline.orchestration.guarded import guarded
+from implio_pipeline.orchestration.launches import WORKS_ON_FILES
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
 
@@ -69,6 +70,7 @@ def audit_op(context: dg.OpExecutionContext, config: AuditScope, home: HomeResou
 @dg.job(
     name=SELF_AUDIT,
     executor_def=dg.in_process_executor,
+    tags=WORKS_ON_FILES,
     description="Reads files, catalog, keys, storage and ledger against each other; a finding fails the run.",
 )
 def audit_job() -> None:

@@ -10,6 +10,7 @@ from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.jobs import HOUSEKEEPING
+from implio_pipeline.orchestration.launches import WORKS_ON_FILES
 from implio_pipeline.orchestration.purge import purge_runs
 from implio_pipeline.orchestration.resources import HomeResource
 
@@ -64,6 +65,7 @@ def purge_runs_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
 @dg.job(
     name=HOUSEKEEPING,
     executor_def=dg.in_process_executor,
+    tags=WORKS_ON_FILES,
     description="Merges small files, unlinks strays, discards old set-aside files, and forgets old runs.",
 )
 def housekeeping_job() -> None:

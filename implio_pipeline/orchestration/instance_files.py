@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from implio_pipeline.orchestration.launches import TEAM_TAG
+from implio_pipeline.orchestration.launches import TEAM_TAG, WORKS_ON_FILES
 
 LOCATION = "implio"
 MODULE = "implio_pipeline.definitions"
@@ -39,8 +39,10 @@ run_queue:
 # These only spare waiting and double work; what keeps two writers apart is the commit in the catalog.
 concurrency:
   runs:
-    max_concurrent_runs: 2
+    max_concurrent_runs: 3  # two that work on files, and one that delivers callbacks
     tag_concurrency_limits:
+      - key: {works_on_tag}
+        limit: 2
       - key: {team_tag}
         value:
           applyLimitPerUniqueValue: true
@@ -103,7 +105,9 @@ def dagster_yaml(home: Path) -> str:
     """
     # A JSON string is a YAML string, whatever the folder is called.
     base_dir = (home / "dagster").as_posix()
-    return _DAGSTER_YAML.format(base_dir=_yaml_string(base_dir), team_tag=TEAM_TAG)
+    return _DAGSTER_YAML.format(
+        base_dir=_yaml_string(base_dir), team_tag=TEAM_TAG, works_on_tag=next(iter(WORKS_ON_FILES))
+    )
 
 
 def workspace_yaml() -> str:

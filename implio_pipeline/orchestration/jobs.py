@@ -3,6 +3,8 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from implio_pipeline.orchestration.launches import WORKS_ON_FILES
+
 INGEST_LANDING = "ingest_landing"
 CARRY_OUT_REQUESTS = "carry_out_requests"
 RETENTION = "retention"
@@ -17,7 +19,7 @@ _REQUESTS_FIRST = {"dagster/priority": "10"}
 
 def _job(name: str, selection: dg.AssetSelection, description: str, **tags: str) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
-        name, selection, description=description, executor_def=dg.in_process_executor, run_tags=tags
+        name, selection, description=description, executor_def=dg.in_process_executor, run_tags=WORKS_ON_FILES | tags
     )
 
 

@@ -12,6 +12,9 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 
 BATCH_TAG, ATTEMPT_TAG, TEAM_TAG = "implio/batch", "implio/attempt", "implio/team"
+WORKS_ON_FILES = {"implio/works-on": "files"}
+"""On every job that works on items' files. Two run at once; the third slot is for deliveries, which wait for customers'
+receivers and would otherwise keep an erasure waiting."""
 
 _ACTIVE = (
     DagsterRunStatus.QUEUED,

@@ -9,7 +9,7 @@ from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.guarded import failure, guarded
 from implio_pipeline.orchestration.jobs import DELIVER_CALLBACKS, SETTLE_VERDICTS
-from implio_pipeline.orchestration.launches import batch_id, is_running, next_attempt, run_request
+from implio_pipeline.orchestration.launches import WORKS_ON_FILES, batch_id, is_running, next_attempt, run_request
 from implio_pipeline.orchestration.resources import HomeResource
 
 _REMEDY = "Run `implio settle` by hand, then `implio audit`; it names the file."
@@ -50,6 +50,7 @@ def deliver_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
 @dg.job(
     name=SETTLE_VERDICTS,
     executor_def=dg.in_process_executor,
+    tags=WORKS_ON_FILES,
     description="Writes moderators' verdicts into the files of their items, many to a file.",
 )
 def settle_job() -> None:

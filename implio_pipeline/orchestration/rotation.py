@@ -11,6 +11,7 @@ from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.assets.requests import AS_OF_TAG
 from implio_pipeline.orchestration.guarded import guarded
+from implio_pipeline.orchestration.launches import WORKS_ON_FILES
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.wiring import House
 
@@ -57,6 +58,7 @@ def rotate_op(context: dg.OpExecutionContext, config: RotationScope, home: HomeR
 @dg.job(
     name=KEY_ROTATION,
     executor_def=dg.in_process_executor,
+    tags=WORKS_ON_FILES,
     description="Renews all keys and destroys the old ones, so that older backups open nothing any more.",
 )
 def rotation_job() -> None:

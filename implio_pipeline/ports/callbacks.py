@@ -54,7 +54,10 @@ class Callbacks(Protocol):
         """Forget a delivery that was made, or that has nothing to say any more."""
 
     def put_off(self, delivery: Delivery) -> None:
-        """Store when a delivery is tried again, or that it is given up; one that was cancelled stays gone."""
+        """Store when a delivery is tried again and after how many attempts, or that it is given up.
+
+        A delivery that was cancelled stays gone.
+        """
 
     def all(self, team: TeamId | None = None) -> list[Delivery]:
         """Return every delivery that was not made, oldest first."""
@@ -68,6 +71,9 @@ class Courier(Protocol):
 
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Post a body and return what came of it; never raises for what the other side does."""
+
+    def abandon(self) -> None:
+        """End what is under way at once, and send nothing more: each call of `send` answers `ABANDONED`."""
 
     def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
         """Return the value of the signature header: instant and HMAC-SHA-256."""

@@ -16,7 +16,7 @@ from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.erase import erase
 
-LASTS_SECONDS = 30.0
+LASTS_SECONDS = 300.0
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,20 +16,31 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
-from support.home import ADS, opened
+from support.home import ADS, CARS, opened
+from support.receiver import Receiver, receiving
 from support.serving import COMMAND, serving
 
+from implio_pipeline.flows.api_keys import add_api_key
+from implio_pipeline.flows.callbacks import allow_hosts, set_callback
 from implio_pipeline.stores.local_tls import RENEWED_BEFORE, LocalAuthority
 
 ITEM = {"id": "ad-1", "content": {"title": "zqzq-title"}, "user": {"id": "zqzq-ann"}}
-_MOST_LOOKS, _LOOKS_SECONDS = 1_200, 0.05
-"""A minute in all, and far below what a key may call."""
+_MOST_LOOKS, _LOOKS_SECONDS = 12_000, 0.05
+"""Ten minutes in all, for a machine that others use too, and far below what a key may call."""
 
 
 @pytest.fixture
 def home(empty_home: Path, tmp_path: Path) -> Path:
     shutil.copytree(empty_home, tmp_path / "home")
     return tmp_path / "home"
+
+
+def until(happened: Callable[[], object]) -> None:
+    for _ in range(_MOST_LOOKS):
+        if happened():
+            return
+        time.sleep(_LOOKS_SECONDS)
+    raise TimeoutError("it did not happen")
 
 
 def completed(client: httpx.Client, status_url: str) -> dict[str, Any]:
@@ -130,3 +142,33 @@ def test_the_local_certificate_is_for_this_machine_alone_and_renewed_before_it_e
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "tls").iterdir()} == {0o600}
     bound = x509.load_pem_x509_certificate(trusted).extensions.get_extension_for_class(x509.NameConstraints)
     assert bound.critical
+
+
+def test_a_receiver_that_hangs_holds_up_no_erasure_no_other_callback_and_no_end_of_the_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPLIO_CALLBACKS__HTTP_TO_THIS_MACHINE", "true")
+    with receiving(Receiver(is_silent=True)) as hanging, receiving(Receiver()) as other:
+        with opened(home, at=datetime.now(UTC)) as house:
+            for team, receiver in ((ADS, hanging), (CARS, other)):
+                allow_hosts(house.world, team, ["127.0.0.1"])
+                set_callback(house.world, house.house.courier, team, f"http://127.0.0.1:{receiver.port}/")
+            key = add_api_key(house.world, CARS, label="test")[1]
+        with serving(home, "--http", "--erase") as server, server.client() as ads, server.client() as cars:
+            cars.headers["X-Api-Key"] = key
+            ads.delete("/v1/ads", params={"userId": "nobody"}).raise_for_status()
+            until(lambda: hanging.got)
+
+            cars.post("/v1/ads", json=[ITEM]).raise_for_status()
+            deleted = cars.delete("/v1/ads", params={"userId": "zqzq-ann"}).raise_for_status().json()
+            completed(cars, deleted["statusUrl"])
+            until(lambda: other.got)
+
+            server.process.terminate()
+            server.process.wait()
+            assert not hanging.released.is_set()
+    with opened(home) as house:
+        (left,) = house.world.catalog.callbacks.all()
+        assert left.team == ADS
+        # What was broken off is no attempt. On a slow machine one may have timed out before.
+        assert len(hanging.got) - left.attempts in (0, 1)

@@ -1,6 +1,7 @@
 """Callbacks: told once each, signed, tried again, and never about what was deleted."""
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,16 +14,27 @@ from support.home import ADS, CARS, Home
 from support.items import Ad
 from support.moderation import MODERATOR, decided, keep_waiting
 
-from implio_pipeline.domain.callback import MOST_ATTEMPTS, Answer
-from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown
+from implio_pipeline.domain.callback import (
+    ABANDONED,
+    FIRST_BACKOFF,
+    MOST_ATTEMPTS,
+    TEAM_SECONDS,
+    Answer,
+    CallbackSecrets,
+)
+from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown, KeyMissing
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows import deliver as module
 from implio_pipeline.flows.callbacks import allow_hosts, remove_callback, secrets_of, set_callback, show_callback
 from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.deliver import deliver_due
+from implio_pipeline.flows.deliver import Deliverer, deliver_due
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.moderate import decide
 from implio_pipeline.flows.settle import settle
+from implio_pipeline.ports.world import World
 from implio_pipeline.stores.callbacks.courier import HttpCourier
 
 HOST, URL = "hooks.example.com", "https://hooks.example.com/canary-path"
@@ -239,3 +251,89 @@ def test_a_team_without_a_callback_has_no_deliveries(home: Home) -> None:
     erase(home.world)
 
     assert home.world.catalog.callbacks.all() == []
+
+
+def test_a_receiver_that_takes_long_ends_its_teams_pass_and_the_rest_is_sent_in_the_next(home: Home) -> None:
+    postbox = told(home, *(Ad(task=f"t{number}", outcome=None) for number in range(5)))
+    for number in range(5):
+        decided(home, f"t{number}", Approve())
+    postbox.answers = [Answer(status=200, seconds=TEAM_SECONDS / 2)] * 5
+
+    delivered = [deliver_due(home.world, postbox).delivered for _ in range(4)]
+
+    assert delivered == [2, 2, 1, 0]
+
+
+def test_a_delivery_that_was_broken_off_is_sent_again_at_once_and_is_no_attempt(home: Home) -> None:
+    postbox = told(home)
+    decided(home, "a", Approve())
+    postbox.answers = [Answer(status=None, code=ABANDONED)] * MOST_ATTEMPTS
+
+    put_off = sum(deliver_due(home.world, postbox).put_off for _ in range(MOST_ATTEMPTS))
+    (left,) = home.world.catalog.callbacks.all(ADS)
+
+    assert (put_off, left.attempts, left.given_up_at) == (MOST_ATTEMPTS, 0, None)
+    assert deliver_due(home.world, postbox).delivered == 1
+    assert len({headers["Implio-Delivery"] for _, _, headers in postbox.sent}) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("disk"), ValueError("logic"), KeyMissing("gone")], ids=lambda it: type(it).__name__
+)
+def test_whatever_is_raised_for_one_team_is_told_and_the_other_teams_are_delivered(
+    home: Home, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    postbox = told(home)
+    allow_hosts(home.world, CARS, [HOST])
+    set_callback(home.world, postbox, CARS, URL)
+    home.keep(Ad(task="c", outcome=None), team=CARS)
+    decided(home, "a", Approve())
+    decide(home.world, CARS, "c", Approve(), by=MODERATOR)
+    real = module.secrets_of
+
+    def raising(world: World, team: TeamId) -> CallbackSecrets:
+        if team == ADS:
+            raise error
+        return real(world, team)
+
+    monkeypatch.setattr(module, "secrets_of", raising)
+    first = deliver_due(home.world, postbox)
+    again_at_once = deliver_due(home.world, postbox)
+    monkeypatch.undo()
+    home.clock.pass_by(FIRST_BACKOFF)
+    later = deliver_due(home.world, postbox)
+
+    assert list(first.failed) == [ADS]
+    assert (first.delivered, again_at_once.failed, later.delivered) == (1, {}, 1)
+
+
+def test_a_receiver_that_never_answers_holds_up_no_other_team_even_in_later_passes(home: Home) -> None:
+    hangs, released = threading.Event(), threading.Event()
+
+    class Hanging(Postbox):
+        def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+            if "ads" in url:
+                hangs.set()
+                released.wait()
+            return super().send(url, body, headers)
+
+    postbox = Hanging()
+    for team, task in ((ADS, "a"), (CARS, "c")):
+        allow_hosts(home.world, team, [HOST])
+        set_callback(home.world, postbox, team, f"https://{HOST}/{team}")
+        home.keep(Ad(task=task, outcome=None), team=team)
+    decided(home, "a", Approve())
+    deliverer = Deliverer(home.world, postbox)
+    deliverer.begin()
+    hangs.wait()
+
+    decide(home.world, CARS, "c", Approve(), by=MODERATOR)  # only now, while the other receiver hangs
+    deliverer.begin()
+    while not postbox.sent:
+        deliverer.begin()
+
+    assert [url for url, _, _ in postbox.sent] == [f"https://{HOST}/cars"]
+    assert not released.is_set()
+    released.set()
+    deliverer.finish()
+    assert len(postbox.sent) == 2

@@ -11,6 +11,8 @@ import yaml
 from implio_pipeline.domain.columns import ITEM_COLUMNS
 from implio_pipeline.orchestration import instance_files
 from implio_pipeline.orchestration.build import build_definitions
+from implio_pipeline.orchestration.jobs import DELIVER_CALLBACKS
+from implio_pipeline.orchestration.launches import WORKS_ON_FILES
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,3 +121,14 @@ def _home():
     from implio_pipeline.orchestration.resources import HomeResource  # noqa: PLC0415
 
     return {"home": HomeResource()}
+
+
+def test_every_job_but_delivering_shares_the_slots_for_files_so_that_receivers_hold_up_no_erasure(repository):
+    settings = yaml.safe_load(instance_files.dagster_yaml(ROOT / "data"))["concurrency"]["runs"]
+    (key, value) = next(iter(WORKS_ON_FILES.items()))
+    limits = {each["key"]: each["limit"] for each in settings["tag_concurrency_limits"]}
+
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+
+    assert {job.name for job in jobs if job.run_tags.get(key) != value} == {DELIVER_CALLBACKS}
+    assert limits[key] == settings["max_concurrent_runs"] - 1

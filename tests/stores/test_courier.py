@@ -4,10 +4,6 @@ import datetime as dt
 import hmac
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,56 +12,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from support.clock import NOW
+from support.receiver import Receiver, receiving
 
+from implio_pipeline.domain.callback import ABANDONED
 from implio_pipeline.domain.errors import CallbackRefused
 from implio_pipeline.stores.callbacks import courier as module
 from implio_pipeline.stores.callbacks.courier import HttpCourier, resolve
 
 NAME = "hooks.example.test"
-
-
-@dataclass
-class Receiver:
-    """A server that remembers what it got."""
-
-    status: int = 200
-    location: str | None = None
-    is_silent: bool = False
-    port: int = 0
-    got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-    released: threading.Event = field(default_factory=threading.Event)
-
-
-@contextmanager
-def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.got.append((self.path, dict(self.headers), body))
-            if receiver.is_silent:
-                receiver.released.wait(20)
-                return
-            self.send_response(receiver.status)
-            if receiver.location:
-                self.send_header("Location", receiver.location)
-            self.end_headers()
-
-        def log_message(self, *known: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    receiver.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -197,3 +151,36 @@ def test_nobody_there_is_an_answer_too() -> None:
 
     assert HttpCourier(may_use_http=True).send(f"http://127.0.0.1:{port}/", b"{}", {}).code == "callback-unreachable"
     assert resolve("", 443) is not None
+
+
+def test_what_is_under_way_ends_at_once_when_it_is_abandoned_and_nothing_more_is_sent() -> None:
+    courier, answers = HttpCourier(may_use_http=True), []
+    with receiving(Receiver(is_silent=True)) as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/"
+        sending = threading.Thread(target=lambda: answers.append(courier.send(url, b"{}", {})))
+        sending.start()
+        while not receiver.got:
+            assert sending.is_alive()
+
+        courier.abandon()
+        sending.join()
+        answers.append(courier.send(url, b"{}", {}))
+        assert not receiver.released.is_set()
+
+    assert [(each.status, each.code) for each in answers] == [(None, ABANDONED)] * 2
+    assert len(receiver.got) == 1
+
+
+def test_a_name_server_that_hangs_holds_up_neither_a_delivery_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SECONDS", 0.2)
+    released = threading.Event()
+
+    def hangs(host: str, port: int) -> list[str]:
+        released.wait()
+        return []
+
+    answer = HttpCourier(resolver=hangs).send(f"https://{NAME}/", b"{}", {})
+
+    assert answer.code == "callback-timeout"
+    assert not released.is_set()
+    released.set()

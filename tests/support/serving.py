@@ -32,12 +32,12 @@ class Serving:
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
         headers = {"X-Api-Key": self.key}
-        with httpx.Client(base_url=self.address, verify=self.trust, headers=headers, timeout=60) as client:
+        with httpx.Client(base_url=self.address, verify=self.trust, headers=headers, timeout=600) as client:
             yield client
 
     def connect(self, context: ssl.SSLContext) -> ssl.SSLSocket:
         place = urlsplit(self.address)
-        raw = socket.create_connection((place.hostname, place.port), timeout=60)
+        raw = socket.create_connection((place.hostname, place.port), timeout=600)
         return context.wrap_socket(raw, server_hostname="localhost")
 
 

@@ -5,14 +5,18 @@ import hmac
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from threading import Lock, Thread
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from implio_pipeline.domain.callback import Answer, Destination, check_address, destination_of
+from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address, destination_of
 from implio_pipeline.domain.errors import CallbackRefused
 
 WHOLE_SECONDS = 15.0
@@ -59,17 +63,22 @@ class HttpCourier:
         self._ca_file = ca_file
         self._resolve = resolver
         self._tls: ssl.SSLContext | None = None
+        self._under_way: dict[asyncio.Task[Answer], asyncio.AbstractEventLoop] = {}
+        self._is_abandoned = False
+        self._lock = Lock()
 
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Post a body and return what came of it; never raises for what the other side does."""
-        try:
-            return asyncio.run(asyncio.wait_for(self._send(url, body, headers), WHOLE_SECONDS))
-        except CallbackRefused as refused:
-            return Answer(status=None, code=refused.code)
-        except TimeoutError:
-            return Answer(status=None, code="callback-timeout")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError):
-            return Answer(status=None, code="callback-unreachable")
+        began = time.monotonic()
+        answer = self._answer(url, body, headers)
+        return replace(answer, seconds=time.monotonic() - began)
+
+    def abandon(self) -> None:
+        """End what is under way at once, and send nothing more: each call of `send` answers `ABANDONED`."""
+        with self._lock:
+            self._is_abandoned = True
+            for task, loop in self._under_way.items():
+                loop.call_soon_threadsafe(task.cancel)
 
     def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
         """Return the value of the signature header: instant, and HMAC-SHA-256 of instant, full stop and body."""
@@ -90,9 +99,34 @@ class HttpCourier:
         destination = destination_of(url)
         self._checked(destination, self._resolve(destination.host, destination.port))
 
+    def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        try:
+            return asyncio.run(self._bounded(url, body, headers))
+        except asyncio.CancelledError:
+            return Answer(status=None, code=ABANDONED)
+        except CallbackRefused as refused:
+            return Answer(status=None, code=refused.code)
+        except TimeoutError:
+            return Answer(status=None, code="callback-timeout")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            return Answer(status=None, code="callback-unreachable")
+
+    async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send within the time that a delivery may take, unless everything is abandoned before."""
+        task = asyncio.create_task(self._send(url, body, headers))
+        with self._lock:
+            if self._is_abandoned:
+                task.cancel()
+            self._under_way[task] = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(task, WHOLE_SECONDS)
+        finally:
+            with self._lock:  # from here on the loop may be closed
+                del self._under_way[task]
+
     async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         destination = destination_of(url)
-        found = await asyncio.to_thread(self._resolve, destination.host, destination.port)
+        found = await _beside(lambda: self._resolve(destination.host, destination.port))
         address = self._checked(destination, found)
         parts = urlsplit(url)
         host = f"[{address}]" if ":" in address else address
@@ -129,3 +163,22 @@ class HttpCourier:
             if self._ca_file is not None:
                 self._tls.load_verify_locations(cafile=str(self._ca_file))
         return self._tls
+
+
+async def _beside(resolve_host: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """Return what a call returns, made in a thread of its own.
+
+    A name server that does not answer cannot be interrupted. `asyncio.to_thread` would make the loop, and later the
+    end of the process, wait for it.
+    """
+    future: Future[Sequence[str]] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            future.set_result(resolve_host())
+        except BaseException as error:  # noqa: BLE001 -- raised again where the call is awaited
+            future.set_exception(error)
+
+    Thread(target=work, name="resolve", daemon=True).start()
+    return await asyncio.wrap_future(future)

@@ -113,8 +113,9 @@ class SqlCallbacks:
             connection.execute(delete(deliveries).where(deliveries.c.delivery_id == delivery.delivery_id))
 
     def put_off(self, delivery: Delivery) -> None:
-        """Store when a delivery is tried again, or that it is given up; one that was cancelled stays gone."""
-        values = {name: getattr(delivery, name) for name in ("next_attempt_at", "error_code", "given_up_at")}
+        """Store when a delivery is tried again and after how many attempts, or that it is given up."""
+        names = ("attempts", "next_attempt_at", "error_code", "given_up_at")
+        values = {name: getattr(delivery, name) for name in names}
         its_own = deliveries.c.delivery_id == delivery.delivery_id
         with writing(self._engine) as connection:
             connection.execute(update(deliveries).where(its_own).values(values))
