@@ -35,6 +35,7 @@ def make_home(home: Path) -> Path:
     """
     # Storage and Dagster take seconds to import, which `--help` need not wait for.
     from implio_pipeline.orchestration.instance_files import dagster_yaml, workspace_yaml  # noqa: PLC0415
+    from implio_pipeline.orchestration.instance_storage import create_storage  # noqa: PLC0415
     from implio_pipeline.wiring import init_home  # noqa: PLC0415
 
     made = home.expanduser().absolute()
@@ -43,6 +44,7 @@ def make_home(home: Path) -> Path:
         path = made / name
         path.write_text(text)
         path.chmod(_OWNER_ONLY)
+    create_storage(made)
     return made
 
 

@@ -17,9 +17,16 @@ telemetry:
 nux:
   enabled: false
 
+# Dagster's SQLite storage, created under a lock; each run holds a lock for as long as its process lives.
 storage:
-  sqlite:
-    base_dir: {base_dir}
+  custom:
+    module: implio_pipeline.orchestration.instance_storage
+    class: HomeStorage
+    config:
+      base_dir: {base_dir}
+run_launcher:
+  module: implio_pipeline.orchestration.run_launcher
+  class: WatchedRunLauncher
 local_artifact_storage:
   module: dagster._core.storage.root
   class: LocalArtifactStorage
@@ -55,12 +62,13 @@ concurrency:
     granularity: run
     default_limit: 1
 
-# A run whose process died is started again; a step that failed has its own retries, a request its own back-off.
+# A run whose process died is marked failed and started again; a step that failed has its own retries, a request its
+# own back-off.
 run_monitoring:
   enabled: true
   start_timeout_seconds: 120
   max_runtime_seconds: 14400
-  poll_interval_seconds: 30
+  poll_interval_seconds: 15
 run_retries:
   enabled: true
   max_retries: 2
@@ -81,7 +89,7 @@ retention:
 
 sensors:
   use_threads: true
-  num_workers: 2
+  num_workers: 4
   num_submit_workers: 2
 schedules:
   use_threads: true

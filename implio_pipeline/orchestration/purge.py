@@ -9,6 +9,8 @@ from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from implio_pipeline.orchestration.instance_storage import SIGNS_FOLDER
+
 _MOST_RUNS = 5_000
 """Runs in one purge, at 17 ms each (measured); the rest go the next day."""
 _BUSY_SECONDS = 5.0
@@ -44,6 +46,7 @@ def purge_runs(instance: DagsterInstance, *, before: datetime) -> PurgeSummary:
 
 def _unlink(instance: DagsterInstance, run_id: str) -> int:
     found = list(_history(instance).glob(f"runs/{run_id}.db*"))
+    found += _history(instance).parent.glob(f"{SIGNS_FOLDER}/{run_id}")  # what a run leaves that was killed
     for path in found:
         path.unlink(missing_ok=True)
     folder = Path(instance.storage_directory()) / run_id

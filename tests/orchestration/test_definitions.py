@@ -111,7 +111,7 @@ def test_workspace_and_dg_name_the_same_module():
 def test_a_home_keeps_its_dagster_storage_inside_itself():
     text = yaml.safe_load(instance_files.dagster_yaml(Path("/srv/our home: #1")))
 
-    assert text["storage"]["sqlite"]["base_dir"] == "/srv/our home: #1/dagster"
+    assert text["storage"]["custom"]["config"]["base_dir"] == "/srv/our home: #1/dagster"
     assert text["telemetry"] == {"enabled": False}
     assert text["compute_logs"]["class"] == "NoOpComputeLogManager"
     assert text["run_retries"]["enabled"] is True

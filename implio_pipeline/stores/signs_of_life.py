@@ -1,0 +1,74 @@
+"""Signs of life: a run holds a lock on a file for as long as its process lives.
+
+The operating system drops the lock however the process ends: `kill -9`, out of memory, power loss. So a file that
+exists and can be locked belongs to a run whose process has died. No clock is involved: a slow run stays alive.
+
+Holds on one machine, also between containers that share the folder. A run without a file (made by another launcher,
+or on a file system without locks) is never called dead.
+
+Example:
+    signs = SignsOfLife(home / "dagster" / "alive")
+    signs.hold(run_id)      # in the process that executes the run
+    signs.is_dead(run_id)   # in any process
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+_HELD: dict[str, int] = {}
+"""Descriptors of this process, by path. They outlive the objects that opened them: a run is longer than an instance.
+
+They close when the process starts another program (`O_CLOEXEC`), so no child inherits a lock.
+"""
+
+
+class SignsOfLife:
+    """The lock files of the runs of one home.
+
+    Args:
+        folder: Where they are; made when the first one is held.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def hold(self, run_id: str) -> None:
+        """Lock the file of a run until the run is released or this process ends.
+
+        On a file system without locks no file is left, so the run is never called dead.
+        """
+        path = self._folder / run_id
+        if str(path) in _HELD:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError:
+            path.unlink(missing_ok=True)
+            os.close(fd)
+            return
+        _HELD[str(path)] = fd
+
+    def release(self, run_id: str) -> None:
+        """Remove the file of a run that has ended; does nothing when this process does not hold it."""
+        path = self._folder / run_id
+        fd = _HELD.pop(str(path), None)
+        if fd is not None:
+            path.unlink(missing_ok=True)
+            os.close(fd)
+
+    def is_dead(self, run_id: str) -> bool:
+        """Return whether the run's process had a lock and has it no more."""
+        try:
+            fd = os.open(self._folder / run_id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        return True
