@@ -445,3 +445,44 @@ def test_without_verdicts_the_items_are_scanned_as_they_lie(stocked: Home) -> No
 
     assert "join" not in plain
     assert "join" in joined
+
+
+def test_threads_may_share_a_lake_while_requests_and_verdicts_come_in(stocked: Home) -> None:
+    failures: list[BaseException] = []
+    decided(stocked, "t-3", Approve())
+    rounds, threads = 15, 4
+    together = threading.Barrier(threads + 1, timeout=HANGS_AFTER_SECONDS)
+
+    with lake_of(stocked) as lake:
+
+        def read() -> None:
+            together.wait()
+            try:
+                for _ in range(rounds):
+                    assert lake.sql("select count(*) from items join queue using (team)").fetchall()
+            except BaseException as failure:  # noqa: BLE001 -- whatever it is, the test tells it
+                failures.append(failure)
+
+        readers = [threading.Thread(target=read) for _ in range(threads)]
+        for reader in readers:
+            reader.start()
+        together.wait()
+        for number in range(rounds):  # each makes the lake open anew
+            stocked.ask(ByUser(user_id=f"nobody-{number}"))
+        for reader in readers:
+            reader.join()
+
+    assert failures == []
+
+
+def test_values_that_python_does_not_have_are_refused_by_the_place_of_their_column(stocked: Home) -> None:
+    with lake_of(stocked) as lake:
+        result = lake.sql("select 1 as one, '5000-01-01 (BC)'::date as long_ago")
+
+        assert result.arrow().num_rows == 1
+        for convert in (result.fetchall, result.df):
+            with pytest.raises(QueryRefused, match="column 2 of the answer"):
+                convert()
+        everything = lake.sql("select * from test_all_types()")
+        with pytest.raises(QueryRefused, match="of the answer"):
+            everything.fetchall()

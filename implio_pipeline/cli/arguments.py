@@ -18,6 +18,18 @@ As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name;
 FROM_STDIN = "-"
 
 
+NOT_TEXT = "an argument is not valid UTF-8 text"
+
+
+def is_text(argument: str) -> bool:
+    """Tell whether an argument can be encoded: an octet that is not UTF-8 reaches us as half a surrogate pair."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def day_from(text: str) -> date:
     """Read a UTC day."""
     try:
@@ -32,8 +44,11 @@ def secret_from(text: str, *, name: str) -> str:
         return text
     if sys.stdin.isatty():
         answer: str = typer.prompt(name, hide_input=True, err=True)
-        return answer
-    return sys.stdin.readline().rstrip("\r\n")
+    else:
+        answer = sys.stdin.readline().rstrip("\r\n")
+    if not is_text(answer):
+        raise BadUse(NOT_TEXT)
+    return answer
 
 
 def who(name: str | None) -> str:

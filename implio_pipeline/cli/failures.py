@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import ClassVar, TextIO
+from typing import Any, ClassVar, TextIO
 
 import typer
 from rich.console import Console
@@ -16,7 +16,6 @@ from implio_pipeline.domain.errors import (
     ImplioError,
     QueryRefused,
     RequestRefused,
-    TeamUnknown,
     Unverified,
 )
 
@@ -79,11 +78,6 @@ def exit_code_of(error: ImplioError) -> ExitCode:
     return ExitCode.FAILED
 
 
-def facts_of(error: ImplioError) -> str:
-    """Return what happened; a team's name that is none may be anything, so it is not repeated."""
-    return "there is no such team" if error.code == TeamUnknown.code else error.facts
-
-
 def remedy_of(code: str) -> str:
     """Return the remedy of a failure known only by its code."""
     return next((kind.remedy for kind in _kinds(ImplioError) if kind.code == code), ImplioError.remedy)
@@ -101,27 +95,39 @@ def tell(stream: TextIO, *, code: str, facts: str, remedy: str, is_json: bool) -
 
 def usage_facts(error: typer.TyperException) -> str:
     """Return what was wrong with the usage; the parser's own words may echo what was typed, so they are not used."""
+    message = str(getattr(error, "message", ""))
     if isinstance(error, BadUse):
-        return error.message
+        return message
     parameter = getattr(error, "param", None)
     if parameter is not None:
-        name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.human_readable_name
+        name = _name_of(parameter)
         if type(error).__name__ == "MissingParameter":
             return f"{name} is missing"
         return f"the value of {name} cannot be used"
-    option = getattr(error, "possibilities", None)
     if hasattr(error, "possibilities"):
-        return f"there is no such option{_meant(option or ())}"
+        return f"there is no such option{_meant(error.possibilities or ())}"
     if hasattr(error, "option_name"):
         return "an option needs a value, or has one too many"
-    if error.message.startswith("No such command"):
-        return f"there is no such command{_meant(re.findall(r'Did you mean (.*)[?]', error.message))}"
-    if error.message.startswith("Missing command"):
+    if message.startswith("No such command"):
+        return f"there is no such command{_meant(re.findall(r'Did you mean (.*)[?]', message))}"
+    if message.startswith("Missing command"):
         return "a command is missing"
     return "there is an argument too many"
 
 
-def _meant(names: Iterator[str] | list[str] | tuple[str, ...]) -> str:
+def _name_of(parameter: Any) -> str:
+    """Return a parameter's name as its help writes it: `--team`, or `SQL`.
+
+    Typer's parameters are not public and their attributes change between versions (0.29 dropped
+    `human_readable_name`), so nothing here may rely on one of them.
+    """
+    options = [name for name in getattr(parameter, "opts", None) or () if name.startswith("-")]
+    if options:
+        return max(options, key=len)
+    return str(getattr(parameter, "metavar", None) or getattr(parameter, "name", None) or "an argument").upper()
+
+
+def _meant(names: Iterable[str]) -> str:
     found = " or ".join(sorted(names))
     return f"; did you mean {found}?" if found else ""
 

@@ -10,7 +10,15 @@ import pydantic
 import typer
 from typer.core import TyperGroup
 
-from implio_pipeline.cli.failures import ExitCode, SettingsInvalid, exit_code_of, facts_of, tell, usage_facts
+from implio_pipeline.cli.arguments import NOT_TEXT, is_text
+from implio_pipeline.cli.failures import (
+    BadUse,
+    ExitCode,
+    SettingsInvalid,
+    exit_code_of,
+    tell,
+    usage_facts,
+)
 from implio_pipeline.domain.errors import ImplioError
 
 
@@ -22,7 +30,13 @@ class Root(TyperGroup):
         ordered = globals_first(list(sys.argv[1:] if args is None else args))
         extra["standalone_mode"] = False
         inner = super().main
-        sys.exit(_run(lambda: inner(ordered, *more, **extra), is_json="--json" in ordered))
+
+        def command() -> Any:
+            if not all(map(is_text, ordered)):
+                raise BadUse(NOT_TEXT)
+            return inner(ordered, *more, **extra)
+
+        sys.exit(_run(command, is_json="--json" in ordered))
 
 
 def globals_first(args: list[str]) -> list[str]:
@@ -46,7 +60,7 @@ def _run(command: Callable[[], Any], *, is_json: bool) -> int:
     try:
         ended_with = command()
     except ImplioError as error:
-        tell(sys.stderr, code=error.code, facts=facts_of(error), remedy=error.remedy, is_json=is_json)
+        tell(sys.stderr, code=error.code, facts=error.facts, remedy=error.remedy, is_json=is_json)
         return exit_code_of(error)
     except (pydantic.ValidationError, tomllib.TOMLDecodeError) as error:
         tell(

@@ -242,10 +242,17 @@ class PlanOutdated(ImplioError):
 
 
 class StorageFull(ImplioError):
-    """The disk has no room for the new files; nothing was changed."""
+    """The disk has no room for what has to be kept; nothing was changed."""
 
     code = "storage-full"
     remedy = "Free some space, then run it again; nothing was lost."
+
+
+class CatalogUnavailable(ImplioError):
+    """The catalog's database cannot be reached, read or written; nothing was changed."""
+
+    code = "catalog-unavailable"
+    remedy = "Check the disk, the permissions and the server that hold the catalog, then run it again."
 
 
 class LandingInvalid(ImplioError):

@@ -28,7 +28,7 @@ class RetentionPolicy:
                 raise PolicyInvalid(f"{days} days cannot be kept")
         for outcome, days in self.by_outcome.items():
             if outcome not in OUTCOMES:
-                raise PolicyInvalid(f"there is no outcome {outcome!r}; there are {', '.join(OUTCOMES)}")
+                raise PolicyInvalid(f"there is no such outcome; there are {', '.join(OUTCOMES)}")
             if self.keep_days is not None and days > self.keep_days:
                 raise PolicyInvalid(f"{outcome} may not be kept {days} days when the team keeps {self.keep_days}")
 
@@ -52,11 +52,16 @@ def overdue_from(submitted_on: date, *, keep_days: int) -> date:
 
 def cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs | None:
     """Return the first days that may still exist on `today`, or `None` when everything may be kept."""
-    every = None if policy.keep_days is None else today - timedelta(days=policy.keep_days)
-    by_outcome = tuple((outcome, today - timedelta(days=days)) for outcome, days in sorted(policy.by_outcome.items()))
+    every = None if policy.keep_days is None else _days_before(today, policy.keep_days)
+    by_outcome = tuple((outcome, _days_before(today, days)) for outcome, days in sorted(policy.by_outcome.items()))
     if every is None and not by_outcome:
         return None
     return Cutoffs(every=every, by_outcome=by_outcome)
+
+
+def _days_before(today: date, days: int) -> date:
+    """Return the day so many days earlier; the first day there is when the calendar ends before it."""
+    return date.min if (today - date.min).days < days else today - timedelta(days=days)
 
 
 def policy_text(policy: RetentionPolicy) -> str:

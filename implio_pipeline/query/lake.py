@@ -1,6 +1,7 @@
 """A lake open for reading: DuckDB over what its reader may decrypt, less what a tombstone hides."""
 
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,6 +55,8 @@ _QUEUE_SCHEMA = pa.schema(
 class Lake:
     """The lake of one team or several; a tombstone accepted meanwhile hides its items from the next statement on.
 
+    Several threads may share a lake; their statements run one after another. For more at once, open a lake each.
+
     So does a verdict show from the next statement on, before it is settled in the item's file. Its reasons and its
     actor are sealed until then, so that readers without the identity class see them only afterwards.
 
@@ -86,6 +89,8 @@ class Lake:
         roots = {Region(name): settings.below(region.vault) for name, region in settings.regions.items()}
         self._folders = RegionFolders(roots)
         self._temporary = settings.home / "tmp"
+        self._lock = threading.RLock()
+        """One statement at a time: each may open the lake anew, and views are registered in what all cursors share."""
         self._opened_at: list[int] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: dict[str, ds.Dataset | pa.Table] = {}
@@ -104,7 +109,8 @@ class Lake:
             GrantMissing: what the reader was let in by was revoked, or has ended.
         """
         self._door.confirm(self._admission)
-        result = self._answer(query, params)
+        with self._lock:
+            result = self._answer(query, params)
         self._door.note(self._admission, rows=len(result), columns=_columns(query, result), statement=query)
         return result
 
@@ -147,9 +153,10 @@ class Lake:
 
     def close(self) -> None:
         """Close the connection; DuckDB complains at the end of the interpreter when one is open."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def _current(self) -> duckdb.DuckDBPyConnection:
         newest = [self._catalog.requests.newest_tombstone(team) for team in self.teams]

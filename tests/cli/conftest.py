@@ -41,7 +41,7 @@ class Cli:
         return json.loads(result.stderr.splitlines()[-1])["error"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def implio() -> type[Cli]:
     """A command line on any home."""
     return Cli

@@ -21,6 +21,16 @@ def test_an_item_is_kept_for_exactly_its_days_after_the_day_of_submission(submit
     assert (first_day_without - submitted_on).days - 1 == keep_days
 
 
+@given(today=st.dates(), keep_days=kept)
+def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
+    limits = cutoffs(RetentionPolicy(keep_days=keep_days, by_outcome={OUTCOMES[0]: keep_days}), today=today)
+
+    assert limits is not None
+    assert limits.every is not None
+    assert limits.every == date.min or today - limits.every == timedelta(days=keep_days)
+    assert limits.by_outcome == ((OUTCOMES[0], limits.every),)
+
+
 @given(submitted_on=days, today=days, keep_days=kept)
 def test_cutoffs_and_overdue_from_agree_on_every_day(submitted_on: date, today: date, keep_days: int) -> None:
     limits = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)

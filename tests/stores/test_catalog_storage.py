@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import delete
+from sqlalchemy import delete, event, insert
 from sqlalchemy.exc import IntegrityError
 from test_catalog import (
     ADS,
@@ -29,6 +29,7 @@ from test_catalog import (
     user,
 )
 
+from implio_pipeline.domain.errors import CatalogUnavailable, StorageFull
 from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule
 from implio_pipeline.domain.words import KeyId, KeyPurpose, TaskKey, UserKey
 from implio_pipeline.stores.catalog import catalog as whole
@@ -36,7 +37,7 @@ from implio_pipeline.stores.catalog import engine, migrations, upgrade
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.catalog.engine import connect
 from implio_pipeline.stores.catalog.rules import covered
-from implio_pipeline.stores.catalog.tables import SECRETS, metadata, queue_entries
+from implio_pipeline.stores.catalog.tables import SECRETS, metadata, queue_entries, queues
 
 
 @pytest.fixture
@@ -245,6 +246,44 @@ def test_a_commit_that_need_not_wait_for_the_disk_leaves_the_next_one_to_wait(fi
 
     normal, full = 1, 2
     assert found == [normal, full]
+
+
+def test_a_full_disk_is_told_as_one_and_nothing_is_kept(catalog: SqlCatalog) -> None:
+    queues_before = catalog.queues.counts()
+    with catalog._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+    event.listen(
+        catalog._engine, "begin", lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    )
+
+    with pytest.raises(StorageFull), engine.writing(catalog._engine) as connection:
+        for number in range(10_000):
+            connection.execute(insert(queues), {"team": ADS, "queue": f"queue {number}"})
+
+    assert catalog.queues.counts() == queues_before
+
+
+def _is_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+SPOILT = {
+    "no database": lambda file: file.write_bytes(b"not a database, and long enough to be looked at" * 40),
+    "a folder": _is_a_folder,
+    "a damaged page": lambda file: file.write_bytes(file.read_bytes()[:4096] + b"\xff" * 8192),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_catalog_that_cannot_be_read_is_told_as_one(how: str, file: Path) -> None:
+    open_catalog(f"sqlite:///{file}").close()
+    for beside in file.parent.glob(f"{file.name}-*"):
+        beside.unlink()
+    SPOILT[how](file)
+
+    with pytest.raises(CatalogUnavailable, match="SQLITE_"):
+        open_catalog(f"sqlite:///{file}").teams.all()
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY])

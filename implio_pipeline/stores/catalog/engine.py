@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool, QueuePool
 
+from implio_pipeline.domain.errors import CatalogUnavailable, StorageFull
 from implio_pipeline.stores.catalog.log_copies import LogCopies
 from implio_pipeline.stores.catalog.turns import Turns
 
@@ -25,6 +27,16 @@ _SOON_SECONDS, _LOOK_SECONDS = 0.25, 0.0005
 """How long a writer looks by itself whether another process has ended its write, and how often."""
 _PRIMARY = 0xFF
 """What of SQLite's extended error codes is the error itself."""
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+"""SQLite's errors that tell of the file, its disk or its locks; the others tell of the statement."""
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
@@ -72,7 +84,7 @@ def connect(url: str) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that sees one snapshot to its end."""
-    with engine.connect() as connection:
+    with _explained(), engine.connect() as connection:
         if not _is_sqlite(engine):
             connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # noqa: PLW2901
         with connection.begin():
@@ -92,6 +104,7 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
     """
     turns = _turns.get(engine)
     with (
+        _explained(),
         nullcontext() if turns is None else turns.taken(),
         engine.connect().execution_options(is_writer=True) as connection,
         nullcontext() if is_synchronised or turns is None else _unsynchronised(connection),
@@ -100,6 +113,28 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
         yield connection
     if turns is not None and not turns.is_urgent:
         _copies[engine].copy_if_due(engine)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what the machine or the database is to blame for; whatever else is raised is a fault of ours and passes.
+
+    Raises:
+        StorageFull: there is no room for what the transaction writes; nothing of it was kept.
+        CatalogUnavailable: the database cannot be reached, read or written.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        code = getattr(reason, "sqlite_errorcode", None)
+        if code is not None and code & _PRIMARY == sqlite3.SQLITE_FULL:
+            raise StorageFull("no room for what the catalog has to keep") from None
+        if code is not None and code & _PRIMARY in _UNAVAILABLE:
+            raise CatalogUnavailable(f"the catalog's database says {reason.sqlite_errorname}") from None  # type: ignore[union-attr]
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise CatalogUnavailable("the catalog's database does not answer") from None
+        raise
 
 
 def urgent(engine: Engine) -> AbstractContextManager[None]:

@@ -44,7 +44,7 @@ class SqlGrants:
         row["classes"] = sorted(each.value for each in grant.classes)
         with writing(self._engine) as connection:
             if not connection.scalar(select(exists().where(teams.c.team == grant.team))):
-                raise TeamUnknown(f"there is no team {grant.team}")
+                raise TeamUnknown("there is no such team")
             connection.execute(insert(grants), row)
 
     def get(self, grant_id: GrantId) -> Grant:

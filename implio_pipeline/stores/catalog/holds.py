@@ -52,7 +52,7 @@ class SqlHolds:
         with reading(self._engine) as connection:
             row = connection.execute(_HOLDS.where(holds.c.hold_id == hold_id)).mappings().one_or_none()
         if row is None:
-            raise HoldRefused(f"there is no hold {hold_id}")
+            raise HoldRefused("there is no legal hold with this id")
         return _hold_of(row)
 
     def all(self, team: TeamId | None = None) -> list[Hold]:

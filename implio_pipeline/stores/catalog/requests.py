@@ -66,7 +66,7 @@ class SqlRequests:
         with reading(self._engine) as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
-            raise RequestUnknown(f"there is no request {request_id}")
+            raise RequestUnknown("there is no request with this id")
         return request_of(row)
 
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:

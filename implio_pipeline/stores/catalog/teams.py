@@ -48,7 +48,7 @@ class SqlTeams:
         with reading(self._engine) as connection:
             row = connection.execute(select(tables.teams).where(tables.teams.c.team == team)).mappings().one_or_none()
         if row is None:
-            raise _unknown(team)
+            raise TeamUnknown("there is no such team")
         return _team_of(row)
 
     def all(self) -> list[Team]:
@@ -77,7 +77,7 @@ class SqlTeams:
         change = update(tables.teams).where(tables.teams.c.team == team).values(values)
         with writing(self._engine) as connection:
             if not connection.execute(change).rowcount:
-                raise _unknown(team)
+                raise TeamUnknown("there is no such team")
 
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""
@@ -113,7 +113,7 @@ def lock(connection: Connection, team: TeamId) -> None:
     """
     query = select(tables.teams.c.team).where(tables.teams.c.team == team).with_for_update()
     if connection.execute(query).one_or_none() is None:
-        raise _unknown(team)
+        raise TeamUnknown("there is no such team")
 
 
 def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
@@ -136,10 +136,6 @@ def _same_roots(connection: Connection, keys: Sequence[TeamKey]) -> None:
         newest = max(map(number_of, connection.scalars(theirs)), default=0)
         if any(series_of(key.root_key_id) == series and number_of(key.root_key_id) < newest for key in keys):
             raise PlanOutdated(f"root key {series} was renewed meanwhile")
-
-
-def _unknown(team: TeamId) -> TeamUnknown:
-    return TeamUnknown(f"there is no team {team}")
 
 
 def _row_of(team: Team) -> dict[str, Any]:
