@@ -257,8 +257,7 @@ def test_a_full_disk_is_told_as_one_and_nothing_is_kept(catalog: SqlCatalog) -> 
     )
 
     with pytest.raises(StorageFull), engine.writing(catalog._engine) as connection:
-        for number in range(10_000):
-            connection.execute(insert(queues), {"team": ADS, "queue": f"queue {number}"})
+        connection.execute(insert(queues), [{"team": ADS, "queue": f"queue {number}"} for number in range(10_000)])
 
     assert catalog.queues.counts() == queues_before
 
