@@ -98,7 +98,7 @@ def usage_facts(error: typer.TyperException) -> str:
     message = str(getattr(error, "message", ""))
     if isinstance(error, BadUse):
         return message
-    parameter = getattr(error, "param", None)
+    parameter: Any = getattr(error, "param", None)
     if parameter is not None:
         name = _name_of(parameter)
         if type(error).__name__ == "MissingParameter":
@@ -121,7 +121,7 @@ def _name_of(parameter: Any) -> str:
     Typer's parameters are not public and their attributes change between versions (0.29 dropped
     `human_readable_name`), so nothing here may rely on one of them.
     """
-    options = [name for name in getattr(parameter, "opts", None) or () if name.startswith("-")]
+    options: list[str] = [name for name in getattr(parameter, "opts", None) or () if name.startswith("-")]
     if options:
         return max(options, key=len)
     return str(getattr(parameter, "metavar", None) or getattr(parameter, "name", None) or "an argument").upper()
