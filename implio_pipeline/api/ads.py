@@ -19,7 +19,7 @@ from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.flows.submit import Submission
+from implio_pipeline.flows.submit import Submission, arrival
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House
 
@@ -49,7 +49,7 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     state = request.app.state
     house: House = state.house
     body = await request.body()
-    arrived_at = house.world.clock.now()
+    arrived_at = await run_in_threadpool(arrival, house.world, who.team)
     async with state.judging:  # a few at a time: more would only wait for the judge with their bodies in memory
         found = await run_in_threadpool(_judged, state.judge, house, who.team, body, arrived_at)
     if found.rows.num_rows:

@@ -129,6 +129,8 @@ def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
         lines.append(("not reachable", without, "items of the team that name no user"))
     holds = body.get("withheld", {}).get("holds", [])
     lines += [("withheld", hold["items"], f"by hold {hold['holdId']} ({hold['reason']})") for hold in holds]
+    if body["outcome"]["newer"]:
+        lines.append(("newer", body["outcome"]["newer"], "of the same scope, submitted after the request: kept"))
     if "policy" in body:
         lines.append(("policy", body["policy"]))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))

@@ -1,12 +1,12 @@
 """What an erasure does to files, and what proves it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.hold import Hold
+from implio_pipeline.domain.hold import FOR_EVER, Hold
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import FileKind, RequestId
 
@@ -17,6 +17,11 @@ class Claim:
 
     request_id: RequestId
     rule: Rule
+
+
+def endless(claim: Claim) -> Claim:
+    """Return the claim on every item of its scope, also on those submitted after its request was accepted."""
+    return replace(claim, rule=replace(claim.rule, before=FOR_EVER))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -255,6 +255,30 @@ class CatalogUnavailable(ImplioError):
     remedy = "Check the disk, the permissions and the server that hold the catalog, then run it again."
 
 
+class ClockWrong(ImplioError):
+    """The clock disagrees with what this home knows; nothing was accepted, taken in or erased."""
+
+
+class ClockBehind(ClockWrong):
+    """The clock lies behind the newest instant that the home knows, by more than the bound."""
+
+    code = "clock-behind"
+    remedy = (
+        "Set the machine's clock right, then run it again; if the clock is right now and was ahead before, run "
+        "`implio clock confirm`."
+    )
+
+
+class ClockAhead(ClockWrong):
+    """The clock lies ahead of the newest instant that the home knows, by more than the bound."""
+
+    code = "clock-ahead"
+    remedy = (
+        "Set the machine's clock right, then run it again; if the clock is right and nothing ran here for so long, run "
+        "`implio clock confirm`."
+    )
+
+
 class LandingInvalid(ImplioError):
     """A landing file cannot be parsed at all."""
 

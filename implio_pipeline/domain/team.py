@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from implio_pipeline.domain.errors import TeamInvalid
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -10,6 +10,7 @@ from implio_pipeline.domain.words import Region, TeamId
 
 CAP_PERCENT = 20
 _MOST_PERCENT, _MOST_GRACE_HOURS = 100, 24 * 14
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
 
@@ -25,6 +26,8 @@ class Team:
     """The share of its items that one person may have erased; above it a second one approves."""
     grace_hours: int = 0
     """So long an accepted request waits, hidden, and may be cancelled."""
+    newest_at: datetime = field(default=_EPOCH, compare=False)
+    """Its logical time, when it was read: the newest instant that its items carry or that was handed out."""
 
 
 def check_limits(*, cap_percent: int, grace_hours: int) -> None:

@@ -5,11 +5,12 @@ Nothing is erased here, and nothing is ever erased that did not come through her
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import cache
 from typing import Any
 
+from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.days import due_at, instant_text
 from implio_pipeline.domain.errors import ImplioError, LedgerBroken, RequestIdReused, RequestRefused, TeamUnknown
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
@@ -67,7 +68,8 @@ def accept(
         try:
             if draft.team not in teams:
                 raise TeamUnknown("there is no such team")
-            prepared.append(_prepare(world, draft, now=now, policy=policy, seal=sealer(draft.team)))
+            present = after(teams[draft.team].newest_at, now=now)
+            prepared.append(_prepare(world, draft, now=present, policy=policy, seal=sealer(draft.team)))
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
             prepared.append(_refusal(RequestRefused("an id is not valid text")))
         except ImplioError as error:
@@ -81,10 +83,17 @@ def accept(
     suspects = [each for each in accepted if each.request_id in new and each.state is RequestState.UNAPPROVED]
     if suspects and not is_paused:
         rules = {request.request_id: rule for request, rule, _ in asked}
-        passed = let_through(world, [(each, rules[each.request_id]) for each in suspects], teams)
+        passed = let_through(
+            world, [(each, rule_as_accepted(each, rules[each.request_id])) for each in suspects], teams
+        )
         accepted = [passed.get(each.request_id, each) for each in accepted]
     answers = iter(accepted)
     return [each if isinstance(each, Refusal) else _same(each[0], next(answers)) for each in prepared]
+
+
+def rule_as_accepted(request: Request, rule: Rule) -> Rule:
+    """Return the rule of an accepted request: the catalog says where it ends."""
+    return replace(rule, before=request.accepted_at)
 
 
 def note_tombstones(world: World) -> None:
@@ -205,12 +214,14 @@ def _cutoffs_in(body: Mapping[str, Any]) -> Cutoffs:
 
 
 def rule_of(world: World, draft: RequestDraft, *, now: datetime | None = None) -> Rule:
-    """Return the draft's scope in keyed pseudonyms, bound to items submitted before `now`, the present when `None`.
+    """Return the draft's scope in keyed pseudonyms, bound to items submitted before `now`.
+
+    When it is `None` the rule covers every item that the team has.
 
     Raises:
         RequestRefused: the dates are inverted or an id is empty.
     """
-    now = now or world.clock.now()
+    now = now or after(world.catalog.teams.get(draft.team).newest_at, now=world.clock.now())
     match draft.scope:
         case ByUser(user_id=user_id):
             if not user_id.strip():

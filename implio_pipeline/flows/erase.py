@@ -7,7 +7,7 @@ committed is no longer found.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.erasure import Claim, FileWork, endless
 from implio_pipeline.domain.errors import (
     FileMissing,
     ImplioError,
@@ -16,6 +16,7 @@ from implio_pipeline.domain.errors import (
     StorageFull,
     Unverified,
 )
+from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.outcome import counted
 from implio_pipeline.domain.request import (
@@ -144,6 +145,7 @@ def _carry_out(
     started = _save(world, started, RequestState.REWRITING)
     holds = _work_through(world, team, claims, summary, progress)
     spared = _spared(world, team, claims, holds) if holds else []
+    newer = _newer(world, team, claims)
     started = _save(world, started, RequestState.VERIFIED)
     if is_team_removed:
         shred_old_class_keys(world, team)
@@ -159,6 +161,7 @@ def _carry_out(
         outcome = counted(
             erased=erased.get(each.request_id, 0),
             withheld=withheld,
+            newer=newer.get(each.request_id, 0),
             not_reachable=without_user if each.kind is RequestKind.USER else 0,
         )
         after.append(carried_out(each, now=now, outcome=outcome, withheld=withheld))
@@ -246,6 +249,35 @@ def _spared(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) 
         if survivors:
             raise Unverified(f"{survivors} survivors beside what legal holds cover")
         return found
+    raise PlanOutdated("others kept changing the same files")
+
+
+def _newer(world: World, team: TeamId, claims: list[Claim]) -> dict[RequestId, int]:
+    """Count the items of each scope that stay since they were submitted after the request was accepted."""
+    since = min((claim.rule.before for claim in claims), default=None)
+    if since is None:
+        return {}
+    endless_claims = [endless(claim) for claim in claims]
+    bound = {claim.request_id: claim for claim in claims}
+    reaches = world.vault.reaches(endless_claims)
+    for _ in range(_MOST_PLANS):
+        counts: dict[RequestId, int] = {}
+        files = list(world.catalog.manifest.candidates(team, endless_claims, since=since))
+        reached = [(file, found) for file in files if (found := reaches(file))]
+        works: list[SealedFile] = []
+        try:
+            works = world.catalog.manifest.sealed([file for file, _ in reached])
+            for sealed, (_, found) in zip(works, reached, strict=True):
+                counted = world.vault.newer(sealed, [bound[each.request_id] for each in found])
+                for request_id, items in counted.items():
+                    counts[request_id] = counts.get(request_id, 0) + items
+        except PlanOutdated:
+            continue
+        except (FileMissing, KeyMissing):
+            if not are_renewed(world, team, works):
+                raise
+            continue
+        return counts
     raise PlanOutdated("others kept changing the same files")
 
 

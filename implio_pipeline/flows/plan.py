@@ -10,7 +10,7 @@ from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, kind_of
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.accept import Refusal, accept, rule_of
+from implio_pipeline.flows.accept import Refusal, accept, rule_as_accepted, rule_of
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.find import plan_works, standing_holds
 from implio_pipeline.flows.gates import let_through, needs_second_person
@@ -84,6 +84,7 @@ def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | 
         if each.sequence != answer.tombstone_sequence
     ]
     is_same = max(others, default=0) <= before
+    rule = rule_as_accepted(answer, rule)
     if not is_same or _digest(world, draft.team, rule, tombstone=before)[0] != digest:
         cancel(world, answer.request_id)
         raise PlanChanged("what would be erased changed while the request was accepted")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
+from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, is_overdue, reach
@@ -97,13 +98,17 @@ def _is_new(file: VaultFile, limits: Cutoffs, asked: Iterable[Cutoffs]) -> bool:
 
 
 def _overdue(world: World, team: Team, limits: Cutoffs) -> list[VaultFile]:
-    claim = Claim(request_id=RequestId("overdue"), rule=OverdueRule(cutoffs=limits, before=world.clock.now()))
+    claim = Claim(request_id=RequestId("overdue"), rule=_rule(world, team, limits))
     return list(world.catalog.manifest.candidates(team.team, [claim]))
+
+
+def _rule(world: World, team: Team, limits: Cutoffs) -> OverdueRule:
+    return OverdueRule(cutoffs=limits, before=after(team.newest_at, now=world.clock.now()))
 
 
 def _preview(world: World, team: Team, limits: Cutoffs) -> OverduePreview:
     files = _overdue(world, team, limits)
-    rule = OverdueRule(cutoffs=limits, before=world.clock.now())
+    rule = _rule(world, team, limits)
     whole = sum(reach(rule, file) is Reach.EVERYTHING for file in files)
     return OverduePreview(
         team=team.team,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.ingest import add_rows
@@ -23,6 +24,17 @@ class Submission:
     arrived_at: datetime
     """When the post came: the submission instant of each of its items."""
     rows: Rows = field(repr=False)
+
+
+def arrival(world: World, team: TeamId) -> datetime:
+    """Return the submission instant of a post that has just come: later than any the team knows.
+
+    A deletion that was accepted before it, by another host's clock too, ends before it, so it is not swallowed.
+
+    Raises:
+        TeamUnknown: there is no such team.
+    """
+    return after(world.catalog.teams.get(team).newest_at, now=world.clock.now())
 
 
 def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> list[SealedFile]:

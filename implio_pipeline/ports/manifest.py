@@ -1,7 +1,7 @@
 """Which files are live."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.change import Change
@@ -19,8 +19,13 @@ class Manifest(Protocol):
     ) -> Iterator[VaultFile]:
         """Yield live files; without `is_filtered` their membership filters are empty, and not even read."""
 
-    def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
-        """Yield live files whose ranges and counts some claim reaches."""
+    def candidates(
+        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None
+    ) -> Iterator[VaultFile]:
+        """Yield live files whose ranges and counts some claim reaches.
+
+        With `since` only those with an item that was submitted at that instant or later.
+        """
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
         """Return the files with their wrapped keys.

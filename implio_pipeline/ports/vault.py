@@ -63,6 +63,9 @@ class Vault(Protocol):
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
         """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
 
+    def newer(self, sealed: SealedFile, claims: Sequence[Claim]) -> Mapping[RequestId, int]:
+        """Return how many rows of each claim's scope were submitted after its rule ends, so that they stay."""
+
     def spared(self, work: FileWork) -> list[Spared]:
         """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, literal, select
 
+from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.request import FINAL_STATES, Request, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
@@ -32,17 +33,20 @@ _Asked = tuple[Request, Rule, str]
 def accept(connection: Connection, asked: Sequence[_Asked]) -> list[Request]:
     """Return the accepted request of each that is asked: the one its idempotency key made before, or a new one.
 
+    The rule of a new one ends after the newest instant that its team knows in this transaction, so that it covers
+    every item that is there, whatever clocks say; `accepted_at` tells where it ends.
+
     Raises:
         TeamUnknown: there is no such team.
     """
-    for team in sorted({request.team for request, _, _ in asked}):
-        teams.lock(connection, team)
+    newest = {team: teams.lock(connection, team) for team in sorted({request.team for request, _, _ in asked})}
     answers = _earlier(connection, asked)
     new: list[_Asked] = []
     for request, rule, key in asked:
         earlier = answers.get((request.team, key))
         if earlier is None or earlier.accepted_at <= request.accepted_at - IDEMPOTENCY_LASTS:
-            new.append((request, rule, key))
+            before = after(newest[request.team], now=rule.before)
+            new.append((replace(request, accepted_at=before), replace(rule, before=before), key))
             answers[request.team, key] = request
     if new:
         answers |= zip(((request.team, key) for request, _, key in new), _store(connection, new), strict=True)
@@ -85,6 +89,8 @@ def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[Team
 
 
 def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool = False) -> list[Request]:
+    for team in {request.team for request, _, _ in new}:
+        teams.raise_time(connection, team, to=max(rule.before for request, rule, _ in new if request.team == team))
     # In the order asked, so that their sequences say which was first.
     put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
     rows = [_tombstone_row(request, rule) | {"in_ledger": is_in_ledger} for request, rule, _ in new]

@@ -19,10 +19,14 @@ _FEW_RULES = 16
 """Up to so many rules prune in SQL; more are decided here, over the ranges of every file of the team (measured)."""
 
 
-def candidates(connection: Connection, team: TeamId, rules: Sequence[Rule]) -> Iterator[VaultFile]:
+def candidates(
+    connection: Connection, team: TeamId, rules: Sequence[Rule], *, since: datetime | None = None
+) -> Iterator[VaultFile]:
     """Yield the team's live files that some rule reaches, in no order; filters are read for these alone."""
     net = _Net(rules)
     is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+    if since is not None:
+        is_its = and_(is_its, vault_files.c.last_submitted_at >= since)
     if len(net.rules) <= _FEW_RULES:
         may_reach = or_(false(), *map(_may_reach, net.rules))
         yield from filter(net.catches, files_of(connection, WHOLE.where(is_its, may_reach)))

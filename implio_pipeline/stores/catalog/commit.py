@@ -43,7 +43,7 @@ def carry_out(connection: Connection, change: Change) -> None:
         OutOfRegion: a file to add lies in another region than its team's.
     """
     # 1. Hold the team still, and compare.
-    teams.lock(connection, change.team)
+    newest_at = teams.lock(connection, change.team)
     _same_tombstones(connection, change)
     _same_holds(connection, change)
     # 2. Landing file, team keys: each may be there only once.
@@ -55,6 +55,9 @@ def carry_out(connection: Connection, change: Change) -> None:
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
     _doom(connection, change, rewrapped)
     _add(connection, change, rewrapped)
+    latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
+    if latest > newest_at:
+        teams.raise_time(connection, change.team, to=latest)
     # 4. What goes with them.
     queues.put(connection, change.team, change.queue)
     _record_outcomes(connection, change)

@@ -1,7 +1,7 @@
 """Which files are live; the only word on what exists."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
 
@@ -49,10 +49,15 @@ class SqlManifest:
         with reading(self._engine) as connection:
             yield from files_of(connection, query)
 
-    def candidates(self, team: TeamId, claims: Sequence[Claim]) -> Iterator[VaultFile]:
-        """Yield live files whose ranges and counts some claim reaches, in no order; exhaust or close it, as `files`."""
+    def candidates(
+        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None
+    ) -> Iterator[VaultFile]:
+        """Yield live files whose ranges and counts some claim reaches, in no order; exhaust or close it, as `files`.
+
+        With `since` only those with an item that was submitted at that instant or later.
+        """
         with reading(self._engine) as connection:
-            yield from candidates(connection, team, [claim.rule for claim in claims])
+            yield from candidates(connection, team, [claim.rule for claim in claims], since=since)
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
         """Return the files, in their order, with their wrapped keys.

@@ -52,6 +52,8 @@ teams = Table(
     Column("by_outcome", JSON, nullable=False),
     Column("cap_percent", Integer, nullable=False, server_default="20"),
     Column("grace_hours", Integer, nullable=False, server_default="0"),
+    # The newest instant that the team's items carry or that was handed out to a rule; it only grows.
+    Column("newest_at", Instant, nullable=False),
 )
 
 team_keys = Table(

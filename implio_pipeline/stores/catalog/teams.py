@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
@@ -103,17 +104,27 @@ class SqlTeams:
                     raise PlanOutdated(f"team key {before.key_id} was changed or shredded meanwhile")
 
 
-def lock(connection: Connection, team: TeamId) -> None:
+def lock(connection: Connection, team: TeamId) -> datetime:
     """Let no other transaction decide by the team's files, keys or tombstones until this one ends.
+
+    Returns the team's logical time, which no other transaction can raise meanwhile.
 
     On SQLite the writing transaction is alone as it is; elsewhere the team's row is locked.
 
     Raises:
         TeamUnknown: there is no such team.
     """
-    query = select(tables.teams.c.team).where(tables.teams.c.team == team).with_for_update()
-    if connection.execute(query).one_or_none() is None:
+    query = select(tables.teams.c.newest_at).where(tables.teams.c.team == team).with_for_update()
+    newest_at: datetime | None = connection.scalar(query)
+    if newest_at is None:
         raise TeamUnknown("there is no such team")
+    return newest_at
+
+
+def raise_time(connection: Connection, team: TeamId, *, to: datetime) -> None:
+    """Raise the team's logical time; it never falls."""
+    is_earlier = (tables.teams.c.team == team, tables.teams.c.newest_at < to)
+    connection.execute(update(tables.teams).where(*is_earlier).values(newest_at=to))
 
 
 def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
@@ -140,6 +151,7 @@ def _same_roots(connection: Connection, keys: Sequence[TeamKey]) -> None:
 
 def _row_of(team: Team) -> dict[str, Any]:
     row = {"team": team.team, "region": team.region, "created_at": team.created_at}
+    row["newest_at"] = team.newest_at
     limits = {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours}
     return {**row, **limits, **_policy_row(team.policy)}
 
@@ -156,4 +168,5 @@ def _team_of(row: RowMapping) -> Team:
         policy=RetentionPolicy(keep_days=row["keep_days"], by_outcome=row["by_outcome"]),
         cap_percent=row["cap_percent"],
         grace_hours=row["grace_hours"],
+        newest_at=row["newest_at"],
     )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import RULE_COLUMNS
-from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite
+from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite, endless
 from implio_pipeline.domain.errors import FileTampered, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
@@ -172,6 +172,14 @@ class EncryptedVault:
             return {claim.request_id: file.rows for claim in work.claims}
         counts = _found(self.read(work.sealed, columns=list(RULE_COLUMNS)), work).counts
         return dict(zip((claim.request_id for claim in work.claims), counts, strict=True))
+
+    def newer(self, sealed: SealedFile, claims: Sequence[Claim]) -> Mapping[RequestId, int]:
+        """Return how many rows of each claim's scope were submitted after its rule ends, so that they stay."""
+        rows = self.read(sealed, columns=list(RULE_COLUMNS))
+        within = match(rows, [claim.rule for claim in claims]).counts
+        in_all = match(rows, [endless(claim).rule for claim in claims]).counts
+        names = (claim.request_id for claim in claims)
+        return {name: every - some for name, every, some in zip(names, in_all, within, strict=True)}
 
     def spared(self, work: FileWork) -> list[Spared]:
         """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
