@@ -11,7 +11,7 @@ from implio_pipeline.cli.erasing import next_text, receipt_view, withheld_lines
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import entry_shape, request_shape
-from implio_pipeline.cli.tables import facts, good, left_text, look, many, table
+from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, table
 from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, why
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import RequestId
@@ -104,10 +104,13 @@ def take_command(context: typer.Context) -> None:
         "files": taken.files,
         "accepted": [request_shape(each) for each in taken.accepted],
         "refused": taken.refused,
+        "filesFailed": dict(taken.failed),
     }
     session.answer(shape, lambda: _taken(taken, str(inbox)))
     if taken.refused:
         raise typer.Exit(ExitCode.REFUSED)
+    if taken.failed:
+        raise typer.Exit(ExitCode.WAITS)
 
 
 def _list_view(requests: list[Request], *, now: datetime, is_wide: bool) -> RenderableType:
@@ -154,7 +157,7 @@ def _open_view(request: Request, done: int) -> RenderableType:
 
 
 def _taken(taken: TakenRequests, inbox: str) -> RenderableType:
-    if not taken.files:
+    if not taken.files and not taken.failed:
         return good("Nothing waits in the inbox.")
     count, files = many(len(taken.accepted), "request"), many(taken.files, "file")
     lines: list[RenderableType] = []
@@ -166,4 +169,8 @@ def _taken(taken: TakenRequests, inbox: str) -> RenderableType:
         lines.append(
             look(f"{many(taken.refused, 'request')} refused: {each} explained in a .refused.json file in {inbox}")
         )
+    lines += [
+        bad(f"{many(files, 'file')} could not be taken ({code}); still in {inbox}, and tried again next time")
+        for code, files in sorted(taken.failed.items())
+    ]
     return Group(*lines)

@@ -1,7 +1,11 @@
 """Take requests: files dropped into the inbox go through the one guarded door."""
 
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import Request
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.ports.inbox import InboxEntry, InboxFile
@@ -15,19 +19,42 @@ class TakenRequests:
     files: int = 0
     accepted: list[Request] = field(default_factory=list)
     refused: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Files that could not be taken, by code; each was put back and is tried again."""
 
 
-def take_requests(world: World) -> TakenRequests:
-    """Accept every request of every waiting file; a refused one stops no other.
+def take_requests(world: World, *, is_enough: Callable[[TakenRequests], bool] = lambda _: False) -> TakenRequests:
+    """Accept every request of every waiting file; neither a refused request nor a file that fails stops another.
 
     A request file is destroyed only after its requests are accepted and in the ledger; when a crash comes
     between, it is read again and the same requests answer.
+
+    Args:
+        world: The home.
+        is_enough: Asked after each file whether to leave the rest for another time.
     """
     taken = TakenRequests()
-    for claimed in world.inbox.claim():
+    try:
+        for claimed in world.inbox.claim():
+            _take_one(world, claimed, taken)
+            if is_enough(taken):
+                break
+    except Exception as error:  # noqa: BLE001 -- a folder that cannot be listed stops nothing that was accepted before
+        taken.failed[_code(error)] += 1
+    return taken
+
+
+def _take_one(world: World, claimed: AbstractContextManager[InboxFile], taken: TakenRequests) -> None:
+    try:
         with claimed as file:
             _take(world, file, taken)
-    return taken
+    except Exception as error:  # noqa: BLE001 -- whatever one file raises is that file's alone
+        taken.failed[_code(error)] += 1
+
+
+def _code(error: Exception) -> str:
+    """Return a name for a failure without its text, which may quote the file."""
+    return error.code if isinstance(error, ImplioError) else type(error).__name__
 
 
 def _take(world: World, file: InboxFile, taken: TakenRequests) -> None:

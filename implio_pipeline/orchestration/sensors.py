@@ -1,16 +1,26 @@
-"""Sensors: what waits in the watched folders is launched, all of it in one run a team or one run in all."""
+"""Sensors: requests are accepted in the tick itself; what else waits is launched, one run a team or one run in all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
+from time import monotonic
 
 import dagster as dg
 
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.domain.request import OPEN_STATES, is_ready
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.jobs import CARRY_OUT_REQUESTS, INGEST_LANDING
-from implio_pipeline.orchestration.launches import TEAM_TAG, batch_id, is_running, next_attempt, run_request
+from implio_pipeline.orchestration.launches import (
+    TEAM_TAG,
+    batch_id,
+    is_running,
+    next_attempt,
+    next_attempts,
+    run_request,
+    running_teams,
+)
 from implio_pipeline.orchestration.partitions import TEAM, TEAMS, partition_key
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.ports.world import World
@@ -19,7 +29,14 @@ MOST_DAYS = 400
 """Days of arrival that one run covers as partitions; each costs 30 ms of event log (measured). All is taken in."""
 
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-_INTERVAL_SECONDS = 30
+_INTERVAL_SECONDS = 15
+_INBOX_INTERVAL_SECONDS = 3
+"""Less than the 5 s after which the daemon looks at all sensors again, so that each look is a tick."""
+
+TICK_FILES, TICK_SECONDS = 200, 10.0
+"""What one tick takes from the inbox; the rest is for the next. Dagster ends a tick after 60 s."""
+TICK_RUNS = 100
+"""Runs that one tick asks for: the daemon creates them one after the other, 0.1 s each, before its next tick."""
 
 
 @dg.sensor(
@@ -51,53 +68,73 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> d
 @dg.sensor(
     name="requests_sensor",
     job_name=CARRY_OUT_REQUESTS,
-    minimum_interval_seconds=_INTERVAL_SECONDS,
+    minimum_interval_seconds=_INBOX_INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Carries out deletion requests: those in the inbox, those accepted elsewhere, those to be tried again.",
+    description=(
+        "Accepts the requests in the inbox, which hides what they name at once, and launches the run that erases: "
+        "what was accepted here or elsewhere, and what is to be tried again."
+    ),
 )
 def requests_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run for all requests that wait, unless one is under way or the back-off of each lasts."""
+    """Accept what is in the inbox, then ask for one run for all requests that are ready.
+
+    Hiding does not wait for the run queue: a run in it may be hours away, a tick is seconds away.
+    """
     with guarded():
         try:
             with home.open() as house:
                 world = house.world
+                taken = take_requests(world, is_enough=_budget(TICK_SECONDS))
                 now = world.clock.now()
-                is_inbox_waiting = bool(world.inbox.waiting())
                 open_requests = world.catalog.requests.all(states=OPEN_STATES)
                 ready = sorted(each.request_id for each in open_requests if is_ready(each, now=now))
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
-        if not ready and not is_inbox_waiting:
-            return dg.SkipReason("no request waits")
+        if not ready:
+            return dg.SkipReason("no request waits" if not taken.failed else _failed_text(taken))
         if is_running(context.instance, job=CARRY_OUT_REQUESTS):
             return dg.SkipReason("a run is under way")
-        batch = batch_id("inbox" if is_inbox_waiting else "", *ready)
+        batch = batch_id(*ready)
         attempt = next_attempt(context.instance, job=CARRY_OUT_REQUESTS, batch=batch, now=now)
         if attempt is None:
             return dg.SkipReason("the last attempt failed; its back-off lasts")
         return run_request(batch=batch, attempt=attempt, tags={})
 
 
+def _budget(seconds: float) -> Callable[[TakenRequests], bool]:
+    """Return what says that a tick has taken enough: after so many files or seconds, whichever comes first."""
+    ends = monotonic() + seconds
+    return lambda taken: taken.files >= TICK_FILES or monotonic() >= ends
+
+
+def _failed_text(taken: TakenRequests) -> str:
+    """Say why files could not be taken, in codes and counts: whatever Dagster hears it keeps."""
+    codes = ", ".join(f"{code}: {count}" for code, count in sorted(taken.failed.items()))
+    return f"request files that could not be taken are tried again: {codes}"
+
+
 def _ingestions(
     context: dg.SensorEvaluationContext, world: World, teams: Sequence[TeamId], first_day: date
 ) -> Iterator[dg.RunRequest]:
-    waiting = world.landing.waiting()
-    now = world.clock.now()
-    for team in teams:
-        days = waiting.get(team)
-        if not days or is_running(context.instance, job=INGEST_LANDING, tags={TEAM_TAG: team}):
-            continue
-        batch = batch_id(team, *(day.isoformat() for day in days))
-        attempt = next_attempt(context.instance, job=INGEST_LANDING, batch=batch, now=now)
-        if attempt is None:
-            continue
-        start, end = _span(days, first_day=first_day, today=now.date())
+    """Yield a run for each team with files waiting, at most `TICK_RUNS`; two queries, however many teams."""
+    waiting, now = world.landing.waiting(), world.clock.now()
+    busy = running_teams(context.instance, job=INGEST_LANDING) if waiting else set()
+    batches = {
+        team: batch_id(team, *(day.isoformat() for day in days))
+        for team in teams
+        if (days := waiting.get(team)) and team not in busy
+    }
+    attempts = next_attempts(context.instance, job=INGEST_LANDING, batches=list(batches.values()), now=now)
+    due = [team for team, batch in batches.items() if batch in attempts]
+    # Whose file came first goes first, so that no team waits behind the same others at every tick.
+    for team in sorted(due, key=lambda team: waiting[team][0])[:TICK_RUNS]:
+        start, end = _span(waiting[team], first_day=first_day, today=now.date())
         tags = {
             TEAM_TAG: team,
             _RANGE_START: partition_key(team, start),
             _RANGE_END: partition_key(team, end),
         }
-        yield run_request(batch=batch, attempt=attempt, tags=tags)
+        yield run_request(batch=batches[team], attempt=attempts[batches[team]], tags=tags)
 
 
 def _span(days: Sequence[date], *, first_day: date, today: date) -> tuple[date, date]:

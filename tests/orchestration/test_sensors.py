@@ -2,11 +2,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.storage.runs import SqlRunStorage
 from support.clock import NOW
 from support.stage import USER, item
 
-from implio_pipeline.orchestration import launches
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.words import Region, TeamId
+from implio_pipeline.flows.take_requests import take_requests
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.orchestration import launches, sensors
 from implio_pipeline.orchestration.assets import items as items_module
+from implio_pipeline.stores.inbox.folder import ClaimedRequests
 
 LATER = datetime.now(tz=UTC) + timedelta(days=2)
 """After the back-off of anything that failed just now."""
@@ -68,7 +74,7 @@ def test_a_failed_run_is_launched_again_after_its_back_off_and_not_before(stage,
         broken.setattr(items_module.QUICK_RETRIES.__class__, "calculate_delay", lambda *_: 0)
         assert not stage.run("ingest_landing", tags=dict(first.tags)).success
 
-    assert not stage.tick("landing_sensor").run_requests
+    assert not stage.tick("landing_sensor", at=datetime.now(tz=UTC) + timedelta(seconds=1)).run_requests
     (again,) = stage.tick("landing_sensor", at=LATER).run_requests
     assert again.run_key == first.run_key.replace(":1", ":2")
 
@@ -78,20 +84,122 @@ def test_the_back_off_doubles_up_to_an_hour(failures, seconds):
     assert launches._backoff(failures) == timedelta(seconds=seconds)
 
 
-def test_the_inbox_is_one_run_however_many_files(stage):
+def test_a_run_that_a_clock_ahead_ended_holds_up_no_attempt(stage, monkeypatch):
+    stage.land(item())
+    (first,) = stage.tick("landing_sensor").run_requests
+    with monkeypatch.context() as broken:
+        broken.setattr(items_module, "ingest", _fail)
+        broken.setattr(items_module.QUICK_RETRIES.__class__, "calculate_delay", lambda *_: 0)
+        assert not stage.run("ingest_landing", tags=dict(first.tags)).success
+
+    (again,) = stage.tick("landing_sensor", at=NOW).run_requests
+
+    assert again.run_key == first.run_key.replace(":1", ":2")
+
+
+def test_a_tick_accepts_what_is_in_the_inbox_and_asks_for_one_run_that_erases(stage):
     stage.ask({"team": "ads", "type": "user", "userId": USER}, name="one")
     stage.ask({"team": "cars", "type": "user", "userId": USER}, name="two")
 
-    assert len(stage.tick("requests_sensor").run_requests) == 1
+    tick = stage.tick("requests_sensor")
+
+    assert len(tick.run_requests) == 1
+    assert not list((stage.home / "requests" / "inbox").glob("*.ndjson"))
+    with stage.house() as house:
+        requests = house.world.catalog.requests.all()
+    assert [each.state for each in requests] == [RequestState.ACCEPTED] * 2
+    assert USER not in repr(tick)
+
+
+def test_requests_are_hidden_although_a_run_is_under_way(stage):
+    stage.instance.create_run_for_job(stage.repository().get_job("carry_out_requests"), status=DagsterRunStatus.STARTED)
+    stage.ask({"team": "ads", "type": "user", "userId": USER})
+
+    assert not stage.tick("requests_sensor").run_requests
+
+    with stage.house() as house:
+        assert len(house.world.catalog.requests.tombstones(TeamId("ads"))) == 1
+
+
+def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage, monkeypatch):
+    stage.ask({"team": "ads", "type": "user", "userId": USER}, name="bad")
+    stage.ask({"team": "ads", "type": "user", "userId": "u-2"}, name="good")
+    entries = ClaimedRequests.entries
+
+    def fail_once(self):
+        if self._file.name == "bad.ndjson":
+            raise OSError(5, "Input/output error", f"/inbox/{USER}.ndjson")
+        return entries(self)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ClaimedRequests, "entries", fail_once)
+        tick = stage.tick("requests_sensor")
+        stage.run("carry_out_requests")
+        failed = stage.tick("requests_sensor")
+
+    assert len(tick.run_requests) == 1
+    assert "OSError: 1" in failed.skip_message
+    assert USER not in repr((tick, failed))
+    stage.tick("requests_sensor")
+    with stage.house() as house:
+        assert len(house.world.catalog.requests.all()) == 2
+
+
+def test_a_tick_takes_a_bounded_number_of_request_files(stage, monkeypatch):
+    monkeypatch.setattr(sensors, "TICK_FILES", 2)
+    for number in range(3):
+        stage.ask({"team": "ads", "type": "user", "userId": f"u-{number}"}, name=f"{number}")
+
+    counts = []
+    for _ in range(2):
+        stage.tick("requests_sensor")
+        with stage.house() as house:
+            counts.append(len(house.world.catalog.requests.all()))
+
+    assert counts == [2, 3]
+
+
+@pytest.mark.parametrize("teams", [3, 12])
+def test_the_landing_sensor_asks_dagster_the_same_number_of_questions_however_many_teams(stage, monkeypatch, teams):
+    with stage.house() as house:
+        for number in range(teams):
+            add_team(house.world, TeamId(f"team-{number}"), region=Region("eu"))
+    for number in range(teams):
+        stage.land(item(), team=f"team-{number}")
+    questions = []
+    for name in ("fetchall", "fetchone"):
+        execute = getattr(SqlRunStorage, name)
+        monkeypatch.setattr(
+            SqlRunStorage, name, lambda self, query, execute=execute: questions.append(1) or execute(self, query)
+        )
+
+    asked = stage.tick("landing_sensor").run_requests
+
+    assert len(asked) == teams
+    assert 0 < len(questions) <= 4
+
+
+def test_a_tick_asks_for_a_bounded_number_of_runs_those_whose_files_came_first(stage, monkeypatch):
+    monkeypatch.setattr(sensors, "TICK_RUNS", 1)
+    stage.land(item(1), at=NOW - timedelta(days=1))
+    stage.land(item(2), team="cars", at=NOW - timedelta(days=3))
+
+    (first,) = stage.tick("landing_sensor").run_requests
+
+    assert first.tags["implio/team"] == "cars"
 
 
 def test_accepted_requests_are_launched_without_any_file(stage):
     stage.ask({"team": "ads", "type": "user", "userId": USER})
+    with stage.house() as house:
+        take_requests(house.world)
+
+    assert len(stage.tick("requests_sensor").run_requests) == 1
+
     stage.run("carry_out_requests")
     with stage.house() as house:
         (done,) = house.world.catalog.requests.all()
     assert done.completed_at is not None
-
     assert not stage.tick("requests_sensor").run_requests
 
 

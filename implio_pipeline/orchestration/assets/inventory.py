@@ -51,7 +51,7 @@ def lake_inventory(home: HomeResource) -> dg.MaterializeResult[None]:
     with guarded(), home.open() as house:
         today = house.world.clock.now().date()
         teams = house.world.catalog.teams.all()
-        files = list(house.world.catalog.manifest.files())
+        files = list(house.world.catalog.manifest.files(is_filtered=False))
     total = _sum(files)
     return dg.MaterializeResult(
         metadata={

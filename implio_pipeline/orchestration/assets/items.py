@@ -16,6 +16,7 @@ from implio_pipeline.orchestration.guarded import failure, guarded
 from implio_pipeline.orchestration.partitions import partition_key, team_and_day
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.ports.world import World
 
 MOST_EVENTS = 400
 """Partitions outside the run's own that are told to Dagster; the catalog knows them all."""
@@ -89,7 +90,7 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
                 with home.open() as house:
                     known = {team.team for team in house.world.catalog.teams.all()}
                     summary = ingest(house.world, teams=[team for team in teams if team in known])
-                    held = _held(house.world.catalog.manifest.files(), {*partitions_of_run, *summary.partitions})
+                    held = _held(house.world, {*partitions_of_run, *summary.partitions})
                 for partition in sorted(partitions_of_run):
                     context.add_asset_metadata(held[partition].metadata, partition_key=partition_key(*partition))
                 _tell_others(context, summary, partitions_of_run, held)
@@ -135,11 +136,13 @@ def _table_column(column: Column) -> dg.TableColumn:
     )
 
 
-def _held(files: Iterable[VaultFile], partitions: Iterable[tuple[TeamId, date]]) -> Mapping[tuple[TeamId, date], _Held]:
+def _held(world: World, partitions: Iterable[tuple[TeamId, date]]) -> Mapping[tuple[TeamId, date], _Held]:
+    """Return what the lake holds of these partitions; reads their rows of the manifest and no others."""
     held = {partition: _Held() for partition in partitions}
-    for file in files:
-        if file.kind is FileKind.ITEMS and (file.team, file.day) in held:
-            held[(file.team, file.day)].add(file)
+    for (team, day), sums in held.items():
+        for file in world.catalog.manifest.files(team, day=day, is_filtered=False):
+            if file.kind is FileKind.ITEMS:
+                sums.add(file)
     return held
 
 

@@ -44,6 +44,7 @@ def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
                 "request_files": taken.files,
                 "accepted": len(taken.accepted),
                 "refused": taken.refused,
+                "request_files_failed": taken.failed.total(),
                 "refusals_unread": house.world.inbox.refusals(),
                 "never_taken": house.world.inbox.passed_over(),
                 **_by_state(requests),
