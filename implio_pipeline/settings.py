@@ -111,7 +111,10 @@ class RequestSettings(BaseModel):
     approvals: Literal["second-person", "none"] = "second-person"
     """Whether a second person must approve the removal of a team, and what is above a team's cap."""
     cap_from_items: int = Field(default=1_000, ge=0)
-    """In a team with fewer live items no share is above its cap."""
+    """A smaller team counts as this large when its cap is reckoned."""
+    window_days: int = Field(default=7, ge=1, le=90)
+    """What one person has erased within so many days counts together against the cap; as long an administrator who was
+    just let in counts as one person with whoever let them in."""
 
 
 class ModerationSettings(BaseModel):

@@ -61,7 +61,8 @@ _SETTINGS_TEXT = """\
 #
 # [requests]
 # approvals = "second-person"     # for whole teams and above a team's cap; or "none"
-# cap_from_items = 1000           # smaller teams have no cap
+# cap_from_items = 1000           # a smaller team's cap is reckoned as if it had so many items
+# window_days = 7                 # what one person has erased in so many days counts together
 #
 # [moderation]
 # settle_minutes = 60             # verdicts are written into the items' files at least so often
@@ -244,7 +245,9 @@ def build(settings: Settings) -> House:
         threads=settings.threads,
         versions=_versions(),
         approvals=ApprovalPolicy(
-            is_asked=settings.requests.approvals != "none", cap_from_items=settings.requests.cap_from_items
+            is_asked=settings.requests.approvals != "none",
+            cap_from_items=settings.requests.cap_from_items,
+            window_days=settings.requests.window_days,
         ),
     )
     return House(

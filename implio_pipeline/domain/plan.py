@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -25,7 +26,22 @@ class ApprovalPolicy:
 
     is_asked: bool = True
     cap_from_items: int = 1_000
-    """In a team with fewer live items no share is too large; its whole removal is."""
+    """A smaller team counts as this large, so that its cap is not a handful of items."""
+    window_days: int = 7
+    """What one person has erased within so many days is counted together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """How many items one person may have erased without a second one, within the window."""
+
+    most: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        """How many more; never below 0."""
+        return max(0, self.most - self.used)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,21 +87,17 @@ def estimated_ms(*, files_rewritten: int, files_dropped: int, threads: int) -> i
     return FIXED_MS + ceil(files_rewritten / max(1, threads)) * REWRITE_MS + files_dropped * DROP_MS
 
 
-def needs_approval(policy: ApprovalPolicy, kind: RequestKind, *, items: int, live_items: int, cap_percent: int) -> bool:
-    """Tell whether a second person must approve: for a whole team always, else above the team's cap.
+def most_alone(policy: ApprovalPolicy, *, team_items: int, cap_percent: int) -> int:
+    """Return how many items of a team one person may have erased within the window.
 
     Args:
         policy: What the home asks.
-        kind: What the request names; retention follows a policy that was decided before.
-        items: Items it covers.
-        live_items: Items the team has.
-        cap_percent: The share of them that one person may decide upon.
+        team_items: Items that the team had when the window began, so that adding items raises nobody's cap.
+        cap_percent: The team's cap; 100 is no cap.
     """
-    if not policy.is_asked or kind is RequestKind.RETENTION:
-        return False
-    if kind is RequestKind.TEAM:
-        return True
-    return live_items > policy.cap_from_items and items * _HUNDRED > live_items * cap_percent
+    if not policy.is_asked or cap_percent >= _HUNDRED:
+        return sys.maxsize
+    return max(team_items, policy.cap_from_items) * cap_percent // _HUNDRED
 
 
 def _parts(rule: Rule) -> dict[str, Any]:

@@ -86,7 +86,7 @@ _PLACES: Mapping[RequestState, tuple[str, str]] = {
     S.REFUSED: ("it was not accepted", "nothing: nothing was hidden"),
     S.ACCEPTED: ("its items are hidden", "find the files it touches"),
     S.UNAPPROVED: (
-        "it covers the whole team, or a larger share of it than the team's cap",
+        "it covers the whole team, or with what the same person had erased lately more than the team's cap",
         "somebody other than who asked approves it: `implio requests approve`; until then nothing is erased",
     ),
     S.WAITING: (
@@ -165,6 +165,12 @@ class Request:
     """Keyed pseudonym of the person who asked, or who made the API key that did; `None` when nobody is known."""
     approved_by: str | None = None
     """Keyed pseudonym of who approved."""
+    covered_items: int = 0
+    """How many items it covers, as counted last: when it was accepted, and when it was carried out."""
+    is_exact: bool = False
+    """Whether they were counted by reading; else there may be fewer."""
+    is_alone: bool = False
+    """Whether who asked decided alone, so that its items count against this person's cap."""
     extended_at: datetime | None = None
     """When its due date was put off, which may happen once."""
     withheld: Withheld | None = None

@@ -32,7 +32,7 @@ from implio_pipeline.domain.scope import (
     kind_of,
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
-from implio_pipeline.flows.gates import at_gates, identity_of, let_through
+from implio_pipeline.flows.gates import at_gates, let_through, person_of
 from implio_pipeline.ports.world import World
 
 
@@ -76,7 +76,7 @@ def accept(
             prepared.append(_refusal(error))
     # 1. Hide. What may need a second person waits for one until it was counted: a crash between leaves it waiting.
     asked = at_gates(world, [each for each in prepared if not isinstance(each, Refusal)], teams, is_paused=is_paused)
-    accepted = world.catalog.requests.accept(asked)
+    accepted = world.catalog.requests.accept(asked, approvals=world.approvals)
     _note_standing(world)
     # 2. Count, and let through what needs nobody.
     new = {request.request_id for request, _, _ in asked}
@@ -116,12 +116,13 @@ def _note_standing(world: World) -> None:
 
 
 def _gate_of(request: Request) -> dict[str, Any]:
-    """Return what a restore must know of a request that was not free to be carried out."""
+    """Return what a restore must know of the gate that a request had to pass."""
+    alone = {"itemsAlone": request.covered_items} if request.is_alone else {}
     if request.state is RequestState.UNAPPROVED:
         return {"gate": request.state.value}
     if request.state is RequestState.WAITING and request.next_attempt_at is not None:
-        return {"gate": request.state.value, "notBefore": instant_text(request.next_attempt_at)}
-    return {}
+        return {"gate": request.state.value, "notBefore": instant_text(request.next_attempt_at)} | alone
+    return alone
 
 
 def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
@@ -137,6 +138,8 @@ def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
     }
     if request.policy is not None:
         body["policy"] = request.policy
+    if request.asked_by is not None:
+        body["askedBy"] = request.asked_by
     return body | rule_parts(rule)
 
 
@@ -181,6 +184,9 @@ def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
             scope_pseudonym=body["scope"],
             tombstone_sequence=0,
             policy=body.get("policy"),
+            asked_by=body.get("askedBy"),
+            covered_items=body.get("itemsAlone", 0),
+            is_alone="itemsAlone" in body,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise LedgerBroken("a tombstone in the ledger cannot be read") from None
@@ -275,16 +281,10 @@ def _prepare(
         scope_pseudonym=world.keychain.pseudonym(team, text),
         tombstone_sequence=0,
         policy=policy,
-        asked_by=_person(world, draft),
+        asked_by=person_of(world, draft),
         sealed=seal(_sealed_part(draft, text), request_id),
     )
     return request, rule, _idempotency(world, team, draft, text)
-
-
-def _person(world: World, draft: RequestDraft) -> str | None:
-    if draft.acts_for is not None:
-        return draft.acts_for
-    return None if draft.asked_by is None else identity_of(world, draft.team, draft.asked_by)
 
 
 def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope: str) -> str:

@@ -23,7 +23,7 @@ def cancel(world: World, request_id: RequestId) -> Request:
     if not may_be_cancelled(request):
         raise CancelTooLate(f"the request is {request.state.value}")
     note_tombstones(world)  # the ledger knows of every request before it knows that one was taken back
-    after = replace(moved(request, RequestState.CANCELLED), next_attempt_at=None, sealed=None)
+    after = replace(moved(request, RequestState.CANCELLED), next_attempt_at=None, sealed=None, is_alone=False)
     world.catalog.requests.cancel(after, was=request.state)
     note_tombstones(world)
     world.catalog.scrub(is_thorough=False)

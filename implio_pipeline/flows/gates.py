@@ -7,16 +7,14 @@ from datetime import timedelta
 from implio_pipeline.domain.erasure import Claim, FileWork
 from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
 from implio_pipeline.domain.member import name_key
-from implio_pipeline.domain.plan import needs_approval
-from implio_pipeline.domain.request import Request, RequestState, accepted
+from implio_pipeline.domain.plan import Allowance
+from implio_pipeline.domain.request import Request, RequestDraft, RequestState, accepted
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.ports.world import World
 
 _Asked = tuple[Request, Rule, str]
-_FREE = (RequestKind.RETENTION, RequestKind.TASK)
-"""A policy was decided before, and one submission is no share of a team with a cap."""
 _MOST_TRIES = 5
 
 
@@ -30,79 +28,116 @@ def grace_of(team: Team, request: Request) -> timedelta:
     return timedelta() if request.kind is RequestKind.RETENTION else timedelta(hours=team.grace_hours)
 
 
+def person_of(world: World, draft: RequestDraft) -> str | None:
+    """Return the keyed pseudonym of the person who asks; `None` when nobody is known."""
+    if draft.acts_for is not None:
+        return draft.acts_for
+    return None if draft.asked_by is None else identity_of(world, draft.team, draft.asked_by)
+
+
+def window_of(world: World) -> timedelta:
+    """Return how long what one person had erased is counted together."""
+    return timedelta(days=world.approvals.window_days)
+
+
 def at_gates(
     world: World, asked: Sequence[_Asked], teams: Mapping[TeamId, Team], *, is_paused: bool = False
 ) -> list[_Asked]:
-    """Return each request at the gate it stands at when it is accepted, judged by what the catalog alone can tell."""
-    suspects = {request.request_id for request, _, _ in asked} if is_paused else _suspects(world, asked, teams)
-    return [
-        (
-            accepted(
-                request,
-                needs_approval=request.request_id in suspects,
-                grace=grace_of(teams[request.team], request),
-            ),
-            rule,
-            key,
+    """Return each request at the gate where it waits when it is accepted, judged by what the catalog alone can tell.
+
+    Those that one person may decide alone carry the most items that they may cover; the transaction that accepts them
+    compares these with what the same person had erased lately.
+    """
+    most = {} if is_paused or not world.approvals.is_asked else _most(world, asked)
+    found: list[_Asked] = []
+    for request, rule, key in asked:
+        is_suspect = is_paused or (world.approvals.is_asked and request.kind is RequestKind.TEAM)
+        counted = replace(
+            request,
+            covered_items=most.get(request.request_id, 0),
+            is_exact=request.kind is RequestKind.TASK,
+            is_alone=not is_suspect and request.kind is not RequestKind.RETENTION,
         )
-        for request, rule, key in asked
-    ]
+        grace = grace_of(teams[request.team], request)
+        found.append((accepted(counted, needs_approval=is_suspect, grace=grace), rule, key))
+    return found
 
 
 def let_through(
     world: World, suspects: Sequence[tuple[Request, Rule]], teams: Mapping[TeamId, Team]
 ) -> dict[RequestId, Request]:
     """Count what each request covers, by reading, and let those through that need no second person."""
-    passed: dict[RequestId, Request] = {}
-    for team in {request.team for request, _ in suspects}:
+    stored: dict[RequestId, Request] = {}
+    for team in sorted({request.team for request, _ in suspects}):
         theirs = [(request, rule) for request, rule in suspects if request.team == team]
-        live, counts = world.catalog.manifest.items(team), _counts(world, team, theirs)
+        # 1. What was estimated before may be much less: only what is counted takes a decision out of somebody's hands.
+        _recount(world, team)
+        # 2. Count these. What cannot be counted may be everything.
+        live = world.catalog.manifest.items(team)
+        counts = _counts(world, team, [each for each in theirs if each[0].kind is not RequestKind.TEAM])
+        # 3. Let through what fits, in the transaction that adds up what the same people decided alone.
+        free: list[Request] = []
         for request, _ in theirs:
-            if not _needs(world, teams[team], request, counts.get(request.request_id, 0), live):
-                after = accepted(request, needs_approval=False, grace=grace_of(teams[team], request))
-                world.catalog.requests.save([(after, request.state)])
-                passed[request.request_id] = after
-    return passed
+            is_team = request.kind is RequestKind.TEAM
+            items = live if counts is None or is_team else counts.get(request.request_id, 0)
+            after = replace(request, covered_items=items, is_exact=counts is not None, is_alone=not is_team)
+            if not is_team or not world.approvals.is_asked:
+                after = accepted(after, needs_approval=False, grace=grace_of(teams[team], request))
+            free.append(after)
+        stored |= {each.request_id: each for each in world.catalog.requests.release(free, approvals=world.approvals)}
+    return stored
 
 
-def needs_second_person(world: World, team: Team, kind: RequestKind, *, items: int) -> bool:
-    """Tell whether a request for so many items would have to be approved."""
-    live = world.catalog.manifest.items(team.team)
-    return needs_approval(world.approvals, kind, items=items, live_items=live, cap_percent=team.cap_percent)
+def allowance_of(world: World, team: TeamId, who: str | None) -> Allowance:
+    """Return how many items a person may have erased alone now, and how many of them are used up."""
+    return world.catalog.requests.allowance(team, who, approvals=world.approvals, at=world.clock.now())
+
+
+def needs_second_person(world: World, team: Team, kind: RequestKind, *, who: str | None, items: int) -> bool:
+    """Tell whether a request of somebody for so many items would have to be approved."""
+    if not world.approvals.is_asked or kind is RequestKind.RETENTION:
+        return False
+    return kind is RequestKind.TEAM or items > allowance_of(world, team.team, who).left
 
 
 def passed_gate(world: World, request: Request, *, approved_by: str | None = None) -> Request:
     """Store and return an unapproved request let through, into what is left of its grace period."""
-    grace = grace_of(world.catalog.teams.get(request.team), request)
-    if request.accepted_at + grace <= world.clock.now():
-        grace = timedelta()
-    after = replace(accepted(request, needs_approval=False, grace=grace), approved_by=approved_by)
+    after = past_gate(world, request, approved_by=approved_by)
     world.catalog.requests.save([(after, RequestState.UNAPPROVED)])
     return after
 
 
-def _needs(world: World, team: Team, request: Request, items: int, live: int) -> bool:
-    return needs_approval(world.approvals, request.kind, items=items, live_items=live, cap_percent=team.cap_percent)
+def past_gate(world: World, request: Request, *, approved_by: str | None) -> Request:
+    """Return an unapproved request let through, into what is left of its grace period; nothing is stored."""
+    grace = grace_of(world.catalog.teams.get(request.team), request)
+    if request.accepted_at + grace <= world.clock.now():
+        grace = timedelta()
+    return replace(accepted(request, needs_approval=False, grace=grace), approved_by=approved_by)
 
 
-def _suspects(world: World, asked: Sequence[_Asked], teams: Mapping[TeamId, Team]) -> set[RequestId]:
-    """Return the requests that may need approval: those whose files together hold more than the cap."""
-    found: set[RequestId] = set()
-    if not world.approvals.is_asked:
-        return found
+def _most(world: World, asked: Sequence[_Asked]) -> dict[RequestId, int]:
+    """Return how many items each request may cover: never fewer than it does."""
+    most = {request.request_id: 1 for request, _, _ in asked if request.kind is RequestKind.TASK}
     for team in {request.team for request, _, _ in asked}:
-        theirs = [(request, rule) for request, rule, _ in asked if request.team == team and request.kind not in _FREE]
-        found |= {request.request_id for request, _ in theirs if request.kind is RequestKind.TEAM}
-        live = world.catalog.manifest.items(team) if theirs else 0
-        if live <= world.approvals.cap_from_items:
-            continue
-        most = _most_items(world, team, theirs)
-        found |= {
-            request.request_id
-            for request, _ in theirs
-            if _needs(world, teams[team], request, most.get(request.request_id, 0), live)
-        }
-    return found
+        theirs = [
+            (request, rule)
+            for request, rule, _ in asked
+            if request.team == team and request.kind in (RequestKind.USER, RequestKind.DATES)
+        ]
+        if theirs:
+            most |= _most_items(world, team, theirs)
+    return most
+
+
+def _recount(world: World, team: TeamId) -> None:
+    """Count what earlier requests cover that somebody decided alone and that were estimated until now."""
+    estimated = world.catalog.requests.estimated(team, since=world.clock.now() - window_of(world))
+    if not estimated:
+        return
+    rules = {each.request_id: each.rule for each in world.catalog.requests.tombstones(team, only_open=True)}
+    counts = _counts(world, team, [(each, rules[each.request_id]) for each in estimated if each.request_id in rules])
+    if counts is not None:
+        world.catalog.requests.counted({each.request_id: counts.get(each.request_id, 0) for each in estimated})
 
 
 def _claims(asked: Sequence[tuple[Request, Rule]]) -> list[Claim]:
@@ -124,16 +159,16 @@ def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]
     return most
 
 
-def _counts(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
-    """Return how many items each request covers, by reading what may hold one; a whole team is not read."""
+def _counts(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int] | None:
+    """Return how many items each request covers, by reading what may hold one; `None` when that cannot be told."""
     for _ in range(_MOST_TRIES):
         try:
-            return _counts_once(world, team, [each for each in asked if each[0].kind is not RequestKind.TEAM])
+            return _counts_once(world, team, asked)
         except (PlanOutdated, FileMissing, KeyMissing):
             world.keychain.forget(team)  # a file was swapped or a key renewed; if it is a fault, it stays
         except ImplioError:
             break
-    return {request.request_id: world.catalog.manifest.items(team) for request, _ in asked}  # cannot tell: ask somebody
+    return None
 
 
 def _counts_once(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:

@@ -13,7 +13,7 @@ from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import Refusal, accept, rule_as_accepted, rule_of
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.find import plan_works, standing_holds
-from implio_pipeline.flows.gates import let_through, needs_second_person
+from implio_pipeline.flows.gates import let_through, needs_second_person, person_of
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports.world import World
 
@@ -56,7 +56,9 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         size_bytes=sum(work.sealed.file.size_bytes for work in touched),
         days=tuple(sorted({work.sealed.file.day for work in touched})),
         estimated_ms=estimated_ms(files_rewritten=len(touched) - dropped, files_dropped=dropped, threads=world.threads),
-        needs_approval=needs_second_person(world, team, kind_of(rule), items=items + withheld),
+        needs_approval=needs_second_person(
+            world, team, kind_of(rule), who=person_of(world, draft), items=items + withheld
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId
@@ -13,11 +14,12 @@ from implio_pipeline.domain.words import RequestId, TeamId
 class Requests(Protocol):
     """Accepted requests, their tombstones, and what they did to each file."""
 
-    def accept(self, requests: Sequence[tuple[Request, Rule, str]]) -> list[Request]:
+    def accept(self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy) -> list[Request]:
         """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
         With each comes its idempotency key: the same key of a team, while it lasts, returns the request it
-        made before. The entries of a request that may be cancelled are kept aside.
+        made before. The entries of a request that may be cancelled are kept aside. What is more than its asker may
+        decide alone is stored unapproved.
         """
 
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
@@ -51,6 +53,27 @@ class Requests(Protocol):
 
         With `reaching` those alone that may cover an item submitted at that instant or later.
         """
+
+    def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
+        """Return how many items a person may have erased alone within the window, and how many of them are used up."""
+
+    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+        """Return everybody who counts as one person with somebody: who let whom in since an instant."""
+
+    def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
+        """Let counted requests that are unapproved go where they are to go, where their askers may decide alone.
+
+        Returns what was stored; the others stay unapproved, with their counts.
+
+        Raises:
+            PlanOutdated: somebody else has moved one.
+        """
+
+    def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
+        """Return open requests accepted since an instant that somebody decided alone, and that were not counted."""
+
+    def counted(self, items: Mapping[RequestId, int]) -> None:
+        """Remember how many items open requests cover, counted by reading."""
 
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
         """Return the newest request of this scope, whatever became of it; `None` when there is none."""

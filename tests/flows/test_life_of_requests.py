@@ -35,6 +35,7 @@ def kinds(home: Home) -> list[str]:
 def test_a_large_share_is_erased_only_after_a_second_person(home: Home) -> None:
     home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=4))
     some_ads(home)
+    home.clock.pass_by(timedelta(days=8))
     (request,) = home.answers(ByUser(user_id="ann"), asked_by="Jane ")
     (small,) = home.ask(ByUser(user_id="user 1"))
     assert isinstance(request, Request)

@@ -1,20 +1,22 @@
 """The second person is a person: a key acts for its maker, and one person's acts count together, through every door."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.home import ADS, Home
+from support.home import ADS, Home, opened
 from support.items import Ad
 
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
-from implio_pipeline.domain.scope import ByTeam, Scope
+from implio_pipeline.domain.scope import ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_key
 from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.erase import erase
 from implio_pipeline.ports.world import World
 
 GRACE, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -25,7 +27,23 @@ def world(home: Home) -> World:
     """A hundred items of as many users, of which one person may erase twenty in a week."""
     home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=100))
     home.keep(*(Ad(task=f"t{number}", user=f"user {number}") for number in range(100)))
+    home.clock.pass_by(timedelta(days=8))
     return home.world
+
+
+def ask(world: World, *scopes: Scope, by: str, channel: Channel = Channel.PAGE) -> list[RequestState]:
+    """Ask one after the other, and return where each request is."""
+    states = []
+    for scope in scopes:
+        draft = RequestDraft(team=ADS, scope=scope, channel=channel, received_at=world.clock.now(), asked_by=by)
+        (answer,) = accept(world, [draft])
+        assert isinstance(answer, Request)
+        states.append(answer.state)
+    return states
+
+
+def users(start: int, end: int) -> list[Scope]:
+    return [ByUser(user_id=f"user {number}") for number in range(start, end)]
 
 
 def ask_by_key(world: World, text: str, scope: Scope) -> Request:
@@ -68,3 +86,69 @@ def test_a_replaced_key_acts_for_whoever_replaced_it_and_the_old_one_for_its_mak
     with pytest.raises(ApprovalRefused):
         approve(world, by_old.request_id, name="Otto")
     assert approve(world, by_new.request_id, name="Otto").state is RequestState.ACCEPTED
+
+
+def test_many_small_requests_of_one_person_through_every_door_are_one_large_one(home: Home, world: World) -> None:
+    _, text = add_api_key(world, ADS, label="shop", by="Otto")
+
+    states = ask(world, *users(0, 8), by="Otto")
+    states += [ask_by_key(world, text, scope).state for scope in users(8, 16)]
+    states += ask(world, *users(16, 90), by="otto", channel=Channel.FILE)
+
+    assert states == [RequestState.ACCEPTED] * 20 + [RequestState.UNAPPROVED] * 70
+    assert ask(world, *users(90, 93), by="Jane") == [RequestState.ACCEPTED] * 3  # a person of her own
+    erase(world)
+    assert len(home.rows()) == 100 - 23
+    assert ask(world, *users(93, 94), by="Otto") == [RequestState.UNAPPROVED]  # what is erased still counts
+
+
+def test_what_was_asked_before_the_window_counts_no_more(home: Home, world: World) -> None:
+    ask(world, *users(0, 20), by="Otto")
+    erase(world)
+    assert ask(world, *users(20, 21), by="Otto") == [RequestState.UNAPPROVED]
+
+    home.clock.pass_by(timedelta(days=8))
+
+    assert ask(world, *users(21, 42), by="Otto") == [RequestState.ACCEPTED] * 20 + [RequestState.UNAPPROVED]
+
+
+def test_items_that_come_in_raise_nobodys_cap(home: Home, world: World) -> None:
+    home.keep(*(Ad(task=f"junk {number}", user=f"junk {number}") for number in range(900)))
+
+    assert ask(world, *users(0, 30), by="Otto") == [RequestState.ACCEPTED] * 20 + [RequestState.UNAPPROVED] * 10
+
+
+def test_a_small_team_counts_as_a_large_one_and_its_wholesale_removal_still_takes_two(home: Home) -> None:
+    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=50))
+    home.keep(*(Ad(task=f"t{number}", user=f"user {number}") for number in range(12)))
+
+    assert ask(home.world, ByTeam(), by="Otto") == [RequestState.UNAPPROVED]
+    assert ask(home.world, *users(0, 12), by="Otto") == [RequestState.ACCEPTED] * 10 + [RequestState.UNAPPROVED] * 2
+
+
+def test_estimates_that_were_too_high_take_nothing_away(home: Home) -> None:
+    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=100))
+    busy = [Ad(task=f"busy {number}", user="busy") for number in range(4)]
+    for number in range(25):  # each file has a busy user, so that nobody else's items can be told from the catalog
+        home.keep(
+            *(replace(ad, task=f"{ad.task} {number}") for ad in busy), Ad(task=f"t{number}", user=f"user {number}")
+        )
+    home.clock.pass_by(timedelta(days=8))
+
+    states = ask(home.world, *users(0, 25), by="Otto")
+
+    assert states == [RequestState.ACCEPTED] * 25
+    assert ask(home.world, ByUser(user_id="busy"), by="Otto") == [RequestState.UNAPPROVED]
+
+
+def test_two_processes_together_let_no_more_through_than_one(home: Home, world: World) -> None:
+    def ask_some(start: int) -> list[RequestState]:
+        with opened(home.path, at=home.clock.now(), approvals=world.approvals) as other:
+            return [state for each in users(start, start + 25) for state in ask(other.world, each, by="Otto")]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = [state for states in pool.map(ask_some, (0, 25)) for state in states]
+
+    assert found.count(RequestState.ACCEPTED) == 20
+    alone = [each for each in world.catalog.requests.all(team=ADS) if each.is_alone]
+    assert sum(each.covered_items for each in alone) == 20

@@ -632,7 +632,9 @@ def test_completing_destroys_the_sealed_scope_and_the_lines_and_leaves_the_tombs
 
     catalog.requests.complete([done])
 
-    assert catalog.requests.get(request.request_id) == replace(done, state=RequestState.COMPLETED, sealed=None)
+    assert catalog.requests.get(request.request_id) == replace(
+        done, state=RequestState.COMPLETED, sealed=None, covered_items=10, is_exact=True
+    )
     assert catalog.requests.outcomes([request.request_id]) == {}
     assert [tombstone.is_erased for tombstone in catalog.requests.tombstones(ADS)] == [True, False]
     assert [tombstone.request_id for tombstone in catalog.requests.tombstones(ADS, only_open=True)] == [

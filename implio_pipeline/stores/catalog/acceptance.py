@@ -13,10 +13,12 @@ from sqlalchemy import Connection, and_, delete, func, insert, literal, select
 
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import FINAL_STATES, Request, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import teams, traces
+from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -30,11 +32,12 @@ _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _Asked = tuple[Request, Rule, str]
 
 
-def accept(connection: Connection, asked: Sequence[_Asked]) -> list[Request]:
+def accept(connection: Connection, asked: Sequence[_Asked], *, approvals: ApprovalPolicy) -> list[Request]:
     """Return the accepted request of each that is asked: the one its idempotency key made before, or a new one.
 
     The rule of a new one ends after the newest instant that its team knows in this transaction, so that it covers
     every item that is there, whatever clocks say; `accepted_at` tells where it ends.
+    A new one waits for a second person when it is more than who asks may decide alone.
 
     Raises:
         TeamUnknown: there is no such team.
@@ -49,6 +52,7 @@ def accept(connection: Connection, asked: Sequence[_Asked]) -> list[Request]:
             new.append((replace(request, accepted_at=before), replace(rule, before=before), key))
             answers[request.team, key] = request
     if new:
+        new = _judged(connection, new, approvals)
         answers |= zip(((request.team, key) for request, _, key in new), _store(connection, new), strict=True)
     return [answers[request.team, key] for request, _, key in asked]
 
@@ -71,6 +75,11 @@ def reinstate(connection: Connection, lost: Sequence[tuple[Request, Rule]]) -> l
 def newest_tombstone(connection: Connection, team: TeamId) -> int:
     """Return the sequence of the team's newest tombstone within a transaction, 0 when it has none."""
     return connection.scalar(select(func.max(tombstones.c.sequence)).where(tombstones.c.team == team)) or 0
+
+
+def _judged(connection: Connection, new: Sequence[_Asked], approvals: ApprovalPolicy) -> list[_Asked]:
+    stored = judged(connection, [request for request, _, _ in new], approvals)
+    return [(request, rule, key) for request, (_, rule, key) in zip(stored, new, strict=True)]
 
 
 def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[TeamId, str], Request]:

@@ -14,6 +14,7 @@ from implio_pipeline.domain.residency import OutOfRegion
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
+from implio_pipeline.stores.catalog.alone import note_size
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.holds import newest_hold
 from implio_pipeline.stores.catalog.many import insert_many
@@ -46,6 +47,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     newest_at = teams.lock(connection, change.team)
     _same_tombstones(connection, change)
     _same_holds(connection, change)
+    note_size(connection, change.team, change.committed_at.date())
     # 2. Landing file, team keys: each may be there only once.
     if change.landing is not None:
         _remember(connection, change.landing)

@@ -1,6 +1,6 @@
 """Accepted requests, their tombstones, and what they did to each file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -9,17 +9,20 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, select,
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
+from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.stores.catalog import callbacks, traces
+from implio_pipeline.stores.catalog import callbacks, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
+from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.rules import tombstone_of
 from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, tombstones
 
+_NOBODY_ASKED = ApprovalPolicy(is_asked=False)
 _OUTCOME = [file_outcomes.c[field.name] for field in fields(FileOutcome)]
 _IS_UNTOLD = tombstones.c.in_ledger.is_(False)
 _ITS_TOMBSTONE = tombstones.c.sequence == requests.c.tombstone_sequence
@@ -34,16 +37,19 @@ class SqlRequests:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def accept(self, requests: Sequence[tuple[Request, Rule, str]]) -> list[Request]:
+    def accept(
+        self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy = _NOBODY_ASKED
+    ) -> list[Request]:
         """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
         With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.
+        What is more than its asker may decide alone is stored unapproved.
 
         Raises:
             TeamUnknown: there is no such team; nothing was accepted.
         """
         with writing(self._engine) as connection:
-            return accept(connection, requests)
+            return accept(connection, requests, approvals=approvals)
 
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
         """Store requests and tombstones that the ledger has and the catalog lost, and return those it lacked.
@@ -87,6 +93,43 @@ class SqlRequests:
         """
         with writing(self._engine) as connection:
             _move(connection, requests)
+
+    def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
+        """Return how many items a person may have erased alone within the window, and how many of them are used up."""
+        with reading(self._engine) as connection:
+            return allowance(connection, team, who, approvals, at=at)
+
+    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+        """Return everybody who counts as one person with somebody: who let whom in since an instant."""
+        with reading(self._engine) as connection:
+            return people_of(connection, team, who, since=since)
+
+    def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
+        """Let counted requests that are unapproved go where they are to go, where their askers may decide alone.
+
+        Returns what was stored; the others stay unapproved, with their counts.
+
+        Raises:
+            PlanOutdated: somebody else has moved one.
+        """
+        with writing(self._engine) as connection:
+            for team in sorted({request.team for request in requests}):
+                teams.lock(connection, team)
+            stored = judged(connection, requests, approvals)
+            _move(connection, [(request, RequestState.UNAPPROVED) for request in stored])
+        return stored
+
+    def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
+        """Return open requests accepted since an instant that somebody decided alone, and that were not counted."""
+        is_its = (requests.c.team == team, requests.c.accepted_at > since, requests.c.completed_at.is_(None))
+        is_open = (requests.c.is_alone.is_(True), requests.c.is_exact.is_(False), requests.c.covered_items > 0)
+        with reading(self._engine) as connection:
+            return [request_of(row) for row in connection.execute(REQUESTS.where(*is_its, *is_open))]
+
+    def counted(self, items: Mapping[RequestId, int]) -> None:
+        """Remember how many items open requests cover, counted by reading."""
+        with writing(self._engine) as connection:
+            _count(connection, items)
 
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
         """Return the newest request of this scope, whatever became of it; `None` when there is none."""
@@ -158,6 +201,14 @@ class SqlRequests:
         with writing(self._engine) as connection:
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
             for some in chunks([request.request_id for request in completed]):
+                matched = select(file_outcomes.c.request_id, func.sum(file_outcomes.c.matched)).where(
+                    file_outcomes.c.request_id.in_(some)
+                )
+                erased = dict.fromkeys(some, 0) | {
+                    request_id: int(rows)
+                    for request_id, rows in connection.execute(matched.group_by(file_outcomes.c.request_id))
+                }
+                _count(connection, erased)
                 its_own = tombstones.c.request_id.in_(some)
                 connection.execute(update(tombstones).where(its_own).values(is_erased=True))
                 connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
@@ -192,6 +243,14 @@ class SqlRequests:
         with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
+
+
+def _count(connection: Connection, items: Mapping[RequestId, int]) -> None:
+    if items:
+        is_its = requests.c.request_id == bindparam("its_id")
+        count = update(requests).where(is_its).values(covered_items=bindparam("its_items"), is_exact=True)
+        rows = [{"its_id": request_id, "its_items": number} for request_id, number in items.items()]
+        connection.execute(count, rows)
 
 
 def _tombstone_in(row: Row[Any]) -> Tombstone:

@@ -56,6 +56,26 @@ teams = Table(
     Column("newest_at", Instant, nullable=False),
 )
 
+team_sizes = Table(
+    "team_sizes",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("items", BigInteger, nullable=False),
+)
+"""How many items a team had before its files changed on a day for the first time."""
+
+introductions = Table(
+    "introductions",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("at", Instant, primary_key=True),
+    Column("who", String(64), primary_key=True),
+    Column("by", String(64), primary_key=True),
+    Column("is_by_operator", Boolean, nullable=False),
+)
+"""Who made whom an administrator: keyed pseudonyms."""
+
 team_keys = Table(
     "team_keys",
     metadata,
@@ -152,11 +172,16 @@ requests = Table(
     Column("idempotency", String(256), nullable=False),
     Column("asked_by", String(64)),
     Column("approved_by", String(64)),
+    Column("covered_items", BigInteger, nullable=False, server_default="0"),
+    Column("is_exact", Boolean, nullable=False, server_default=false()),
+    Column("is_alone", Boolean, nullable=False, server_default=false()),
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
     Column("outcome", Counts, nullable=False),
     Index(None, "team", "idempotency"),
     Index(None, "team", "scope_pseudonym"),
+    # What one person decided alone is summed from this index, without a look at the rows.
+    Index("ix_requests_alone", "team", "asked_by", "is_alone", "accepted_at", "covered_items"),
 )
 
 sealed_scopes = Table(
