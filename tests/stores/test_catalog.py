@@ -515,7 +515,7 @@ def test_an_accepted_request_is_returned_whole(catalog: Catalog) -> None:
 
 
 def test_a_request_that_is_not_there_is_unknown(catalog: Catalog) -> None:
-    with pytest.raises(RequestUnknown, match="req-none"):
+    with pytest.raises(RequestUnknown, match="no request"):
         catalog.requests.get(RequestId("req-none"))
 
 
