@@ -117,6 +117,16 @@ class RequestSettings(BaseModel):
     just let in counts as one person with whoever let them in."""
 
 
+class ClockSettings(BaseModel):
+    """How far the machine's clock may disagree with the newest instant that the home knows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    behind_minutes: float = Field(default=5, gt=0)
+    ahead_days: float = Field(default=7, gt=1)
+    """More than a day: a home in use records an instant at least daily."""
+
+
 class ModerationSettings(BaseModel):
     """How verdicts reach the items, and how long the feed tells them."""
 
@@ -198,6 +208,7 @@ class Settings(BaseSettings):
     """Kept apart: back it up on its own, and put it elsewhere where you can."""
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
+    clock: ClockSettings = Field(default_factory=ClockSettings)
     moderation: ModerationSettings = Field(default_factory=ModerationSettings)
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

@@ -3,7 +3,7 @@
 import gc
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from implio_pipeline import __version__
-from implio_pipeline.domain.errors import HomeExists
+from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.clock import take_up_noted
 from implio_pipeline.flows.read import Doorkeeper
 from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_put_back
@@ -63,6 +65,10 @@ _SETTINGS_TEXT = """\
 # approvals = "second-person"     # for whole teams and above a team's cap; or "none"
 # cap_from_items = 1000           # a smaller team's cap is reckoned as if it had so many items
 # window_days = 7                 # what one person has erased in so many days counts together
+#
+# [clock]
+# behind_minutes = 5              # a clock further behind what the home knows is refused
+# ahead_days = 7                  # and one further ahead; `implio clock confirm` after a longer pause
 #
 # [moderation]
 # settle_minutes = 60             # verdicts are written into the items' files at least so often
@@ -170,6 +176,8 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         )
         if not is_restoring:
             refuse_put_back(house.world)
+        with suppress(LedgerBroken):  # as there: commands must be able to say so
+            take_up_noted(house.world.ledger, house.world.catalog)
         yield house
     finally:
         house.close()
@@ -244,6 +252,9 @@ def build(settings: Settings) -> House:
         people=people,
         threads=settings.threads,
         versions=_versions(),
+        clock_bounds=ClockBounds(
+            behind=timedelta(minutes=settings.clock.behind_minutes), ahead=timedelta(days=settings.clock.ahead_days)
+        ),
         approvals=ApprovalPolicy(
             is_asked=settings.requests.approvals != "none",
             cap_from_items=settings.requests.cap_from_items,

@@ -12,6 +12,9 @@ from support.home import Home, a_home, opened
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 os.environ["IMPLIO_REQUESTS__APPROVALS"] = "none"  # tests of approvals ask for them
+os.environ["IMPLIO_CLOCK__BEHIND_MINUTES"] = os.environ["IMPLIO_CLOCK__AHEAD_DAYS"] = (
+    "400000"  # tests of clocks set them
+)
 os.environ["IMPLIO_ACCESS__GRANTS"] = (
     "none"  # tests of grants ask for them; the identity class asks for one all the same
 )

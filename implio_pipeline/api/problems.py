@@ -16,6 +16,7 @@ from implio_pipeline.api.failures import CallFailed
 from implio_pipeline.domain.errors import (
     AccessDenied,
     ApiKeyRefused,
+    ClockWrong,
     ImplioError,
     ItemDecided,
     ItemGone,
@@ -37,6 +38,7 @@ _STATUSES: dict[type[ImplioError], int] = {
     ItemGone: 410,
     PlanOutdated: 503,
     StorageFull: 507,
+    ClockWrong: 503,
 }
 _REMEDIES = {
     404: "Check the address; /openapi.json describes every call.",

@@ -11,6 +11,7 @@ from implio_pipeline.cli import (
     api_keys,
     audit,
     callbacks,
+    clock,
     demo,
     erase,
     export,
@@ -105,6 +106,7 @@ def _add_commands() -> None:
     app.add_typer(members.app, name="members", rich_help_panel=_CARE)
     app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
+    app.add_typer(clock.app, name="clock", rich_help_panel=_CARE)
     app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
     app.command("settle", rich_help_panel=_CARE)(settle.settle_command)

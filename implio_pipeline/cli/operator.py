@@ -61,6 +61,8 @@ ACTS: dict[str, Act] = {
     "set-aside list": Act.RUN_PIPELINE,
     "set-aside show": Act.RUN_PIPELINE,
     "set-aside discard": Act.RUN_PIPELINE,
+    "clock show": Act.RUN_PIPELINE,
+    "clock confirm": Act.RUN_PIPELINE,
     "keys rotate": Act.RUN_PIPELINE,
     "keys list": Act.RUN_PIPELINE,
     "access grant": Act.MANAGE_ACCESS,

@@ -32,6 +32,7 @@ from implio_pipeline.domain.scope import (
     kind_of,
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.gates import at_gates, let_through, person_of
 from implio_pipeline.ports.world import World
 
@@ -59,9 +60,12 @@ def accept(
         drafts: The requests.
         policy: The retention policy they follow, in words.
         is_paused: Leave every request unapproved; who asks so lets it through, or cancels it.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
     """
     prepared: list[tuple[Request, Rule, str] | Refusal] = []
-    now = world.clock.now()
+    now = agreed_now(world)
     teams = {team.team: team for team in world.catalog.teams.all()}
     sealer = cache(world.keychain.sealer)
     for draft in drafts:

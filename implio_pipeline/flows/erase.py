@@ -32,6 +32,7 @@ from implio_pipeline.domain.request import (
 )
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import plan_works, standing_holds
 from implio_pipeline.flows.receipt import write_receipts
 from implio_pipeline.flows.renewed import are_renewed
@@ -69,7 +70,11 @@ def erase(
         only: These requests; all that are ready when `None`.
         again: Also those that wait for their back-off or for a person to look; never those that wait for approval.
         progress: Told of files done and files in all.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; requests stay as they are.
     """
+    agreed_now(world)
     note_tombstones(world)
     summary = ErasureSummary()
     wanted = None if only is None else frozenset(only)

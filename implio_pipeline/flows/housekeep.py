@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from implio_pipeline.flows.clock import note_clock
 from implio_pipeline.flows.read import note_log
 from implio_pipeline.flows.rotate_keys import finish_rotation
 from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
@@ -30,13 +31,17 @@ class SweepSummary:
 def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS) -> SweepSummary:
     """Unlink replaced files, strays and leftovers, scrub the catalog's own files, and finish a rotation that broke off.
 
-    The ledger notes how far the log of reads has come.
+    The ledger notes what the clock says, once a day, and how far the log of reads has come.
 
     Args:
         world: What the flow may touch.
         stray_age: Younger strays and leftovers stay: whoever made them may still be at work.
         feed_keeps: How long the feed of decisions remembers what the items' files have.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; nothing goes for its age.
     """
+    note_clock(world)
     summary = SweepSummary(doomed=sweep_doomed(world), verdicts=forget_told(world, keep=feed_keeps))
     older_than = world.clock.now() - stray_age
     for region in sorted({team.region for team in world.catalog.teams.all()}):

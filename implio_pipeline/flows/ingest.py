@@ -18,6 +18,7 @@ from implio_pipeline.domain.retention import cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.ports.landing import LandingFile
 from implio_pipeline.ports.rows import Rows
@@ -65,7 +66,9 @@ def ingest(
 
     Raises:
         StorageFull: there is no room; the file at hand is back in the landing folder.
+        ClockWrong: the clock disagrees with what the home knows; files stay in the landing folder.
     """
+    agreed_now(world)
     summary = IngestSummary()
     known = {team.team: team for team in world.catalog.teams.all()}
     wanted = world.landing.waiting().keys() if teams is None else teams
@@ -129,6 +132,7 @@ def standing_rules(world: World, team: Team, *, now: datetime, submitted_from: d
 
 
 def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
+    agreed_now(world)
     if world.catalog.landings.has_size(team.team, file.size_bytes) and _is_in(world, team, file):
         file.finish([])
         return IngestSummary(duplicates=1)

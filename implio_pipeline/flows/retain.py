@@ -14,6 +14,7 @@ from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.settle import settle
 from implio_pipeline.ports.world import World
 
@@ -51,7 +52,11 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
     The backlog is derived from policy and manifest, so a run that was missed is made up by the next. What an open
     retention request covers already, as one that a legal hold keeps from being carried out, is not asked for again.
     Verdicts are settled first, since a policy may go by outcome.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
     """
+    agreed_now(world)
     requests: list[Request] = []
     policies = _policies(world, today, teams)
     settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])

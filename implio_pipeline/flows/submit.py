@@ -11,6 +11,7 @@ from datetime import datetime
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.ingest import add_rows
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World
@@ -47,6 +48,8 @@ def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> lis
         TeamUnknown: there is no such team.
         StorageFull: there is no room; nothing was kept.
         PlanOutdated: the team's keys or tombstones kept changing; nothing was kept.
+        ClockWrong: the clock disagrees with what the home knows; nothing was kept.
     """
+    agreed_now(world)
     first = min(each.arrived_at for each in submissions)
     return add_rows(world, world.catalog.teams.get(team), [each.rows for each in submissions], submitted_from=first)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import Request
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.inbox import InboxEntry, InboxFile
 from implio_pipeline.ports.world import World
 
@@ -32,7 +33,11 @@ def take_requests(world: World, *, is_enough: Callable[[TakenRequests], bool] = 
     Args:
         world: The home.
         is_enough: Asked after each file whether to leave the rest for another time.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; files stay in the inbox.
     """
+    agreed_now(world)
     taken = TakenRequests()
     try:
         for claimed in world.inbox.claim():

@@ -4,6 +4,7 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
 
 _MOST_TRIES = 20
@@ -16,8 +17,9 @@ def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy
         TeamInvalid: the name cannot be used, or is taken.
         KeyMissing: the region has no root keys.
         PlanOutdated: its root keys kept being renewed.
+        ClockWrong: the clock disagrees with what the home knows.
     """
-    now = world.clock.now()
+    now = agreed_now(world)
     team = Team(team=team_id(name), region=region, created_at=now, policy=policy or RetentionPolicy())
     for _ in range(_MOST_TRIES):
         keys = world.keychain.new_team_keys(team.team, region, version=1, at=now)

@@ -6,9 +6,10 @@ from time import monotonic
 
 import dagster as dg
 
-from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.domain.errors import ClockWrong, HomeMissing
 from implio_pipeline.domain.request import OPEN_STATES, is_ready
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.jobs import CARRY_OUT_REQUESTS, INGEST_LANDING
@@ -51,11 +52,14 @@ def landing_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> d
     with guarded():
         try:
             with home.open() as house:
+                agreed_now(house.world)
                 teams = [team.team for team in house.world.catalog.teams.all()]
                 first_day = date.fromisoformat(house.settings.first_day)
                 requests = list(_ingestions(context, house.world, teams, first_day))
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
+        except ClockWrong as wrong:  # what waits goes on waiting
+            return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {wrong.remedy}")
         known = set(context.instance.get_dynamic_partitions(TEAM))
         unknown = [team for team in teams if team not in known]
         return dg.SensorResult(
@@ -84,12 +88,14 @@ def requests_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> 
         try:
             with home.open() as house:
                 world = house.world
+                now = agreed_now(world)
                 taken = take_requests(world, is_enough=_budget(TICK_SECONDS))
-                now = world.clock.now()
                 open_requests = world.catalog.requests.all(states=OPEN_STATES)
                 ready = sorted(each.request_id for each in open_requests if is_ready(each, now=now))
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
+        except ClockWrong as wrong:  # what waits goes on waiting
+            return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {wrong.remedy}")
         if not ready:
             return dg.SkipReason("no request waits" if not taken.failed else _failed_text(taken))
         if is_running(context.instance, job=CARRY_OUT_REQUESTS):

@@ -8,6 +8,7 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import AccessLog, Grants
 from implio_pipeline.ports.api_keys import ApiKeys
 from implio_pipeline.ports.callbacks import Callbacks
+from implio_pipeline.ports.clock import ClockReadings
 from implio_pipeline.ports.holds import Holds
 from implio_pipeline.ports.manifest import Manifest
 from implio_pipeline.ports.queues import Moderation, Queues
@@ -31,6 +32,10 @@ class Landings(Protocol):
 
 class Catalog(Protocol):
     """The relational store as a whole."""
+
+    @property
+    def clock_readings(self) -> ClockReadings:
+        """What clocks said."""
 
     @property
     def teams(self) -> Teams:

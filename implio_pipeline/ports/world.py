@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.ports.access import People
 from implio_pipeline.ports.catalog import Catalog
@@ -33,5 +34,7 @@ class World:
     people: People
     threads: int = 2
     versions: Mapping[str, str] = field(default_factory=dict)
+    clock_bounds: ClockBounds = field(default_factory=ClockBounds)
+    """How far the clock may disagree with what the home knows."""
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     """When a second person is asked."""

@@ -17,6 +17,7 @@ from implio_pipeline.stores.catalog.member_tables import members
 from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.queues import SqlQueues
+from implio_pipeline.stores.catalog.readings import SqlClockReadings
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.sessions import SqlSessions
@@ -50,6 +51,8 @@ class SqlCatalog:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.clock_readings = SqlClockReadings(engine)
+        """What clocks said."""
         self.teams = SqlTeams(engine)
         """Teams, policies, team keys."""
         self.manifest = SqlManifest(engine)

@@ -56,6 +56,13 @@ teams = Table(
     Column("newest_at", Instant, nullable=False),
 )
 
+clock_readings = Table(
+    "clock_readings",
+    metadata,
+    Column("line", Integer, primary_key=True),
+    Column("newest_at", Instant, nullable=False),
+)
+
 team_sizes = Table(
     "team_sizes",
     metadata,

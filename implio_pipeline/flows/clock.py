@@ -1,0 +1,67 @@
+"""The clock is asked before anything is accepted, taken in or erased; one that disagrees is refused, not believed."""
+
+from datetime import datetime, timedelta
+
+from implio_pipeline.domain.clock import RECORD_EVERY, check_clock
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.ledger import Ledger
+from implio_pipeline.ports.world import World
+
+CLOCK = "clock"
+"""The kind of the ledger's entries about a clock's reading."""
+_NOTE_EVERY = timedelta(hours=20)
+"""The daily housekeeping notes one reading a day, also when it begins a little early."""
+
+
+def agreed_now(world: World) -> datetime:
+    """Return the clock's reading, and record it.
+
+    Raises:
+        ClockBehind: it lies too far behind the newest reading that the home knows.
+        ClockAhead: it lies too far ahead of it.
+    """
+    now, newest = world.clock.now(), world.catalog.clock_readings.newest()
+    check_clock(now, newest=newest, bounds=world.clock_bounds)
+    if newest is None or now - newest > RECORD_EVERY:
+        world.catalog.clock_readings.record(now)
+    return now
+
+
+def confirm_clock(world: World) -> datetime:
+    """Take the clock's reading for right, whatever is known, and note that in the ledger; return the reading.
+
+    Instants that were handed out under another clock stay: each team's logical time goes on from there.
+    """
+    now, newest = world.clock.now(), world.catalog.clock_readings.newest()
+    known = None if newest is None else instant_text(newest)
+    world.ledger.append([(CLOCK, {"at": instant_text(now), "isConfirmed": True, "newestKnown": known})])
+    world.catalog.clock_readings.confirm(now)
+    return now
+
+
+def note_clock(world: World) -> None:
+    """Note the clock's reading in the ledger, once a day, so that it outlives the catalog.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows.
+    """
+    now, noted = agreed_now(world), _noted_at(world.ledger)
+    if noted is None or now - noted > _NOTE_EVERY:
+        world.ledger.append([(CLOCK, {"at": instant_text(now), "isConfirmed": False})])
+
+
+def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:
+    """Let a catalog know the ledger's newest reading: one that was put back from a backup has lost it.
+
+    Raises:
+        LedgerBroken: the ledger cannot be read.
+    """
+    noted, newest = _noted_at(ledger), catalog.clock_readings.newest()
+    if noted is not None and (newest is None or newest < noted):
+        catalog.clock_readings.record(noted)
+
+
+def _noted_at(ledger: Ledger) -> datetime | None:
+    entry = next(ledger.newest_first(CLOCK), None)
+    return None if entry is None else datetime.fromisoformat(entry.body["at"])

@@ -1,0 +1,131 @@
+"""A clock that disagrees with what the home knows is refused: nothing is accepted, taken in or erased by it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from support.clock import NOW
+from support.home import ADS, Home, opened
+from support.items import Ad
+from support.landing import LandedTable
+
+from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.errors import ClockAhead, ClockBehind, ClockWrong
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.clock import CLOCK, agreed_now, confirm_clock
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.submit import Submission, submit
+from implio_pipeline.flows.teams import add_team
+
+BOUNDS = ClockBounds()
+AHEAD, BEHIND = timedelta(days=400), -timedelta(hours=1)
+ACTS: dict[str, Callable[[Home], object]] = {
+    "accept": lambda home: accept(home.world, [home.draft(ByUser(user_id="ann"))]),
+    "erase": lambda home: erase(home.world),
+    "ingest": lambda home: ingest(home.world),
+    "post": lambda home: submit(
+        home.world,
+        ADS,
+        [Submission(team=ADS, arrived_at=home.clock.now(), rows=home.table([Ad(task="p", at=home.clock.now())]))],
+    ),
+    "retain": lambda home: retain(home.world, today=home.clock.now().date()),
+    "housekeep": lambda home: housekeep(home.world),
+    "add a team": lambda home: add_team(home.world, "new", region=Region("eu")),
+}
+
+
+@pytest.fixture
+def watched(home: Home) -> Home:
+    """A home that goes by the default bounds, has an old item, an open request and a landing file, and knows `NOW`."""
+    home.keep(Ad(task="old", user="bob", at=NOW - timedelta(days=1)), Ad(task="hers"))
+    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    home.ask(ByUser(user_id="ann"))
+    home.landing.land(ADS, LandedTable(name="landed", pieces_of_items=[home.table([Ad(task="landed", user="cid")])]))
+    agreed_now(home.world)
+    home.world = replace(home.world, clock_bounds=BOUNDS)
+    return home
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+@pytest.mark.parametrize(("off", "refusal"), [(AHEAD, ClockAhead), (BEHIND, ClockBehind)], ids=["ahead", "behind"])
+def test_no_act_goes_by_a_clock_that_disagrees_and_what_waits_stays_as_it_is(
+    watched: Home, act: Callable[[Home], object], off: timedelta, refusal: type[ClockWrong]
+) -> None:
+    tasks, requests = watched.tasks(), watched.world.catalog.requests.all()
+    watched.clock.pass_by(off)
+
+    with pytest.raises(refusal) as refused:
+        act(watched)
+
+    assert refused.value.code == refusal.code
+    assert "Set the machine's clock right" in refused.value.remedy
+    assert watched.tasks() == tasks
+    assert watched.world.catalog.requests.all() == requests
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+@pytest.mark.parametrize("off", [BOUNDS.ahead, -BOUNDS.behind], ids=["ahead", "behind"])
+def test_within_the_bounds_nothing_is_refused(watched: Home, act: Callable[[Home], object], off: timedelta) -> None:
+    watched.clock.pass_by(off)
+
+    act(watched)
+
+
+def test_once_the_clock_is_right_again_what_waited_is_done(watched: Home) -> None:
+    watched.clock.pass_by(AHEAD)
+    with pytest.raises(ClockAhead):
+        erase(watched.world)
+
+    watched.clock.pass_by(-AHEAD)
+    erase(watched.world)
+
+    assert watched.tasks() == ["old"]
+    assert [each.state for each in watched.world.catalog.requests.all()] == [RequestState.COMPLETED]
+
+
+@pytest.mark.parametrize("off", [timedelta(days=30), -timedelta(days=30)], ids=["after a pause", "was ahead before"])
+def test_a_confirmed_clock_is_believed_and_the_ledger_says_so(watched: Home, off: timedelta) -> None:
+    watched.clock.pass_by(off)
+
+    confirm_clock(watched.world)
+    erase(watched.world)
+
+    noted = [entry.body["isConfirmed"] for entry in watched.world.ledger.entries() if entry.kind == CLOCK]
+    assert noted == [True]
+    assert watched.tasks() == ["old"]
+
+
+def test_a_home_notes_its_clock_in_the_ledger_once_a_day(watched: Home) -> None:
+    for _ in range(6):
+        housekeep(watched.world)
+        watched.clock.pass_by(timedelta(hours=12))
+
+    assert sum(entry.kind == CLOCK for entry in watched.world.ledger.entries()) == 3
+
+
+def test_a_catalog_that_has_lost_its_readings_takes_up_what_the_ledger_noted(watched: Home) -> None:
+    watched.clock.pass_by(timedelta(days=3))
+    housekeep(watched.world)
+    watched.world.catalog.clock_readings.confirm(NOW)  # as in a backup of three days ago
+
+    with opened(watched.path, at=NOW + timedelta(days=1)) as again:
+        again.world = replace(again.world, clock_bounds=BOUNDS)
+        with pytest.raises(ClockBehind):
+            erase(again.world)
+
+
+def test_readings_never_fall_by_themselves(home: Home) -> None:
+    readings = home.world.catalog.clock_readings
+    readings.record(NOW + timedelta(days=1))
+
+    readings.record(NOW)
+
+    assert readings.newest() == NOW + timedelta(days=1)
