@@ -21,6 +21,7 @@ from implio_pipeline.domain.request import Request as Deletion
 from implio_pipeline.domain.words import Channel, RequestId
 from implio_pipeline.flows.accept import Refusal
 from implio_pipeline.flows.ask import ask
+from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.stores.inbox.entry import entry_of
 from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 from implio_pipeline.wiring import House
@@ -58,7 +59,7 @@ async def _on_the_way(
         "Takes exactly one kind: `userId`, `taskId`, or `fromDate` with `toDate` (items submitted in `[from, to)`). "
         "When it is answered, the items are hidden from every read and off every queue. The erasure follows; "
         "`statusUrl` tells of it. The same call again within a short window is the same request, unless items that it "
-        "covers came in since. A name that nothing has succeeds, with nothing erased."
+        "covers came in since. A name that nothing has succeeds, and its outcome says that nothing matched."
     ),
     responses=answers(
         {202: DELETION, 204: {"description": "Accepted, where the server is set to answer without a body."}},
@@ -87,7 +88,7 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
     headers = {"Location": status_url(answer)}
     if house.settings.api.deletion_answer == 204:  # noqa: PLR2004
         return Response(status_code=204, headers=headers)
-    return json_answer(deletion_shape(answer), status=202, headers=headers)
+    return json_answer(deletion_shape(answer, outcome_of(house.world, answer)), status=202, headers=headers)
 
 
 @router.get(
@@ -109,10 +110,8 @@ def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     limit = _limit(asked.get("limit"))
     after = _its_own(house, who, asked["after"]).tombstone_sequence if "after" in asked else None
     found = house.world.catalog.requests.page(who.team, states=_states(asked.get("status")), limit=limit, before=after)
-    has_more = len(found) == limit
-    return json_answer(
-        {"deletions": [deletion_shape(each) for each in found], "next": found[-1].request_id if has_more else None}
-    )
+    shapes = [deletion_shape(*each) for each in outcomes_of(house.world, found)]
+    return json_answer({"deletions": shapes, "next": found[-1].request_id if len(found) == limit else None})
 
 
 @router.get(
@@ -125,12 +124,14 @@ def get_deletion(
 ) -> Response:
     """Return one request of the team."""
     parameters(request, ())
-    return json_answer(deletion_shape(_its_own(request.app.state.house, who, request_id)))
+    house: House = request.app.state.house
+    mine = _its_own(house, who, request_id)
+    return json_answer(deletion_shape(mine, outcome_of(house.world, mine)))
 
 
 @router.get(
     "/v1/deletions/{request_id}/receipt",
-    summary="The signed receipt of a completed deletion",
+    summary="The signed receipt of a deletion, or of what of it a legal hold allowed",
     responses=answers({200: RECEIPT}, 400, 401, 403, 404, 429),
 )
 def get_receipt(

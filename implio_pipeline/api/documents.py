@@ -11,6 +11,7 @@ _TEXT, _COUNT = {"type": "string"}, {"type": "integer", "minimum": 0}
 _INSTANT = {"type": "string", "format": "date-time"}
 _MAYBE_INSTANT = {"type": ["string", "null"], "format": "date-time"}
 _MAYBE_TEXT = {"type": ["string", "null"]}
+_MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0, "description": "Null is not known; it is never 0."}
 
 
 def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -73,7 +74,15 @@ _DELETION = _object(
         "erasedAt": _MAYBE_INSTANT,
         "completedAt": _MAYBE_INSTANT,
         "queueEntriesRemoved": _COUNT,
-        "withheldItems": _COUNT,
+        "outcome": _object(
+            {
+                "matched": _MAYBE_COUNT,
+                "erased": _MAYBE_COUNT,
+                "withheld": _MAYBE_COUNT,
+                "newer": _MAYBE_COUNT,
+                "notReachable": _MAYBE_COUNT,
+            }
+        ),
         "errorCode": _MAYBE_TEXT,
         "why": _TEXT,
         "next": _TEXT,

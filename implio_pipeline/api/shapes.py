@@ -3,22 +3,22 @@
 from typing import Any
 
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.request import Request, RequestState, next_step, why
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
+from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 
-_CLI_HINT = ": `implio"
 
-
-def deletion_shape(request: Request) -> dict[str, Any]:
-    """Return where a request is, when it is due, and what comes next."""
+def deletion_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
+    """Return where a request is, what became of its items, when it is due, and what comes next."""
     url = status_url(request)
-    is_done = request.state is RequestState.COMPLETED
+    has_receipt = request.state in WITHHELD_STATES or request.state is RequestState.COMPLETED
     return {
         "requestId": request.request_id,
         "status": request.state.value,
         "kind": request.kind.value,
         "channel": request.channel.value,
         "statusUrl": url,
-        "receiptUrl": f"{url}/receipt" if is_done else None,
+        "receiptUrl": f"{url}/receipt" if has_receipt else None,
         "receivedAt": instant_text(request.received_at),
         "hiddenAt": instant_text(request.accepted_at),
         "dueAt": instant_text(request.due_at),
@@ -26,10 +26,10 @@ def deletion_shape(request: Request) -> dict[str, Any]:
         "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
         "completedAt": None if request.completed_at is None else instant_text(request.completed_at),
         "queueEntriesRemoved": request.queue_removed,
-        "withheldItems": 0 if request.withheld is None else request.withheld.items,
+        "outcome": outcome_parts(outcome),
         "errorCode": request.error_code,
-        "why": why(request),
-        "next": next_step(request).partition(_CLI_HINT)[0],
+        "why": what_is_so(request, outcome),
+        "next": what_comes_next(request, outcome),
     }
 
 

@@ -4,15 +4,17 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import secret_from, who
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
 from implio_pipeline.cli.failures import BadUse, NotConfirmed, Refused
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import facts, good, size_text
+from implio_pipeline.cli.tables import facts, good, look, size_text
+from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
+from implio_pipeline.domain.sentences import plan_files_text, plan_text
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import Refusal, accept
@@ -140,6 +142,8 @@ def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
         "kind": plan.kind.value,
         "items": plan.items,
         "itemsWithheld": plan.withheld,
+        "outcome": outcome_parts(plan.outcome),
+        "text": plan_text(plan),
         "queueEntries": plan.queue_entries,
         "files": plan.files_rewritten + plan.files_dropped,
         "filesWhole": plan.files_dropped,
@@ -155,20 +159,21 @@ def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
 
 def _plan_view(plan: ErasurePlan) -> RenderableType:
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
-        ("items", plan.items, "rejected ones included"),
+        ("would be hidden", plan.matched, "items, rejected ones included"),
+        ("erased", plan.items),
+        ("held back", plan.withheld, "a legal hold covers them: hidden, not erased" if plan.withheld else ""),
         ("queue entries", plan.queue_entries),
         (
             "files",
             plan.files_rewritten + plan.files_dropped,
-            f"{plan.files_rewritten:,} to rewrite, {plan.files_dropped:,} to drop whole",
+            plan_files_text(plan),
         ),
         ("size", size_text(plan.size_bytes)),
         ("days", len(plan.days), f"{plan.days[0]} to {plan.days[-1]}" if plan.days else ""),
         ("time", f"{plan.estimated_ms / 1000:.1f} s", "estimated from the number of files"),
         ("plan", plan.digest, "to do exactly this: --plan"),
     ]
-    if plan.withheld:
-        lines.insert(1, ("withheld", plan.withheld, "a legal hold covers them: hidden, not erased"))
     if plan.needs_approval:
         lines.append(("approval", "needed", "by a second person: `implio requests approve`"))
-    return facts(f"Preview: {plan.team}, by {plan.kind.value}; nothing was accepted", lines)
+    panel = facts(f"Preview: {plan.team}, by {plan.kind.value}; nothing was accepted", lines)
+    return Group(look(plan_text(plan)), panel)

@@ -1,6 +1,6 @@
 """Carrying requests out from the command line, and showing what came of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +12,40 @@ from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.shapes import entry_shape, request_shape
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.request import Request, RequestState, why
-from implio_pipeline.domain.words import RequestId
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_in
+from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.sentences import (
+    badge,
+    newer_text,
+    not_reachable_text,
+    receipt_text,
+    what_comes_next,
+    what_is_so,
+)
+from implio_pipeline.domain.words import RequestId, RequestKind
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.ports.ledger import LedgerEntry
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
 
 
+_COMMANDS: Mapping[RequestState, str] = {
+    RequestState.ACCEPTED: "`implio erase --resume`, or the sensor",
+    RequestState.UNAPPROVED: "`implio requests approve`",
+    RequestState.WAITING: "`implio requests cancel` takes it back",
+    RequestState.QUARANTINED: "`implio erase --resume`",
+    RequestState.UNVERIFIED: "`implio erase --resume`",
+}
+"""What a reader of a terminal types to go on."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Results:
-    """What came of some requests, each with its receipt if it is done."""
+    """What came of some requests, each with its newest receipt if it has one."""
 
-    requests: list[tuple[Request, LedgerEntry | None]] = field(default_factory=list)
+    requests: list[tuple[Request, RequestOutcome, LedgerEntry | None]] = field(default_factory=list)
     ledger_path: str = ""
 
     def __bool__(self) -> bool:
@@ -37,12 +57,12 @@ class Results:
         Raises:
             AttemptFailed: some request failed; its code is the first one's.
         """
-        failed = [request for request, _ in self.requests if request.error_code is not None]
+        failed = [request for request, _, _ in self.requests if request.error_code is not None]
         if failed:
             worst = next((each for each in failed if each.state is RequestState.UNVERIFIED), failed[0])
             facts = f"{len(failed)} of {len(self.requests)} requests were not carried out; their items stay hidden"
             raise AttemptFailed(facts, code=str(worst.error_code))
-        if any(request.state is not RequestState.COMPLETED for request, _ in self.requests):
+        if any(request.state is not RequestState.COMPLETED for request, _, _ in self.requests):
             raise typer.Exit(ExitCode.WAITS)
 
 
@@ -54,34 +74,46 @@ def carry_out(session: Session, house: "House", *, only: Iterable[RequestId], ag
             erase(house.world, only=wanted, again=again, progress=progress)
     requests = [house.world.catalog.requests.get(request_id) for request_id in wanted]
     return Results(
-        requests=[(request, house.ledger.receipt(request.request_id)) for request in requests],
+        requests=[
+            (request, outcome, receipt_of(house, request)) for request, outcome in outcomes_of(house.world, requests)
+        ],
         ledger_path=str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl"),
     )
+
+
+def receipt_of(house: "House", request: Request) -> LedgerEntry | None:
+    """Return the receipt of a request: the whole one, or the newest of those that say what a legal hold kept."""
+    if request.state is RequestState.COMPLETED:
+        return house.ledger.receipt(request.request_id)
+    if request.state not in WITHHELD_STATES:
+        return None
+    found = house.ledger.receipts({request.request_id}).get(request.request_id, [])
+    return found[-1] if found else None
 
 
 def results_shape(results: Results) -> list[dict[str, Any]]:
     """Return each request with its receipt, or null."""
     return [
-        {"request": request_shape(request), "receipt": None if entry is None else entry_shape(entry)}
-        for request, entry in results.requests
+        {"request": request_shape(request, outcome), "receipt": None if entry is None else entry_shape(entry)}
+        for request, outcome, entry in results.requests
     ]
 
 
 def results_table(results: Results) -> RenderableType:
     """Return one receipt as its own small table, several as lines of one."""
     if len(results.requests) == 1:
-        request, entry = results.requests[0]
-        return unfinished(request) if entry is None else receipt_view(entry, results.ledger_path)
-    rows = [_row(request, entry) for request, entry in results.requests]
+        request, outcome, entry = results.requests[0]
+        return unfinished(request, outcome) if entry is None else receipt_view(entry, results.ledger_path)
+    rows = [_row(*each) for each in results.requests]
     return Group(
-        table(("request", "team", "kind", "state", "items", "files", "keys"), rows),
+        table(("request", "team", "kind", "state", "erased", "held back", "files", "keys"), rows),
         good(f"Receipts are in {results.ledger_path}"),
     )
 
 
 def receipts_table(entries: Iterable[LedgerEntry], *, is_wide: bool) -> RenderableType:
     """Return receipts as lines of one table; a wide one also says when."""
-    columns = ["request", "team", "kind", "items", "queue", "files", "keys"]
+    columns = ["request", "team", "kind", "erased", "held back", "queue", "files", "keys"]
     return table(
         [*columns, "erased at"] if is_wide else columns,
         (
@@ -89,15 +121,12 @@ def receipts_table(entries: Iterable[LedgerEntry], *, is_wide: bool) -> Renderab
                 entry.body["requestId"],
                 entry.body["team"],
                 entry.body["kind"],
-                _items(entry),
+                outcome_in(entry.body["outcome"]).erased,
+                outcome_in(entry.body["outcome"]).withheld,
                 entry.body["erased"]["queueEntries"],
                 _files(entry),
                 entry.body["erased"]["keysDestroyed"],
-                *(
-                    [second(entry.body["erasedAt"]) if "erasedAt" in entry.body else "nothing erased"]
-                    if is_wide
-                    else []
-                ),
+                *([_erased_at(entry)] if is_wide else []),
             ]
             for entry in entries
         ),
@@ -105,73 +134,84 @@ def receipts_table(entries: Iterable[LedgerEntry], *, is_wide: bool) -> Renderab
 
 
 def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
-    """Return a receipt for people."""
+    """Return a receipt for people: what is so first, then the figures."""
     body = entry.body
+    kind, outcome = RequestKind(body["kind"]), outcome_in(body["outcome"])
     erased, proof = body["erased"], body["verification"]
-    rejected = f"and {many(erased['rejectedItems'], 'rejected item')}" if erased["rejectedItems"] else ""
-    read_back = (
-        f"{many(proof['filesReadBack'], 'file')} read back" if proof["filesReadBack"] else "every file went whole"
-    )
+    rejected = f"{many(erased['rejectedItems'], 'rejected item')} among them" if erased["rejectedItems"] else ""
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
         ("request", body["requestId"]),
         ("hidden at", second(body["hiddenAt"]), "from every read, from then on"),
-        ("erased at", second(body.get("erasedAt", body["checkedAt"])), f"due by {str(body['dueAt'])[:10]}"),
-        ("items", erased["items"], rejected),
-        ("queue entries", erased["queueEntries"]),
-        ("files", _files(entry), f"{erased['filesRewritten']:,} rewritten, {erased['filesDropped']:,} dropped"),
-        ("keys destroyed", erased["keysDestroyed"], f"{size_text(erased['bytesShredded'])} unreadable for ever"),
-        ("survivors", proof["survivors"], read_back if _files(entry) else "there was nothing to erase"),
+        ("checked at", second(body["checkedAt"]), f"due by {str(body['dueAt'])[:10]}"),
+        ("matched", outcome.matched, "= erased + held back"),
+        ("erased", outcome.erased, rejected),
+        ("held back", outcome.withheld, "hidden, until the hold ends" if outcome.withheld else ""),
+        ("queue entries", erased["queueEntries"], "taken off"),
     ]
+    if _files(entry):
+        read_back = (
+            f"{many(proof['filesReadBack'], 'file')} read back" if proof["filesReadBack"] else "every file went whole"
+        )
+        unreadable = f"{size_text(erased['bytesShredded'])} unreadable for ever"
+        lines += [
+            ("files", _files(entry), f"{erased['filesRewritten']:,} rewritten, {erased['filesDropped']:,} dropped"),
+            ("keys destroyed", erased["keysDestroyed"], unreadable),
+            ("survivors", proof["survivors"], read_back),
+        ]
     if erased["filesRewritten"]:
         lines.append(("kept rows", proof["rowsReadBack"], "unchanged, value by value"))
-    if body["kind"] == "user":
-        without = body["notReachable"]["itemsWithoutUserId"]
-        lines.append(("not reachable", without, "items of the team that name no user"))
+    lines += [("newer", outcome.newer, newer_text(outcome))] if outcome.newer else []
+    if kind is RequestKind.USER and outcome.not_reachable is not None:
+        lines.append(("not reachable", outcome.not_reachable, not_reachable_text(outcome)))
     holds = body.get("withheld", {}).get("holds", [])
-    lines += [("withheld", hold["items"], f"by hold {hold['holdId']} ({hold['reason']})") for hold in holds]
-    if body["outcome"]["newer"]:
-        lines.append(("newer", body["outcome"]["newer"], "of the same scope, submitted after the request: kept"))
+    lines += [("hold", hold["holdId"], f"keeps {many(hold['items'], 'item')} ({hold['reason']})") for hold in holds]
     if "policy" in body:
         lines.append(("policy", body["policy"]))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
-    return facts(f"Erased: {body['team']}, by {body['kind']}", lines)
+    said = receipt_text(outcome)
+    said_first = look(said) if outcome.withheld or outcome.is_nothing_matched else good(said)
+    return Group(said_first, facts(f"Receipt: {body['team']}, by {kind.value}", lines))
 
 
-def unfinished(request: Request) -> RenderableType:
-    """Return an open request in two lines."""
-    text = f"Request {request.request_id} is {request.state.value}: {why(request)}."
+def unfinished(request: Request, outcome: RequestOutcome) -> RenderableType:
+    """Return an open request: what is so, and what comes next."""
+    text = f"Request {request.request_id}: {what_is_so(request, outcome)}"
     line = bad(text) if request.error_code else look(text)
-    return Group(line, facts("", (("next", next_text(request)), *withheld_lines(request), ("due", request.due_at))))
+    after = next_text(request, outcome)
+    return Group(line, facts("", (("next", after), *withheld_lines(request), ("due", request.due_at))))
 
 
 def withheld_lines(request: Request) -> list[tuple[str, object, str]]:
     """Return what legal holds keep of a request, a line for each."""
-    if request.withheld is None:
+    if request.withheld is None or request.state not in WITHHELD_STATES:
         return []
-    return [("withheld", items, f"by hold {hold_id} ({reason})") for hold_id, reason, items in request.withheld.holds]
+    return [("held back", items, f"by hold {hold_id} ({reason})") for hold_id, reason, items in request.withheld.holds]
 
 
-def next_text(request: Request) -> str:
-    """Return what happens next, with the code of what went wrong before."""
-    step = request_shape(request)["nextStep"]
+def next_text(request: Request, outcome: RequestOutcome) -> str:
+    """Return what happens next: when, with which command, and after what went wrong."""
+    parts = [what_comes_next(request, outcome)]
     when = request.next_attempt_at
     if when is not None and request.state not in (RequestState.QUARANTINED, RequestState.UNVERIFIED):
-        step = f"{step}; not before {instant_text(when.replace(microsecond=0))}"
-    if not request.error_code:
-        return str(step)
-    over = f" over file {request.error_about}" if request.error_about else ""
-    return f"{step} (after {request.error_code}{over})"
+        parts.append(f"Not before {instant_text(when.replace(microsecond=0))}.")
+    if request.state in _COMMANDS:
+        parts.append(f"({_COMMANDS[request.state]})")
+    if request.error_code:
+        over = f" over file {request.error_about}" if request.error_about else ""
+        parts.append(f"It stopped with {request.error_code}{over}.")
+    return " ".join(parts)
 
 
-def _row(request: Request, entry: LedgerEntry | None) -> list[object]:
-    head: list[object] = [request.request_id, request.team, request.kind.value, request.state.value]
-    if entry is None:
-        return [*head, None, None, None]
-    return [*head, _items(entry), _files(entry), entry.body["erased"]["keysDestroyed"]]
+def _row(request: Request, outcome: RequestOutcome, entry: LedgerEntry | None) -> list[object]:
+    state = badge(request, outcome).text
+    head: list[object] = [request.request_id, request.team, request.kind.value, state]
+    head += [outcome.erased, outcome.withheld]
+    return [*head, None, None] if entry is None else [*head, _files(entry), entry.body["erased"]["keysDestroyed"]]
 
 
-def _items(entry: LedgerEntry) -> int:
-    return int(entry.body["erased"]["items"])
+def _erased_at(entry: LedgerEntry) -> str:
+    outcome = outcome_in(entry.body["outcome"])
+    return second(entry.body["erasedAt"]) if outcome.is_anything_erased else "nothing erased"
 
 
 def _files(entry: LedgerEntry) -> int:

@@ -18,7 +18,7 @@ from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import Finding, canonical, check_ledger
 
 if TYPE_CHECKING:
-    from implio_pipeline.stores.ledger.log import SignedLog
+    from implio_pipeline.wiring import House
 
 app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args_is_help=True)
 
@@ -46,10 +46,8 @@ def show_command(
     """Show the receipt of a request; with --json the signed entry, whole."""
     session = session_of(context)
     with session.house() as house:
-        entry = house.ledger.receipt(RequestId(request_id))
+        entry = _entry(house, RequestId(request_id))
         ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
-    if entry is None:
-        raise RequestUnknown("the ledger has no receipt of this request")
     session.answer(entry_shape(entry), lambda: receipt_view(entry, ledger_path))
 
 
@@ -64,10 +62,8 @@ def page_command(
 
     session = session_of(context)
     with session.house() as house:
-        entry = house.ledger.receipt(RequestId(request_id)) or _in_part(house.ledger, RequestId(request_id))
+        entry = _entry(house, RequestId(request_id))
         folder = house.settings.below(house.settings.ledger_folder)
-    if entry is None:
-        raise RequestUnknown("the ledger has no receipt of this request")
     line = canonical({name: value for name, value in entry_shape(entry).items() if name != "digest"})
     page = receipt_page(entry, signed_line=line, public_key_pem=(folder / "public.pem").read_bytes())
     try:
@@ -97,10 +93,17 @@ def verify_command(
     _answer(session, *_checked(folder))
 
 
-def _in_part(ledger: "SignedLog", request_id: RequestId) -> LedgerEntry | None:
-    """Return the newest receipt of what a legal hold left to be erased, if there is one."""
-    found = ledger.receipts({request_id}).get(request_id, [])
-    return found[-1] if found else None
+def _entry(house: "House", request_id: RequestId) -> LedgerEntry:
+    """Return the receipt of a request, or the newest of those that say what a legal hold kept.
+
+    Raises:
+        RequestUnknown: the ledger has none.
+    """
+    whole = house.ledger.receipt(request_id)
+    parts = [] if whole else house.ledger.receipts({request_id}).get(request_id, [])
+    if whole is None and not parts:
+        raise RequestUnknown("the ledger has no receipt of this request")
+    return whole or parts[-1]
 
 
 def _checked(folder: Path) -> tuple[Path, int, list[Finding]]:

@@ -7,17 +7,20 @@ import typer
 from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import As, MaybeTeam, secret_from, who
-from implio_pipeline.cli.erasing import next_text, receipt_view, withheld_lines
+from implio_pipeline.cli.erasing import next_text, receipt_of, receipt_view, withheld_lines
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import entry_shape, request_shape
 from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, table
-from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, why
+from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.sentences import badge, newer_text, what_is_so
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
+from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 
 app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
@@ -34,10 +37,11 @@ def list_command(
     session = session_of(context)
     with session.house() as house:
         name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
-        found = house.world.catalog.requests.all(team=name, states=OPEN_STATES if is_open else None)
+        asked = house.world.catalog.requests.all(team=name, states=OPEN_STATES if is_open else None)
+        found = outcomes_of(house.world, asked)
         now = house.world.clock.now()
     session.answer(
-        [request_shape(each) for each in found],
+        [request_shape(*each) for each in found],
         lambda: _list_view(found, now=now, is_wide=session.is_wide) if found else good("No requests."),
     )
 
@@ -48,11 +52,15 @@ def show_command(context: typer.Context, request_id: RequestName) -> None:
     session = session_of(context)
     with session.house() as house:
         request = house.world.catalog.requests.get(RequestId(request_id))
-        entry = house.ledger.receipt(request.request_id)
+        outcome, entry = outcome_of(house.world, request), receipt_of(house, request)
         done = len(house.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
         ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
-    shape = request_shape(request) | {"filesDone": done, "receipt": None if entry is None else entry_shape(entry)}
-    session.answer(shape, lambda: _open_view(request, done) if entry is None else receipt_view(entry, ledger_path))
+    receipt = None if entry is None else entry_shape(entry)
+    shape = request_shape(request, outcome) | {"filesDone": done, "receipt": receipt}
+    if entry is None or request.state in OPEN_STATES:
+        session.answer(shape, lambda: _open_view(request, outcome, done))
+    else:
+        session.answer(shape, lambda: receipt_view(entry, ledger_path))
 
 
 @app.command("approve")
@@ -61,8 +69,9 @@ def approve_command(context: typer.Context, request_id: RequestName, name: As = 
     session = session_of(context)
     with session.house() as house:
         request = approve(house.world, RequestId(request_id), name=who(name))
-    text = f"Request {request.request_id} is approved: {next_text(request)}. `implio erase --resume`, or the sensor."
-    session.answer(request_shape(request), lambda: good(text))
+        outcome = outcome_of(house.world, request)
+    text = f"Request {request.request_id} is approved. {next_text(request, outcome)}"
+    session.answer(request_shape(request, outcome), lambda: good(text))
 
 
 @app.command("cancel")
@@ -71,8 +80,9 @@ def cancel_command(context: typer.Context, request_id: RequestName) -> None:
     session = session_of(context)
     with session.house() as house:
         request = cancel(house.world, RequestId(request_id))
+        outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is cancelled: its items are readable, its queue entries are back."
-    session.answer(request_shape(request), lambda: good(text))
+    session.answer(request_shape(request, outcome), lambda: good(text))
 
 
 @app.command("extend")
@@ -89,8 +99,9 @@ def extend_command(
     words = secret_from(reason, name="Reason")
     with session.house() as house:
         request = extend(house.world, RequestId(request_id), days=days, reason=words)
+        outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is due by {request.due_at.date()}; tell who asked, and why."
-    session.answer(request_shape(request), lambda: good(text))
+    session.answer(request_shape(request, outcome), lambda: good(text))
 
 
 @app.command("take")
@@ -99,10 +110,11 @@ def take_command(context: typer.Context) -> None:
     session = session_of(context)
     with session.house() as house:
         taken = take_requests(house.world)
+        accepted = outcomes_of(house.world, taken.accepted)
         inbox = house.settings.home / "requests" / "inbox"
     shape = {
         "files": taken.files,
-        "accepted": [request_shape(each) for each in taken.accepted],
+        "accepted": [request_shape(*each) for each in accepted],
         "refused": taken.refused,
         "filesFailed": dict(taken.failed),
     }
@@ -113,8 +125,8 @@ def take_command(context: typer.Context) -> None:
         raise typer.Exit(ExitCode.WAITS)
 
 
-def _list_view(requests: list[Request], *, now: datetime, is_wide: bool) -> RenderableType:
-    columns = ["request", "team", "kind", "state", "due"]
+def _list_view(found: list[tuple[Request, RequestOutcome]], *, now: datetime, is_wide: bool) -> RenderableType:
+    columns = ["request", "team", "kind", "state", "erased", "held back", "due"]
     return table(
         [*columns, "channel", "received"] if is_wide else columns,
         (
@@ -122,30 +134,35 @@ def _list_view(requests: list[Request], *, now: datetime, is_wide: bool) -> Rend
                 each.request_id,
                 each.team,
                 each.kind.value,
-                each.state.value,
+                badge(each, outcome).text,
+                outcome.erased,
+                outcome.withheld,
                 _due(each, now),
                 *([each.channel.value, each.received_at] if is_wide else []),
             ]
-            for each in requests
+            for each, outcome in found
         ),
     )
 
 
 def _due(request: Request, now: datetime) -> str:
     if request.state in WITHHELD_STATES:
-        return "withheld"
-    return left_text(request.due_at, now=now) if request.state in OPEN_STATES else "done"
+        return "held back"
+    if request.state in OPEN_STATES:
+        return left_text(request.due_at, now=now)
+    return "no longer" if request.state is RequestState.CANCELLED else "done"
 
 
-def _open_view(request: Request, done: int) -> RenderableType:
+def _open_view(request: Request, outcome: RequestOutcome, done: int) -> RenderableType:
     return facts(
         f"Request {request.request_id}",
         (
             ("team", request.team),
             ("kind", request.kind.value, f"by {request.channel.value}"),
-            ("state", request.state.value),
-            ("why", why(request)),
-            ("next", next_text(request)),
+            ("state", badge(request, outcome).text, request.state.value),
+            ("so", what_is_so(request, outcome)),
+            ("next", next_text(request, outcome)),
+            *([("newer", outcome.newer, newer_text(outcome))] if outcome.newer else []),
             *withheld_lines(request),
             ("received at", request.received_at),
             ("hidden at", request.accepted_at, "from every read, from then on"),

@@ -5,9 +5,11 @@ from typing import Any
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.hold import Hold, is_standing
-from implio_pipeline.domain.request import Request, next_step, why
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
+from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
+from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.ledger import LedgerEntry
 
@@ -29,8 +31,8 @@ def policy_shape(policy: RetentionPolicy) -> dict[str, Any]:
     return {"keepDays": policy.keep_days, "byOutcome": dict(policy.by_outcome), "text": policy_text(policy)}
 
 
-def request_shape(request: Request) -> dict[str, Any]:
-    """Return a request without its sealed part."""
+def request_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
+    """Return a request without its sealed part, with what is known now of what became of it."""
     return {
         "requestId": request.request_id,
         "team": request.team,
@@ -48,8 +50,9 @@ def request_shape(request: Request) -> dict[str, Any]:
         "errorCode": request.error_code,
         "errorFile": request.error_about,
         "policy": request.policy,
-        "why": why(request),
-        "nextStep": next_step(request),
+        "outcome": outcome_parts(outcome),
+        "why": what_is_so(request, outcome),
+        "nextStep": what_comes_next(request, outcome),
         "isApproved": request.approved_by is not None,
         "extendedAt": None if request.extended_at is None else instant_text(request.extended_at),
         "withheld": None

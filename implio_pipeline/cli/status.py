@@ -1,5 +1,6 @@
 """`implio status`: what is here, what waits, what is late, and whether the ledger holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,20 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
-from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, is_overdue_request, is_soon_due, why
+from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.request import (
+    OPEN_STATES,
+    PEOPLE_STATES,
+    WITHHELD_STATES,
+    Request,
+    is_overdue_request,
+    is_soon_due,
+)
 from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.words import FileKind, RequestId
+from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import preview_retention
 
 if TYPE_CHECKING:
@@ -56,6 +67,8 @@ class HomeStatus:
     inbox_passed_over: int
     """Things in the inbox that are never taken."""
     open_requests: tuple[Request, ...]
+    outcomes: Mapping[RequestId, RequestOutcome]
+    """What is known of the open requests."""
     set_aside: int
     unsettled: int
     """Verdicts that queries show and no item's file holds yet."""
@@ -108,6 +121,7 @@ def status_of(house: "House") -> HomeStatus:
     """Return the status of an opened home."""
     world, now = house.world, house.world.clock.now()
     waiting = world.landing.waiting()
+    waiting_requests = outcomes_of(world, world.catalog.requests.all(states=OPEN_STATES))
     teams = team_sums(house)
     known = {each.team.team for each in teams}
     return HomeStatus(
@@ -120,7 +134,8 @@ def status_of(house: "House") -> HomeStatus:
         refusals=world.inbox.refusals(),
         landing_passed_over=world.landing.passed_over(),
         inbox_passed_over=world.inbox.passed_over(),
-        open_requests=tuple(world.catalog.requests.all(states=OPEN_STATES)),
+        open_requests=tuple(each for each, _ in waiting_requests),
+        outcomes={each.request_id: outcome for each, outcome in waiting_requests},
         set_aside=len(house.set_aside.list()),
         unsettled=sum(len(world.catalog.moderation.unsettled(team)) for team in known),
         given_up=sum(each.given_up_at is not None for each in world.catalog.callbacks.all()),
@@ -177,7 +192,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "requestFiles": found.inbox_files,
             "refusedRequestFiles": found.refusals,
             "passedOver": {"landing": found.landing_passed_over, "inbox": found.inbox_passed_over},
-            "openRequests": [request_shape(each) for each in found.open_requests],
+            "openRequests": [request_shape(each, found.outcomes[each.request_id]) for each in found.open_requests],
             "setAsideFiles": found.set_aside,
             "overdueItems": found.overdue_items,
             "unsettledVerdicts": found.unsettled,
@@ -248,15 +263,20 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     if found.inbox_passed_over:
         things = many(found.inbox_passed_over, "thing")
         lines.append(look(f"Never taken from the inbox: {things}; requests are {_KINDS} files"))
-    if found.open_requests:
-        lines.append(
-            look(f"Accepted and waiting: {many(len(found.open_requests), 'request')}: `implio erase --resume`")
-        )
+    held = [each for each in found.open_requests if each.state in WITHHELD_STATES]
+    going = len(found.open_requests) - len(held) - len(found.for_people)
+    if going:
+        lines.append(look(f"Hidden, to be erased: {many(going, 'request')}: `implio erase --resume`"))
+    if held:
+        lines.append(look(f"Held back by a legal hold: {many(len(held), 'request')}: `implio holds list`"))
     lines += [
         bad(f"Late: request {each.request_id} was {left_text(each.due_at, now=found.now)}") for each in found.late
     ]
     lines += [look(f"Due {left_text(each.due_at, now=found.now)}: request {each.request_id}") for each in found.soon]
-    lines += [look(f"Request {each.request_id} is {each.state.value}: {why(each)}") for each in found.for_people]
+    lines += [
+        look(f"Request {each.request_id}: {what_is_so(each, found.outcomes[each.request_id])}")
+        for each in found.for_people
+    ]
     if found.overdue_items:
         lines.append(look(f"Overdue by policy: {many(found.overdue_items, 'item')}: `implio retention run`"))
     if found.set_aside:

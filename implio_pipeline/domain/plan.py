@@ -12,6 +12,7 @@ from typing import Any
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.hold import HoldId
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 from implio_pipeline.domain.words import RequestKind, TeamId
 
@@ -57,11 +58,25 @@ class ErasurePlan:
     """Rows that would be hidden and kept, since a legal hold covers them."""
     queue_entries: int
     files_rewritten: int
+    """Files that hold a row that goes, and others. Files that legal holds keep whole are not touched, nor counted."""
     files_dropped: int
+    """Files that every row of goes."""
     size_bytes: int
+    """Size of the files that would be changed."""
     days: tuple[date, ...]
+    """Days of the files that would be changed."""
     estimated_ms: int
     needs_approval: bool
+
+    @property
+    def matched(self) -> int:
+        """Rows that the request would cover and hide: those that go and those that a legal hold keeps."""
+        return self.items + self.withheld
+
+    @property
+    def outcome(self) -> RequestOutcome:
+        """What the request would find; nothing of it is erased."""
+        return RequestOutcome(matched=self.matched, withheld=self.withheld, erased=0)
 
 
 def plan_digest(

@@ -77,40 +77,14 @@ FINAL_STATES = frozenset({S.COMPLETED, S.CANCELLED, S.REFUSED})
 """From here no move leads anywhere."""
 WITHHELD_STATES = frozenset({S.HELD, S.PARTLY_WITHHELD})
 """All is done that a legal hold allows."""
+NOT_BEGUN_STATES = frozenset({S.RECEIVED, S.REFUSED, S.ACCEPTED, S.UNAPPROVED, S.WAITING, S.CANCELLED})
+"""Nothing is erased here, unless a restore brought the request back."""
+CARRIED_OUT_STATES = frozenset({S.SHREDDED, S.COMPLETED}) | WITHHELD_STATES
+"""A pass has done all that legal holds allow, and counted it."""
 OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
 """Accepted, and not done yet."""
 PEOPLE_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
 """From here only somebody's decision leads on."""
-_PLACES: Mapping[RequestState, tuple[str, str]] = {
-    S.RECEIVED: ("it is being looked at", "accept or refuse it"),
-    S.REFUSED: ("it was not accepted", "nothing: nothing was hidden"),
-    S.ACCEPTED: ("its items are hidden", "find the files it touches"),
-    S.UNAPPROVED: (
-        "it covers the whole team, or with what the same person had erased lately more than the team's cap",
-        "somebody other than who asked approves it: `implio requests approve`; until then nothing is erased",
-    ),
-    S.WAITING: (
-        "the team's grace period lasts",
-        "find the files it touches, unless `implio requests cancel` comes first",
-    ),
-    S.CANCELLED: ("somebody cancelled it before anything was erased", "nothing: its items are readable again"),
-    S.PLANNED: ("its files are being found", "rewrite the files it touches"),
-    S.REWRITING: ("its files are being rewritten", "rewrite the remaining files"),
-    S.VERIFIED: ("every file of it was re-read and proved right", "destroy the last old keys"),
-    S.SHREDDED: ("every old key is destroyed", "write the receipt"),
-    S.HELD: ("a legal hold covers all of its items", "erase them when the hold is released or ends"),
-    S.PARTLY_WITHHELD: ("a legal hold covers some of its items", "erase those when the hold is released or ends"),
-    S.COMPLETED: ("it was carried out", "nothing: it is done"),
-    S.FAILED: ("the last attempt ended early", "try again after its back-off"),
-    S.QUARANTINED: (
-        "too many attempts failed, so it is not tried again by itself",
-        "a person removes the cause, then `implio erase --resume`",
-    ),
-    S.UNVERIFIED: (
-        "a rewritten file did not prove right",
-        "a person looks at the file it names, then `implio erase --resume`",
-    ),
-}
 _LONGEST_BACKOFF = timedelta(hours=1)
 MOST_ATTEMPTS = 10
 """So many failed attempts, six hours of back-off or less, send a request to quarantine."""
@@ -189,16 +163,6 @@ def moved(request: Request, to: RequestState) -> Request:
     if to not in _MOVES[request.state]:
         raise IllegalMove(f"a request cannot go from {request.state} to {to}")
     return replace(request, state=to)
-
-
-def why(request: Request) -> str:
-    """Return in words why the request is where it is."""
-    return _PLACES[request.state][0]
-
-
-def next_step(request: Request) -> str:
-    """Return in words what happens to the request next."""
-    return _PLACES[request.state][1]
 
 
 def is_ready(request: Request, *, now: datetime) -> bool:

@@ -34,7 +34,9 @@ from implio_pipeline.domain.callback import (
 )
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
+from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.callbacks import secrets_of
 from implio_pipeline.flows.look_up import items_of
@@ -162,6 +164,8 @@ def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry | N
         "kind": request.kind.value,
         "state": request.state.value,
         "completedAt": instant_text(request.completed_at or delivery.made_at),
+        "outcome": outcome_parts(request.outcome),
+        "text": what_is_so(request, request.outcome),
         "receipt": None if receipt is None else f"sha256:{receipt.digest}",
     }
 

@@ -1,10 +1,7 @@
 """Plan: what an erasure would do, with a digest of it; then exactly that, or nothing."""
 
-from collections.abc import Sequence
-
 from implio_pipeline.domain.erasure import Claim, FileWork
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanChanged, PlanOutdated
-from implio_pipeline.domain.hold import is_wholly_held
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
 from implio_pipeline.domain.request import Request, RequestDraft
@@ -34,7 +31,7 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
     for _ in range(_MOST_TRIES):
         digest, works = _digest(world, team.team, rule)
         try:
-            items, withheld = _counted(world, works)
+            counts = [_counted(world, work) for work in works]
         except (FileMissing, KeyMissing):
             if not are_renewed(world, team.team, [work.sealed for work in works]):
                 raise
@@ -42,8 +39,10 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         break
     else:
         raise PlanOutdated("files kept changing")
-    touched = [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
-    dropped = sum(work.is_whole for work in touched)
+    # A file that holds keep of all that is covered, or that only a filter took for one of these, is not written again.
+    touched = [(work.sealed.file, goes) for work, (goes, _) in zip(works, counts, strict=True) if goes]
+    dropped = sum(goes == file.rows for file, goes in touched)
+    items, withheld = sum(goes for goes, _ in counts), sum(stays for _, stays in counts)
     return ErasurePlan(
         team=team.team,
         kind=kind_of(rule),
@@ -53,8 +52,8 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         queue_entries=_queued(world, team.team, rule),
         files_rewritten=len(touched) - dropped,
         files_dropped=dropped,
-        size_bytes=sum(work.sealed.file.size_bytes for work in touched),
-        days=tuple(sorted({work.sealed.file.day for work in touched})),
+        size_bytes=sum(file.size_bytes for file, _ in touched),
+        days=tuple(sorted({file.day for file, _ in touched})),
         estimated_ms=estimated_ms(files_rewritten=len(touched) - dropped, files_dropped=dropped, threads=world.threads),
         needs_approval=needs_second_person(
             world, team, kind_of(rule), who=person_of(world, draft), items=items + withheld
@@ -118,17 +117,12 @@ def _works(world: World, team: TeamId, rule: Rule) -> list[FileWork]:
     raise PlanOutdated("files kept changing")
 
 
-def _counted(world: World, works: Sequence[FileWork]) -> tuple[int, int]:
-    """Return how many rows would go, and how many a legal hold would keep."""
-    items = withheld = 0
-    for work in works:
-        if not work.holds:
-            items += world.vault.count(work)
-            continue
-        (spared,) = world.vault.spared(work)
-        items += spared.survivors
-        withheld += spared.rows
-    return items, withheld
+def _counted(world: World, work: FileWork) -> tuple[int, int]:
+    """Return how many rows of a file would go, and how many a legal hold would keep."""
+    if not work.holds:
+        return world.vault.count(work), 0
+    (spared,) = world.vault.spared(work)
+    return spared.survivors, spared.rows
 
 
 def _queued(world: World, team: TeamId, rule: Rule) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.hold import is_standing
+from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
 from implio_pipeline.domain.words import RequestId
@@ -38,10 +39,20 @@ def write_receipts(
         world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)), unless_after=mark)
     now = world.clock.now()
     _withhold(world, [request for request in requests if request.withheld is not None])
-    whole = [request for request in requests if request.withheld is None]
+    whole = [
+        _as_first_told(request, earlier.get(request.request_id, [])) for request in requests if request.withheld is None
+    ]
     world.catalog.requests.complete(
         [replace(moved(request, RequestState.COMPLETED), completed_at=now, sealed=None) for request in whole]
     )
+
+
+def _as_first_told(request: Request, earlier: Sequence[LedgerEntry]) -> Request:
+    """Return a request erased again after a restore; with nothing left, its outcome is that of its first receipt."""
+    told = [outcome_in(entry.body.get("outcome")) for entry in earlier if entry.kind != "partial-receipt"]
+    if request.outcome.is_nothing_matched and told:
+        return replace(request, outcome=told[0])
+    return request
 
 
 def _kind(request: Request, earlier: Sequence[LedgerEntry]) -> str:

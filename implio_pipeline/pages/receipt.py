@@ -9,6 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from implio_pipeline.domain import sentences
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_in
 from implio_pipeline.domain.words import RequestKind
 from implio_pipeline.ports.ledger import LedgerEntry
 
@@ -24,13 +26,6 @@ _ASKED: Mapping[RequestKind, str] = {
     RequestKind.DATES: "to erase every item submitted between two dates",
     RequestKind.TEAM: "to erase every item submitted to the team until then",
     RequestKind.RETENTION: "to erase every item kept longer than the team's policy allows",
-}
-_TITLES: Mapping[RequestKind, str] = {
-    RequestKind.USER: "Your data was erased",
-    RequestKind.TASK: "The submission was erased",
-    RequestKind.DATES: "The items of this period were erased",
-    RequestKind.TEAM: "The team's items were erased",
-    RequestKind.RETENTION: "Items past their time were erased",
 }
 _REASONS: Mapping[str, str] = {
     "legal-claim": "a legal claim",
@@ -66,19 +61,19 @@ def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: byte
     """
     body = entry.body
     kind = RequestKind(body["kind"])
-    is_anything = any(body["erased"][name] for name in ("items", "rejectedItems", "queueEntries"))
+    outcome = outcome_in(body["outcome"])
     is_short = len(signed_line) <= _MOST_RECORD_BYTES
     return _template().render(
         entry=entry,
         body=body,
         kind=kind.value,
-        title=_title(body, kind, is_anything=is_anything),
+        title=sentences.receipt_title(kind, outcome),
+        outcome=outcome,
         withheld=body.get("withheld"),
         reasons=_REASONS,
-        is_anything=is_anything,
         asked=_ASKED[kind],
         channel=_CHANNELS.get(body["channel"], "by a request"),
-        steps=_steps(body),
+        steps=_steps(body, outcome),
         size=_size(body["erased"]["bytesShredded"]),
         files=body["files"][:_MOST_FILES],
         files_left_out=max(0, len(body["files"]) - _MOST_FILES),
@@ -89,33 +84,24 @@ def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: byte
     )
 
 
-def _title(body: Mapping[str, Any], kind: RequestKind, *, is_anything: bool) -> str:
-    if body.get("withheld"):
-        return "Erased in part"
-    return _TITLES[kind] if is_anything else "Nothing had to be erased"
-
-
-def _steps(body: Mapping[str, Any]) -> tuple[Step, ...]:
-    received, hidden, erased, due = (_instant(body[name]) for name in ("receivedAt", "hiddenAt", "checkedAt", "dueAt"))
-    is_late = erased > due
-    margin = _span(abs(due - erased))
+def _steps(body: Mapping[str, Any], outcome: RequestOutcome) -> tuple[Step, ...]:
+    received, hidden, checked, due = (_instant(body[name]) for name in ("receivedAt", "hiddenAt", "checkedAt", "dueAt"))
+    is_late = checked > due
+    margin = _span(abs(due - checked))
+    name = "Erased and checked" if outcome.is_anything_erased and not outcome.withheld else "Checked"
+    words = f"{'Gone and proven' if name != 'Checked' else 'Searched and counted'} {_after(checked - hidden)}."
+    last = f"Missed by {margin}." if is_late else f"The last day the law allows. Done {margin} before."
+    if outcome.withheld:
+        last = "The day by which you must be told what is held back, and why."
     return (
         Step(name="Received", at=_words(received), words=f"The request arrived {_CHANNELS.get(body['channel'], '')}."),
         Step(
             name="Hidden",
             at=_words(hidden),
-            words=f"Accepted {_after(hidden - received)}. From this moment no query showed the items.",
+            words=f"Accepted {_after(hidden - received)}. From this moment nobody could read the items.",
         ),
-        Step(
-            name="Erased" if body["files"] else "Searched",
-            at=_words(erased),
-            words=f"{'Gone and proven' if body['files'] else 'Done'} {_after(erased - hidden)}.",
-        ),
-        Step(
-            name="Due",
-            at=_words(due),
-            words=f"Missed by {margin}." if is_late else f"The last day the law allows. Done {margin} before.",
-        ),
+        Step(name=name, at=_words(checked), words=words),
+        Step(name="Due", at=_words(due), words=last),
     )
 
 
@@ -153,12 +139,6 @@ def _grouped(digits: str) -> str:
     return " ".join(digits[start : start + 8] for start in range(0, len(digits), 8))
 
 
-def _count(number: int, noun: str) -> str:
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number:,} {noun}s"
-
-
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -168,5 +148,6 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = _count
+    environment.filters["count"] = sentences.count
+    environment.globals["say"] = sentences
     return environment.get_template("receipt.html.j2")

@@ -32,7 +32,7 @@ def test_a_user_is_forgotten_from_sign_in_to_the_receipt(served: Served, tab: Ta
     look(page, "remove-light")
     page.get_by_label("User id").fill("ann")
     page.get_by_role("button", name="Show what would go").click()
-    button = page.get_by_role("button", name="Remove 55 items")
+    button = page.get_by_role("button", name="Hide and erase 55 items")
     assert button.is_disabled()
     page.get_by_label("Type the user id once more").fill("ann")
     look(page, "preview-light")
@@ -48,7 +48,7 @@ def test_a_user_is_forgotten_from_sign_in_to_the_receipt(served: Served, tab: Ta
         page.get_by_role("link", name="Download it, signed").click()
     assert download.value.suggested_filename.startswith("receipt-")
     page.get_by_role("link", name="Open the receipt").click()
-    page.get_by_role("heading", name="Your data was erased").wait_for()
+    page.get_by_role("heading", name="Your data is erased").wait_for()
     assert page.evaluate("getComputedStyle(document.querySelector('main')).maxWidth") == "780px"
     look(page, "receipt")
 
@@ -60,7 +60,7 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     jane.get_by_role("button", name="Show what would go").click()
     jane.get_by_label("Type the team's name").fill("ads")
     look(jane, "preview-team-light")
-    jane.get_by_role("button", name="Ask to remove").click()
+    jane.get_by_role("button", name="ask for approval").click()
     jane.get_by_text("another administrator must approve it").wait_for()
     assert erase(served.page.world).items_erased == 0
 
@@ -129,7 +129,7 @@ def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
     page = tab(who="jane", java_script_enabled=False)
     forget_ann(page)
     look(page, "preview-plain")
-    page.get_by_role("button", name="Remove 55 items").click()
+    page.get_by_role("button", name="Hide and erase 55 items").click()
     page.get_by_text("The items are hidden from every read").wait_for()
     erase(served.page.world)
     page.reload()
@@ -161,7 +161,7 @@ def pages_to_see(page: Any) -> Any:
     page.wait_for_url("**/teams/ads")
     forget_ann(page)
     yield "preview"
-    page.get_by_role("button", name="Remove 55 items").click()
+    page.get_by_role("button", name="Hide and erase 55 items").click()
     yield "request"
     page.goto("/teams/ads/retention")
     page.get_by_label("All items").fill("40")

@@ -115,7 +115,7 @@ def test_a_receipts_page_is_written_once(cli, plan, tmp_path):
 
     assert cli.json(*ask) == {"requestId": request["requestId"], "savedTo": str(page)}
 
-    assert "Your data was erased" in page.read_text()
+    assert "Your data is erased" in page.read_text()
     assert light.user_id not in page.read_text()
     assert cli.error(*ask, exit_code=2)["code"] == "wrong-usage"
     assert cli.error("receipts", "page", "none", "--out", str(tmp_path / "x"), exit_code=1)["code"] == "request-unknown"

@@ -30,7 +30,7 @@ def test_a_user_is_erased_and_the_receipt_shown(cli, plan):
     result = cli("erase", "--team", "acme", "--user", "-", stdin=f"{busy.user_id}\n")
 
     assert result.exit_code == 0
-    assert "Erased: acme, by user" in result.stdout
+    assert "Receipt: acme, by user" in result.stdout
     assert "ledger.jsonl" in result.stdout
     assert busy.user_id not in result.output
     assert items_of(cli, busy.user_id) == 0

@@ -82,7 +82,7 @@ def test_the_inbox_is_read_and_its_requests_carried_out_later(cli, plan):
     assert done["receipt"]["body"]["erased"]["items"] == light.items
     assert cli.json("requests", "list", "--open") == []
     assert "done" in cli("requests", "list", "--team", "acme").stdout
-    assert "Erased: acme" in cli("requests", "show", request["requestId"]).stdout
+    assert "Receipt: acme" in cli("requests", "show", request["requestId"]).stdout
 
 
 def test_a_refused_request_file_ends_with_three(cli):

@@ -29,11 +29,16 @@ def test_items_requests_and_receipts_leave_nothing_personal_in_dagster(stage):
 
     assert (taken.success, done.success, counted.success) == (True, True, True)
     (told,) = materialized(done, "deletion_requests")
-    assert {name: told.metadata[name].value for name in ("accepted", "refused", "refusals_unread")} == {
-        "accepted": 1,
-        "refused": 1,
+    assert {
+        name: told.metadata[name].value for name in ("hidden_by_this_run", "refused_by_this_run", "refusals_unread")
+    } == {
+        "hidden_by_this_run": 1,
+        "refused_by_this_run": 1,
         "refusals_unread": 1,
     }
+    assert "requests" not in told.metadata  # their states change after it: what ran last tells them
+    (last,) = materialized(done, "erasure_receipts")
+    assert str(last.metadata["requests"].value).splitlines()[2:] == ["| Erased | 1 |"]
     assert results(counted) == dict.fromkeys(results(counted), True)
     assert len(results(counted)) == 5
     with stage.house() as house:

@@ -71,13 +71,13 @@ def test_the_page_tells_when_how_and_what_was_out_of_reach(lake):
     text = text_of(page_of(lake, erased(lake, SCOPES["user"])))
 
     for words in (
-        "Your data was erased",
+        "Your data is erased",
         "to erase every item of one user",
         "Accepted 2 days later",
         "Gone and proven 4 minutes later",
         "27 March 2026, 12:00 UTC",
         "Done 25 days before",
-        "0 covered items were left",
+        "0 items that may go were left",
         "1 item without a user id.",
         "implio receipts verify",
     ):
@@ -87,8 +87,8 @@ def test_the_page_tells_when_how_and_what_was_out_of_reach(lake):
 def test_nothing_held_is_said_and_is_no_failure(lake):
     text = text_of(page_of(lake, erased(lake, ByUser(user_id="nobody"))))
 
-    assert "Nothing had to be erased" in text
-    assert "held nothing that it names" in text
+    assert text.index("Nothing matched") < text.index("Team ads was asked")
+    assert "Nothing matched. We looked in every file that may hold such an item." in text
 
 
 def test_a_partial_receipt_names_the_hold_and_promises_the_rest(lake):
@@ -101,7 +101,8 @@ def test_a_partial_receipt_names_the_hold_and_promises_the_rest(lake):
 
     text = text_of(page_of(lake, entry))
 
-    assert "Erased in part" in text
+    assert "Erased in part: 1 item held back" in text
+    assert "We erased 2 of 3 items. A legal hold keeps 1." in text
     assert "1 item under a legal hold" in text
     assert "for a legal claim" in text
     assert "canary" not in text

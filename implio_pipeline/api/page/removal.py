@@ -54,7 +54,7 @@ def remove_form(visit: Visit) -> Response:
         return _preview(visit, scope, status=409, error=text)
     if isinstance(answer, Refusal):
         raise RequestRefused(answer.reason, remedy=answer.remedy)
-    visit.note(Deed.ASKED, subject=answer.request_id, count=plan.items)
+    visit.note(Deed.ASKED, subject=answer.request_id, count=plan.matched)
     is_waiting = answer.state is RequestState.UNAPPROVED
     return visit.back(f"/requests/{answer.request_id}", done="waits" if is_waiting else "asked")
 

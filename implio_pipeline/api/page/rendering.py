@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from implio_pipeline.api.page import words
+from implio_pipeline.domain import sentences
 
 _KILO = 1000
 
@@ -18,10 +19,7 @@ def render(template: str, **values: Any) -> str:
 
 def count(number: int, noun: str) -> str:
     """Return a count with its noun."""
-    if number == 1:
-        return f"1\N{NO-BREAK SPACE}{noun}"
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeo" else f"{noun}s"
-    return f"{number:,}\N{NO-BREAK SPACE}{plural}"
+    return sentences.count(number, noun).replace(" ", "\N{NO-BREAK SPACE}", 1)
 
 
 def day(when: date) -> str:
@@ -86,5 +84,5 @@ def _environment() -> Environment:
         "duration": duration,
         "number": lambda number: f"{number:,}",
     }
-    environment.globals |= {"due": due, "asset": _asset, "words": words}
+    environment.globals |= {"due": due, "asset": _asset, "words": words, "say": sentences}
     return environment

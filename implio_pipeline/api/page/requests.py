@@ -14,12 +14,13 @@ from implio_pipeline.api.page.headers import style_policy
 from implio_pipeline.api.page.visit import Visit
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, RequestUnknown
-from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState
+from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
 from implio_pipeline.flows.gates import identity_of
+from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.pages.receipt import receipt_page
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import canonical
@@ -116,11 +117,10 @@ def _lists(visit: Visit) -> dict[str, Any]:
     found = visit.world.catalog.requests.all(team=visit.team.team)
     open_ones = [each for each in found if each.state in OPEN_STATES]
     done = [each for each in reversed(found) if each.state not in OPEN_STATES]
-    return {
-        "asking": [each for each in open_ones if each.state in PEOPLE_STATES],
-        "going": sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at),
-        "done": done[:_MOST_DONE],
-    }
+    asking = [each for each in open_ones if each.state in PEOPLE_STATES]
+    going = sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at)
+    parts = {"asking": asking, "going": going, "done": done[:_MOST_DONE]}
+    return {name: outcomes_of(visit.world, requests) for name, requests in parts.items()}
 
 
 def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Response:
@@ -128,13 +128,10 @@ def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Respo
 
 
 def _progress(visit: Visit, request: Request) -> dict[str, Any]:
-    outcomes = visit.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, [])
-    entry = visit.house.ledger.receipt(request.request_id) if request.state is RequestState.COMPLETED else None
     return {
         "request": request,
-        "files_done": len(outcomes),
-        "items_done": sum(each.matched for each in outcomes),
-        "erased": entry.body["erased"] if entry else None,
+        "outcome": outcome_of(visit.world, request),
+        "has_receipt": request.state is RequestState.COMPLETED or request.state in WITHHELD_STATES,
         "named": _sealed_words(visit, request) if visit.may(Act.APPROVE_REQUEST) else {},
         "is_own": request.asked_by == identity_of(visit.world, visit.team.team, visit.member.name),
     }

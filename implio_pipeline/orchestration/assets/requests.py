@@ -1,15 +1,18 @@
 """`deletion_requests`, `retention_requests` and `erasure_receipts`: from a request to its receipt."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import Unverified
-from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
+from implio_pipeline.domain.request import OPEN_STATES, RequestState
+from implio_pipeline.domain.sentences import in_states
 from implio_pipeline.flows.erase import ErasureSummary, erase
+from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.orchestration.assets.items import AFTER_ITEMS, GROUP, QUICK_RETRIES
@@ -38,16 +41,14 @@ def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
     """Take what waits in the inbox."""
     with guarded(), home.open() as house:
         taken = take_requests(house.world)
-        requests = house.world.catalog.requests.all()
         return dg.MaterializeResult(
             metadata={
                 "request_files": taken.files,
-                "accepted": len(taken.accepted),
-                "refused": taken.refused,
+                "hidden_by_this_run": len(taken.accepted),
+                "refused_by_this_run": taken.refused,
                 "request_files_failed": taken.failed.total(),
                 "refusals_unread": house.world.inbox.refusals(),
                 "never_taken": house.world.inbox.passed_over(),
-                **_by_state(requests),
             }
         )
 
@@ -68,7 +69,7 @@ def retention_requests(context: dg.AssetExecutionContext, home: HomeResource) ->
     with guarded(), home.open() as house:
         as_of = _as_of(context, house.world.clock.now())
         accepted = retain(house.world, today=as_of)
-        return dg.MaterializeResult(metadata={"as_of": as_of.isoformat(), "accepted": len(accepted)})
+        return dg.MaterializeResult(metadata={"as_of": as_of.isoformat(), "hidden_by_this_run": len(accepted)})
 
 
 @dg.asset(
@@ -98,22 +99,19 @@ def _as_of(context: dg.AssetExecutionContext, now: datetime) -> date:
     return now.date() if tag is None else min(date.fromisoformat(tag), now.date())
 
 
-def _by_state(requests: Iterable[Request]) -> dict[str, Any]:
-    states = Counter(request.state for request in requests)
-    rows = [[state.value, states[state]] for state in RequestState if states[state]]
-    return {
-        "dagster/row_count": sum(states.values()),
-        "requests": dg.MetadataValue.md(markdown_table(("state", "requests"), rows)),
-    }
-
-
 def _receipts(world: World, summary: ErasureSummary) -> dict[str, Any]:
-    waiting = sorted(request.due_at for request in world.catalog.requests.all(states=OPEN_STATES))
+    """Return what this run did, and how many requests were in which state when it ended, at an instant it names."""
+    found = outcomes_of(world, world.catalog.requests.all())
+    waiting = sorted(request.due_at for request, _ in found if request.state in OPEN_STATES)
+    states = [[text, number] for text, number in in_states(found).items()]
     metadata: dict[str, Any] = {
-        "dagster/row_count": len(world.catalog.requests.all(states=[RequestState.COMPLETED])),
+        "dagster/row_count": sum(request.state is RequestState.COMPLETED for request, _ in found),
+        "requests": dg.MetadataValue.md(markdown_table(("state", "requests"), states)),
+        "as_of": instant_text(world.clock.now()),
         "receipts_written": len(summary.completed),
         "requests_failed": len(summary.failed),
         "requests_open": len(waiting),
+        "requests_held_back": len(summary.withheld),
         "items_erased": summary.items_erased,
         "files_rewritten": summary.files_rewritten,
         "files_dropped": summary.files_dropped,

@@ -1,0 +1,418 @@
+"""What is said of a deletion request, in every state: one place, from which every edge takes its words.
+
+The page, the commands, the API, Dagster, callbacks and receipts word a request by its state and its `RequestOutcome`.
+They add what only they know: a link, a command, a button.
+
+1. A sentence is true when it is read. Past tense only for what has happened.
+2. *Hidden*: nobody can read it, and it can come back. *Erased*: gone and checked. *Held back*: hidden, a legal hold
+   keeps it. *Stopped*: a person must act.
+3. The badge says *Erased* only when all of the request is.
+4. What is not known is left out. It is never worded as 0.
+5. No value of an item, no id, no word that only an engineer knows.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.plan import ErasurePlan
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.words import RequestKind
+
+_S = RequestState
+
+
+class Tone(StrEnum):
+    """What a badge says by its colour and shape."""
+
+    GOOD = "good"
+    GOING = "going"
+    ASKS = "asks"
+    """A person or a date is waited for."""
+    BAD = "bad"
+    CALM = "calm"
+
+
+class StepState(StrEnum):
+    """Where a step is."""
+
+    DONE = "done"
+    HERE = "here"
+    """It is being done, or is the next to be done."""
+    PART = "part"
+    """Done as far as a legal hold allows."""
+    STOP = "stop"
+    """It waits for a person or a date."""
+    BROKE = "broke"
+    AHEAD = "ahead"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Badge:
+    """A request's state in two or three words."""
+
+    text: str
+    tone: Tone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One step of a request. A step ahead is an order, a step done is past tense."""
+
+    name: str
+    state: StepState
+    note: str = ""
+
+
+_BADGES: Mapping[RequestState, tuple[str, Tone]] = {
+    _S.RECEIVED: ("Received", Tone.GOING),
+    _S.REFUSED: ("Refused", Tone.CALM),
+    _S.ACCEPTED: ("Hidden, queued", Tone.GOING),
+    _S.UNAPPROVED: ("Needs approval", Tone.ASKS),
+    _S.WAITING: ("Can be cancelled", Tone.ASKS),
+    _S.CANCELLED: ("Cancelled", Tone.CALM),
+    _S.PLANNED: ("Finding files", Tone.GOING),
+    _S.REWRITING: ("Erasing", Tone.GOING),
+    _S.VERIFIED: ("Checked", Tone.GOING),
+    _S.SHREDDED: ("Writing receipt", Tone.GOING),
+    _S.FAILED: ("Will be tried again", Tone.BAD),
+    _S.QUARANTINED: ("Stopped", Tone.BAD),
+    _S.UNVERIFIED: ("Stopped", Tone.BAD),
+}
+_SO: Mapping[RequestState, str] = {
+    _S.RECEIVED: "The request came in. Nothing is hidden yet.",
+    _S.REFUSED: "The request was refused. Nothing was hidden.",
+    _S.ACCEPTED: "{hidden} {so_far}",
+    _S.UNAPPROVED: "{hidden} {so_far} One person alone may not decide this.",
+    _S.WAITING: "{hidden} {so_far} It can still be cancelled.",
+    _S.CANCELLED: "The request was cancelled in time. Nothing is erased, and its items can be read again.",
+    _S.PLANNED: "{hidden} We are looking for its files. {so_far}",
+    _S.REWRITING: "{hidden} We are erasing now. {so_far}",
+    _S.VERIFIED: "Every file is checked: nothing that may go is left.",
+    _S.SHREDDED: "{result} The receipt is still to be written.",
+    _S.HELD: "{held}",
+    _S.PARTLY_WITHHELD: "{held}",
+    _S.COMPLETED: "{result}",
+    _S.FAILED: "The last attempt stopped. {so_far} What is left stays hidden.",
+    _S.QUARANTINED: "{so_far} We tried {tries} and do not try again by ourselves. What is left stays hidden.",
+    _S.UNVERIFIED: (
+        "{so_far} A file that we wrote again did not prove right, so we kept the old one. What is left stays hidden."
+    ),
+}
+"""What is so in each state; the parts in braces are worded from the outcome."""
+_NEXT: Mapping[RequestState, str] = {
+    _S.RECEIVED: "We accept or refuse it.",
+    _S.REFUSED: "Nothing follows.",
+    _S.ACCEPTED: "We find the files that hold its items, and erase them.",
+    _S.UNAPPROVED: "A second person approves it. We begin only then.",
+    _S.WAITING: "We begin when the time to cancel is over, unless somebody cancels it.",
+    _S.CANCELLED: "Nothing follows.",
+    _S.PLANNED: "We write those files again without its items.",
+    _S.REWRITING: "We write the remaining files again, and check each.",
+    _S.VERIFIED: "We destroy the last old keys, then write the receipt.",
+    _S.SHREDDED: "We write the receipt.",
+    _S.HELD: "We erase what is held back when the hold ends. Tell whoever asked what is held back, and why.",
+    _S.PARTLY_WITHHELD: "We erase the rest when the hold ends. Tell whoever asked what is held back, and why.",
+    _S.COMPLETED: "Nothing follows: the receipt is written.",
+    _S.FAILED: "We try again by ourselves.",
+    _S.QUARANTINED: "The people who run the installation remove the cause, then resume it.",
+    _S.UNVERIFIED: "The people who run the installation look at the file, then resume it.",
+}
+_HELD = "A legal hold keeps items that the request covers. They stay hidden until the hold ends."
+_CHECK_THE_ID = "Check the id: it may be misspelt, or belong to another team."
+
+
+def count(number: int, noun: str) -> str:
+    """Return a count with its noun: `1 item`, `1,204 items`, `2 entries`."""
+    if number == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeo" else f"{noun}s"
+    return f"{number:,} {plural}"
+
+
+# What is so, and what comes next
+
+
+def badge(request: Request, outcome: RequestOutcome) -> Badge:
+    """Return a request's state in two or three words, and how it looks."""
+    if request.state in _BADGES:
+        text, tone = _BADGES[request.state]
+        return Badge(text=text, tone=tone)
+    if outcome.withheld or request.state is not _S.COMPLETED:
+        return Badge(text="Partly held back" if outcome.is_anything_erased else "Held back", tone=Tone.ASKS)
+    if outcome.is_nothing_matched:
+        return Badge(text="Nothing matched", tone=Tone.CALM)
+    return Badge(text="Erased" if outcome.is_everything_erased else "Done", tone=Tone.GOOD)
+
+
+def what_is_so(request: Request, outcome: RequestOutcome) -> str:
+    """Return what is true of a request now, in one to three sentences."""
+    parts = {
+        "hidden": _hidden(outcome),
+        "so_far": _so_far(outcome),
+        "result": _result(outcome),
+        "held": _result(outcome) if outcome.withheld else _HELD,
+        "tries": count(request.attempts, "time"),
+    }
+    return " ".join(_SO[request.state].format(**parts).split())
+
+
+def what_comes_next(request: Request, outcome: RequestOutcome) -> str:
+    """Return what happens next and who does it, without a command or a button."""
+    if request.state is _S.COMPLETED and request.kind in (RequestKind.USER, RequestKind.TASK):
+        if outcome.is_nothing_matched:
+            return _CHECK_THE_ID
+        if request.kind is RequestKind.USER:
+            return "Tell the person who asked. The receipt is ready."
+    return _NEXT[request.state]
+
+
+def newer_text(outcome: RequestOutcome) -> str:
+    """Return what is said of items that came in after the request; empty when there are none, or it is not known."""
+    if not outcome.newer:
+        return ""
+    them = "it" if outcome.newer == 1 else "them"
+    return f"{count(outcome.newer, 'newer item')} came in after the request. It does not cover {them}. Another request can."
+
+
+def not_reachable_text(outcome: RequestOutcome) -> str:
+    """Return what is said of items that a request by user cannot find; empty when there are none or it is not known."""
+    if not outcome.not_reachable:
+        return ""
+    one = outcome.not_reachable == 1
+    tail = "It may be theirs" if one else "Some may be theirs"
+    return f"{count(outcome.not_reachable, 'item')} of the team came without a user id. {tail}."
+
+
+def in_states(requests: Iterable[tuple[Request, RequestOutcome]]) -> dict[str, int]:
+    """Return how many requests have each badge, in the order of a request's life."""
+    order = {state: place for place, state in enumerate(RequestState)}
+    found: dict[str, int] = {}
+    for request, outcome in sorted(requests, key=lambda each: order[each[0].state]):
+        text = badge(request, outcome).text
+        found[text] = found.get(text, 0) + 1
+    return found
+
+
+# The steps of a request
+
+
+def steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
+    """Return the steps of a request, each with what is so of it; none for one that was cancelled or never begun."""
+    if request.state in (_S.CANCELLED, _S.REFUSED, _S.RECEIVED):
+        return ()
+    hidden = Step(name="Hidden", state=StepState.DONE, note="Nobody can read what the request covers.")
+    if request.state in (_S.HELD, _S.PARTLY_WITHHELD, _S.COMPLETED):
+        return (hidden, *_last_steps(request, outcome))
+    erase = _erase_step(request, outcome)
+    match request.state:
+        case _S.VERIFIED:
+            return (hidden, erase, _done("Checked every file"), _here("Destroy the last keys"), _ahead(_RECEIPT))
+        case _S.SHREDDED:
+            return (hidden, erase, _done("Checked every file"), _here(_RECEIPT))
+        case _S.UNAPPROVED:
+            wait = Step(name="Waits for a second person", state=StepState.STOP)
+            return (hidden, wait, erase, *_REST)
+        case _S.WAITING:
+            wait = Step(name="Waits until the time to cancel is over", state=StepState.STOP)
+            return (hidden, wait, erase, *_REST)
+        case _:
+            return (hidden, erase, *_REST)
+
+
+def _last_steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
+    """Return the steps after hiding of a request that was carried out as far as legal holds allow."""
+    wrote = _done("Wrote the receipt")
+    if outcome.is_nothing_matched:
+        return (_done("Searched: nothing matched"), wrote)
+    if outcome.withheld is None and request.state is not _S.COMPLETED:
+        return (Step(name="Stopped by a legal hold", state=StepState.STOP), _ahead("Erase what is held back"), *_REST)
+    if outcome.withheld and not outcome.is_anything_erased:
+        kept = f"The hold keeps {_all(outcome.withheld)}."
+        stop = Step(name="Stopped by a legal hold", state=StepState.STOP, note=kept)
+        return (stop, _ahead(f"Erase {count(outcome.withheld, 'item')}"), *_REST)
+    if outcome.withheld:
+        held = f"{count(outcome.withheld, 'item')} held back."
+        part = Step(name=_erased_name(outcome), state=StepState.PART, note=held)
+        last = _ahead(f"Erase the other {outcome.withheld:,}, then write the last receipt", note="When the hold ends.")
+        return (part, _done("Checked what we wrote"), _done("Destroyed the old keys"), _done(_FIRST), last)
+    if not outcome.is_everything_erased:
+        return (_done("Carried out"), wrote)
+    return (_done(_erased_name(outcome)), _done("Checked: none is left"), _done("Destroyed the old keys"), wrote)
+
+
+def _erase_step(request: Request, outcome: RequestOutcome) -> Step:
+    """Return the step of erasing of a request that is not carried out yet."""
+    gone = "" if not outcome.erased else f": {_some(outcome)}"
+    match request.state:
+        case _S.UNAPPROVED | _S.WAITING:
+            return _ahead(f"Erase {_what(outcome)}")
+        case _S.VERIFIED | _S.SHREDDED if outcome.is_anything_erased:
+            return _done(_erased_name(outcome))
+        case _S.VERIFIED | _S.SHREDDED:
+            return _done("Searched every file")
+        case _S.QUARANTINED | _S.UNVERIFIED | _S.FAILED:
+            so_far = "" if outcome.erased is None else _so_far(outcome)
+            return Step(name=f"Stopped{gone} gone" if gone else "Stopped", state=StepState.BROKE, note=so_far)
+        case _S.REWRITING:
+            return _here(f"Erasing{gone}" if gone else f"Erasing {_what(outcome)}")
+        case _:
+            return _here(f"Erase {_what(outcome)}")
+
+
+def _done(name: str) -> Step:
+    return Step(name=name, state=StepState.DONE)
+
+
+def _here(name: str) -> Step:
+    return Step(name=name, state=StepState.HERE)
+
+
+def _ahead(name: str, *, note: str = "") -> Step:
+    return Step(name=name, state=StepState.AHEAD, note=note)
+
+
+_RECEIPT, _FIRST = "Write the receipt", "Wrote the first receipt"
+_REST = (_ahead("Check that nothing is left"), _ahead("Destroy the last keys"), _ahead(_RECEIPT))
+
+
+# What a request would do
+
+
+def plan_text(plan: ErasurePlan) -> str:
+    """Return what a request would do, in one to three sentences."""
+    outcome = plan.outcome
+    if outcome.is_nothing_matched:
+        return "Nothing that is stored now matches."
+    if outcome.is_everything_withheld:
+        return (
+            f"A legal hold keeps {_all(plan.withheld)}. {_they(plan.withheld)} would be hidden, "
+            "and we would erase nothing before the hold ends."
+        )
+    if plan.withheld:
+        return (
+            f"{count(plan.matched, 'item')} would be hidden at once. We would erase {plan.items:,}. A legal hold keeps "
+            f"the other {plan.withheld:,}."
+        )
+    return f"{count(plan.items, 'item')} would be hidden at once, then erased."
+
+
+def plan_files_text(plan: ErasurePlan) -> str:
+    """Return what would happen to files."""
+    if not plan.files_rewritten + plan.files_dropped:
+        return "No file would be changed."
+    parts = []
+    if plan.files_rewritten:
+        parts.append(f"{count(plan.files_rewritten, 'file')} would be written again without these items")
+    if plan.files_dropped:
+        parts.append(f"{count(plan.files_dropped, 'file')} would be dropped whole")
+    return f"{', '.join(parts)}."
+
+
+def plan_order(plan: ErasurePlan) -> str:
+    """Return the words of the button that asks for a plan."""
+    if plan.outcome.is_nothing_matched:
+        return "Ask all the same"
+    if plan.outcome.is_everything_withheld:
+        return f"Hide {count(plan.withheld, 'item')}"
+    if plan.needs_approval:
+        return f"Hide {count(plan.matched, 'item')}, ask for approval"
+    if plan.withheld:
+        return f"Hide {count(plan.matched, 'item')}, erase {plan.items:,}"
+    return f"Hide and erase {count(plan.items, 'item')}"
+
+
+# What a receipt says
+
+_TITLES: Mapping[RequestKind, str] = {
+    RequestKind.USER: "Your data is erased",
+    RequestKind.TASK: "The submission is erased",
+    RequestKind.DATES: "The items of this period are erased",
+    RequestKind.TEAM: "The team's items are erased",
+    RequestKind.RETENTION: "Items past their time are erased",
+}
+
+
+def receipt_title(kind: RequestKind, outcome: RequestOutcome) -> str:
+    """Return the heading of a receipt."""
+    if outcome.is_nothing_matched:
+        return "Nothing matched"
+    if outcome.withheld:
+        held = f"{count(outcome.withheld, 'item')}"
+        return f"Erased in part: {held} held back" if outcome.is_anything_erased else f"Held back: {held}"
+    return _TITLES[kind] if outcome.is_everything_erased else "What was done"
+
+
+def receipt_text(outcome: RequestOutcome) -> str:
+    """Return what a receipt says first."""
+    return _result(outcome)
+
+
+def receipt_proof(outcome: RequestOutcome) -> str:
+    """Return why a receipt lists no file."""
+    if outcome.is_everything_withheld:
+        return (
+            f"We read the files and counted: a legal hold keeps {_all(outcome.withheld or 0)} that the request covers. "
+            "So no file was changed, and nothing is erased."
+        )
+    return "We looked in every file that may hold such an item. We found none, so no file was changed."
+
+
+# Parts of sentences
+
+
+def _result(outcome: RequestOutcome) -> str:
+    """Return what came of a request that was carried out as far as legal holds allow."""
+    if outcome.is_nothing_matched:
+        return "Nothing matched. We looked in every file that may hold such an item."
+    if outcome.withheld:
+        stay = f"{_they(outcome.withheld)} {'stays' if outcome.withheld == 1 else 'stay'} hidden until the hold ends."
+        if outcome.is_anything_erased:
+            return f"We erased {_some(outcome)}. A legal hold keeps {outcome.withheld:,}. {stay}"
+        return f"We erased nothing. A legal hold keeps {_all(outcome.withheld)}. {stay}"
+    if not outcome.is_everything_erased:
+        return "The request is carried out."
+    if outcome.erased == 1:
+        return "The item is erased. We checked: it is gone."
+    return f"All {count(outcome.erased, 'item')} are erased. We checked: none is left."
+
+
+def _hidden(outcome: RequestOutcome) -> str:
+    if outcome.matched is None:
+        return "What the request covers is hidden."
+    if outcome.is_nothing_matched:
+        return "Nothing that is stored matches."
+    left = outcome.matched - (outcome.erased or 0)
+    return f"{count(left, 'item')} {'is' if left == 1 else 'are'} hidden." if left > 0 else ""
+
+
+def _so_far(outcome: RequestOutcome) -> str:
+    if outcome.erased is None:
+        return ""
+    return f"We erased {_some(outcome)} so far." if outcome.erased else "Nothing is erased yet."
+
+
+def _erased_name(outcome: RequestOutcome) -> str:
+    return f"Erased {_some(outcome)}"
+
+
+def _some(outcome: RequestOutcome) -> str:
+    """Return what is erased, of how many: only for one of which something is."""
+    erased = outcome.erased or 0
+    if outcome.matched is None or outcome.matched == erased:
+        return count(erased, "item")
+    return f"{erased:,} of {count(outcome.matched, 'item')}"
+
+
+def _what(outcome: RequestOutcome) -> str:
+    left = (outcome.matched or 0) - (outcome.erased or 0)
+    return count(left, "item") if left > 0 else "what the request covers"
+
+
+def _all(number: int) -> str:
+    return "the 1 item" if number == 1 else f"all {count(number, 'item')}"
+
+
+def _they(number: int) -> str:
+    return "It" if number == 1 else "They"
