@@ -172,8 +172,8 @@ def newer_text(outcome: RequestOutcome) -> str:
     """Return what is said of items that came in after the request; empty when there are none, or it is not known."""
     if not outcome.newer:
         return ""
-    them = "it" if outcome.newer == 1 else "them"
-    return f"{count(outcome.newer, 'newer item')} came in after the request. It does not cover {them}. Another request can."
+    items, them = count(outcome.newer, "newer item"), "it" if outcome.newer == 1 else "them"
+    return f"{items} came in after the request. It does not cover {them}. Another request can."
 
 
 def not_reachable_text(outcome: RequestOutcome) -> str:
@@ -375,7 +375,7 @@ def _result(outcome: RequestOutcome) -> str:
         return "The request is carried out."
     if outcome.erased == 1:
         return "The item is erased. We checked: it is gone."
-    return f"All {count(outcome.erased, 'item')} are erased. We checked: none is left."
+    return f"All {count(outcome.erased or 0, 'item')} are erased. We checked: none is left."
 
 
 def _hidden(outcome: RequestOutcome) -> str:
