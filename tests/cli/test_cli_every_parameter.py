@@ -88,7 +88,8 @@ def spoilt(filled, implio, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_bad_value_is_explained_and_not_repeated(name, spoilt):
+def test_a_bad_value_is_explained_and_not_repeated(name, spoilt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a value is taken for a folder to write to
     path, command, bad = VALUES[name]
     words = []
     for each in command.params:
