@@ -110,6 +110,34 @@ def test_every_reading_is_written_down_before_its_rows_are_handed_out(
         lake.sql("select title from items")
 
 
+HIDING = {
+    "a whole row as text": "select string_agg(to_json(i)::varchar, '') as n from items i",
+    "a whole row as a list": "select list(i) as n from items i",
+    "one column under another name": "select max(n) as n from (select body from items) t(n)",
+    "all columns but one": "select count(columns(* exclude title)) from items",
+}
+
+
+@pytest.mark.parametrize("how", HIDING)
+def test_what_is_aggregated_or_renamed_is_logged_as_it_was_read(how: str, stocked: Home, lake: Lake) -> None:
+    everything = len(lake.sql("select * from items"))
+
+    lake.sql(HIDING[how])
+
+    read = log_of(stocked)[-1].read
+    assert read.rows == 1
+    assert read.rows_read == everything > 1
+    assert "body" in read.columns
+
+
+def test_rows_that_a_filter_keeps_in_the_files_are_not_logged_as_read(stocked: Home, lake: Lake) -> None:
+    lake.sql("select count(*) from items where outcome = 'no such outcome'")
+
+    read = log_of(stocked)[-1].read
+    assert (read.rows, read.rows_read) == (1, 0)
+    assert "outcome" in read.columns
+
+
 def test_the_log_has_no_value_no_statement_and_no_name_that_somebody_made_up(stocked: Home, lake: Lake) -> None:
     query = """select title as "zqzq-alias", 'zqzq-literal' from items where title = $title or body = 'zqzq-body'"""
 

@@ -228,7 +228,7 @@ def _row(shape: dict[str, Any]) -> list[object]:
 def _log_view(lines: list[LogLine], names: dict[PersonKey, str]) -> RenderableType:
     if not lines:
         return good("Nothing was read yet.")
-    columns = ("line", "at", "who", "teams", "classes", "purpose", "door", "rows", "columns")
+    columns = ("line", "at", "who", "teams", "classes", "purpose", "door", "rows", "read", "columns")
     return table(columns, (_log_row(each, names) for each in lines))
 
 
@@ -244,6 +244,7 @@ def _log_row(line: LogLine, names: dict[PersonKey, str]) -> list[object]:
         read.purpose,
         read.door.value,
         read.rows,
+        read.rows_read,
         shown,
     ]
 

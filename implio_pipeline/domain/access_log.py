@@ -40,8 +40,11 @@ class Read:
     purpose: Purpose | None
     door: ReadDoor
     rows: int
+    """Rows of the answer."""
+    rows_read: int
+    """Rows that left the files and queues, before anything was aggregated."""
     columns: tuple[str, ...] = ()
-    """Columns of ours that were named or handed out; a name that somebody made up may be anything, and is not here."""
+    """Columns of ours that were read or named; a name that somebody made up may be anything, and is not here."""
     grants: tuple[GrantId, ...] = ()
     statement: str | None = None
     """A keyed digest of the SQL text; the text may name a person."""
@@ -88,6 +91,7 @@ def read_body(read: Read) -> dict[str, Any]:
         "purpose": None if read.purpose is None else read.purpose.value,
         "door": read.door.value,
         "rows": read.rows,
+        "rowsRead": read.rows_read,
         "columns": list(read.columns),
         "grants": list(read.grants),
         "statement": read.statement,

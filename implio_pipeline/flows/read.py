@@ -112,6 +112,7 @@ class Doorkeeper:
         admission: Admission,
         *,
         rows: int,
+        rows_read: int,
         columns: Iterable[str] = (),
         statement: str | None = None,
         door: ReadDoor = ReadDoor.QUERY,
@@ -125,6 +126,7 @@ class Doorkeeper:
             purpose=admission.purpose,
             door=door,
             rows=rows,
+            rows_read=rows_read,
             columns=tuple(sorted(set(columns))),
             grants=admission.grants,
             statement=None if statement is None else self.people.digest(statement),
@@ -158,6 +160,7 @@ def note_export(world: World, *, operator: str, team: TeamId, rows: int, grants:
         purpose=Purpose.ACCESS_REQUEST,
         door=ReadDoor.EXPORT,
         rows=rows,
+        rows_read=rows,
         grants=grants,
     )
     world.catalog.access_log.append([read])

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import duckdb
@@ -110,9 +110,26 @@ class Lake:
         """
         self._door.confirm(self._admission)
         with self._lock:
+            for view in self._sealed_views():
+                view.forget_readings()
             result = self._answer(query, params)
-        self._door.note(self._admission, rows=len(result), columns=_columns(query, result), statement=query)
+            readings = self._readings(query)
+        self._door.note(
+            self._admission,
+            rows=len(result),
+            rows_read=sum(rows for rows, _ in readings),
+            columns=_columns(query, result).union(*(columns for _, columns in readings)),
+            statement=query,
+        )
         return result
+
+    def _readings(self, query: str) -> list[tuple[int, Set[str]]]:
+        """Return the rows and columns that each view gave to the statement, whatever was made of them afterwards."""
+        found: list[tuple[int, Set[str]]] = [(view.rows_read, view.columns_read) for view in self._sealed_views()]
+        queue = self._views.get(_QUEUE)
+        if queue is not None and _QUEUE in query.lower():  # a table in memory: what DuckDB takes of it is not told
+            found.append((queue.num_rows, frozenset(queue.column_names)))
+        return found
 
     def _answer(self, query: str, params: Mapping[str, Any] | None) -> Result:
         for attempt in range(_MOST_TRIES):

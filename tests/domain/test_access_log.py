@@ -33,6 +33,7 @@ OTHERS = {
     "columns": ("title",),
     "grants": (GrantId("other"),),
     "statement": "other",
+    "rows_read": 6,
 }
 
 
@@ -45,6 +46,7 @@ def a_read(number: int) -> Read:
         purpose=None,
         door=ReadDoor.QUERY,
         rows=number,
+        rows_read=5,
     )
 
 

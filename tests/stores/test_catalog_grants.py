@@ -53,6 +53,7 @@ def a_read(rows: int = 1, **known: object) -> Read:
         classes=frozenset({ColumnClass.OPERATIONAL, ColumnClass.CONTENT}),
         purpose=None,
         door=ReadDoor.QUERY,
+        rows_read=5,
         rows=rows,
         columns=("day", "title"),
         grants=(GrantId("g-1"),),

@@ -10,7 +10,7 @@ from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.stores.catalog.engine import lock_log, reading, writing
 from implio_pipeline.stores.catalog.grant_tables import access_log, grants
 
-_PLAIN = ("at", "person", "purpose", "door", "rows", "statement")
+_PLAIN = ("at", "person", "purpose", "door", "rows", "rows_read", "statement")
 _PAGE = 1_000
 
 
@@ -71,6 +71,7 @@ def _line_of(row: RowMapping) -> LogLine:
         purpose=row["purpose"],
         door=row["door"],
         rows=row["rows"],
+        rows_read=row["rows_read"],
         columns=tuple(row["columns"]),
         grants=tuple(map(GrantId, row["grants"])),
         statement=row["statement"],

@@ -54,6 +54,7 @@ access_log = Table(
     Column("purpose", Word(Purpose)),
     Column("door", Word(ReadDoor), nullable=False),
     Column("rows", BigInteger, nullable=False),
+    Column("rows_read", BigInteger, nullable=False),
     Column("columns", JSON, nullable=False),
     Column("grants", JSON, nullable=False),
     Column("statement", String(64)),

@@ -6,7 +6,7 @@ unwrapped, by one thread at a time, by touching one column of every granted clas
 no scan begins in that time, since it begins with the GIL held.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,11 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         self._keys_of = keys_of
         self._touched = _one_column_of_each(kind, granted)
         self._hidden = hidden
-        self._turn = Lock()
+        self._turn, self._counting = Lock(), Lock()
+        self.rows_read = 0
+        """Rows that scans have given out since the readings were forgotten."""
+        self.columns_read: set[str] = set()
+        """Columns that they had."""
         self.fault: Exception | None = None
         """Why the last scan could not begin; whoever scans for us may only tell that it could not."""
 
@@ -108,7 +112,17 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         for hides in self._hidden:
             filter = ~hides if filter is None else filter & ~hides  # noqa: A001
         reached = ds.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
-        return Scan(reached.scanner(columns=columns, filter=filter, **options), self._turn)
+        scanner = reached.scanner(columns=columns, filter=filter, **options)
+        self.columns_read |= set(scanner.projected_schema.names)
+        return Scan(scanner, self._turn, self._count)
+
+    def forget_readings(self) -> None:
+        """Begin to count anew what scans give out."""
+        self.rows_read, self.columns_read = 0, set()
+
+    def _count(self, rows: int) -> None:
+        with self._counting:
+            self.rows_read += rows
 
     def check(self) -> None:
         """Compare every file's bytes with its catalog row: a scan that broke off does not say in which file.
@@ -134,14 +148,21 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
 class Scan:
     """A scan about to begin. Arrow opens its first file with the GIL held: never while another thread unwraps keys."""
 
-    def __init__(self, scanner: ds.Scanner, turn: Lock) -> None:
+    def __init__(self, scanner: ds.Scanner, turn: Lock, count: Callable[[int], None]) -> None:
         self._scanner = scanner
         self._turn = turn
+        self._count = count
 
     def to_reader(self) -> pa.RecordBatchReader:
-        """Begin, and return a reader of the rows."""
+        """Begin, and return a reader of the rows, which are counted as they leave."""
         with self._turn:
-            return self._scanner.to_reader()
+            reader = self._scanner.to_reader()
+        return pa.RecordBatchReader.from_batches(reader.schema, self._counted(reader))
+
+    def _counted(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            self._count(batch.num_rows)
+            yield batch
 
 
 def _one_column_of_each(kind: FileKind, granted: Iterable[ColumnClass]) -> list[int]:
