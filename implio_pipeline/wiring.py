@@ -2,7 +2,7 @@
 
 import gc
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,7 @@ from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.core_dumps import forbid_core_dumps
+from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
@@ -183,10 +184,14 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         house.close()
 
 
-def init_home(home: Path) -> None:
+def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     """Make a home with the default settings: keys, ledger, catalog and every folder.
 
-    A folder that holds nothing but samples and a README may become one.
+    A folder that holds nothing but samples and a README may become one. All of it is durable on return.
+
+    Args:
+        home: Where to make it.
+        files: More files for it, by name; each holds a text.
 
     Raises:
         HomeExists: there is a home already, or the folder holds other things.
@@ -197,19 +202,22 @@ def init_home(home: Path) -> None:
         raise HomeExists(f"{home} is a home already")
     if held - _MAY_LIE_THERE:
         raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _MAY_LIE_THERE)[:3])}")
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(home)
     settings = Settings(home=home)
     for folder in ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault"):
-        (home / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(home / folder)
     ring = key_ring(settings)
     ring.make(HOME)
     for name, region in settings.regions.items():
-        settings.below(region.vault).mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(settings.below(region.vault))
         ring.make(Region(name))
     LocalAuthority(home / "keys" / "tls").server_files(now=SystemClock().now())
     _ledger(settings).make()
     open_catalog(settings.catalog).close()
-    (home / SETTINGS_FILE).write_text(_SETTINGS_TEXT)  # last: with it the folder is a home
+    sync_folder(settings.home / "catalog")  # SQLite makes its file durable, not the file's name
+    for name, text in (files or {}).items():
+        write_whole(home / name, text.encode())
+    write_whole(home / SETTINGS_FILE, _SETTINGS_TEXT.encode())  # last: with it the folder is a home
 
 
 def key_ring(settings: Settings) -> LocalKeyRing:

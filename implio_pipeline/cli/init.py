@@ -39,11 +39,7 @@ def make_home(home: Path) -> Path:
     from implio_pipeline.wiring import init_home  # noqa: PLC0415
 
     made = home.expanduser().absolute()
-    init_home(made)
-    for name, text in (("dagster.yaml", dagster_yaml(made)), ("workspace.yaml", workspace_yaml())):
-        path = made / name
-        path.write_text(text)
-        path.chmod(_OWNER_ONLY)
+    init_home(made, files={"dagster.yaml": dagster_yaml(made), "workspace.yaml": workspace_yaml()})
     create_storage(made)
     return made
 

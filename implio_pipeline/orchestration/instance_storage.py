@@ -36,6 +36,7 @@ from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from dagster._time import get_current_timestamp
 
+from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.signs_of_life import SignsOfLife
 
 SIGNS_FOLDER = "alive"
@@ -164,7 +165,7 @@ def create_storage(home: Path) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock while the block lasts; other processes that open the storage wait."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

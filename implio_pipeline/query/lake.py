@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import duckdb
@@ -123,9 +124,11 @@ class Lake:
         )
         return result
 
-    def _readings(self, query: str) -> list[tuple[int, Set[str]]]:
+    def _readings(self, query: str) -> list[tuple[int, AbstractSet[str]]]:
         """Return the rows and columns that each view gave to the statement, whatever was made of them afterwards."""
-        found: list[tuple[int, Set[str]]] = [(view.rows_read, view.columns_read) for view in self._sealed_views()]
+        found: list[tuple[int, AbstractSet[str]]] = [
+            (view.rows_read, view.columns_read) for view in self._sealed_views()
+        ]
         queue = self._views.get(_QUEUE)
         if queue is not None and _QUEUE in query.lower():  # a table in memory: what DuckDB takes of it is not told
             found.append((queue.num_rows, frozenset(queue.column_names)))

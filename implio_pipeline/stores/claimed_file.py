@@ -14,6 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
+from implio_pipeline.stores.durable import make_folder, sync_folder
+
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -69,7 +71,7 @@ class ClaimedFile:
 
     def move(self, folder: Path) -> None:
         """Move the file into another folder, under its claimed name."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         self._end(lambda: os.replace(self._path, folder / self._path.name))  # noqa: PTH105
 
     def release(self) -> None:
@@ -116,15 +118,6 @@ class _Reader(io.RawIOBase):
         count = os.preadv(self._fd, [buffer], self._at)
         self._at += count
         return count
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_beside(folder: Path, name: str, content: bytes, *, others: Iterable[str] | None = None) -> None:

@@ -29,7 +29,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import FileMissing
 from implio_pipeline.domain.export import ExportRecord, FolderTaken, PackedFile, RecipientInvalid
 from implio_pipeline.ports.rows import Rows
-from implio_pipeline.stores.vault.storage import sync_folder
+from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _RECORD, _PART, _ENVELOPE = ".json", ".part", ".p7m"
@@ -79,11 +79,11 @@ class ExportFolder:
         Raises:
             FolderTaken: the folder exists.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._folder)
         target = self._folder / record.export_id if folder is None else Path(folder).absolute()
         if os.path.lexists(target):
             raise FolderTaken("the folder for the export exists already")
-        self._write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
+        _write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
         try:
             target.mkdir(mode=0o700)
         except OSError as error:
@@ -93,7 +93,7 @@ class ExportFolder:
             raise
         try:
             for file in files:
-                self._write(target / file.name, file.content)
+                _write(target / file.name, file.content)
             sync_folder(target.parent)
         except BaseException:
             self.discard(record.export_id)
@@ -138,16 +138,9 @@ class ExportFolder:
     def _path(self, export_id: str) -> Path:
         return self._folder / f"{export_id}{_RECORD}"
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Write a file of mode 0600, whole or not at all, durable with its name."""
-        part = path.with_name(f"{path.name}{_PART}")
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-        sync_folder(path.parent)
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(path, content, unfinished=path.with_name(f"{path.name}{_PART}"))
 
 
 def _certificate(pem: bytes) -> x509.Certificate:

@@ -7,8 +7,6 @@ Source: RFC 5280; 4.2.1.10 for the bound on names.
 """
 
 import ipaddress
-import os
-import secrets
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from implio_pipeline.domain.errors import CertificateInvalid
+from implio_pipeline.stores.durable import make_folder, write_whole
 
 AUTHORITY_LASTS = timedelta(days=3650)
 CERTIFICATE_LASTS = timedelta(days=397)
@@ -63,14 +62,14 @@ class LocalAuthority:
             CertificateInvalid: what is there cannot be read.
         """
         certificate, private_key = self._folder / "server.pem", self._folder / "server-key.pem"
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._folder)
         if _is_fresh(self.authority, now=now) and _is_fresh(certificate, now=now) and private_key.exists():
             return ServerFiles(certificate=certificate, private_key=private_key)
         authority, authority_key = self._signer(now)
         key = ec.generate_private_key(ec.SECP256R1())
         signed = _server_certificate(key.public_key(), authority, authority_key, now=now)
-        _write(private_key, _pem_of(key))
-        _write(certificate, signed.public_bytes(Encoding.PEM))
+        write_whole(private_key, _pem_of(key))
+        write_whole(certificate, signed.public_bytes(Encoding.PEM))
         return ServerFiles(certificate=certificate, private_key=private_key)
 
     def _signer(self, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -82,8 +81,8 @@ class LocalAuthority:
             return x509.load_pem_x509_certificate(self.authority.read_bytes()), key
         made = ec.generate_private_key(ec.SECP256R1())
         authority = _authority_certificate(made, now=now)
-        _write(key_path, _pem_of(made))
-        _write(self.authority, authority.public_bytes(Encoding.PEM))
+        write_whole(key_path, _pem_of(made))
+        write_whole(self.authority, authority.public_bytes(Encoding.PEM))
         return authority, made
 
 
@@ -172,14 +171,3 @@ def _host_names() -> list[str]:
 
 def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(handle)
-    temporary.replace(path)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from implio_pipeline.domain.errors import FileMissing, FileTampered
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.clock import Clock
-from implio_pipeline.stores.claimed_file import sync_folder
+from implio_pipeline.stores.durable import make_folder, sync_folder
 
 CHUNK_BYTES = 1 << 20
 _KEY_BITS, _TAG_BYTES, _NONCE_BYTES = 256, 16, 12
@@ -75,7 +75,7 @@ class SetAside:
 
     def seal(self, content: Iterable[bytes], *, origin: Origin, team: TeamId | None, code: str, reason: str) -> str:
         """Seal a file away, durable on return, and return its id; code and reason hold no personal data."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._folder)
         identifier = secrets.token_hex(16)
         key = AESGCM.generate_key(_KEY_BITS)
         root_key_id, wrapped = self._wrap(key)

@@ -16,6 +16,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from implio_pipeline.stores.durable import make_folder
+
 _HELD: dict[str, int] = {}
 """Descriptors of this process, by path. They outlive the objects that opened them: a run is longer than an instance.
 
@@ -41,7 +43,7 @@ class SignsOfLife:
         path = self._folder / run_id
         if str(path) in _HELD:
             return
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._folder)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFile, open_plain
+from implio_pipeline.stores.durable import make_folder
 
 CLAIMED = ".claimed"
 _UNFINISHED = (".part", ".tmp", ".crdownload")
@@ -86,7 +87,7 @@ class WatchedFolder:
 
     def claim(self) -> Iterator[ClaimedFile]:
         """Yield the files that are ready, each claimed; one that another process takes first is passed over."""
-        self._claimed.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._claimed)
         for ready in self.ready():
             claimed = self._claimed_one(ready)
             if claimed is not None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.words import ColumnClass, Region
+from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _ROOT_ID = re.compile(r"(?P<region>[a-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")
 _FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
@@ -124,11 +125,11 @@ class LocalKeyRing:
                     path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
                     folders.add(path.parent)
         for folder in folders:
-            _sync(folder)
+            sync_folder(folder)
         for _, folder in self._folders():
             for path in folder.glob(f".*{_DOOMED}"):
                 _overwrite(path)
-                _sync(folder)
+                sync_folder(folder)
 
     def _folders(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self._folder.glob("*/")):
@@ -174,7 +175,7 @@ class LocalKeyRing:
     def _write(self, region: Region, name: str, epoch: int) -> None:
         """Write a new key under another name, make it durable, then give it its own: it is whole or not there."""
         path = self._path(region, name, epoch)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -188,8 +189,7 @@ class LocalKeyRing:
             pass  # somebody else has made this epoch
         finally:
             unfinished.unlink()
-        _sync(path.parent)
-        _sync(path.parent.parent)
+        sync_folder(path.parent)
 
 
 def fingerprint(key_id: str, key: bytes) -> str:
@@ -221,11 +221,3 @@ def _overwrite(path: Path) -> None:
         finally:
             os.close(handle)
         path.unlink()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,7 +4,6 @@ import fcntl
 import json
 import mmap
 import os
-import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of
 
 _TAIL_BYTES = 1 << 16
@@ -45,14 +45,16 @@ class SignedLog:
 
     def make(self) -> None:
         """Make signing key, public key and an empty log; what exists stays."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._key_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._path.parent)
+        make_folder(self._key_path.parent)
         if self._key_path.exists():
             return
         key = Ed25519PrivateKey.generate()
-        _write_once(self._key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-        _write_once(self._public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
-        _write_once(self._path, b"", 0o600)
+        write_whole(self._key_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        write_whole(
+            self._public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), mode=0o644
+        )
+        write_whole(self._path, b"")
 
     def append(
         self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, unless_after: int | None = None
@@ -214,14 +216,3 @@ def _write_all(handle: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(handle, view) :]
-
-
-def _write_once(path: Path, content: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        _write_all(handle, content)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    temporary.replace(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
 from implio_pipeline.domain.words import Region
+from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _MOST_TRIES = 100
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -29,7 +30,7 @@ class RegionFolders:
         """
         target = self._root(region) / path
         try:
-            handle = _new_file(target, self._root(region))
+            handle = _new_file(target)
             try:
                 _write_all(handle, memoryview(content))
                 os.fsync(handle)
@@ -104,34 +105,14 @@ def digest_of(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _new_file(target: Path, root: Path) -> int:
+def _new_file(target: Path) -> int:
     for _ in range(_MOST_TRIES):
         try:
-            _make_folders(target.parent, root)
+            make_folder(target.parent)
             return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except FileNotFoundError:
             continue  # somebody deleted the last other file of the folder, and the folder with it
     raise FileNotFoundError(errno.ENOENT, "its folder kept being deleted")
-
-
-def _make_folders(folder: Path, root: Path) -> None:
-    missing = []
-    while folder != root.parent and not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for each in reversed(missing):
-        with suppress(FileExistsError):  # `exist_ok` fails where somebody deletes it just then
-            each.mkdir(mode=0o700)
-        sync_folder(each.parent)
 
 
 def _write_all(handle: int, content: memoryview) -> None:
