@@ -113,6 +113,8 @@ def is_stricter(policy: RetentionPolicy, *, than: RetentionPolicy) -> bool:
 
 def _days(policy: RetentionPolicy, outcome: str | None) -> float:
     general = float("inf") if policy.keep_days is None else policy.keep_days
+    if outcome == FileKind.REJECTED.value:
+        return policy.rejected_days
     return general if outcome is None else min(general, policy.by_outcome.get(outcome, general))
 
 
@@ -126,8 +128,6 @@ def _changed(policy: RetentionPolicy, *, keep: str | None, outcomes: list[str]) 
 
 def _overdue_items(world: World, team: TeamId, policy: RetentionPolicy) -> int:
     limits = cutoffs(policy, today=world.clock.now().date())
-    if limits is None:
-        return 0
     files = (file for file in world.catalog.manifest.files(team) if file.kind is FileKind.ITEMS)
     return sum(
         count for file in files for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, limits)

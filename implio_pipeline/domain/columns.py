@@ -118,6 +118,7 @@ ITEM_COLUMNS: tuple[Column, ...] = _decided(
 REJECTED_COLUMNS: tuple[Column, ...] = (
     Column(name="task_id", type=_T, column_class=OPERATIONAL),
     Column(name="user_key", type=ColumnType.KEY, column_class=OPERATIONAL),
+    Column(name="other_keys", type=_T, column_class=OPERATIONAL),
     Column(name="submitted_at", type=ColumnType.INSTANT, column_class=OPERATIONAL),
     Column(name="outcome", type=_W, column_class=OPERATIONAL),
     Column(name="position", type=_N, column_class=OPERATIONAL),
@@ -125,10 +126,20 @@ REJECTED_COLUMNS: tuple[Column, ...] = (
     Column(name="errors", type=_T, column_class=CONTENT),
     Column(name="original_ad", type=_T, column_class=IDENTITY),
 )
-"""An item that failed validation, kept so that nothing is lost; every erasure reaches it like an item."""
+"""An item that failed validation, kept so that nothing is lost; every erasure reaches it like an item.
+
+`user_key` is of the id at the place meant for it; `other_keys` are of further ids that the text may be of: hexadecimal
+digits, with blanks between keys. `outcome` is the word `rejected`.
+"""
 
 RULE_COLUMNS: tuple[str, ...] = ("task_id", "user_key", "submitted_at", "outcome")
 """The columns erasure rules look at; every kind of vault file has them."""
+OTHER_KEYS = "other_keys"
+
+
+def rule_columns(kind: FileKind) -> list[str]:
+    """Return the columns that erasure rules look at in a kind of vault file."""
+    return [*RULE_COLUMNS, OTHER_KEYS] if kind is FileKind.REJECTED else list(RULE_COLUMNS)
 
 
 def columns_of(kind: FileKind) -> tuple[Column, ...]:

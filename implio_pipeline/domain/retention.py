@@ -1,22 +1,28 @@
 """How long a team's content is kept."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.scope import Cutoffs
-from implio_pipeline.domain.words import UNDECIDED, Outcome
+from implio_pipeline.domain.words import UNDECIDED, FileKind, Outcome
 
 LONGEST_DAYS = 36_500
-OUTCOMES = (*(outcome.value for outcome in Outcome), UNDECIDED)
+OUTCOMES = (*(outcome.value for outcome in Outcome), UNDECIDED, FileKind.REJECTED.value)
+"""What a policy may be stricter about: outcomes, and the text of items that failed validation."""
+REJECTED_DAYS = 30
+"""Rejected text is kept so long where the policy does not say otherwise: time to correct and send it again.
+
+It may name people whose id nobody can read off it, so that no deletion reaches it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionPolicy:
     """Whole days a team's items are kept after the day of submission.
 
-    `keep_days` is `None` for "until deleted"; an outcome may only be stricter.
+    `keep_days` is `None` for "until deleted"; an outcome may only be stricter. Rejected text has a bound of its own.
     """
 
     keep_days: int | None = None
@@ -31,6 +37,14 @@ class RetentionPolicy:
                 raise PolicyInvalid(f"there is no such outcome; there are {', '.join(OUTCOMES)}")
             if self.keep_days is not None and days > self.keep_days:
                 raise PolicyInvalid(f"{outcome} may not be kept {days} days when the team keeps {self.keep_days}")
+
+    @property
+    def rejected_days(self) -> int:
+        """Whole days that rejected text is kept."""
+        own = self.by_outcome.get(FileKind.REJECTED.value)
+        if own is not None:
+            return own
+        return REJECTED_DAYS if self.keep_days is None else min(REJECTED_DAYS, self.keep_days)
 
 
 def overdue_from(submitted_on: date, *, keep_days: int) -> date:
@@ -50,13 +64,19 @@ def overdue_from(submitted_on: date, *, keep_days: int) -> date:
     return submitted_on + timedelta(days=keep_days + 1)
 
 
-def cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs | None:
-    """Return the first days that may still exist on `today`, or `None` when everything may be kept."""
+def cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs:
+    """Return the first days that may still exist on `today`."""
     every = None if policy.keep_days is None else _days_before(today, policy.keep_days)
-    by_outcome = tuple((outcome, _days_before(today, days)) for outcome, days in sorted(policy.by_outcome.items()))
-    if every is None and not by_outcome:
-        return None
+    periods = {**policy.by_outcome, FileKind.REJECTED.value: policy.rejected_days}
+    by_outcome = tuple((outcome, _days_before(today, days)) for outcome, days in sorted(periods.items()))
     return Cutoffs(every=every, by_outcome=by_outcome)
+
+
+def item_cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs | None:
+    """Return the first days of items that may still exist on `today`, or `None` when every item may be kept."""
+    whole = cutoffs(policy, today=today)
+    by_outcome = tuple((outcome, day) for outcome, day in whole.by_outcome if outcome != FileKind.REJECTED.value)
+    return replace(whole, by_outcome=by_outcome) if by_outcome or whole.every is not None else None
 
 
 def _days_before(today: date, days: int) -> date:
@@ -67,5 +87,6 @@ def _days_before(today: date, days: int) -> date:
 def policy_text(policy: RetentionPolicy) -> str:
     """Return the policy in words."""
     general = "kept until deleted" if policy.keep_days is None else f"kept {policy.keep_days} days"
-    stricter = ", ".join(f"{outcome} {days} days" for outcome, days in sorted(policy.by_outcome.items()))
-    return f"{general}; {stricter}" if stricter else general
+    items = sorted((outcome, days) for outcome, days in policy.by_outcome.items() if outcome != FileKind.REJECTED.value)
+    stricter = [*items, ("rejected text", policy.rejected_days)]
+    return f"{general}; {', '.join(f'{name} {days} days' for name, days in stricter)}"

@@ -14,7 +14,7 @@ from implio_pipeline.domain.errors import KeyMissing, LandingInvalid, PlanOutdat
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
 from implio_pipeline.domain.matching import covers
-from implio_pipeline.domain.retention import cutoffs
+from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
@@ -125,7 +125,7 @@ def standing_rules(world: World, team: Team, *, now: datetime, submitted_from: d
         for each in world.catalog.requests.tombstones(team.team, reaching=submitted_from)
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
-    overdue = cutoffs(team.policy, today=now.date())
+    overdue = item_cutoffs(team.policy, today=now.date())
     if overdue is not None:
         claims.append(Claim(request_id=RequestId("policy"), rule=OverdueRule(cutoffs=overdue, before=now)))
     return claims

@@ -40,10 +40,9 @@ def preview_retention(world: World, *, today: date, teams: Iterable[TeamId] | No
     return [_preview(world, team, limits) for team, limits in _policies(world, today, teams)]
 
 
-def preview_policy(world: World, team: Team, policy: RetentionPolicy, *, today: date) -> OverduePreview | None:
-    """Return what a run on that day would remove from a team if it had another policy; `None` when it keeps all."""
-    limits = cutoffs(policy, today=today)
-    return None if limits is None else _preview(world, replace(team, policy=policy), limits)
+def preview_policy(world: World, team: Team, policy: RetentionPolicy, *, today: date) -> OverduePreview:
+    """Return what a run on that day would remove from a team if it had another policy."""
+    return _preview(world, replace(team, policy=policy), cutoffs(policy, today=today))
 
 
 def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) -> list[Request]:
@@ -80,9 +79,9 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
 def _policies(world: World, today: date, teams: Iterable[TeamId] | None) -> list[tuple[Team, Cutoffs]]:
     wanted = None if teams is None else frozenset(teams)
     return [
-        (team, limits)
+        (team, cutoffs(team.policy, today=today))
         for team in world.catalog.teams.all()
-        if (wanted is None or team.team in wanted) and (limits := cutoffs(team.policy, today=today)) is not None
+        if wanted is None or team.team in wanted
     ]
 
 

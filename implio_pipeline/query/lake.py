@@ -269,7 +269,7 @@ class Lake:
             ]
             if rules and files:
                 newest = max(file.last_submitted_at for file in files)
-                hides = hidden(rules, task_ids=self._task_ids(team, sealed, rules), newest=newest)
+                hides = hidden(rules, task_ids=self._task_ids(team, sealed, rules), newest=newest, kind=kind)
                 covered += [] if hides is None else [(pc.field("team") == pa.scalar(str(team))) & hides]
         if not readable:
             return ds.dataset(reader_schema(kind, self.granted).empty_table())

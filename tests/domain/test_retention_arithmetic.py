@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.matching import is_overdue
-from implio_pipeline.domain.retention import LONGEST_DAYS, OUTCOMES, RetentionPolicy, cutoffs, overdue_from, policy_text
+from implio_pipeline.domain.retention import (
+    LONGEST_DAYS,
+    OUTCOMES,
+    REJECTED_DAYS,
+    RetentionPolicy,
+    cutoffs,
+    item_cutoffs,
+    overdue_from,
+    policy_text,
+)
 
 days = st.dates(date(2000, 1, 1), date(2100, 1, 1))
 kept = st.integers(0, LONGEST_DAYS)
@@ -25,7 +34,6 @@ def test_an_item_is_kept_for_exactly_its_days_after_the_day_of_submission(submit
 def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
     limits = cutoffs(RetentionPolicy(keep_days=keep_days, by_outcome={OUTCOMES[0]: keep_days}), today=today)
 
-    assert limits is not None
     assert limits.every is not None
     assert limits.every == date.min or today - limits.every == timedelta(days=keep_days)
     assert limits.by_outcome == ((OUTCOMES[0], limits.every),)
@@ -35,7 +43,6 @@ def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
 def test_cutoffs_and_overdue_from_agree_on_every_day(submitted_on: date, today: date, keep_days: int) -> None:
     limits = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)
 
-    assert limits is not None
     assert is_overdue(submitted_on, None, limits) == (overdue_from(submitted_on, keep_days=keep_days) <= today)
 
 
@@ -54,12 +61,11 @@ def test_an_outcomes_own_limit_only_ever_shortens(
     general = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)
     both = cutoffs(RetentionPolicy(keep_days=keep_days, by_outcome={outcome: min(stricter, keep_days)}), today=today)
 
-    assert general is not None
-    assert both is not None
     is_its = (outcome == "undecided" and own is None) or outcome == own
-    limit = min(stricter, keep_days) if is_its else keep_days
+    bound = min(REJECTED_DAYS, keep_days) if own == "rejected" else keep_days
+    limit = min(stricter, keep_days) if is_its else bound
     assert is_overdue(submitted_on, own, both) == (age > limit)
-    assert is_overdue(submitted_on, own, both) or not is_overdue(submitted_on, own, general)
+    assert is_overdue(submitted_on, own, both) or own == "rejected" or not is_overdue(submitted_on, own, general)
 
 
 def test_zero_days_means_gone_the_next_day() -> None:
@@ -68,8 +74,18 @@ def test_zero_days_means_gone_the_next_day() -> None:
     assert overdue_from(submitted_on, keep_days=0) == date(2026, 3, 1)
 
 
-def test_a_policy_that_keeps_everything_has_no_cutoffs() -> None:
-    assert cutoffs(RetentionPolicy(), today=date(2026, 3, 1)) is None
+def test_rejected_text_has_a_bound_even_where_items_are_kept_until_deleted() -> None:
+    submitted_on = date(2026, 3, 1)
+
+    after, own = (submitted_on + timedelta(days=days) for days in (REJECTED_DAYS, 90))
+
+    policy, longer = RetentionPolicy(), RetentionPolicy(by_outcome={"rejected": 90})
+    assert item_cutoffs(policy, today=after) is None
+    assert not is_overdue(submitted_on, "rejected", cutoffs(policy, today=after))
+    assert is_overdue(submitted_on, "rejected", cutoffs(policy, today=after + timedelta(days=1)))
+    assert not is_overdue(submitted_on, None, cutoffs(policy, today=after + timedelta(days=1)))
+    assert not is_overdue(submitted_on, "rejected", cutoffs(longer, today=own))
+    assert is_overdue(submitted_on, "rejected", cutoffs(longer, today=own + timedelta(days=1)))
 
 
 BAD_POLICIES = {
@@ -95,5 +111,5 @@ def test_a_negative_period_has_no_overdue_day() -> None:
 def test_a_policy_reads_as_words() -> None:
     policy = RetentionPolicy(keep_days=60, by_outcome={"refused": 30})
 
-    assert policy_text(policy) == "kept 60 days; refused 30 days"
-    assert policy_text(RetentionPolicy()) == "kept until deleted"
+    assert policy_text(policy) == "kept 60 days; refused 30 days, rejected text 30 days"
+    assert policy_text(RetentionPolicy()) == "kept until deleted; rejected text 30 days"

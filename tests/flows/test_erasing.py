@@ -338,7 +338,7 @@ def test_retention_removes_exactly_what_it_foretold_and_reads_no_file_it_drops_w
     rewrite = home.vault.rewrite
     home.vault.rewrite = lambda work: rewritten.append(work.sealed.file.day.isoformat()) or rewrite(work)
 
-    (preview,) = preview_retention(home.world, today=TODAY)
+    (preview,) = preview_retention(home.world, today=TODAY, teams=[ADS])
     (request,) = retain(home.world, today=TODAY)
     summary = erase(home.world)
 

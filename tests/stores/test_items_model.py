@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.landing.accept import accept_items, is_item, user_id_in
+from implio_pipeline.stores.landing.accept import accept_items, is_item
 from implio_pipeline.stores.landing.columns import keyed, rejected_table
 from implio_pipeline.stores.landing.faults import item_faults, item_schema
 from implio_pipeline.stores.vault.schema import arrow_schema
@@ -191,23 +191,6 @@ def test_a_repeated_key_counts_by_its_last_value_as_json_has_it():
     items, rejected = accept_items([b'{"id":5,"id":"b","content":{}}'], arrived_at=ARRIVED, batch_id="b")
 
     assert (items.rows["item_id"].to_pylist(), rejected) == (["b"], [])
-
-
-@pytest.mark.parametrize(
-    ("raw", "user_id"),
-    {
-        "an invalid item": (b'{"user":{"id":"u"},"x":1}', "u"),
-        "a number": (b'{"user":{"id":42}}', "42"),
-        "a text cut short": (b'{"id":"1","user":{"name":"x","id":"u\\"1","na', 'u"1'),
-        "an escaped text that looks like a user": (b'{"body":"\\"user\\":{\\"id\\":\\"no\\"}', None),
-        "no user": (b'{"id":"1"}', None),
-        "a blank id": (b'{"user":{"id":"  "}}', None),
-        "a truth value": (b'{"user":{"id":true}}', None),
-        "nothing of the kind": (b"\xff\x00", None),
-    }.values(),
-)
-def test_the_user_id_of_a_bad_item_is_read_when_it_can_be(raw, user_id):
-    assert user_id_in(raw) == user_id
 
 
 CANARY = "zqzq-canary"

@@ -48,7 +48,7 @@ cells: dict[ColumnType, st.SearchStrategy[Any]] = {
 any_rows = {
     kind: st.lists(
         st.fixed_dictionaries({column.name: cells[column.type] for column in columns_of(kind)}).map(
-            lambda row: row | {"task_id": row["task_id"] or ""}
+            lambda row: row | {"task_id": row["task_id"] or ""} | dict.fromkeys({OTHER_KEYS} & row.keys(), "ab" * 16)
         ),
         min_size=1,
         max_size=5,

@@ -69,8 +69,7 @@ def age_picture(
         if file.kind is FileKind.ITEMS:
             age = max(0, (today - file.day).days)
             items[age] += file.rows
-            if limits is not None:
-                overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
+            overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
     longest = _longest(items, policy, proposed)
     step = max(1, -(-longest // _BINS))
     longest = -(-longest // step) * step

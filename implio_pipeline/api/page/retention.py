@@ -86,4 +86,4 @@ def _preview(visit: Visit, proposed: RetentionPolicy, *, status: int = 200, erro
 def _going(visit: Visit, policy: RetentionPolicy) -> int:
     """Return how many items the next run removes under a policy, rejected ones too."""
     found = preview_policy(visit.world, visit.team, policy, today=visit.now.date())
-    return 0 if found is None else found.items + found.rejected
+    return found.items + found.rejected

@@ -106,8 +106,7 @@ def _row(team: Team, files: list[VaultFile], today: date) -> AgeRow:
     for file in files:
         age = max(0, (today - file.day).days)
         items[age] += file.rows
-        if limits is not None:
-            overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
+        overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
     return AgeRow(
         name=team.team,
         items_by_age=items,

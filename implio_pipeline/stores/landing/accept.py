@@ -1,6 +1,5 @@
 """Raw JSON texts in, accepted items and rejected ones out: item by item, never all or nothing."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +18,7 @@ from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault
 from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
 from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of
 from implio_pipeline.stores.landing.limits import MIB
+from implio_pipeline.stores.landing.people import candidates
 from implio_pipeline.stores.landing.rejected import RejectedItem
 from implio_pipeline.stores.landing.suspects import micros, submission_suspects, suspects
 from implio_pipeline.stores.vault.schema import arrow_schema
@@ -26,10 +26,11 @@ from implio_pipeline.stores.vault.schema import arrow_schema
 MAX_ITEM_BYTES = 8 * MIB
 KEPT_BYTES_OF_TOO_LARGE = 64 << 10
 
-_USER_ID = re.compile(rb'"user"\s*:\s*\{[^{}]*?"id"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*"|\d{1,30}\b)', re.DOTALL)
 _decode_item = msgspec.json.Decoder(Item).decode
 _decode_any = msgspec.json.Decoder().decode
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError)
+SHIFTED = frozenset({"wrong-cell-count"})
+"""Reasons of rows whose cells do not stand below their column's name."""
 _WORDS = {
     "too-large": "is larger than an item may be",
     "wrong-cell-count": "has another number of cells than the header",
@@ -211,26 +212,6 @@ def explained(
         return None, "invalid-item", [fault("does not have an item's form", code=CUSTOM)]
 
 
-def user_id_in(raw: bytes) -> str | None:
-    """Return the user id of a bad item when it can be read, so that a deletion by user reaches its text.
-
-    A text that is no JSON is searched for a `user` object whose `id` comes before any nested object.
-    """
-    try:
-        value = _decode_any(raw)
-        user = value.get("user") if isinstance(value, dict) else None
-        identifier = user.get("id") if isinstance(user, dict) else None
-    except (*_BROKEN, RecursionError):
-        found = _USER_ID.search(raw)
-        try:
-            identifier = _decode_any(found[1]) if found else None
-        except _BROKEN:
-            identifier = None
-    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
-        return None
-    return str(identifier) if str(identifier).strip() else None
-
-
 def _texts(characters: npt.NDArray[np.uint8]) -> pa.Array:
     """Return texts of one length, a row of characters each, as a column."""
     count, length = characters.shape
@@ -244,21 +225,31 @@ def _rejected(
     arrived_us: int,
     max_item_bytes: int,
 ) -> list[RejectedItem]:
-    kept = [_kept(bytes(raws[index]), reason, max_item_bytes) for index, reason, _ in bad]
+    task_ids = task_id_texts(new_task_ids(np.full(len(bad), arrived_us // 1000)))
     return [
-        RejectedItem(
-            position=index,
-            task_id=task_id,
-            submitted_at_us=arrived_us,
-            reason=reason,
-            errors=errors,
-            original_ad=raw.decode("utf-8", "replace"),
-            user_id=user_id_in(raw),
-        )
-        for (index, reason, errors), raw, task_id in zip(
-            bad, kept, task_id_texts(new_task_ids(np.full(len(bad), arrived_us // 1000))), strict=True
-        )
+        _rejected_one(bytes(raws[index]), (index, reason, errors), task_id, arrived_us, max_item_bytes)
+        for (index, reason, errors), task_id in zip(bad, task_ids, strict=True)
     ]
+
+
+def _rejected_one(
+    raw: bytes, bad: tuple[int, str, list[Fault]], task_id: str, arrived_us: int, max_item_bytes: int
+) -> RejectedItem:
+    index, reason, errors = bad
+    kept = _kept(raw, reason, max_item_bytes)
+    text = kept.decode("utf-8", "replace")
+    is_cut = reason == "too-large" or len(kept) < len(raw)
+    ids = candidates(text, is_row=reason in SHIFTED, is_cut=is_cut)
+    return RejectedItem(
+        position=index,
+        task_id=task_id,
+        submitted_at_us=arrived_us,
+        reason=reason,
+        errors=errors,
+        original_ad=text,
+        user_id=ids.plain[0] if ids.plain else None,
+        other_ids=ids.plain[1:] or ids.others,
+    )
 
 
 def _kept(raw: bytes, reason: str, max_item_bytes: int) -> bytes:

@@ -52,7 +52,7 @@ def item_columns(parts: dict[str, list[Any]]) -> dict[str, pa.Array]:
 
 
 def rejected_table(rejected: Sequence[RejectedItem], *, positions: Sequence[int]) -> pa.Table:
-    """Return rejected items as a table of their schema and a last column `user_id`, which `keyed` takes off.
+    """Return rejected items as a table of their schema and two columns of user ids, which `keyed` takes off.
 
     Args:
         rejected: The bad items.
@@ -65,18 +65,23 @@ def rejected_table(rejected: Sequence[RejectedItem], *, positions: Sequence[int]
         "submitted_at": pa.array([one.submitted_at_us for one in rejected], pa.int64()).cast(
             schema.field("submitted_at").type
         ),
-        "outcome": pa.nulls(len(rejected), pa.string()),
+        "other_keys": pa.nulls(len(rejected), pa.string()),
+        "outcome": pa.repeat(pa.scalar(FileKind.REJECTED.value, pa.string()), len(rejected)),
         "position": pa.array(positions, pa.float64()),
         "reason": pa.array([one.reason for one in rejected], pa.string()),
         "errors": pa.array([_encode(one.errors).decode() for one in rejected], pa.string()),
         "original_ad": pa.array([one.original_ad for one in rejected], pa.string()),
         "user_id": pa.array([one.user_id for one in rejected], pa.string()),
+        "other_ids": pa.array([list(one.other_ids) for one in rejected], _OTHER_IDS.type),
     }
-    return pa.table([values[name] for name in (*schema.names, "user_id")], schema=schema.append(_USER_ID))
+    return pa.table(
+        [values[name] for name in (*schema.names, "user_id", "other_ids")],
+        schema=schema.append(_USER_ID).append(_OTHER_IDS),
+    )
 
 
 def keyed(table: pa.Table, kind: FileKind, user_key: Callable[[str], bytes]) -> pa.Table:
-    """Return the table with `user_key` filled from its user ids; each distinct id is keyed once."""
+    """Return the table with `user_key`, and `other_keys`, filled from its user ids; each distinct id is keyed once."""
     schema = arrow_schema(kind)
     ids = table.column("user_id").combine_chunks()
     if isinstance(ids, pa.ChunkedArray):
@@ -84,10 +89,24 @@ def keyed(table: pa.Table, kind: FileKind, user_key: Callable[[str], bytes]) -> 
     distinct = ids.dictionary_encode()
     keys = pa.array([user_key(one) for one in distinct.dictionary.to_pylist()], schema.field("user_key").type)
     filled = table.set_column(schema.get_field_index("user_key"), schema.field("user_key"), keys.take(distinct.indices))
+    if kind is FileKind.REJECTED:
+        place = schema.get_field_index("other_keys")
+        filled = filled.set_column(place, schema.field(place), _other_keys(table, user_key))
     return filled.select(schema.names)
 
 
+def _other_keys(table: pa.Table, user_key: Callable[[str], bytes]) -> pa.Array:
+    """Return the keys of the further ids of each row, as `predicate.other_keys_of` reads them."""
+    texts = []
+    for first, others in zip(table["user_id"].to_pylist(), table["other_ids"].to_pylist(), strict=True):
+        own = None if first is None else user_key(first)
+        keys = dict.fromkeys(key for one in others if (key := user_key(one)) != own)
+        texts.append(" ".join(key.hex() for key in keys) or None)
+    return pa.array(texts, pa.string())
+
+
 _USER_ID = pa.field("user_id", pa.string())
+_OTHER_IDS = pa.field("other_ids", pa.list_(pa.string()))
 
 
 def _object_texts(objects: Iterable[dict[str, Any] | None]) -> list[str | None]:

@@ -19,3 +19,6 @@ class RejectedItem:
     errors: list[Fault]
     original_ad: str = sensitive()
     user_id: str | None = sensitive()
+    """At the first place that is meant for one."""
+    other_ids: tuple[str, ...] = sensitive(default=())
+    """Further ids that the text may be of."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import UNDECIDED, FileId, FileKind, Region, TeamId, UserKey
 from implio_pipeline.stores.vault.filters import build_filter
-from implio_pipeline.stores.vault.predicate import octets_of
+from implio_pipeline.stores.vault.predicate import all_keys, anonymous_rows, octets_of
 from implio_pipeline.stores.vault.storage import digest_of
 
 
@@ -19,8 +19,7 @@ def describe(
     rows: pa.Table, content: memoryview, *, file_id: FileId, team: TeamId, region: Region, day: date, kind: FileKind
 ) -> VaultFile:
     """Return what the catalog keeps of a file: ranges, counts, filters and digest."""
-    keys = rows["user_key"]
-    counted = keys.drop_null().value_counts()
+    counted = all_keys(rows).value_counts()
     present = octets_of(counted.field("values"))
     low_key, high_key = _ends(present)
     limits = pc.min_max(rows["submitted_at"]).as_py()
@@ -35,7 +34,7 @@ def describe(
         digest=digest_of(content),
         low_key=low_key,
         high_key=high_key,
-        anonymous_rows=keys.null_count,
+        anonymous_rows=anonymous_rows(rows),
         most_of_one_user=pc.max(counted.field("counts")).as_py() or 0,
         first_submitted_at=limits["min"].astimezone(UTC),
         last_submitted_at=limits["max"].astimezone(UTC),

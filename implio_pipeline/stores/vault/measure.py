@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.audit import Measured
-from implio_pipeline.domain.columns import RULE_COLUMNS, columns_by_class, columns_of
+from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import UNDECIDED, FileKind, UserKey
 from implio_pipeline.stores.vault.filters import may_contain
-from implio_pipeline.stores.vault.predicate import match, octets_of, task_keys
+from implio_pipeline.stores.vault.predicate import all_keys, anonymous_rows, match, octets_of, task_keys
 
 _USER_ID = "user_id"
 
@@ -22,7 +22,7 @@ _USER_ID = "user_id"
 def measured_columns(kind: FileKind) -> list[str]:
     """Return what is read: the columns rules look at, the user id, and one of each class, so that its key is used."""
     one_of_each = [names[-1] for names in columns_by_class(kind).values()]
-    wanted = {*RULE_COLUMNS, *one_of_each, _USER_ID}
+    wanted = {*rule_columns(kind), *one_of_each, _USER_ID}
     return [column.name for column in columns_of(kind) if column.name in wanted]
 
 
@@ -30,7 +30,7 @@ def measure(
     file: VaultFile, rows: pa.Table, claims: Sequence[Claim], *, user_key: Callable[[str], UserKey]
 ) -> Measured:
     """Return what the rows of a file are, and where its filters and pseudonyms fail them."""
-    by_user = Counter(rows["user_key"].drop_null().to_pylist())
+    by_user = Counter(all_keys(rows).to_pylist())
     users = list(by_user)
     tasks = task_keys(rows["task_id"]).to_pylist()
     limits = pc.min_max(rows["submitted_at"]).as_py()
@@ -40,7 +40,7 @@ def measure(
         rows=rows.num_rows,
         low_key=min(users, default=None),
         high_key=max(users, default=None),
-        anonymous_rows=rows["user_key"].null_count,
+        anonymous_rows=anonymous_rows(rows),
         most_of_one_user=max(by_user.values(), default=0),
         first_submitted_at=limits["min"],
         last_submitted_at=limits["max"],
@@ -54,7 +54,7 @@ def measure(
 
 def users_missed(file: VaultFile, rows: pa.Table) -> int:
     """Return how many user keys of a file's rows its own filter denies."""
-    return _missed(file.user_filter, octets_of(rows["user_key"].drop_null().unique()))
+    return _missed(file.user_filter, octets_of(all_keys(rows).unique()))
 
 
 def _missed(membership: bytes, keys: list[bytes] | npt.NDArray[np.void]) -> int:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from implio_pipeline.domain.columns import OTHER_KEYS
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.matching import outcome_or_none
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
-from implio_pipeline.domain.words import UNDECIDED, TaskKey
+from implio_pipeline.domain.words import UNDECIDED, FileKind, TaskKey
 
 KEY_TYPE = pa.binary(16)
 _NONE = -1
@@ -51,6 +52,11 @@ def match(rows: pa.Table, rules: Sequence[Rule]) -> Match:
     tasks = [place for place, rule in enumerate(rules) if isinstance(rule, TaskRule)]
     if users:
         _match_keys(rows["user_key"], submitted, rules, users, mask, counts)
+        if OTHER_KEYS in rows.column_names:
+            places, keys = other_keys_of(rows)
+            found_in = np.zeros(len(places), dtype=np.bool_)
+            _match_keys(keys, submitted[places], rules, users, found_in, counts)
+            mask[places[found_in]] = True
     if tasks:
         _match_keys(task_keys(rows["task_id"]), submitted, rules, tasks, mask, counts)
     for place, rule in enumerate(rules):
@@ -77,6 +83,29 @@ def task_keys(task_ids: pa.ChunkedArray) -> pa.Array:
     sha256 = hashlib.sha256
     keys = b"".join([sha256(each.encode()).digest()[:16] for each in task_ids.to_pylist()])
     return pa.FixedSizeBinaryArray.from_buffers(KEY_TYPE, len(task_ids), [None, pa.py_buffer(keys)])
+
+
+def other_keys_of(rows: pa.Table) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Return the further keys of rejected rows, with the row number of each; none is the row's own `user_key`."""
+    texts = rows[OTHER_KEYS].to_pylist()
+    keys = [(row, bytes.fromhex(key)) for row, text in enumerate(texts) if text for key in text.split(" ")]
+    return np.array([row for row, _ in keys], dtype=np.int64), pa.array([key for _, key in keys], KEY_TYPE)
+
+
+def all_keys(rows: pa.Table) -> pa.ChunkedArray:
+    """Return every user key of rows, as often as rows have it; of rejected rows the further ones too."""
+    keys = rows["user_key"].drop_null()
+    if OTHER_KEYS not in rows.column_names:
+        return keys
+    return pa.chunked_array([*keys.chunks, other_keys_of(rows)[1]], KEY_TYPE)
+
+
+def anonymous_rows(rows: pa.Table) -> int:
+    """Return how many rows no user key leads to."""
+    nobodys = pc.is_null(rows["user_key"])
+    if OTHER_KEYS in rows.column_names:
+        nobodys = pc.and_(nobodys, pc.is_null(rows[OTHER_KEYS]))
+    return pc.sum(nobodys).as_py() or 0
 
 
 def octets_of(keys: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.void]:
@@ -181,13 +210,16 @@ def _is_outcome(outcomes: pa.ChunkedArray, outcome: str | None) -> Mask:
     return values
 
 
-def hidden(rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime) -> pc.Expression | None:
+def hidden(
+    rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime, kind: FileKind = FileKind.ITEMS
+) -> pc.Expression | None:
     """Return an expression that is true for rows some rule covers, or `None` when no rule is left.
 
     Args:
         rules: Rules of one team.
         task_ids: The task ids that the rules by task stand for; a rule without one covers nothing here.
         newest: No row was submitted after it; rules that reach beyond need no look at the time.
+        kind: What the rows are.
     """
     parts: list[pc.Expression] = []
     keyed: dict[tuple[str, datetime | None], list[Any]] = {}
@@ -209,6 +241,8 @@ def hidden(rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: da
         if day_text:
             one_of &= _between_days(date.fromisoformat(day_text))
         parts.append(_before(one_of, limit))
+        if column == "user_key" and kind is FileKind.REJECTED:
+            parts += [_before(pc.match_substring(pc.field(OTHER_KEYS), key.hex()), limit) for key in values]
     if not parts:
         return None
     whole = parts[0]

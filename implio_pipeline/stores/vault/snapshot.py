@@ -196,6 +196,7 @@ def _guarantee(file: VaultFile) -> pc.Expression:
     if file.low_key is None or file.high_key is None:
         return whole & key.is_null()
     least, most = key >= pa.scalar(file.low_key, pa.binary()), key <= pa.scalar(file.high_key, pa.binary())
-    if file.anonymous_rows:  # each for itself: Arrow finds no range in an alternative of two bounds
+    if file.anonymous_rows or file.kind is FileKind.REJECTED:  # a rejected row may have further keys alone
+        # Each for itself: Arrow finds no range in an alternative of two bounds.
         least, most = least | key.is_null(), most | key.is_null()
     return whole & least & most

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.audit import Measured
-from implio_pipeline.domain.columns import RULE_COLUMNS
+from implio_pipeline.domain.columns import rule_columns
 from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite, endless
 from implio_pipeline.domain.errors import FileTampered, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -163,19 +163,19 @@ class EncryptedVault:
         """Return how many rows of a file its claims cover; a whole file is not read."""
         if work.is_whole:
             return work.sealed.file.rows
-        return int(_found(self.read(work.sealed, columns=list(RULE_COLUMNS)), work).mask.sum())
+        return int(_found(self._read_for_rules(work.sealed), work).mask.sum())
 
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
         """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
         file = work.sealed.file
         if not work.holds and all(reach(claim.rule, file) is Reach.EVERYTHING for claim in work.claims):
             return {claim.request_id: file.rows for claim in work.claims}
-        counts = _found(self.read(work.sealed, columns=list(RULE_COLUMNS)), work).counts
+        counts = _found(self._read_for_rules(work.sealed), work).counts
         return dict(zip((claim.request_id for claim in work.claims), counts, strict=True))
 
     def newer(self, sealed: SealedFile, claims: Sequence[Claim]) -> Mapping[RequestId, int]:
         """Return how many rows of each claim's scope were submitted after its rule ends, so that they stay."""
-        rows = self.read(sealed, columns=list(RULE_COLUMNS))
+        rows = self._read_for_rules(sealed)
         within = match(rows, [claim.rule for claim in claims]).counts
         in_all = match(rows, [endless(claim).rule for claim in claims]).counts
         names = (claim.request_id for claim in claims)
@@ -183,7 +183,7 @@ class EncryptedVault:
 
     def spared(self, work: FileWork) -> list[Spared]:
         """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
-        rows = self.read(work.sealed, columns=list(RULE_COLUMNS))
+        rows = self._read_for_rules(work.sealed)
         by_hold = {hold.hold_id: match(rows, [hold.rule]).mask for hold in work.holds}
         held = match(rows, [hold.rule for hold in work.holds]).mask
         found = []
@@ -372,6 +372,9 @@ class EncryptedVault:
         if not pa.py_buffer(content).equals(pa.py_buffer(written)):
             raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
         return self._decoded(sealed, content)
+
+    def _read_for_rules(self, sealed: SealedFile) -> pa.Table:
+        return self.read(sealed, columns=rule_columns(sealed.file.kind))
 
     def _write_kept(self, rows: pa.Table, mask: Mask, file: VaultFile) -> tuple[SealedFile, memoryview]:
         """Write the rows that the mask leaves; the task filter is kept, since hashing the ids anew costs a tenth."""
