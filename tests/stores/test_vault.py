@@ -18,7 +18,7 @@ from support.home import ADS, SMALL_FILES, Home, folders_of
 from support.items import Ad, is_covered, key_of, table_of, table_of_rows
 from support.rules import ads, rules
 
-from implio_pipeline.domain.columns import ColumnType, columns_of
+from implio_pipeline.domain.columns import OTHER_KEYS, ColumnType, columns_of
 from implio_pipeline.domain.erasure import Claim, FileWork, prove
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing, StorageFull, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
