@@ -36,7 +36,7 @@ def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
 
     assert limits.every is not None
     assert limits.every == date.min or today - limits.every == timedelta(days=keep_days)
-    assert limits.by_outcome == ((OUTCOMES[0], limits.every),)
+    assert limits.by_outcome[0] == (OUTCOMES[0], limits.every)
 
 
 @given(submitted_on=days, today=days, keep_days=kept)
