@@ -21,6 +21,7 @@ def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
     """
     try:
         text = request.scope["query_string"].decode("ascii")
+        _refuse_plus(text)
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError:
         raise ParametersRefused("the query string is not percent-encoded UTF-8, or has too many parts") from None
@@ -33,6 +34,15 @@ def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
     if empty:
         raise ParametersRefused(f"empty: {', '.join(empty)}")
     return found
+
+
+def _refuse_plus(text: str) -> None:
+    """Refuse a `+` as it is: forms mean a blank by it and people a plus, and the two may be two people."""
+    if "+" in text:
+        raise ParametersRefused(
+            "a + in a query string can mean a plus sign or a blank",
+            remedy="Write %2B for a plus sign, %20 for a blank.",
+        )
 
 
 def documented(name: str, description: str, **schema: object) -> dict[str, object]:

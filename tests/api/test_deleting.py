@@ -33,12 +33,27 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a NUL": ("userId=zqzq%00", "bad-text"),
     "a very long user": ("userId=" + "z" * 1025, "id-too-long"),
     "a date without a zone": ("fromDate=2026-01-01T00:00&toDate=2026-02-01T00:00Z", "zoneless-date"),
-    "a plus that was not encoded": ("fromDate=2026-01-01T00:00+01:00&toDate=2026-02-01T00:00Z", "bad-date"),
+    "a plus in a date": ("fromDate=2026-01-01T00:00+01:00&toDate=2026-02-01T00:00Z", "parameters-refused"),
+    "a plus in a user": ("userId=zqzq+ads@mail.example", "parameters-refused"),
+    "a plus in a task": ("taskId=zqzq+1", "parameters-refused"),
+    "a user that a program had not": ("userId=undefined", "placeholder-id"),
+    "an object that became text": ("userId=[object%20Object]", "placeholder-id"),
+    "a user that a spreadsheet rounded": ("userId=1.23457E%2B15", "rounded-id"),
+    "an ad's own id for a task": ("taskId=zqzq-1", "no-task-id"),
     "dates exchanged": ("fromDate=2026-02-01T00:00Z&toDate=2026-01-01T00:00Z", "dates-inverted"),
     "an empty range": ("fromDate=2026-01-01T00:00Z&toDate=2026-01-01T00:00Z", "dates-inverted"),
     "no date": ("fromDate=zqzq&toDate=2026-01-01T00:00Z", "bad-date"),
     "a year beyond all": ("fromDate=0001-01-01T00:00Z&toDate=2026-01-01T00:00Z", "year-out-of-range"),
 }
+
+
+def test_a_plus_is_refused_with_both_ways_to_write_what_was_meant(ads: Server) -> None:
+    problem = ads.problem("DELETE", "/v1/ads?userId=ann+ads@mail.example", status=400)
+
+    assert "%2B" in problem["remedy"]
+    assert "%20" in problem["remedy"]
+
+
 USERS = ["ann", "åke", "a\u030ake", "用户", "a b", "a+b", "a&b=c", "a/b?c#d", "100%", "💥", "x;y", "'; drop table"]
 
 

@@ -40,6 +40,17 @@ def test_a_user_is_forgotten_from_preview_to_receipt(page: Page) -> None:
     assert {row["user_id"] for row in page.home.rows(ADS)} == {"bob", None}
 
 
+def test_an_id_that_a_program_altered_is_not_asked_for(page: Page) -> None:
+    browser = page.browser(who="jane")
+
+    rounded = browser.send("/teams/ads/remove/preview", kind="user", user_id="1.23457E+15")
+    task = browser.send("/teams/ads/remove/preview", kind="task", task_id="ad-1")
+
+    assert (rounded.status_code, task.status_code) == (422, 422)
+    assert "Format the column as text" in rounded.text
+    assert "own id is not a task id" in task.text
+
+
 def test_nothing_is_done_when_something_else_was_typed(page: Page) -> None:
     browser = page.browser(who="jane")
     browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")

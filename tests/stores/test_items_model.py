@@ -128,6 +128,8 @@ REFUSED = {
     "an id is blank": (changed(["id"], " \t"), 202, "/id"),
     "an id is empty": (changed(["id"], ""), 200, "/id"),
     "an id is too long": (changed(["id"], "x" * 1025), 201, "/id"),
+    "an id was rounded by a spreadsheet": (changed(["id"], "7.2E+09"), 500, "/id"),
+    "a user id was rounded by a spreadsheet": (changed(["user", "id"], "1,23457E+15"), 500, "/user/id"),
     "an id is a number": (changed(["id"], 7), 0, "/id"),
     "a user id has a NUL": (changed(["user", "id"], "a\0b"), 202, "/user/id"),
     "content is missing": ({"id": "1"}, 302, ""),

@@ -1,12 +1,15 @@
 """What forms say, read into the domain's words."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
 
 from implio_pipeline.api.page.visit import Visit
+from implio_pipeline.domain.altered_ids import task_id_fault, user_id_fault
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import PolicyInvalid, RequestRefused
 from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 
 MOST_ID, MOST_WORDS = 1_000, 2_000
 
@@ -19,9 +22,9 @@ def scope_in(visit: Visit) -> Scope:
     """
     match visit.text("kind"):
         case "user":
-            return ByUser(user_id=_named(visit, "user_id", "The user id"))
+            return ByUser(user_id=_identifier(visit, "user_id", "The user id", user_id_fault))
         case "task":
-            return ByTask(task_id=_named(visit, "task_id", "The task id"))
+            return ByTask(task_id=_identifier(visit, "task_id", "The task id", task_id_fault))
         case "dates":
             first, last = day_in(visit, "first_day"), day_in(visit, "last_day")
             if last < first:
@@ -69,6 +72,14 @@ def _days(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > len("36500"):
         raise PolicyInvalid("a period is whole days")
     return int(text)
+
+
+def _identifier(visit: Visit, name: str, what: str, fault_of: Callable[[str], str | None]) -> str:
+    value = _named(visit, name, what)
+    fault = fault_of(value)
+    if fault is not None:
+        raise RequestRefused(reason_of(fault).rstrip("."), remedy=remedy_of(fault))
+    return value
 
 
 def _named(visit: Visit, name: str, what: str) -> str:

@@ -1,11 +1,13 @@
 """One request of a file: its fields, its checks, and the draft it becomes."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
 
+from implio_pipeline.domain.altered_ids import task_id_fault, user_id_fault
 from implio_pipeline.domain.errors import TeamInvalid
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
@@ -89,6 +91,8 @@ def _explain(value: object) -> NoReturn:
         raise EntryRefused("not-an-object")
     if "type" not in value:
         raise EntryRefused("missing-field")
+    if value["type"] in ("actor", "moderator"):
+        raise EntryRefused("by-actor")
     kind = KINDS.get(value["type"]) if isinstance(value["type"], str) else None
     if kind is None:
         raise EntryRefused("unknown-type")
@@ -119,9 +123,9 @@ def _draft(entry: Entry, received_at: datetime, asked_by: str | None) -> Request
 def _scope(entry: Entry) -> Scope:
     match entry:
         case UserEntry(user_id=user_id):
-            return ByUser(user_id=_identifier(user_id))
+            return ByUser(user_id=_identifier(user_id, user_id_fault))
         case TaskEntry(task_id=task_id):
-            return ByTask(task_id=_identifier(task_id))
+            return ByTask(task_id=_identifier(task_id, task_id_fault))
         case DatesEntry():
             start, end = instant_of(entry.start), instant_of(entry.end)
             if start >= end:
@@ -133,12 +137,15 @@ def _scope(entry: Entry) -> Scope:
             return ByTeam()
 
 
-def _identifier(text: str) -> str:
+def _identifier(text: str, fault_of: Callable[[str], str | None]) -> str:
     if not text.strip():
         raise EntryRefused("empty-id")
     if len(text) > MAX_ID_CHARACTERS:
         raise EntryRefused("id-too-long")
     _check_characters(text)
+    fault = fault_of(text)
+    if fault is not None:
+        raise EntryRefused(fault)
     return text
 
 

@@ -8,6 +8,22 @@ REASONS: dict[str, tuple[str, str]] = {
     "not-an-object": ("It is not a JSON object.", "Write each request as one JSON object."),
     "unknown-type": ("Its type is none of user, task, dates and team.", "Name one of the four types."),
     "empty-id": ("The id is empty.", "Name the id; to erase everything of a team use the type team."),
+    "rounded-id": (
+        "The id is a number that a spreadsheet has rounded, so it may stand for several people.",
+        "Format the column as text, export it again, and name the id in full.",
+    ),
+    "placeholder-id": (
+        "The id is a word that programs write for a value that is missing, such as undefined or null.",
+        "Check the program that makes the request; to erase items without a user id name their task ids or dates.",
+    ),
+    "no-task-id": (
+        "The task id is no UUID; an ad's own id is not a task id.",
+        "Use the taskId that the answer to the post names; to erase all of a person's items name the user.",
+    ),
+    "by-actor": (
+        "There are no requests by actor: what moderators did is part of the items they decided.",
+        "Erase the items, by user, task or dates; a moderator who asks turns to the team, which is the controller.",
+    ),
     "id-too-long": ("The id has more than 1024 characters.", "Check the id; no item has one so long."),
     "text-too-long": ("The request id or the reason is too long.", "Use at most 200 and 2000 characters."),
     "bad-text": ("A text holds a NUL or half a character.", "Write the text in UTF-8, without NUL."),

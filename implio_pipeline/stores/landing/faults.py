@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from implio_pipeline.domain.altered_ids import ROUNDED, is_rounded
 from implio_pipeline.stores.landing.item import (
     CURRENCY_NEEDED,
     NAME_NEEDED,
@@ -170,6 +171,7 @@ def _faults_across_fields(value: object, claimed_at: datetime) -> Iterator[Fault
             yield fault(CURRENCY_NEEDED, code=CUSTOM, path="/content/price", params={"key": "currency"})
         if not _is_finite(amount):
             yield fault("must be a finite number", code=CUSTOM, path="/content/price/amount")
+    yield from _rounded_ids(value)
     feedback = _at(value, "result", "feedback")
     for index, one in enumerate(feedback if isinstance(feedback, list) else ()):
         if isinstance(one, dict) and lacks_name(one.get("id"), one.get("name")):
@@ -184,6 +186,13 @@ def _faults_across_fields(value: object, claimed_at: datetime) -> Iterator[Fault
     wrong = submission_fault(submitted_at, claimed_at=claimed_at)
     if wrong:
         yield fault(wrong, code=CUSTOM, path="/submittedAt")
+
+
+def _rounded_ids(value: object) -> Iterator[Fault]:
+    for path in (("id",), ("user", "id")):
+        text = _at(value, *path)
+        if isinstance(text, str) and is_rounded(text):
+            yield fault(ROUNDED, code=CUSTOM, path=_joined(path))
 
 
 def _at(value: object, *path: str) -> object:

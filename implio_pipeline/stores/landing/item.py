@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import pycountry
 from msgspec import Meta, Struct
 
+from implio_pipeline.domain.altered_ids import ROUNDED, is_rounded
+
 MAX_ID_CHARACTERS = 1024
 MAX_FILTER_DEPTH = 16
 FIRST_SUBMISSION = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,6 +128,10 @@ class User(_Part):
     email_addresses: list[Text] | None = None
     customer_specific: Custom | None = None
 
+    def __post_init__(self) -> None:
+        if self.id is not None and is_rounded(self.id):
+            raise ValueError(ROUNDED)
+
 
 class Location(_Part):
     """Where the item or its author is."""
@@ -162,6 +168,10 @@ class Item(_Part):
     customer_specific: Custom | None = None
     result: Result | None = None
     submitted_at: Instant | None = None
+
+    def __post_init__(self) -> None:
+        if is_rounded(self.id):
+            raise ValueError(ROUNDED)
 
 
 def lacks_currency(amount: object, currency: object) -> bool:

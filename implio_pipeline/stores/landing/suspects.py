@@ -23,7 +23,6 @@ _MOST_CUSTOM_BYTES = 1_024
 """A customer's object whose whole text is no longer has no key or value that is too long."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_NUL = 0
 _CONTAINERS = {list, dict}
 
 
@@ -125,12 +124,14 @@ def _longest(texts: pa.Array) -> int:
 
 
 def _mark_blank(found: Mask, column: pa.Array) -> None:
-    """Mark texts that begin with no ASCII letter or digit, or hold a NUL; the rest is an identifier."""
+    """Mark texts that begin with no ASCII letter or digit, hold a NUL, or may be rounded; the rest is an identifier."""
     begins = pc.fill_null(pc.match_substring_regex(column, "^[0-9A-Za-z]"), fill_value=True)
     found |= ~begins.to_numpy(zero_copy_only=False)
     content = column.buffers()[2]
-    if content is not None and _NUL in np.frombuffer(content, dtype=np.uint8):
-        found |= pc.fill_null(pc.match_substring(column, "\0"), fill_value=False).to_numpy(zero_copy_only=False)
+    octets = np.frombuffer(content or b"", dtype=np.uint8)
+    for mark in ("\0", "+"):  # a number that was rounded has a plus
+        if (octets == ord(mark)).any():
+            found |= pc.fill_null(pc.match_substring(column, mark), fill_value=False).to_numpy(zero_copy_only=False)
 
 
 def _has_containers(filters: list[Any] | None) -> bool:
