@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 HOME_DIR := $(CURDIR)/data
 
-.PHONY: env demo test ui check lint types contracts format reliability bench bench-api clean
+.PHONY: env client-env demo test ui check lint types contracts format reliability bench bench-api clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made.
@@ -17,6 +17,12 @@ $(VENV)/.made: pyproject.toml
 	@touch $@
 
 env: $(VENV)/.made  ## Make the Python environment in .venv.
+
+.venv-client/bin/openapi-python-client:
+	@$(PYTHON) -m venv .venv-client
+	@.venv-client/bin/python -m pip install --quiet --disable-pip-version-check 'openapi-python-client==0.29.1'
+
+client-env: .venv-client/bin/openapi-python-client  ## Make the environment of the generator that a test makes a client with.
 
 demo: env  ## Run the whole pipeline on 20,000 realistic items, in ./data.
 	@$(BIN)/implio --home $(HOME_DIR) demo
@@ -50,5 +56,5 @@ bench-api: env  ## Benchmark the API: throughput, latencies, ten minutes of mixe
 format: env
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-clean:  ## Remove the environment and the demo home.
-	rm -rf $(VENV) && find data -mindepth 1 -maxdepth 1 ! -name samples ! -name README.md -exec rm -rf {} +
+clean:  ## Remove the environments and the demo home.
+	rm -rf $(VENV) .venv-client && find data -mindepth 1 -maxdepth 1 ! -name samples ! -name README.md -exec rm -rf {} +

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline.api.answers import json_answer, raw_answer
 from implio_pipeline.api.batch import Judged
 from implio_pipeline.api.caller import Caller, who_may
-from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, submission_body
+from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
 from implio_pipeline.api.judges import Judge
 from implio_pipeline.api.polling import look, poll
@@ -33,6 +33,7 @@ _FLAGS = {"true": True, "false": False}
 
 @router.post(
     "/v1/ads",
+    operation_id="submitAds",
     summary="Take items in",
     description=(
         "Takes an array and accepts per item. When it is answered, every accepted item is durable, encrypted, and in "
@@ -40,7 +41,7 @@ _FLAGS = {"true": True, "false": False}
         "is a revision: each submission gets a new task id. The instant of the call is the instant of submission."
     ),
     responses=answers({200: SUBMITTED}, 400, 401, 403, 408, 413, 415, 429, 507),
-    openapi_extra={"requestBody": submission_body()},
+    openapi_extra=body("Ads"),
 )
 async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.SUBMIT_ITEMS))]) -> Response:
     """Judge the items, wait until those accepted are durable, and answer."""
@@ -48,10 +49,10 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     _check_media_type(request)
     state = request.app.state
     house: House = state.house
-    body = await request.body()
+    sent = await request.body()
     arrived_at = await run_in_threadpool(arrival, house.world, who.team)
     async with state.judging:  # a few at a time: more would only wait for the judge with their bodies in memory
-        found = await run_in_threadpool(_judged, state.judge, house, who.team, body, arrived_at)
+        found = await run_in_threadpool(_judged, state.judge, house, who.team, sent, arrived_at)
     if found.rows.num_rows:
         submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows)
         await asyncio.wrap_future(state.intake.put(submission))
@@ -62,6 +63,7 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
 
 @router.get(
     "/v1/ads",
+    operation_id="pollAds",
     summary="What was decided",
     description=(
         "With `timestamp` the decisions that fell after it, a page at a time: ask again with `newTimestamp`, at once "
@@ -76,7 +78,11 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
                 f"At most {_MOST_TASKS} task ids, with commas between them.",
                 pattern=r"^[A-Za-z0-9_-]{1,64}(,[A-Za-z0-9_-]{1,64}){0,99}$",
             ),
-            documented("noAdContent", "`true` leaves the items' content out.", enum=list(_FLAGS)),
+            documented(
+                "noAdContent",
+                "`true` leaves the items' content out; capital letters do not matter.",
+                pattern="^(?:[tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$",
+            ),
         ]
     },
 )
@@ -120,6 +126,6 @@ def _task_ids(text: str) -> list[str]:
 
 
 def _flag(text: str) -> bool:
-    if text not in _FLAGS:
+    if text.lower() not in _FLAGS:
         raise ParametersRefused("noAdContent is true or false")
-    return _FLAGS[text]
+    return _FLAGS[text.lower()]

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline import __version__
 from implio_pipeline.api import ads, deletions, health, metrics, queues
 from implio_pipeline.api.call_record import CallRecord
-from implio_pipeline.api.documents import without_validation_errors
+from implio_pipeline.api.documents import DESCRIPTION, completed
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.judges import Judge, JudgeHere
@@ -57,6 +57,8 @@ def create_app(
     app = _App(
         title="Implio pipeline",
         version=__version__,
+        description=DESCRIPTION,
+        redirect_slashes=False,  # a redirect would repeat the address, with the user id in it, to whatever `Host` says
         docs_url=None,  # its page would load scripts from somebody else's servers
         redoc_url=None,
         lifespan=_lifespan,
@@ -90,7 +92,7 @@ class _App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return without_validation_errors(super().openapi())
+        return completed(super().openapi())
 
 
 @asynccontextmanager

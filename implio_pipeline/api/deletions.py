@@ -54,6 +54,7 @@ async def _on_the_way(
 @router.delete(
     "/v1/ads",
     status_code=202,
+    operation_id="deleteAds",
     summary="Hide items at once, and have them erased",
     description=(
         "Takes exactly one kind: `userId`, `taskId`, or `fromDate` with `toDate` (items submitted in `[from, to)`). "
@@ -93,6 +94,7 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
 
 @router.get(
     "/v1/deletions",
+    operation_id="listDeletions",
     summary="The team's deletion requests, newest first",
     responses=answers({200: DELETIONS}, 400, 401, 403, 404, 429),
     openapi_extra={
@@ -116,6 +118,7 @@ def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.
 
 @router.get(
     "/v1/deletions/{request_id}",
+    operation_id="getDeletion",
     summary="Where a deletion request is, and when it is due",
     responses=answers({200: DELETION}, 400, 401, 403, 404, 429),
 )
@@ -131,6 +134,7 @@ def get_deletion(
 
 @router.get(
     "/v1/deletions/{request_id}/receipt",
+    operation_id="getReceipt",
     summary="The signed receipt of a deletion, or of what of it a legal hold allowed",
     responses=answers({200: RECEIPT}, 400, 401, 403, 404, 429),
 )
@@ -174,7 +178,8 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
     kind = _KINDS.get(frozenset(asked))
     if kind is None:
         raise ParametersRefused(
-            "a deletion has exactly one kind", remedy="Give userId, or taskId, or fromDate with toDate."
+            "a deletion has exactly one kind",
+            remedy="Give userId, or taskId, or fromDate with toDate, and leave out the other parameters.",
         )
     now = request.app.state.house.world.clock.now()
     fields = {_FIELDS.get(name, name): value for name, value in asked.items()}

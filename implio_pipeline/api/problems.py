@@ -28,7 +28,7 @@ from implio_pipeline.domain.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
-_STATUSES: dict[type[ImplioError], int] = {
+STATUSES: dict[type[ImplioError], int] = {
     ApiKeyRefused: 401,
     AccessDenied: 403,
     RequestRefused: 400,
@@ -40,6 +40,7 @@ _STATUSES: dict[type[ImplioError], int] = {
     StorageFull: 507,
     ClockWrong: 503,
 }
+"""The HTTP status of each failure that is not the call's own."""
 _REMEDIES = {
     404: "Check the address; /openapi.json describes every call.",
     405: "Use a method that the Allow header names.",
@@ -104,7 +105,7 @@ def answer(status: int, *, code: str, detail: str, remedy: str, headers: dict[st
 def _status_of(error: ImplioError) -> int:
     if isinstance(error, CallFailed):
         return error.status
-    return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), 500)
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), 500)
 
 
 async def _known(request: Request, error: Exception) -> Response:

@@ -32,7 +32,9 @@ def parameters(request: Request, known: Collection[str]) -> dict[str, str]:
         raise ParametersRefused(f"a parameter is none of: {', '.join(known)}")
     empty = [name for name in known if not found.get(name, "x").strip()]
     if empty:
-        raise ParametersRefused(f"empty: {', '.join(empty)}")
+        raise ParametersRefused(
+            f"empty: {', '.join(empty)}", remedy=f"Leave out {' and '.join(empty)}, or give a value."
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline.api.ad_shape import ad_shape
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
-from implio_pipeline.api.documents import problems
+from implio_pipeline.api.documents import answer, answers, body
 from implio_pipeline.api.failures import BodyRefused
 from implio_pipeline.api.query_string import parameters
 from implio_pipeline.domain.access import Act
@@ -22,8 +22,6 @@ from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queue
 from implio_pipeline.ports.world import World
 
 router = APIRouter(tags=["moderation"])
-_TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
-_TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT, "maxItems": 20}
 
 
 class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,22 +45,11 @@ _asked = msgspec.json.Decoder(_Asked).decode
 _said = msgspec.json.Decoder(_Said).decode
 
 
-def _body(properties: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "properties": properties, "required": ["moderator"], "additionalProperties": False}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def _object_answer(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
-
-
-_ANSWERS: dict[int | str, dict[str, Any]] = {200: _object_answer("What waits, or what was decided.")}
-
-
 @router.get(
     "/v1/queues",
+    operation_id="listQueues",
     summary="The team's moderation queues, and how much waits in each",
-    responses={**_ANSWERS, **problems(400, 401, 403, 429)},
+    responses=answers({200: answer("The queues, those that every team has first.", "Queues")}, 400, 401, 403, 429),
 )
 def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:
     """Return the queues, those that every team has first."""
@@ -73,13 +60,14 @@ def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_
 
 @router.post(
     "/v1/queues/{queue}/next",
+    operation_id="nextAds",
     summary="The ten oldest items of a queue, for one moderator",
     description=(
         "Locks the items for ten minutes for the moderator that is named; what they have already comes again. An item "
         "that is deleted leaves at once, locked or not."
     ),
-    responses={**_ANSWERS, **problems(400, 401, 403, 404, 408, 413, 429)},
-    openapi_extra=_body({"moderator": _TEXT}),
+    responses=answers({200: answer("Locked items.", "NextAds")}, 400, 401, 403, 404, 408, 413, 429),
+    openapi_extra=body("NextAsked"),
 )
 async def post_next(
     request: Request, queue: str, who: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
@@ -92,23 +80,17 @@ async def post_next(
 
 @router.post(
     "/v1/tasks/{task_id}/decision",
+    operation_id="decideAd",
     summary="Approve, refuse or move one item",
     description=(
         "With `outcome` `approved` or `refused` (which needs `reasons`) the item leaves its queue, and polling tells "
         "it at once. With `queue` it waits there instead. The same verdict of the same moderator again is the same "
         "verdict; 409 when somebody else looks at the item or has decided, 410 when it is gone."
     ),
-    responses={**_ANSWERS, **problems(400, 401, 403, 404, 408, 409, 410, 413, 429)},
-    openapi_extra=_body(
-        {
-            "moderator": _TEXT,
-            "outcome": {"type": "string", "enum": ["approved", "refused"]},
-            "reasons": _TEXTS,
-            "feedback": _TEXTS,
-            "note": _TEXT,
-            "queue": _TEXT,
-        }
+    responses=answers(
+        {200: answer("What became of the item.", "Decided")}, 400, 401, 403, 404, 408, 409, 410, 413, 429
     ),
+    openapi_extra=body("Decision"),
 )
 async def post_decision(
     request: Request, task_id: str, who: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]

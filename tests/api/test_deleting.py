@@ -258,3 +258,34 @@ def test_who_asked_is_kept_only_as_a_pseudonym(door: Door, home: Home) -> None:
     assert kept.channel.value == "api"
     assert kept.received_at == NOW
     assert "zqzq" not in (home.path / "catalog" / "catalog.db").read_bytes().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("query", "left_out"),
+    [
+        ("userId=", "Leave out userId"),
+        ("userId=ann&taskId=", "Leave out taskId"),
+        ("userId=&taskId=&fromDate=&toDate=", "Leave out userId and taskId and fromDate and toDate"),
+        ("userId=ann&taskId=b", "leave out the other parameters"),
+    ],
+)
+def test_an_empty_or_mixed_deletion_deletes_nothing_and_the_remedy_says_what_to_leave_out(
+    ads: Server, home: Home, query: str, left_out: str
+) -> None:
+    ads.post(ITEM)
+
+    problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
+
+    assert left_out in problem["remedy"]
+    assert home.world.catalog.requests.all() == []
+    assert len(home.rows(ADS)) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+def test_a_path_with_a_stroke_too_many_is_not_found_and_never_redirected(ads: Server, method: str) -> None:
+    for path in ("/v1/ads/", "/v1/deletions/", "/v1/ads//"):
+        answer = ads(method, f"{path}?userId=zqzq-ann", headers={"Host": "zqzq.example.com"})
+
+        assert answer.status_code == 404
+        assert "Location" not in answer.headers
+        assert "zqzq" not in answer.text

@@ -6,6 +6,7 @@ from implio_pipeline.api.page import (
     account,
     assets,
     callbacks,
+    docs,
     holds,
     keys,
     members,
@@ -35,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         trail,
         queues,
         callbacks,
+        docs,
     )
 )
 """Every page; an app that includes them needs the opened home at `app.state.house`."""

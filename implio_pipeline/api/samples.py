@@ -1,0 +1,158 @@
+"""Examples of the API: bodies and answers, and calls in curl and Python that a test runs as they are shown.
+
+The calls take the server's address, the key, and the file of the authority to trust from the environment: `SERVER`,
+`KEY`, `CA`. Each call that needs an id of an earlier one asks for it.
+"""
+
+from typing import Any
+
+
+def _curl(rest: str) -> str:
+    return f'curl --fail-with-body --silent --show-error --cacert "$CA" -H "X-Api-Key: $KEY" {rest}'
+
+
+def _python(*lines: str) -> str:
+    return "\n".join(
+        (
+            "import os, ssl, httpx",
+            "",
+            'trust = ssl.create_default_context(cafile=os.environ["CA"])',
+            'headers = {"X-Api-Key": os.environ["KEY"]}',
+            'client = httpx.Client(base_url=os.environ["SERVER"], verify=trust, headers=headers)',
+            *lines,
+        )
+    )
+
+
+_DELETE_KINDS_CURL = "\n".join(
+    (
+        "# every item of one end user",
+        _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "userId=u-7"'),
+        "# one submission",
+        _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "taskId=0198c5d0-0000-7000-8000-000000000000"'),
+        "# every item submitted in January",
+        _curl('-X DELETE "$SERVER/v1/ads?fromDate=2026-01-01T00:00Z&toDate=2026-02-01T00:00Z"'),
+    )
+)
+SAMPLES: dict[str, dict[str, str]] = {
+    "submitAds": {
+        "curl": _curl(
+            """-H "Content-Type: application/json" \\
+     -d '[{"id": "ad-1", "content": {"title": "Bike"}, "user": {"id": "u-7"}}]' "$SERVER/v1/ads\""""
+        ),
+        "Python": _python(
+            'ad = {"id": "ad-1", "content": {"title": "Bike"}, "user": {"id": "u-7"}}',
+            'answer = client.post("/v1/ads", json=[ad]).raise_for_status().json()',
+            'print("accepted", answer["accepted"], "rejected", answer["rejected"])',
+        ),
+    },
+    "pollAds": {
+        "curl": _curl('"$SERVER/v1/ads?timestamp=0&noAdContent=true"'),
+        "Python": _python(
+            "timestamp = 0  # keep the newest one: the next call asks from there",
+            "while True:",
+            '    query = {"timestamp": timestamp, "noAdContent": "true"}',
+            '    answer = client.get("/v1/ads", params=query).raise_for_status().json()',
+            '    for ad in answer["ads"]:',
+            '        print(ad["items"][0]["taskId"], ad["result"])',
+            '    timestamp = answer["pollingInfo"]["newTimestamp"]',
+            '    if not answer["pollingInfo"]["newerAdsExist"]:',
+            "        break",
+        ),
+    },
+    "deleteAds": {
+        "curl": _DELETE_KINDS_CURL,
+        "Python": _python(
+            'deletion = client.delete("/v1/ads", params={"userId": "u-7"}).raise_for_status().json()',
+            'print(deletion["status"], "hidden at", deletion["hiddenAt"], "ask", deletion["statusUrl"])',
+        ),
+    },
+    "listDeletions": {
+        "curl": _curl('"$SERVER/v1/deletions?status=open&limit=100"'),
+        "Python": _python(
+            'page = client.get("/v1/deletions", params={"limit": 100}).raise_for_status().json()',
+            'while page["next"]:',
+            '    query = {"limit": 100, "after": page["next"]}',
+            '    page = client.get("/v1/deletions", params=query).raise_for_status().json()',
+        ),
+    },
+    "getDeletion": {
+        "Python": _python(
+            'deletion = client.delete("/v1/ads", params={"userId": "u-7"}).raise_for_status().json()',
+            'status = client.get(deletion["statusUrl"]).raise_for_status().json()',
+            'print(status["status"], status["why"], status["next"])',
+        ),
+    },
+    "getReceipt": {
+        "Python": _python(
+            'done = client.get("/v1/deletions", params={"status": "completed"}).raise_for_status().json()',
+            'for deletion in done["deletions"]:',
+            '    receipt = client.get(deletion["receiptUrl"]).raise_for_status().json()',
+            '    print(receipt["body"]["erased"], receipt["signature"])',
+        ),
+    },
+    "listQueues": {"curl": _curl('"$SERVER/v1/queues"')},
+    "nextAds": {
+        "curl": _curl(
+            """-H "Content-Type: application/json" \\
+     -d '{"moderator": "mia@example.com"}' "$SERVER/v1/queues/Default/next\""""
+        ),
+    },
+    "decideAd": {
+        "Python": _python(
+            'asked = {"moderator": "mia@example.com"}',
+            'waiting = client.post("/v1/queues/Default/next", json=asked).raise_for_status().json()',
+            'for ad in waiting["items"]:',
+            '    verdict = asked | {"outcome": "refused", "reasons": ["spam"]}',
+            "    client.post(f\"/v1/tasks/{ad['taskId']}/decision\", json=verdict).raise_for_status()",
+        ),
+    },
+    "getHealth": {"curl": 'curl --fail-with-body --silent --show-error --cacert "$CA" "$SERVER/v1/health"'},
+}
+
+_AD = {
+    "id": "ad-1",
+    "content": {"title": "Bike", "body": "Nearly new", "price": {"amount": 80, "currency": "EUR"}},
+    "user": {"id": "u-7", "emailAddresses": ["seller@example.com"]},
+}
+_TASK, _BATCH = "0198c5d0-4a3b-7c2d-8e1f-0a1b2c3d4e5f", "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
+_DELETION = {
+    "requestId": "1be43fd44330b48ff4e02bdad4af044c",
+    "status": "accepted",
+    "kind": "user",
+    "channel": "api",
+    "statusUrl": "/v1/deletions/1be43fd44330b48ff4e02bdad4af044c",
+    "receiptUrl": None,
+    "receivedAt": "2026-03-01T12:00:00Z",
+    "hiddenAt": "2026-03-01T12:00:00Z",
+    "dueAt": "2026-04-01T12:00:00Z",
+    "extendedAt": None,
+    "erasedAt": None,
+    "completedAt": None,
+    "queueEntriesRemoved": 1,
+    "outcome": {"matched": None, "erased": None, "withheld": None, "newer": None, "notReachable": None},
+    "errorCode": None,
+    "why": "Nobody can read the items.",
+    "next": "They are erased.",
+}
+EXAMPLES: dict[str, Any] = {
+    "Ads": [_AD],
+    "Submission": {"batchId": _BATCH, "accepted": [{"id": "ad-1", "taskId": _TASK}], "rejected": []},
+    "Poll": {
+        "pollingInfo": {"newTimestamp": 1772366400000, "newerAdsExist": False},
+        "ads": [
+            {
+                "items": [{"id": "ad-1", "batchId": _BATCH, "taskId": _TASK}],
+                "packedAt": 1772366400123,
+                "result": {"outcome": "refused", "reasons": [{"name": "spam"}], "actorId": "mia@example.com"},
+            }
+        ],
+    },
+    "Deletion": _DELETION,
+    "DeletionPage": {"deletions": [_DELETION], "next": None},
+    "NextAsked": {"moderator": "mia@example.com"},
+    "Decision": {"moderator": "mia@example.com", "outcome": "refused", "reasons": ["spam"]},
+    "Queues": {"queues": [{"queue": "Default", "waiting": 12}, {"queue": "Escalated", "waiting": 0}]},
+    "Health": {"status": "alive"},
+}
+"""Of bodies and answers, by schema; a test holds each against its schema."""
