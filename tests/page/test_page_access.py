@@ -47,7 +47,7 @@ def test_every_route_demands_something() -> None:
 def test_what_is_open_to_anyone_is_this_and_no_more() -> None:
     anyone = {route.path for route in ROUTES if route.endpoint.demands is Anybody.ANYONE}
 
-    assert anyone == {"/static/{digest}/{name}", "/sign-in", "/sign-in/code", "/sign-out"}
+    assert anyone == {"/docs", "/static/{digest}/{name}", "/sign-in", "/sign-in/code", "/sign-out"}
 
 
 @pytest.mark.parametrize("role", BY_ROLE, ids=str)
