@@ -213,7 +213,7 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
         ring.make(Region(name))
     LocalAuthority(home / "keys" / "tls").server_files(now=SystemClock().now())
     _ledger(settings).make()
-    open_catalog(settings.catalog).close()
+    open_catalog(settings.catalog, ring).close()
     sync_folder(settings.home / "catalog")  # SQLite makes its file durable, not the file's name
     for name, text in (files or {}).items():
         write_whole(home / name, text.encode())
@@ -229,7 +229,7 @@ def build(settings: Settings) -> House:
     """Return an opened home over the stores its settings choose."""
     clock, identifiers = SystemClock(), RandomIdentifiers()
     ring = key_ring(settings)
-    catalog = open_catalog(settings.catalog)
+    catalog = open_catalog(settings.catalog, ring)
     keychain = TeamKeychain(ring, catalog.teams.keys)
     set_aside = SetAside(settings.home / "set-aside", partial(ring.wrap, HOME, "seal"), ring.unwrap, clock)
     vault = EncryptedVault(

@@ -129,6 +129,16 @@ class KeyMissing(ImplioError):
     remedy = "If the key was not shredded on purpose, put the keys folder back from its own backup."
 
 
+class CatalogTampered(ImplioError):
+    """A row of the catalog is not as this pipeline wrote it, or is missing: somebody changed the catalog by hand."""
+
+    code = "catalog-tampered"
+    remedy = (
+        "Run `implio audit` to name every such row, keep the catalog for whoever looks into it, "
+        "then put back a backup of it and run `implio restore`."
+    )
+
+
 class AccessDenied(ImplioError):
     """Somebody asked for what their role does not allow."""
 

@@ -28,6 +28,8 @@ class Team:
     """So long an accepted request waits, hidden, and may be cancelled."""
     newest_at: datetime = field(default=_EPOCH, compare=False)
     """Its logical time, when it was read: the newest instant that its items carry or that was handed out."""
+    is_altered: bool = False
+    """Whether its row in the catalog is not as it was written: nothing is kept shorter, and nobody erases alone."""
 
 
 def check_limits(*, cap_percent: int, grace_hours: int) -> None:

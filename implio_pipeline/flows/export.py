@@ -177,7 +177,7 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
     rule = UserRule(user_key=user_key, before=_FOR_EVER)
     hiding = [each.rule for each in world.catalog.requests.tombstones(team, only_open=True)]
     sealed = world.catalog.manifest.sealed(
-        [file for file, _ in find(world, team, [Claim(request_id=RequestId(ACCESS), rule=rule)])]
+        [file for file, _ in find(world, team, [Claim(request_id=RequestId(ACCESS), rule=rule)], is_proven=True)]
     )
     found: dict[FileKind, list[Rows]] = {kind: [] for kind in FileKind}
     hidden = 0

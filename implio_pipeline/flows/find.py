@@ -10,10 +10,18 @@ from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.ports.world import World
 
 
-def find(world: World, team: TeamId, claims: Sequence[Claim]) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
-    """Yield the live files that claims may touch, with those claims."""
+def find(
+    world: World, team: TeamId, claims: Sequence[Claim], *, is_proven: bool = False
+) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
+    """Yield the live files that claims may touch, with those claims.
+
+    With `is_proven` the catalog is compared with what was written into it first, so that no file is passed over.
+
+    Raises:
+        CatalogTampered: the catalog is not what was written.
+    """
     reaches = world.vault.reaches(claims)
-    for file in world.catalog.manifest.candidates(team, claims):
+    for file in world.catalog.manifest.candidates(team, claims, is_proven=is_proven):
         reached = reaches(file)
         if reached:
             yield file, reached
@@ -32,7 +40,7 @@ def standing_holds(world: World, team: TeamId) -> list[Hold]:
 
 def plan_works(world: World, team: TeamId, claims: Sequence[Claim], holds: Sequence[Hold]) -> list[FileWork]:
     """Return every file that claims may touch, with the holds that reach it."""
-    found = list(find(world, team, claims))
+    found = list(find(world, team, claims, is_proven=True))
     sealed = world.catalog.manifest.sealed([file for file, _ in found])
     reaching = _reaching(world, holds)
     works = []

@@ -85,6 +85,6 @@ def _chunks(files: Iterator[VaultFile], size: int = 500) -> Iterator[list[VaultF
 
 def _works(world: World, team: TeamId, claims: list[Claim]) -> Iterator[FileWork]:
     """Yield the files that may hold a covered row, each looked at once for all claims."""
-    for file, reached in list(find(world, team, claims)):
+    for file, reached in list(find(world, team, claims, is_proven=True)):
         (sealed,) = world.catalog.manifest.sealed([file])
         yield FileWork(sealed=sealed, claims=reached, is_whole=is_whole(file, reached))

@@ -103,7 +103,7 @@ def _is_new(file: VaultFile, limits: Cutoffs, asked: Iterable[Cutoffs]) -> bool:
 
 def _overdue(world: World, team: Team, limits: Cutoffs) -> list[VaultFile]:
     claim = Claim(request_id=RequestId("overdue"), rule=_rule(world, team, limits))
-    return list(world.catalog.manifest.candidates(team.team, [claim]))
+    return list(world.catalog.manifest.candidates(team.team, [claim], is_proven=True))
 
 
 def _rule(world: World, team: Team, limits: Cutoffs) -> OverdueRule:

@@ -62,6 +62,13 @@ class Ledger(Protocol):
             LedgerBroken: the ledger is not there, or a line cannot be read.
         """
 
+    def tombstone(self, request_id: RequestId) -> LedgerEntry | None:
+        """Return the newest tombstone of a request, if the ledger has one.
+
+        Raises:
+            LedgerBroken: its line cannot be read, or is not signed.
+        """
+
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
         """Return the receipt of a request, if the ledger has it."""
 

@@ -15,16 +15,29 @@ class Manifest(Protocol):
     """Which files are live; the only word on what exists."""
 
     def files(
-        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+        self,
+        team: TeamId | None = None,
+        *,
+        day: date | None = None,
+        is_filtered: bool = True,
+        is_checked: bool = True,
     ) -> Iterator[VaultFile]:
-        """Yield live files; without `is_filtered` their membership filters are empty, and not even read."""
+        """Yield live files; without `is_filtered` their membership filters are empty, and not even read.
+
+        Raises:
+            CatalogTampered: a row is not as it was written; only the audit looks on without `is_checked`.
+        """
 
     def candidates(
-        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None
+        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
         """Yield live files whose ranges and counts some claim reaches.
 
-        With `since` only those with an item that was submitted at that instant or later.
+        With `since` only those with an item that was submitted at that instant or later. With `is_proven` no file of
+        the team was passed over: all rows are compared with the team's tally first.
+
+        Raises:
+            CatalogTampered: a row is not as it was written, missing or too many.
         """
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:

@@ -52,8 +52,8 @@ def open_lake(
     """
     forbid_core_dumps()
     settings = load_settings(find_home(home))
-    catalog = open_catalog(settings.catalog)
     ring = LocalKeyRing(settings.home / "keys", settings.key_folders)
+    catalog = open_catalog(settings.catalog, ring)
     try:
         refuse_misplaced(
             catalog.teams, places=settings.places, processors=settings.processor_register, owners=ring.owners()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from support.ring import OneKey
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileOutcome
@@ -52,7 +53,7 @@ _numbers = count(1)
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlCatalog]:
     if request.param == "postgresql":
         empty_postgres()
-    opened = open_catalog(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite")
+    opened = open_catalog(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey())
     add_team(opened, ADS)
     add_team(opened, CARS)
     yield opened

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
+from support.ring import OneKey
 
 from implio_pipeline.domain.access_log import GENESIS, Read, ReadDoor, faults_of
 from implio_pipeline.domain.errors import TeamUnknown
@@ -23,7 +24,7 @@ MANY_READS = 7
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlCatalog]:
     if request.param == "postgresql":
         empty_postgres()
-    opened = open_catalog(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite")
+    opened = open_catalog(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey())
     add_team(opened, ADS)
     add_team(opened, CARS)
     yield opened

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_catalog import NOW, add_team, change, claim, commit_files, entry, number, request_for, sealed_file, task, user
+from support.ring import OneKey
 
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.files import SealedFile
@@ -63,7 +64,7 @@ def files(draw: st.DrawFn) -> SealedFile:
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlCatalog]:
-    opened = open_catalog(f"sqlite:///{tmp_path_factory.mktemp('laws')}/catalog.sqlite")
+    opened = open_catalog(f"sqlite:///{tmp_path_factory.mktemp('laws')}/catalog.sqlite", OneKey())
     yield opened
     opened.close()
 

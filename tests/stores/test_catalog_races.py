@@ -12,6 +12,7 @@ import pytest
 from test_catalog import ADS, NOW, POSTGRES, STORES, add_team, change, commit_files, empty_postgres, request_for, user
 from test_catalog import accept as accept_one
 from test_catalog import sealed_file as new_file
+from support.ring import OneKey
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import PlanOutdated
@@ -49,7 +50,7 @@ def wins(act: Callable[[], object]) -> bool:
 
 
 def test_of_commits_that_remove_one_file_exactly_one_wins(url: str) -> None:
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     add_team(catalog, ADS)
     old = new_file()
     commit_files(catalog, old)
@@ -63,7 +64,7 @@ def test_of_commits_that_remove_one_file_exactly_one_wins(url: str) -> None:
 
 
 def test_a_commit_and_a_request_never_miss_each_other(url: str) -> None:
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     add_team(catalog, ADS)
 
     for _ in range(10):
@@ -86,7 +87,7 @@ def test_a_commit_and_a_request_never_miss_each_other(url: str) -> None:
 
 
 def test_one_idempotency_key_makes_one_request_however_many_ask_at_once(url: str) -> None:
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     add_team(catalog, ADS)
     rule = TeamRule(before=NOW)
     accepted = []
@@ -99,7 +100,7 @@ def test_one_idempotency_key_makes_one_request_however_many_ask_at_once(url: str
 
 
 def _commit_in_process(url: str, file_id: FileId, start: object, won: object) -> None:
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     removal = Change(team=ADS, planned_at=0, committed_at=NOW, remove=(file_id,))
     start.wait()
     won.put(wins(lambda: catalog.manifest.commit(removal)))
@@ -107,7 +108,7 @@ def _commit_in_process(url: str, file_id: FileId, start: object, won: object) ->
 
 
 def test_of_processes_that_remove_one_file_exactly_one_wins(url: str) -> None:
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     add_team(catalog, ADS)
     old = new_file()
     commit_files(catalog, old)
@@ -121,7 +122,7 @@ def test_of_processes_that_remove_one_file_exactly_one_wins(url: str) -> None:
 
 def _open_in_process(url: str, start: object, opened: object) -> None:
     start.wait()
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     opened.put(catalog.teams.all() == [])
     catalog.close()
 
@@ -135,7 +136,7 @@ def test_processes_that_open_an_empty_catalog_at_once_all_succeed(url: str) -> N
 def test_threads_that_open_an_empty_catalog_at_once_all_succeed(url: str) -> None:
     catalogs = []
 
-    race(lambda _: bool(catalogs.append(open_catalog(url))))
+    race(lambda _: bool(catalogs.append(open_catalog(url, OneKey()))))
 
     assert [catalog.teams.all() for catalog in catalogs] == [[]] * RUNNERS
     for catalog in catalogs:
@@ -158,7 +159,7 @@ def _run_processes(target: Callable[..., None], processes: int, *arguments: obje
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # one that was busy over a fork is in no pool
 def test_a_forked_child_uses_connections_of_its_own(url: str) -> None:
-    catalog = open_catalog(url)
+    catalog = open_catalog(url, OneKey())
     add_team(catalog, ADS)
     listing = catalog.manifest.files()
     commit_files(catalog, new_file(), new_file())

@@ -28,6 +28,7 @@ from test_catalog import (
     team_key,
     user,
 )
+from support.ring import OneKey
 
 from implio_pipeline.domain.errors import CatalogUnavailable, StorageFull
 from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule
@@ -47,7 +48,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def catalog(file: Path) -> Iterator[SqlCatalog]:
-    opened = open_catalog(f"sqlite:///{file}")
+    opened = open_catalog(f"sqlite:///{file}", OneKey())
     add_team(opened, ADS)
     yield opened
     opened.close()
@@ -68,7 +69,7 @@ def test_only_the_owner_may_read_the_files(catalog: SqlCatalog, file: Path) -> N
 def test_a_file_that_others_could_read_is_closed_to_them(file: Path) -> None:
     file.touch(mode=0o644)
 
-    open_catalog(f"sqlite:///{file}").close()
+    open_catalog(f"sqlite:///{file}", OneKey()).close()
 
     assert file.stat().st_mode & 0o777 == 0o600
 
@@ -76,7 +77,7 @@ def test_a_file_that_others_could_read_is_closed_to_them(file: Path) -> None:
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_a_catalog_in_memory_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="needs a file"):
-        open_catalog(url)
+        open_catalog(url, OneKey())
 
 
 def test_destroyed_keys_and_scopes_are_nowhere_on_disk(catalog: SqlCatalog, file: Path) -> None:
@@ -204,10 +205,10 @@ def test_opening_runs_to_the_newest_migration_there_is() -> None:
 def test_opening_prints_nothing_and_a_second_time_changes_nothing(
     file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    open_catalog(f"sqlite:///{file}").close()
+    open_catalog(f"sqlite:///{file}", OneKey()).close()
     made = file.read_bytes()
 
-    open_catalog(f"sqlite:///{file}").close()
+    open_catalog(f"sqlite:///{file}", OneKey()).close()
 
     assert capfd.readouterr() == ("", "")
     assert file.read_bytes() == made
@@ -217,7 +218,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(file: Path, monkeypatch: p
     monkeypatch.setattr(upgrade, "HEAD", "9999")
 
     with pytest.raises(Exception, match="9999"):
-        open_catalog(f"sqlite:///{file}")
+        open_catalog(f"sqlite:///{file}", OneKey())
 
     with sqlite3.connect(file) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
@@ -229,7 +230,7 @@ def test_what_one_process_wrote_another_opening_reads(catalog: SqlCatalog, file:
     kept = sealed_file()
     commit_files(catalog, kept)
 
-    again = open_catalog(f"sqlite:///{file}")
+    again = open_catalog(f"sqlite:///{file}", OneKey())
 
     assert again.manifest.sealed([kept.file]) == [kept]
     assert again.teams.get(ADS) == replace(catalog.teams.get(ADS))

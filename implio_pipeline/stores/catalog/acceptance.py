@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, literal, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, literal, select, update
 
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.intake import QueueEntry
@@ -22,7 +22,8 @@ from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
-from implio_pipeline.stores.catalog.rules import covered, row_of, rule_of
+from implio_pipeline.stores.catalog.rules import covered, row_of, tombstone_of
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones, withdrawn_entries
 
 IDEMPOTENCY_LASTS = timedelta(days=30)
@@ -88,12 +89,13 @@ def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[Team
     for request, _, key in asked:
         keys.setdefault(request.team, []).append(key)
     found: dict[tuple[TeamId, str], Request] = {}
+    macs = RowMacs.of(connection)
     for team, theirs in keys.items():
         for some in chunks(theirs):
             is_same = (requests.c.team == team, requests.c.idempotency.in_(some))
-            query = REQUESTS.add_columns(requests.c.idempotency).where(*is_same)
-            for row in connection.execute(query.order_by(requests.c.tombstone_sequence)):
-                found[team, row.idempotency] = request_of(row)
+            query = REQUESTS.where(*is_same).order_by(requests.c.tombstone_sequence)
+            for row in connection.execute(query):
+                found[team, row.idempotency] = request_of(macs, row)
     return found
 
 
@@ -104,16 +106,35 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
     put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
     rows = [_tombstone_row(request, rule) | {"in_ledger": is_in_ledger} for request, rule, _ in new]
     sequences = connection.scalars(put, rows).all()
+    macs = _authenticate(connection, rows, sequences)
     removed = _take_off_queues(connection, new)
     accepted = [
         replace(request, tombstone_sequence=sequence, queue_removed=count)
         for (request, _, _), sequence, count in zip(new, sequences, removed, strict=True)
     ]
     keys = [key for _, _, key in new]
-    rows = [{**row_of_request(request), "idempotency": key} for request, key in zip(accepted, keys, strict=True)]
+    rows = [
+        row_of_request(macs, request, idempotency=key) for request, key in zip(accepted, keys, strict=True)
+    ]
     insert_many(connection, requests, rows)
     put_scopes(connection, accepted)
     return accepted
+
+
+def _authenticate(connection: Connection, rows: Sequence[dict[str, Any]], sequences: Sequence[int]) -> RowMacs:
+    """Give new tombstones their MACs, which are over their sequence too, and count them."""
+    macs = RowMacs.of(connection)
+    made = [
+        macs.mac(tombstones, row | {"sequence": sequence}) for row, sequence in zip(rows, sequences, strict=True)
+    ]
+    give = update(tombstones).where(tombstones.c.sequence == bindparam("its_own"))
+    connection.execute(
+        give, [{"its_own": sequence, "mac": mac} for sequence, mac in zip(sequences, made, strict=True)]
+    )
+    for team in sorted({row["team"] for row in rows}):
+        theirs = [mac for row, mac in zip(rows, made, strict=True) if row["team"] == team]
+        macs.count(connection, tombstones, team, added=theirs)
+    return macs
 
 
 def _tombstone_row(request: Request, rule: Rule) -> dict[str, Any]:
@@ -168,11 +189,12 @@ def _newer(connection: Connection, request_id: RequestId) -> list[tuple[Request,
     query = (
         select(tombstones).join(mine, is_newer).where(tombstones.c.is_lifted.is_(False)).order_by(tombstones.c.sequence)
     )
-    standing = {row["request_id"]: rule_of(row) for row in connection.execute(query).mappings()}
+    macs = RowMacs.of(connection)
+    standing = {row["request_id"]: tombstone_of(macs, row).rule for row in connection.execute(query).mappings()}
     found: list[tuple[Request, Rule]] = []
     for some in chunks(list(standing)):
         rows = connection.execute(REQUESTS.where(requests.c.request_id.in_(some)))
-        found += [(each, standing[each.request_id]) for each in map(request_of, rows)]
+        found += [(each, standing[each.request_id]) for each in (request_of(macs, row) for row in rows)]
     return found
 
 

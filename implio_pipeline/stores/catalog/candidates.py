@@ -12,7 +12,8 @@ from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
 from implio_pipeline.domain.words import TeamId, UserKey
 from implio_pipeline.stores.catalog.chunks import chunks
-from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of
+from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, proven_files_of
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
 _FEW_RULES = 16
@@ -20,20 +21,52 @@ _FEW_RULES = 16
 
 
 def candidates(
-    connection: Connection, team: TeamId, rules: Sequence[Rule], *, since: datetime | None = None
+    connection: Connection,
+    team: TeamId,
+    rules: Sequence[Rule],
+    *,
+    since: datetime | None = None,
+    is_proven: bool = False,
 ) -> Iterator[VaultFile]:
-    """Yield the team's live files that some rule reaches, in no order; filters are read for these alone."""
+    """Yield the team's live files that some rule reaches, in no order; filters are read for these alone.
+
+    With `is_proven` the rows of all live files are read and compared with the team's tally first: a file whose range
+    was altered, or whose row was taken away, would not be found.
+    """
     net = _Net(rules)
     is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+    if is_proven:
+        whole = (file for file in proven(connection, team) if since is None or file.last_submitted_at >= since)
+        yield from _filtered(connection, filter(net.catches, whole))
+        return
     if since is not None:
         is_its = and_(is_its, vault_files.c.last_submitted_at >= since)
     if len(net.rules) <= _FEW_RULES:
         may_reach = or_(false(), *map(_may_reach, net.rules))
         yield from filter(net.catches, files_of(connection, WHOLE.where(is_its, may_reach)))
         return
-    ranges = files_of(connection, RANGES.where(is_its))
-    reached = [file.file_id for file in ranges if net.catches(file)]
-    for some in chunks(reached):
+    yield from _filtered(connection, filter(net.catches, files_of(connection, RANGES.where(is_its))))
+
+
+def proven(connection: Connection, team: TeamId) -> list[VaultFile]:
+    """Return all live files of the team, without filters, once rows and tally are compared.
+
+    Raises:
+        CatalogTampered: a row is not as it was written, missing or too many.
+    """
+    is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+    files: list[VaultFile] = []
+    macs: list[bytes] = []
+    for file, mac in proven_files_of(connection, RANGES.where(is_its)):
+        files.append(file)
+        macs.append(mac)
+    RowMacs.of(connection).check_set(connection, vault_files, team, macs)
+    return files
+
+
+def _filtered(connection: Connection, files: Iterable[VaultFile]) -> Iterator[VaultFile]:
+    """Yield files again with their filters."""
+    for some in chunks([file.file_id for file in files]):
         yield from files_of(connection, WHOLE.where(vault_files.c.file_id.in_(some)))
 
 

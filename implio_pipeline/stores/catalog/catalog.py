@@ -19,6 +19,7 @@ from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.readings import SqlClockReadings
 from implio_pipeline.stores.catalog.requests import SqlRequests
+from implio_pipeline.stores.catalog.row_macs import RootKeys, use_key
 from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.tables import SECRETS
@@ -31,13 +32,18 @@ _QUICK_SCRUB_ROWS = 5_000
 """What an erasure writes anew by itself: 20 ms; the daily housekeeping is thorough."""
 
 
-def open_catalog(url: str) -> "SqlCatalog":
+def open_catalog(url: str, roots: RootKeys) -> "SqlCatalog":
     """Open the catalog at an SQLAlchemy URL, and bring its tables up to date first.
 
     Any number of processes may do so at once. A SQLite file that is not there is made with mode 0600; its folder must
     be there.
+
+    Args:
+        url: Where the database is.
+        roots: What wraps the key that authenticates its rows; used when the first row is read or written.
     """
     engine = database.connect(url)
+    use_key(engine, roots)
     try:
         upgrade(engine)
     except BaseException:

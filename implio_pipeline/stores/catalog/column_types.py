@@ -7,10 +7,11 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import JSON, BigInteger, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator
 
+from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -27,12 +28,15 @@ class Instant(TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Return the microseconds of an instant."""
         del dialect
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else (value - EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Return the instant of so many microseconds."""
         del dialect
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        try:
+            return None if value is None else EPOCH + timedelta(microseconds=value)
+        except (TypeError, OverflowError):
+            raise CatalogTampered("an instant in the catalog cannot be read") from None
 
 
 class Day(TypeDecorator[date]):
@@ -49,7 +53,10 @@ class Day(TypeDecorator[date]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> date | None:
         """Return the day that a text names."""
         del dialect
-        return None if value is None else date.fromisoformat(value)
+        try:
+            return None if value is None else date.fromisoformat(value)
+        except (TypeError, ValueError):
+            raise CatalogTampered("a day in the catalog cannot be read") from None
 
 
 class WithheldItems(TypeDecorator[Withheld]):
@@ -66,7 +73,10 @@ class WithheldItems(TypeDecorator[Withheld]):
     def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> Withheld | None:
         """Return the counts that JSON values are."""
         del dialect
-        return None if value is None else Withheld(items=value["items"], holds=tuple(map(tuple, value["holds"])))
+        try:
+            return None if value is None else Withheld(items=value["items"], holds=tuple(map(tuple, value["holds"])))
+        except (TypeError, KeyError):
+            raise CatalogTampered("what legal holds withheld cannot be read in the catalog") from None
 
 
 class Counts(TypeDecorator[RequestOutcome]):
@@ -83,7 +93,10 @@ class Counts(TypeDecorator[RequestOutcome]):
     def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RequestOutcome:
         """Return the counts that JSON values are."""
         del dialect
-        return outcome_in(value)
+        try:
+            return outcome_in(value)
+        except (TypeError, KeyError, AttributeError, ValueError):
+            raise CatalogTampered("the outcome of a request cannot be read in the catalog") from None
 
 
 class Word(TypeDecorator[_Word], Generic[_Word]):
@@ -105,7 +118,10 @@ class Word(TypeDecorator[_Word], Generic[_Word]):
         """Return the word that a text is.
 
         Raises:
-            ValueError: the text is no word of the set.
+            CatalogTampered: the text is no word of the set.
         """
         del dialect
-        return None if value is None else self.words(value)
+        try:
+            return None if value is None else self.words(value)
+        except ValueError:
+            raise CatalogTampered(f"the catalog has a {self.words.__name__} that there is not") from None

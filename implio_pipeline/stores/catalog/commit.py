@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
+from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, Unverified
-from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.residency import OutOfRegion
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
@@ -16,8 +17,10 @@ from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.alone import note_size
 from implio_pipeline.stores.catalog.chunks import chunks
+from implio_pipeline.stores.catalog.file_rows import row_of_file
 from implio_pipeline.stores.catalog.holds import newest_hold
 from implio_pipeline.stores.catalog.many import insert_many
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     file_keys,
@@ -28,7 +31,6 @@ from implio_pipeline.stores.catalog.tables import (
 )
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
-_FILE = tuple(field.name for field in fields(VaultFile))
 _KEY = tuple(field.name for field in fields(FileKey))
 _OUTCOME = tuple(field.name for field in fields(FileOutcome))
 
@@ -55,8 +57,9 @@ def carry_out(connection: Connection, change: Change) -> None:
     # 3. Files out, with their keys, then files in; those that go must be those that were proved.
     _same_files(connection, change)
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
-    _doom(connection, change, rewrapped)
-    _add(connection, change, rewrapped)
+    gone = _doom(connection, change, rewrapped)
+    added = _add(connection, change, rewrapped)
+    RowMacs.of(connection).count(connection, vault_files, change.team, added=added, removed=gone)
     latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
     if latest > newest_at:
         teams.raise_time(connection, change.team, to=latest)
@@ -114,16 +117,19 @@ def _add_team_keys(connection: Connection, change: Change) -> None:
     teams.add_keys(connection, change.new_team_keys)
 
 
-def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
-    """Take files off the live ones and destroy their keys; those re-wrapped stay live."""
+def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
+    """Take files off the live ones and destroy their keys; those re-wrapped stay live. Return the MACs of the others."""
     found = 0
+    macs: list[bytes] = []
     for some in chunks(change.remove):
         is_live = (
             vault_files.c.file_id.in_(some),
             vault_files.c.team == change.team,
             vault_files.c.state == FileState.LIVE,
         )
-        found += connection.scalar(select(func.count()).select_from(vault_files).where(*is_live)) or 0
+        live = connection.execute(select(vault_files.c.file_id, vault_files.c.mac).where(*is_live)).all()
+        found += len(live)
+        macs += [mac for file_id, mac in live if file_id not in rewrapped]
         connection.execute(delete(file_keys).where(file_keys.c.file_id.in_(some)))
         gone = [file_id for file_id in some if file_id not in rewrapped]
         if gone:
@@ -132,15 +138,19 @@ def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId])
             )
     if found != len(change.remove):
         raise PlanOutdated(f"{len(change.remove) - found} of {len(change.remove)} files to remove are no longer live")
+    return macs
 
 
-def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
+    """Insert new files and keys, and return the MACs of the files' rows."""
     _same_region(connection, change)
     keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
-    new = [_row_of(sealed) for sealed in change.add if sealed.file.file_id not in rewrapped]
+    macs = RowMacs.of(connection)
+    new = [row_of_file(macs, sealed.file) for sealed in change.add if sealed.file.file_id not in rewrapped]
     insert_many(connection, vault_files, new)
     insert_many(connection, file_keys, keys)
+    return [row["mac"] for row in new]
 
 
 def _same_region(connection: Connection, change: Change) -> None:
@@ -161,17 +171,17 @@ def _same_team_keys(connection: Connection, team: TeamId, used: Collection[KeyId
         raise PlanOutdated(f"{gone} team keys that new files are wrapped under are shredded")
 
 
-def _row_of(sealed: SealedFile) -> dict[str, object]:
-    row = {name: getattr(sealed.file, name) for name in _FILE}
-    return {**row, "outcomes": dict(sealed.file.outcomes), "state": FileState.LIVE}
-
-
 def _record_outcomes(connection: Connection, change: Change) -> None:
-    rows = [
-        {name: getattr(outcome, name) for name in _OUTCOME} | {"committed_at": change.committed_at}
-        for outcome in change.outcomes
-    ]
+    if not change.outcomes:
+        return
+    macs = RowMacs.of(connection)
+    rows: list[dict[str, Any]] = []
+    for outcome in change.outcomes:
+        row = {name: getattr(outcome, name) for name in _OUTCOME}
+        row |= {"team": change.team, "committed_at": change.committed_at}
+        rows.append({**row, "mac": macs.mac(file_outcomes, row)})
     insert_many(connection, file_outcomes, rows)
+    macs.count(connection, file_outcomes, change.team, added=[row["mac"] for row in rows])
 
 
 def _shred(connection: Connection, team: TeamId, keys: Sequence[KeyId]) -> None:

@@ -4,6 +4,7 @@ SQLite runs with a write-ahead log and full synchronisation, overwrites what is 
 in memory. Nothing is remembered between transactions, so that any number of processes may share the catalog.
 """
 
+import json
 import os
 import sqlite3
 import threading
@@ -18,7 +19,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool, QueuePool
 
-from implio_pipeline.domain.errors import CatalogUnavailable, StorageFull
+from implio_pipeline.domain.errors import CatalogTampered, CatalogUnavailable, StorageFull
 from implio_pipeline.stores.catalog.log_copies import LogCopies
 from implio_pipeline.stores.catalog.turns import Turns
 
@@ -64,7 +65,12 @@ def connect(url: str) -> Engine:
     location = make_url(url)
     if location.get_backend_name() != "sqlite":
         return create_engine(
-            location, hide_parameters=True, isolation_level="READ COMMITTED", pool_pre_ping=True, max_overflow=-1
+            location,
+            hide_parameters=True,
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,
+            max_overflow=-1,
+            json_deserializer=_json,
         )
     _make_file(location)
     engine = create_engine(
@@ -72,6 +78,7 @@ def connect(url: str) -> Engine:
         hide_parameters=True,
         poolclass=QueuePool,
         max_overflow=-1,
+        json_deserializer=_json,
         connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare)
@@ -79,6 +86,13 @@ def connect(url: str) -> Engine:
     _open.add(engine)
     _turns[engine], _copies[engine] = Turns(), LogCopies()
     return engine
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        raise CatalogTampered("a JSON value in the catalog cannot be read") from None
 
 
 @contextmanager

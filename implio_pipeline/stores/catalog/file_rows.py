@@ -6,23 +6,54 @@ from typing import Any
 
 from sqlalchemy import Connection, LargeBinary, Select, literal, select
 
+from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.stores.catalog.tables import vault_files
+from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
 _ROWS_AT_ONCE = 500
 _NAMES = tuple(field.name for field in fields(VaultFile))
+_PROOF = ("filters", "mac")
 _FILTERS = ("user_filter", "task_filter")
 
-WHOLE = select(*(vault_files.c[name] for name in _NAMES))
+WHOLE = select(*(vault_files.c[name] for name in (*_NAMES, *_PROOF)))
 """Files with all that is known of them."""
 
-_INSTEAD = dict.fromkeys(_FILTERS, literal(b"", LargeBinary)) | {"most_of_one_user": vault_files.c.rows}
+_NOT_READ = dict.fromkeys(_FILTERS, literal(b"", LargeBinary))
 
-RANGES = select(*(_INSTEAD.get(name, vault_files.c[name]).label(name) for name in _NAMES))
-"""Files with empty membership filters, which are not even read, nor what lies behind them."""
+RANGES = select(*(_NOT_READ.get(name, vault_files.c[name]).label(name) for name in (*_NAMES, *_PROOF)))
+"""Files with empty membership filters, which are not even read."""
 
 
-def files_of(connection: Connection, query: Select[Any]) -> Iterator[VaultFile]:
-    """Yield the files that a narrowed form of `WHOLE` or `RANGES` finds, as they come."""
+def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = True) -> Iterator[VaultFile]:
+    """Yield the files that a narrowed form of `WHOLE` or `RANGES` finds, as they come.
+
+    Raises:
+        CatalogTampered: a row is not as it was written.
+    """
+    for file, _ in proven_files_of(connection, query, is_checked=is_checked):
+        yield file
+
+
+def proven_files_of(
+    connection: Connection, query: Select[Any], *, is_checked: bool = True
+) -> Iterator[tuple[VaultFile, bytes]]:
+    """Yield the same files with their rows' MACs."""
+    macs = RowMacs.of(connection) if is_checked else None
     for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
-        yield VaultFile(**dict(zip(_NAMES, row, strict=True)))
+        values = row._mapping  # noqa: SLF001  # how SQLAlchemy names it
+        file = VaultFile(**{name: values[name] for name in _NAMES})
+        if macs is not None:
+            macs.check(vault_files, values, about=file.file_id, noun="file")
+            if (file.user_filter or file.task_filter) and macs.filters(file.user_filter, file.task_filter) != row.filters:
+                raise CatalogTampered(
+                    f"the membership filters of file {file.file_id} are not as they were written", about=file.file_id
+                )
+        yield file, row.mac
+
+
+def row_of_file(macs: RowMacs, file: VaultFile) -> dict[str, Any]:
+    """Return the columns of a live file."""
+    row: dict[str, Any] = {name: getattr(file, name) for name in _NAMES}
+    row |= {"outcomes": dict(file.outcomes), "filters": macs.filters(file.user_filter, file.task_filter)}
+    return {**row, "state": FileState.LIVE, "mac": macs.mac(vault_files, row)}

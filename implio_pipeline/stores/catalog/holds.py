@@ -10,6 +10,7 @@ from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import row_of, rule_of
 from implio_pipeline.stores.catalog.tables import holds, sealed_holds
 
@@ -38,7 +39,12 @@ class SqlHolds:
             teams.lock(connection, hold.team)
             is_there = connection.scalar(select(holds.c.sequence).where(holds.c.hold_id == hold.hold_id))
             if is_there is None:
-                connection.execute(insert(holds), row | row_of(hold.rule))
+                row |= row_of(hold.rule)
+                row["sequence"] = connection.scalar(insert(holds).returning(holds.c.sequence), row)
+                macs = RowMacs.of(connection)
+                mac = macs.mac(holds, row)
+                connection.execute(update(holds).where(holds.c.hold_id == hold.hold_id).values(mac=mac))
+                macs.count(connection, holds, hold.team, added=[mac])
                 if hold.sealed is not None:
                     connection.execute(insert(sealed_holds), {"hold_id": hold.hold_id, "sealed": hold.sealed})
         return self.get(hold.hold_id)
@@ -48,18 +54,30 @@ class SqlHolds:
 
         Raises:
             HoldRefused: there is none.
+            CatalogTampered: it is not as it was written.
         """
         with reading(self._engine) as connection:
             row = connection.execute(_HOLDS.where(holds.c.hold_id == hold_id)).mappings().one_or_none()
-        if row is None:
-            raise HoldRefused("there is no legal hold with this id")
-        return _hold_of(row)
+            if row is None:
+                raise HoldRefused("there is no legal hold with this id")
+            return _hold_of(RowMacs.of(connection), row)
 
     def all(self, team: TeamId | None = None) -> list[Hold]:
-        """Return every hold, oldest first."""
+        """Return every hold, oldest first.
+
+        Raises:
+            CatalogTampered: one is not as it was written; or one of the team that is asked for is missing or too many.
+        """
         query = _HOLDS if team is None else _HOLDS.where(holds.c.team == team)
         with reading(self._engine) as connection:
-            return [_hold_of(row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query).mappings().all()
+            macs = RowMacs.of(connection) if rows or team is not None else None
+            if macs is None:
+                return []
+            found = [_hold_of(macs, row) for row in rows]
+            if team is not None:
+                macs.check_set(connection, holds, team, [row["mac"] for row in rows])
+        return found
 
     def newest(self, team: TeamId) -> int:
         """Return the sequence of the team's newest hold, 0 when it has none."""
@@ -74,8 +92,14 @@ class SqlHolds:
         """
         is_its = (holds.c.hold_id == hold.hold_id, holds.c.released_at.is_(None))
         with writing(self._engine) as connection:
-            if not connection.execute(update(holds).where(*is_its).values(released_at=hold.released_at)).rowcount:
+            row = connection.execute(select(holds).where(*is_its).with_for_update()).mappings().one_or_none()
+            if row is None:
                 raise HoldRefused(f"hold {hold.hold_id} was released before")
+            macs = RowMacs.of(connection)
+            macs.check(holds, row, about=hold.hold_id, noun="hold")
+            mac = macs.mac(holds, {**row, "released_at": hold.released_at})
+            connection.execute(update(holds).where(*is_its).values(released_at=hold.released_at, mac=mac))
+            macs.count(connection, holds, row["team"], added=[mac], removed=[row["mac"]])
             connection.execute(delete(sealed_holds).where(sealed_holds.c.hold_id == hold.hold_id))
 
 
@@ -84,5 +108,6 @@ def newest_hold(connection: Connection, team: TeamId) -> int:
     return connection.scalar(select(func.max(holds.c.sequence)).where(holds.c.team == team)) or 0
 
 
-def _hold_of(row: RowMapping) -> Hold:
+def _hold_of(macs: RowMacs, row: RowMapping) -> Hold:
+    macs.check(holds, row, about=row["hold_id"], noun="hold")
     return Hold(rule=rule_of(row), sealed=row["sealed"], **{name: row[name] for name in _OWN})

@@ -13,7 +13,7 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
-from implio_pipeline.stores.catalog.candidates import candidates
+from implio_pipeline.stores.catalog.candidates import candidates, proven
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -31,11 +31,19 @@ class SqlManifest:
         self._engine = engine
 
     def files(
-        self, team: TeamId | None = None, *, day: date | None = None, is_filtered: bool = True
+        self,
+        team: TeamId | None = None,
+        *,
+        day: date | None = None,
+        is_filtered: bool = True,
+        is_checked: bool = True,
     ) -> Iterator[VaultFile]:
         """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot.
 
         Without `is_filtered` their membership filters are empty, and not even read.
+
+        Raises:
+            CatalogTampered: a row is not as it was written; only the audit looks on without `is_checked`.
         """
         query = (
             (WHOLE if is_filtered else RANGES)
@@ -47,17 +55,22 @@ class SqlManifest:
         if day is not None:
             query = query.where(vault_files.c.day == day)
         with reading(self._engine) as connection:
-            yield from files_of(connection, query)
+            yield from files_of(connection, query, is_checked=is_checked)
 
     def candidates(
-        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None
+        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
         """Yield live files whose ranges and counts some claim reaches, in no order; exhaust or close it, as `files`.
 
-        With `since` only those with an item that was submitted at that instant or later.
+        With `since` only those with an item that was submitted at that instant or later. With `is_proven` no file of
+        the team was passed over: all rows are compared with the team's tally first.
+
+        Raises:
+            CatalogTampered: a row is not as it was written, missing or too many.
         """
+        rules = [claim.rule for claim in claims]
         with reading(self._engine) as connection:
-            yield from candidates(connection, team, [claim.rule for claim in claims], since=since)
+            yield from candidates(connection, team, rules, since=since, is_proven=is_proven)
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
         """Return the files, in their order, with their wrapped keys.
@@ -127,8 +140,13 @@ class SqlManifest:
         return self._sum(team, vault_files.c.rows)
 
     def anonymous_items(self, team: TeamId) -> int:
-        """Return how many live items of the team, rejected ones too, have no user id."""
-        return self._sum(team, vault_files.c.anonymous_rows)
+        """Return how many live items of the team, rejected ones too, have no user id: receipts say so, so it is proven.
+
+        Raises:
+            CatalogTampered: a file's row is not as it was written, missing or too many.
+        """
+        with reading(self._engine) as connection:
+            return sum(file.anonymous_rows for file in proven(connection, team))
 
     def _sum(self, team: TeamId, column: Column[int]) -> int:
         is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)

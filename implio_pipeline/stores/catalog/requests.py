@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, select, update
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
@@ -19,11 +19,12 @@ from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import tombstone_of
 from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, tombstones
 
 _NOBODY_ASKED = ApprovalPolicy(is_asked=False)
-_OUTCOME = [file_outcomes.c[field.name] for field in fields(FileOutcome)]
+_OUTCOME = tuple(field.name for field in fields(FileOutcome))
 _IS_UNTOLD = tombstones.c.in_ledger.is_(False)
 _ITS_TOMBSTONE = tombstones.c.sequence == requests.c.tombstone_sequence
 _WITH_TOMBSTONE = REQUESTS.join(tombstones, _ITS_TOMBSTONE).where(_IS_UNTOLD).order_by(tombstones.c.sequence)
@@ -69,11 +70,10 @@ class SqlRequests:
             RequestUnknown: there is none.
         """
         query = REQUESTS.where(requests.c.request_id == request_id)
-        with reading(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+        found = self._read(query)
+        if not found:
             raise RequestUnknown("there is no request with this id")
-        return request_of(row)
+        return found[0]
 
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
         """Return requests, oldest first."""
@@ -82,8 +82,7 @@ class SqlRequests:
             query = query.where(requests.c.team == team)
         if states is not None:
             query = query.where(requests.c.state.in_(list(states)))
-        with reading(self._engine) as connection:
-            return [request_of(row) for row in connection.execute(query)]
+        return self._read(query)
 
     def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
         """Store the new states of requests, all or none, if each still is where it was.
@@ -123,8 +122,7 @@ class SqlRequests:
         """Return open requests accepted since an instant that somebody decided alone, and that were not counted."""
         is_its = (requests.c.team == team, requests.c.accepted_at > since, requests.c.completed_at.is_(None))
         is_open = (requests.c.is_alone.is_(True), requests.c.is_exact.is_(False), requests.c.covered_items > 0)
-        with reading(self._engine) as connection:
-            return [request_of(row) for row in connection.execute(REQUESTS.where(*is_its, *is_open))]
+        return self._read(REQUESTS.where(*is_its, *is_open))
 
     def counted(self, items: Mapping[RequestId, int]) -> None:
         """Remember how many items open requests cover, counted by reading."""
@@ -135,9 +133,7 @@ class SqlRequests:
         """Return the newest request of this scope, whatever became of it; `None` when there is none."""
         is_same = (requests.c.team == team, requests.c.scope_pseudonym == scope_pseudonym)
         query = REQUESTS.where(*is_same).order_by(requests.c.tombstone_sequence.desc()).limit(1)
-        with reading(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else request_of(row)
+        return next(iter(self._read(query)), None)
 
     def page(
         self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
@@ -148,13 +144,22 @@ class SqlRequests:
             query = query.where(requests.c.state.in_(list(states)))
         if before is not None:
             query = query.where(requests.c.tombstone_sequence < before)
+        return self._read(query)
+
+    def _read(self, query: Select[Any]) -> list[Request]:
         with reading(self._engine) as connection:
-            return [request_of(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+            macs = RowMacs.of(connection) if rows else None
+        return [request_of(macs, row) for row in rows] if macs else []
 
     def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
         """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
 
-        With `reaching` those alone that may cover an item submitted at that instant or later.
+        With `reaching` those alone that may cover an item submitted at that instant or later; then it is not known
+        whether one is missing.
+
+        Raises:
+            CatalogTampered: one is not as it was written, missing or too many.
         """
         is_its = (tombstones.c.team == team, tombstones.c.is_lifted.is_(False))
         query = select(tombstones).where(*is_its).order_by(tombstones.c.sequence)
@@ -163,7 +168,12 @@ class SqlRequests:
         if reaching is not None:
             query = query.where(tombstones.c.before > reaching)
         with reading(self._engine) as connection:
-            return [tombstone_of(row) for row in connection.execute(query).mappings()]
+            macs, rows = RowMacs.of(connection), connection.execute(query).mappings().all()
+            found = [tombstone_of(macs, row) for row in rows]
+            if reaching is None:
+                standing = [row["mac"] for row in rows if not row["is_erased"]]
+                macs.check_set(connection, tombstones, team, standing)
+        return found
 
     def newest_tombstone(self, team: TeamId) -> int:
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
@@ -171,13 +181,25 @@ class SqlRequests:
             return newest_tombstone(connection, team)
 
     def outcomes(self, request_ids: Sequence[RequestId]) -> dict[RequestId, list[FileOutcome]]:
-        """Return what happened so far to each file the requests covered, in the order of the commits."""
+        """Return what happened so far to each file the requests covered, in the order of the commits.
+
+        Raises:
+            CatalogTampered: a line of their teams is not as it was written, missing or too many.
+        """
         found: dict[RequestId, list[FileOutcome]] = {}
+        wanted = frozenset(request_ids)
         with reading(self._engine) as connection:
-            for some in chunks(request_ids):
-                query = select(*_OUTCOME).where(file_outcomes.c.request_id.in_(some)).order_by(file_outcomes.c.line)
-                for row in connection.execute(query).mappings():
-                    found.setdefault(row["request_id"], []).append(FileOutcome(**row))
+            macs = RowMacs.of(connection)
+            for team in _teams_of(connection, request_ids):
+                query = select(file_outcomes).where(file_outcomes.c.team == team).order_by(file_outcomes.c.line)
+                rows = connection.execute(query).mappings().all()
+                for row in rows:
+                    macs.check(file_outcomes, row, about=row["request_id"], noun="what was done for request")
+                macs.check_set(connection, file_outcomes, team, [row["mac"] for row in rows])
+                for row in rows:
+                    if row["request_id"] in wanted:
+                        outcome = FileOutcome(**{name: row[name] for name in _OUTCOME})
+                        found.setdefault(row["request_id"], []).append(outcome)
         return found
 
     def erased_items(self, request_ids: Sequence[RequestId]) -> dict[RequestId, int]:
@@ -200,6 +222,8 @@ class SqlRequests:
         completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
         with writing(self._engine) as connection:
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
+            for team in sorted({request.team for request in completed}):
+                _discount(connection, team, [each.request_id for each in completed if each.team == team])
             for some in chunks([request.request_id for request in completed]):
                 matched = select(file_outcomes.c.request_id, func.sum(file_outcomes.c.matched)).where(
                     file_outcomes.c.request_id.in_(some)
@@ -225,18 +249,20 @@ class SqlRequests:
         lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
         with writing(self._engine) as connection:
             _move(connection, [(replace(request, sealed=None), was)])
+            _discount(connection, request.team, [request.request_id])
             connection.execute(update(tombstones).where(its_own).values(lifted))
             put_back(connection, request.request_id)
 
     def lifted_without_ledger(self) -> list[Request]:
         """Return cancelled requests that the ledger does not know of yet, oldest first."""
-        with reading(self._engine) as connection:
-            return [request_of(row) for row in connection.execute(_LIFTED)]
+        return self._read(_LIFTED)
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
         """Return tombstones that the ledger does not have yet, oldest first, with their requests."""
         with reading(self._engine) as connection:
-            return [(request_of(row), _tombstone_in(row)) for row in connection.execute(_UNTOLD)]
+            rows = connection.execute(_UNTOLD).all()
+            macs = RowMacs.of(connection) if rows else None
+        return [(request_of(macs, row), _tombstone_in(macs, row)) for row in rows] if macs else []
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
         """Remember that the ledger has these tombstones; what is forgotten with the power is told the ledger again."""
@@ -246,24 +272,68 @@ class SqlRequests:
 
 
 def _count(connection: Connection, items: Mapping[RequestId, int]) -> None:
-    if items:
-        is_its = requests.c.request_id == bindparam("its_id")
-        count = update(requests).where(is_its).values(covered_items=bindparam("its_items"), is_exact=True)
-        rows = [{"its_id": request_id, "its_items": number} for request_id, number in items.items()]
-        connection.execute(count, rows)
+    """Store how many items requests covered, exactly."""
+    for some in chunks(list(items)):
+        rows = connection.execute(select(requests).where(requests.c.request_id.in_(some)).with_for_update()).mappings()
+        macs = RowMacs.of(connection)
+        for row in rows.all():
+            request_id = row["request_id"]
+            macs.check(requests, row, about=request_id, noun="request")
+            values = {"covered_items": items[request_id], "is_exact": True}
+            mac = macs.mac(requests, {**row, **values})
+            connection.execute(update(requests).where(requests.c.request_id == request_id).values({**values, "mac": mac}))
 
 
-def _tombstone_in(row: Row[Any]) -> Tombstone:
+def _tombstone_in(macs: RowMacs, row: Row[Any]) -> Tombstone:
     """Return the tombstone whose columns come last in a row."""
     names = tombstones.c.keys()
-    return tombstone_of(dict(zip(names, row[-len(names) :], strict=True)))
+    return tombstone_of(macs, dict(zip(names, row[-len(names) :], strict=True)))
+
+
+def _teams_of(connection: Connection, request_ids: Sequence[RequestId]) -> list[TeamId]:
+    found: set[TeamId] = set()
+    for some in chunks(request_ids):
+        found.update(connection.scalars(select(requests.c.team).where(requests.c.request_id.in_(some)).distinct()))
+    return sorted(found)
+
+
+def _proven(connection: Connection, request_ids: Sequence[RequestId]) -> dict[RequestId, str]:
+    """Return the idempotency keys of requests whose rows are as they were written: no other row is written again.
+
+    Raises:
+        CatalogTampered: one is not.
+    """
+    macs, found = RowMacs.of(connection), {}
+    for some in chunks(request_ids):
+        for row in connection.execute(select(requests).where(requests.c.request_id.in_(some))).mappings():
+            macs.check(requests, row, about=row["request_id"], noun="request")
+            found[row["request_id"]] = row["idempotency"]
+    return found
+
+
+def _discount(connection: Connection, team: TeamId, request_ids: Sequence[RequestId]) -> None:
+    """Count tombstones and file lines no more that stop standing now."""
+    macs = RowMacs.of(connection)
+    for some in chunks(request_ids):
+        stands = (tombstones.c.request_id.in_(some), tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
+        macs.count(connection, tombstones, team, removed=connection.scalars(select(tombstones.c.mac).where(*stands)))
+        lines = select(file_outcomes.c.mac).where(file_outcomes.c.request_id.in_(some))
+        macs.count(connection, file_outcomes, team, removed=connection.scalars(lines))
 
 
 def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]]) -> None:
     """Store requests that still are where they were, by id, so that no two moves block each other."""
     if not moves:
         return
-    rows = [{**row_of_request(request), "its_id": request.request_id, "was": was} for request, was in moves]
+    macs, idempotency = RowMacs.of(connection), _proven(connection, [request.request_id for request, _ in moves])
+    rows = [
+        {
+            **row_of_request(macs, request, idempotency=idempotency.get(request.request_id, "")),
+            "its_id": request.request_id,
+            "was": was,
+        }
+        for request, was in moves
+    ]
     is_same = (requests.c.request_id == bindparam("its_id"), requests.c.state == bindparam("was"))
     move = update(requests).where(*is_same)
     stored = connection.execute(move, sorted(rows, key=lambda row: str(row["its_id"]))).rowcount

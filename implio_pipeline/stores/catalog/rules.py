@@ -20,7 +20,8 @@ from implio_pipeline.domain.scope import (
     kind_of,
 )
 from implio_pipeline.domain.words import UNDECIDED, RequestKind
-from implio_pipeline.stores.catalog.tables import queue_entries
+from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.tables import queue_entries, tombstones
 
 Columns: TypeAlias = RowMapping | Mapping[str, Any]
 """The columns of a row, by name."""
@@ -68,8 +69,13 @@ def rule_of(row: Columns) -> Rule:
             assert_never(kind)
 
 
-def tombstone_of(row: Columns) -> Tombstone:
-    """Return the tombstone that a row keeps."""
+def tombstone_of(macs: RowMacs, row: Columns) -> Tombstone:
+    """Return the tombstone that a row keeps.
+
+    Raises:
+        CatalogTampered: it is not as it was written.
+    """
+    macs.check(tombstones, row, about=row["request_id"], noun="tombstone")
     return Tombstone(
         sequence=row["sequence"],
         request_id=row["request_id"],

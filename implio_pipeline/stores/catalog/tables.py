@@ -54,6 +54,7 @@ teams = Table(
     Column("grace_hours", Integer, nullable=False, server_default="0"),
     # The newest instant that the team's items carry or that was handed out to a rule; it only grows.
     Column("newest_at", Instant, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
 )
 
 clock_readings = Table(
@@ -82,6 +83,18 @@ introductions = Table(
     Column("is_by_operator", Boolean, nullable=False),
 )
 """Who made whom an administrator: keyed pseudonyms."""
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("total", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+"""How many rows of a team count in a table, and a keyed sum over them: `row_macs`."""
 
 team_keys = Table(
     "team_keys",
@@ -114,10 +127,12 @@ vault_files = Table(
     Column("first_submitted_at", Instant, nullable=False),
     Column("last_submitted_at", Instant, nullable=False),
     Column("outcomes", JSON, nullable=False),
-    # Last, so that a row is judged by its ranges without turning these pages.
+    Column("most_of_one_user", BigInteger, nullable=False),
+    Column("filters", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    # Last, so that a row is judged by its ranges without turning these pages; `filters` is their keyed digest.
     Column("user_filter", LargeBinary, nullable=False),
     Column("task_filter", LargeBinary, nullable=False),
-    Column("most_of_one_user", BigInteger, nullable=False),
     Index(None, "state", "team", "day", "file_id"),
     Index(None, "state", "team", "low_key", "high_key"),
     Index(None, "state", "team", "first_submitted_at", "last_submitted_at"),
@@ -149,6 +164,7 @@ tombstones = Table(
     Column("is_erased", Boolean, nullable=False),
     Column("in_ledger", Boolean, nullable=False),
     Column("is_lifted", Boolean, nullable=False, server_default=false()),
+    Column("mac", LargeBinary),
     Index(None, "team", "sequence"),
     Index(None, "in_ledger"),
     sqlite_autoincrement=True,
@@ -185,6 +201,7 @@ requests = Table(
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
     Column("outcome", Counts, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
     Index(None, "team", "idempotency"),
     Index(None, "team", "scope_pseudonym"),
     # What one person decided alone is summed from this index, without a look at the rows.
@@ -232,6 +249,7 @@ holds = Table(
     Column("starts_at", Instant),
     Column("ends_at", Instant),
     Column("cutoffs", JSON(none_as_null=True)),
+    Column("mac", LargeBinary),
     Index(None, "team", "sequence"),
     sqlite_autoincrement=True,
 )
@@ -248,6 +266,7 @@ file_outcomes = Table(
     metadata,
     Column("line", Sequence, primary_key=True, autoincrement=True),
     Column("request_id", ForeignKey("requests.request_id"), nullable=False, index=True),
+    Column("team", ForeignKey("teams.team"), nullable=False, index=True),
     Column("kind", Word(FileKind), nullable=False),
     Column("digest_before", String(64), nullable=False),
     Column("digest_after", String(64)),
@@ -258,6 +277,7 @@ file_outcomes = Table(
     Column("size_before_bytes", BigInteger, nullable=False),
     Column("is_read_back", Boolean, nullable=False),
     Column("committed_at", Instant, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
 )
 
 landings = Table(

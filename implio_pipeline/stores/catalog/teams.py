@@ -17,6 +17,7 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog import tables
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.row_macs import RowMacs, make_key
 
 
 class SqlTeams:
@@ -33,9 +34,12 @@ class SqlTeams:
         """
         with writing(self._engine) as connection:
             try:
-                connection.execute(insert(tables.teams), _row_of(team))
+                make_key(connection)
+                macs, row = RowMacs.of(connection), _row_of(team)
+                connection.execute(insert(tables.teams), {**row, "mac": macs.mac(tables.teams, row)})
             except IntegrityError:
                 raise TeamInvalid(f"there is a team {team.team} already", remedy="Choose another name.") from None
+            macs.begin(connection, team.team)
             add_keys(connection, keys)
             names = (DEFAULT_QUEUE, ESCALATED_QUEUE)
             connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in names])
@@ -45,18 +49,18 @@ class SqlTeams:
 
         Raises:
             TeamUnknown: there is none.
+            CatalogTampered: its row is not as it was written.
         """
         with reading(self._engine) as connection:
-            row = connection.execute(select(tables.teams).where(tables.teams.c.team == team)).mappings().one_or_none()
-        if row is None:
-            raise TeamUnknown("there is no such team")
-        return _team_of(row)
+            return _team_of(_row(connection, team))
 
     def all(self) -> list[Team]:
-        """Return every team, by name."""
+        """Return every team, by name; one whose row is not as it was written keeps everything and lets nobody erase."""
         with reading(self._engine) as connection:
             found = connection.execute(select(tables.teams)).mappings().all()
-        return sorted((_team_of(row) for row in found), key=lambda team: team.team)
+            macs = RowMacs.of(connection) if found else None
+        teams = [_team_of(row) if macs and macs.is_whole(tables.teams, row) else _altered(row) for row in found]
+        return sorted(teams, key=lambda team: team.team)
 
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
         """Replace the team's retention policy.
@@ -75,10 +79,8 @@ class SqlTeams:
         self._change(team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
 
     def _change(self, team: TeamId, values: dict[str, Any]) -> None:
-        change = update(tables.teams).where(tables.teams.c.team == team).values(values)
         with writing(self._engine) as connection:
-            if not connection.execute(change).rowcount:
-                raise TeamUnknown("there is no such team")
+            _store(connection, _row(connection, team, is_locked=True), values)
 
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""
@@ -113,18 +115,17 @@ def lock(connection: Connection, team: TeamId) -> datetime:
 
     Raises:
         TeamUnknown: there is no such team.
+        CatalogTampered: its row is not as it was written.
     """
-    query = select(tables.teams.c.newest_at).where(tables.teams.c.team == team).with_for_update()
-    newest_at: datetime | None = connection.scalar(query)
-    if newest_at is None:
-        raise TeamUnknown("there is no such team")
+    newest_at: datetime = _row(connection, team, is_locked=True)["newest_at"]
     return newest_at
 
 
 def raise_time(connection: Connection, team: TeamId, *, to: datetime) -> None:
     """Raise the team's logical time; it never falls."""
-    is_earlier = (tables.teams.c.team == team, tables.teams.c.newest_at < to)
-    connection.execute(update(tables.teams).where(*is_earlier).values(newest_at=to))
+    row = _row(connection, team)
+    if row["newest_at"] < to:
+        _store(connection, row, {"newest_at": to})
 
 
 def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
@@ -149,6 +150,22 @@ def _same_roots(connection: Connection, keys: Sequence[TeamKey]) -> None:
             raise PlanOutdated(f"root key {series} was renewed meanwhile")
 
 
+def _store(connection: Connection, row: RowMapping, values: dict[str, Any]) -> None:
+    """Change a row of a locked team."""
+    mac = RowMacs.of(connection).mac(tables.teams, {**row, **values})
+    change = update(tables.teams).where(tables.teams.c.team == row["team"])
+    connection.execute(change.values({**values, "mac": mac}))
+
+
+def _row(connection: Connection, team: TeamId, *, is_locked: bool = False) -> RowMapping:
+    query = select(tables.teams).where(tables.teams.c.team == team)
+    row = connection.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
+    if row is None:
+        raise TeamUnknown("there is no such team")
+    RowMacs.of(connection).check(tables.teams, row, about=team, noun="team")
+    return row
+
+
 def _row_of(team: Team) -> dict[str, Any]:
     row = {"team": team.team, "region": team.region, "created_at": team.created_at}
     row["newest_at"] = team.newest_at
@@ -169,4 +186,11 @@ def _team_of(row: RowMapping) -> Team:
         cap_percent=row["cap_percent"],
         grace_hours=row["grace_hours"],
         newest_at=row["newest_at"],
+    )
+
+
+def _altered(row: RowMapping) -> Team:
+    """Return a team whose policy and limits are not to be believed."""
+    return Team(
+        team=row["team"], region=row["region"], created_at=row["created_at"], cap_percent=0, is_altered=True
     )

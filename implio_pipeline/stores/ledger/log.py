@@ -6,23 +6,25 @@ import mmap
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.durable import make_folder, write_whole
-from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of
+from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of, is_signed
 
 _TAIL_BYTES = 1 << 16
 RECEIPTS = ("receipt", "re-erasure", "partial-receipt")
@@ -134,7 +136,30 @@ class SignedLog:
         Raises:
             LedgerBroken: the log is not there, or a line cannot be read.
         """
-        needle = f'"kind":{json.dumps(kind)}'.encode()
+        yield from (entry for entry in self._from_the_end(f'"kind":{json.dumps(kind)}') if entry.kind == kind)
+
+    def tombstone(self, request_id: RequestId) -> LedgerEntry | None:
+        """Return the newest tombstone of a request, if the log has one; searched from its end, where it most often is.
+
+        Raises:
+            LedgerBroken: its line cannot be read, or is not signed.
+        """
+        for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
+            if entry.kind == "tombstone" and entry.body.get("requestId") == request_id:
+                line = {name: value for name, value in asdict(entry).items() if name != "digest"}
+                if not is_signed(line, self._public_key()):
+                    raise LedgerBroken(f"line {entry.sequence} of the ledger is not signed by this home")
+                return entry
+        return None
+
+    def _public_key(self) -> Ed25519PublicKey:
+        key = load_pem_public_key(self._public.read_bytes())
+        if not isinstance(key, Ed25519PublicKey):
+            raise LedgerBroken("public.pem is not an Ed25519 key")
+        return key
+
+    def _from_the_end(self, text: str) -> Iterator[LedgerEntry]:
+        needle = text.encode()
         try:
             file = self._path.open("rb")
         except FileNotFoundError:
@@ -146,9 +171,7 @@ class SignedLog:
                 end = log.rfind(b"\n") + 1  # a line without its end was never acknowledged
                 while (found := log.rfind(needle, 0, end)) >= 0:
                     start = log.rfind(b"\n", 0, found) + 1
-                    entry = _entry(log[start : log.find(b"\n", found)])
-                    if entry.kind == kind:
-                        yield entry
+                    yield _entry(log[start : log.find(b"\n", found)])
                     end = start
 
     def check(self) -> list[Finding]:

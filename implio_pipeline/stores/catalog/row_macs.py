@@ -1,0 +1,271 @@
+"""Rows authenticated with a key that the catalog does not hold, so that who can write the catalog cannot alter them.
+
+1. **Rows.** Each row that decides what is hidden, found or erased carries a `mac`: HMAC-SHA-256 over all its columns
+   but those in `_APART`. It is compared wherever the row is read to decide.
+2. **Sets.** A row that is taken away leaves no row to compare. So `tallies` keeps, for each team and table, the number
+   of rows that count and a keyed sum over them; every commit adds and subtracts what it changes.
+
+The key is wrapped under the home's root key. Rows put back together with their tally as they once were, all from the
+same instant, compare equal: the ledger tells then (`refuse_old_catalog`, the audit).
+
+Source: Clarke, Devadas, van Dijk, Gassend, Suh, "Incremental Multiset Hash Functions" (2003), MSet-Add-Hash. The sum is
+blinded by a nonce, as there, since sums of known elements can be met by others.
+"""
+
+import hmac
+import json
+import secrets
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from functools import cache
+from threading import Lock
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Engine, RowMapping, Table, insert, select, update
+
+from implio_pipeline.domain.errors import CatalogTampered
+from implio_pipeline.domain.hold import Withheld
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.column_types import EPOCH
+from implio_pipeline.stores.catalog.member_tables import home_keys
+from implio_pipeline.stores.catalog.tables import (
+    file_outcomes,
+    holds,
+    requests,
+    tallies,
+    teams,
+    tombstones,
+    vault_files,
+)
+
+_KEY_NAME = "catalog"
+_KEY_BYTES, _NONCE_BYTES = 32, 16
+_WHOLE = 1 << 256
+_MICROSECOND = timedelta(microseconds=1)
+COUNTED = (vault_files, tombstones, holds, file_outcomes)
+"""Tables whose rows are counted: live files, standing tombstones, all holds, what open requests did to files."""
+_APART: Mapping[Table, Collection[str]] = {
+    vault_files: {"state", "user_filter", "task_filter"},  # counted while live; the filters by their digest
+    tombstones: {"is_erased", "is_lifted", "in_ledger"},  # counted while it stands; the ledger knows the others
+    requests: (),
+    holds: (),
+    teams: (),
+    file_outcomes: {"line"},  # counted
+}
+"""Columns that a row's MAC leaves out, and what else keeps them."""
+
+
+class RootKeys(Protocol):
+    """What wraps the catalog's key."""
+
+    def wrap_home_key(self, key: bytes) -> tuple[str, bytes]:
+        """Wrap a key under the home's newest root key, and return the root key's id with it."""
+
+    def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
+        """Return the key that was wrapped under a root key."""
+
+
+_roots: weakref.WeakKeyDictionary[Engine, "_Keyed"] = weakref.WeakKeyDictionary()
+
+
+class _Keyed:
+    """The key of one catalog, opened when it is first used."""
+
+    def __init__(self, roots: RootKeys) -> None:
+        self._roots = roots
+        self._key: bytes | None = None
+        self._lock = Lock()
+
+    def key(self, connection: Connection) -> bytes:
+        if self._key is None:
+            with self._lock:
+                row = connection.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one_or_none()
+                if row is None:
+                    raise CatalogTampered("the key that authenticates the catalog's rows is not in it")
+                self._key = self._roots.unwrap(row.root_key_id, row.wrapped)
+        return self._key
+
+    def make(self, connection: Connection) -> None:
+        """Make the key of a catalog that has none and no team."""
+        if connection.execute(select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)).one_or_none() is None:
+            if connection.execute(select(teams.c.team).limit(1)).one_or_none() is None:
+                root_key_id, wrapped = self._roots.wrap_home_key(secrets.token_bytes(_KEY_BYTES))
+                row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
+                connection.execute(insert(home_keys), row)
+
+
+def use_key(engine: Engine, roots: RootKeys) -> None:
+    """Let an engine's rows be authenticated with a key under these root keys."""
+    _roots[engine] = _Keyed(roots)
+
+
+def make_key(connection: Connection) -> None:
+    """Make the key of a new catalog; one that is there stays."""
+    _roots[connection.engine].make(connection)
+
+
+class RowMacs:
+    """Makes and compares the MACs of one transaction's rows."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def of(cls, connection: Connection) -> "RowMacs":
+        """Return what authenticates rows of this connection's catalog.
+
+        Raises:
+            CatalogTampered: the key is not in the catalog.
+            KeyMissing: the root key that wrapped it is not in the key ring.
+        """
+        return cls(_roots[connection.engine].key(connection))
+
+    def mac(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bytes:
+        """Return the MAC of a row, given as domain values by column; columns beyond the table's own do not count."""
+        values = [_plain(row[name]) for name in covered(table)]
+        return hmac.digest(self._key, json.dumps([table.name, *values]).encode(), "sha256")
+
+    def filters(self, user_filter: bytes, task_filter: bytes) -> bytes:
+        """Return the keyed digest of a file's membership filters."""
+        message = b"filters\0%d\0" % len(user_filter) + user_filter + task_filter
+        return hmac.digest(self._key, message, "sha256")
+
+    def is_whole(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bool:
+        """Tell whether a row is as it was written."""
+        try:
+            return hmac.compare_digest(row["mac"] or b"", self.mac(table, row))
+        except (TypeError, ValueError, AttributeError):  # a value of another type was written
+            return False
+
+    def check(self, table: Table, row: Mapping[str, Any] | RowMapping, *, about: str, noun: str) -> None:
+        """Compare a row with its MAC.
+
+        Raises:
+            CatalogTampered: it is not as it was written.
+        """
+        if not self.is_whole(table, row):
+            words = f"the catalog's row of {noun} {about} is not as it was written"
+            raise CatalogTampered(words, about=about if table is vault_files else None)
+
+    # ---- sets
+
+    def begin(self, connection: Connection, team: TeamId) -> None:
+        """Insert the empty tallies of a new team."""
+        for table in COUNTED:
+            connection.execute(insert(tallies), {"team": team, "name": table.name, **self._sealed(table, team, 0, 0)})
+
+    def count(
+        self,
+        connection: Connection,
+        table: Table,
+        team: TeamId,
+        *,
+        added: Iterable[bytes] = (),
+        removed: Iterable[bytes] = (),
+    ) -> None:
+        """Change a tally by the MACs of rows that count from now on, and of rows that count no more.
+
+        Raises:
+            CatalogTampered: the tally is not as it was written.
+        """
+        plus, minus = list(added), list(removed)
+        if not plus and not minus:
+            return
+        is_its = (tallies.c.team == team, tallies.c.name == table.name)
+        number, total = self._opened(connection, table, team, is_locked=True)
+        number += len(plus) - len(minus)
+        total += sum(map(self._element, plus)) - sum(map(self._element, minus))
+        connection.execute(update(tallies).where(*is_its).values(self._sealed(table, team, number, total % _WHOLE)))
+
+    def check_set(self, connection: Connection, table: Table, team: TeamId, macs: Iterable[bytes]) -> None:
+        """Compare the rows that count with their tally; each row was compared with its MAC before.
+
+        Raises:
+            CatalogTampered: a row is missing or too many.
+        """
+        number, total, found = 0, 0, self._opened(connection, table, team)
+        for mac in macs:
+            number, total = number + 1, total + self._element(mac)
+        if (number, total % _WHOLE) != found:
+            raise CatalogTampered(
+                f"the catalog's {_NOUNS[table.name]} of team {team} are not all there, or some too many: "
+                f"{number} rows, {found[0]} counted"
+            )
+
+    def _opened(
+        self, connection: Connection, table: Table, team: TeamId, *, is_locked: bool = False
+    ) -> tuple[int, int]:
+        query = select(tallies).where(tallies.c.team == team, tallies.c.name == table.name)
+        row = connection.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
+        if row is None or not hmac.compare_digest(row["mac"] or b"", self._tally_mac(row)):
+            raise CatalogTampered(f"the count of team {team}'s {_NOUNS[table.name]} is not as it was written")
+        return row["number"], (int.from_bytes(row["total"]) - self._blind(row["nonce"])) % _WHOLE
+
+    def _sealed(self, table: Table, team: TeamId, number: int, total: int) -> dict[str, Any]:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        blinded = ((total + self._blind(nonce)) % _WHOLE).to_bytes(32)
+        row = {"number": number, "nonce": nonce, "total": blinded}
+        return {**row, "mac": self._tally_mac({"team": team, "name": table.name, **row})}
+
+    def _tally_mac(self, row: Mapping[str, Any] | RowMapping) -> bytes:
+        values = [_plain(row[name]) for name in ("team", "name", "number", "nonce", "total")]
+        return hmac.digest(self._key, json.dumps(["tally", *values]).encode(), "sha256")
+
+    def _blind(self, nonce: bytes) -> int:
+        return int.from_bytes(hmac.digest(self._key, b"blind\0" + nonce, "sha256"))
+
+    def _element(self, mac: bytes) -> int:
+        return int.from_bytes(hmac.digest(self._key, b"element\0" + mac, "sha256"))
+
+
+_NOUNS = {
+    vault_files.name: "live files",
+    tombstones.name: "standing tombstones",
+    holds.name: "legal holds",
+    file_outcomes.name: "notes of what requests did",
+}
+
+
+@cache
+def covered(table: Table) -> tuple[str, ...]:
+    """Return the columns that a row's MAC is over, in the table's order."""
+    return tuple(name for name in table.c.keys() if name != "mac" and name not in _APART[table])
+
+
+def _plain(value: Any) -> Any:
+    """Return a column's value as JSON has it, the same for the same value on every database."""
+    plain = _PLAIN.get(type(value))
+    if plain is not None:
+        return plain(value)
+    return str(value) if isinstance(value, str) else _other(value)
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in sorted(value.items())}
+    if isinstance(value, Withheld):
+        return [value.items, [list(each) for each in value.holds]]
+    if isinstance(value, RequestOutcome):
+        return outcome_parts(value)
+    raise TypeError(f"a column holds a {type(value).__name__}")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    str: _same,
+    int: _same,
+    type(None): _same,
+    bool: int,
+    bytes: bytes.hex,
+    memoryview: lambda value: bytes(value).hex(),
+    datetime: lambda value: (value - EPOCH) // _MICROSECOND,
+    date: date.isoformat,
+    list: lambda value: [_plain(each) for each in value],
+    tuple: lambda value: [_plain(each) for each in value],
+    dict: _other,
+}
