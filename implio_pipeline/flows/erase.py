@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from implio_pipeline.domain.erasure import Claim, FileWork, endless
 from implio_pipeline.domain.errors import (
+    CatalogTampered,
     FileMissing,
     ImplioError,
     KeyMissing,
     PlanOutdated,
+    RequestUnknown,
     StorageFull,
     Unverified,
 )
@@ -20,6 +22,7 @@ from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.outcome import counted
 from implio_pipeline.domain.request import (
+    FINAL_STATES,
     OPEN_STATES,
     WITHHELD_STATES,
     Request,
@@ -30,8 +33,9 @@ from implio_pipeline.domain.request import (
     may_be_resumed,
     moved,
 )
+from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
-from implio_pipeline.flows.accept import note_tombstones
+from implio_pipeline.flows.accept import note_tombstones, tombstone_body
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import plan_works, standing_holds
 from implio_pipeline.flows.receipt import write_receipts
@@ -73,6 +77,7 @@ def erase(
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; requests stay as they are.
+        CatalogTampered: a team's tombstones are not as they were written; everything else was carried out first.
     """
     agreed_now(world)
     note_tombstones(world)
@@ -80,6 +85,8 @@ def erase(
     wanted = None if only is None else frozenset(only)
     by_team: dict[TeamId, list[Request]] = {}
     may_begin = may_be_resumed if again else is_ready
+    unfounded, altered = _passed_over(world)
+    summary.failed |= dict.fromkeys(altered, CatalogTampered.code)
     for request in world.catalog.requests.all(states=OPEN_STATES):
         is_wanted = wanted is None or request.request_id in wanted
         if is_wanted and may_begin(request, now=world.clock.now()):
@@ -87,7 +94,49 @@ def erase(
     for team, requests in by_team.items():
         _erase_team(world, team, requests, summary, progress)
     sweep_doomed(world)
+    if unfounded is not None:
+        raise unfounded
     return summary
+
+
+def _passed_over(world: World) -> tuple[CatalogTampered | None, list[RequestId]]:
+    """Return what would be passed over in silence: a standing tombstone whose request says that it is done or waits.
+
+    The rows of requests are compared with their MACs when they are read; tombstones with their team's tally.
+    """
+    unfounded: CatalogTampered | None = None
+    altered = [each.request_id for each in world.catalog.requests.all(states=OPEN_STATES) if _is_altered(each)]
+    for team in world.catalog.teams.all():
+        try:
+            altered += [each for each in _without_request(world, team.team) if each not in altered]
+        except CatalogTampered as error:
+            unfounded = error
+    return unfounded, altered
+
+
+def _without_request(world: World, team: TeamId) -> list[RequestId]:
+    """Return the team's standing tombstones whose requests are not open."""
+    is_open = {request.request_id for request in world.catalog.requests.all(team=team, states=OPEN_STATES)}
+    found = []
+    for tombstone in world.catalog.requests.tombstones(team, only_open=True):
+        request_id = RequestId(tombstone.request_id)
+        if request_id not in is_open and _is_done_or_altered(world, request_id):
+            found.append(request_id)
+    # What was completed or cancelled meanwhile has no standing tombstone any more.
+    standing = {each.request_id for each in world.catalog.requests.tombstones(team, only_open=True)} if found else set()
+    return [request_id for request_id in found if request_id in standing]
+
+
+def _is_done_or_altered(world: World, request_id: RequestId) -> bool:
+    try:
+        request = world.catalog.requests.get(request_id)
+    except RequestUnknown:
+        return True
+    return request.state in FINAL_STATES or _is_altered(request)
+
+
+def _is_altered(request: Request) -> bool:
+    return request.error_code == CatalogTampered.code and request.state is RequestState.UNVERIFIED
 
 
 def _erase_team(
@@ -140,7 +189,7 @@ def _carry_out(
     resumed = {
         each.request_id for each in requests if each.attempts or each.withheld or each.state is RequestState.SHREDDED
     }
-    rules = {tombstone.request_id: tombstone.rule for tombstone in world.catalog.requests.tombstones(team)}
+    rules = _rules_as_told(world, team, requests)
     claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
     # 1. Find, rewrite, verify, commit and shred, file by file.
     started = _save(world, started, RequestState.PLANNED)
@@ -180,6 +229,26 @@ def _carry_out(
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
 
 
+def _rules_as_told(world: World, team: TeamId, requests: list[Request]) -> dict[str, Rule]:
+    """Return the rules of requests, each the same in catalog and ledger in every part.
+
+    Raises:
+        CatalogTampered: one is not, or the ledger does not have it.
+    """
+    standing = {each.request_id: each for each in world.catalog.requests.tombstones(team)}
+    for request in requests:
+        told, tombstone = world.ledger.tombstone(request.request_id), standing.get(request.request_id)
+        if told is None or tombstone is None:
+            raise CatalogTampered(f"request {request.request_id} has no tombstone in the ledger, or none in the catalog")
+        body = tombstone_body(request, tombstone)
+        others = sorted(name for name in body if told.body.get(name) != body[name])
+        if others:
+            raise CatalogTampered(
+                f"the catalog has another {', '.join(others)} for request {request.request_id} than the ledger"
+            )
+    return {request_id: each.rule for request_id, each in standing.items()}
+
+
 def _save(world: World, requests: list[Request], state: RequestState) -> list[Request]:
     after = [moved(request, state) for request in requests]
     world.catalog.requests.save([(each, before.state) for each, before in zip(after, requests, strict=True)])
@@ -196,6 +265,8 @@ def _fail(world: World, requests: list[Request], error: ImplioError, summary: Er
             world.catalog.requests.save([(after, current.state)])
         except PlanOutdated:
             continue  # another process has taken it on just now
+        except CatalogTampered:
+            pass  # a row that was altered is left as it is, for whoever looks into it
         summary.failed[request.request_id] = error.code
         if error.about is not None:
             summary.failed_over.add(error.about)

@@ -6,6 +6,7 @@ from datetime import date
 
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, is_overdue, reach
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
@@ -54,10 +55,12 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
+        CatalogTampered: a team's policy is not as it was written; what others' policies ask for was accepted first.
     """
     agreed_now(world)
     requests: list[Request] = []
-    policies = _policies(world, today, teams)
+    wanted = None if teams is None else frozenset(teams)
+    policies = _policies(world, today, wanted)
     settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])
     for team, limits in policies:
         asked = _asked(world, team)
@@ -73,6 +76,9 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
         )
         outcomes = accept(world, [draft], policy=f"{policy_text(team.policy)}; on {today.isoformat()}")
         requests += [each for each in outcomes if isinstance(each, Request)]
+    altered = [team.team for team in world.catalog.teams.all() if team.is_altered and (wanted is None or team.team in wanted)]
+    if altered:
+        raise CatalogTampered(f"the policy of team {altered[0]} is not as it was written, so nothing of it was removed")
     return requests
 
 
