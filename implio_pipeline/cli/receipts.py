@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from implio_pipeline.cli.arguments import MaybeTeam
 from implio_pipeline.cli.erasing import receipt_view, receipts_table
@@ -15,7 +16,7 @@ from implio_pipeline.cli.tables import bad, good, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.stores.ledger.verify import Finding, canonical, check_ledger
+from implio_pipeline.stores.ledger.verify import Finding, canonical, check_against, check_ledger
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
@@ -75,6 +76,20 @@ def page_command(
     session.answer(shape, lambda: good(f"Written to {out}; open it in a browser, or print it"))
 
 
+@app.command("checkpoint")
+def checkpoint_command(context: typer.Context) -> None:
+    """Print a signed head of the ledger (c2sp.org/tlog-checkpoint); keep it where nobody of this home can write.
+
+    `implio receipts verify --against FILE` compares the ledger with it later: a ledger that was cut at its end, or
+    written anew, cannot pass.
+    """
+    session = session_of(context)
+    with session.house() as house:
+        note = house.ledger.checkpoint()
+    _, size, root = note.splitlines()[:3]
+    session.answer({"checkpoint": note, "size": int(size), "rootHash": root}, lambda: Text(note.rstrip("\n")), is_copied=True)
+
+
 @app.command("verify")
 def verify_command(
     context: typer.Context,
@@ -82,15 +97,31 @@ def verify_command(
         Path | None,
         typer.Option("--ledger", metavar="FOLDER", help="A folder with ledger.jsonl and public.pem; needs no home."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="FILE",
+            help="A checkpoint, or a receipt (`receipts show --json`), that was kept elsewhere: finds a cut or a fork.",
+        ),
+    ] = None,
 ) -> None:
-    """Check every line of the ledger: its place in the chain, and its signature."""
+    """Check every line of the ledger: its place in the chain, its signature; and that it goes on from what was kept."""
     session = session_of(context)
+    kept = None if against is None else _kept(against)
     if ledger is not None:
-        _answer(session, *_checked(ledger))
+        _answer(session, *_checked(ledger, kept))
         return
     with session.house() as house:
         folder = house.settings.below(house.settings.ledger_folder)
-    _answer(session, *_checked(folder))
+    _answer(session, *_checked(folder, kept))
+
+
+def _kept(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BadUse("--against names no file that can be read as text") from None
 
 
 def _entry(house: "House", request_id: RequestId) -> LedgerEntry:
@@ -106,11 +137,14 @@ def _entry(house: "House", request_id: RequestId) -> LedgerEntry:
     return whole or parts[-1]
 
 
-def _checked(folder: Path) -> tuple[Path, int, list[Finding]]:
+def _checked(folder: Path, kept: str | None) -> tuple[Path, int, list[Finding]]:
     log, key = folder / "ledger.jsonl", folder / "public.pem"
     try:
         lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        return log, len(lines), check_ledger(lines, key.read_bytes())
+        findings = check_ledger(lines, key.read_bytes())
+        if kept is not None:
+            findings += check_against(lines, kept, key.read_bytes())
+        return log, len(lines), findings
     except FileNotFoundError:
         raise LedgerBroken("the folder has no ledger.jsonl with a public.pem beside it") from None
     except ValueError:

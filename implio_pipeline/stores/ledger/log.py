@@ -24,7 +24,15 @@ from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.durable import make_folder, write_whole
-from implio_pipeline.stores.ledger.verify import GENESIS, Finding, canonical, check_ledger, digest_of, is_signed
+from implio_pipeline.stores.ledger.verify import (
+    GENESIS,
+    Finding,
+    canonical,
+    check_ledger,
+    digest_of,
+    is_signed,
+    signed_checkpoint,
+)
 
 _TAIL_BYTES = 1 << 16
 RECEIPTS = ("receipt", "re-erasure", "partial-receipt")
@@ -81,7 +89,9 @@ class SignedLog:
                 if _erasure(kind, body) in told:
                     continue
                 sequence += 1
-                entry = {"sequence": sequence, "kind": kind, "body": dict(body), "previous": previous}
+                # A receipt says how long the log was before it, and its head: whoever keeps it can find a cut or a fork.
+                head = {"log": {"size": sequence - 1, "head": previous}} if kind in RECEIPTS else {}
+                entry = {"sequence": sequence, "kind": kind, "body": {**body, **head}, "previous": previous}
                 previous = digest_of(entry)
                 signature = key.sign(bytes.fromhex(previous)).hex()
                 lines.append(canonical(entry | {"signature": signature}) + b"\n")
@@ -173,6 +183,14 @@ class SignedLog:
                     start = log.rfind(b"\n", 0, found) + 1
                     yield _entry(log[start : log.find(b"\n", found)])
                     end = start
+
+    def checkpoint(self) -> str:
+        """Return a signed head of the log, to be kept elsewhere: a C2SP checkpoint.
+
+        Raises:
+            KeyMissing: the signing key is not there.
+        """
+        return signed_checkpoint(self._lines(), self._signing_key())
 
     def check(self) -> list[Finding]:
         """Return what is wrong with the ledger; an empty list means that it holds."""

@@ -1,19 +1,37 @@
 """Checks a ledger offline: the standard library, `cryptography`, the public key and the log are enough.
 
 Copy this file anywhere: it imports nothing of ours.
+
+    python verify.py LEDGER-FOLDER [CHECKPOINT-OR-RECEIPT]
+
+1. Each line follows the one before it and is signed: `check_ledger`.
+2. A ledger that was cut at its end, or forked, holds by itself. It is found by what somebody kept elsewhere: a
+   checkpoint (`implio receipts checkpoint`) or any signed line, such as a receipt: `check_against`.
+
+Source: a checkpoint is a signed note with the log's size and RFC 6962 Merkle root, as https://c2sp.org/tlog-checkpoint
+and https://c2sp.org/signed-note define it. The leaves are the log's lines, without the line break.
 """
 
+import base64
+import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 GENESIS = "0" * 64
+_ED25519 = b"\x01"
+"""The signature type of a signed note."""
+_DASH = "\u2014 "
+_KEY_ID_BYTES = 4
+_HEAD_LINES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +57,7 @@ def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]
     """Return what is wrong with a ledger; an empty list means that it holds.
 
     A removed, reordered, edited or re-signed line breaks the chain of digests or its own signature.
-    Lines cut off the end leave a shorter ledger that holds: compare its length with the newest receipt you have.
+    Lines cut off the end leave a shorter ledger that holds: compare it with what you kept, by `check_against`.
     """
     key = load_pem_public_key(public_key_pem)
     if not isinstance(key, Ed25519PublicKey):
@@ -72,3 +90,137 @@ def is_signed(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return bool(signature.hex() == entry["signature"])
+
+
+def merkle_root(leaves: Iterable[bytes]) -> bytes:
+    """Return the Merkle tree hash of leaves, in one pass and with a hash for each bit of their number.
+
+    Source: RFC 6962, section 2.1.
+    """
+    complete: list[tuple[int, bytes]] = []  # complete subtrees, height and root, the highest first
+    for leaf in leaves:
+        height, root = 0, hashlib.sha256(b"\0" + leaf).digest()
+        while complete and complete[-1][0] == height:
+            height, root = height + 1, hashlib.sha256(b"\1" + complete.pop()[1] + root).digest()
+        complete.append((height, root))
+    if not complete:
+        return hashlib.sha256(b"").digest()
+    root = complete.pop()[1]
+    while complete:
+        root = hashlib.sha256(b"\1" + complete.pop()[1] + root).digest()
+    return root
+
+
+def origin_of(key: Ed25519PublicKey) -> str:
+    """Return the name of the log that a key signs: the same for the same key, and no other log's."""
+    return f"implio-ledger/{hashlib.sha256(_raw(key)).hexdigest()[:16]}"
+
+
+def signed_checkpoint(lines: Iterable[bytes], key: Ed25519PrivateKey) -> str:
+    """Return a checkpoint of a log: origin, number of lines, Merkle root, and the signature over them."""
+    leaves = [line.rstrip(b"\n") for line in lines]
+    origin = origin_of(key.public_key())
+    text = f"{origin}\n{len(leaves)}\n{base64.b64encode(merkle_root(leaves)).decode()}\n"
+    signature = note_key_id(origin, key.public_key()) + key.sign(text.encode())
+    return f"{text}\n{_DASH}{origin} {base64.b64encode(signature).decode()}\n"
+
+
+def note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
+    """Return the id of a key in a signed note, four bytes.
+
+    Source: https://c2sp.org/signed-note, "Ed25519 signatures".
+    """
+    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + _raw(key)).digest()[:_KEY_ID_BYTES]
+
+
+def opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
+    """Return the text of a signed note, `None` when that key has not signed it under that name."""
+    text, blank, signatures = note.rpartition("\n\n")
+    text += "\n"
+    for line in signatures.splitlines() if blank else ():
+        who, _, encoded = line.removeprefix(_DASH).partition(" ")
+        try:
+            signature = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            return None
+        if not line.startswith(_DASH) or who != name or signature[:_KEY_ID_BYTES] != note_key_id(name, key):
+            continue  # somebody else's, or not a signature
+        try:
+            key.verify(signature[_KEY_ID_BYTES:], text.encode())
+        except InvalidSignature:
+            return None
+        return text
+    return None
+
+
+def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> list[Finding]:
+    """Return where a ledger is not a continuation of what was kept of it elsewhere: it was cut, or forked.
+
+    Args:
+        lines: The ledger's lines.
+        kept: A checkpoint, or a signed line of the ledger, as a receipt is given out.
+        public_key_pem: The ledger's public key, kept elsewhere too.
+    """
+    key = load_pem_public_key(public_key_pem)
+    if not isinstance(key, Ed25519PublicKey):
+        return [Finding(line=0, problem="the public key is not an Ed25519 key")]
+    try:
+        values = json.loads(kept) if kept.lstrip().startswith("{") else {"checkpoint": kept}
+        if "checkpoint" not in values:
+            return _check_against_entry(lines, values, key)
+        text = opened_note(values["checkpoint"], name=origin_of(key), key=key)
+    except (ValueError, TypeError, AttributeError):
+        return [Finding(line=0, problem="what was kept cannot be read")]
+    if text is None:
+        return [Finding(line=0, problem="the checkpoint is not signed by this ledger's key")]
+    try:
+        _, size_text, root_text = text.splitlines()[:_HEAD_LINES]
+        size, root = int(size_text), base64.b64decode(root_text, validate=True)
+    except (ValueError, binascii.Error):
+        return [Finding(line=0, problem="the checkpoint cannot be read")]
+    if len(lines) < size:
+        return [_cut(len(lines), size)]
+    if merkle_root(line.rstrip(b"\n") for line in lines[:size]) != root:
+        return [Finding(line=size, problem="up to here the ledger is another than the one the checkpoint was made of")]
+    return []
+
+
+def _check_against_entry(lines: Sequence[bytes], kept: Mapping[str, Any], key: Ed25519PublicKey) -> list[Finding]:
+    try:
+        entry = {name: value for name, value in kept.items() if name != "digest"}
+        if not is_signed(entry, key):
+            return [Finding(line=0, problem="the receipt is not signed by this ledger's key")]
+        place = int(entry["sequence"])
+        if len(lines) < place:
+            return [_cut(len(lines), place)]
+        if lines[place - 1].rstrip(b"\n") != canonical(entry):
+            return [Finding(line=place, problem="is another line than the receipt that was kept")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return [Finding(line=0, problem="the receipt cannot be read")]
+    return []
+
+
+def _cut(length: int, size: int) -> Finding:
+    return Finding(line=length, problem=f"the ledger ends here, and had {size} lines or more: it was cut")
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check the ledger in a folder, against a kept checkpoint or receipt where one is named; 0 when it holds."""
+    folder = Path(arguments[0])
+    lines = [line for line in (folder / "ledger.jsonl").read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    public_key = (folder / "public.pem").read_bytes()
+    findings = check_ledger(lines, public_key)
+    for kept in arguments[1:]:
+        findings += check_against(lines, Path(kept).read_text(encoding="utf-8"), public_key)
+    for finding in findings:
+        sys.stdout.write(f"line {finding.line}: {finding.problem}\n")
+    sys.stdout.write(f"{len(lines)} lines: {'does not hold' if findings else 'holds'}\n")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
