@@ -87,7 +87,9 @@ def checkpoint_command(context: typer.Context) -> None:
     with session.house() as house:
         note = house.ledger.checkpoint()
     _, size, root = note.splitlines()[:3]
-    session.answer({"checkpoint": note, "size": int(size), "rootHash": root}, lambda: Text(note.rstrip("\n")), is_copied=True)
+    session.answer(
+        {"checkpoint": note, "size": int(size), "rootHash": root}, lambda: Text(note.rstrip("\n")), is_copied=True
+    )
 
 
 @app.command("verify")

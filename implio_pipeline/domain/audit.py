@@ -56,6 +56,8 @@ class FindingKind(StrEnum):
     RECEIPT_REPEATED = "receipt-repeated"
     RECEIPT_EARLY = "receipt-early"
     RECEIPT_IMPLAUSIBLE = "receipt-implausible"
+    CATALOG_TAMPERED = "catalog-tampered"
+    """A row that decides is not as it was written, or is missing; found by a key that the catalog does not hold."""
     ACCESS_LOG_BROKEN = "access-log-broken"
     """The log of reads is not what was written, or not what the ledger noted of it."""
     GRANT_REVIVED = "grant-revived"
@@ -69,6 +71,18 @@ class AuditFinding:
     kind: FindingKind
     about: str
     """The id of the file or request, or the place, that it is about."""
+    words: str
+    team: TeamId | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alteration:
+    """A row of the catalog that is not as it was written, or a team's rows that are not all there."""
+
+    about: str
+    """The id of the file, request, hold or team."""
+    noun: str
+    """The table."""
     words: str
     team: TeamId | None = None
 
@@ -175,6 +189,12 @@ def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) 
     return []
 
 
+def altered(each: Alteration) -> AuditFinding:
+    """Return the finding for something in the catalog that is not as it was written."""
+    words = f"{each.noun}: {each.words}"
+    return AuditFinding(kind=FindingKind.CATALOG_TAMPERED, about=each.about, words=words, team=each.team)
+
+
 def stray(region: str, path: str) -> AuditFinding:
     """Return the finding for a file that nobody knows; a name that is not ours may be anybody's and is not repeated."""
     about = (
@@ -195,6 +215,10 @@ def tombstone_faults(
     """
     if not noted:
         return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
+    if not standing and request.state is not RequestState.CANCELLED:
+        return [
+            _about(request, FindingKind.TOMBSTONE_DIFFERS, "the ledger has it standing, the catalog lifted or lost")
+        ]
     if any(body.get(name) != value for body in noted for name, value in standing.items()):
         return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog name different things")]
     return []

@@ -18,6 +18,7 @@ from implio_pipeline.domain.audit import (
     RECEIPT,
     AuditFinding,
     FindingKind,
+    altered,
     known_faults,
     lifting_faults,
     lost_tombstone,
@@ -32,7 +33,7 @@ from implio_pipeline.domain.audit import (
 )
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import Claim
-from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
+from implio_pipeline.domain.errors import CatalogTampered, ImplioError, KeyMissing, LedgerBroken, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.matching import covers
@@ -92,14 +93,28 @@ def audit(world: World, *, is_full: bool = False, progress: Progress | None = No
     """
     now = world.clock.now()
     report = AuditReport(audited_at=now, part=None if is_full else part_on(now.date()))
-    # 1. What was asked and what was told, before the files: what is completed by now must be gone from them.
+    # 1. The catalog's own rows; what is altered is looked at all the same, as far as it can be read.
+    report.findings += [altered(each) for each in world.catalog.alterations()]
+    try:
+        _look_at_all(world, report, progress)
+    except CatalogTampered as error:
+        if not any(each.kind is FindingKind.CATALOG_TAMPERED for each in report.findings):
+            raise
+        words = f"the rest was not looked at: {error.facts}"
+        report.findings.append(AuditFinding(kind=FindingKind.CATALOG_TAMPERED, about="catalog", words=words))
+    return report
+
+
+def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -> None:
+    # 2. What was asked and what was told, before the files: what is completed by now must be gone from them.
     _audit_ledger(world, report)
     _audit_access(world, report)
     standing = {
-        team.team: _Standing.of(world.catalog.requests.tombstones(team.team)) for team in world.catalog.teams.all()
+        team.team: _Standing.of(world.catalog.requests.tombstones(team.team, is_checked=False))
+        for team in world.catalog.teams.all()
     }
-    # 2. Team keys, queues and files, partition by partition.
-    partitions = Counter((file.team, file.day) for file in world.catalog.manifest.files())
+    # 3. Team keys, queues and files, partition by partition.
+    partitions = Counter((file.team, file.day) for file in world.catalog.manifest.files(is_checked=False))
     total, done = sum(partitions.values()), 0
     with ThreadPoolExecutor(world.threads) as pool:
         for team in world.catalog.teams.all():
@@ -112,9 +127,8 @@ def audit(world: World, *, is_full: bool = False, progress: Progress | None = No
                 done += partitions[team.team, day]
                 if progress:
                     progress(min(done, total), total)
-    # 3. Storage, last: what lies there and is known by nobody.
+    # 4. Storage, last: what lies there and is known by nobody.
     _audit_strays(world, report)
-    return report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +163,7 @@ class _TeamAudit:
 
     def audit_day(self, day: date) -> None:
         """Audit the live files of one partition."""
-        files = list(self.world.catalog.manifest.files(self.team.team, day=day))
+        files = list(self.world.catalog.manifest.files(self.team.team, day=day, is_checked=False))
         for first in list(self._looked_at(files)):  # all, since to look again makes the keychain forget
             look = self._settled(first)
             if look is None:
@@ -182,7 +196,7 @@ class _TeamAudit:
     def _look_again(self, file: VaultFile) -> "_Look | None":
         """Look once more, `None` when the file is no longer live: keys and files may have been swapped meanwhile."""
         self.world.keychain.forget(self.team.team)
-        live = self.world.catalog.manifest.files(self.team.team, day=file.day)
+        live = self.world.catalog.manifest.files(self.team.team, day=file.day, is_checked=False)
         now = next((each for each in list(live) if each.file_id == file.file_id), None)
         if now is None:
             return None
@@ -306,7 +320,8 @@ def _audit_strays(world: World, report: AuditReport) -> None:
     older_than = world.clock.now() - STRAY_AGE
     for region in sorted({team.region for team in world.catalog.teams.all()}):
         paths = frozenset(world.vault.strays(region, known=frozenset(), older_than=older_than))
-        known = {file.path for file in (*world.catalog.manifest.files(), *world.catalog.manifest.doomed())}
+        live = world.catalog.manifest.files(is_checked=False)
+        known = {file.path for file in (*live, *world.catalog.manifest.doomed())}
         unknown = paths - known
         if unknown:
             still = frozenset(world.vault.strays(region, known=frozenset(known)))
@@ -373,7 +388,7 @@ def _standing_bodies(world: World, requests: Mapping[RequestId, Request]) -> dic
     return {
         tombstone.request_id: tombstone_body(requests[RequestId(tombstone.request_id)], tombstone)
         for team in {request.team for request in requests.values()}
-        for tombstone in world.catalog.requests.tombstones(team)
+        for tombstone in world.catalog.requests.tombstones(team, is_checked=False)
         if tombstone.request_id in requests
     }
 

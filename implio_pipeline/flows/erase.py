@@ -239,7 +239,9 @@ def _rules_as_told(world: World, team: TeamId, requests: list[Request]) -> dict[
     for request in requests:
         told, tombstone = world.ledger.tombstone(request.request_id), standing.get(request.request_id)
         if told is None or tombstone is None:
-            raise CatalogTampered(f"request {request.request_id} has no tombstone in the ledger, or none in the catalog")
+            raise CatalogTampered(
+                f"request {request.request_id} has no tombstone in the ledger, or none in the catalog"
+            )
         body = tombstone_body(request, tombstone)
         others = sorted(name for name in body if told.body.get(name) != body[name])
         if others:

@@ -76,7 +76,9 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
         )
         outcomes = accept(world, [draft], policy=f"{policy_text(team.policy)}; on {today.isoformat()}")
         requests += [each for each in outcomes if isinstance(each, Request)]
-    altered = [team.team for team in world.catalog.teams.all() if team.is_altered and (wanted is None or team.team in wanted)]
+    altered = [
+        team.team for team in world.catalog.teams.all() if team.is_altered and (wanted is None or team.team in wanted)
+    ]
     if altered:
         raise CatalogTampered(f"the policy of team {altered[0]} is not as it was written, so nothing of it was removed")
     return requests

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from implio_pipeline.domain.audit import Alteration
 from implio_pipeline.domain.intake import LandingRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import AccessLog, Grants
@@ -84,6 +85,9 @@ class Catalog(Protocol):
     @property
     def access_log(self) -> AccessLog:
         """What was read, by whom and for what."""
+
+    def alterations(self) -> list[Alteration]:
+        """Return what of it is not as it was written: every authenticated row and every tally is compared."""
 
     def urgently(self) -> AbstractContextManager[None]:
         """Let what this thread writes inside go before what other threads of this process write."""

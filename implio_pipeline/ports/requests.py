@@ -48,10 +48,16 @@ class Requests(Protocol):
             PlanOutdated: somebody else has moved one.
         """
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
+    def tombstones(
+        self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None, is_checked: bool = True
+    ) -> list[Tombstone]:
         """Return the team's tombstones; with `only_open` those whose erasure is still to be completed.
 
         With `reaching` those alone that may cover an item submitted at that instant or later.
+
+        Raises:
+            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
+                `is_checked`.
         """
 
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:

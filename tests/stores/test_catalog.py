@@ -53,7 +53,9 @@ _numbers = count(1)
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlCatalog]:
     if request.param == "postgresql":
         empty_postgres()
-    opened = open_catalog(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey())
+    opened = open_catalog(
+        POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey()
+    )
     add_team(opened, ADS)
     add_team(opened, CARS)
     yield opened

@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
 from support.ring import OneKey
+from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
 
 from implio_pipeline.domain.access_log import GENESIS, Read, ReadDoor, faults_of
 from implio_pipeline.domain.errors import TeamUnknown
@@ -24,7 +24,9 @@ MANY_READS = 7
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlCatalog]:
     if request.param == "postgresql":
         empty_postgres()
-    opened = open_catalog(POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey())
+    opened = open_catalog(
+        POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey()
+    )
     add_team(opened, ADS)
     add_team(opened, CARS)
     yield opened

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_catalog import NOW, add_team, change, claim, commit_files, entry, number, request_for, sealed_file, task, user
 from support.ring import OneKey
+from test_catalog import NOW, add_team, change, claim, commit_files, entry, number, request_for, sealed_file, task, user
 
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.files import SealedFile

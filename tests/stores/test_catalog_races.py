@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.ring import OneKey
 from test_catalog import ADS, NOW, POSTGRES, STORES, add_team, change, commit_files, empty_postgres, request_for, user
 from test_catalog import accept as accept_one
 from test_catalog import sealed_file as new_file
-from support.ring import OneKey
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import PlanOutdated

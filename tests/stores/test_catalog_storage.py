@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import delete, event, insert
 from sqlalchemy.exc import IntegrityError
+from support.ring import OneKey
 from test_catalog import (
     ADS,
     NOW,
@@ -28,7 +29,6 @@ from test_catalog import (
     team_key,
     user,
 )
-from support.ring import OneKey
 
 from implio_pipeline.domain.errors import CatalogUnavailable, StorageFull
 from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule

@@ -4,7 +4,6 @@ import base64
 import json
 import runpy
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,12 +38,12 @@ GO_NOTE = (
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[SignedLog]:
+def log(tmp_path: Path) -> SignedLog:
     made = SignedLog(tmp_path / "ledger", tmp_path / "keys" / "ledger.pem")
     made.make()
     for each in range(9):
         made.append([("tombstone", {"requestId": f"r-{each}"}), ("receipt", {"requestId": f"r-{each}"})])
-    yield made
+    return made
 
 
 def lines_of(log: SignedLog) -> list[bytes]:

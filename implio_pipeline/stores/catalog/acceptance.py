@@ -22,8 +22,8 @@ from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
-from implio_pipeline.stores.catalog.rules import covered, row_of, tombstone_of
 from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.rules import covered, row_of, tombstone_of
 from implio_pipeline.stores.catalog.tables import queue_entries, requests, tombstones, withdrawn_entries
 
 IDEMPOTENCY_LASTS = timedelta(days=30)
@@ -113,9 +113,7 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
         for (request, _, _), sequence, count in zip(new, sequences, removed, strict=True)
     ]
     keys = [key for _, _, key in new]
-    rows = [
-        row_of_request(macs, request, idempotency=key) for request, key in zip(accepted, keys, strict=True)
-    ]
+    rows = [row_of_request(macs, request, idempotency=key) for request, key in zip(accepted, keys, strict=True)]
     insert_many(connection, requests, rows)
     put_scopes(connection, accepted)
     return accepted
@@ -124,13 +122,9 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
 def _authenticate(connection: Connection, rows: Sequence[dict[str, Any]], sequences: Sequence[int]) -> RowMacs:
     """Give new tombstones their MACs, which are over their sequence too, and count them."""
     macs = RowMacs.of(connection)
-    made = [
-        macs.mac(tombstones, row | {"sequence": sequence}) for row, sequence in zip(rows, sequences, strict=True)
-    ]
+    made = [macs.mac(tombstones, row | {"sequence": sequence}) for row, sequence in zip(rows, sequences, strict=True)]
     give = update(tombstones).where(tombstones.c.sequence == bindparam("its_own"))
-    connection.execute(
-        give, [{"its_own": sequence, "mac": mac} for sequence, mac in zip(sequences, made, strict=True)]
-    )
+    connection.execute(give, [{"its_own": sequence, "mac": mac} for sequence, mac in zip(sequences, made, strict=True)])
     for team in sorted({row["team"] for row in rows}):
         theirs = [mac for row, mac in zip(rows, made, strict=True) if row["team"] == team]
         macs.count(connection, tombstones, team, added=theirs)

@@ -4,8 +4,10 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Engine
 
+from implio_pipeline.domain.audit import Alteration
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access_log import SqlAccessLog
+from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.grant_tables import operators
@@ -85,6 +87,11 @@ class SqlCatalog:
         """Operators' sealed names."""
         self.access_log = SqlAccessLog(engine)
         """What was read, by whom and for what."""
+
+    def alterations(self) -> list[Alteration]:
+        """Return what of it is not as it was written: every authenticated row and every tally is compared."""
+        with database.reading(self._engine) as connection:
+            return list(alterations(connection))
 
     def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
         """Return the stores of who signs in and of what they did, their names under the home's own seal."""

@@ -45,7 +45,9 @@ def proven_files_of(
         file = VaultFile(**{name: values[name] for name in _NAMES})
         if macs is not None:
             macs.check(vault_files, values, about=file.file_id, noun="file")
-            if (file.user_filter or file.task_filter) and macs.filters(file.user_filter, file.task_filter) != row.filters:
+            if (file.user_filter or file.task_filter) and macs.filters(
+                file.user_filter, file.task_filter
+            ) != row.filters:
                 raise CatalogTampered(
                     f"the membership filters of file {file.file_id} are not as they were written", about=file.file_id
                 )

@@ -19,9 +19,9 @@ _READ = (*_NAMES, "idempotency", "mac")
 ALTERED = CatalogTampered.code
 """The error code of a request whose row is not as it was written."""
 
-REQUESTS = select(
-    *(sealed_scopes.c.sealed if name == "sealed" else requests.c[name] for name in _READ)
-).outerjoin_from(requests, sealed_scopes, sealed_scopes.c.request_id == requests.c.request_id)
+REQUESTS = select(*(sealed_scopes.c.sealed if name == "sealed" else requests.c[name] for name in _READ)).outerjoin_from(
+    requests, sealed_scopes, sealed_scopes.c.request_id == requests.c.request_id
+)
 """Requests with their sealed scopes, where those are not destroyed."""
 
 

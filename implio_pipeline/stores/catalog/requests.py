@@ -152,14 +152,17 @@ class SqlRequests:
             macs = RowMacs.of(connection) if rows else None
         return [request_of(macs, row) for row in rows] if macs else []
 
-    def tombstones(self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None) -> list[Tombstone]:
+    def tombstones(
+        self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None, is_checked: bool = True
+    ) -> list[Tombstone]:
         """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
 
         With `reaching` those alone that may cover an item submitted at that instant or later; then it is not known
         whether one is missing.
 
         Raises:
-            CatalogTampered: one is not as it was written, missing or too many.
+            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
+                `is_checked`.
         """
         is_its = (tombstones.c.team == team, tombstones.c.is_lifted.is_(False))
         query = select(tombstones).where(*is_its).order_by(tombstones.c.sequence)
@@ -169,8 +172,8 @@ class SqlRequests:
             query = query.where(tombstones.c.before > reaching)
         with reading(self._engine) as connection:
             macs, rows = RowMacs.of(connection), connection.execute(query).mappings().all()
-            found = [tombstone_of(macs, row) for row in rows]
-            if reaching is None:
+            found = [tombstone_of(macs if is_checked else None, row) for row in rows]
+            if reaching is None and is_checked:
                 standing = [row["mac"] for row in rows if not row["is_erased"]]
                 macs.check_set(connection, tombstones, team, standing)
         return found
@@ -315,7 +318,11 @@ def _discount(connection: Connection, team: TeamId, request_ids: Sequence[Reques
     """Count tombstones and file lines no more that stop standing now."""
     macs = RowMacs.of(connection)
     for some in chunks(request_ids):
-        stands = (tombstones.c.request_id.in_(some), tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
+        stands = (
+            tombstones.c.request_id.in_(some),
+            tombstones.c.is_erased.is_(False),
+            tombstones.c.is_lifted.is_(False),
+        )
         macs.count(connection, tombstones, team, removed=connection.scalars(select(tombstones.c.mac).where(*stands)))
         lines = select(file_outcomes.c.mac).where(file_outcomes.c.request_id.in_(some))
         macs.count(connection, file_outcomes, team, removed=connection.scalars(lines))

@@ -191,6 +191,4 @@ def _team_of(row: RowMapping) -> Team:
 
 def _altered(row: RowMapping) -> Team:
     """Return a team whose policy and limits are not to be believed."""
-    return Team(
-        team=row["team"], region=row["region"], created_at=row["created_at"], cap_percent=0, is_altered=True
-    )
+    return Team(team=row["team"], region=row["region"], created_at=row["created_at"], cap_percent=0, is_altered=True)

@@ -89,7 +89,7 @@ class SignedLog:
                 if _erasure(kind, body) in told:
                     continue
                 sequence += 1
-                # A receipt says how long the log was before it, and its head: whoever keeps it can find a cut or a fork.
+                # Whoever keeps a receipt can find a cut or a fork: it says how long the log was, and its head.
                 head = {"log": {"size": sequence - 1, "head": previous}} if kind in RECEIPTS else {}
                 entry = {"sequence": sequence, "kind": kind, "body": {**body, **head}, "previous": previous}
                 previous = digest_of(entry)
