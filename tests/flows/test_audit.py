@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from support.clock import NOW
 from support.catalog import written_anew
+from support.clock import NOW
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
 

@@ -1,6 +1,6 @@
 """What in the catalog is not as it was written: every row that is authenticated, and every tally."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
@@ -28,7 +28,7 @@ _NAMED_BY = {
     vault_files: "file_id",
 }
 """Tables whose rows are authenticated, and the column that names a row."""
-_COUNTS = {
+_COUNTS: dict[Table, Callable[[dict[str, Any]], bool]] = {
     vault_files: lambda row: row["state"] == FileState.LIVE,
     tombstones: lambda row: not row["is_erased"] and not row["is_lifted"],
     holds: lambda _: True,

@@ -118,7 +118,7 @@ def _add_team_keys(connection: Connection, change: Change) -> None:
 
 
 def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
-    """Take files off the live ones and destroy their keys; those re-wrapped stay live. Return the MACs of the others."""
+    """Take files off the live ones, destroy their keys, and return the MACs of their rows; those re-wrapped stay."""
     found = 0
     macs: list[bytes] = []
     for some in chunks(change.remove):

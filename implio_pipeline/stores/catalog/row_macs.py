@@ -89,11 +89,12 @@ class _Keyed:
 
     def make(self, connection: Connection) -> None:
         """Make the key of a catalog that has none and no team."""
-        if connection.execute(select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)).one_or_none() is None:
-            if connection.execute(select(teams.c.team).limit(1)).one_or_none() is None:
-                root_key_id, wrapped = self._roots.wrap_home_key(secrets.token_bytes(_KEY_BYTES))
-                row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
-                connection.execute(insert(home_keys), row)
+        is_there = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
+        has_teams = select(teams.c.team).limit(1)
+        if connection.scalar(is_there) is None and connection.scalar(has_teams) is None:
+            root_key_id, wrapped = self._roots.wrap_home_key(secrets.token_bytes(_KEY_BYTES))
+            row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
+            connection.execute(insert(home_keys), row)
 
 
 def use_key(engine: Engine, roots: RootKeys) -> None:
@@ -231,7 +232,7 @@ _NOUNS = {
 @cache
 def covered(table: Table) -> tuple[str, ...]:
     """Return the columns that a row's MAC is over, in the table's order."""
-    return tuple(name for name in table.c.keys() if name != "mac" and name not in _APART[table])
+    return tuple(name for name in (column.name for column in table.c) if name != "mac" and name not in _APART[table])
 
 
 def _plain(value: Any) -> Any:
