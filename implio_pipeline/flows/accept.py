@@ -12,7 +12,14 @@ from typing import Any
 
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.days import due_at, instant_text
-from implio_pipeline.domain.errors import ImplioError, LedgerBroken, RequestIdReused, RequestRefused, TeamUnknown
+from implio_pipeline.domain.errors import (
+    CatalogTampered,
+    ImplioError,
+    LedgerBroken,
+    RequestIdReused,
+    RequestRefused,
+    TeamUnknown,
+)
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
@@ -72,6 +79,8 @@ def accept(
         try:
             if draft.team not in teams:
                 raise TeamUnknown("there is no such team")
+            if teams[draft.team].is_altered:  # refused alone, so that it stops no other team's
+                raise CatalogTampered(f"the catalog's row of team {draft.team} is not as it was written")
             present = after(teams[draft.team].newest_at, now=now)
             prepared.append(_prepare(world, draft, now=present, policy=policy, seal=sealer(draft.team)))
         except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell

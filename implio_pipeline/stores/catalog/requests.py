@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, select, update
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
@@ -207,12 +207,8 @@ class SqlRequests:
 
     def erased_items(self, request_ids: Sequence[RequestId]) -> dict[RequestId, int]:
         """Return how many items of each request were erased so far; one without a file line is left out."""
-        its_id, found = file_outcomes.c.request_id, {}
-        with reading(self._engine) as connection:
-            for some in chunks(request_ids):
-                query = select(its_id, func.sum(file_outcomes.c.matched)).where(its_id.in_(some)).group_by(its_id)
-                found.update({request_id: int(rows) for request_id, rows in connection.execute(query)})
-        return found
+        lines = self.outcomes(request_ids)
+        return {request_id: sum(line.matched for line in theirs) for request_id, theirs in lines.items()}
 
     def complete(self, requests: Sequence[Request]) -> None:
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.

@@ -1,0 +1,258 @@
+"""Whoever can write the catalog and holds no key: no bit of it makes a receipt lie, or hidden items readable.
+
+Every column of every table that decides is altered, one at a time, in a home of its own. Then the audit names it, and
+no erasure signs a receipt for what is left. A column that is added makes these tests fail until it is authenticated, or
+stands in `DECIDES_NOTHING` with a reason.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table
+from support.clock import NOW
+from support.home import ADS, CARS, Home, a_home, opened
+from support.items import Ad
+
+from implio_pipeline.domain.audit import FindingKind
+from implio_pipeline.domain.errors import CatalogTampered
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.domain.words import RequestId
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.query.door import open_lake
+from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
+from implio_pipeline.stores.catalog.row_macs import _APART, covered
+from implio_pipeline.stores.catalog.tables import (
+    file_outcomes,
+    holds,
+    requests,
+    tallies,
+    teams,
+    tombstones,
+    vault_files,
+)
+
+DECIDING = (teams, tombstones, requests, holds, vault_files, file_outcomes, tallies)
+DECIDES_NOTHING = {
+    ("tombstones", "in_ledger"): "only whether the ledger is told (again); before a receipt the ledger is asked itself",
+    ("file_outcomes", "line"): "the order of a receipt's lines",
+}
+
+
+@pytest.fixture(scope="module")
+def stage(scratch: Path) -> Path:
+    """A closed home with a request that is open, one that is done, one that a hold keeps in part; and a policy."""
+    folder = scratch / "tampering"
+    with a_home(folder) as home:
+        for user in ("ann", "bob", "cid", "dan"):
+            home.keep(*(Ad(task=f"{user}-{each}", user=user) for each in range(3)))
+        home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
+        until = NOW + timedelta(days=90)
+        place_hold(home.world, HoldDraft(team=ADS, scope=ByTask(task_id="cid-1"), until=until, words="w", holder="h"))
+        home.ask(ByUser(user_id="dan"), ByUser(user_id="cid"))
+        erase(home.world)
+        home.ask(ByUser(user_id="ann"))
+    return folder
+
+
+@pytest.fixture
+def altered(stage: Path, scratch: Path) -> Iterator[Callable[[str], Home]]:
+    """Open a copy of the stage whose catalog was changed by a statement."""
+    made: list[Any] = []
+
+    def alter(statement: str, *values: Any) -> Home:
+        close()
+        folder = scratch / "altered"
+        shutil.copytree(stage, folder)
+        with closing(sqlite3.connect(folder / "catalog" / "catalog.db")) as connection, connection:
+            assert connection.execute(statement, values).rowcount > 0, statement
+        opening = opened(folder)
+        made.append((opening, folder))
+        return opening.__enter__()
+
+    def close() -> None:
+        while made:
+            opening, folder = made.pop()
+            opening.__exit__(None, None, None)
+            shutil.rmtree(folder)
+
+    yield alter
+    close()
+
+
+def other_value(column: Column[Any], value: Any) -> Any:
+    """Return another value of the column's own kind, as somebody would write it who wants something of it."""
+    kind = column.type
+    if isinstance(kind, Instant):
+        return 4_000_000_000_000_000 if value is None else value + 40 * 86_400_000_000
+    if isinstance(kind, Day):
+        return "2020-01-01"
+    if isinstance(kind, Word):
+        return next(word.value for word in kind.words if word.value != value)
+    if isinstance(kind, Boolean):
+        return 1 - value
+    if isinstance(kind, JSON | WithheldItems | Counts):
+        return '{"a": 1}' if value is None or value == "{}" else "{}"
+    if isinstance(kind, LargeBinary):
+        return bytes(16) if value is None else bytes(len(value))
+    if isinstance(value, int) or (value is None and kind.python_type is int):
+        return (value or 0) + 7
+    return f"x{value or ''}"
+
+
+def cases(path: Path, table: Table) -> Iterator[tuple[str, int, Any]]:
+    """Yield each column, of each row of the team, with another value for it."""
+    with closing(sqlite3.connect(path / "catalog" / "catalog.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        rows = connection.execute(f"select rowid as its_row, * from {table.name} where team = 'ads'").fetchall()
+    assert rows, table.name
+    for row in _telling(table, rows):
+        for column in table.c:
+            yield column.name, row["its_row"], other_value(column, row[column.name])
+
+
+def _telling(table: Table, rows: list[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Return rows that differ in kind: the newest (open) and the oldest (done); of files those that are live."""
+    if table is vault_files:
+        rows = [row for row in rows if row["state"] == "live"]
+    return rows if table is tallies else [rows[0], rows[-1]][: len(rows)]
+
+
+@pytest.mark.parametrize("table", DECIDING, ids=lambda table: table.name)
+def test_no_column_that_decides_can_be_altered_unnoticed_or_make_a_receipt_lie(stage, altered, table):
+    unnoticed, lies = [], []
+    for column, row, value in cases(stage, table):
+        home = altered(f"update {table.name} set {column} = ? where rowid = ?", value, row)
+        with closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as connection:
+            (request_id,) = connection.execute("select request_id from requests order by rowid desc limit 1").fetchone()
+        paths = files_of_stage(stage, home)
+
+        findings = {finding.kind for finding in audit(home.world).findings}
+        summary = None
+        with suppress(CatalogTampered):
+            summary = erase(home.world, again=True)
+
+        decides = (table.name, column) not in DECIDES_NOTHING
+        if decides and FindingKind.CATALOG_TAMPERED not in findings and FindingKind.TOMBSTONE_DIFFERS not in findings:
+            unnoticed.append((column, row))
+        is_told = home.world.ledger.receipt(RequestId(request_id)) is not None
+        if is_told and any(path.exists() for path in paths):
+            lies.append((column, row))
+        if not decides:
+            assert summary is not None
+            assert is_told
+
+    assert (unnoticed, lies) == ([], [])
+
+
+def files_of_stage(stage: Path, home: Home) -> list[Path]:
+    """Return where the altered home keeps the files that held an item of ann before it was altered."""
+    key = home.user_key("ann")
+    with closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as connection:
+        query = "select day, file_id from vault_files where state = 'live' and low_key = ? and team = 'ads'"
+        found = connection.execute(query, (key,)).fetchall()
+    assert found
+    return [home.path / "vault" / "eu" / f"team=ads/day={day}/{file_id}.parquet" for day, file_id in found]
+
+
+@pytest.mark.parametrize("table", DECIDING, ids=lambda table: table.name)
+def test_a_row_taken_away_is_named_and_no_receipt_is_signed_for_what_is_left(stage, altered, table):
+    if table is teams:
+        pytest.skip("without its row a team is unknown to everybody: nothing of it can be read or asked")
+    with closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as connection:
+        live = "and state = 'live'" if table is vault_files else ""
+        rows = connection.execute(f"select rowid from {table.name} where team = 'ads' {live}").fetchall()
+        (request_id,) = connection.execute("select request_id from requests order by rowid desc limit 1").fetchone()
+    for (row,) in rows:
+        try:
+            home = altered(f"delete from {table.name} where rowid = ?", row)
+        except Exception as error:  # noqa: BLE001  # the door itself says that the newest request is gone
+            assert type(error).__name__ in ("CatalogOutdated", "CatalogTampered")  # noqa: PT017
+            continue
+
+        findings = audit(home.world).findings
+        with suppress(CatalogTampered):
+            erase(home.world, again=True)
+
+        assert findings
+        is_told = home.world.ledger.receipt(RequestId(request_id)) is not None
+        assert not (is_told and any(path.exists() for path in files_of_stage(stage, home)))
+
+
+ATTACKS = {
+    "another user in the tombstone": "update tombstones set user_key = zeroblob(16) where is_erased = 0",
+    "ranges of nothing": "update vault_files set low_key = zeroblob(16), high_key = zeroblob(16)",
+    "the tombstone lifted": "update tombstones set is_lifted = 1 where is_erased = 0",
+    "the tombstone said to be erased": "update tombstones set is_erased = 1 where is_erased = 0",
+    "the tombstone of another team": "update tombstones set team = 'cars' where is_erased = 0",
+}
+
+
+@pytest.mark.parametrize("statement", ATTACKS.values(), ids=ATTACKS)
+def test_hidden_items_do_not_become_readable_by_changing_the_catalog(altered, statement):
+    home = altered(statement)
+
+    with pytest.raises(CatalogTampered), open_lake(home.path, team="ads", as_="tester") as lake:
+        lake.sql("select count(*) from items")
+
+
+@pytest.mark.parametrize("state", ["unapproved", "quarantined", "completed", "cancelled", "held", "waiting"])
+def test_a_request_whose_state_was_altered_is_reported_by_every_pass_and_by_the_audit(altered, state):
+    home = altered("update requests set state = ? where state = 'accepted'", state)
+    (request,) = home.world.catalog.requests.all()[-1:]
+
+    summary = erase(home.world)
+
+    assert summary.failed == {request.request_id: "catalog-tampered"}
+    assert (request.state.value, request.error_code) == ("unverified", "catalog-tampered")
+    assert (FindingKind.CATALOG_TAMPERED, request.request_id) in {
+        (finding.kind, finding.about) for finding in audit(home.world).findings
+    }
+
+
+def test_a_policy_that_was_altered_removes_nothing_and_the_run_says_so(altered):
+    home = altered("update teams set keep_days = 0 where team = 'ads'")
+
+    with pytest.raises(CatalogTampered):
+        retain(home.world, today=(NOW + timedelta(days=20)).date())
+
+    assert home.world.catalog.requests.all()[-1].kind.value == "user"
+
+
+def test_an_altered_team_stops_no_other_teams_requests(altered):
+    home = altered("update teams set cap_percent = 100 where team = 'ads'")
+
+    refused, accepted = accept(
+        home.world, [home.draft(ByUser(user_id="x")), home.draft(ByUser(user_id="x"), team=CARS)]
+    )
+
+    assert getattr(refused, "code", None) == "catalog-tampered"
+    assert hasattr(accepted, "request_id")
+
+
+def test_what_a_mac_leaves_out_is_listed_with_its_reason():
+    apart = {(table.name, column) for table, columns in _APART.items() for column in columns}
+    elsewhere = {
+        ("vault_files", "state"),  # counted while live
+        ("vault_files", "user_filter"),
+        ("vault_files", "task_filter"),  # both by their digest, which is in the MAC
+        ("tombstones", "is_erased"),
+        ("tombstones", "is_lifted"),  # counted while it stands, and the ledger knows
+    }
+
+    assert apart == elsewhere | set(DECIDES_NOTHING)
+    assert all(
+        column.name in covered(table) or column.name == "mac" or (table.name, column.name) in apart
+        for table in _APART
+        for column in table.c
+    )
