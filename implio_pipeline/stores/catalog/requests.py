@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, select, update
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
@@ -280,7 +280,9 @@ def _count(connection: Connection, items: Mapping[RequestId, int]) -> None:
             macs.check(requests, row, about=request_id, noun="request")
             values = {"covered_items": items[request_id], "is_exact": True}
             mac = macs.mac(requests, {**row, **values})
-            connection.execute(update(requests).where(requests.c.request_id == request_id).values({**values, "mac": mac}))
+            connection.execute(
+                update(requests).where(requests.c.request_id == request_id).values({**values, "mac": mac})
+            )
 
 
 def _tombstone_in(macs: RowMacs, row: Row[Any]) -> Tombstone:
