@@ -277,13 +277,13 @@ SPOILT = {
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_catalog_that_cannot_be_read_is_told_as_one(how: str, file: Path) -> None:
-    open_catalog(f"sqlite:///{file}").close()
+    open_catalog(f"sqlite:///{file}", OneKey()).close()
     for beside in file.parent.glob(f"{file.name}-*"):
         beside.unlink()
     SPOILT[how](file)
 
     with pytest.raises(CatalogUnavailable, match="SQLITE_"):
-        open_catalog(f"sqlite:///{file}").teams.all()
+        open_catalog(f"sqlite:///{file}", OneKey()).teams.all()
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY])
