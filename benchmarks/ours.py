@@ -76,7 +76,7 @@ class Ours(Contestant):
                 os.link(batch.path, folder / batch.path.name)
                 os.utime(batch.path, (time.time() - 60,) * 2)  # no longer being written
             taken = ingest(house.world)
-            if taken.rejected or taken.refused or taken.set_aside:
+            if taken.rejected or taken.erased_before or taken.too_old or taken.set_aside:
                 raise ValueError(f"not every item came in: {taken}")
 
     def _carry_out(self, team: str, scopes: Sequence[Scope], mark: Callable[[str], None]) -> None:

@@ -228,7 +228,8 @@ class Settings(BaseSettings):
     rotate_keys_days: int = Field(default=30, ge=0, le=3_650)
     """Keys older than so many days are renewed by the schedule; 0 for never."""
     first_day: str = "2020-01-01"
-    """The first partition Dagster shows; earlier items are kept all the same."""
+    """The first partition Dagster shows; earlier items are kept all the same. No landing file arrived before it: one
+    that is dated earlier is dated by when it is taken up."""
 
     @classmethod
     def settings_customise_sources(

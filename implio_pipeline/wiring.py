@@ -5,13 +5,14 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from implio_pipeline import __version__
 from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.words import Region
@@ -309,6 +310,7 @@ def _landing(settings: Settings, keychain: TeamKeychain, set_aside: SetAside, cl
     archive = settings.landing.archive_folder
     policy = LandingPolicy(
         settle_seconds=settings.landing.settle_seconds,
+        first_at=start_of(date.fromisoformat(settings.first_day)),
         archive=settings.below(archive) if archive is not None and settings.landing.after == "archive" else None,
     )
     return LandingFolder(settings.home / "landing", keychain, set_aside, clock=clock, policy=policy)

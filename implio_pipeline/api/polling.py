@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from implio_pipeline.api.ad_shape import ad_shape, result_shape
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import look_up
 from implio_pipeline.ports.polling import PolledDecision, Polling
 from implio_pipeline.ports.world import World
+from implio_pipeline.stores.landing.ad_shape import ad_shape, result_shape
 
 ON_A_PAGE = 100
 """Decisions of one answer."""

@@ -6,7 +6,6 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from implio_pipeline.api.ad_shape import ad_shape
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.documents import answer, answers, body
@@ -20,6 +19,7 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queues_of
 from implio_pipeline.ports.world import World
+from implio_pipeline.stores.landing.ad_shape import ad_shape
 
 router = APIRouter(tags=["moderation"])
 

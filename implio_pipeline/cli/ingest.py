@@ -26,7 +26,8 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
         "setAside": summary.set_aside,
         "items": summary.items,
         "rejected": summary.rejected,
-        "refused": summary.refused,
+        "erasedBefore": summary.erased_before,
+        "tooOld": summary.too_old,
         "partitions": [
             {"team": name, "day": day.isoformat(), "items": items}
             for (name, day), items in sorted(summary.partitions.items())
@@ -50,7 +51,8 @@ def _view(summary: IngestSummary) -> RenderableType:
     ]
     remarks = (
         (summary.rejected, "item", "rejected: kept, with a report in the team's landing folder"),
-        (summary.refused, "item", "kept out: erased before, or older than the policy allows"),
+        (summary.erased_before, "item", "erased before: kept out"),
+        (summary.too_old, "item", "older than the policy keeps: sealed away, `implio set-aside list`"),
         (summary.duplicates, "file", "taken before: removed"),
         (summary.set_aside, "file", "that cannot be read, sealed away: `implio set-aside list`"),
     )

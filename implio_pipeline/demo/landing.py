@@ -107,10 +107,9 @@ def _backfill(market: Market, table: Timetable, postings: Postings, *, seed: int
 def _day_sheet(table: Timetable, postings: Postings, day: int, *, seed: int) -> _Sheet:
     suffix = table.suffix(day)
     items = _items(postings.by_day[day], seed=seed)
-    if suffix == ".csv":
-        # Only CSV has a column for it; what POST takes has no such field.
-        for item, posting in zip(items, postings.by_day[day], strict=True):
-            item["submittedAt"] = rfc3339(posting.submitted_at)
+    # Its teams are made today, so the dates of their files are not believed: items say themselves when they came.
+    for item, posting in zip(items, postings.by_day[day], strict=True):
+        item["submittedAt"] = rfc3339(posting.submitted_at)
     bad = []
     if day in table.spoiled:
         bad.append(spoiled(item_of(postings.spoiled[day], seed=seed), turn=table.spoiled.index(day)))

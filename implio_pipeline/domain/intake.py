@@ -24,8 +24,10 @@ class LandingRecord:
     state: LandingState
     items: int
     rejected: int
-    refused: int
-    """Items kept out because a tombstone or the retention policy covers them."""
+    erased_before: int
+    """Items kept out since an accepted request covers them."""
+    too_old: int
+    """Items kept out for their age alone, and set aside."""
     taken_at: datetime
     reason: str | None = None
 

@@ -27,6 +27,8 @@ from implio_pipeline.ports.world import World
 BUFFER_BYTES = 96 << 20
 """Rows held before files are written; one buffer fills while the one before it is written, so memory is bounded."""
 _MOST_TRIES = 20
+TOO_OLD = "too-old"
+"""The code under which items are set aside that are older than their team's policy keeps."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,7 +40,10 @@ class IngestSummary:
     set_aside: int = 0
     items: int = 0
     rejected: int = 0
-    refused: int = 0
+    erased_before: int = 0
+    """Items kept out since an accepted request covers them."""
+    too_old: int = 0
+    """Items kept out for their age alone, and set aside."""
     partitions: dict[tuple[TeamId, date], int] = field(default_factory=dict)
     """Items added to each partition."""
 
@@ -49,7 +54,8 @@ class IngestSummary:
         self.set_aside += other.set_aside
         self.items += other.items
         self.rejected += other.rejected
-        self.refused += other.refused
+        self.erased_before += other.erased_before
+        self.too_old += other.too_old
         for partition, items in other.partitions.items():
             self.partitions[partition] = self.partitions.get(partition, 0) + items
 
@@ -74,7 +80,10 @@ def ingest(
     wanted = world.landing.waiting().keys() if teams is None else teams
     # A folder nobody made a team for is passed over; `status` counts it.
     claims = (
-        (known[team], claimed) for team in sorted(wanted) if team in known for claimed in world.landing.claim(team)
+        (known[team], claimed)
+        for team in sorted(wanted)
+        if team in known
+        for claimed in world.landing.claim(team, since=known[team].created_at)
     )
 
     def take(claim: tuple[Team, AbstractContextManager[LandingFile]]) -> IngestSummary:
@@ -98,8 +107,8 @@ def add_rows(
         world: What the flow may touch.
         team: Whose items.
         parts: The items; iterated anew when somebody else's commit came between.
-        submitted_from: No item was submitted before it, so that rules which end earlier are not even read; not known
-            when `None`.
+        submitted_from: No item was submitted before it, so that rules which end earlier are not even read, and none is
+            too old; not known when `None`.
     """
     for _ in range(_MOST_TRIES):
         intake = _Intake(world=world, team=team, submitted_from=submitted_from)
@@ -118,11 +127,19 @@ def add_rows(
 def standing_rules(world: World, team: Team, *, now: datetime, submitted_from: datetime | None = None) -> list[Claim]:
     """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue.
 
-    With `submitted_from` tombstones are left out that end before it.
+    With `submitted_from` tombstones are left out that end before it, and so is age: what was acknowledged is stored,
+    and retention asks for it when its time has come.
     """
+    if submitted_from is not None:
+        standing = world.catalog.requests.tombstones(team.team, reaching=submitted_from)
+        return [
+            Claim(request_id=RequestId(each.request_id), rule=each.rule)
+            for each in standing
+            if not isinstance(each.rule, OverdueRule)
+        ]
     claims = [
         Claim(request_id=RequestId(each.request_id), rule=each.rule)
-        for each in world.catalog.requests.tombstones(team.team, reaching=submitted_from)
+        for each in world.catalog.requests.tombstones(team.team)
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
     overdue = item_cutoffs(team.policy, today=now.date())
@@ -155,7 +172,7 @@ def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
             intake.discard()
             file.release()
             raise
-        file.finish(report)
+        file.finish(report, erased_before=intake.erased_before, too_old=intake.too_old)
         return intake.summary()
     file.release()
     raise PlanOutdated("the team's keys or tombstones kept changing")
@@ -175,7 +192,8 @@ def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvali
         state=LandingState.SET_ASIDE,
         items=0,
         rejected=0,
-        refused=0,
+        erased_before=0,
+        too_old=0,
         taken_at=world.clock.now(),
         reason=error.facts,
     )
@@ -208,7 +226,11 @@ class _Intake:
     submitted_from: datetime | None = None
     items: int = 0
     rejected: int = 0
-    refused: int = 0
+    erased_before: int = 0
+    too_old: int = 0
+    old: list[Rows] = field(default_factory=list)
+    """Rows that are too old, not yet sealed."""
+    sealed_aside: list[str] = field(default_factory=list)
 
     def take(self, file: LandingFile) -> list[Mapping[str, Any]]:
         """Take the whole file in and commit it; return the report of what was rejected.
@@ -229,13 +251,38 @@ class _Intake:
         """Buffer the rows that may come in; a full buffer is written while the next one fills."""
         if self.planned_at < 0:
             self._plan()
-        kept = self.world.vault.without(rows, [claim.rule for claim in self.claims])
-        self.refused += rows.num_rows - kept.num_rows
+        kept = self.world.vault.without(rows, [rule for rule in self._rules if not isinstance(rule, OverdueRule)])
+        self.erased_before += rows.num_rows - kept.num_rows
+        kept = self._without_old(kept)
         if kept.num_rows:
             self.buffers.setdefault(kind, []).append(kept)
             self.buffered_bytes += kept.nbytes
         if self.buffered_bytes >= BUFFER_BYTES:
             self._flush()
+
+    @property
+    def _rules(self) -> list[Rule]:
+        return [claim.rule for claim in self.claims]
+
+    def _without_old(self, rows: Rows) -> Rows:
+        """Return the rows that age alone does not keep out; the others are set aside, not destroyed."""
+        ages = [rule for rule in self._rules if isinstance(rule, OverdueRule)]
+        kept = self.world.vault.without(rows, ages)
+        if kept.num_rows < rows.num_rows:
+            old = self.world.vault.within(rows, ages)
+            self.old.append(old)
+            self.too_old += old.num_rows
+            if sum(part.nbytes for part in self.old) >= BUFFER_BYTES:
+                self._seal_old()
+        return kept
+
+    def _seal_old(self) -> None:
+        """Set aside what is too old, before the commit: after it, the landing file may go at any moment."""
+        if self.old:
+            reason = f"items older than the policy keeps: {sum(part.num_rows for part in self.old)}"
+            sealed = self.world.set_aside.seal_items(self.old, team=self.team.team, code=TOO_OLD, reason=reason)
+            self.sealed_aside.append(sealed)
+        self.old = []
 
     def _flush(self) -> None:
         """Begin to write what is buffered, once what was begun before is written; not yet visible to anyone."""
@@ -266,6 +313,7 @@ class _Intake:
         self._flush()
         self._wait()
         self.writer.shutdown()
+        self._seal_old()
         for _ in range(_MOST_TRIES):
             newest = self.world.catalog.requests.newest_tombstone(self.team.team)
             if newest > self.planned_at:
@@ -280,10 +328,11 @@ class _Intake:
             )
             # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
             staged, self.staged = self.staged, []
+            aside, self.sealed_aside = self.sealed_aside, []
             try:
                 self.world.catalog.manifest.commit(change)
             except PlanOutdated:
-                self.staged = staged
+                self.staged, self.sealed_aside = staged, aside
                 if self.world.catalog.requests.newest_tombstone(self.team.team) == self.planned_at:
                     raise
                 continue
@@ -298,10 +347,13 @@ class _Intake:
         self.writer.shutdown()
         for sealed in self.staged:
             self.world.vault.delete(sealed.file)
+        for identifier in self.sealed_aside:
+            self.world.set_aside.discard(identifier)
 
     def summary(self) -> IngestSummary:
         """Return this file's counts."""
-        summary = IngestSummary(files=1, items=self.items, rejected=self.rejected, refused=self.refused)
+        summary = IngestSummary(files=1, items=self.items, rejected=self.rejected)
+        summary.erased_before, summary.too_old = self.erased_before, self.too_old
         for sealed in self.staged:
             if sealed.file.kind is FileKind.ITEMS:
                 partition = (self.team.team, sealed.file.day)
@@ -318,6 +370,8 @@ class _Intake:
         self._plan()
         fresh = [claim for claim in self.claims if claim.request_id not in known]
         rules = [claim.rule for claim in fresh]
+        if any(isinstance(rule, OverdueRule) for rule in rules):
+            raise PlanOutdated("retention began meanwhile: what it covers is set aside, not destroyed")
         self.staged = [kept for sealed in self.staged if (kept := self._without(sealed, fresh)) is not None]
         self.queue = [entry for entry in self.queue if not any(_covers(rule, entry) for rule in rules)]
 
@@ -333,7 +387,7 @@ class _Intake:
         if rewrite.is_untouched:
             return sealed
         self.world.vault.delete(sealed.file)
-        self.refused += rewrite.erased
+        self.erased_before += rewrite.erased
         if sealed.file.kind is FileKind.ITEMS:
             self.items -= rewrite.erased
         else:
@@ -348,7 +402,8 @@ class _Intake:
             state=LandingState.INGESTED,
             items=self.items,
             rejected=self.rejected,
-            refused=self.refused,
+            erased_before=self.erased_before,
+            too_old=self.too_old,
             taken_at=self.world.clock.now(),
         )
 

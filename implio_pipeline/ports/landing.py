@@ -29,7 +29,7 @@ class LandingFile(Protocol):
 
     @property
     def arrived_at(self) -> datetime:
-        """When it was last written: the submission instant of its items."""
+        """When it was last written, if that can be believed: the submission instant of its items."""
 
     def digest(self) -> str:
         """Return the SHA-256 of its bytes, hexadecimal."""
@@ -41,8 +41,8 @@ class LandingFile(Protocol):
             LandingInvalid: the file cannot be parsed at all; pieces that came before do not count.
         """
 
-    def finish(self, report: Sequence[Mapping[str, Any]]) -> None:
-        """Remove (or archive) the plaintext and leave a report of what was rejected, if anything was."""
+    def finish(self, report: Sequence[Mapping[str, Any]], *, erased_before: int = 0, too_old: int = 0) -> None:
+        """Remove (or archive) the plaintext, and leave a report if anything was rejected or kept out."""
 
     def set_aside(self, reason: str) -> None:
         """Seal the file away from the landing folder, with its reason beside it."""
@@ -60,5 +60,8 @@ class LandingZone(Protocol):
     def passed_over(self) -> int:
         """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
 
-    def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
-        """Yield the team's waiting files, each claimed for this process alone."""
+    def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
+        """Yield the team's waiting files, each claimed for this process alone.
+
+        A file that is dated before `since` arrived when it is taken up: its date is not believed.
+        """

@@ -78,6 +78,9 @@ class Vault(Protocol):
     def without(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
         """Return the rows that no rule covers."""
 
+    def within(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
+        """Return the rows that some rule covers."""
+
     def queue_entries(self, rows: Rows, *, team: TeamId) -> list[QueueEntry]:
         """Return an entry for each row that has no decision."""
 

@@ -7,15 +7,16 @@ to the file's id, its place and whether it is the last, so that no chunk can be 
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
+import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -23,6 +24,7 @@ from implio_pipeline.domain.errors import FileMissing, FileTampered
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.stores.durable import make_folder, sync_folder
+from implio_pipeline.stores.landing.ad_shape import landing_line
 
 CHUNK_BYTES = 1 << 20
 _KEY_BITS, _TAG_BYTES, _NONCE_BYTES = 256, 16, 12
@@ -102,6 +104,11 @@ class SetAside:
         sync_folder(self._folder)
         return identifier
 
+    def seal_items(self, parts: Iterable[pa.Table], *, team: TeamId, code: str, reason: str) -> str:
+        """Seal rows of items, or of rejected ones, as a landing file in NDJSON, durable on return; return its id."""
+        lines = (_line(row) for part in parts for row in part.to_pylist())
+        return self.seal(lines, origin=Origin.LANDING, team=team, code=code, reason=reason)
+
     def list(self) -> list[SetAsideFile]:
         """Return what lies here, oldest first."""
         found = []
@@ -167,6 +174,11 @@ class SetAside:
 
     def _path(self, identifier: str, suffix: str) -> Path:
         return self._folder / f"{identifier}{suffix}"
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    """Return a row as a line of a landing file: an item as it came, a rejected one by its text."""
+    return f"{row['original_ad']}\n".encode() if "original_ad" in row else landing_line(row)
 
 
 @contextmanager

@@ -190,7 +190,8 @@ def landing(team: TeamId = ADS, **known: object) -> LandingRecord:
         state=LandingState.INGESTED,
         items=10,
         rejected=1,
-        refused=2,
+        erased_before=2,
+        too_old=1,
         taken_at=NOW,
     )
     return replace(plain, **known)

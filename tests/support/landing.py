@@ -44,7 +44,7 @@ class LandedTable:
         if self.is_invalid:
             raise LandingInvalid("the file ends early")
 
-    def finish(self, report: Sequence[Mapping[str, Any]]) -> None:
+    def finish(self, report: Sequence[Mapping[str, Any]], *, erased_before: int = 0, too_old: int = 0) -> None:
         self.became = "finished"
 
     def set_aside(self, reason: str) -> None:
@@ -70,7 +70,7 @@ class LandingTables:
     def passed_over(self) -> int:
         return 0
 
-    def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
+    def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
         for file in self.files.get(team, []):
             if file.became is None:
                 yield _claimed(file)

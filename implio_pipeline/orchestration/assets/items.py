@@ -169,6 +169,7 @@ def _counts(summary: IngestSummary) -> dict[str, Any]:
         "set_aside": summary.set_aside,
         "items_added": summary.items,
         "items_rejected": summary.rejected,
-        "items_refused": summary.refused,
+        "items_erased_before": summary.erased_before,
+        "items_too_old": summary.too_old,
         "partitions_touched": len(summary.partitions),
     }

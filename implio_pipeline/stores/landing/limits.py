@@ -1,6 +1,7 @@
 """What a landing file may ask of us, and what becomes of it afterwards."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 MIB = 1 << 20
@@ -32,5 +33,7 @@ class LandingPolicy:
 
     settle_seconds: float = 2.0
     """A file written to more recently may still be growing."""
+    first_at: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+    """No file arrived before it."""
     archive: Path | None = None
     """Where taken files go; `None` removes them, which is what erasure needs."""

@@ -23,7 +23,14 @@ def entries_of(rejected: pa.Table, *, most: int) -> tuple[Mapping[str, Any], ...
 
 
 def write_report(
-    folder: Path, *, digest: str, accepted: int, rejected: int, entries: Sequence[Mapping[str, Any]]
+    folder: Path,
+    *,
+    digest: str,
+    accepted: int,
+    rejected: int,
+    entries: Sequence[Mapping[str, Any]],
+    erased_before: int = 0,
+    too_old: int = 0,
 ) -> None:
     """Write the report below the team's folder, mode 0600; what stands in its place and is no folder is removed."""
     place = folder / REPORTS
@@ -34,6 +41,8 @@ def write_report(
     text = {
         "landing": digest,
         "accepted": accepted,
+        "erasedBefore": erased_before,
+        "tooOld": too_old,
         "rejectedTotal": rejected,
         "rejectedListed": len(entries),
         "rejected": list(entries),

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
 from hashlib import file_digest
@@ -79,8 +80,12 @@ class LandingFolder:
         strange = sum(not (one.is_dir(follow_symlinks=False) and _is_team(one.name)) for one in beside)
         return strange + sum(self._watched(team).passed_over() for team in self._teams())
 
-    def claim(self, team: TeamId) -> Iterator[AbstractContextManager[LandingFile]]:
-        """Yield the team's waiting files, each claimed for this process alone; left-over ones first."""
+    def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
+        """Yield the team's waiting files, each claimed for this process alone; left-over ones first.
+
+        A file that is dated before `since`, or before the policy's first instant, arrived when it is taken up.
+        """
+        policy = self._policy if since is None else replace(self._policy, first_at=max(since, self._policy.first_at))
         user_key: Callable[[str], bytes] | None = None
         for file in self._watched(team).claim():
             # People come again from file to file; what is kept goes when the last file has been taken.
@@ -92,7 +97,7 @@ class LandingFolder:
                 set_aside=self._set_aside,
                 folder=self._root / team,
                 limits=self._limits,
-                policy=self._policy,
+                policy=policy,
                 workers=self._workers,
             )
 
@@ -157,8 +162,13 @@ class ClaimedLanding:
 
     @property
     def arrived_at(self) -> datetime:
-        """When it was last written, by its own date, and never later than now: the submission instant of its items."""
-        return self._file.modified_at
+        """When it was last written, by its own date: the submission instant of its items.
+
+        Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us. A date from
+        before anything can have arrived, or one to come, is no instant of arrival: that of the claim is.
+        """
+        file = self._file
+        return file.modified_at if self._policy.first_at <= file.modified_at < file.claimed_at else file.claimed_at
 
     def digest(self) -> str:
         """Return the SHA-256 of its bytes, hexadecimal; 1.5 GB/s."""
@@ -197,15 +207,17 @@ class ClaimedLanding:
         if self._file.has_changed():
             raise LandingInvalid("the file was written to while it was read")
 
-    def finish(self, report: Sequence[Mapping[str, Any]]) -> None:
-        """Leave a report of what was rejected, if anything was; then remove (or archive) the plaintext."""
-        if report:
+    def finish(self, report: Sequence[Mapping[str, Any]], *, erased_before: int = 0, too_old: int = 0) -> None:
+        """Leave a report if anything was rejected or kept out; then remove (or archive) the plaintext."""
+        if report or erased_before or too_old:
             write_report(
                 self._folder,
                 digest=self.digest(),
                 accepted=self._accepted,
                 rejected=max(self._rejected, len(report)),
                 entries=report[: self._limits.max_reported],
+                erased_before=erased_before,
+                too_old=too_old,
             )
         if self._policy.archive is None:
             self._file.remove()

@@ -218,6 +218,10 @@ class EncryptedVault:
         found = match(rows, rules)
         return rows.filter(pa.array(~found.mask)) if found.mask.any() else rows
 
+    def within(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Table:
+        """Return the rows that some rule covers."""
+        return rows.filter(pa.array(match(rows, rules).mask))
+
     def queue_entries(self, rows: pa.Table, *, team: TeamId) -> list[QueueEntry]:
         """Return an entry for each row that has no decision."""
         outcomes = rows["outcome"]

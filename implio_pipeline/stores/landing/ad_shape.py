@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 Row = Mapping[str, Any]
+_encode = msgspec.json.encode
 
 
 def ad_shape(row: Row) -> dict[str, Any]:
@@ -39,6 +40,13 @@ def ad_shape(row: Row) -> dict[str, Any]:
             "customerSpecific": _object(row["custom"]),
         }
     )
+
+
+def landing_line(row: Row) -> bytes:
+    """Return an item's row as a line of a landing file, dated by its submission instant."""
+    item = ad_shape(row) | {"submittedAt": row["submitted_at"].isoformat()}
+    result = result_shape(row)
+    return _encode(item if result is None else item | {"result": result}) + b"\n"
 
 
 def result_shape(row: Row) -> dict[str, Any] | None:
