@@ -15,11 +15,13 @@ from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.clock import take_up_noted
 from implio_pipeline.flows.read import Doorkeeper
 from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_put_back
+from implio_pipeline.flows.waits import oldest_waits
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
@@ -27,6 +29,7 @@ from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.core_dumps import forbid_core_dumps
+from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
@@ -145,6 +148,10 @@ class House:
     def export_keep(self) -> timedelta:
         """How long an export lies where it was made."""
         return timedelta(days=self.settings.export_days)
+
+    def oldest_waits(self) -> tuple[Wait, ...]:
+        """Return what has waited longest, and why."""
+        return oldest_waits(self.world, orchestration_facts(self.settings.home))
 
     def close(self) -> None:
         """Close what holds connections or processes."""

@@ -1,8 +1,12 @@
-"""`GET /v1/health`: whether the server answers."""
+"""`GET /v1/health`: whether the server answers. `GET /v1/health/waiting`: what waits longest, and why."""
 
-from fastapi import APIRouter
+from typing import Any
+
+from fastapi import APIRouter, Request
 
 from implio_pipeline.api.documents import answer, answers
+from implio_pipeline.api.metrics import refuse_strangers
+from implio_pipeline.domain.waiting import wait_shape
 
 router = APIRouter(tags=["health"])
 
@@ -17,3 +21,15 @@ router = APIRouter(tags=["health"])
 async def health() -> dict[str, str]:
     """Answer without looking at anything, so that a busy catalog does not look like a dead server."""
     return {"status": "alive"}
+
+
+@router.get("/v1/health/waiting", include_in_schema=False)
+def waiting(request: Request) -> dict[str, Any]:
+    """Return how long the oldest landing file, request file and open request has waited, why, and what to do.
+
+    For whoever watches the home: callers on this machine, and those with an API key. It names no team and no person.
+    """
+    refuse_strangers(request)
+    house = request.app.state.house
+    now = house.world.clock.now()
+    return {"waiting": [wait_shape(each, now=now) for each in house.oldest_waits()]}

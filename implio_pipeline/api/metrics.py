@@ -29,7 +29,12 @@ class Metrics:
 @router.get("/metrics", include_in_schema=False)
 def metrics(request: Request) -> Response:
     """Answer callers on this machine, and those with an API key."""
+    refuse_strangers(request)
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def refuse_strangers(request: Request) -> None:
+    """Ask callers from elsewhere, and those that a proxy passes on, for an API key."""
     is_near = request.client is not None and request.client.host in _LOOPBACK
     if not is_near or any(name in request.headers for name in _FORWARDED):
         caller(request)
-    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

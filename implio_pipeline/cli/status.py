@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,6 +25,7 @@ from implio_pipeline.domain.request import (
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
 from implio_pipeline.domain.words import FileKind, RequestId
 from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import preview_retention
@@ -46,6 +47,11 @@ class TeamSums:
     overdue: int
 
 
+_WAITING = {
+    Waiting.LANDING_FILE: "The oldest landing file",
+    Waiting.REQUEST_FILE: "The oldest request file",
+    Waiting.REQUEST: "The oldest open request",
+}
 _KINDS = ".json, .ndjson, .jsonl or .csv"
 
 
@@ -76,6 +82,8 @@ class HomeStatus:
     """Callbacks that no attempt could deliver."""
     ledger_entries: int
     ledger_findings: int
+    waits: tuple[Wait, ...] = ()
+    """The oldest file of each kind and the oldest open request that wait, and why."""
 
     @property
     def late(self) -> tuple[Request, ...]:
@@ -141,6 +149,7 @@ def status_of(house: "House") -> HomeStatus:
         given_up=sum(each.given_up_at is not None for each in world.catalog.callbacks.all()),
         ledger_entries=sum(1 for _ in house.ledger.entries()),
         ledger_findings=len(house.ledger.check()),
+        waits=house.oldest_waits(),
     )
 
 
@@ -197,6 +206,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "overdueItems": found.overdue_items,
             "unsettledVerdicts": found.unsettled,
             "givenUpCallbacks": found.given_up,
+            "oldest": [wait_shape(each, now=found.now) for each in found.waits],
         },
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
@@ -226,6 +236,14 @@ def _view(found: HomeStatus) -> RenderableType:
         else look("There are no teams yet: `implio team add TEAM --region eu`"),
         *_lines(found),
     )
+
+
+def _duration(waited: timedelta) -> str:
+    seconds = max(0, int(waited.total_seconds()))
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return many(seconds // length, unit)
+    return many(seconds, "second")
 
 
 def _landing_lines(found: HomeStatus) -> list[RenderableType]:
@@ -284,6 +302,10 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
             look(f"Set aside, unreadable and sealed: {many(found.set_aside, 'file')}: `implio set-aside list`")
         )
     lines += _moderation_lines(found)
+    lines += [
+        look(f"{_WAITING[each.what]} has waited {_duration(found.now - each.since)}: {each.sentence}. {each.remedy}")
+        for each in found.waits
+    ]
     if not lines:
         lines.append(good("Nothing waits and nothing is late."))
     if found.ledger_findings:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 from typing import Protocol
 
@@ -35,6 +36,9 @@ class Inbox(Protocol):
 
     def waiting(self) -> list[PurePath]:
         """Return the files that are ready to be taken."""
+
+    def waiting_since(self) -> datetime | None:
+        """Return when the oldest waiting file came, or `None` when nothing waits."""
 
     def passed_over(self) -> int:
         """Return how many things lie there that are never taken: of another kind, or no plain files."""

@@ -57,6 +57,9 @@ class LandingZone(Protocol):
     def waiting(self) -> Mapping[TeamId, list[date]]:
         """Return the days of arrival of the files that are ready to be taken, by team."""
 
+    def waiting_since(self) -> datetime | None:
+        """Return when the oldest waiting file came, or `None` when nothing waits."""
+
     def passed_over(self) -> int:
         """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
 

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from implio_pipeline.ports.clock import Clock
@@ -32,6 +32,8 @@ class ReadyFile:
 
     name: str
     modified_at: datetime
+    arrived_at: datetime
+    """When it came here or was last changed, by this machine's clock: its own date may be decades old."""
     is_left_over: bool = False
     """Claimed by a process that died."""
 
@@ -81,9 +83,16 @@ class WatchedFolder:
         try:
             # The lock of a left-over file is let go when the file is closed.
             is_ready = _is_locked_by_us(file) if is_left_over else self._is_settled(file)
+            arrived_at = datetime.fromtimestamp(os.fstat(file.fd).st_ctime, UTC)
         finally:
             os.close(file.fd)
-        return ReadyFile(name=name, modified_at=file.modified_at, is_left_over=is_left_over) if is_ready else None
+        if not is_ready:
+            return None
+        return ReadyFile(name=name, modified_at=file.modified_at, arrived_at=arrived_at, is_left_over=is_left_over)
+
+    def waiting_since(self) -> datetime | None:
+        """Return when the oldest of the files that can be claimed came here, or `None` when there is none."""
+        return min((ready.arrived_at for ready in self.ready()), default=None)
 
     def claim(self) -> Iterator[ClaimedFile]:
         """Yield the files that are ready, each claimed; one that another process takes first is passed over."""

@@ -27,6 +27,7 @@ def test_the_status_of_a_home_tells_what_is_there_and_what_waits(look, plan):
         "overdueItems": 0,
         "unsettledVerdicts": 0,
         "givenUpCallbacks": 0,
+        "oldest": [],
     }
     assert shape["ledger"] == {"entries": 4, "isHolding": True}  # the grants
 

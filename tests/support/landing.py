@@ -67,6 +67,10 @@ class LandingTables:
     def waiting(self) -> Mapping[TeamId, list[date]]:
         return {team: [TODAY] for team, files in self.files.items() if any(file.became is None for file in files)}
 
+    def waiting_since(self) -> datetime | None:
+        waiting = [file for files in self.files.values() for file in files if file.became is None]
+        return min((file.arrived_at for file in waiting), default=None)
+
     def passed_over(self) -> int:
         return 0
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from itertools import count
 from pathlib import Path, PurePath
 from typing import Any, Self
@@ -53,6 +54,10 @@ class InboxFolder:
             if len(found) == MAX_WAITING:
                 break
         return found
+
+    def waiting_since(self) -> datetime | None:
+        """Return when the oldest waiting file came, or `None` when nothing waits."""
+        return self._watched.waiting_since()
 
     def passed_over(self) -> int:
         """Return how many things lie there that are never taken: of another kind, or no plain files."""

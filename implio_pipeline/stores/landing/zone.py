@@ -71,6 +71,11 @@ class LandingFolder:
         days = {team: {day_of(file.modified_at) for file in self._watched(team).ready()} for team in self._teams()}
         return {team: sorted(found) for team, found in sorted(days.items()) if found}
 
+    def waiting_since(self) -> datetime | None:
+        """Return when the oldest waiting file came, or `None` when nothing waits."""
+        found = [since for team in self._teams() if (since := self._watched(team).waiting_since())]
+        return min(found, default=None)
+
     def passed_over(self) -> int:
         """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
         if not self._root.is_dir():

@@ -1,0 +1,173 @@
+"""How long the oldest file or request has waited, and why: one decision from facts.
+
+The facts come from the catalog, the watched folders and Dagster's own storage. What is not known is said to be not
+known; it is never taken for "all is well".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.request import PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
+
+HEARTBEAT_LASTS = timedelta(minutes=3)
+"""Dagster's daemons report every 30 s; after three minutes without a word nobody is there."""
+CLOCK_TOLERANCE = timedelta(minutes=1)
+
+
+class Waiting(StrEnum):
+    """What waits."""
+
+    LANDING_FILE = "landing-file"
+    REQUEST_FILE = "request-file"
+    REQUEST = "request"
+
+
+class Cause(StrEnum):
+    """Why it waits."""
+
+    NO_DAEMON = "no-daemon"
+    SENSOR_OFF = "sensor-off"
+    CLOCK_WAS_AHEAD = "clock-was-ahead"
+    DEAD_RUN = "dead-run"
+    QUEUED = "queued"
+    AT_WORK = "at-work"
+    NEXT_TICK = "next-tick"
+    NOT_KNOWN = "not-known"
+    APPROVAL = "approval"
+    GRACE_PERIOD = "grace-period"
+    LEGAL_HOLD = "legal-hold"
+    BACK_OFF = "back-off"
+    PERSON = "person"
+
+
+SENTENCES: Mapping[Cause, str] = {
+    Cause.NO_DAEMON: "no Dagster daemon is running on this home",
+    Cause.SENSOR_OFF: "the sensor that looks for it is switched off",
+    Cause.CLOCK_WAS_AHEAD: "the daemon ran under a clock that was ahead, and waits for that time to come",
+    Cause.DEAD_RUN: "the process of a run has died, and the run still counts as in progress",
+    Cause.QUEUED: "runs are waiting for a free place in the queue",
+    Cause.AT_WORK: "a run is at work",
+    Cause.NEXT_TICK: "the next tick of the sensor takes it up",
+    Cause.NOT_KNOWN: "Dagster's storage cannot be read here",
+    Cause.APPROVAL: "a second person has to approve it",
+    Cause.GRACE_PERIOD: "the team's grace period lasts",
+    Cause.LEGAL_HOLD: "a legal hold covers what is left of it",
+    Cause.BACK_OFF: "the last attempt failed, and the time until the next one lasts",
+    Cause.PERSON: "it is not tried again before a person has looked at it",
+}
+REMEDIES: Mapping[Cause, str] = {
+    Cause.NO_DAEMON: (
+        "Start `dagster-daemon`; or do it by hand: `implio ingest`, `implio requests take`, `implio erase --resume`."
+    ),
+    Cause.SENSOR_OFF: "Switch it on in Dagster's UI under Automation.",
+    Cause.CLOCK_WAS_AHEAD: "Check the machine's clock, then start `dagster-daemon` again.",
+    Cause.DEAD_RUN: (
+        "Wait a minute: the daemon marks the run as failed and starts another. If it does not, start `dagster-daemon`."
+    ),
+    Cause.QUEUED: "Wait, or raise `max_concurrent_runs` in dagster.yaml.",
+    Cause.AT_WORK: "Wait; Dagster's UI shows the run.",
+    Cause.NEXT_TICK: "Wait some seconds.",
+    Cause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
+    Cause.APPROVAL: "Approve it with `implio requests approve`, or cancel it.",
+    Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel`.",
+    Cause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release`.",
+    Cause.BACK_OFF: "Wait, or try now with `implio erase --resume`.",
+    Cause.PERSON: "See what it needs with `implio requests show`, then `implio erase --resume`.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrchestrationFacts:
+    """What Dagster's storage says about who is at work."""
+
+    heartbeat_at: datetime | None
+    """When the daemon that evaluates sensors last reported; `None` when never."""
+    sensors_off: frozenset[str] = frozenset()
+    """Names of sensors that somebody switched off."""
+    newest_tick_at: datetime | None = None
+    """The latest instant that a sensor or schedule noted of itself."""
+    dead_runs: int = 0
+    """Runs that count as started, although their process has ended."""
+    runs_at_work: int = 0
+    runs_queued: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """What waits, since when, and why."""
+
+    what: Waiting
+    since: datetime
+    cause: Cause
+
+    @property
+    def sentence(self) -> str:
+        """Why, in words."""
+        return SENTENCES[self.cause]
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return REMEDIES[self.cause]
+
+
+def wait_shape(wait: Wait, *, now: datetime) -> dict[str, str | int]:
+    """Return a wait as command and API tell it."""
+    return {
+        "what": wait.what.value,
+        "since": instant_text(wait.since),
+        "seconds": max(0, int((now - wait.since).total_seconds())),
+        "cause": wait.cause.value,
+        "why": wait.sentence,
+        "remedy": wait.remedy,
+    }
+
+
+_SENSORS: Mapping[Waiting, str] = {
+    Waiting.LANDING_FILE: "landing_sensor",
+    Waiting.REQUEST_FILE: "requests_sensor",
+    Waiting.REQUEST: "requests_sensor",
+}
+
+
+def why_waiting(what: Waiting, facts: OrchestrationFacts | None, *, now: datetime) -> Cause:
+    """Return why something that a sensor takes up still waits; the first cause that explains it.
+
+    Args:
+        what: It.
+        facts: What Dagster's storage says; `None` when it cannot be read.
+        now: The present.
+    """
+    if facts is None:
+        return Cause.NOT_KNOWN
+    if facts.newest_tick_at is not None and facts.newest_tick_at > now + CLOCK_TOLERANCE:
+        return Cause.CLOCK_WAS_AHEAD
+    if facts.heartbeat_at is None or not now - HEARTBEAT_LASTS <= facts.heartbeat_at <= now + CLOCK_TOLERANCE:
+        return Cause.NO_DAEMON
+    if _SENSORS[what] in facts.sensors_off:
+        return Cause.SENSOR_OFF
+    # A request file is accepted in the tick itself, so runs do not delay it.
+    if what is not Waiting.REQUEST_FILE:
+        if facts.dead_runs:
+            return Cause.DEAD_RUN
+        if facts.runs_queued:
+            return Cause.QUEUED
+        if facts.runs_at_work:
+            return Cause.AT_WORK
+    return Cause.NEXT_TICK
+
+
+def why_open(request: Request, facts: OrchestrationFacts | None, *, now: datetime) -> Cause:
+    """Return why an open request is not completed."""
+    if request.state is RequestState.UNAPPROVED:
+        return Cause.APPROVAL
+    if request.state in PEOPLE_STATES:
+        return Cause.PERSON
+    if request.state in WITHHELD_STATES:
+        return Cause.LEGAL_HOLD
+    if request.next_attempt_at is not None and request.next_attempt_at > now:
+        return Cause.GRACE_PERIOD if request.state is RequestState.WAITING else Cause.BACK_OFF
+    return why_waiting(Waiting.REQUEST, facts, now=now)

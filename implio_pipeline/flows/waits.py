@@ -1,0 +1,28 @@
+"""The oldest landing file, request file and open request: how long each has waited, and why."""
+
+from implio_pipeline.domain.request import OPEN_STATES, is_ready
+from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, Waiting, why_open, why_waiting
+from implio_pipeline.ports.world import World
+
+
+def oldest_waits(world: World, facts: OrchestrationFacts | None) -> tuple[Wait, ...]:
+    """Return what has waited longest of each kind; nothing for a kind of which nothing waits.
+
+    Of open requests the oldest that could be carried out now comes first: one under a legal hold may wait for years
+    and would hide all others.
+    """
+    now = world.clock.now()
+    waits = [
+        Wait(what=what, since=since, cause=why_waiting(what, facts, now=now))
+        for what, since in (
+            (Waiting.LANDING_FILE, world.landing.waiting_since()),
+            (Waiting.REQUEST_FILE, world.inbox.waiting_since()),
+        )
+        if since is not None
+    ]
+    requests = world.catalog.requests.all(states=OPEN_STATES)
+    if requests:
+        oldest = min(requests, key=lambda each: (not is_ready(each, now=now), each.accepted_at))
+        cause = why_open(oldest, facts, now=now)
+        waits.append(Wait(what=Waiting.REQUEST, since=oldest.accepted_at, cause=cause))
+    return tuple(waits)

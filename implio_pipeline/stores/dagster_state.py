@@ -1,0 +1,71 @@
+"""What Dagster's SQLite storage says about who is at work: read by plain SQL, since importing Dagster takes seconds.
+
+Only columns that Dagster itself queries by are read, and the state of each sensor and schedule, which is JSON. Tests
+hold this against a storage that Dagster wrote.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from implio_pipeline.domain.waiting import OrchestrationFacts
+from implio_pipeline.stores.signs_of_life import SignsOfLife
+
+_AT_WORK = ("STARTING", "STARTED", "CANCELING")
+_INSTANTS = ("last_tick_timestamp", "last_tick_start_timestamp", "last_iteration_timestamp")
+_LATEST = 253_402_300_799.0
+"""The last second of the year 9999."""
+
+
+def orchestration_facts(home: Path) -> OrchestrationFacts | None:
+    """Return what Dagster's storage in a home says, or `None` when there is none to be read.
+
+    Args:
+        home: The home; its storage is in `dagster`.
+    """
+    folder = home / "dagster"
+    try:
+        heartbeats = _rows(folder / "history" / "runs.db", "select daemon_type, timestamp from daemon_heartbeats")
+        runs = _rows(folder / "history" / "runs.db", "select run_id, status from runs where status <> 'SUCCESS'")
+        states = _rows(folder / "schedules" / "schedules.db", "select status, instigator_body from instigators")
+    except sqlite3.Error:
+        return None
+    signs = SignsOfLife(folder / "alive")
+    bodies = [(status, json.loads(body)) for status, body in states]
+    instants = [instant for _, body in bodies for instant in _instants(body)]
+    return OrchestrationFacts(
+        heartbeat_at=next((_instant(at) for kind, at in heartbeats if kind == "SENSOR"), None),
+        sensors_off=frozenset(name for status, body in bodies if status == "STOPPED" for name in _names(body)),
+        newest_tick_at=datetime.fromtimestamp(min(max(instants), _LATEST), UTC) if instants else None,
+        dead_runs=sum(status == "STARTED" and signs.is_dead(run_id) for run_id, status in runs),
+        runs_at_work=sum(status in _AT_WORK for _, status in runs),
+        runs_queued=sum(status == "QUEUED" for _, status in runs),
+    )
+
+
+def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Read a database without changing it.
+
+    Raises:
+        sqlite3.Error: it is not there, or has no such table.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _instants(body: dict[str, Any]) -> Iterator[float]:
+    known = body.get("instigator_data") or body.get("job_specific_data") or {}
+    return (known[name] for name in _INSTANTS if isinstance(known.get(name), int | float))
+
+
+def _names(body: dict[str, Any]) -> Iterator[str]:
+    origin = body.get("origin") or {}
+    return (origin[name] for name in ("instigator_name", "job_name") if name in origin)

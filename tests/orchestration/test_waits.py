@@ -1,0 +1,93 @@
+"""What waits longest and why, from a storage that Dagster itself wrote."""
+
+import json
+import time
+
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+from dagster._daemon.types import DaemonHeartbeat
+from support.instigators import sensor_state
+from support.stage import USER, item
+
+from implio_pipeline.domain.waiting import Cause, Waiting
+from implio_pipeline.stores.dagster_state import orchestration_facts
+from implio_pipeline.wiring import open_home
+
+YEAR = 365 * 86_400.0
+
+
+@pytest.fixture
+def waiting(stage):
+    """A stage with one of each waiting, under a daemon that has just reported."""
+    stage.land(item())
+    stage.ask({"team": "ads", "type": "user", "userId": USER})
+    stage.tick("requests_sensor")
+    stage.ask({"team": "cars", "type": "user", "userId": USER})
+    stage.instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", "id"))
+    return stage
+
+
+def causes(stage) -> dict[Waiting, Cause]:
+    with open_home(stage.home) as house:
+        return {wait.what: wait.cause for wait in house.oldest_waits()}
+
+
+def test_what_waits_for_the_next_tick_says_so(waiting):
+    assert causes(waiting) == dict.fromkeys(Waiting, Cause.NEXT_TICK)
+
+
+def test_a_file_dated_long_ago_has_waited_since_it_came(waiting):
+    with open_home(waiting.home) as house:
+        now = house.world.clock.now()
+        assert all((now - wait.since).days == 0 for wait in house.oldest_waits() if wait.what is not Waiting.REQUEST)
+
+
+def test_without_a_daemon_all_of_it_waits_for_one(waiting):
+    waiting.instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 3_600, "SENSOR", "id"))
+
+    assert causes(waiting) == dict.fromkeys(Waiting, Cause.NO_DAEMON)
+
+
+def test_a_sensor_that_is_off_is_named(waiting):
+    state = sensor_state(SensorInstigatorData())
+    origin = state.origin._replace(instigator_name="landing_sensor")
+    waiting.instance.add_instigator_state(
+        InstigatorState(origin, state.instigator_type, InstigatorStatus.STOPPED, state.instigator_data)
+    )
+
+    assert causes(waiting)[Waiting.LANDING_FILE] is Cause.SENSOR_OFF
+
+
+def test_ticks_in_the_future_are_seen(waiting):
+    waiting.instance.add_instigator_state(
+        sensor_state(SensorInstigatorData(last_tick_start_timestamp=time.time() + YEAR))
+    )
+
+    assert causes(waiting) == dict.fromkeys(Waiting, Cause.CLOCK_WAS_AHEAD)
+
+
+def test_a_dead_run_is_told_from_a_living_one(waiting):
+    run = waiting.instance.create_run_for_job(
+        waiting.repository().get_job("housekeeping"), status=DagsterRunStatus.STARTED
+    )
+    signs = waiting.instance.run_storage.signs
+    signs.hold(run.run_id)
+    assert causes(waiting)[Waiting.LANDING_FILE] is Cause.AT_WORK
+
+    signs.release(run.run_id)
+    (waiting.home / "dagster" / "alive" / run.run_id).touch()  # what a killed process leaves: a file without a lock
+
+    assert causes(waiting)[Waiting.LANDING_FILE] is Cause.DEAD_RUN
+    assert orchestration_facts(waiting.home).dead_runs == 1
+
+
+def test_a_home_without_dagsters_storage_says_that_it_does_not_know(home):
+    assert orchestration_facts(home.path) is None
+
+
+def test_what_the_status_tells_names_nobody(waiting):
+    with open_home(waiting.home) as house:
+        told = json.dumps([(wait.sentence, wait.remedy) for wait in house.oldest_waits()])
+
+    assert USER not in told

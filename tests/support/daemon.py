@@ -1,0 +1,62 @@
+"""A real `dagster-daemon` on a home, in a process group of its own that can be killed as a power cut would."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from implio_pipeline.orchestration.instance_files import dagster_yaml, workspace_yaml
+
+LONGEST_SECONDS = 300.0
+"""A bound for a machine that does ten other things; each wait ends when its condition holds."""
+
+
+def prepare(home: Path) -> None:
+    """Write Dagster's files for a home, with short intervals."""
+    text = dagster_yaml(home).replace("poll_interval_seconds: 15", "poll_interval_seconds: 1")
+    (home / "dagster.yaml").write_text(text)
+    (home / "workspace.yaml").write_text(workspace_yaml())
+
+
+class Daemon:
+    """A daemon under way."""
+
+    def __init__(self, home: Path, *, environment: dict[str, str] | None = None) -> None:
+        known = {"DAGSTER_HOME": str(home), "IMPLIO_HOME": str(home), "PYTHONWARNINGS": "ignore"}
+        self._log = (home / "daemon.log").open("ab")
+        self.process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "dagster-daemon"), "run", "-w", str(home / "workspace.yaml")],
+            stdout=self._log,
+            stderr=self._log,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | known | (environment or {}),
+            start_new_session=True,
+        )
+
+    def kill_group(self) -> None:
+        """End the daemon, its code server and every run worker at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._log.close()
+
+
+@contextmanager
+def running_daemon(home: Path, **known: dict[str, str]) -> Iterator[Daemon]:
+    daemon = Daemon(home, **known)
+    try:
+        yield daemon
+    finally:
+        daemon.kill_group()
+
+
+def wait_until(is_so: Callable[[], object], what: str) -> None:
+    """Look again and again until something is so."""
+    ends = time.monotonic() + LONGEST_SECONDS
+    while not is_so():
+        assert time.monotonic() < ends, f"never happened: {what}"
+        time.sleep(0.2)
