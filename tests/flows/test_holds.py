@@ -1,6 +1,7 @@
 """Legal holds: hidden, not erased; the rest goes, and what was withheld goes when the hold does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
@@ -10,12 +11,15 @@ from support.home import ADS, Home
 from support.items import Ad, tasks_of
 
 from implio_pipeline.domain.hold import Hold
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold, reinstate_holds, release_hold
 from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.outcomes import outcome_of
+from implio_pipeline.flows.plan import plan_erasure
 from implio_pipeline.flows.retain import preview_retention, retain
 
 NewHome = Callable[[], Home]
@@ -166,3 +170,73 @@ def test_retention_erases_by_the_first_request_what_was_held_when_the_hold_ends(
 
     assert erase(home.world).items_erased == 1
     assert states(home) == [RequestState.COMPLETED]
+
+
+def test_a_preview_counts_only_files_that_change(home: Home) -> None:
+    for day in range(3):
+        at = NOW - timedelta(days=day, seconds=1)
+        home.keep(Ad(task=f"a{day}", at=at), Ad(task=f"b{day}", user="bob", at=at))
+    placed = hold(home, ByTask(task_id="a0"))
+    draft = home.draft(ByUser(user_id="ann"))
+
+    partly = plan_erasure(home.world, draft)
+    hold(home, ByUser(user_id="ann"))
+    wholly = plan_erasure(home.world, draft)
+
+    assert placed.hold_id
+    assert (partly.matched, partly.items, partly.withheld, partly.files_rewritten) == (3, 2, 1, 2)
+    assert (wholly.matched, wholly.items, wholly.withheld) == (3, 0, 3)
+    assert (wholly.files_rewritten, wholly.files_dropped, wholly.size_bytes, wholly.days) == (0, 0, 0, ())
+
+
+def test_what_is_held_in_full_was_erased_at_no_instant_in_what_is_signed(home: Home) -> None:
+    home.keep(Ad(task="a"), Ad(task="b"))
+    placed = hold(home, ByUser(user_id="ann"))
+    (request,) = home.ask(ByUser(user_id="ann"))
+
+    erase(home.world)
+    release_hold(home.world, placed.hold_id)
+    held = home.world.catalog.requests.get(request.request_id)
+    home.clock.pass_by(DAY)
+    erase(home.world)
+
+    first, last = home.world.ledger.receipts({request.request_id})[request.request_id]
+    assert held.erased_at is None
+    assert (held.outcome.matched, held.outcome.erased, held.outcome.withheld) == (2, 0, 2)
+    assert "erasedAt" not in first.body
+    assert (first.body["outcome"]["matched"], first.body["outcome"]["erased"]) == (2, 0)
+    assert last.body["erasedAt"] == last.body["checkedAt"] > first.body["checkedAt"]
+    assert (last.body["outcome"]["matched"], last.body["outcome"]["erased"]) == (2, 2)
+
+
+def test_a_pass_that_a_hold_keeps_from_erasing_more_leaves_the_instant_of_the_one_that_did(home: Home) -> None:
+    home.keep(*(Ad(task=f"t{number}") for number in range(3)))
+    one = hold(home, ByTask(task_id="t0"))
+    hold(home, ByTask(task_id="t0"))
+    (request,) = home.ask(ByUser(user_id="ann"))
+    erase(home.world)
+    before = home.world.catalog.requests.get(request.request_id)
+    home.clock.pass_by(DAY)
+    release_hold(home.world, one.hold_id)
+
+    erase(home.world)
+
+    after = home.world.catalog.requests.get(request.request_id)
+    assert after.erased_at == before.erased_at == NOW
+    assert after.checked_at == NOW + DAY
+    assert (after.outcome.matched, after.outcome.erased, after.outcome.withheld) == (3, 2, 1)
+
+
+def test_a_pass_under_way_tells_how_much_is_gone(home: Home) -> None:
+    home.keep(*(Ad(task=f"t{number}", at=NOW - timedelta(days=number, seconds=1)) for number in range(2)))
+    (request,) = home.ask(ByUser(user_id="ann"))
+    assert outcome_of(home.world, request) == RequestOutcome(erased=0)
+
+    erase(home.world)
+
+    done = home.world.catalog.requests.get(request.request_id)
+    begun = replace(done, state=RequestState.REWRITING, outcome=RequestOutcome())
+    assert outcome_of(home.world, done).erased == 2
+    assert outcome_of(home.world, begun) == RequestOutcome(erased=0)
+    tried = replace(begun, state=RequestState.ACCEPTED, attempts=1)
+    assert outcome_of(home.world, tried) == RequestOutcome()  # a restore brought it back: not known
