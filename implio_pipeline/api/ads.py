@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from implio_pipeline.api.answers import json_answer, raw_answer
 from implio_pipeline.api.batch import Judged
-from implio_pipeline.api.caller import Caller, who_may
+from implio_pipeline.api.caller import HEADER, Caller, who_may
 from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
 from implio_pipeline.api.judges import Judge
@@ -19,6 +19,7 @@ from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.flows.api_keys import recognise
 from implio_pipeline.flows.submit import Submission, arrival
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House
@@ -53,6 +54,8 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     arrived_at = await run_in_threadpool(arrival, house.world, who.team)
     async with state.judging:  # a few at a time: more would only wait for the judge with their bodies in memory
         found = await run_in_threadpool(_judged, state.judge, house, who.team, sent, arrived_at)
+    # The key may have been revoked while the body came, which may take half a minute.
+    await run_in_threadpool(recognise, house.world, request.headers[HEADER])
     if found.rows.num_rows:
         submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows)
         await asyncio.wrap_future(state.intake.put(submission))

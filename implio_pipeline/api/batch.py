@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
+from implio_pipeline.api.repeated_keys import has_repeated_key
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
@@ -46,7 +47,13 @@ def judged(body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
     """
     raws = _items(body, max_items)
     batch_id = str(uuid.uuid4())
-    accepted, rejected = accept_items(raws, arrived_at=arrived_at, batch_id=batch_id, may_be_dated=False)
+    accepted, rejected = accept_items(
+        raws,
+        arrived_at=arrived_at,
+        batch_id=batch_id,
+        known_faults={index: "repeated-key" for index, raw in enumerate(raws) if has_repeated_key(bytes(raw))},
+        may_be_dated=False,
+    )
     answer = {
         "batchId": batch_id,
         "accepted": [{"id": item_id, "taskId": task_id} for item_id, task_id in accepted.ids],

@@ -11,6 +11,7 @@ from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.documents import answer, answers, body
 from implio_pipeline.api.failures import BodyRefused
 from implio_pipeline.api.query_string import parameters
+from implio_pipeline.api.repeated_keys import has_repeated_key
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.intake import QueueEntry
@@ -111,6 +112,8 @@ def _decoded(decode: Any, body: bytes) -> Any:
     Raises:
         BodyRefused: it is another one; what it holds is not repeated.
     """
+    if has_repeated_key(body):
+        raise BodyRefused("the body has the same key twice", remedy="Keep one of them.")
     try:
         return decode(body)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):

@@ -18,7 +18,7 @@ def _python(*lines: str) -> str:
             "",
             'trust = ssl.create_default_context(cafile=os.environ["CA"])',
             'headers = {"X-Api-Key": os.environ["KEY"]}',
-            'client = httpx.Client(base_url=os.environ["SERVER"], verify=trust, headers=headers)',
+            'client = httpx.Client(base_url=os.environ["SERVER"], verify=trust, headers=headers, timeout=60)',
             *lines,
         )
     )

@@ -77,9 +77,12 @@ def rotate_command(
             house.world, ApiKeyId(key_id), grace=timedelta(hours=grace), by=who(name), expires_at=_end_of(until)
         )
         now = house.world.clock.now()
+        # One that was replaced before, or expires anyway, ends when it would have ended.
+        old = _shape(house.world.catalog.api_keys.get(ApiKeyId(key_id)), now)
+    ends = old["revokedAt"] or old["expiresAt"]
     session.answer(
-        _shape(key, now) | {"key": text, "replaces": key_id, "graceHours": grace},
-        lambda: Group(_made(key, text), look(f"The old key is accepted for {grace} more hours")),
+        _shape(key, now) | {"key": text, "replaces": key_id, "oldKeyEndsAt": ends},
+        lambda: Group(_made(key, text), look(f"The old key is accepted until {ends}")),
         is_copied=True,
     )
 

@@ -317,6 +317,13 @@ class KeyRingOutdated(ImplioError):
     remedy = "Put the newest backup of the keys folder back; an older one opens nothing that was written since."
 
 
+class CatalogNewer(ImplioError):
+    """A newer version of the software changed the catalog's tables; this one cannot know what they mean."""
+
+    code = "catalog-newer"
+    remedy = "Install the version of implio-pipeline that opened this home last, or a newer one."
+
+
 class CatalogOutdated(ImplioError):
     """The catalog is older than the ledger: a backup was put back, and what was erased since may be in it."""
 

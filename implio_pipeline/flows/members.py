@@ -9,6 +9,9 @@ from implio_pipeline.flows.sign_in import check_code
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 
+_SIGNED_IN = "who is signed in"
+"""Where a password comes from that is asked for once more."""
+
 
 def add_member(
     world: World, desk: Desk, *, email: str, name: str, team: TeamId, role: Role, password: str | None = None
@@ -140,9 +143,9 @@ def prove(desk: Desk, member: Member, *, password: str) -> None:
     Raises:
         SignInRefused: it is not right, or too many were wrong.
     """
-    until = desk.members.begin_attempt(member.email, now=desk.clock.now())
+    until = desk.members.begin_attempt(member.email, origin=_SIGNED_IN, now=desk.clock.now())
     if until is not None:
         raise SignInRefused("too many attempts failed", remedy="Wait, then try again.")
     if not desk.passwords.is_right(password, desk.members.credential(member.member_id).password_hash):
         raise SignInRefused("the password is not right")
-    desk.members.forget_attempts(member.email)
+    desk.members.forget_attempts(member.email, origin=_SIGNED_IN)

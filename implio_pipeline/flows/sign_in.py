@@ -8,6 +8,8 @@ from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import Session, is_live, seen, session_id_of
 from implio_pipeline.ports.desk import Desk
 
+_CODES = "one-time codes"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
@@ -19,10 +21,18 @@ class Entry:
     """Whether the one-time code is still to come."""
 
 
-def sign_in(desk: Desk, *, email: str, password: str) -> Entry:
+def sign_in(desk: Desk, *, email: str, password: str, origin: str) -> Entry:
     """Begin a session for who knows the password.
 
-    An address that nobody has takes as long and counts as much as a wrong password.
+    An address that nobody has takes as long and counts as much as a wrong password. Failures are counted for each
+    account and place they come from: counted for the account alone, six wrong passwords an hour, from anywhere, would
+    lock its owner out.
+
+    Args:
+        desk: People who sign in.
+        email: Who.
+        password: What they give.
+        origin: The network address that it comes from.
 
     Raises:
         SignInRefused: address or password is wrong.
@@ -32,14 +42,14 @@ def sign_in(desk: Desk, *, email: str, password: str) -> Entry:
         address = email_of(email)
     except MemberRefused:
         raise SignInRefused("the address or the password is not right") from None
-    _begin(desk, address)
+    _begin(desk, address, origin=origin)
     member = desk.members.find(address)
     credential = None if member is None else desk.members.credential(member.member_id)
     is_right = desk.passwords.is_right(password, None if credential is None else credential.password_hash)
     if member is None or credential is None or not is_right:
         raise SignInRefused("the address or the password is not right")
     if credential.code_secret is None:
-        desk.members.forget_attempts(address)
+        desk.members.forget_attempts(address, origin=origin)
     return begin_session(desk, member, is_halfway=credential.code_secret is not None)
 
 
@@ -54,7 +64,8 @@ def second_step(desk: Desk, token: str, *, code: str) -> Entry:
     if found is None or not found[0].is_halfway:
         raise SignInRefused("the session is over")
     member = found[1]
-    _begin(desk, member.email)
+    # Only who knows the password comes here, so codes are counted for the account, from wherever they come.
+    _begin(desk, member.email, origin=_CODES)
     check_code(desk, member.member_id, code)
     desk.members.forget_attempts(member.email)
     desk.sessions.end(session_id_of(token))
@@ -109,9 +120,9 @@ def begin_session(desk: Desk, member: Member, *, is_halfway: bool = False) -> En
     return Entry(token=token, member=member, is_halfway=is_halfway)
 
 
-def _begin(desk: Desk, email: str) -> None:
+def _begin(desk: Desk, email: str, *, origin: str) -> None:
     now = desk.clock.now()
-    until = desk.members.begin_attempt(email, now=now)
+    until = desk.members.begin_attempt(email, origin=origin, now=now)
     if until is not None:
         seconds = int((until - now).total_seconds()) + 1
         raise SignInLocked(f"too many attempts failed; the next counts in {seconds} seconds")

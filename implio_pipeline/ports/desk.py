@@ -63,11 +63,17 @@ class Members(Protocol):
     def use_code(self, member_id: MemberId, step: int) -> bool:
         """Mark a code's step used; false when it, or a later one, was used before."""
 
-    def begin_attempt(self, email: str, *, now: datetime) -> datetime | None:
-        """Count an attempt as failed until it succeeds; when none may be made, return until when."""
+    def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
+        """Count an attempt as failed until it succeeds; when none may be made, return until when.
 
-    def forget_attempts(self, email: str) -> None:
-        """Begin the count anew: an attempt succeeded."""
+        Args:
+            email: Whose account.
+            origin: From where, such as a network address. Each has a count of its own.
+            now: The present.
+        """
+
+    def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
+        """Begin the count anew: an attempt from there succeeded, or, without `origin`, the password was reset."""
 
 
 class Sessions(Protocol):

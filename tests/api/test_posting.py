@@ -10,6 +10,7 @@ from implio_pipeline.domain.errors import StorageFull
 from implio_pipeline.domain.intake import DEFAULT_QUEUE
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.domain.words import FileKind
+from implio_pipeline.flows.api_keys import revoke_api_key
 from tests.api.conftest import ITEM, Door, Server
 
 BODIES: dict[str, tuple[int, str, bytes]] = {
@@ -194,3 +195,42 @@ def test_nothing_of_a_post_is_on_disk_in_clear(ads: Server, home: Home) -> None:
         if path.is_file():
             content = path.read_bytes()
             assert not [canary for canary in canaries if canary.encode() in content], path
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '{"id": "ad-1", "id": "ad-2", "content": {}}',
+        '{"id": "ad-1", "content": {}, "user": {"id": "ann", "\\u0069d": "bob"}}',
+        '{"id": "ad-1", "content": {}, "customerSpecific": {"a": 1, "a": 1}}',
+    ],
+)
+def test_an_item_with_a_key_twice_is_rejected_by_itself(ads: Server, home: Home, item: str) -> None:
+    good = '{"id": "ad-3", "content": {}, "user": {"id": "ann"}}'
+
+    body = f"[{item}, {good}]"
+    answer = ads("POST", "/v1/ads", content=body, headers={"Content-Type": "application/json"}).json()
+
+    (rejected,) = answer["rejected"]
+    assert (rejected["reason"], [each["message"] for each in rejected["errors"]]) == (
+        "repeated-key",
+        ["has the same key twice"],
+    )
+    assert [row["item_id"] for row in home.rows(ADS)] == ["ad-3"]
+
+
+def test_a_post_whose_key_is_revoked_while_it_comes_is_refused_and_not_kept(
+    ads: Server, door: Door, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = door.app.state.judge
+    real = judge.judged
+
+    def revoking(*given: Any, **known: Any) -> Any:
+        for key in home.world.catalog.api_keys.all(ADS):
+            revoke_api_key(home.world, key.key_id)
+        return real(*given, **known)
+
+    monkeypatch.setattr(judge, "judged", revoking)
+
+    assert ads.problem("POST", "/v1/ads", status=401, json=[ITEM])["code"] == "api-key-refused"
+    assert home.stored() == []

@@ -34,6 +34,16 @@ def test_a_key_is_rotated_with_a_grace_and_revoked_at_once(cli):
     assert again["team"] == "acme"
 
 
+def test_a_key_that_is_rotated_twice_tells_when_it_truly_ends(cli):
+    old = cli.json("api-keys", "add", "--team", "acme", "--label", "main")
+
+    first = cli.json("api-keys", "rotate", old["keyId"], "--grace-hours", "1")
+    second = cli.json("api-keys", "rotate", old["keyId"], "--grace-hours", "48")
+
+    (listed,) = (each for each in cli.json("api-keys", "list") if each["keyId"] == old["keyId"])
+    assert first["oldKeyEndsAt"] == second["oldKeyEndsAt"] == listed["expiresAt"]
+
+
 def test_what_cannot_be_made_is_refused(cli):
     def refused(*arguments: str) -> str:
         return cli.error("api-keys", *arguments, exit_code=1)["code"]

@@ -55,3 +55,16 @@ def test_a_key_that_will_not_do_is_not_made(page: Page) -> None:
     assert browser.send("/teams/ads/keys", label="").status_code == 422
     assert browser.send("/teams/ads/keys", label="old", last_day="2020-01-01").status_code == 422
     assert page.world.catalog.api_keys.all(ADS) == []
+
+
+def test_a_key_that_is_replaced_twice_tells_when_it_truly_ends(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/keys", label="shop server")
+    key_id = recognise(page.world, shown_key(browser)).key_id
+    browser.send(f"/teams/ads/keys/{key_id}/replace")
+    first = browser.text.split("is accepted until ")[1].split("<")[0]
+    page.home.clock.pass_by(timedelta(hours=20))
+
+    browser.send(f"/teams/ads/keys/{key_id}/replace")
+
+    assert browser.text.split("is accepted until ")[1].split("<")[0] == first

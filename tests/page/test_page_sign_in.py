@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import pyotp
+from starlette.testclient import TestClient
 from support.home import ADS
-from support.page import PASSWORD, Page
+from support.page import PASSWORD, Browser, Page
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.sign_in import ABSOLUTE, IDLE
@@ -141,3 +142,12 @@ def test_name_and_address_lie_sealed(page: Page) -> None:
 
     assert b"jane" not in stored
     assert b"example.com" not in stored
+
+
+def test_failures_from_one_place_lock_nobody_out_who_signs_in_from_another(page: Page) -> None:
+    elsewhere = {"base_url": "https://testserver", "client": ("203.0.113.9", 4711)}
+    guesser = Browser(client=TestClient(page.app, follow_redirects=False, **elsewhere))
+    assert [guesser.sign_in("jane", "wrong password!").status_code for _ in range(20)][-1] == 429
+
+    assert page.browser().sign_in("jane").status_code == 303
+    assert guesser.sign_in("jane").status_code == 429

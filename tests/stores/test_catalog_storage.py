@@ -30,7 +30,7 @@ from test_catalog import (
     user,
 )
 
-from implio_pipeline.domain.errors import CatalogUnavailable, StorageFull
+from implio_pipeline.domain.errors import CatalogNewer, CatalogUnavailable, StorageFull
 from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule
 from implio_pipeline.domain.words import KeyId, KeyPurpose, TaskKey, UserKey
 from implio_pipeline.stores.catalog import catalog as whole
@@ -322,3 +322,19 @@ def test_what_a_rule_covers_is_found_in_the_queues_by_an_index(catalog: SqlCatal
         ((*_, plan),) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", values).all()
 
     assert f"ix_queue_entries_{index} " in plan
+
+
+def test_a_catalog_of_a_newer_version_is_refused_with_what_to_do_and_left_as_it_is(tmp_path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
+    open_catalog(url).close()
+    with sqlite3.connect(tmp_path / "catalog.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+
+    with pytest.raises(CatalogNewer) as refused:
+        open_catalog(url)
+
+    assert "newer" in refused.value.remedy
+    with sqlite3.connect(tmp_path / "catalog.sqlite") as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    connection.close()

@@ -46,7 +46,8 @@ def replace_form(visit: Visit) -> Response:
     old = _own(visit)
     key, text = rotate_api_key(visit.world, old.key_id, grace=_GRACE, by=visit.member.name)
     visit.note(Deed.MADE_KEY, subject=key.key_id)
-    return _page(visit, new=key, text=text)
+    # One that was replaced before, or expires anyway, ends when it would have ended.
+    return _page(visit, new=key, text=text, replaced=visit.world.catalog.api_keys.get(old.key_id))
 
 
 @pages.post("/teams/{team}/keys/{key_id}/revoke", demands=Act.MANAGE_KEYS)
@@ -72,7 +73,8 @@ def _page(
     error: str | None = None,
     new: ApiKey | None = None,
     text: str | None = None,
+    replaced: ApiKey | None = None,
 ) -> Response:
     found = reversed(visit.world.catalog.api_keys.all(visit.team.team))
     keys = [(key, is_usable(key, now=visit.now)) for key in found]
-    return visit.page("keys.html", status=status, error=error, keys=keys, new=new, text=text)
+    return visit.page("keys.html", status=status, error=error, keys=keys, new=new, text=text, replaced=replaced)

@@ -29,7 +29,9 @@ def sign_in_page(visit: Visit) -> Response:
 def sign_in_form(visit: Visit) -> Response:
     """Begin a session, or ask for the code."""
     try:
-        entry = sign_in(visit.desk, email=visit.text("email"), password=visit.form.get("password", ""))
+        entry = sign_in(
+            visit.desk, email=visit.text("email"), password=visit.form.get("password", ""), origin=visit.origin
+        )
     except SignInRefused as error:
         return _refused(visit, "sign_in.html", error)
     return _let_in(visit, entry)

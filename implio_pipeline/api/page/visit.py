@@ -80,6 +80,11 @@ class Visit:
         return self.world.clock.now()
 
     @property
+    def origin(self) -> str:
+        """The network address that the browser calls from."""
+        return "" if self.http.client is None else self.http.client.host
+
+    @property
     def home(self) -> str:
         """The path of the team's own pages."""
         return f"/teams/{quote(self.team.team)}"

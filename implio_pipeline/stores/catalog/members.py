@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from implio_pipeline.domain.access import Role
@@ -138,12 +138,12 @@ class SqlMembers:
         with writing(self._engine) as connection:
             return connection.execute(update(members).where(*is_new).values(code_step=step)).rowcount == 1
 
-    def begin_attempt(self, email: str, *, now: datetime) -> datetime | None:
+    def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
         """Count an attempt as failed until it succeeds; when none may be made, return until when.
 
         Counted before the password is looked at, so that many guesses at once are no more than so many in a row.
         """
-        table, lookup = sign_in_attempts, self._lookup(email)
+        table, lookup = sign_in_attempts, self._lookup(email) + self._lookup(origin)
         with writing(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
             attempts = Attempts() if row is None else Attempts(failures=row["failures"], newest_at=row["newest_at"])
@@ -157,11 +157,15 @@ class SqlMembers:
             connection.execute(insert(table), values)
         return None
 
-    def forget_attempts(self, email: str) -> None:
-        """Begin the count anew: an attempt succeeded."""
-        lookup = self._lookup(email)
+    def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
+        """Begin the count anew: an attempt from there succeeded, or, without `origin`, the password was reset."""
+        column, lookup = sign_in_attempts.c.email_lookup, self._lookup(email)
+        if origin is None:
+            is_wanted = and_(column >= lookup, column < lookup + b"\xff" * (len(lookup) + 1))
+        else:
+            is_wanted = column == lookup + self._lookup(origin)
         with writing(self._engine) as connection:
-            connection.execute(delete(sign_in_attempts).where(sign_in_attempts.c.email_lookup == lookup))
+            connection.execute(delete(sign_in_attempts).where(is_wanted))
 
     def _of_team(self, connection: Connection, team: TeamId | None) -> list[Member]:
         if team is None:

@@ -4,6 +4,7 @@ import importlib.resources
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from implio_pipeline.domain.errors import CatalogNewer
 from implio_pipeline.stores.catalog import (  # noqa: F401  # they add their tables to `metadata`
     api_key_tables,
     grant_tables,
@@ -15,13 +16,22 @@ from implio_pipeline.stores.catalog.tables import metadata
 
 HEAD = "0001"
 """The newest migration."""
+_EARLIER: frozenset[str] = frozenset()
+"""The migrations before it."""
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that the database lacks; of several processes that ask at once, one does."""
+    """Run the migrations that the database lacks; of several processes that ask at once, one does.
+
+    Raises:
+        CatalogNewer: a newer version has run migrations that this one does not know.
+    """
     with reading(engine) as connection:
-        if _revision(connection) == HEAD:
-            return
+        revision = _revision(connection)
+    if revision == HEAD:
+        return
+    if revision is not None and revision not in _EARLIER:
+        raise CatalogNewer("the catalog has a migration that this version does not know")
     with writing(engine) as connection:
         lock_schema(connection)
         if _revision(connection) != HEAD:

@@ -34,6 +34,7 @@ SHIFTED = frozenset({"wrong-cell-count"})
 _WORDS = {
     "too-large": "is larger than an item may be",
     "wrong-cell-count": "has another number of cells than the header",
+    "repeated-key": "has the same key twice",
 }
 
 
