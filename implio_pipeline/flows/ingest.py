@@ -1,5 +1,6 @@
 """Ingest: landing files become vault files, each landing file whole or not at all."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
@@ -15,9 +16,9 @@ from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.retention import item_cutoffs
-from implio_pipeline.domain.scope import OverdueRule, Rule
+from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.ports.landing import LandingFile
@@ -38,6 +39,8 @@ class IngestSummary:
     files: int = 0
     duplicates: int = 0
     set_aside: int = 0
+    empty: int = 0
+    """Files without any content: removed."""
     items: int = 0
     rejected: int = 0
     erased_before: int = 0
@@ -46,6 +49,18 @@ class IngestSummary:
     """Items kept out for their age alone, and set aside."""
     partitions: dict[tuple[TeamId, date], int] = field(default_factory=dict)
     """Items added to each partition."""
+    returned: dict[tuple[TeamId, UserKey], int] = field(default_factory=dict, repr=False)
+    """Items taken in of people whose deletion was asked for before, by person."""
+
+    @property
+    def returned_items(self) -> int:
+        """How many items came in of people who were erased before."""
+        return sum(self.returned.values())
+
+    @property
+    def returned_people(self) -> int:
+        """How many people who were erased before came in again."""
+        return len(self.returned)
 
     def add(self, other: "IngestSummary") -> None:
         """Add another run's counts."""
@@ -56,6 +71,9 @@ class IngestSummary:
         self.rejected += other.rejected
         self.erased_before += other.erased_before
         self.too_old += other.too_old
+        self.empty += other.empty
+        for person, items in other.returned.items():
+            self.returned[person] = self.returned.get(person, 0) + items
         for partition, items in other.partitions.items():
             self.partitions[partition] = self.partitions.get(partition, 0) + items
 
@@ -231,6 +249,7 @@ class _Intake:
     old: list[Rows] = field(default_factory=list)
     """Rows that are too old, not yet sealed."""
     sealed_aside: list[str] = field(default_factory=list)
+    returned: Counter[UserKey] = field(default_factory=Counter, repr=False)
 
     def take(self, file: LandingFile) -> list[Mapping[str, Any]]:
         """Take the whole file in and commit it; return the report of what was rejected.
@@ -243,6 +262,7 @@ class _Intake:
         for piece in file.pieces():
             report += piece.report
             self.add(piece.items, FileKind.ITEMS)
+            self.returned.update(self.world.vault.rows_of(piece.items, self._erased_users()))
             self.add(piece.rejected, FileKind.REJECTED)
         self.commit(file)
         return report
@@ -354,11 +374,20 @@ class _Intake:
         """Return this file's counts."""
         summary = IngestSummary(files=1, items=self.items, rejected=self.rejected)
         summary.erased_before, summary.too_old = self.erased_before, self.too_old
+        summary.returned = {(self.team.team, key): items for key, items in self.returned.items()}
         for sealed in self.staged:
             if sealed.file.kind is FileKind.ITEMS:
                 partition = (self.team.team, sealed.file.day)
                 summary.partitions[partition] = summary.partitions.get(partition, 0) + sealed.file.rows
         return summary
+
+    def _erased_users(self) -> dict[UserKey, datetime]:
+        """Return whose deletion was asked for, and until when their items are kept out."""
+        users: dict[UserKey, datetime] = {}
+        for claim in self.claims:
+            if isinstance(claim.rule, UserRule):
+                users[claim.rule.user_key] = max(claim.rule.before, users.get(claim.rule.user_key, claim.rule.before))
+        return users
 
     def _plan(self) -> None:
         self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)

@@ -12,7 +12,7 @@ from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.settlement import Settlement
-from implio_pipeline.domain.words import FileKind, Region, RequestId, TeamId
+from implio_pipeline.domain.words import FileKind, Region, RequestId, TeamId, UserKey
 from implio_pipeline.ports.rows import Rows
 
 
@@ -80,6 +80,9 @@ class Vault(Protocol):
 
     def within(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
         """Return the rows that some rule covers."""
+
+    def rows_of(self, rows: Rows, users: Mapping[UserKey, datetime]) -> Mapping[UserKey, int]:
+        """Return how many rows each of these users has that were submitted at their instant or later."""
 
     def queue_entries(self, rows: Rows, *, team: TeamId) -> list[QueueEntry]:
         """Return an entry for each row that has no decision."""

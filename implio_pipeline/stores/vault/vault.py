@@ -1,6 +1,7 @@
 """The encrypted vault: writes, rewrites, merges and checks files, one partition's rows at a time."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -28,6 +29,7 @@ from implio_pipeline.domain.words import (
     Region,
     RequestId,
     TeamId,
+    UserKey,
 )
 from implio_pipeline.ports.vault import Disclosed, FileLook
 from implio_pipeline.stores.keys.keychain import TeamKeychain
@@ -38,7 +40,17 @@ from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.finder import Finder
 from implio_pipeline.stores.vault.kept import around, kept
 from implio_pipeline.stores.vault.measure import measure, measured_columns, users_missed
-from implio_pipeline.stores.vault.predicate import Mask, Match, match, match_sparing, micros_of, octets_of, task_keys
+from implio_pipeline.stores.vault.predicate import (
+    KEY_TYPE,
+    Mask,
+    Match,
+    match,
+    match_sparing,
+    micros,
+    micros_of,
+    octets_of,
+    task_keys,
+)
 from implio_pipeline.stores.vault.settle import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
@@ -221,6 +233,15 @@ class EncryptedVault:
     def within(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Table:
         """Return the rows that some rule covers."""
         return rows.filter(pa.array(match(rows, rules).mask))
+
+    def rows_of(self, rows: pa.Table, users: Mapping[UserKey, datetime]) -> Mapping[UserKey, int]:
+        """Return how many rows each of these users has that were submitted at their instant or later."""
+        if not users:
+            return {}
+        is_theirs = pc.is_in(rows["user_key"], value_set=pa.array(list(users), KEY_TYPE))
+        theirs = rows.select(["user_key", "submitted_at"]).filter(is_theirs)
+        pairs = zip(theirs["user_key"].to_pylist(), micros_of(theirs["submitted_at"]).tolist(), strict=True)
+        return Counter(UserKey(key) for key, at in pairs if at >= micros(users[key]))
 
     def queue_entries(self, rows: pa.Table, *, team: TeamId) -> list[QueueEntry]:
         """Return an entry for each row that has no decision."""
