@@ -69,14 +69,13 @@ def rule_of(row: Columns) -> Rule:
             assert_never(kind)
 
 
-def tombstone_of(macs: RowMacs | None, row: Columns) -> Tombstone:
+def tombstone_of(macs: RowMacs, row: Columns) -> Tombstone:
     """Return the tombstone that a row keeps.
 
     Raises:
-        CatalogTampered: it is not as it was written; not asked without `macs`.
+        CatalogTampered: it is not as it was written.
     """
-    if macs is not None:
-        macs.check(tombstones, row, about=row["request_id"], noun="tombstone")
+    macs.check(tombstones, row, about=row["request_id"], noun="tombstone")
     return Tombstone(
         sequence=row["sequence"],
         request_id=row["request_id"],
