@@ -1,6 +1,6 @@
 """Write receipts: the last step of a request, after which even we no longer know what it named."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +9,11 @@ from implio_pipeline.domain.hold import is_standing
 from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
-from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
 
 
-def write_receipts(
-    world: World, requests: Sequence[Request], *, resumed: Collection[RequestId] = (), since: int = 0
-) -> None:
+def write_receipts(world: World, requests: Sequence[Request]) -> None:
     """Append the receipts of shredded requests to the ledger, then complete them, or leave them to their legal holds.
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
@@ -27,16 +24,12 @@ def write_receipts(
     Args:
         world: What the flow may touch.
         requests: All shredded.
-        resumed: Those that an earlier run may have receipted; only for them the whole ledger is searched.
-        since: The ledger's size before any of the others was shredded: another process that works on the same
-            requests can have told of them only beyond it.
     """
-    earlier = world.ledger.receipts(frozenset(resumed)) if resumed else {}
+    earlier = world.ledger.receipts([request.request_id for request in requests])
     missing = [request for request in requests if not _is_told(request, earlier.get(request.request_id, []))]
     if missing:
         kinds = [_kind(request, earlier.get(request.request_id, [])) for request in missing]
-        mark = 0 if resumed else since
-        world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)), unless_after=mark)
+        world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)), is_told_once=True)
     now = world.clock.now()
     _withhold(world, [request for request in requests if request.withheld is not None])
     whole = [

@@ -38,11 +38,11 @@ class Ledger(Protocol):
         """Return what is wrong with chain and signatures; nothing when the ledger holds."""
 
     def append(
-        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, unless_after: int | None = None
+        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, is_told_once: bool = False
     ) -> list[LedgerEntry]:
         """Add entries of (kind, body), durable on return.
 
-        With `unless_after` entries are left out that tell the same erasure as one beyond that size of the ledger.
+        With `is_told_once` entries are left out that tell the same erasure as one that is there.
         """
 
     def size(self) -> int:
@@ -73,4 +73,4 @@ class Ledger(Protocol):
         """Return the receipt of a request, if the ledger has it."""
 
     def receipts(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, list[LedgerEntry]]:
-        """Return the receipts and re-erasures of requests, oldest first, in one reading of the ledger."""
+        """Return the receipts and re-erasures of requests, oldest first; only their own entries are read."""

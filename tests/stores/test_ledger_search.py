@@ -1,11 +1,16 @@
-"""Searching the ledger: from its end by kind, and in one reading by request."""
+"""Searching the ledger: from its end by kind, and by request through an index that never leads astray."""
 
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.words import RequestId
+from implio_pipeline.stores.ledger import log as log_module
 from implio_pipeline.stores.ledger.log import SignedLog
 
 
@@ -51,3 +56,104 @@ def test_receipts_and_re_erasures_of_requests_are_found_in_their_order(log: Sign
         one: ["receipt", "re-erasure"]
     }
     assert log.receipts([]) == {}
+
+
+def index_of(folder: Path) -> Path:
+    return folder / "ledger" / "receipts.index"
+
+
+def receipts_of(log: SignedLog, *names: str) -> dict[str, list[int]]:
+    found = log.receipts([RequestId(name) for name in names])
+    return {name: [entry.body["n"] for entry in entries] for name, entries in found.items()}
+
+
+def test_a_receipt_is_found_without_reading_the_others(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.append([("receipt", {"requestId": f"r{number}", "n": number}) for number in range(300)])
+    log.receipt(RequestId("r1"))  # the index is made
+    read: list[bytes] = []
+    real = log_module._entry
+    monkeypatch.setattr(log_module, "_entry", lambda line: read.append(line) or real(line))
+
+    assert receipts_of(log, "r7", "r200", "none") == {"r7": [7], "r200": [200]}
+
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("harm", ["deleted", "not a database", "a folder", "of another ledger", "leads astray"])
+def test_an_index_that_is_gone_or_wrong_is_not_believed(log: SignedLog, tmp_path: Path, harm: str) -> None:
+    log.append([("receipt", {"requestId": name, "n": n}) for n, name in enumerate(["one", "two", "one"])])
+    assert receipts_of(log, "one") == {"one": [0, 2]}
+    path = index_of(tmp_path)
+    match harm:
+        case "deleted":
+            path.unlink()
+        case "not a database":
+            path.write_bytes(b"no database " * 1000)
+        case "a folder":
+            path.unlink()
+            path.mkdir()
+        case "of another ledger":
+            other = SignedLog(tmp_path / "other", tmp_path / "other.pem")
+            other.make()
+            other.append([("receipt", {"requestId": "one", "n": 9}), ("receipt", {"requestId": "two", "n": 8})])
+            other.receipt(RequestId("one"))
+            shutil.copy(tmp_path / "other" / "receipts.index", path)
+        case _:
+            with sqlite3.connect(path) as index:
+                index.execute("update receipts set start = start + 1 where request_id = 'one'")
+            index.close()
+
+    for _ in range(2):
+        assert receipts_of(log, "one", "two") == {"one": [0, 2], "two": [1]}
+
+
+def test_a_ledger_put_back_cut_off_or_replaced_is_read_anew(log: SignedLog, tmp_path: Path) -> None:
+    path = tmp_path / "ledger" / "ledger.jsonl"
+    log.append([("receipt", {"requestId": "one", "n": 1})])
+    backup = path.read_bytes()
+    log.append([("receipt", {"requestId": "two", "n": 2})])
+    assert receipts_of(log, "one", "two") == {"one": [1], "two": [2]}
+
+    path.write_bytes(backup)
+    assert receipts_of(log, "one", "two") == {"one": [1]}
+    log.append([("receipt", {"requestId": "six", "n": 6})])
+    assert receipts_of(log, "one", "two", "six") == {"one": [1], "six": [6]}
+
+
+def test_a_receipt_is_told_once_whoever_told_it(log: SignedLog, tmp_path: Path) -> None:
+    told = ("receipt", {"requestId": "one", "checkedAt": "2026-03-01T00:00:00Z"})
+    again = SignedLog(tmp_path / "ledger", tmp_path / "keys" / "ledger.pem")
+
+    assert len(log.append([told], is_told_once=True)) == 1
+    assert again.append([told], is_told_once=True) == []
+    assert len(again.append([("receipt", {"requestId": "one", "checkedAt": "later"})], is_told_once=True)) == 1
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4),
+            st.sampled_from(["drop index", "cut", "look"]),
+        ),
+        max_size=12,
+    )
+)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_index_says_what_reading_the_whole_ledger_says(
+    tmp_path_factory: pytest.TempPathFactory, steps: list
+) -> None:
+    folder = tmp_path_factory.mktemp("ledger")
+    log = SignedLog(folder / "ledger", folder / "ledger.pem")
+    log.make()
+    for number, step in enumerate(steps):
+        if step == "drop index":
+            index_of(folder).unlink(missing_ok=True)
+        elif step == "cut":
+            path = folder / "ledger" / "ledger.jsonl"
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+        elif step != "look":
+            log.append([("receipt", {"requestId": name, "n": number}) for name in step])
+        expected: dict[str, list[int]] = {}
+        for entry in log.entries():
+            expected.setdefault(entry.body["requestId"], []).append(entry.body["n"])
+        assert receipts_of(log, "a", "b", "c") == expected

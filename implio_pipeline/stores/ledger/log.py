@@ -5,7 +5,7 @@ import json
 import mmap
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
+from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, LedgerUnavailable, StorageFull
+from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.durable import make_folder, write_whole
+from implio_pipeline.stores.ledger.index import ReceiptIndex
 from implio_pipeline.stores.ledger.verify import (
     GENESIS,
     Finding,
@@ -37,6 +39,8 @@ from implio_pipeline.stores.ledger.verify import (
 _TAIL_BYTES = 1 << 16
 RECEIPTS = ("receipt", "re-erasure", "partial-receipt")
 """The kinds of entry that tell what was erased: all, again after a backup was put back, and all but what is held."""
+
+_RECEIPT_MARKS = tuple(f'"kind":{json.dumps(kind)}'.encode() for kind in RECEIPTS)
 
 
 class SignedLog:
@@ -52,6 +56,7 @@ class SignedLog:
         self._public = folder / "public.pem"
         self._key_path = key_path
         self._key: Ed25519PrivateKey | None = None
+        self._index = ReceiptIndex(folder / "receipts.index", self._path, _receipted)
 
     def make(self) -> None:
         """Make signing key, public key and an empty log; what exists stays."""
@@ -67,24 +72,24 @@ class SignedLog:
         write_whole(self._path, b"")
 
     def append(
-        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, unless_after: int | None = None
+        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, is_told_once: bool = False
     ) -> list[LedgerEntry]:
         """Add entries of (kind, body), durable on return; a line torn by a crash is cut off first.
 
         Args:
             entries: In the order they shall stand.
-            unless_after: Leave out entries that tell the same erasure as one beyond this size of the log; what
-                another process has told meanwhile is looked at under the same lock that appends.
+            is_told_once: Leave out entries that tell the same erasure as one of the log; looked up under the same lock
+                that appends, so that what another process has told meanwhile counts.
 
         Raises:
             KeyMissing: the signing key is not there.
             LedgerBroken: the last line cannot be read.
         """
         key = self._signing_key()
-        with self._locked() as handle:
+        with _explained(), self._locked() as handle:
             sequence, previous = self._last(handle)
             added, lines = [], []
-            told = set() if unless_after is None else self._told_after(unless_after)
+            told = self._told(entries) if is_told_once else set()
             for kind, body in entries:
                 if _erasure(kind, body) in told:
                     continue
@@ -111,33 +116,38 @@ class SignedLog:
 
     def size(self) -> int:
         """Return how long the log is, to name a place in it."""
-        return self._path.stat().st_size
+        with _explained():
+            return self._path.stat().st_size
 
-    def _told_after(self, size: int) -> set[tuple[str, str, str]]:
-        with self._path.open("rb") as file:
-            file.seek(size)
-            entries = [_entry(line) for line in file if line.endswith(b"\n")]
-        return {_erasure(entry.kind, entry.body) for entry in entries if entry.kind in RECEIPTS}
+    def _told(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str, str]]:
+        """Return which erasures of these entries' requests the log tells already."""
+        ids = {str(body.get("requestId")) for _, body in entries}
+        return {_erasure(each.kind, each.body) for each in map(_entry, self._index.lines(ids))}
 
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
-        """Return the receipt of a request, if the ledger has it."""
-        needle = request_id.encode()
-        for line in self._lines():
-            if needle in line:
-                entry = _entry(line)
-                if entry.kind == "receipt" and entry.body.get("requestId") == request_id:
-                    return entry
-        return None
+        """Return the receipt of a request, if the ledger has it.
+
+        Raises:
+            LedgerBroken: its line cannot be read.
+            LedgerUnavailable: the log cannot be read.
+        """
+        entries = self.receipts({request_id}).get(request_id, [])
+        return next((entry for entry in entries if entry.kind == "receipt"), None)
 
     def receipts(self, request_ids: Collection[RequestId]) -> dict[RequestId, list[LedgerEntry]]:
-        """Return the receipts and re-erasures of requests, oldest first, in one reading of the ledger."""
+        """Return the receipts and re-erasures of requests, oldest first; only their own lines are read.
+
+        Raises:
+            LedgerBroken: a line of theirs cannot be read.
+            LedgerUnavailable: the log cannot be read.
+        """
         found: dict[RequestId, list[LedgerEntry]] = {}
-        for line in self._lines() if request_ids else ():
-            if any(b'"kind":"%s"' % kind.encode() in line for kind in RECEIPTS):
+        if not request_ids:
+            return found
+        with _explained():
+            for line in self._index.lines(request_ids):
                 entry = _entry(line)
-                request_id = RequestId(str(entry.body.get("requestId")))
-                if entry.kind in RECEIPTS and request_id in request_ids:
-                    found.setdefault(request_id, []).append(entry)
+                found.setdefault(RequestId(str(entry.body.get("requestId"))), []).append(entry)
         return found
 
     def newest_first(self, kind: str) -> Iterator[LedgerEntry]:
@@ -239,6 +249,32 @@ class SignedLog:
                 break
             span *= 8
         return 0, GENESIS
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Give the operating system's errors about the log a code.
+
+    Raises:
+        LedgerUnavailable: the log cannot be read or written.
+        StorageFull: there is no room for what is added.
+    """
+    try:
+        yield
+    except OSError as error:
+        fault = fault_of(error)
+        raise fault if isinstance(fault, StorageFull) else LedgerUnavailable(f"the ledger: {fault.facts}") from error
+
+
+def _receipted(line: bytes) -> str | None:
+    """Return the request that a line is a receipt of; `None` when it is no receipt, or cannot be read."""
+    if not any(kind in line for kind in _RECEIPT_MARKS):
+        return None
+    with suppress(ValueError, AttributeError):
+        entry = json.loads(line)
+        if entry.get("kind") in RECEIPTS:
+            return str(entry.get("body", {}).get("requestId"))
+    return None
 
 
 def _erasure(kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
