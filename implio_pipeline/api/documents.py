@@ -178,6 +178,8 @@ _OURS: dict[str, Any] = {
             "queueEntriesRemoved": _said(_COUNT, "Items that left a moderation queue."),
             "outcome": ref("Outcome"),
             "errorCode": _MAYBE_TEXT,
+            "errorFile": _said(_MAYBE_TEXT, "Opaque id of the file that the last attempt failed at."),
+            "errorDay": _said(_MAYBE_TEXT, "UTC day of that file's partition."),
             "why": _TEXT,
             "next": _TEXT,
         }

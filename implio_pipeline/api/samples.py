@@ -132,6 +132,8 @@ _DELETION = {
     "queueEntriesRemoved": 1,
     "outcome": {"matched": None, "erased": None, "withheld": None, "newer": None, "notReachable": None},
     "errorCode": None,
+    "errorFile": None,
+    "errorDay": None,
     "why": "Nobody can read the items.",
     "next": "They are erased.",
 }

@@ -28,6 +28,8 @@ def deletion_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
         "queueEntriesRemoved": request.queue_removed,
         "outcome": outcome_parts(outcome),
         "errorCode": request.error_code,
+        "errorFile": request.error_about,
+        "errorDay": None if request.error_day is None else request.error_day.isoformat(),
         "why": what_is_so(request, outcome),
         "next": what_comes_next(request, outcome),
     }

@@ -1,6 +1,6 @@
 """Carrying requests out from the command line, and showing what came of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from implio_pipeline.cli.shapes import entry_shape, request_shape
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_in
-from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState, fault_text
 from implio_pipeline.domain.sentences import (
     badge,
     newer_text,
@@ -61,6 +61,7 @@ class Results:
         if failed:
             worst = next((each for each in failed if each.state is RequestState.UNVERIFIED), failed[0])
             facts = f"{len(failed)} of {len(self.requests)} requests were not carried out; their items stay hidden"
+            facts = f"{facts}; of request {worst.request_id} {fault_text(worst)}"
             raise AttemptFailed(facts, code=str(worst.error_code))
         if any(request.state is not RequestState.COMPLETED for request, _, _ in self.requests):
             raise typer.Exit(ExitCode.WAITS)
@@ -72,10 +73,12 @@ def carry_out(session: Session, house: "House", *, only: Iterable[RequestId], ag
     if wanted:
         with session.steps("Erasing: files") as progress:
             erase(house.world, only=wanted, again=again, progress=progress)
-    requests = [house.world.catalog.requests.get(request_id) for request_id in wanted]
+    requests = [house.world.catalog.requests.get(each) for each in wanted]
+    receipts = house.ledger.receipts([request.request_id for request in requests])
     return Results(
         requests=[
-            (request, outcome, receipt_of(house, request)) for request, outcome in outcomes_of(house.world, requests)
+            (request, outcome, _newest_receipt(request, receipts.get(request.request_id, [])))
+            for request, outcome in outcomes_of(house.world, requests)
         ],
         ledger_path=str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl"),
     )
@@ -83,12 +86,13 @@ def carry_out(session: Session, house: "House", *, only: Iterable[RequestId], ag
 
 def receipt_of(house: "House", request: Request) -> LedgerEntry | None:
     """Return the receipt of a request: the whole one, or the newest of those that say what a legal hold kept."""
+    return _newest_receipt(request, house.ledger.receipts({request.request_id}).get(request.request_id, []))
+
+
+def _newest_receipt(request: Request, entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
     if request.state is RequestState.COMPLETED:
-        return house.ledger.receipt(request.request_id)
-    if request.state not in WITHHELD_STATES:
-        return None
-    found = house.ledger.receipts({request.request_id}).get(request.request_id, [])
-    return found[-1] if found else None
+        return next((entry for entry in entries if entry.kind == "receipt"), None)
+    return entries[-1] if entries and request.state in WITHHELD_STATES else None
 
 
 def results_shape(results: Results) -> list[dict[str, Any]]:
@@ -196,9 +200,9 @@ def next_text(request: Request, outcome: RequestOutcome) -> str:
         parts.append(f"Not before {instant_text(when.replace(microsecond=0))}.")
     if request.state in _COMMANDS:
         parts.append(f"({_COMMANDS[request.state]})")
-    if request.error_code:
-        over = f" over file {request.error_about}" if request.error_about else ""
-        parts.append(f"It stopped with {request.error_code}{over}.")
+    fault = fault_text(request)
+    if fault:
+        parts.append(f"{fault[0].upper()}{fault[1:]}.")
     return " ".join(parts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.hold import Hold, is_standing
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
-from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.request import Request, fault_text
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
@@ -49,6 +49,8 @@ def request_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
         "nextAttemptAt": None if request.next_attempt_at is None else instant_text(request.next_attempt_at),
         "errorCode": request.error_code,
         "errorFile": request.error_about,
+        "errorDay": None if request.error_day is None else request.error_day.isoformat(),
+        "error": fault_text(request),
         "policy": request.policy,
         "outcome": outcome_parts(outcome),
         "why": what_is_so(request, outcome),

@@ -1,5 +1,6 @@
 """Failures people meet: a stable code, facts without personal data, and a remedy."""
 
+from datetime import date
 from typing import ClassVar
 
 
@@ -9,11 +10,15 @@ class ImplioError(Exception):
     code: ClassVar[str] = "failed"
     remedy: ClassVar[str] = "Run `implio status` and look at what it names."
 
-    def __init__(self, facts: str, *, remedy: str | None = None, about: str | None = None) -> None:
+    def __init__(
+        self, facts: str, *, remedy: str | None = None, about: str | None = None, day: date | None = None
+    ) -> None:
         super().__init__(facts)
         self.facts = facts
         self.about = about
         """Opaque id of the file that it is about, where it is about one."""
+        self.day = day
+        """UTC day of that file's partition."""
         if remedy is not None:
             self.remedy = remedy  # type: ignore[misc]
 
@@ -289,6 +294,20 @@ class ClockAhead(ClockWrong):
     )
 
 
+class StorageFailed(ImplioError):
+    """The operating system could not read, write, list or delete a file."""
+
+    code = "storage-failed"
+    remedy = "Check the disk or the network drive that holds the file, then run it again."
+
+
+class Unexpected(ImplioError):
+    """A fault that nobody foresaw: an error in this program, or damage that no check names."""
+
+    code = "unexpected"
+    remedy = "Keep the line it names and report it; run the same command again with the newest version."
+
+
 class LandingInvalid(ImplioError):
     """A landing file cannot be parsed at all."""
 
@@ -301,6 +320,13 @@ class LedgerBroken(ImplioError):
 
     code = "ledger-broken"
     remedy = "Put the ledger back from its own backup; do not edit it."
+
+
+class LedgerUnavailable(ImplioError):
+    """The ledger's file cannot be read or written."""
+
+    code = "ledger-unavailable"
+    remedy = "Check the disk that holds the ledger, then run it again; what was erased is told then."
 
 
 class QueryRefused(ImplioError):

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from implio_pipeline.domain.days import due_at
-from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove
+from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, ImplioError, Unverified
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
 from implio_pipeline.domain.scope import Scope
@@ -134,6 +134,8 @@ class Request:
     error_code: str | None = None
     error_about: str | None = None
     """Id of the file that the last attempt failed over, where it was one."""
+    error_day: date | None = None
+    """UTC day of that file's partition."""
     policy: str | None = None
     asked_by: str | None = None
     """Keyed pseudonym of the person who asked, or who made the API key that did; `None` when nobody is known."""
@@ -197,7 +199,7 @@ def is_soon_due(request: Request, *, now: datetime) -> bool:
     return request.state in OPEN_STATES - WITHHELD_STATES and now <= request.due_at < now + SOON
 
 
-def failed(request: Request, *, code: str, now: datetime, about: str | None = None) -> Request:
+def failed(request: Request, error: ImplioError, *, now: datetime) -> Request:
     """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour.
 
     After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
@@ -205,8 +207,24 @@ def failed(request: Request, *, code: str, now: datetime, about: str | None = No
     attempts = request.attempts + 1
     wait = min(_LONGEST_BACKOFF, timedelta(seconds=30 * 2 ** min(attempts - 1, 16)))
     to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
-    after = moved(request, S.UNVERIFIED if code == "unverified" and S.UNVERIFIED in _MOVES[request.state] else to)
-    return replace(after, attempts=attempts, error_code=code, error_about=about, next_attempt_at=now + wait)
+    is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[request.state]
+    return replace(
+        moved(request, S.UNVERIFIED if is_unproven else to),
+        attempts=attempts,
+        error_code=error.code,
+        error_about=error.about,
+        error_day=error.day,
+        next_attempt_at=now + wait,
+    )
+
+
+def fault_text(request: Request) -> str | None:
+    """Return in one sentence what the last attempt failed of, with the partition and the file; `None` after none."""
+    if request.error_code is None:
+        return None
+    at = f", day {request.error_day.isoformat()}" if request.error_day else ""
+    over = f" at file {request.error_about}" if request.error_about else ""
+    return f"the last attempt ended with {request.error_code}{over} of team {request.team}{at}"
 
 
 def carried_out(
@@ -226,6 +244,7 @@ def carried_out(
         withheld=withheld,
         error_code=None,
         error_about=None,
+        error_day=None,
         next_attempt_at=None,
         sealed=None,
     )

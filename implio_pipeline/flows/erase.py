@@ -2,10 +2,16 @@
 
 Every step may be repeated after a crash: a file is swapped and its keys destroyed in one commit, and what was
 committed is no longer found.
+
+One fault stops one thing. A file that cannot be read, written or proved fails the requests that may touch it, in the
+same pass in which the others are carried out. A fault that no file is named for is found by halving the requests. Other
+teams go on in any case. Only what would meet every team ends the run (`domain/faults.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
+from typing import TypeVar
 
 from implio_pipeline.domain.erasure import Claim, FileWork, endless
 from implio_pipeline.domain.errors import (
@@ -13,12 +19,14 @@ from implio_pipeline.domain.errors import (
     FileMissing,
     ImplioError,
     KeyMissing,
+    LedgerBroken,
+    LedgerUnavailable,
     PlanOutdated,
     RequestUnknown,
     StorageFull,
     Unverified,
 )
-from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.outcome import counted
 from implio_pipeline.domain.request import (
@@ -46,10 +54,26 @@ from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_ke
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
+_Found = TypeVar("_Found")
 _MOST_PLANS = 20
 _MOST_TOGETHER = 3
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
 """Where a request is left alone by the attempts after a failed one."""
+_SHARED = (StorageFull, LedgerBroken, LedgerUnavailable)
+"""What meets each request of a team in the same way: to try them in halves would only repeat it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """What one request failed of, and where; ids, a day and a code alone."""
+
+    code: str
+    team: TeamId
+    about: str | None
+    """Id of the file, where it was one."""
+    day: date | None
+    """UTC day of that file's partition."""
+    facts: str
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,9 +83,18 @@ class ErasureSummary(SwapCounts):
     completed: list[RequestId] = field(default_factory=list)
     withheld: list[RequestId] = field(default_factory=list)
     """Erased as far as legal holds allow."""
-    failed: dict[RequestId, str] = field(default_factory=dict)
-    failed_over: set[str] = field(default_factory=set)
-    """Ids of the files that did not prove right."""
+    failures: dict[RequestId, Failure] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> dict[RequestId, str]:
+        """The code that each failed request ended with."""
+        return {request_id: failure.code for request_id, failure in self.failures.items()}
+
+    def note(self, request_id: RequestId, team: TeamId, error: ImplioError) -> None:
+        """Remember what a request failed of."""
+        self.failures[request_id] = Failure(
+            code=error.code, team=team, about=error.about, day=error.day, facts=error.facts
+        )
 
 
 def erase(
@@ -78,6 +111,7 @@ def erase(
     Raises:
         ClockWrong: the clock disagrees with what the home knows; requests stay as they are.
         CatalogTampered: a team's tombstones are not as they were written; everything else was carried out first.
+        CatalogUnavailable: the catalog cannot be reached; what was committed holds.
     """
     agreed_now(world)
     note_tombstones(world)
@@ -86,7 +120,8 @@ def erase(
     by_team: dict[TeamId, list[Request]] = {}
     may_begin = may_be_resumed if again else is_ready
     unfounded, altered = _passed_over(world)
-    summary.failed |= dict.fromkeys(altered, CatalogTampered.code)
+    for request_id, team in altered.items():
+        summary.note(request_id, team, CatalogTampered("the catalog's row of the request is not as it was written"))
     for request in world.catalog.requests.all(states=OPEN_STATES):
         is_wanted = wanted is None or request.request_id in wanted
         if is_wanted and may_begin(request, now=world.clock.now()):
@@ -99,16 +134,18 @@ def erase(
     return summary
 
 
-def _passed_over(world: World) -> tuple[CatalogTampered | None, list[RequestId]]:
+def _passed_over(world: World) -> tuple[CatalogTampered | None, dict[RequestId, TeamId]]:
     """Return what would be passed over in silence: a standing tombstone whose request says that it is done or waits.
 
     The rows of requests are compared with their MACs when they are read; tombstones with their team's tally.
     """
     unfounded: CatalogTampered | None = None
-    altered = [each.request_id for each in world.catalog.requests.all(states=OPEN_STATES) if _is_altered(each)]
+    altered = {
+        each.request_id: each.team for each in world.catalog.requests.all(states=OPEN_STATES) if _is_altered(each)
+    }
     for team in world.catalog.teams.all():
         try:
-            altered += [each for each in _without_request(world, team.team) if each not in altered]
+            altered |= dict.fromkeys(_without_request(world, team.team), team.team)
         except CatalogTampered as error:
             unfounded = error
     return unfounded, altered
@@ -142,31 +179,36 @@ def _is_altered(request: Request) -> bool:
 def _erase_team(
     world: World, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
 ) -> None:
-    """Carry out a team's requests in one pass; when it fails, one by one, so that one poisoned stops no other.
+    """Carry out a team's requests in one pass; when the pass itself fails, in halves: one request stops no other.
 
     Where another process got in the way, what it left open is tried together again: one by one, a hundred requests
     would rewrite the same files a hundred times.
     """
+    conflict = PlanOutdated("others kept changing the same files")
     for _ in range(_MOST_TOGETHER):
         try:
             _carry_out(world, team, requests, summary, progress)
         except PlanOutdated as error:
             conflict = error
-            requests = _still_open(world, requests)
+            requests = _still_open(world, requests, summary)
             if requests:
                 continue
-        except ImplioError as error:
-            _one_by_one(world, team, requests, error, summary, progress)
+        except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises what ends the run
+            _in_halves(world, team, requests, fault_of(error), summary, progress)
         return
     _fail(world, requests, conflict, summary)
 
 
-def _still_open(world: World, requests: list[Request]) -> list[Request]:
-    current = [world.catalog.requests.get(request.request_id) for request in requests]
-    return [request for request in current if request.state not in _DONE]
+def _still_open(world: World, requests: list[Request], summary: ErasureSummary) -> list[Request]:
+    left = []
+    for request in requests:
+        current = world.catalog.requests.get(request.request_id)
+        if current.state not in _DONE and request.request_id not in summary.failures:
+            left.append(current)
+    return left
 
 
-def _one_by_one(
+def _in_halves(
     world: World,
     team: TeamId,
     requests: list[Request],
@@ -174,11 +216,14 @@ def _one_by_one(
     summary: ErasureSummary,
     progress: Progress | None,
 ) -> None:
-    if len(requests) == 1 or isinstance(error, StorageFull):
+    if len(requests) == 1 or isinstance(error, _SHARED):
         _fail(world, requests, error, summary)
         return
-    for request in _still_open(world, requests):
-        _erase_team(world, team, [request], summary, progress)
+    left = _still_open(world, requests, summary)
+    middle = (len(left) + 1) // 2
+    for half in (left[:middle], left[middle:]):
+        if half:
+            _erase_team(world, team, half, summary, progress)
 
 
 def _carry_out(
@@ -186,27 +231,28 @@ def _carry_out(
 ) -> None:
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
     done = [request for request in requests if request.state is RequestState.SHREDDED]
-    resumed = {
-        each.request_id for each in requests if each.attempts or each.withheld or each.state is RequestState.SHREDDED
-    }
     rules = _rules_as_told(world, team, requests)
     claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
-    # 1. Find, rewrite, verify, commit and shred, file by file.
+    # 1. Find, rewrite, verify, commit and shred, file by file; what a file fails of fails the requests that touch it.
     started = _save(world, started, RequestState.PLANNED)
-    is_team_removed = any(request.kind is RequestKind.TEAM for request in started)
-    if is_team_removed:
+    if any(request.kind is RequestKind.TEAM for request in started):
         renew_class_keys(world, team)
     started = _save(world, started, RequestState.REWRITING)
-    holds = _work_through(world, team, claims, summary, progress)
-    spared = _spared(world, team, claims, holds) if holds else []
-    newer = _newer(world, team, claims)
+    holds, faults = _work_through(world, team, claims, summary, progress)
+    started = _without_failed(world, started, faults, summary)
+    spared, faults = _spared(world, team, _of(started, claims), holds)
+    started = _without_failed(world, started, faults, summary)
+    newer, faults = _newer(world, team, _of(started, claims))
+    started = _without_failed(world, started, faults, summary)
+    if not started and not done:
+        return
     started = _save(world, started, RequestState.VERIFIED)
-    if is_team_removed:
+    if any(request.kind is RequestKind.TEAM for request in started):
         shred_old_class_keys(world, team)
         if not holds:  # whose an unreadable file is, nobody can tell: it may be what a hold is for
             world.set_aside.discard_of(team, before=max(rules[each.request_id].before for each in started))
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
-    now, since = world.clock.now(), world.ledger.size()
+    now = world.clock.now()
     erased = world.catalog.requests.erased_items([each.request_id for each in started])
     without_user = world.catalog.manifest.anonymous_items(team)
     after = []
@@ -224,7 +270,7 @@ def _carry_out(
     if not sweep_doomed(world):
         world.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.
-    write_receipts(world, done, resumed=resumed, since=since)
+    write_receipts(world, done)
     summary.completed += [request.request_id for request in done if request.withheld is None]
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
 
@@ -257,46 +303,50 @@ def _save(world: World, requests: list[Request], state: RequestState) -> list[Re
     return after
 
 
+def _without_failed(
+    world: World, requests: list[Request], faults: Mapping[RequestId, ImplioError], summary: ErasureSummary
+) -> list[Request]:
+    """Let requests fail, each of its own fault, and return the others."""
+    for request in requests:
+        if request.request_id in faults:
+            _fail(world, [request], faults[request.request_id], summary)
+    return [request for request in requests if request.request_id not in faults]
+
+
 def _fail(world: World, requests: list[Request], error: ImplioError, summary: ErasureSummary) -> None:
     for request in requests:
-        current = world.catalog.requests.get(request.request_id)
-        if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
-            continue  # another process has done it, or is about to say so
-        after = failed(current, code=error.code, now=world.clock.now(), about=error.about)
         try:
-            world.catalog.requests.save([(after, current.state)])
+            current = world.catalog.requests.get(request.request_id)
+            if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
+                continue  # another process has done it, or is about to say so
+            world.catalog.requests.save([(failed(current, error, now=world.clock.now()), current.state)])
         except PlanOutdated:
             continue  # another process has taken it on just now
         except CatalogTampered:
             pass  # a row that was altered is left as it is, for whoever looks into it
-        summary.failed[request.request_id] = error.code
-        if error.about is not None:
-            summary.failed_over.add(error.about)
+        summary.note(request.request_id, request.team, error)
 
 
 def _work_through(
     world: World, team: TeamId, claims: list[Claim], summary: ErasureSummary, progress: Progress | None
-) -> list[Hold]:
+) -> tuple[list[Hold], dict[RequestId, ImplioError]]:
     """Swap every file the claims touch; plan again for as long as somebody else changes the same files.
 
-    Returns the legal holds it spared what they cover for.
+    Returns the legal holds it spared what they cover for, and what requests fail of whose files could not be swapped.
     """
     for _ in range(_MOST_PLANS):
         planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
         holds = standing_holds(world, team) if held_at else []
-        works: list[FileWork] = []
         try:
             works = _plan(world, team, claims, holds)
             if not works:
-                return holds
-            swap(world, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
-        except (PlanOutdated, FileMissing, KeyMissing) as conflict:
-            if isinstance(conflict, FileMissing) and _is_lost(world, works):
-                raise
-            if isinstance(conflict, KeyMissing) and not are_renewed(world, team, [work.sealed for work in works]):
-                raise
+                return holds, {}
+            faulty = swap(world, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
+        except PlanOutdated:
             continue
-        return holds
+        if any(_is_race(world, team, work, error) for work, error in faulty):
+            continue
+        return holds, _by_request(faulty)
     raise PlanOutdated("others kept changing the same files")
 
 
@@ -306,57 +356,107 @@ def _plan(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) ->
     return [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
 
 
-def _spared(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) -> list[Spared]:
-    """Count what holds kept of each claim, by reading the files they reach.
+def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> dict[RequestId, ImplioError]:
+    """Return what each request fails of: the first file that may hold an item of it and has a fault.
 
-    Raises:
-        Unverified: a covered item that no hold covers is still there.
+    What did not prove right comes before what could not be read: somebody must look at it.
     """
-    for _ in range(_MOST_PLANS):
-        try:
-            works = [work for work in plan_works(world, team, claims, holds) if work.holds]
-        except PlanOutdated:
-            continue
-        try:
-            found = [each for work in works for each in world.vault.spared(work)]
-        except (FileMissing, KeyMissing):
-            if not are_renewed(world, team, [work.sealed for work in works]):
-                raise
-            continue
-        survivors = sum(each.survivors for each in found)
-        if survivors:
-            raise Unverified(f"{survivors} survivors beside what legal holds cover")
-        return found
-    raise PlanOutdated("others kept changing the same files")
+    found: dict[RequestId, ImplioError] = {}
+    for work, error in sorted(faulty, key=lambda each: not isinstance(each[1], Unverified)):
+        for claim in work.claims:
+            found.setdefault(claim.request_id, error)
+    return found
 
 
-def _newer(world: World, team: TeamId, claims: list[Claim]) -> dict[RequestId, int]:
-    """Count the items of each scope that stay since they were submitted after the request was accepted."""
+def _is_race(world: World, team: TeamId, work: FileWork, error: ImplioError) -> bool:
+    """Tell whether a file is gone, or has other keys, since somebody else changed it meanwhile."""
+    match error:
+        case FileMissing():
+            return not _is_lost(world, [work])
+        case KeyMissing():
+            return are_renewed(world, team, [work.sealed])
+        case _:
+            return False
+
+
+def _spared(
+    world: World, team: TeamId, claims: list[Claim], holds: list[Hold]
+) -> tuple[list[Spared], dict[RequestId, ImplioError]]:
+    """Count what holds kept of each claim, by reading the files they reach; return too what requests fail of.
+
+    A request fails when a file cannot be read, or when a covered item that no hold covers is still there.
+    """
+    if not holds:
+        return [], {}
+
+    def held_works() -> list[FileWork]:
+        return [work for work in plan_works(world, team, claims, holds) if work.holds]
+
+    found, faults = _read_each(world, team, held_works, world.vault.spared)
+    for each in found:
+        if each.survivors:
+            faults.setdefault(each.request_id, Unverified(f"{each.survivors} survivors beside what legal holds cover"))
+    return found, faults
+
+
+def _newer(
+    world: World, team: TeamId, claims: list[Claim]
+) -> tuple[dict[RequestId, int], dict[RequestId, ImplioError]]:
+    """Count the items of each scope that stay since they were submitted after the request was accepted.
+
+    Return too what requests fail of whose newer files cannot be read.
+    """
     since = min((claim.rule.before for claim in claims), default=None)
     if since is None:
-        return {}
+        return {}, {}
     endless_claims = [endless(claim) for claim in claims]
     bound = {claim.request_id: claim for claim in claims}
     reaches = world.vault.reaches(endless_claims)
-    for _ in range(_MOST_PLANS):
-        counts: dict[RequestId, int] = {}
+
+    def newer_works() -> list[FileWork]:
         files = list(world.catalog.manifest.candidates(team, endless_claims, since=since))
         reached = [(file, found) for file in files if (found := reaches(file))]
-        works: list[SealedFile] = []
+        sealed = world.catalog.manifest.sealed([file for file, _ in reached])
+        return [
+            FileWork(sealed=each, claims=tuple(bound[claim.request_id] for claim in found), is_whole=False)
+            for each, (_, found) in zip(sealed, reached, strict=True)
+        ]
+
+    found, faults = _read_each(
+        world, team, newer_works, lambda work: list(world.vault.newer(work.sealed, list(work.claims)).items())
+    )
+    counts: dict[RequestId, int] = {}
+    for request_id, items in found:
+        counts[request_id] = counts.get(request_id, 0) + items
+    return counts, faults
+
+
+def _read_each(
+    world: World, team: TeamId, plan: Callable[[], list[FileWork]], read: Callable[[FileWork], list[_Found]]
+) -> tuple[list[_Found], dict[RequestId, ImplioError]]:
+    """Read every planned file, and return what was found, with what requests fail of whose files cannot be read."""
+    for _ in range(_MOST_PLANS):
         try:
-            works = world.catalog.manifest.sealed([file for file, _ in reached])
-            for sealed, (_, found) in zip(works, reached, strict=True):
-                counted = world.vault.newer(sealed, [bound[each.request_id] for each in found])
-                for request_id, items in counted.items():
-                    counts[request_id] = counts.get(request_id, 0) + items
+            works = plan()
         except PlanOutdated:
             continue
-        except (FileMissing, KeyMissing):
-            if not are_renewed(world, team, works):
-                raise
-            continue
-        return counts
+        found: list[_Found] = []
+        faulty: list[tuple[FileWork, ImplioError]] = []
+        for work in works:
+            file = work.sealed.file
+            try:
+                found += read(work)
+            except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises it again
+                faulty.append((work, fault_of(error, about=file.file_id, day=file.day)))
+        if not any(_is_race(world, team, work, error) for work, error in faulty):
+            return found, _by_request(faulty)
     raise PlanOutdated("others kept changing the same files")
+
+
+def _of(requests: list[Request], claims: list[Claim]) -> list[Claim]:
+    """Return the claims of requests that go on."""
+    theirs = {request.request_id for request in requests}
+    return [claim for claim in claims if claim.request_id in theirs]
 
 
 def _is_lost(world: World, works: list[FileWork]) -> bool:

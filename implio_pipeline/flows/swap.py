@@ -1,13 +1,18 @@
-"""Swap: files are rewritten, proven, and put in the place of the old ones, whose keys go in the same commit."""
+"""Swap: files are rewritten, proven, and put in the place of the old ones, whose keys go in the same commit.
 
-from collections.abc import Iterator
+A file's fault is that file's alone: it stays as it is, its fault is returned, and the other files are swapped.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import ImplioError, PlanOutdated, StorageFull
+from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
@@ -34,7 +39,7 @@ def swap(
     held_at: int,
     counts: SwapCounts,
     progress: Progress | None = None,
-) -> None:
+) -> list[tuple[FileWork, ImplioError]]:
     """Rewrite files of one team, or drop them whole, and commit what proved right, some files at a time.
 
     Args:
@@ -45,14 +50,24 @@ def swap(
         counts: Added to with every commit.
         progress: Told of files done and files in all.
 
+    Returns:
+        The files that could not be swapped, with what each failed of; every other file is done.
+
     Raises:
         PlanOutdated: somebody else changed the same files; what was committed before holds.
-        Unverified: a rewrite did not prove right.
+        StorageFull: there is no room, so that no other file could be written either.
     """
+    faulty: list[tuple[FileWork, ImplioError]] = []
     batch = _Batch(team=works[0].sealed.file.team, planned_at=planned_at, held_at=held_at)
     try:
-        for done, (work, rewrite) in enumerate(_rewritten(world, works), start=1):
-            batch.add(world, work, rewrite)
+        # Those that go whole first: to drop a file costs nothing.
+        ordered = sorted(works, key=lambda work: not work.is_whole)
+        attempts = few_at_once(lambda work: _attempt(world, work), ordered, most=world.threads)
+        for done, (work, attempt) in enumerate(attempts, start=1):
+            if isinstance(attempt, ImplioError):
+                faulty.append((work, attempt))
+            else:
+                batch.add(work, attempt)
             if progress:
                 progress(done, len(works))
             if len(batch.remove) >= _COMMIT_FILES or done == len(works):
@@ -60,15 +75,28 @@ def swap(
     except BaseException:
         batch.discard(world)
         raise
+    return faulty
 
 
-def _rewritten(world: World, works: list[FileWork]) -> Iterator[tuple[FileWork, Rewrite | None]]:
-    """Yield each work with its proven rewrite (`None` when dropped whole); few are in flight at a time."""
-    yield from ((work, None) for work in works if work.is_whole)
-    partly = (work for work in works if not work.is_whole)
-    for work, rewrite in few_at_once(world.vault.rewrite, partly, most=world.threads):
-        prove(rewrite)
-        yield work, rewrite
+def _attempt(world: World, work: FileWork) -> Rewrite | Mapping[RequestId, int] | ImplioError:
+    """Return a file's proven rewrite, the rows of each request when it goes whole, or what the file failed of."""
+    file = work.sealed.file
+    try:
+        if work.is_whole:
+            return world.vault.matched(work)
+        rewrite = world.vault.rewrite(work)
+        try:
+            prove(rewrite)
+        except ImplioError:
+            if rewrite.after:
+                with suppress(ImplioError):  # housekeeping sweeps it
+                    world.vault.delete(rewrite.after.file)
+            raise
+    except (PlanOutdated, StorageFull):
+        raise
+    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises it again
+        return fault_of(error, about=file.file_id, day=file.day)
+    return rewrite
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,12 +113,12 @@ class _Batch:
     files_dropped: int = 0
     items_erased: int = 0
 
-    def add(self, world: World, work: FileWork, rewrite: Rewrite | None) -> None:
+    def add(self, work: FileWork, rewrite: Rewrite | Mapping[RequestId, int]) -> None:
         """Take in one file's result."""
-        if rewrite is None:
+        if not isinstance(rewrite, Rewrite):
             self.files_dropped += 1
             self.items_erased += work.sealed.file.rows
-            self.outcomes += outcomes_of_drop(work, world.vault.matched(work))
+            self.outcomes += outcomes_of_drop(work, rewrite)
         elif rewrite.is_untouched:
             return
         else:
@@ -102,9 +130,10 @@ class _Batch:
         self.remove.append(work.sealed.file)
 
     def discard(self, world: World) -> None:
-        """Unlink the new files that were not committed."""
+        """Unlink the new files that were not committed; one that cannot be unlinked is left to housekeeping."""
         for sealed in self.add_files:
-            world.vault.delete(sealed.file)
+            with suppress(ImplioError):
+                world.vault.delete(sealed.file)
 
     def commit(self, world: World, counts: SwapCounts) -> None:
         """Swap the files and destroy the old keys, in one transaction."""

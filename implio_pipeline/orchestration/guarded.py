@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
@@ -26,12 +27,22 @@ def guarded() -> Iterator[None]:
     except dg.Failure:
         raise
     except ImplioError as error:
-        raise failure(error.code, remedy=error.remedy, may_retry=isinstance(error, PlanOutdated)) from None
+        raise failure(
+            error.code, remedy=error.remedy, may_retry=isinstance(error, PlanOutdated), **_place(error)
+        ) from None
     except Exception as error:  # noqa: BLE001
         kind = type(error).__name__
         raise failure(UNEXPECTED, remedy=_UNEXPECTED_REMEDY, may_retry=True, kind=kind) from None
 
 
-def failure(code: str, *, remedy: str, may_retry: bool = False, **counts: str | int) -> dg.Failure:
-    """Return a failure of codes and counts alone."""
+def _place(error: ImplioError) -> dict[str, str]:
+    """Return the file that a failure names, and its day."""
+    named = {"file": error.about, "day": None if error.day is None else error.day.isoformat()}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def failure(
+    code: str, *, remedy: str, may_retry: bool = False, **counts: str | int | dg.MetadataValue[Any]
+) -> dg.Failure:
+    """Return a failure of codes, counts and opaque ids alone."""
     return dg.Failure(description=code, metadata={"code": code, "remedy": remedy, **counts}, allow_retries=may_retry)

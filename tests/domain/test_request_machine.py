@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import NOW
 
-from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove
+from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, StorageFull, Unverified
 from implio_pipeline.domain.request import (
     FINAL_STATES,
     MOST_ATTEMPTS,
@@ -157,7 +157,7 @@ def test_too_many_failures_send_to_quarantine_where_nothing_is_tried_by_itself()
     request = a_request(RequestState.PLANNED)
     for _ in range(MOST_ATTEMPTS):
         assert request.state is not RequestState.QUARANTINED
-        request = failed(request, code="storage-full", now=NOW)
+        request = failed(request, StorageFull("no room"), now=NOW)
 
     assert request.state is RequestState.QUARANTINED
     assert not is_ready(request, now=NOW + timedelta(days=100))
@@ -196,7 +196,7 @@ def test_a_completed_request_is_done_for_good() -> None:
 
 
 def test_an_unverified_request_waits_for_a_person() -> None:
-    unverified = failed(a_request(RequestState.PLANNED), code="unverified", now=NOW)
+    unverified = failed(a_request(RequestState.PLANNED), Unverified("one survived"), now=NOW)
 
     assert unverified.state is RequestState.UNVERIFIED
     assert not is_ready(unverified, now=NOW + timedelta(days=100))
@@ -207,7 +207,7 @@ def test_failures_put_off_the_next_attempt_ever_longer_but_never_beyond_an_hour(
     request, waits = a_request(RequestState.PLANNED), []
 
     for _ in range(failures):
-        request = failed(request, code="storage-full", now=NOW)
+        request = failed(request, StorageFull("no room"), now=NOW)
         assert request.next_attempt_at is not None
         waits.append(request.next_attempt_at - NOW)
 
@@ -218,7 +218,7 @@ def test_failures_put_off_the_next_attempt_ever_longer_but_never_beyond_an_hour(
 
 
 def test_a_failed_request_is_ready_again_at_its_next_attempt_and_not_before() -> None:
-    request = failed(a_request(RequestState.PLANNED), code="storage-full", now=NOW)
+    request = failed(a_request(RequestState.PLANNED), StorageFull("no room"), now=NOW)
 
     assert not is_ready(request, now=NOW + timedelta(seconds=30, microseconds=-1))
     assert is_ready(request, now=NOW + timedelta(seconds=30))

@@ -10,7 +10,7 @@ from support.clock import NOW
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
 
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.errors import ImplioError, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.request import Request, RequestState, failed, moved
 from implio_pipeline.domain.scope import ByUser, UserRule
@@ -124,10 +124,10 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
     requests = home.world.catalog.requests
     first = requests.all()[0].request_id
 
-    def taken_on(request: Request, **known: Any) -> Request:
+    def taken_on(request: Request, error: ImplioError, **known: Any) -> Request:
         if request.request_id == first:
             requests.save([(moved(request, RequestState.PLANNED), request.state)])
-        return failed(request, **known)
+        return failed(request, error, **known)
 
     with monkeypatch.context() as patch:
         patch.setattr(erase_flow, "failed", taken_on)

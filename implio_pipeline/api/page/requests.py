@@ -151,10 +151,9 @@ def _shape(entry: LedgerEntry) -> dict[str, Any]:
 
 def _receipt(visit: Visit) -> LedgerEntry:
     request, ledger = visit.asked(), visit.house.ledger
-    entry = ledger.receipt(request.request_id)
-    if entry is None and request.withheld is not None:
-        parts = ledger.newest_first("partial-receipt")
-        entry = next((each for each in parts if each.body.get("requestId") == request.request_id), None)
+    entries = ledger.receipts({request.request_id}).get(request.request_id, [])
+    parts = [each for each in entries if each.kind == "partial-receipt"] if request.withheld is not None else []
+    entry = next((each for each in entries if each.kind == "receipt"), parts[-1] if parts else None)
     if entry is None:
         raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
     return entry

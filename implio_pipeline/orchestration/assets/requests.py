@@ -25,6 +25,8 @@ AS_OF_TAG = "implio/as_of"
 """The UTC day a schedule was due; retention goes by it."""
 
 ERASURE = "erasure"
+_MOST_SHOWN = 200
+"""Failed requests that a run names; `implio requests list` names all."""
 
 
 @dg.asset(
@@ -119,6 +121,24 @@ def _receipts(world: World, summary: ErasureSummary) -> dict[str, Any]:
     return metadata | ({"next_due": waiting[0].date().isoformat()} if waiting else {})
 
 
+def _what_failed(summary: ErasureSummary) -> str:
+    """Return one plain sentence."""
+    count = len(summary.failures)
+    first_id, first = next(iter(summary.failures.items()))
+    at = f" at file {first.about}" if first.about else ""
+    day = f", day {first.day}" if first.day else ""
+    others = f"; {count - 1} more failed" if count > 1 else ""
+    return f"Request {first_id} ended with {first.code}{at} of team {first.team}{day}{others}. Its items stay hidden."
+
+
+def _failures_table(summary: ErasureSummary) -> str:
+    rows = [
+        [request_id, each.code, each.team, str(each.day or ""), each.about or ""]
+        for request_id, each in list(summary.failures.items())[:_MOST_SHOWN]
+    ]
+    return markdown_table(("request", "code", "team", "day", "file"), rows)
+
+
 def _incomplete(summary: ErasureSummary) -> dg.Failure:
     codes = Counter(summary.failed.values())
     worst = Unverified.code if Unverified.code in codes else min(codes)
@@ -127,6 +147,9 @@ def _incomplete(summary: ErasureSummary) -> dg.Failure:
         remedy="Run `implio requests list` to see which, and what each needs; those that can are tried again.",
         requests_failed=len(summary.failed),
         requests_completed=len(summary.completed),
-        files=", ".join(sorted(summary.failed_over)),
+        what_failed=_what_failed(summary),
+        files=", ".join(sorted({each.about for each in summary.failures.values() if each.about})),
+        partitions=", ".join(sorted({f"{each.team}/{each.day}" for each in summary.failures.values() if each.day})),
+        failures=dg.MetadataValue.md(_failures_table(summary)),
         codes=", ".join(f"{code}: {count}" for code, count in sorted(codes.items())),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import Pool, QueuePool
 
 from implio_pipeline.domain.errors import CatalogTampered, CatalogUnavailable, StorageFull
@@ -146,7 +146,8 @@ def _explained() -> Iterator[None]:
             raise StorageFull("no room for what the catalog has to keep") from None
         if code is not None and code & _PRIMARY in _UNAVAILABLE:
             raise CatalogUnavailable(f"the catalog's database says {reason.sqlite_errorname}") from None  # type: ignore[union-attr]
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
+        is_refused = code is None and isinstance(error, OperationalError | InterfaceError)
+        if is_refused or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise CatalogUnavailable("the catalog's database does not answer") from None
         raise
 

@@ -73,7 +73,7 @@ class SqlManifest:
             yield from candidates(connection, team, rules, since=since, is_proven=is_proven)
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
-        """Return the files, in their order, with their wrapped keys.
+        """Return the files, in their order, with their wrapped keys; without any where the catalog has none.
 
         Raises:
             PlanOutdated: one of them is no longer live.
@@ -82,9 +82,13 @@ class SqlManifest:
         with reading(self._engine) as connection:
             for some in chunks([file.file_id for file in files]):
                 keys.update(_keys(connection, some))
-        gone = sum(file.file_id not in keys for file in files)
+            without = [file.file_id for file in files if file.file_id not in keys]
+            # A live file that was robbed of its keys is a fault of that file: reading it names it.
+            robbed = {file_id for some in chunks(without) for file_id in _live(connection, some)}
+        gone = len(without) - len(robbed)
         if gone:
             raise PlanOutdated(f"{gone} of {len(files)} files are no longer live")
+        keys.update(dict.fromkeys(robbed, ()))
         return [SealedFile(file=file, keys=keys[file.file_id]) for file in files]
 
     def commit(self, change: Change) -> None:
@@ -152,6 +156,11 @@ class SqlManifest:
         is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
         with reading(self._engine) as connection:
             return int(connection.scalar(select(func.sum(column)).where(*is_its)) or 0)
+
+
+def _live(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[FileId]:
+    is_live = (vault_files.c.state == FileState.LIVE, vault_files.c.file_id.in_(file_ids))
+    yield from connection.scalars(select(vault_files.c.file_id).where(*is_live))
 
 
 def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[FileId, tuple[FileKey, ...]]]:

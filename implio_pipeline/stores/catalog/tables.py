@@ -191,6 +191,7 @@ requests = Table(
     Column("next_attempt_at", Instant),
     Column("error_code", String(64)),
     Column("error_about", String(64)),
+    Column("error_day", Day),
     Column("policy", String),
     Column("idempotency", String(256), nullable=False),
     Column("asked_by", String(64)),

@@ -158,8 +158,10 @@ class LocalKeyRing:
             path = self._path_of(root_key_id)
             try:
                 self._roots[root_key_id] = _read(path, root_key_id) if path else b""
-            except OSError:
+            except FileNotFoundError:
                 raise KeyMissing(f"root key {root_key_id} is not in the key ring") from None
+            except OSError as error:
+                raise KeyMissing(f"root key {root_key_id} cannot be read: {error.strerror}") from None
             if not self._roots[root_key_id]:
                 del self._roots[root_key_id]
                 raise KeyMissing("a root key of no such name can be in the key ring")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
+from implio_pipeline.domain.faults import FULL
 from implio_pipeline.domain.words import Region
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _MOST_TRIES = 100
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class RegionFolders:
@@ -38,10 +38,10 @@ class RegionFolders:
                 os.close(handle)
             sync_folder(target.parent)
         except OSError as failure:
-            if failure.errno not in _FULL:
-                raise
-            with suppress(OSError):
+            with suppress(OSError):  # what was begun is of no use; housekeeping sweeps what cannot be unlinked now
                 self.delete(region, path)
+            if failure.errno not in FULL:
+                raise
             raise StorageFull(f"no room for {len(content)} bytes in region {region}") from None
 
     def read(self, region: Region, path: str) -> bytes:

@@ -4,6 +4,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -15,7 +16,8 @@ import pyarrow.compute as pc
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import rule_columns
 from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite, endless
-from implio_pipeline.domain.errors import FileTampered, Unverified
+from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
+from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
@@ -106,14 +108,16 @@ class EncryptedVault:
             FileTampered: its bytes are not those the catalog lists, or do not decrypt.
             FileMissing: it is not in storage.
             KeyMissing: its keys are gone.
+            StorageFailed: the operating system could not read it.
         """
         file = sealed.file
-        content = self._folders.read(file.region, file.path)
-        if len(content) != file.size_bytes or digest_of(content) != file.digest:
-            raise FileTampered(
-                f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
-            )
-        return self._decoded(sealed, content, columns)
+        with _naming(file):
+            content = self._folders.read(file.region, file.path)
+            if len(content) != file.size_bytes or digest_of(content) != file.digest:
+                raise FileTampered(
+                    f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
+                )
+            return self._decoded(sealed, content, columns)
 
     def rewrite(self, work: FileWork) -> Rewrite:
         """Write a file again without the rows its claims cover, re-open it, and measure the proof.
@@ -123,7 +127,12 @@ class EncryptedVault:
             FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
             StorageFull: there is no room; the old file stays.
+            StorageFailed: the operating system could not read or write; the old file stays.
         """
+        with _naming(work.sealed.file):
+            return self._rewrite(work)
+
+    def _rewrite(self, work: FileWork) -> Rewrite:
         file = work.sealed.file
         rows = self.read(work.sealed)
         found = _found(rows, work)
@@ -136,7 +145,8 @@ class EncryptedVault:
         after, is_same, survivors, keys_missed = None, erased == rows.num_rows, 0, 0
         if erased < rows.num_rows:
             after, written = self._write_kept(rows, found.mask, file)
-            again = self._read_back(after, written)
+            with self._discarded_unless_read(after):
+                again = self._read_back(after, written)
             survivors = int(_found(again, work).mask.sum())
             # Not compared with the rows that were written: those to keep are chosen anew, and in another way.
             is_same = again.equals(around(rows, np.flatnonzero(found.mask)))
@@ -213,7 +223,8 @@ class EncryptedVault:
 
     def look(self, file: VaultFile) -> FileLook | None:
         """Return what storage says of a file without its keys; `None` when it is not there."""
-        found = self._folders.tail(file.region, file.path, size=len(ENCRYPTED_MAGIC))
+        with _naming(file):
+            found = self._folders.tail(file.region, file.path, size=len(ENCRYPTED_MAGIC))
         if found is None:
             return None
         size_bytes, tail = found
@@ -274,8 +285,13 @@ class EncryptedVault:
         return Finder(claims)
 
     def delete(self, file: VaultFile) -> None:
-        """Unlink a file; one that is gone already is no error."""
-        self._folders.delete(file.region, file.path)
+        """Unlink a file; one that is gone already is no error.
+
+        Raises:
+            StorageFailed: the operating system could not unlink it.
+        """
+        with _naming(file):
+            self._folders.delete(file.region, file.path)
 
     def check(self, sealed: SealedFile) -> None:
         """Compare a file in storage with its catalog row and open its footer with its own keys.
@@ -320,6 +336,10 @@ class EncryptedVault:
             KeyMissing: its keys are gone.
             StorageFull: there is no room; the old file stays.
         """
+        with _naming(sealed.file):
+            return self._settle(sealed, verdicts)
+
+    def _settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
         file = sealed.file
         rows = self.read(sealed)
         places = places_of(rows, verdicts)
@@ -334,7 +354,8 @@ class EncryptedVault:
             kind=file.kind,
             task_filter=file.task_filter,
         )
-        again = self._read_back(after, written)
+        with self._discarded_unless_read(after):
+            again = self._read_back(after, written)
         return Settlement(
             before=file,
             after=after,
@@ -375,9 +396,21 @@ class EncryptedVault:
         for sealed in files:
             self.delete(sealed.file)
 
+    @contextmanager
+    def _discarded_unless_read(self, new: SealedFile) -> Iterator[None]:
+        """Unlink a new file that could not be read back; nothing refers to it yet."""
+        try:
+            yield
+        except Exception:
+            with suppress(ImplioError):  # the fault of reading is the one to be told; housekeeping sweeps the file
+                self.delete(new.file)
+            raise
+
     def _decoded(self, sealed: SealedFile, content: bytes, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a file's bytes, opened with its wrapped keys."""
         file = sealed.file
+        if not sealed.keys:
+            raise KeyMissing(f"the catalog has no keys of file {file.file_id}")
         raw = self._keychain.file_keys(file.team, sealed.keys)
         rows = decode(content, file_id=file.file_id, raw=raw, columns=columns)
         if rows.num_rows != file.rows:
@@ -432,6 +465,20 @@ class EncryptedVault:
         file = replace(file, task_filter=task_filter)
         self._folders.write(region, file.path, content)
         return SealedFile(file=file, keys=keys), content
+
+
+@contextmanager
+def _naming(file: VaultFile) -> Iterator[None]:
+    """Let every failure of the block name the file at work and its day; give the system's own errors a code."""
+    try:
+        yield
+    except OSError as error:
+        fault = fault_of(error)
+        where = f"file {file.file_id} of team {file.team}, day {file.day}"
+        raise type(fault)(f"{where}: {fault.facts}", about=file.file_id, day=file.day) from error
+    except ImplioError as error:
+        fault_of(error, about=file.file_id, day=file.day)
+        raise
 
 
 def _found(rows: pa.Table, work: FileWork) -> Match:

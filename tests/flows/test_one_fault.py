@@ -1,0 +1,154 @@
+"""One fault stops one thing: whatever a file or a request raises fails that file or request alone."""
+
+import errno
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.clock import NOW
+from support.damage import OPERATIONS, damaged
+from support.home import ADS, CARS, Home
+from support.items import YESTERDAY, Ad
+
+from implio_pipeline.domain.errors import CatalogUnavailable
+from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.request import MOST_ATTEMPTS, RequestState
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.flows import erase as erase_flow
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.inspect import Agreement, agreement
+from implio_pipeline.stores.vault.vault import EncryptedVault
+
+LAST_WEEK = NOW - timedelta(days=7)
+ERRNOS = {name: getattr(errno, name) for name in ("EIO", "EROFS", "EACCES", "EISDIR", "ESTALE", "EMFILE")}
+
+
+@pytest.fixture
+def three(home: Home) -> Home:
+    """A home with a file of ann's, which cid's request does not touch, and another team's."""
+    home.keep(Ad(task="a", user="ann", at=LAST_WEEK), Ad(task="b", user="bob", at=LAST_WEEK))
+    home.keep(Ad(task="c", user="cid", at=YESTERDAY), Ad(task="d", user="dee", at=YESTERDAY))
+    home.keep(Ad(task="z", user="ann"), team=CARS)
+    return home
+
+
+def state_of(home: Home, request_id: str) -> RequestState:
+    return home.world.catalog.requests.get(request_id).state  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", ERRNOS.values(), ids=ERRNOS)
+def test_what_a_disk_answers_fails_the_requests_that_touch_the_file_and_no_other(three: Home, number: int) -> None:
+    (bad,) = [file for file in three.files(ADS) if file.day == LAST_WEEK.date()]
+    (ann,) = three.ask(ByUser(user_id="ann"))
+    for operation in (each for each in OPERATIONS if each not in ("delete", "tail")):
+        three.clock.pass_by(timedelta(seconds=1))
+        # given the requests of two teams, one of which touches a file on a bad place of the disk
+        (cid,) = three.ask(ByUser(user_id="cid"))
+        (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
+
+        # when all are carried out in one pass
+        with damaged(operation, below=str(Path(bad.path).parent), number=number):
+            summary = erase(three.world, again=True)
+
+        # then that one alone has failed, and names the file and its day
+        assert summary.failed == {ann.request_id: "storage-failed"}, operation
+        after = three.world.catalog.requests.get(ann.request_id)
+        assert (after.state, after.error_about, after.error_day) == (RequestState.FAILED, bad.file_id, bad.day)
+        assert {state_of(three, each.request_id) for each in (cid, cars)} == {RequestState.COMPLETED}
+    # and once the disk is well it is carried out, with nothing left behind
+    assert erase(three.world, again=True).failed == {}
+    assert three.tasks(ADS) == ["b", "d"]
+    assert agreement(three.world) == Agreement(files=len(three.files()))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_replaced_file_that_cannot_be_unlinked_is_unlinked_later(three: Home, number: int) -> None:
+    three.ask(ByUser(user_id="ann"))
+
+    with damaged("delete", below=str(LAST_WEEK.date()), number=number):
+        assert erase(three.world).failed == {}  # its keys are destroyed: it is noise already
+
+    assert len(three.world.catalog.manifest.doomed()) == 1
+    erase(three.world)
+    assert three.world.catalog.manifest.doomed() == []
+
+
+def test_a_folder_in_a_files_place_fails_its_requests_alone_until_they_are_quarantined(three: Home) -> None:
+    (bad,) = [file for file in three.files(ADS) if file.day == LAST_WEEK.date()]
+    (path,) = [path for path in three.stored() if bad.file_id in path.name]
+    path.unlink()
+    path.mkdir()
+    (ann,) = three.ask(ByUser(user_id="ann"))
+    (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
+
+    for _ in range(MOST_ATTEMPTS):
+        erase(three.world, again=True)
+
+    assert state_of(three, ann.request_id) is RequestState.QUARANTINED
+    assert state_of(three, cars.request_id) is RequestState.COMPLETED
+
+
+def test_many_requests_beside_one_bad_file_rewrite_each_file_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a hundred requests over two days, and one file that cannot be read
+    home.keep(*(Ad(task=f"t{number:03}", user=f"u{number:03}", at=YESTERDAY) for number in range(100)))
+    home.keep(Ad(task="x", user="u007", at=LAST_WEEK))
+    (bad,) = [file for file in home.files(ADS) if file.day == LAST_WEEK.date()]
+    good = len(home.files(ADS)) - 1
+    home.ask(*(ByUser(user_id=f"u{number:03}") for number in range(100)))
+    reads: list[str] = []
+    real = EncryptedVault.rewrite
+    monkeypatch.setattr(
+        EncryptedVault, "rewrite", lambda self, work: reads.append(work.sealed.file.file_id) or real(self, work)
+    )
+
+    # when they are carried out
+    with damaged("read", below=bad.path, number=errno.EIO):
+        summary = erase(home.world)
+
+    # then the one that touches it has failed, and every file was rewritten at most once
+    assert len(summary.failed) == 1
+    assert len(summary.completed) == 99
+    assert len(reads) == len(set(reads)) <= good + 1
+
+
+def test_an_error_of_ours_is_a_failure_of_its_unit_with_type_and_place_and_no_value(
+    three: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ann,) = three.ask(ByUser(user_id="ann"))
+    (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
+    real: Callable[..., object] = EncryptedVault._write_kept
+
+    def broken(self: EncryptedVault, rows: object, mask: object, file: object) -> object:
+        if file.team == ADS:  # type: ignore[attr-defined]
+            raise ValueError("ann@example.com")
+        return real(self, rows, mask, file)
+
+    monkeypatch.setattr(EncryptedVault, "_write_kept", broken)
+
+    summary = erase(three.world)
+
+    failure = summary.failures[ann.request_id]
+    assert failure.code == "unexpected"
+    assert failure.facts.startswith("ValueError at stores/vault/vault.py:")
+    assert "ann@example.com" not in repr(summary)
+    assert state_of(three, cars.request_id) is RequestState.COMPLETED
+
+
+def test_what_would_meet_every_unit_ends_the_run(three: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    three.ask(ByUser(user_id="ann"))
+    for error in (CatalogUnavailable("gone"), MemoryError(), KeyboardInterrupt()):
+
+        def ends(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(erase_flow, "_work_through", ends)
+            with pytest.raises(type(error)):
+                erase(three.world, again=True)
+
+
+def test_the_systems_words_are_told_and_no_path() -> None:
+    fault = fault_of(OSError(errno.EIO, "Input/output error", "/landing/ann.csv"))
+    assert (fault.code, fault.facts) == ("storage-failed", "the operating system said: Input/output error")
+    assert fault_of(OSError(errno.ENOSPC, "x")).code == "storage-full"

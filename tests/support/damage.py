@@ -1,0 +1,56 @@
+"""Storage that fails as a bad disk does: one errno, at one operation, below one folder."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from implio_pipeline.stores.vault import storage
+from implio_pipeline.stores.vault.storage import RegionFolders
+
+CALLS = ("open", "write", "fsync")
+"""Calls into the operating system, made while a file is written."""
+METHODS = ("read", "delete", "tail")
+"""What storage is asked for, with a path."""
+OPERATIONS = (*CALLS, *METHODS)
+
+
+class _Damaged:
+    """The module `os`, of which one call fails below a folder."""
+
+    def __init__(self, call: str, below: str, number: int) -> None:
+        self._call, self._below, self._number = call, below, number
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        return self._failing(real) if name == self._call else real
+
+    def _failing(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(target: Any, *rest: Any, **known: Any) -> Any:
+            path = str(Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else target)
+            if self._below in path:
+                raise OSError(self._number, os.strerror(self._number), path)
+            return real(target, *rest, **known)
+
+        return call
+
+
+@contextmanager
+def damaged(operation: str, *, below: str, number: int) -> Iterator[None]:
+    """Let an operation fail with an errno on every path that has `below` in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if operation in CALLS:
+            patch.setattr(storage, "os", _Damaged(operation, below, number))
+        else:
+            real = getattr(RegionFolders, operation)
+
+            def method(self: RegionFolders, region: Any, path: str, **known: Any) -> Any:
+                if below in path:
+                    raise OSError(number, os.strerror(number), str(Path("/") / path))
+                return real(self, region, path, **known)
+
+            patch.setattr(RegionFolders, operation, method)
+        yield
