@@ -13,7 +13,6 @@ Example:
 """
 
 import errno
-import os
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +60,7 @@ def _as_failure(error: Exception) -> ImplioError:
 
 
 def _words_of(error: OSError) -> str:
-    return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+    return error.strerror or type(error).__name__
 
 
 def _place_of(traceback: TracebackType | None) -> str:
