@@ -14,6 +14,7 @@ from implio_pipeline.stores.catalog.tables import FileState, vault_files
 _ROWS_AT_ONCE = 500
 _NAMES = tuple(field.name for field in fields(VaultFile))
 _PROOF = ("filters", "mac")
+_READ = (*_NAMES, *_PROOF)
 _FILTERS = ("user_filter", "task_filter")
 
 WHOLE = select(*(vault_files.c[name] for name in (*_NAMES, *_PROOF)))
@@ -41,7 +42,7 @@ def proven_files_of(
     """Yield the same files with their rows' MACs."""
     macs = RowMacs.of(connection) if is_checked else None
     for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
-        values = row._mapping  # noqa: SLF001  # how SQLAlchemy names it
+        values = dict(zip(_READ, row, strict=True))
         file = VaultFile(**{name: values[name] for name in _NAMES})
         if macs is not None:
             macs.check(vault_files, values, about=file.file_id, noun="file")
