@@ -15,6 +15,7 @@ from implio_pipeline.domain.words import ColumnClass
 TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team, by name.")]
 MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]
 As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; else that of the machine's user.")]
+Confirm = Annotated[str | None, typer.Option("--confirm", metavar="TEXT", help="What else is asked for, to be typed.")]
 FROM_STDIN = "-"
 
 

@@ -18,7 +18,7 @@ from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import ColumnClass, Region, TeamId
+from implio_pipeline.domain.words import ColumnClass, Region, RequestKind, TeamId
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.grant import GrantDraft, grant
 from implio_pipeline.flows.retain import OverduePreview, preview_retention
@@ -135,7 +135,7 @@ def approve_leaving(world: World) -> int:
     waiting = world.catalog.requests.all(states=[RequestState.UNAPPROVED])
     for request in waiting:
         approve(world, request.request_id, name="demo: second person")
-    return len(waiting)
+    return sum(request.kind is RequestKind.TEAM for request in waiting)
 
 
 def shorten_retention(world: World) -> RetentionPolicy:

@@ -18,6 +18,8 @@ from implio_pipeline.domain.sentences import plan_files_text, plan_text
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.approve import approvers
+from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.inbox.entry import entry_of
@@ -83,7 +85,7 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     if is_all:
         ask["confirm"] = team if is_preview else _confirmation(session, team, confirmed)
     if is_preview:
-        _preview(session, ask)
+        _preview(session, ask, name=who(name))
     else:
         _erase(session, ask, plan=plan, name=who(name))
 
@@ -130,10 +132,12 @@ def _confirmation(session: Session, team: str, given: str | None) -> str:
     return given
 
 
-def _preview(session: Session, ask: dict[str, str]) -> None:
+def _preview(session: Session, ask: dict[str, str], *, name: str) -> None:
     with session.house() as house:
-        plan = plan_erasure(house.world, _draft(house.world, ask))
-    session.answer(_plan_shape(plan), lambda: _plan_view(plan))
+        plan = plan_erasure(house.world, replace(_draft(house.world, ask), asked_by=name))
+        asker = identity_of(house.world, plan.team, name)
+        others = approvers(house.world, house.desk, plan.team, asked_by=asker)
+    session.answer(_plan_shape(plan) | {"approvers": others}, lambda: _plan_view(plan, others))
 
 
 def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
@@ -157,7 +161,7 @@ def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
     }
 
 
-def _plan_view(plan: ErasurePlan) -> RenderableType:
+def _plan_view(plan: ErasurePlan, approvers: int) -> RenderableType:
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
         ("would be hidden", plan.matched, "items, rejected ones included"),
         ("erased", plan.items),
@@ -175,5 +179,7 @@ def _plan_view(plan: ErasurePlan) -> RenderableType:
     ]
     if plan.needs_approval:
         lines.append(("approval", "needed", "by a second person: `implio requests approve`"))
+        if not approvers:
+            lines.append(("approvers", 0, "nobody else is an administrator: another operator must approve it"))
     panel = facts(f"Preview: {plan.team}, by {plan.kind.value}; nothing was accepted", lines)
     return Group(look(plan_text(plan)), panel)

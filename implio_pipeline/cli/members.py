@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import MaybeTeam, TeamName, secret_from
+from implio_pipeline.cli.arguments import As, MaybeTeam, TeamName, secret_from, who
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import good, table
@@ -36,6 +36,7 @@ def add_command(
     role: RoleName = Role.SPECTATOR.value,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Their name, as others see it.")] = "",
     is_password_read: PasswordIn = False,
+    by: As = None,
 ) -> None:
     """Give somebody a role in a team, and an account if they have none."""
     session = session_of(context)
@@ -48,6 +49,7 @@ def add_command(
             name=name or address.partition("@")[0],
             team=team_id(team),
             role=role_of(role),
+            by=flow.Inviter(name=who(by), is_operator=True),
             password=_password() if is_password_read else None,
         )
     _answer(session, member, password, f"{member.name} is {role} in {team}.")
@@ -74,12 +76,13 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
 
 
 @app.command("set-role")
-def set_role_command(context: typer.Context, email: Email, *, team: TeamName, role: RoleName) -> None:
+def set_role_command(context: typer.Context, email: Email, *, team: TeamName, role: RoleName, by: As = None) -> None:
     """Change what somebody is in a team."""
     session = session_of(context)
     with session.house() as house:
         member = _found(house.desk, email)
-        flow.set_role(house.desk, member.member_id, team=team_id(team), role=role_of(role))
+        inviter = flow.Inviter(name=who(by), is_operator=True)
+        flow.set_role(house.world, house.desk, member.member_id, team=team_id(team), role=role_of(role), by=inviter)
         member = house.desk.members.get(member.member_id)
     _answer(session, member, None, f"{member.name} is {role} in {team}.")
 

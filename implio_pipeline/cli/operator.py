@@ -34,6 +34,8 @@ ACTS: dict[str, Act] = {
     "holds list": Act.MANAGE_HOLDS,
     "holds release": Act.MANAGE_HOLDS,
     "retention set": Act.SET_RETENTION,
+    "retention approve": Act.APPROVE_REQUEST,
+    "retention refuse": Act.CANCEL_REQUEST,
     "retention show": Act.SEE_RETENTION,
     "retention run": Act.RUN_PIPELINE,
     "team add": Act.MANAGE_TEAM,

@@ -6,21 +6,23 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import As, MaybeTeam, secret_from, who
+from implio_pipeline.cli.arguments import As, Confirm, MaybeTeam, secret_from, who
 from implio_pipeline.cli.erasing import next_text, receipt_of, receipt_view, withheld_lines
-from implio_pipeline.cli.failures import ExitCode
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.failures import BadUse, ExitCode
+from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import entry_shape, request_shape
 from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, table
 from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.plan import ErasurePlan, approval_text
 from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.sentences import badge, newer_text, what_is_so
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.approve import approvable, approve, approve_many, refuse_same_person
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
+from implio_pipeline.flows.plan import plan_request
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 
 app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
@@ -64,14 +66,58 @@ def show_command(context: typer.Context, request_id: RequestName) -> None:
 
 
 @app.command("approve")
-def approve_command(context: typer.Context, request_id: RequestName, name: As = None) -> None:
-    """Approve a large erasure that somebody else asked for, so that it may begin."""
+def approve_command(
+    context: typer.Context,
+    request_id: Annotated[str | None, typer.Argument(metavar="REQUEST", help="The request's id.")] = None,
+    *,
+    team: Annotated[
+        str | None, typer.Option("--all-of", metavar="TEAM", help="Every request of a team that waits for you.")
+    ] = None,
+    confirmed: Confirm = None,
+    name: As = None,
+) -> None:
+    """Approve a large erasure that somebody else asked for; what goes is shown, and `erase COUNT` typed."""
     session = session_of(context)
+    if (request_id is None) == (team is None):
+        raise BadUse("give the id of a request, or --all-of TEAM")
+    if team is not None:
+        _approve_all(session, team, confirmed=confirmed, name=who(name))
+        return
     with session.house() as house:
-        request = approve(house.world, RequestId(request_id), name=who(name))
+        request = house.world.catalog.requests.get(RequestId(str(request_id)))
+        if request.state is RequestState.UNAPPROVED:
+            refuse_same_person(house.world, request.team, asked_by=request.asked_by, name=who(name))
+            plan = plan_request(house.world, request)
+            session.say(_plan_text(request, plan))
+            session.confirm(approval_text(plan.items), given=confirmed)
+        request = approve(house.world, request.request_id, name=who(name))
         outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is approved. {next_text(request, outcome)}"
     session.answer(request_shape(request, outcome), lambda: good(text))
+
+
+def _approve_all(session: Session, team: str, *, confirmed: str | None, name: str) -> None:
+    with session.house() as house:
+        named = house.world.catalog.teams.get(team_id(team)).team
+        waiting = approvable(house.world, named, name=name)
+        if waiting:
+            items = sum(each.covered_items for each in waiting)
+            session.say(f"{many(len(waiting), 'request')} of {named} cover {many(items, 'item')}, which are hidden.")
+            session.confirm(approval_text(items), given=confirmed)
+        approved = approve_many(house.world, waiting, name=name) if waiting else []
+        shapes = [request_shape(each, outcome) for each, outcome in outcomes_of(house.world, approved)]
+    text = f"{many(len(approved), 'request')} approved. `implio erase --resume`, or the sensor."
+    session.answer(shapes, lambda: good(text))
+
+
+def _plan_text(request: Request, plan: ErasurePlan) -> str:
+    days = f" from {plan.days[0]} to {plan.days[-1]}" if plan.days else ""
+    held = f"; {plan.withheld:,} more are kept under legal holds" if plan.withheld else ""
+    is_same = plan.items + plan.withheld == request.covered_items
+    since = "" if is_same else f" (it was {request.covered_items:,} when asked)"
+    asked = f"asked {request.accepted_at:%Y-%m-%d %H:%M} by {request.channel.value}"
+    what = f"{request.team}, by {request.kind.value}, {asked}"
+    return f"{what}: {many(plan.items, 'item')}{since} on {many(len(plan.days), 'day')}{days} go for ever{held}."
 
 
 @app.command("cancel")

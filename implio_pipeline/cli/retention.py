@@ -5,18 +5,29 @@ from datetime import date
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from, keep_days_from, outcome_days_from
+from implio_pipeline.cli.arguments import (
+    As,
+    Confirm,
+    MaybeTeam,
+    TeamName,
+    day_from,
+    keep_days_from,
+    outcome_days_from,
+    who,
+)
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse
+from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.shapes import policy_shape, team_shape
-from implio_pipeline.cli.tables import good, size_text, table
+from implio_pipeline.cli.shapes import change_shape, policy_shape, team_shape
+from implio_pipeline.cli.tables import good, look, many, size_text, table
 from implio_pipeline.domain.matching import is_overdue
-from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy, cutoffs, policy_text
-from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
+from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, is_stricter, policy_text
+from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.flows.policy import approve_policy, change_policy, refuse_policy, waiting_change
 from implio_pipeline.flows.retain import OverduePreview, preview_retention, retain
 from implio_pipeline.ports.world import World
 
@@ -36,10 +47,43 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when a period gets 
 
 @app.command("set")
 def set_command(
-    context: typer.Context, team: TeamName, keep: Keep = None, outcomes: Outcomes = None, is_sure: Yes = False
+    context: typer.Context,
+    *,
+    team: TeamName,
+    keep: Keep = None,
+    outcomes: Outcomes = None,
+    is_sure: Yes = False,
+    name: As = None,
 ) -> None:
-    """Change how long a team's items are kept; a shorter period also reaches the items that are here."""
-    change_policy(session_of(context), team, keep=keep, outcomes=outcomes or [], is_sure=is_sure)
+    """Change how long a team's items are kept; a shorter period also reaches the items that are here.
+
+    What takes away more than one person may decide alone waits for a second one: `implio retention approve`.
+    """
+    change_team_policy(session_of(context), team, keep=keep, outcomes=outcomes or [], is_sure=is_sure, name=who(name))
+
+
+@app.command("approve")
+def approve_command(context: typer.Context, *, team: TeamName, confirmed: Confirm = None, name: As = None) -> None:
+    """Approve a change of policy or cap that somebody else asked for; what it does is shown, and a text typed."""
+    session = session_of(context)
+    with session.house() as house:
+        named = house.world.catalog.teams.get(team_id(team)).team
+        waiting = waiting_change(house.world, named)
+        if waiting is not None:
+            session.say(_change_text(waiting))
+            session.confirm(f"shorten {waiting.affected_items}", given=confirmed)
+        change = approve_policy(house.world, named, name=who(name))
+    session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {policy_text(change.policy)}."))
+
+
+@app.command("refuse")
+def refuse_command(context: typer.Context, *, team: TeamName, name: As = None) -> None:
+    """Refuse a change of policy or cap that waits for a second person, or take your own back."""
+    session = session_of(context)
+    with session.house() as house:
+        named = house.world.catalog.teams.get(team_id(team)).team
+        change = refuse_policy(house.world, named, name=who(name))
+    session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {policy_text(change.was)}."))
 
 
 @app.command("show")
@@ -90,32 +134,41 @@ def run_command(
     results.end()
 
 
-def change_policy(session: Session, name: str, *, keep: str | None, outcomes: list[str], is_sure: bool) -> None:
+def change_team_policy(
+    session: Session, team_name: str, *, keep: str | None, outcomes: list[str], is_sure: bool, name: str
+) -> None:
     """Set a team's policy, after asking when it takes items away that are kept now."""
     if keep is None and not outcomes:
         raise BadUse("give --keep-days, --outcome, or both")
     with session.house() as house:
-        team = house.world.catalog.teams.get(team_id(name))
+        team = house.world.catalog.teams.get(team_id(team_name))
         after = _changed(team.policy, keep=keep, outcomes=outcomes)
         if is_stricter(after, than=team.policy) and not is_sure:
             gone = _overdue_items(house.world, team.team, after)
             text = f"{team.team}: items will be {policy_text(after)}; {gone:,} items here are then overdue. Go on?"
             session.be_sure(text)
-        house.world.catalog.teams.set_policy(team.team, after)
+        change = change_policy(house.world, team.team, policy=after, by=name)
         changed = house.world.catalog.teams.get(team.team)
-    session.answer(team_shape(changed), lambda: good(f"Items of {changed.team} are {policy_text(changed.policy)}"))
+    text = f"Items of {changed.team} are {policy_text(changed.policy)}"
+    end_change(session, changed, change, text=text)
 
 
-def is_stricter(policy: RetentionPolicy, *, than: RetentionPolicy) -> bool:
-    """Tell whether some item may be kept for a shorter time than before."""
-    return any(_days(policy, outcome) < _days(than, outcome) for outcome in (None, *OUTCOMES))
+def end_change(session: Session, team: Team, change: PolicyChange, *, text: str) -> None:
+    """Show what a change came to, and say by the exit code whether it waits for a second person."""
+    waits = change.state is ChangeState.WAITING
+    waiting = Group(look(_change_text(change)), look("Somebody else approves it: `implio retention approve`"))
+    shape = team_shape(team) | {"waitingChange": change_shape(change) if waits else None}
+    session.answer(shape, lambda: waiting if waits else good(text))
+    if waits:
+        raise typer.Exit(ExitCode.WAITS)
 
 
-def _days(policy: RetentionPolicy, outcome: str | None) -> float:
-    general = float("inf") if policy.keep_days is None else policy.keep_days
-    if outcome == FileKind.REJECTED.value:
-        return policy.rejected_days
-    return general if outcome is None else min(general, policy.by_outcome.get(outcome, general))
+def _change_text(change: PolicyChange) -> str:
+    cap = "" if change.cap_percent == change.was_cap_percent else f", cap {change.cap_percent} %"
+    return (
+        f"{change.team}: items will be {policy_text(change.policy)}{cap}, instead of {policy_text(change.was)}; "
+        f"{many(change.affected_items, 'item')} may go sooner. It waits for a second person"
+    )
 
 
 def _changed(policy: RetentionPolicy, *, keep: str | None, outcomes: list[str]) -> RetentionPolicy:

@@ -77,6 +77,18 @@ class Session:
         if self.ask(f"{question} [y/N]").lower() not in {"y", "yes"}:
             raise NotConfirmed("the answer was not yes")
 
+    def confirm(self, expected: str, *, given: str | None) -> None:
+        """Go on only after a text was typed, or given as an option.
+
+        Raises:
+            NotConfirmed: it is another one.
+        """
+        typed = self.ask(f"Type `{expected}` to go on:") if given is None else given
+        if typed.strip() != expected:
+            raise NotConfirmed(
+                "what was typed is not what was asked for", remedy=f"Nothing was changed. Type: {expected}"
+            )
+
     @property
     def is_wide(self) -> bool:
         """Whether there is room for a last column that is good to have."""

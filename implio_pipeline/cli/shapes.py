@@ -6,6 +6,7 @@ from typing import Any
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.hold import Hold, is_standing
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
+from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import Request, fault_text
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
@@ -55,6 +56,7 @@ def request_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
         "outcome": outcome_parts(outcome),
         "why": what_is_so(request, outcome),
         "nextStep": what_comes_next(request, outcome),
+        "items": request.covered_items,
         "isApproved": request.approved_by is not None,
         "extendedAt": None if request.extended_at is None else instant_text(request.extended_at),
         "withheld": None
@@ -66,6 +68,19 @@ def request_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
                 for hold_id, reason, items in request.withheld.holds
             ],
         },
+    }
+
+
+def change_shape(change: PolicyChange) -> dict[str, Any]:
+    """Return a change of a team's policy or cap."""
+    return {
+        "changeId": change.change_id,
+        "team": change.team,
+        "state": change.state.value,
+        "policy": policy_shape(change.policy),
+        "capPercent": change.cap_percent,
+        "items": change.affected_items,
+        "askedAt": instant_text(change.asked_at),
     }
 
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from implio_pipeline.cli.arguments import keep_days_from, outcome_days_from, who
+from implio_pipeline.cli.arguments import As, keep_days_from, outcome_days_from, who
 from implio_pipeline.cli.failures import BadUse
-from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_policy
+from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_team_policy, end_change
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import team_shape
 from implio_pipeline.cli.tables import facts, good, table
@@ -16,6 +16,7 @@ from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.team import Team, check_limits, team_id
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.grant import grant_maker
+from implio_pipeline.flows.policy import change_policy as change_team
 from implio_pipeline.flows.teams import add_team
 
 app = typer.Typer(help="Make teams, and look at them.", no_args_is_help=True)
@@ -62,11 +63,12 @@ def set_command(
         int | None, typer.Option("--grace-hours", help="How long a request waits, hidden, and may be cancelled.")
     ] = None,
     is_sure: Yes = False,
+    by: As = None,
 ) -> None:
     """Change how long a team's items are kept, as `implio retention set` does, or what its requests must wait for."""
     session = session_of(context)
     if cap is None and grace is None:
-        change_policy(session, name, keep=keep, outcomes=outcomes or [], is_sure=is_sure)
+        change_team_policy(session, name, keep=keep, outcomes=outcomes or [], is_sure=is_sure, name=who(by))
         return
     if keep is not None or outcomes:
         raise BadUse("change the policy and the limits one after the other")
@@ -77,9 +79,10 @@ def set_command(
             "grace_hours": team.grace_hours if grace is None else grace,
         }
         check_limits(**limits)
-        house.world.catalog.teams.set_limits(team.team, **limits)
+        house.world.catalog.teams.set_limits(team.team, cap_percent=team.cap_percent, grace_hours=limits["grace_hours"])
+        change = change_team(house.world, team.team, cap_percent=limits["cap_percent"], by=who(by))
         changed = house.world.catalog.teams.get(team.team)
-    session.answer(team_shape(changed), lambda: good(_limits_text(changed)))
+    end_change(session, changed, change, text=_limits_text(changed))
 
 
 def _limits_text(team: Team) -> str:

@@ -79,6 +79,11 @@ class ErasurePlan:
         return RequestOutcome(matched=self.matched, withheld=self.withheld, erased=0)
 
 
+def approval_text(items: int) -> str:
+    """Return what a second person types to approve an erasure of so many items."""
+    return f"erase {items}"
+
+
 def plan_digest(
     team: TeamId, rule: Rule, files: Iterable[VaultFile], *, tombstone: int, holds: Iterable[HoldId] = ()
 ) -> str:

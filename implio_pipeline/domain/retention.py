@@ -1,5 +1,6 @@
 """How long a team's content is kept."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -82,6 +83,19 @@ def item_cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs | None:
 def _days_before(today: date, days: int) -> date:
     """Return the day so many days earlier; the first day there is when the calendar ends before it."""
     return date.min if (today - date.min).days < days else today - timedelta(days=days)
+
+
+def days_kept(policy: RetentionPolicy, outcome: str | None) -> float:
+    """Return how many days an item of an outcome is kept; of `None`, the general period."""
+    if outcome == FileKind.REJECTED.value:
+        return policy.rejected_days
+    general = math.inf if policy.keep_days is None else policy.keep_days
+    return general if outcome is None else min(general, policy.by_outcome.get(outcome, general))
+
+
+def is_stricter(policy: RetentionPolicy, *, than: RetentionPolicy) -> bool:
+    """Tell whether some item may be kept for a shorter time than before."""
+    return any(days_kept(policy, outcome) < days_kept(than, outcome) for outcome in (None, *OUTCOMES))
 
 
 def policy_text(policy: RetentionPolicy) -> str:

@@ -1,17 +1,19 @@
 """Approve: a second person lets a large erasure begin."""
 
+from collections.abc import Sequence
+
+from implio_pipeline.domain.access import Act, may
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.words import RequestId
-from implio_pipeline.flows.gates import identity_of, passed_gate
+from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.gates import identity_of, past_gate, window_of
+from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 
 
 def approve(world: World, request_id: RequestId, *, name: str) -> Request:
     """Let an unapproved request through, and note it in the ledger.
-
-    Where it is not known who asked, as of a dropped file, any named person may approve.
 
     Args:
         world: What the flow may touch.
@@ -20,23 +22,81 @@ def approve(world: World, request_id: RequestId, *, name: str) -> Request:
 
     Raises:
         RequestUnknown: there is no such request.
-        ApprovalRefused: it waits for no approval, the name is empty, or it is the name of who asked.
+        ApprovalRefused: it waits for no approval, the name is empty, or it counts as one person with who asked.
         PlanOutdated: somebody else has moved it.
     """
-    request = world.catalog.requests.get(request_id)
-    if request.state is not RequestState.UNAPPROVED:
-        raise ApprovalRefused(f"the request is {request.state.value}: it waits for no approval")
+    return approve_many(world, [world.catalog.requests.get(request_id)], name=name)[0]
+
+
+def approve_many(world: World, requests: Sequence[Request], *, name: str) -> list[Request]:
+    """Let unapproved requests of one team through, all or none, and note each in the ledger.
+
+    Where it is not known who asked, any named person may approve.
+
+    Raises:
+        ApprovalRefused: one waits for no approval, the name is empty, or it counts as one person with who asked.
+        PlanOutdated: somebody else has moved one.
+    """
+    now = instant_text(world.clock.now())
+    stored: list[Request] = []
+    for request in requests:
+        if request.state is not RequestState.UNAPPROVED:
+            raise ApprovalRefused(f"the request is {request.state.value}: it waits for no approval")
+        identity = refuse_same_person(world, request.team, asked_by=request.asked_by, name=name)
+        stored.append(past_gate(world, request, approved_by=identity))
+    world.catalog.requests.save([(after, RequestState.UNAPPROVED) for after in stored])
+    bodies = [
+        {
+            "requestId": each.request_id,
+            "team": each.team,
+            "approvedAt": now,
+            "approvedBy": each.approved_by,
+            "items": each.covered_items,
+        }
+        for each in stored
+    ]
+    world.ledger.append([("approved", body) for body in bodies])
+    return stored
+
+
+def approvable(world: World, team: TeamId, *, name: str) -> list[Request]:
+    """Return the unapproved requests of a team that a person may approve, oldest first."""
+    waiting = world.catalog.requests.all(team=team, states=[RequestState.UNAPPROVED])
+    since = world.clock.now() - window_of(world)
+    mine = world.catalog.requests.people_of(team, identity_of(world, team, name), since=since)
+    return [each for each in waiting if each.asked_by not in mine]
+
+
+def approvers(world: World, desk: Desk, team: TeamId, *, asked_by: str | None) -> int:
+    """Return how many administrators of a team could approve what somebody asks for."""
+    since = world.clock.now() - window_of(world)
+    one = frozenset() if asked_by is None else world.catalog.requests.people_of(team, asked_by, since=since)
+    admins = (each for each in desk.members.all(team) if may(each.roles.get(team), Act.APPROVE_REQUEST))
+    return sum(identity_of(world, team, each.name) not in one for each in admins)
+
+
+def refuse_same_person(world: World, team: TeamId, *, asked_by: str | None, name: str) -> str:
+    """Return the keyed pseudonym of a second person.
+
+    Raises:
+        ApprovalRefused: nobody is named, or they count as one person with who asked.
+    """
     if not name.strip():
         raise ApprovalRefused("nobody is named")
-    identity = identity_of(world, request.team, name)
-    if identity == request.asked_by:
+    identity = identity_of(world, team, name)
+    if identity == asked_by:
         raise ApprovalRefused("who asked cannot approve: it takes a second person")
-    after = passed_gate(world, request, approved_by=identity)
-    body = {
-        "requestId": request.request_id,
-        "team": request.team,
-        "approvedAt": instant_text(world.clock.now()),
-        "approvedBy": identity,
-    }
-    world.ledger.append([("approved", body)])
-    return after
+    if is_same_person(world, team, asked_by, name=name):
+        days = world.approvals.window_days
+        raise ApprovalRefused(
+            f"one of the two made the other an administrator within {days} days, so they count as one person"
+        )
+    return identity
+
+
+def is_same_person(world: World, team: TeamId, asked_by: str | None, *, name: str) -> bool:
+    """Tell whether somebody counts as one person with who asked; who asked is nobody known when `None`."""
+    if asked_by is None:
+        return False
+    since = world.clock.now() - window_of(world)
+    return identity_of(world, team, name) in world.catalog.requests.people_of(team, asked_by, since=since)

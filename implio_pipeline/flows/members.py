@@ -1,10 +1,15 @@
 """Members: added, given a role, removed; their passwords and codes changed."""
 
-from implio_pipeline.domain.access import Role
+from dataclasses import dataclass
+
+from implio_pipeline.domain.access import Act, Role, may
 from implio_pipeline.domain.errors import MemberRefused, SignInRefused
 from implio_pipeline.domain.member import Member, MemberId, email_of, name_of
+from implio_pipeline.domain.person import Introduction
+from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import check_password
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.flows.sign_in import check_code
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
@@ -13,10 +18,29 @@ _SIGNED_IN = "who is signed in"
 """Where a password comes from that is asked for once more."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inviter:
+    """Who lets somebody in."""
+
+    name: str = sensitive()
+    is_operator: bool = False
+    """Whether it is done at the command line."""
+
+
 def add_member(
-    world: World, desk: Desk, *, email: str, name: str, team: TeamId, role: Role, password: str | None = None
+    world: World,
+    desk: Desk,
+    *,
+    email: str,
+    name: str,
+    team: TeamId,
+    role: Role,
+    by: Inviter,
+    password: str | None = None,
 ) -> tuple[Member, str | None]:
     """Give somebody a role in a team, and an account if they have none.
+
+    A new administrator counts as one person with `by` for as long as the window of the cap lasts.
 
     Returns:
         The member, and the temporary password that was made for them; `None` when they had one or one was given.
@@ -32,6 +56,7 @@ def add_member(
     if there is not None:
         if team in there.roles:
             raise MemberRefused("they are a member of this team already", remedy="Change their role instead.")
+        _introduce(world, there.name, team=team, role=role, by=by)
         desk.members.set_role(there.member_id, team, role)
         return desk.members.get(there.member_id), None
     if password is not None:
@@ -45,6 +70,7 @@ def add_member(
         roles={team: role},
         is_temporary=password is None,
     )
+    _introduce(world, named, team=team, role=role, by=by)
     desk.members.add(member, password_hash=desk.passwords.hash(made))
     return member, made if password is None else None
 
@@ -63,14 +89,29 @@ def leave_team(world: World, desk: Desk, member_id: MemberId, *, team: TeamId) -
         desk.members.set_role(member_id, team, None)
 
 
-def set_role(desk: Desk, member_id: MemberId, *, team: TeamId, role: Role) -> None:
+def set_role(world: World, desk: Desk, member_id: MemberId, *, team: TeamId, role: Role, by: Inviter) -> None:
     """Change what somebody is in a team.
 
     Raises:
         MemberRefused: they are not in it, or are its last administrator.
     """
-    member_of(desk, member_id, team=team)
-    desk.members.set_role(member_id, team, role)
+    member = member_of(desk, member_id, team=team)
+    if member.roles.get(team) is not role:
+        _introduce(world, member.name, team=team, role=role, by=by)
+        desk.members.set_role(member_id, team, role)
+
+
+def _introduce(world: World, name: str, *, team: TeamId, role: Role, by: Inviter) -> None:
+    """Remember who makes somebody an administrator, before they are one."""
+    if may(role, Act.APPROVE_REQUEST):
+        introduction = Introduction(
+            team=team,
+            who=identity_of(world, team, name),
+            by=identity_of(world, team, by.name),
+            at=world.clock.now(),
+            is_by_operator=by.is_operator,
+        )
+        world.catalog.teams.introduce(introduction)
 
 
 def member_of(desk: Desk, member_id: MemberId, *, team: TeamId) -> Member:

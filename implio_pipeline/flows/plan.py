@@ -6,6 +6,7 @@ from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, kind_of
+from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import Refusal, accept, rule_as_accepted, rule_of
 from implio_pipeline.flows.cancel import cancel
@@ -27,7 +28,23 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         PlanOutdated: files kept changing underneath.
     """
     team = world.catalog.teams.get(draft.team)
-    rule = rule_of(world, draft)
+    return _plan(world, team, rule_of(world, draft), who=person_of(world, draft))
+
+
+def plan_request(world: World, request: Request) -> ErasurePlan:
+    """Return what carrying out an accepted request would do now: what its asker saw, as it is today.
+
+    Raises:
+        PlanOutdated: it waits no more, or files kept changing underneath.
+    """
+    rules = {each.request_id: each.rule for each in world.catalog.requests.tombstones(request.team, only_open=True)}
+    if request.request_id not in rules:
+        raise PlanOutdated("the request is done or was cancelled")
+    team = world.catalog.teams.get(request.team)
+    return _plan(world, team, rules[request.request_id], who=request.asked_by)
+
+
+def _plan(world: World, team: Team, rule: Rule, *, who: str | None) -> ErasurePlan:
     for _ in range(_MOST_TRIES):
         digest, works = _digest(world, team.team, rule)
         try:
@@ -55,9 +72,7 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         size_bytes=sum(file.size_bytes for file, _ in touched),
         days=tuple(sorted({file.day for file, _ in touched})),
         estimated_ms=estimated_ms(files_rewritten=len(touched) - dropped, files_dropped=dropped, threads=world.threads),
-        needs_approval=needs_second_person(
-            world, team, kind_of(rule), who=person_of(world, draft), items=items + withheld
-        ),
+        needs_approval=needs_second_person(world, team, kind_of(rule), who=who, items=items + withheld),
     )
 
 

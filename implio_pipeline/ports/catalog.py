@@ -12,6 +12,7 @@ from implio_pipeline.ports.callbacks import Callbacks
 from implio_pipeline.ports.clock import ClockReadings
 from implio_pipeline.ports.holds import Holds
 from implio_pipeline.ports.manifest import Manifest
+from implio_pipeline.ports.policy_changes import PolicyChanges
 from implio_pipeline.ports.queues import Moderation, Queues
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.ports.seals import Seals
@@ -65,6 +66,10 @@ class Catalog(Protocol):
     @property
     def moderation(self) -> Moderation:
         """Locks, verdicts, notes and the feed."""
+
+    @property
+    def policy_changes(self) -> PolicyChanges:
+        """Changes of policies and caps."""
 
     @property
     def callbacks(self) -> Callbacks:

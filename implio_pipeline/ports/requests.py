@@ -63,6 +63,9 @@ class Requests(Protocol):
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
         """Return how many items a person may have erased alone within the window, and how many of them are used up."""
 
+    def unapproved(self, team: TeamId) -> tuple[int, int]:
+        """Return how many requests of a team wait for a second person, and how many items they cover."""
+
     def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
         """Return everybody who counts as one person with somebody: who let whom in since an instant."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
@@ -34,6 +35,9 @@ class Teams(Protocol):
 
     def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
         """Replace the team's cap and grace period."""
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Remember who made whom an administrator."""
 
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""

@@ -34,6 +34,11 @@ def hold_on(cli, user_id):
     )  # fmt: skip
 
 
+def erasing(request):
+    """Return what a second person types."""
+    return f"erase {request['items']}"
+
+
 def bytes_below(home: Path) -> bytes:
     return b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
@@ -49,7 +54,7 @@ def test_a_team_is_removed_only_when_a_second_person_approves(cli):
     assert refused["code"] == "approval-refused"
     assert "second person" in refused["message"]
 
-    approved = cli.json("requests", "approve", asked["requestId"], "--as", "Bob")
+    approved = cli.json("requests", "approve", asked["requestId"], "--as", "Bob", "--confirm", erasing(asked))
 
     assert (approved["state"], approved["isApproved"]) == ("accepted", True)
     (done,) = cli.json("erase", "--resume")
@@ -79,7 +84,10 @@ def test_a_request_file_that_asks_for_a_team_waits_for_any_named_person(cli):
 
     assert (taken["channel"], taken["state"]) == ("file", "unapproved")
     assert cli.json("erase", "--resume", exit_code=5)[0]["request"]["state"] == "unapproved"
-    assert cli.json("requests", "approve", taken["requestId"], "--as", "Bob")["state"] == "accepted"
+    assert (
+        cli.json("requests", "approve", taken["requestId"], "--as", "Bob", "--confirm", erasing(taken))["state"]
+        == "accepted"
+    )
     assert cli.json("erase", "--resume")[0]["request"]["state"] == "completed"
 
 

@@ -5,18 +5,24 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.home import ADS, Home, opened
+from support.home import ADS, CARS, Home, opened
 from support.items import Ad
 
 from implio_pipeline.domain.errors import ApprovalRefused
+from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.policy_change import ChangeState
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_key
-from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.approve import approvable, approve, approve_many
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.gates import identity_of
+from implio_pipeline.flows.policy import approve_policy, change_policy
+from implio_pipeline.flows.retain import retain
 from implio_pipeline.ports.world import World
 
 GRACE, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -152,3 +158,102 @@ def test_two_processes_together_let_no_more_through_than_one(home: Home, world: 
     assert found.count(RequestState.ACCEPTED) == 20
     alone = [each for each in world.catalog.requests.all(team=ADS) if each.is_alone]
     assert sum(each.covered_items for each in alone) == 20
+
+
+def keep_days(world: World, days: int, *, by: str) -> ChangeState:
+    return change_policy(world, ADS, policy=RetentionPolicy(keep_days=days), by=by).state
+
+
+def test_a_policy_that_lets_much_go_waits_for_a_second_person_and_the_old_one_is_in_force(
+    home: Home, world: World
+) -> None:
+    assert keep_days(world, 0, by="Otto") is ChangeState.WAITING
+
+    assert world.catalog.teams.get(ADS).policy == RetentionPolicy()
+    assert retain(world, today=world.clock.now().date()) == []
+    with pytest.raises(ApprovalRefused, match="second person"):
+        approve_policy(world, ADS, name=" otto ")
+    approve_policy(world, ADS, name="Jane")
+    (request,) = retain(world, today=world.clock.now().date())
+    assert request.state is RequestState.ACCEPTED
+    erase(world)
+    assert home.rows() == []
+    assert [entry.body["state"] for entry in world.ledger.entries() if entry.kind == "policy"] == [
+        "waiting",
+        "in force",
+    ]
+
+
+def test_a_policy_that_takes_effect_later_step_by_step_or_by_outcome_waits_too(home: Home, world: World) -> None:
+    home.keep(*(Ad(task=f"r{number}", user=f"r {number}", outcome="refused") for number in range(15)))
+
+    assert keep_days(world, 3_000, by="Otto") is ChangeState.WAITING  # nothing goes for years, and then everything
+    for days in (30, 20):  # the refused items twice are thirty
+        policy = RetentionPolicy(by_outcome={"refused": days})
+        state = change_policy(world, ADS, policy=policy, by="Otto").state
+        assert state is (ChangeState.IN_FORCE if days == 30 else ChangeState.WAITING)
+    assert ask(world, *users(0, 6), by="Otto") == [RequestState.ACCEPTED] * 5 + [RequestState.UNAPPROVED]
+
+
+def test_a_longer_period_and_the_policy_of_an_empty_team_need_nobody(world: World) -> None:
+    assert change_policy(world, CARS, policy=RetentionPolicy(keep_days=1), by="Otto").state is ChangeState.IN_FORCE
+    world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30))
+
+    assert keep_days(world, 60, by="Otto") is ChangeState.IN_FORCE
+
+
+def test_nobody_raises_the_cap_alone(world: World) -> None:
+    assert change_policy(world, ADS, cap_percent=100, by="Otto").state is ChangeState.WAITING
+    assert change_policy(world, ADS, cap_percent=5, by="Otto").state is ChangeState.IN_FORCE
+    change_policy(world, ADS, cap_percent=100, by="Otto")
+
+    approve_policy(world, ADS, name="Jane")
+
+    assert world.catalog.teams.get(ADS).cap_percent == 100
+    assert ask(world, *users(0, 90), by="Otto") == [RequestState.ACCEPTED] * 90
+
+
+def let_in(world: World, who: str, *, by: str, is_by_operator: bool = False) -> None:
+    names = {name: identity_of(world, ADS, text) for name, text in (("who", who), ("by", by))}
+    at = world.clock.now()
+    world.catalog.teams.introduce(Introduction(team=ADS, **names, at=at, is_by_operator=is_by_operator))
+
+
+def test_an_account_made_for_oneself_is_no_second_person_and_has_no_cap_of_its_own(home: Home, world: World) -> None:
+    let_in(world, "Otto II", by="Otto")
+    let_in(world, "Otto III", by="Otto II")
+    assert ask(world, ByTeam(), by="Otto") == [RequestState.UNAPPROVED]
+    (request,) = world.catalog.requests.all(team=ADS)
+
+    for name in ("Otto II", "Otto III"):
+        with pytest.raises(ApprovalRefused, match="one person"):
+            approve(world, request.request_id, name=name)
+    assert ask(world, *users(0, 15), by="Otto III") == [RequestState.ACCEPTED] * 15
+    assert ask(world, *users(15, 25), by="Otto") == [RequestState.ACCEPTED] * 5 + [RequestState.UNAPPROVED] * 5
+
+    home.clock.pass_by(timedelta(days=8))
+    assert approve(world, request.request_id, name="Otto III").state is RequestState.ACCEPTED
+
+
+def test_members_whom_the_operator_let_in_are_persons_of_their_own(world: World) -> None:
+    for name in ("Ann", "Bob"):
+        let_in(world, name, by="root", is_by_operator=True)
+    ask(world, ByTeam(), by="Ann")
+    (request,) = world.catalog.requests.all(team=ADS)
+
+    with pytest.raises(ApprovalRefused, match="one person"):
+        approve(world, request.request_id, name="root")
+    assert approve(world, request.request_id, name="Bob").state is RequestState.ACCEPTED
+
+
+def test_many_are_approved_at_once_or_none(world: World) -> None:
+    ask(world, *users(0, 60), by="Otto")
+    waiting = approvable(world, ADS, name="Jane")
+    assert (len(waiting), approvable(world, ADS, name="Otto")) == (40, [])
+
+    with pytest.raises(ApprovalRefused):
+        approve_many(world, waiting, name="Otto")
+    approve_many(world, waiting, name="Jane")
+
+    assert world.catalog.requests.unapproved(ADS) == (0, 0)
+    assert sum(entry.kind == "approved" for entry in world.ledger.entries()) == 40

@@ -132,3 +132,20 @@ def test_a_role_that_changes_counts_from_the_next_click(page: Page) -> None:
 
     assert omar.get("/teams/ads/members").status_code == 403
     assert omar.get("/teams/ads").status_code == 200
+
+
+def test_a_policy_that_lets_more_go_than_one_may_decide_waits_for_a_second_administrator(page: Page) -> None:
+    page.world.catalog.teams.set_limits(ADS, cap_percent=1, grace_hours=0)
+    jane, omar = page.browser(who="jane"), page.browser(who="omar")
+    shown = jane.send("/teams/ads/retention/preview", keep_days="30")
+    assert "another administrator" in shown.text
+
+    jane.send("/teams/ads/retention", **jane.hidden(), typed="remove")
+
+    assert page.world.catalog.teams.get(ADS).policy == RetentionPolicy()
+    assert jane.send("/teams/ads/retention/approve", typed="shorten 24").status_code == 409
+    omar.get("/teams/ads/retention")
+    assert "Jane" in omar.text
+    assert omar.send("/teams/ads/retention/approve", typed="yes").status_code == 422
+    assert omar.send("/teams/ads/retention/approve", typed="shorten 24").status_code == 303
+    assert page.world.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=30)

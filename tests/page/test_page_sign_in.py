@@ -5,7 +5,7 @@ from datetime import timedelta
 import pyotp
 from starlette.testclient import TestClient
 from support.home import ADS
-from support.page import PASSWORD, Browser, Page
+from support.page import PASSWORD, SETUP, Browser, Page
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.sign_in import ABSOLUTE, IDLE
@@ -113,7 +113,9 @@ def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page
 
 
 def test_who_was_given_a_password_chooses_their_own_before_anything_else(page: Page) -> None:
-    _member, made = add_member(page.world, page.desk, email="new@example.com", name="New", team=ADS, role=Role.ADMIN)
+    _member, made = add_member(
+        page.world, page.desk, email="new@example.com", name="New", team=ADS, role=Role.ADMIN, by=SETUP
+    )
     browser = page.browser()
     browser.sign_in("new", str(made))
 

@@ -49,6 +49,7 @@ _READS = {
         "page",
         "allowance",
         "people_of",
+        "unapproved",
         "estimated",
     },
     "catalog.landings": {"seen", "has_size", "all"},
@@ -67,11 +68,23 @@ _READS = {
     },
     "catalog.callbacks": {"hosts", "get", "due", "teams_due", "all"},
     "catalog.seals": {"all"},
+    "catalog.policy_changes": {"waiting"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting"},
     "landing.file": {"digest"},
 }
-_PARTS = {"teams", "manifest", "requests", "landings", "queues", "holds", "moderation", "callbacks", "seals"}
+_PARTS = {
+    "teams",
+    "manifest",
+    "requests",
+    "landings",
+    "queues",
+    "holds",
+    "moderation",
+    "callbacks",
+    "seals",
+    "policy_changes",
+}
 
 
 class Crash(BaseException):

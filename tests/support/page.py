@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from implio_pipeline.api.page.app import page_app
 from implio_pipeline.domain.access import Role
-from implio_pipeline.flows.members import add_member
+from implio_pipeline.flows.members import Inviter, add_member
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.passwords import Argon2Passwords
@@ -26,6 +26,7 @@ with warnings.catch_warnings():
 PASSWORD = "a quiet bicycle in march"  # noqa: S105
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Tests sign in a hundred times; what a real hash costs is measured elsewhere."""
+SETUP = Inviter(name="who runs this", is_operator=True)
 PEOPLE: Mapping[str, Role] = {
     "jane": Role.ADMIN,
     "omar": Role.ADMIN,
@@ -94,12 +95,15 @@ def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
         add_member(
             home.world,
             desk,
+            by=SETUP,
             email=f"{name}@example.com",
             name=name.capitalize(),
             team=ADS,
             role=role,
             password=PASSWORD,
         )
-    add_member(home.world, desk, email="eve@example.com", name="Eve", team=CARS, role=Role.ADMIN, password=PASSWORD)
+    add_member(
+        home.world, desk, email="eve@example.com", name="Eve", team=CARS, role=Role.ADMIN, password=PASSWORD, by=SETUP
+    )
     house: House = replace(home.house, world=home.world, desk=desk)
     return Page(home=home, world=home.world, desk=desk, app=page_app(house))

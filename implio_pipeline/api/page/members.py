@@ -8,7 +8,7 @@ from implio_pipeline.domain.access import MEMBER_ROLES, Act
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.member import Member, MemberId, role_of
 from implio_pipeline.domain.trail import Deed
-from implio_pipeline.flows.members import add_member, leave_team, member_of, set_role
+from implio_pipeline.flows.members import Inviter, add_member, leave_team, member_of, set_role
 
 pages = Pages()
 
@@ -30,6 +30,7 @@ def member_form(visit: Visit) -> Response:
             name=visit.text("name"),
             team=visit.team.team,
             role=role_of(visit.text("role")),
+            by=Inviter(name=visit.member.name),
         )
     except ImplioError as error:
         return _page(visit, status=422, error=_sentence(error))
@@ -44,7 +45,8 @@ def role_form(visit: Visit) -> Response:
     """Change what somebody is."""
     member_id = MemberId(visit.part("member_id"))
     try:
-        set_role(visit.desk, member_id, team=visit.team.team, role=role_of(visit.text("role")))
+        role, by = role_of(visit.text("role")), Inviter(name=visit.member.name)
+        set_role(visit.world, visit.desk, member_id, team=visit.team.team, role=role, by=by)
     except ImplioError as error:
         return _page(visit, status=409, error=_sentence(error))
     visit.note(Deed.SET_ROLE, subject=member_id)

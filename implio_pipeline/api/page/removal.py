@@ -15,6 +15,8 @@ from implio_pipeline.domain.scope import ByTeam, ByUser, Scope
 from implio_pipeline.domain.trail import Deed
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import Refusal
+from implio_pipeline.flows.approve import approvers
+from implio_pipeline.flows.gates import allowance_of, identity_of
 from implio_pipeline.flows.plan import accept_plan, plan_erasure
 
 pages = Pages()
@@ -61,6 +63,7 @@ def remove_form(visit: Visit) -> Response:
 
 def _preview(visit: Visit, scope: Scope, *, status: int = 200, error: str | None = None) -> Response:
     plan: ErasurePlan = plan_erasure(visit.world, _draft(visit, scope))
+    mine = identity_of(visit.world, visit.team.team, visit.member.name)
     fields = {name: visit.text(name) for name in ("kind", "user_id", "task_id", "first_day", "last_day", "reason")}
     return visit.page(
         "preview.html",
@@ -70,6 +73,8 @@ def _preview(visit: Visit, scope: Scope, *, status: int = 200, error: str | None
         fields=fields,
         expected=_expected(visit, scope),
         live_items=visit.world.catalog.manifest.items(visit.team.team),
+        allowance=allowance_of(visit.world, visit.team.team, mine),
+        others=approvers(visit.world, visit.desk, visit.team.team, asked_by=mine),
         without_user=visit.world.catalog.manifest.anonymous_items(visit.team.team),
     )
 

@@ -14,19 +14,21 @@ from implio_pipeline.api.page.headers import style_policy
 from implio_pipeline.api.page.visit import Visit
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, RequestUnknown
+from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.trail import Deed
-from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.approve import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
-from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
+from implio_pipeline.flows.plan import plan_request
 from implio_pipeline.pages.receipt import receipt_page
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import canonical
 
 pages = Pages()
 _MOST_DONE = 50
+_MOST_DIGITS = 18
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _SEALED_NAMES = {"userId": "User id", "taskId": "Task id", "from": "From", "to": "Until"}
 
@@ -34,7 +36,7 @@ _SEALED_NAMES = {"userId": "User id", "taskId": "Task id", "from": "From", "to":
 @pages.get("/teams/{team}/requests", demands=Act.SEE_REQUESTS)
 def requests_page(visit: Visit) -> Response:
     """Show requests: those that need somebody first, then open ones, then those that are done."""
-    return visit.page("requests.html", **_lists(visit))
+    return visit.page("requests.html", error=None, **_lists(visit), **_many(visit))
 
 
 @pages.get("/teams/{team}/requests/progress", demands=Act.SEE_REQUESTS)
@@ -59,9 +61,28 @@ def request_progress(visit: Visit) -> Response:
 def approve_form(visit: Visit) -> Response:
     """Let a large erasure begin that somebody else asked for."""
     request = visit.asked()
+    if request.state is RequestState.UNAPPROVED:
+        refuse_same_person(visit.world, request.team, asked_by=request.asked_by, name=visit.member.name)
+        items = plan_request(visit.world, request).items
+        if visit.text("typed") != approval_text(items):
+            return _page(visit, status=422, error="What you typed is not what was asked for. Nothing was approved.")
     approve(visit.world, request.request_id, name=visit.member.name)
-    visit.note(Deed.APPROVED, subject=request.request_id)
+    visit.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
     return visit.back(f"/requests/{request.request_id}", done="approved")
+
+
+@pages.post("/teams/{team}/requests/approve", demands=Act.APPROVE_REQUEST)
+def approve_many_form(visit: Visit) -> Response:
+    """Let all requests begin that were shown and that this person may approve."""
+    newest = visit.text("newest")
+    last = int(newest) if newest.isascii() and newest.isdigit() and len(newest) < _MOST_DIGITS else 0
+    shown = [each for each in _approvable(visit) if each.tombstone_sequence <= last]
+    if not shown or visit.text("typed") != approval_text(sum(each.covered_items for each in shown)):
+        text = "What you typed is not what was asked for, or other requests wait now. Nothing was approved."
+        return visit.page("requests.html", status=422, error=text, **_lists(visit), **_many(visit))
+    for request in approve_many(visit.world, shown, name=visit.member.name):
+        visit.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
+    return visit.back("/requests", done="approved-many")
 
 
 @pages.post("/teams/{team}/requests/{request_id}/cancel", demands=Act.CANCEL_REQUEST)
@@ -123,8 +144,40 @@ def _lists(visit: Visit) -> dict[str, Any]:
     return {name: outcomes_of(visit.world, requests) for name, requests in parts.items()}
 
 
+def _approvable(visit: Visit) -> list[Request]:
+    return approvable(visit.world, visit.team.team, name=visit.member.name) if visit.may(Act.APPROVE_REQUEST) else []
+
+
+def _many(visit: Visit) -> dict[str, Any]:
+    """Return what can be approved at once; nothing for one request, which has its own page."""
+    found = _approvable(visit)
+    return {
+        "many": len(found) if len(found) > 1 else 0,
+        "many_items": sum(each.covered_items for each in found),
+        "many_expected": approval_text(sum(each.covered_items for each in found)),
+        "newest": max((each.tombstone_sequence for each in found), default=0),
+    }
+
+
+def _approval(visit: Visit, request: Request) -> dict[str, Any]:
+    """Return what a second person sees: the plan of who asked, as it is now, and what changed since."""
+    if request.state is not RequestState.UNAPPROVED or not visit.may(Act.APPROVE_REQUEST):
+        return {}
+    plan = plan_request(visit.world, request)
+    return {
+        "plan": plan,
+        "expected": approval_text(plan.items),
+        "live_items": visit.world.catalog.manifest.items(visit.team.team),
+        "may_approve": request in _approvable(visit),
+        "others": approvers(visit.world, visit.desk, visit.team.team, asked_by=request.asked_by),
+    }
+
+
 def _page(visit: Visit, *, status: int = 200, error: str | None = None) -> Response:
-    return visit.page("request.html", status=status, error=error, **_progress(visit, visit.asked()))
+    request = visit.asked()
+    return visit.page(
+        "request.html", status=status, error=error, **_progress(visit, request), **_approval(visit, request)
+    )
 
 
 def _progress(visit: Visit, request: Request) -> dict[str, Any]:
@@ -133,7 +186,6 @@ def _progress(visit: Visit, request: Request) -> dict[str, Any]:
         "outcome": outcome_of(visit.world, request),
         "has_receipt": request.state is RequestState.COMPLETED or request.state in WITHHELD_STATES,
         "named": _sealed_words(visit, request) if visit.may(Act.APPROVE_REQUEST) else {},
-        "is_own": request.asked_by == identity_of(visit.world, visit.team.team, visit.member.name),
     }
 
 

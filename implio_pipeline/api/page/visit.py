@@ -129,11 +129,20 @@ class Visit:
             "notice": NOTICES.get(self.http.query_params.get("done", "")),
             "now": self.now,
             "act": Act,
+            "waiting": self._waiting(),
         }
         response = HTMLResponse(render(template, **shared, **values), status_code=status)
         if self.session is None and not self.http.cookies.get(cookies.guest(self.http)):
             cookies.put(self.http, response, cookies.guest(self.http), self.token)
         return response
+
+    def _waiting(self) -> tuple[int, int, bool] | None:
+        """Return what waits for a second person, for whoever may be it: requests, their items, a change of policy."""
+        if self.at_team is None or not self.may(Act.APPROVE_REQUEST):
+            return None
+        requests, items = self.world.catalog.requests.unapproved(self.at_team.team)
+        has_change = bool(self.world.catalog.policy_changes.waiting(self.at_team.team))
+        return (requests, items, has_change) if requests or has_change else None
 
     def fragment(self, template: str, **values: Any) -> Response:
         """Return a part of a page, for one that is being looked at."""

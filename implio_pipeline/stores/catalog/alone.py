@@ -13,7 +13,14 @@ from implio_pipeline.domain.person import Introduction, same_person
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, most_alone
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.stores.catalog.tables import FileState, introductions, requests, team_sizes, vault_files
+from implio_pipeline.stores.catalog.tables import (
+    FileState,
+    introductions,
+    policy_changes,
+    requests,
+    team_sizes,
+    vault_files,
+)
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
 _SIZES_KEPT = timedelta(days=400)
@@ -50,7 +57,10 @@ def allowance(
     is_theirs = requests.c.asked_by.is_(None) if people is None else requests.c.asked_by.in_(people)
     is_alone = (requests.c.team == team, is_theirs, requests.c.is_alone.is_(True), requests.c.accepted_at > since)
     used = connection.scalar(select(func.sum(requests.c.covered_items)).where(*is_alone))
-    return Allowance(most=most, used=int(used or 0))
+    changes = policy_changes.c
+    is_change = (changes.team == team, changes.is_alone.is_(True), changes.asked_at > since)
+    by_policy = select(func.sum(changes.affected_items)).where(*is_change, changes.asked_by.in_(people or ()))
+    return Allowance(most=most, used=int(used or 0) + int(connection.scalar(by_policy) or 0))
 
 
 def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPolicy) -> list[Request]:

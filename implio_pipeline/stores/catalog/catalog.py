@@ -18,6 +18,7 @@ from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.member_tables import members
 from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
+from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.readings import SqlClockReadings
 from implio_pipeline.stores.catalog.requests import SqlRequests
@@ -75,6 +76,8 @@ class SqlCatalog:
         """Moderation queues."""
         self.moderation = SqlModeration(engine)
         """Locks, verdicts, notes and the feed."""
+        self.policy_changes = SqlPolicyChanges(engine)
+        """Changes of policies and caps."""
         self.callbacks = SqlCallbacks(engine)
         """Result callbacks and their deliveries."""
         self.seals = SqlSeals(engine)

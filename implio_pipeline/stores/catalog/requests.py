@@ -98,6 +98,14 @@ class SqlRequests:
         with reading(self._engine) as connection:
             return allowance(connection, team, who, approvals, at=at)
 
+    def unapproved(self, team: TeamId) -> tuple[int, int]:
+        """Return how many requests of a team wait for a second person, and how many items they cover."""
+        sums = select(func.count(), func.sum(requests.c.covered_items))
+        query = sums.where(requests.c.team == team, requests.c.state == RequestState.UNAPPROVED)
+        with reading(self._engine) as connection:
+            count, items = connection.execute(query).one()
+        return int(count), int(items or 0)
+
     def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
         """Return everybody who counts as one person with somebody: who let whom in since an instant."""
         with reading(self._engine) as connection:

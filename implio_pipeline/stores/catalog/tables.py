@@ -73,6 +73,29 @@ team_sizes = Table(
 )
 """How many items a team had before its files changed on a day for the first time."""
 
+policy_changes = Table(
+    "policy_changes",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("change_id", String(64), nullable=False, unique=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("keep_days", Integer),
+    Column("by_outcome", JSON, nullable=False),
+    Column("cap_percent", Integer, nullable=False),
+    Column("was_keep_days", Integer),
+    Column("was_by_outcome", JSON, nullable=False),
+    Column("was_cap_percent", Integer, nullable=False),
+    Column("asked_by", String(64), nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("affected_items", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("is_alone", Boolean, nullable=False),
+    Column("decided_by", String(64)),
+    Column("decided_at", Instant),
+    Index(None, "team", "asked_at"),
+    sqlite_autoincrement=True,
+)
+
 introductions = Table(
     "introductions",
     metadata,

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from implio_pipeline.domain.epochs import number_of, series_of
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE
 from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
@@ -81,6 +82,14 @@ class SqlTeams:
     def _change(self, team: TeamId, values: dict[str, Any]) -> None:
         with writing(self._engine) as connection:
             _store(connection, _row(connection, team, is_locked=True), values)
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Remember who made whom an administrator."""
+        table = tables.introductions
+        is_same = [table.c[name] == getattr(introduction, name) for name in ("team", "at", "who", "by")]
+        with writing(self._engine) as connection:
+            connection.execute(delete(table).where(*is_same))
+            connection.execute(insert(table), asdict(introduction))
 
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""

@@ -1,0 +1,130 @@
+"""Policy: how long a team's items are kept, and its cap, are changed; a change that takes much away needs two people.
+
+The old policy is in force until a second person approves. What a policy in force asks for needs nobody: who decided on
+the policy decided on it.
+"""
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import ApprovalRefused, PlanOutdated
+from implio_pipeline.domain.policy_change import ChangeState, PolicyChange, let_go_sooner
+from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.approve import refuse_same_person
+from implio_pipeline.flows.gates import allowance_of, identity_of
+from implio_pipeline.ports.world import World
+
+_MOST_TRIES = 5
+
+
+def change_policy(
+    world: World, name: TeamId, *, by: str, policy: RetentionPolicy | None = None, cap_percent: int | None = None
+) -> PolicyChange:
+    """Change a team's retention policy or cap, or ask for it where that takes a second person.
+
+    Args:
+        world: What the flow may touch.
+        name: The team.
+        by: The name of who asks.
+        policy: The new policy; the old one when `None`.
+        cap_percent: The new cap; the old one when `None`.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        PlanOutdated: somebody else kept changing it.
+    """
+    for _ in range(_MOST_TRIES):
+        team = world.catalog.teams.get(name)
+        change = PolicyChange(
+            change_id=world.identifiers.request_id(),
+            team=team.team,
+            policy=team.policy if policy is None else policy,
+            cap_percent=team.cap_percent if cap_percent is None else cap_percent,
+            was=team.policy,
+            was_cap_percent=team.cap_percent,
+            asked_by=identity_of(world, team.team, by),
+            asked_at=world.clock.now(),
+            affected_items=affected_items(world, team, policy=policy, cap_percent=cap_percent),
+        )
+        try:
+            stored = world.catalog.policy_changes.propose(change, approvals=world.approvals)
+        except PlanOutdated:
+            continue
+        _note(world, stored)
+        return stored
+    raise PlanOutdated(f"the policy of team {name} kept being changed")
+
+
+def affected_items(
+    world: World, team: Team, *, policy: RetentionPolicy | None = None, cap_percent: int | None = None
+) -> int:
+    """Return how many items a change lets go sooner; when the cap is raised, all of the team's."""
+    if cap_percent is not None and cap_percent > team.cap_percent:
+        return world.catalog.manifest.items(team.team)
+    if policy is None:
+        return 0
+    files = world.catalog.manifest.files(team.team, is_filtered=False)
+    return let_go_sooner(files, was=team.policy, policy=policy)
+
+
+def needs_approval(world: World, team: Team, policy: RetentionPolicy, *, by: str) -> bool:
+    """Tell whether a change of policy that somebody asks for would wait for a second person."""
+    who = identity_of(world, team.team, by)
+    return affected_items(world, team, policy=policy) > allowance_of(world, team.team, who).left
+
+
+def waiting_change(world: World, team: TeamId) -> PolicyChange | None:
+    """Return the change of a team that waits for a second person; a later one takes an earlier one's place."""
+    waiting = world.catalog.policy_changes.waiting(team)
+    return waiting[-1] if waiting else None
+
+
+def approve_policy(world: World, team: TeamId, *, name: str) -> PolicyChange:
+    """Put the waiting change of a team in force.
+
+    Raises:
+        ApprovalRefused: none waits, or `name` counts as one person with who asked.
+        PlanOutdated: the policy was changed in another way since.
+    """
+    change = _waiting(world, team)
+    identity = refuse_same_person(world, team, asked_by=change.asked_by, name=name)
+    return _decided(world, change, ChangeState.IN_FORCE, by=identity)
+
+
+def refuse_policy(world: World, team: TeamId, *, name: str) -> PolicyChange:
+    """Refuse the waiting change of a team, or take one's own back.
+
+    Raises:
+        ApprovalRefused: none waits.
+    """
+    return _decided(world, _waiting(world, team), ChangeState.REFUSED, by=identity_of(world, team, name))
+
+
+def _waiting(world: World, team: TeamId) -> PolicyChange:
+    change = waiting_change(world, team)
+    if change is None:
+        raise ApprovalRefused("no change of the policy waits for a second person")
+    return change
+
+
+def _decided(world: World, change: PolicyChange, state: ChangeState, *, by: str) -> PolicyChange:
+    decided = world.catalog.policy_changes.decide(change, state, by=by, at=world.clock.now())
+    _note(world, decided)
+    return decided
+
+
+def _note(world: World, change: PolicyChange) -> None:
+    body = {
+        "changeId": change.change_id,
+        "team": change.team,
+        "state": change.state.value,
+        "was": policy_text(change.was),
+        "policy": policy_text(change.policy),
+        "wasCapPercent": change.was_cap_percent,
+        "capPercent": change.cap_percent,
+        "items": change.affected_items,
+        "askedAt": instant_text(change.asked_at),
+        "askedBy": change.asked_by,
+        "decidedBy": change.decided_by,
+    }
+    world.ledger.append([("policy", body)])

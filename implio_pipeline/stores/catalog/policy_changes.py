@@ -1,0 +1,128 @@
+"""Changes of teams' policies and caps: decided in the transaction that adds up what the same person decided alone."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+
+from implio_pipeline.domain.errors import ApprovalRefused, PlanOutdated
+from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.alone import allowance
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.tables import policy_changes
+from implio_pipeline.stores.catalog.tables import teams as team_rows
+
+
+class SqlPolicyChanges:
+    """The port `PolicyChanges` over a table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def propose(self, change: PolicyChange, *, approvals: ApprovalPolicy) -> PolicyChange:
+        """Put a change in force where its asker may decide alone, else let it wait; one that waited gives way to it.
+
+        Raises:
+            PlanOutdated: the team's policy or cap is no longer what the change was made from.
+            TeamUnknown: there is no such team.
+        """
+        with writing(self._engine) as connection:
+            _same(connection, change)
+            left = allowance(connection, change.team, change.asked_by, approvals, at=change.asked_at).left
+            is_free = not approvals.is_asked or change.affected_items <= left
+            state = ChangeState.IN_FORCE if is_free else ChangeState.WAITING
+            stored = replace(change, state=state, is_alone=is_free)
+            waits = (policy_changes.c.team == change.team, policy_changes.c.state == ChangeState.WAITING)
+            refused = {"state": ChangeState.REFUSED.value, "decided_at": change.asked_at}
+            connection.execute(update(policy_changes).where(*waits).values(refused))
+            connection.execute(insert(policy_changes), _row_of(stored))
+            if is_free:
+                _put_in_force(connection, stored)
+        return stored
+
+    def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
+        """Return the changes that wait for a second person, oldest first."""
+        query = select(policy_changes).where(policy_changes.c.state == ChangeState.WAITING)
+        if team is not None:
+            query = query.where(policy_changes.c.team == team)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query.order_by(policy_changes.c.sequence)).mappings().all()
+        return [_change_of(row) for row in rows]
+
+    def decide(self, change: PolicyChange, state: ChangeState, *, by: str, at: datetime) -> PolicyChange:
+        """Put a waiting change in force, or refuse it.
+
+        Raises:
+            ApprovalRefused: it waits no more.
+            PlanOutdated: the team's policy or cap is no longer what the change was made from.
+        """
+        decided = replace(change, state=state, decided_by=by, decided_at=at)
+        its_own = (policy_changes.c.change_id == change.change_id, policy_changes.c.state == ChangeState.WAITING)
+        with writing(self._engine) as connection:
+            _same(connection, change)
+            values = {"state": state.value, "decided_by": by, "decided_at": at}
+            if not connection.execute(update(policy_changes).where(*its_own).values(values)).rowcount:
+                raise ApprovalRefused("somebody else decided on the change")
+            if state is ChangeState.IN_FORCE:
+                _put_in_force(connection, decided)
+        return decided
+
+
+def _same(connection: Connection, change: PolicyChange) -> None:
+    teams.lock(connection, change.team)
+    now = connection.execute(select(team_rows).where(team_rows.c.team == change.team)).mappings().one()
+    policy = RetentionPolicy(keep_days=now["keep_days"], by_outcome=now["by_outcome"])
+    if (policy, now["cap_percent"]) != (change.was, change.was_cap_percent):
+        raise PlanOutdated(f"the policy of team {change.team} was changed by somebody else")
+
+
+def _put_in_force(connection: Connection, change: PolicyChange) -> None:
+    values = {
+        "keep_days": change.policy.keep_days,
+        "by_outcome": dict(change.policy.by_outcome),
+        "cap_percent": change.cap_percent,
+    }
+    connection.execute(update(team_rows).where(team_rows.c.team == change.team).values(values))
+
+
+def _row_of(change: PolicyChange) -> dict[str, Any]:
+    return {
+        "change_id": change.change_id,
+        "team": change.team,
+        "keep_days": change.policy.keep_days,
+        "by_outcome": dict(change.policy.by_outcome),
+        "cap_percent": change.cap_percent,
+        "was_keep_days": change.was.keep_days,
+        "was_by_outcome": dict(change.was.by_outcome),
+        "was_cap_percent": change.was_cap_percent,
+        "asked_by": change.asked_by,
+        "asked_at": change.asked_at,
+        "affected_items": change.affected_items,
+        "state": change.state.value,
+        "is_alone": change.is_alone,
+        "decided_by": change.decided_by,
+        "decided_at": change.decided_at,
+    }
+
+
+def _change_of(row: RowMapping) -> PolicyChange:
+    return PolicyChange(
+        change_id=row["change_id"],
+        team=row["team"],
+        policy=RetentionPolicy(keep_days=row["keep_days"], by_outcome=row["by_outcome"]),
+        cap_percent=row["cap_percent"],
+        was=RetentionPolicy(keep_days=row["was_keep_days"], by_outcome=row["was_by_outcome"]),
+        was_cap_percent=row["was_cap_percent"],
+        asked_by=row["asked_by"],
+        asked_at=row["asked_at"],
+        affected_items=row["affected_items"],
+        state=ChangeState(row["state"]),
+        is_alone=row["is_alone"],
+        decided_by=row["decided_by"],
+        decided_at=row["decided_at"],
+    )
