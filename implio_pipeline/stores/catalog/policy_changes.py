@@ -87,7 +87,7 @@ def _put_in_force(connection: Connection, change: PolicyChange) -> None:
         "by_outcome": dict(change.policy.by_outcome),
         "cap_percent": change.cap_percent,
     }
-    connection.execute(update(team_rows).where(team_rows.c.team == change.team).values(values))
+    teams.change(connection, change.team, values)
 
 
 def _row_of(change: PolicyChange) -> dict[str, Any]:

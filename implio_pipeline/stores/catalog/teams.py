@@ -81,7 +81,7 @@ class SqlTeams:
 
     def _change(self, team: TeamId, values: dict[str, Any]) -> None:
         with writing(self._engine) as connection:
-            _store(connection, _row(connection, team, is_locked=True), values)
+            change(connection, team, values)
 
     def introduce(self, introduction: Introduction) -> None:
         """Remember who made whom an administrator."""
@@ -113,6 +113,15 @@ class SqlTeams:
                 new = {"root_key_id": after.root_key_id, "wrapped": after.wrapped}
                 if not connection.execute(update(table).where(*is_same).values(new)).rowcount:
                     raise PlanOutdated(f"team key {before.key_id} was changed or shredded meanwhile")
+
+
+def change(connection: Connection, team: TeamId, values: dict[str, Any]) -> None:
+    """Store other values in a team's row, within a writing transaction.
+
+    Raises:
+        TeamUnknown: there is no such team.
+    """
+    _store(connection, _row(connection, team, is_locked=True), values)
 
 
 def lock(connection: Connection, team: TeamId) -> datetime:
