@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from implio_pipeline import __version__
 from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
+from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.domain.words import Region
@@ -36,7 +36,7 @@ from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.keychain import TeamKeychain
-from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
@@ -239,7 +239,7 @@ def build(settings: Settings) -> House:
     ring = key_ring(settings)
     catalog = open_catalog(settings.catalog, ring)
     keychain = TeamKeychain(ring, catalog.teams.keys)
-    set_aside = SetAside(settings.home / "set-aside", partial(ring.wrap, HOME, "seal"), ring.unwrap, clock)
+    set_aside = SetAside(settings.home / "set-aside", catalog.set_aside_keys(HomeSeal(ring)), clock)
     vault = EncryptedVault(
         RegionFolders({Region(name): settings.below(region.vault) for name, region in settings.regions.items()}),
         keychain,

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from implio_pipeline.domain.words import KeyId, KeyPurpose, TeamId
+from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
+
+HOME = Region("home")
+"""The key ring's own corner, for what belongs to no region: people who sign in, operators, files set aside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ A crash at any step leaves both old and new keys, and everything readable; `fini
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 from implio_pipeline.domain.change import Change
@@ -29,7 +29,7 @@ from implio_pipeline.domain.epochs import (
 )
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
@@ -54,7 +54,7 @@ class RotationSummary:
     """Fingerprints by id."""
     root_keys_destroyed: dict[str, str] = field(default_factory=dict)
     seal_keys_waiting: int = 0
-    """Old seal keys that are still needed, or may be: the daily housekeeping destroys them."""
+    """Old seal keys, of teams and of the home, that may still be needed: the daily housekeeping destroys them."""
 
 
 def rotate_keys(
@@ -65,7 +65,8 @@ def rotate_keys(
     Args:
         world: What the flow may touch.
         teams: Whose keys; those of all teams when `None`. Other teams of the same regions are wrapped under the new
-            root keys, but keep their own, so that copies of the catalog still lead to their files.
+            root keys, but keep their own, so that copies of the catalog still lead to their files. The home's own
+            root key is renewed only with the keys of all.
         progress: Told of teams done and teams in all.
 
     Raises:
@@ -75,7 +76,8 @@ def rotate_keys(
     """
     chosen = [world.catalog.teams.get(team) for team in teams] if teams is not None else world.catalog.teams.all()
     # 1. New root keys, durable before anything is wrapped under them, and told before anything depends on them.
-    for region in sorted({team.region for team in chosen}):
+    regions = {team.region for team in chosen}
+    for region in sorted(regions if teams is not None else regions | {HOME}):
         world.keychain.renew_root_keys(region)
     tell_keys(world)
     # 2. New team keys.
@@ -120,6 +122,7 @@ def settle_keys(world: World, teams: Iterable[Team], *, progress: Progress | Non
             progress(done, len(listed))
     for region in sorted({team.region for team in world.catalog.teams.all()}):
         _settle_roots(world, region, summary)
+    _settle_home(world, summary)
     world.catalog.scrub()
     tell_keys(world, listed, summary)
     return summary
@@ -304,6 +307,37 @@ def _settle_roots(world: World, region: Region, summary: RotationSummary) -> Non
         summary.root_keys_destroyed |= old
         return
     raise PlanOutdated(f"others kept changing the team keys of region {region}")
+
+
+def _settle_home(world: World, summary: RotationSummary) -> None:
+    """Wrap what lies under older root keys of the home under the newest, then destroy the older ones.
+
+    The catalog does not refuse what is sealed under an older root key of the home, and a process may be about to store
+    such a value. So an older root key outlives its successor by `SEAL_GRACE`, as a team's seal key does.
+    """
+    ring = world.keychain.root_keys()
+    newest = newest_ids(ring)
+    old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(HOME, key_id)}
+    if not old:
+        return
+    world.catalog.home_seals.rewrap(tuple(old), world.keychain.rewrap_home_key)
+    told_at = _told_since(world, next(key_id for key_id in newest if _is_in(HOME, key_id)))
+    if told_at is None or told_at + SEAL_GRACE > world.clock.now():
+        summary.seal_keys_waiting += len(old)
+        return
+    world.keychain.shred_root_keys(old)
+    summary.root_keys_destroyed |= old
+
+
+def _told_since(world: World, root_key_id: str) -> datetime | None:
+    """Return when the ledger first told of a root key that is there now, `None` when it did not yet."""
+    since: datetime | None = None
+    for entry in world.ledger.newest_first("keys"):
+        statement = statement_of(entry.body)
+        if root_key_id not in statement.roots.live:
+            break
+        since = statement.at
+    return since
 
 
 def _teams_in(world: World, region: Region) -> list[TeamId]:

@@ -15,7 +15,7 @@ from implio_pipeline.ports.manifest import Manifest
 from implio_pipeline.ports.policy_changes import PolicyChanges
 from implio_pipeline.ports.queues import Moderation, Queues
 from implio_pipeline.ports.requests import Requests
-from implio_pipeline.ports.seals import Seals
+from implio_pipeline.ports.seals import HomeSeals, Seals
 from implio_pipeline.ports.teams import Teams
 
 
@@ -74,6 +74,10 @@ class Catalog(Protocol):
     @property
     def callbacks(self) -> Callbacks:
         """Result callbacks and their deliveries."""
+
+    @property
+    def home_seals(self) -> HomeSeals:
+        """What is wrapped under the home's own root key."""
 
     @property
     def seals(self) -> Seals:

@@ -82,5 +82,12 @@ class Keychain(Protocol):
             KeyMissing: the region has no root key of some name.
         """
 
+    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
+        """Return the id of the home's newest root key, and a key of the home wrapped under it.
+
+        Raises:
+            KeyMissing: the root key that wrapped it is gone.
+        """
+
     def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
         """Destroy root keys; those that are gone already are no error."""

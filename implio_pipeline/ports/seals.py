@@ -1,5 +1,6 @@
 """Sealed values that last."""
 
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from implio_pipeline.domain.keys import Seal
@@ -14,3 +15,15 @@ class Seals(Protocol):
 
     def replace(self, before: Seal, sealed: bytes) -> bool:
         """Put a value sealed anew in place of one; tell whether it was still there as it was."""
+
+
+class HomeSeals(Protocol):
+    """Everything in the catalog that is wrapped under the home's own root key."""
+
+    def rewrap(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+        """Wrap anew every key that is wrapped under one of these root keys, and return how many there were.
+
+        Args:
+            old: Ids of root keys.
+            rewrap: Root key's id and wrapped key in; the same of the newest root key out.
+        """

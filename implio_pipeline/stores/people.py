@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.grant import PersonKey
-from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
+from implio_pipeline.domain.keys import HOME
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 _PSEUDONYM, _SEAL = "pseudonym", "seal"
 _KEY_BYTES, _NONCE_BYTES, _PSEUDONYM_BYTES = 32, 12, 16

@@ -1,19 +1,20 @@
 """Files we could not take, sealed away: nothing is lost, and nothing of them can be read without the keys.
 
-Each file has a key of its own, wrapped under a root key. Content is AES-256-GCM in chunks of 1 MiB; each is bound
-to the file's id, its place and whether it is the last, so that no chunk can be cut off, moved or swapped.
+Each file has a key of its own, which lies wrapped in the catalog and is destroyed there. Content is AES-256-GCM in
+chunks of 1 MiB; each is bound to the file's id, its place and whether it is the last, so that no chunk can be cut off,
+moved or swapped.
 """
 
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -27,14 +28,29 @@ from implio_pipeline.stores.durable import make_folder, sync_folder
 from implio_pipeline.stores.landing.ad_shape import landing_line
 
 CHUNK_BYTES = 1 << 20
-_KEY_BITS, _TAG_BYTES, _NONCE_BYTES = 256, 16, 12
+_TAG_BYTES, _NONCE_BYTES = 16, 12
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SEALED, _SIDECAR = ".sealed", ".json"
 
-Wrap = Callable[[bytes], tuple[str, bytes]]
-"""Key in; id of the root key and wrapped key out."""
-Unwrap = Callable[[str, bytes], bytes]
-"""Id of the root key and wrapped key in; key out."""
+
+class SetAsideKeys(Protocol):
+    """Where the keys of the files are kept."""
+
+    def make(self, file_id: str, *, now: datetime) -> bytes:
+        """Make the key of a file, durable on return."""
+
+    def open(self, file_id: str) -> bytes:
+        """Return the key of a file.
+
+        Raises:
+            KeyMissing: it is destroyed, or what wraps it is gone.
+        """
+
+    def older_than(self, instant: datetime) -> list[str]:
+        """Return the files whose keys were made before an instant."""
+
+    def destroy(self, file_ids: Iterable[str]) -> None:
+        """Destroy the keys of files, durable on return; keys that are gone are ignored."""
 
 
 class Origin(StrEnum):
@@ -55,8 +71,6 @@ class SetAsideFile:
     reason: str
     size_bytes: int
     created_at: datetime
-    root_key_id: str
-    wrapped: bytes = field(repr=False)
 
 
 class SetAside:
@@ -64,23 +78,20 @@ class SetAside:
 
     Args:
         folder: Holds `<id>.sealed` and, written last, `<id>.json`.
-        wrap: Wraps a new file's key.
-        unwrap: Unwraps it again.
+        keys: Their keys.
         clock: The present.
     """
 
-    def __init__(self, folder: Path, wrap: Wrap, unwrap: Unwrap, clock: Clock) -> None:
+    def __init__(self, folder: Path, keys: SetAsideKeys, clock: Clock) -> None:
         self._folder = folder
-        self._wrap = wrap
-        self._unwrap = unwrap
+        self._keys = keys
         self._clock = clock
 
     def seal(self, content: Iterable[bytes], *, origin: Origin, team: TeamId | None, code: str, reason: str) -> str:
         """Seal a file away, durable on return, and return its id; code and reason hold no personal data."""
         make_folder(self._folder)
         identifier = secrets.token_hex(16)
-        key = AESGCM.generate_key(_KEY_BITS)
-        root_key_id, wrapped = self._wrap(key)
+        key = self._keys.make(identifier, now=self._clock.now())
         with _new_file(self._path(identifier, _SEALED)) as file:
             size = 0
             for index, (chunk, is_last) in enumerate(_chunks(content)):
@@ -94,8 +105,6 @@ class SetAside:
             reason=reason,
             size_bytes=size,
             created_at=self._clock.now(),
-            root_key_id=root_key_id,
-            wrapped=wrapped,
         )
         unfinished = self._path(identifier, ".tmp")
         with _new_file(unfinished) as file:
@@ -123,10 +132,10 @@ class SetAside:
         Raises:
             FileMissing: there is no such file.
             FileTampered: it was altered or cut short; what was yielded until then is authentic.
-            KeyMissing: the root key is gone.
+            KeyMissing: its key is destroyed, or what wraps it is gone.
         """
-        sidecar = self._sidecar(identifier)
-        cipher = AESGCM(self._unwrap(sidecar.root_key_id, sidecar.wrapped))
+        self._sidecar(identifier)
+        cipher = AESGCM(self._keys.open(identifier))
         step = CHUNK_BYTES + _TAG_BYTES
         with self._path(identifier, _SEALED).open("rb") as file:
             sealed, index = file.read(step), 0
@@ -142,7 +151,9 @@ class SetAside:
                 sealed, index = following, index + 1
 
     def discard(self, identifier: str) -> None:
-        """Destroy a file's key, then the file; one that is gone already is no error."""
+        """Destroy a file's key, then the file; a file that is gone is ignored."""
+        if _ID.fullmatch(identifier):
+            self._keys.destroy([identifier])
         if _ID.fullmatch(identifier) and self._folder.is_dir():
             self._path(identifier, _SIDECAR).unlink(missing_ok=True)
             sync_folder(self._folder)
@@ -160,6 +171,7 @@ class SetAside:
         expired = tuple(one.id for one in self.list() if one.created_at < before)
         for identifier in expired:
             self.discard(identifier)
+        self._keys.destroy(self._keys.older_than(before))  # those of work that broke off
         for path in (*self._folder.glob(f"*{_SEALED}"), *self._folder.glob("*.tmp")):
             is_remains = path.suffix != _SEALED or not path.with_suffix(_SIDECAR).exists()
             if is_remains and path.stat().st_mtime < before.timestamp():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.altered_ids import user_id_fault
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
@@ -34,7 +35,7 @@ class World:
     def __init__(self, path):
         self.root = path / "inbox"
         self.root.mkdir()
-        self.aside = SetAside(path / "aside", lambda key: ("root-1", key), lambda _, key: key, StoppedClock())
+        self.aside = SetAside(path / "aside", KeysInMemory(), StoppedClock())
         self.inbox = InboxFolder(self.root, self.aside, clock=StoppedClock())
 
     def drop(self, name, content, age=60.0):

@@ -11,9 +11,10 @@ from support.clock import NOW
 from support.home import ADS, CARS, Home, ring_of
 
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing, RegionUnknown
+from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.words import ColumnClass, FileId, KeyPurpose, Region, TeamId
 from implio_pipeline.stores.keys.keychain import TeamKeychain
-from implio_pipeline.stores.keys.ring import HOME, LocalKeyRing
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 EU = Region("eu")
 FILE = FileId("f" * 32)

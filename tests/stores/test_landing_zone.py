@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInvalid
 from implio_pipeline.domain.words import TeamId, UserKey
@@ -39,22 +40,13 @@ class KnownKeys:
         return lambda user_id: self.user_key(team, user_id)
 
 
-def wrap(key):
-    return "root-1", bytes(byte ^ 0x5A for byte in key)
-
-
-def unwrap(root_key_id, wrapped):
-    assert root_key_id == "root-1"
-    return bytes(byte ^ 0x5A for byte in wrapped)
-
-
 class World:
     def __init__(self, path, limits=FEW_REPORTED, **policy):
         self.root = path / "landing"
         self.team = self.root / TEAM
         self.team.mkdir(parents=True)
         self.clock = StoppedClock()
-        self.aside = SetAside(path / "aside", wrap, unwrap, self.clock)
+        self.aside = SetAside(path / "aside", KeysInMemory(), self.clock)
         self.limits = limits
         self.zone = LandingFolder(
             self.root, KnownKeys(), self.aside, clock=self.clock, limits=self.limits, policy=LandingPolicy(**policy)
@@ -240,14 +232,14 @@ def test_a_file_put_back_never_replaces_one_that_has_come_meanwhile(world):
 def test_a_file_claimed_by_a_process_that_died_is_offered_again(world):
     world.land("a.json", GOOD)
     program = (
-        "import os, sys; sys.path.insert(0, sys.argv[2]); from test_landing_zone import *\n"
+        "import os, sys; sys.path[:0] = sys.argv[2:]; from test_landing_zone import *\n"
         "w = World.__new__(World); root = Path(sys.argv[1])\n"
         "zone = LandingFolder(root, KnownKeys(), None, clock=StoppedClock())\n"
         "claim = next(zone.claim(TEAM)).__enter__(); os._exit(9)"
     )
 
     code = subprocess.run(
-        [sys.executable, "-c", program, str(world.root), str(Path(__file__).parent)],
+        [sys.executable, "-c", program, str(world.root), *map(str, Path(__file__).parents[:2])],
         check=False,
     ).returncode
 

@@ -13,6 +13,7 @@ from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.grants import SqlGrants, SqlOperators
 from implio_pipeline.stores.catalog.holds import SqlHolds
+from implio_pipeline.stores.catalog.home_seals import SqlHomeSeals
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.member_tables import members
@@ -25,6 +26,7 @@ from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import RootKeys, use_key
 from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.sessions import SqlSessions
+from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
 from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.catalog.trail import SqlTrail
@@ -80,6 +82,8 @@ class SqlCatalog:
         """Changes of policies and caps."""
         self.callbacks = SqlCallbacks(engine)
         """Result callbacks and their deliveries."""
+        self.home_seals = SqlHomeSeals(engine)
+        """What is wrapped under the home's own root key, to be wrapped anew when it rotates."""
         self.seals = SqlSeals(engine)
         """Sealed values that last, to be sealed anew when keys rotate."""
         self.api_keys = SqlApiKeys(engine)
@@ -99,6 +103,10 @@ class SqlCatalog:
     def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
         """Return the stores of who signs in and of what they did, their names under the home's own seal."""
         return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlTrail(self._engine, seal)
+
+    def set_aside_keys(self, seal: HomeSeal) -> SqlSetAsideKeys:
+        """Return the keys of files set aside."""
+        return SqlSetAsideKeys(self._engine, seal)
 
     def urgently(self) -> AbstractContextManager[None]:
         """Let what this thread writes inside go before what other threads of this process write."""

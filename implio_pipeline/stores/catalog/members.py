@@ -203,7 +203,7 @@ def _lookup_key(engine: Engine, seal: HomeSeal) -> tuple[str, bytes]:
     with reading(engine) as connection:
         row = connection.execute(query).one_or_none()
     if row is None:
-        root_key_id, wrapped = seal.new_key()
+        _, root_key_id, wrapped = seal.new_key()
         try:
             with writing(engine) as connection:
                 connection.execute(insert(home_keys), {"name": _LOOKUP, "root_key_id": root_key_id, "wrapped": wrapped})

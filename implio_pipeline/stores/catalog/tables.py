@@ -347,5 +347,15 @@ queue_entries = Table(
     Index(None, "team", "queue", "submitted_at"),
 )
 
-SECRETS = [team_keys, file_keys, sealed_scopes, sealed_holds]
+set_aside_keys = Table(
+    "set_aside_keys",
+    metadata,
+    Column("file_id", String(32), primary_key=True),
+    Column("made_at", Instant, nullable=False),
+    Column("root_key_id", String(512), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""The key of each file set aside; it is destroyed here, so that no copy of the file opens any more."""
+
+SECRETS = [team_keys, file_keys, sealed_scopes, sealed_holds, set_aside_keys]
 """What must be unreadable once deleted; kept small, since `scrub` writes these tables anew."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
 from implio_pipeline.domain.files import FileKey
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.words import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.stores.keys.ring import LocalKeyRing, fingerprint
 
@@ -153,6 +153,14 @@ class TeamKeychain:
     def renew_root_keys(self, region: Region) -> None:
         """Make one more epoch of each root key of a region, durable on return; it wraps from now on."""
         self._ring.renew(region)
+
+    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
+        """Return the id of the home's newest root key, and a key of the home wrapped under it.
+
+        Raises:
+            KeyMissing: the root key that wrapped it is gone.
+        """
+        return self._ring.wrap(HOME, "seal", self._ring.unwrap(root_key_id, wrapped))
 
     def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
         """Destroy root keys; those that are gone already are no error."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.words import ColumnClass, Region
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
@@ -25,8 +26,6 @@ _PRINT_BYTES = 8
 _UNFINISHED, _DOOMED = ".new", ".shred"
 _MOST_LOOKS = 4
 """Looks for the newest root key: a rotation may destroy between two what was the newest."""
-HOME = Region("home")
-"""The ring's own corner, for what belongs to no region: files set aside."""
 
 
 class LocalKeyRing:

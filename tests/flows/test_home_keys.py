@@ -1,0 +1,204 @@
+"""What lies under the home's own root key: files set aside, people who sign in, the trail, operators."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+from sqlalchemy import LargeBinary, select
+from support.home import ADS, Home, opened
+
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.domain.scope import ByTeam
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.members import add_member
+from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
+from implio_pipeline.flows.trail import note
+from implio_pipeline.stores.catalog import home_seals, member_tables
+from implio_pipeline.stores.catalog.engine import reading
+from implio_pipeline.stores.catalog.tables import metadata
+from implio_pipeline.stores.keys.home_seal import split_key
+from implio_pipeline.stores.set_aside import Origin
+
+CONTENT = b"{not json, and a person: ann"
+
+
+def put_aside(home: Home) -> str:
+    return home.house.set_aside.seal([CONTENT], origin=Origin.LANDING, team=ADS, code="landing-invalid", reason="why")
+
+
+def content_of(home: Home, file_id: str) -> bytes:
+    return b"".join(home.house.set_aside.open(file_id))
+
+
+def put_back(copy: Path, folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(copy, folder)
+
+
+def discarded_by_hand(home: Home, file_id: str) -> None:
+    home.house.set_aside.discard(file_id)
+
+
+def expired(home: Home, _: str) -> None:
+    home.house.set_aside.expire(home.clock.now() + timedelta(seconds=1))
+
+
+def removed_with_its_team(home: Home, _: str) -> None:
+    home.clock.pass_by(timedelta(seconds=1))
+    home.ask(ByTeam())
+    erase(home.world)
+
+
+ENDS: dict[str, Callable[[Home, str], None]] = {
+    "discarded by hand": discarded_by_hand,
+    "expired": expired,
+    "removed with its team": removed_with_its_team,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_copy_of_a_file_set_aside_opens_no_more_once_the_file_is_gone(how: str, home: Home, tmp_path: Path) -> None:
+    file_id = put_aside(home)
+    assert content_of(home, file_id) == CONTENT
+    shutil.copytree(home.path / "set-aside", tmp_path / "copy")
+
+    ENDS[how](home, file_id)
+    put_back(tmp_path / "copy", home.path / "set-aside")
+
+    with pytest.raises(KeyMissing):
+        content_of(home, file_id)
+
+
+def test_nothing_beside_a_file_set_aside_holds_its_key(home: Home) -> None:
+    put_aside(home)
+    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
+        ((wrapped,),) = database.execute("select wrapped from set_aside_keys").fetchall()
+
+    for path in (home.path / "set-aside").iterdir():
+        content = path.read_bytes()
+        assert wrapped not in content
+        assert wrapped.hex().encode() not in content
+
+
+def home_roots(home: Home) -> list[Path]:
+    return sorted((home.path / "keys" / "home").glob("seal.*.key"))
+
+
+def wrapped_under_the_home(catalog: Path) -> list[bytes]:
+    """Return every wrapped key of the home that a copy of a catalog holds."""
+    found = []
+    with closing(sqlite3.connect(catalog / "catalog.db")) as database:
+        for table in home_seals._WRAPPED:
+            found += [row[0] for row in database.execute(f"select wrapped from {table.name}")]
+        for each in home_seals._SEALED:
+            query = f"select {each.column.name} from {each.table.name} where {each.column.name} is not null"
+            found += [split_key(row[0])[1] for row in database.execute(query)]
+    return found
+
+
+def opens(root: bytes, wrapped: bytes) -> bool:
+    try:
+        aes_key_unwrap(root, wrapped)
+    except InvalidUnwrap:
+        return False
+    return True
+
+
+def test_after_a_rotation_no_key_of_an_old_catalog_opens_and_everything_is_readable(
+    home: Home, tmp_path: Path, a_member: Callable[[Home], object]
+) -> None:
+    file_id = put_aside(home)
+    member = a_member(home)
+    operator = home.world.people.remember("Olga Operator")
+    home.world.catalog.scrub()  # the log is empty, so that the copy is whole
+    shutil.copytree(home.path / "catalog", tmp_path / "catalog")
+    old = wrapped_under_the_home(tmp_path / "catalog")
+    (root,) = (path.read_bytes() for path in home_roots(home))
+    assert len(old) > 3
+    assert all(opens(root, wrapped) for wrapped in old)
+
+    summary = rotate_keys(home.world)
+    assert summary.seal_keys_waiting
+    home.clock.pass_by(SEAL_GRACE)
+    housekeep(home.world)
+
+    (root,) = (path.read_bytes() for path in home_roots(home))
+    assert not any(opens(root, wrapped) for wrapped in old)
+    with opened(home.path, at=home.clock.now()) as again:
+        assert content_of(again, file_id) == CONTENT
+        assert a_member(again) == member
+        assert again.world.people.name_of(operator) == "Olga Operator"
+
+
+@pytest.fixture
+def a_member() -> Callable[[Home], object]:
+    """Add a member and a line of the trail when there are none, and return both as they read."""
+
+    def read(home: Home) -> object:
+        desk = home.house.desk
+        if not desk.members.all(ADS):
+            put_in(home)
+        return desk.members.all(ADS), desk.trail.newest(ADS, most=10)
+
+    return read
+
+
+def put_in(home: Home) -> None:
+    add_member(home.world, home.house.desk, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN)
+    note(home.world, home.house.desk, Deed.ADDED_MEMBER, team=ADS, name="Boss")
+
+
+def test_what_is_sealed_just_before_an_old_root_key_goes_is_wrapped_anew(home: Home) -> None:
+    rotate_keys(home.world)
+    home.clock.pass_by(SEAL_GRACE - timedelta(seconds=1))
+    finish_rotation(home.world)
+    assert len(home_roots(home)) == 2
+    late = put_aside(home)
+    (old, _) = home_roots(home)
+    rewrap_under(home, late, old)
+
+    home.clock.pass_by(timedelta(seconds=1))
+    finish_rotation(home.world)
+
+    assert len(home_roots(home)) == 1
+    assert content_of(home, late) == CONTENT
+
+
+def rewrap_under(home: Home, file_id: str, root: Path) -> None:
+    """Leave a key as a process would that had looked for the newest root key before the rotation."""
+    from cryptography.hazmat.primitives.keywrap import aes_key_wrap  # noqa: PLC0415
+
+    key = home.house.set_aside._keys.open(file_id)
+    epoch = root.name.split(".")[1]
+    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
+        values = (f"home/seal/{epoch}", aes_key_wrap(root.read_bytes(), key), file_id)
+        database.execute("update set_aside_keys set root_key_id = ?, wrapped = ? where file_id = ?", values)
+        database.commit()
+
+
+def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Callable[[Home], object]) -> None:
+    a_member(home)
+    put_aside(home)
+    home.world.people.remember("Olga Operator")
+    known = {(table.name, "wrapped") for table in home_seals._WRAPPED}
+    known |= {(each.table.name, each.column.name) for each in home_seals._SEALED}
+
+    found = set()
+    with reading(home.house.catalog._engine) as connection:
+        for table in metadata.sorted_tables:
+            for column in table.columns:
+                if isinstance(column.type, LargeBinary):
+                    values = connection.scalars(select(column).where(column.is_not(None)).limit(1)).all()
+                    named = "root_key_id" in table.c and table is not member_tables.metadata.tables["team_keys"]
+                    if any(value.startswith(b"home/seal/") for value in values) or (named and column.name == "wrapped"):
+                        found.add((table.name, column.name))
+
+    assert found <= known
