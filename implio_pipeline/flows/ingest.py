@@ -39,8 +39,6 @@ class IngestSummary:
     files: int = 0
     duplicates: int = 0
     set_aside: int = 0
-    empty: int = 0
-    """Files without any content: removed."""
     items: int = 0
     rejected: int = 0
     erased_before: int = 0
@@ -71,7 +69,6 @@ class IngestSummary:
         self.rejected += other.rejected
         self.erased_before += other.erased_before
         self.too_old += other.too_old
-        self.empty += other.empty
         for person, items in other.returned.items():
             self.returned[person] = self.returned.get(person, 0) + items
         for partition, items in other.partitions.items():
