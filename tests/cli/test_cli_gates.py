@@ -39,6 +39,13 @@ def erasing(request):
     return f"erase {request['items']}"
 
 
+def raise_cap(cli, *limits):
+    """Raise acme's cap to 100 %, which takes two people."""
+    asked = cli.json("team", "set", "acme", "--cap-percent", "100", *limits, "--as", "Ann", exit_code=5)
+    text = f"shorten {asked['waitingChange']['items']}"
+    cli.json("retention", "approve", "--team", "acme", "--as", "Bob", "--confirm", text)
+
+
 def bytes_below(home: Path) -> bytes:
     return b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
@@ -67,7 +74,7 @@ def test_a_team_is_removed_only_when_a_second_person_approves(cli):
 def test_a_share_above_the_cap_waits_and_one_below_it_does_not(cli, plan):
     cli.json("team", "set", "acme", "--cap-percent", "1")
     above = cli.json("erase", "--team", "acme", "--user", plan.team("acme").busy.user_id, exit_code=5)
-    cli.json("team", "set", "acme", "--cap-percent", "100")
+    raise_cap(cli)
 
     below = cli.json("erase", "--team", "acme", "--user", "nobody-of-that-name")
 
@@ -93,7 +100,7 @@ def test_a_request_file_that_asks_for_a_team_waits_for_any_named_person(cli):
 
 def test_a_request_is_cancelled_in_its_grace_period_and_never_after_it_was_done(cli, plan):
     before, user = items_of(cli), plan.team("acme").busy.user_id
-    cli.json("team", "set", "acme", "--grace-hours", "24", "--cap-percent", "100")
+    raise_cap(cli, "--grace-hours", "24")
     waiting = cli.json("erase", "--team", "acme", "--user", user, exit_code=5)["request"]
     assert waiting["state"] == "waiting"
     assert items_of(cli) < before
@@ -105,7 +112,7 @@ def test_a_request_is_cancelled_in_its_grace_period_and_never_after_it_was_done(
     assert items_of(cli) == before
     assert cli.json("erase", "--resume") == []
     assert cli.json("requests", "show", waiting["requestId"])["state"] == "cancelled"
-    cli.json("team", "set", "acme", "--grace-hours", "0", "--cap-percent", "100")
+    cli.json("team", "set", "acme", "--grace-hours", "0")
     done = cli.json("erase", "--team", "acme", "--user", user)["request"]
     assert cli.error("requests", "cancel", done["requestId"], exit_code=3)["code"] == "cancel-too-late"
 
@@ -129,7 +136,8 @@ def test_what_a_hold_covers_is_hidden_and_erased_when_it_is_released(cli, plan):
     assert (held["kind"], held["isStanding"]) == ("user", True)
     assert REASON not in json.dumps(held)
     asked = everything_of(cli, "--as", "Ann")
-    cli.json("requests", "approve", asked["requestId"], "--as", "Bob")
+    going = asked["items"] - plan.team("acme").busy.items
+    cli.json("requests", "approve", asked["requestId"], "--as", "Bob", "--confirm", f"erase {going}")
 
     (partly,) = cli.json("erase", "--resume", exit_code=5)
 

@@ -117,8 +117,8 @@ def test_a_request_is_cancelled_in_its_grace_period(page: Page) -> None:
 def test_a_due_date_is_put_off_once_with_a_reason(page: Page) -> None:
     page.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     browser = page.browser(who="jane")
-    browser.send("/teams/ads/remove/preview", kind="task", task_id="a1-0")
-    browser.send("/teams/ads/remove", **browser.hidden(), typed="remove")
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
     request = only_request(page)
     path = f"/teams/ads/requests/{request.request_id}/extend"
 

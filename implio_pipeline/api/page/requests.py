@@ -162,7 +162,7 @@ def _many(visit: Visit) -> dict[str, Any]:
 def _approval(visit: Visit, request: Request) -> dict[str, Any]:
     """Return what a second person sees: the plan of who asked, as it is now, and what changed since."""
     if request.state is not RequestState.UNAPPROVED or not visit.may(Act.APPROVE_REQUEST):
-        return {}
+        return {"plan": None}
     plan = plan_request(visit.world, request)
     return {
         "plan": plan,
