@@ -28,6 +28,7 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
         "rejected": summary.rejected,
         "erasedBefore": summary.erased_before,
         "tooOld": summary.too_old,
+        "empty": summary.empty,
         "returned": {"items": summary.returned_items, "people": summary.returned_people},
         "partitions": [
             {"team": name, "day": day.isoformat(), "items": items}
@@ -40,7 +41,7 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
 
 
 def _view(summary: IngestSummary) -> RenderableType:
-    if not (summary.files or summary.duplicates or summary.set_aside):
+    if not (summary.files or summary.duplicates or summary.set_aside or summary.empty):
         return good("Nothing was ready to be taken.")
     items, days = Counter[str](), Counter[str]()
     for (team, _), added in summary.partitions.items():
@@ -63,6 +64,7 @@ def _view(summary: IngestSummary) -> RenderableType:
         (summary.erased_before, "item", "erased before: kept out"),
         (summary.too_old, "item", "older than the policy keeps: sealed away, `implio set-aside list`"),
         (summary.duplicates, "file", "taken before: removed"),
+        (summary.empty, "file", "empty: removed"),
         (summary.set_aside, "file", "that cannot be read, sealed away: `implio set-aside list`"),
     )
     return Group(*lines, *(look(f"{many(count, noun)} {text}") for count, noun, text in remarks if count))

@@ -315,6 +315,13 @@ class LandingInvalid(ImplioError):
     remedy = "Correct the file and land it again."
 
 
+class LandingEmpty(LandingInvalid):
+    """A landing file holds nothing at all."""
+
+    code = "landing-empty"
+    remedy = "Nothing is to be done: it was removed."
+
+
 class LedgerBroken(ImplioError):
     """The ledger's chain or a signature does not hold."""
 

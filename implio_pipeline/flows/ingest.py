@@ -11,7 +11,7 @@ from typing import Any
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileWork, prove
-from implio_pipeline.domain.errors import KeyMissing, LandingInvalid, PlanOutdated
+from implio_pipeline.domain.errors import KeyMissing, LandingEmpty, LandingInvalid, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
 from implio_pipeline.domain.matching import covers
@@ -39,6 +39,8 @@ class IngestSummary:
     files: int = 0
     duplicates: int = 0
     set_aside: int = 0
+    empty: int = 0
+    """Files without any content: removed."""
     items: int = 0
     rejected: int = 0
     erased_before: int = 0
@@ -65,6 +67,7 @@ class IngestSummary:
         self.files += other.files
         self.duplicates += other.duplicates
         self.set_aside += other.set_aside
+        self.empty += other.empty
         self.items += other.items
         self.rejected += other.rejected
         self.erased_before += other.erased_before
@@ -172,6 +175,10 @@ def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
         intake = _Intake(world=world, team=team)
         try:
             report = intake.take(file)
+        except LandingEmpty:
+            intake.discard()
+            file.finish([])
+            return IngestSummary(empty=1)
         except LandingInvalid as error:
             intake.discard()
             _set_aside(world, team, file, error)

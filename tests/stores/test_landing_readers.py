@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
 from implio_pipeline.stores.landing.elements import elements
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.pieces import tables_of
@@ -140,9 +140,89 @@ def test_lines_of_which_none_is_json_refuse_the_file():
         read(b"PK\x03\x04\nnot at all\n")
 
 
-def test_a_file_without_lines_holds_no_items():
-    assert read(b"\n\n") == ([], [])
-    assert read(b"") == ([], [])
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf", b" \r\n"])
+@pytest.mark.parametrize("suffix", [".ndjson", ".json", ".csv", ".csv.gz"])
+def test_a_file_with_nothing_in_it_is_told_as_empty(content, suffix):
+    with pytest.raises(LandingEmpty):
+        read(content, suffix)
+
+
+HEAD, ROW = "id,content.title,content.body,user.id", "{},Bike,Red,ann"
+SHEET = "\n".join([HEAD, ROW.format(1), ROW.format(2), ""])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [(".csv", SHEET), (".ndjson", json.dumps(GOOD) + "\n" + json.dumps(GOOD)), (".json", json.dumps([GOOD, GOOD]))],
+)
+def test_utf_16_with_its_mark_is_taken_in(suffix, text, encoding):
+    content = ("" if encoding == "utf-16" else "\ufeff") + text
+
+    items, rejected = read(content.encode(encoding), suffix)
+
+    assert (len(items), rejected) == (2, [])
+
+
+def test_the_bytes_say_whether_a_file_is_zipped_and_not_its_name():
+    text = SHEET.encode()
+    assert len(read(gzip.compress(text), ".csv")[0]) == 2
+    limits = replace(LIMITS, chunk_bytes=64)
+    tables = tables_of(
+        io.BytesIO(text), suffix=".csv.gz", size_bytes=len(text), limits=limits, arrived_at=ARRIVED, batch_id="b"
+    )
+    assert sum(good.num_rows for good, _ in tables) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (gzip.compress(gzip.compress(b"x" * 99)), "within"),
+        (b"PK\x03\x04" + b"x" * 99, "zip"),
+        (gzip.compress(b"PK\x03\x04" + b"x" * 99), "zip"),
+        (gzip.compress(b"{}\n") + b"garbage", "behind its end"),
+        (b"\xff\xfea", "UTF-16"),
+    ],
+)
+def test_what_is_no_text_is_told_for_what_it_is(content, word):
+    with pytest.raises(LandingInvalid, match=word):
+        read(content, ".csv")
+
+
+@pytest.mark.parametrize(
+    "sheet",
+    [
+        SHEET.replace("\n", "\r"),
+        "sep=,\r\n" + SHEET,
+        "sep=;\n" + SHEET.replace(",", ";"),
+        SHEET + ",,,\n" * 3,
+        SHEET.replace("\n", ",,,\r\n") + ",,,,,,\r\n",
+        SHEET + " , ,,\n",
+    ],
+    ids=["carriage returns", "sep= line", "sep=; line", "blank rows", "blank columns", "rows of blanks"],
+)
+def test_what_spreadsheets_put_around_a_sheet_costs_no_row(sheet):
+    items, rejected = read(sheet.encode(), ".csv")
+
+    assert ([item["item_id"] for item in items], rejected) == (["1", "2"], [])
+
+
+@pytest.mark.parametrize("bad", ['3,"Bike" nice,Red,ann', '3,"Bike,Red,ann', '3,"Bike,Red,ann"', '"'])
+def test_a_stray_quote_costs_its_own_row_alone(bad):
+    sheet = "\n".join([HEAD, ROW.format(1), bad, ROW.format(2), '4,24" tv,Red,ann', ""])
+
+    items, rejected = read(sheet.encode(), ".csv")
+
+    assert [item["item_id"] for item in items] == ["1", "2", "4"]
+    assert [one["position"] for one in rejected] == [3]
+
+
+def test_a_value_below_no_name_is_no_value_of_an_item():
+    sheet = f"{HEAD},\n{ROW.format(1)},\n{ROW.format(2)},x\n"
+
+    items, rejected = read(sheet.encode(), ".csv")
+
+    assert ([item["item_id"] for item in items], [one["reason"] for one in rejected]) == (["1"], ["nameless-cell"])
 
 
 @settings(max_examples=100, deadline=None)
@@ -235,10 +315,8 @@ def test_a_bad_row_is_rejected_alone():
         (b"id,id,content.title,content.body\n", "twice"),
         (b"id;content.title;content.body\n1;b;c\n", "commas"),
         (b"id\tcontent.title\tcontent.body\n", "commas"),
-        (b'id,content.title,content.body\n1,"a"b,c\n', "line 2"),
-        (b'id,content.title,content.body\n1,"a', "CSV"),
+        (b'id,"content.title"x,content.body\n', "CSV"),
         (b"id,content.title,content.body\n1,\xff,c\n", "UTF-8"),
-        (b"", "missing"),
     ],
 )
 def test_a_sheet_that_cannot_be_read_names_the_cause(sheet, word):

@@ -171,6 +171,7 @@ def _counts(summary: IngestSummary) -> dict[str, Any]:
         "items_rejected": summary.rejected,
         "items_erased_before": summary.erased_before,
         "items_too_old": summary.too_old,
+        "empty_files": summary.empty,
         "items_of_people_erased_before": summary.returned_items,
         "people_erased_before": summary.returned_people,
         "partitions_touched": len(summary.partitions),

@@ -29,10 +29,12 @@ KEPT_BYTES_OF_TOO_LARGE = 64 << 10
 _decode_item = msgspec.json.Decoder(Item).decode
 _decode_any = msgspec.json.Decoder().decode
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError)
-SHIFTED = frozenset({"wrong-cell-count"})
+SHIFTED = frozenset({"wrong-cell-count", "nameless-cell", "stray-quote"})
 """Reasons of rows whose cells do not stand below their column's name."""
 _WORDS = {
     "too-large": "is larger than an item may be",
+    "nameless-cell": "has a value in a column without a name",
+    "stray-quote": "has a quote that neither begins nor ends a cell",
     "wrong-cell-count": "has another number of cells than the header",
     "repeated-key": "has the same key twice",
 }

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.stores.file_forms import FileForm, form_of
 from implio_pipeline.stores.landing.chunk import Chunk, from_bytes, parsed
 from implio_pipeline.stores.landing.elements import element_chunks
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.lines import line_chunks
 from implio_pipeline.stores.landing.sheet import sheet_chunks
 from implio_pipeline.stores.landing.spans import Span, spans_of
-from implio_pipeline.stores.landing.unpack import blocks_of
+from implio_pipeline.stores.landing.unpack import blocks_of, has_newlines
 from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.worker_process import Answer
 
@@ -50,15 +51,17 @@ def tables_of(
     Raises:
         LandingInvalid: the file cannot be parsed at all; tables yielded before then do not count.
     """
-    is_gzip = suffix.endswith(_GZIP)
     form = suffix.removesuffix(_GZIP)
+    head = file.read(limits.chunk_bytes)
+    is_gzip = form_of(head) is FileForm.GZIP
     submission["max_item_bytes"] = limits.max_item_bytes
     likely_bytes = size_bytes * (_LIKELY_GZIP_RATIO if is_gzip else 1)
     reader = _READERS[form]
-    chunks = reader(blocks_of(file, is_gzip=is_gzip, limits=limits), limits=limits)
+    blocks = blocks_of(file, limits=limits, first=head, is_lined=reader is not element_chunks)
+    chunks = reader(blocks, limits=limits)
     if workers is None or not workers.are_worth(likely_bytes):
         tables: Iterator[Tables] = (parsed(one, **submission) for one in chunks)
-    elif reader is line_chunks and not is_gzip:
+    elif reader is line_chunks and form_of(head) is FileForm.TEXT and has_newlines(head):
         tables = _by_workers(spans_of(size_bytes, limits=limits), submission, workers, file=file.fileno())
     else:
         tables = _by_workers(chunks, submission, workers)

@@ -4,6 +4,7 @@ import codecs
 import csv
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.stores.file_forms import separator_in
 from implio_pipeline.stores.landing.chunk import Chunk
 from implio_pipeline.stores.landing.faults import item_schema, shown
 from implio_pipeline.stores.landing.limits import LandingLimits
@@ -24,32 +26,101 @@ Cell = Callable[[str], Any]
 
 
 def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[Chunk]:
-    """Yield the rows as JSON texts of items, in chunks; a row of another length than the header is refused.
+    """Yield the rows as JSON texts of items, in chunks; a row that cannot be read is refused alone.
+
+    Empty rows, columns without a name and cells beyond the last column are passed over for as long as nothing is in
+    them.
 
     Raises:
-        LandingInvalid: there is no header, a column is unknown, repeated or missing, or it is no CSV in UTF-8.
+        LandingInvalid: there is no header, a column is unknown, repeated or missing, or it is not UTF-8.
     """
     csv.field_size_limit(limits.max_item_bytes)
-    rows = csv.reader(text_lines(blocks, max_line=limits.max_item_bytes), strict=True)
-    try:
-        header = [name.strip() for name in next(rows, [])]
-        cells = columns_named(header)
-        texts, positions, faults, size = list[bytes](), list[int](), dict[int, str](), 0
-        for row in rows:
-            if not row:
-                continue
-            if len(row) != len(header):
-                faults[len(texts)] = "wrong-cell-count"
-            texts.append(_encode(_item(cells, row) if len(row) == len(header) else row))
-            positions.append(rows.line_num)
-            size += len(texts[-1])
-            if size >= limits.chunk_bytes:
-                yield Chunk(first=0, body=texts, positions=positions, faults=faults)
-                texts, positions, faults, size = [], [], {}, 0
-    except csv.Error:
-        raise LandingInvalid(f"line {rows.line_num} is not CSV") from None
+    sheet = _Sheet(text_lines(blocks, max_line=limits.max_item_bytes))
+    header = sheet.header()
+    named = [place for place, name in enumerate(header) if name]
+    cells = columns_named([header[place] for place in named])
+    texts, positions, faults, size = list[bytes](), list[int](), dict[int, str](), 0
+    for row in sheet.rows():
+        if isinstance(row, str):
+            faults[len(texts)] = "stray-quote"
+            texts.append(row.rstrip("\r\n").encode())
+        elif not any(map(str.strip, row)):
+            continue
+        elif reason := _misplaced(row, header):
+            faults[len(texts)] = reason
+            texts.append(_encode(row))
+        else:
+            texts.append(_encode(_item(cells, [row[place] for place in named])))
+        positions.append(sheet.line)
+        size += len(texts[-1])
+        if size >= limits.chunk_bytes:
+            yield Chunk(first=0, body=texts, positions=positions, faults=faults)
+            texts, positions, faults, size = [], [], {}, 0
     if texts:
         yield Chunk(first=0, body=texts, positions=positions, faults=faults)
+
+
+def _misplaced(row: list[str], header: list[str]) -> str | None:
+    """Return why the cells of a row do not stand below their columns' names; `None` when they do."""
+    if len(row) < len(header) or any(map(str.strip, row[len(header) :])):
+        return "wrong-cell-count"
+    has_nameless = any(cell.strip() for cell, name in zip(row, header, strict=False) if not name)
+    return "nameless-cell" if has_nameless else None
+
+
+class _Sheet:
+    """Rows of a sheet. A quote that stands where none may costs its own line: the lines it swallowed are read anew."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._again: deque[str] = deque()
+        self._record: list[str] = []
+        self._delimiter = ","
+        self.line = 0
+        """The last line of the row that was read last."""
+
+    def header(self) -> list[str]:
+        """Read the names of the columns, behind a line that names the separator if there is one.
+
+        Raises:
+            LandingInvalid: they cannot be read.
+        """
+        first = next(self._lines, "")
+        separator = separator_in(first)
+        if separator is None:
+            self._again.append(first)
+        else:
+            self._delimiter, self.line = separator, 1
+        names = next(self.rows(), [])
+        if isinstance(names, str):
+            raise LandingInvalid("the line of the columns' names is not CSV")
+        return [name.strip() for name in names]
+
+    def rows(self) -> Iterator[list[str] | str]:
+        """Yield the cells of each row, or the text of a line that has a stray quote."""
+        rows = csv.reader(self._taken(), strict=True, delimiter=self._delimiter)
+        while True:
+            self._record.clear()
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error:
+                self._again.extendleft(reversed(self._record[1:]))
+                self.line -= len(self._record) - 1
+                yield self._record[0]
+                rows = csv.reader(self._taken(), strict=True, delimiter=self._delimiter)
+            else:
+                yield row
+
+    def _taken(self) -> Iterator[str]:
+        while True:
+            line = self._again.popleft() if self._again else next(self._lines, "")
+            if not line:
+                return
+            self._record.append(line)
+            self.line += 1
+            yield line
 
 
 def text_lines(blocks: Iterator[bytes], *, max_line: int) -> Iterator[str]:
@@ -68,7 +139,7 @@ def text_lines(blocks: Iterator[bytes], *, max_line: int) -> Iterator[str]:
                 raise LandingInvalid(f"a line has more than {max_line} characters")
         rest += decode(b"", final=True)
     except UnicodeDecodeError:
-        raise LandingInvalid("the file is not UTF-8") from None
+        raise LandingInvalid("the file is not UTF-8, perhaps Latin-1 or Windows-1252: save it as UTF-8") from None
     if rest:
         yield rest
 
@@ -96,7 +167,7 @@ def _column(name: str) -> tuple[list[str], Cell]:
     before, custom, key = name.partition("customerSpecific.")
     if custom and key and f"{before}customerSpecific" in known:
         return [*f"{before}customerSpecific".split("."), key], str
-    raise LandingInvalid(f"there is no column {shown(name)}")
+    raise LandingInvalid(f"there is no column {shown(name)}; docs/FORMAT.md lists the columns")
 
 
 @cache
