@@ -1,7 +1,7 @@
 """Landing files: what was taken, what was set aside, and why."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from implio_pipeline.domain.words import TaskKey, TeamId, UserKey
@@ -16,10 +16,14 @@ class LandingState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LandingRecord:
-    """The memory of a landing file: its content's digest and counts, never its name."""
+    """The memory of a landing file: its content's keyed digest and counts, never its name.
+
+    It lasts as long as something of the file is in the vault: the same content is new once all of it was erased.
+    """
 
     team: TeamId
     digest: str
+    """Keyed with the team's pseudonym key: without it nobody can tell whether a known file was landed."""
     size_bytes: int
     state: LandingState
     items: int
@@ -30,6 +34,11 @@ class LandingRecord:
     """Items kept out for their age alone, and set aside."""
     taken_at: datetime
     reason: str | None = None
+    batch_id: str | None = None
+    """Of its items in the vault; `None` when none of it came in."""
+    first_day: date | None = None
+    last_day: date | None = None
+    """The days that its items were put under."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from implio_pipeline.flows.clock import note_clock
+from implio_pipeline.flows.ingest import forget_landings
 from implio_pipeline.flows.read import note_log
 from implio_pipeline.flows.rotate_keys import finish_rotation
 from implio_pipeline.flows.settle import FEED_KEEPS, forget_told
@@ -26,6 +27,8 @@ class SweepSummary:
     """Verdicts that the feed forgot, since their items have them, and deliveries that were given up."""
     reads: int = 0
     """Lines of the log of reads that the ledger did not know of yet."""
+    landings: int = 0
+    """Landing files that were forgotten, since all that came of their days is erased."""
 
 
 def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS) -> SweepSummary:
@@ -49,6 +52,7 @@ def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: tim
         for path in list(world.vault.strays(region, known=known)):
             summary.strays += world.vault.delete_stray(region, path, older_than=older_than)
     summary.leftovers = world.leftovers.sweep(older_than=older_than)
+    summary.landings = forget_landings(world)
     world.catalog.scrub()
     finish_rotation(world)
     summary.reads = note_log(world)

@@ -1,7 +1,8 @@
 """Ingest: landing files become vault files, each landing file whole or not at all."""
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ from typing import Any
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileWork, prove
-from implio_pipeline.domain.errors import KeyMissing, LandingEmpty, LandingInvalid, PlanOutdated
-from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, LandingEmpty, LandingInvalid, PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.retention import item_cutoffs
@@ -201,9 +202,63 @@ def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
 
 
 def _is_in(world: World, team: Team, file: LandingFile) -> bool:
-    """Tell whether the same content is in already; what was only set aside may be tried again."""
+    """Tell whether the same content is in already; what was only set aside may be tried again.
+
+    What was taken and is all erased by now is forgotten here, so that it comes in as what it is: new.
+    """
     record = world.catalog.landings.seen(team.team, file.digest())
-    return record is not None and record.state is LandingState.INGESTED
+    if record is None or record.state is not LandingState.INGESTED:
+        return False
+    if _is_left(world, record):
+        return True
+    world.catalog.landings.forget(record)
+    return False
+
+
+def forget_landings(world: World) -> int:
+    """Forget the landing files of whose days nothing is in the vault any more, and return how many."""
+    forgotten = 0
+    for team in world.catalog.teams.all():
+        days = sorted({file.day for file in world.catalog.manifest.files(team.team)})
+        for record in world.catalog.landings.all(team.team):
+            if record.state is LandingState.INGESTED and not _has_day(days, record):
+                world.catalog.landings.forget(record)
+                forgotten += 1
+    return forgotten
+
+
+def _has_day(days: Sequence[date], record: LandingRecord) -> bool:
+    """Tell whether one of the days, in order, is one of the record's."""
+    if record.first_day is None or record.last_day is None:
+        return False
+    place = bisect_left(days, record.first_day)
+    return place < len(days) and days[place] <= record.last_day
+
+
+def _is_left(world: World, record: LandingRecord) -> bool:
+    """Tell whether an item of a landing file is in the vault still, by reading the files of its days.
+
+    Rejected text carries no batch id. Where nothing else of a file came in, it counts as left while its days have any.
+    """
+    for _ in range(_MOST_TRIES):
+        files = _of_its_days(world, record)
+        if record.batch_id is None:
+            return any(file.kind is FileKind.REJECTED for file in files)
+        try:
+            return any(
+                world.vault.has_batch(sealed, record.batch_id)
+                for file in files
+                if file.kind is FileKind.ITEMS
+                for sealed in world.catalog.manifest.sealed([file])
+            )
+        except (PlanOutdated, FileMissing, KeyMissing):
+            world.keychain.forget(record.team)  # a file was swapped or a key renewed; if it is a fault, it stays
+    return True  # not known: nothing is taken twice
+
+
+def _of_its_days(world: World, record: LandingRecord) -> list[VaultFile]:
+    first, last = record.first_day or date.max, record.last_day or date.min
+    return [file for file in world.catalog.manifest.files(record.team) if first <= file.day <= last]
 
 
 def _set_aside(world: World, team: Team, file: LandingFile, error: LandingInvalid) -> None:
@@ -438,6 +493,9 @@ class _Intake:
             erased_before=self.erased_before,
             too_old=self.too_old,
             taken_at=self.world.clock.now(),
+            batch_id=file.batch_id if self.items else None,
+            first_day=min((sealed.file.day for sealed in self.staged), default=None),
+            last_day=max((sealed.file.day for sealed in self.staged), default=None),
         )
 
 

@@ -25,6 +25,9 @@ class Landings(Protocol):
     def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
         """Return what became of a landing file with this content."""
 
+    def forget(self, record: LandingRecord) -> None:
+        """Forget a landing file, if it was not taken again meanwhile."""
+
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
         """Tell whether any landing file of this size was ever taken."""
 

@@ -32,7 +32,11 @@ class LandingFile(Protocol):
         """When it was last written, if that can be believed: the submission instant of its items."""
 
     def digest(self) -> str:
-        """Return the SHA-256 of its bytes, hexadecimal."""
+        """Return a digest of its bytes under the team's pseudonym key, hexadecimal."""
+
+    @property
+    def batch_id(self) -> str:
+        """The batch id that its items carry."""
 
     def pieces(self) -> Iterator[ParsedRows]:
         """Yield its items in pieces of bounded size; every call begins anew.

@@ -57,6 +57,15 @@ class Vault(Protocol):
             Unverified: the new files, re-read, do not hold the same rows.
         """
 
+    def has_batch(self, sealed: SealedFile, batch_id: str) -> bool:
+        """Tell whether a row of a file of items came with this batch.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+        """
+
     def count(self, work: FileWork) -> int:
         """Return how many rows of a file its claims cover; a whole file is not read."""
 

@@ -20,6 +20,7 @@ _SIDECAR = re.compile(r"[0-9a-f]{32}\.tmp", re.ASCII)
 _ROOT_KEY = re.compile(r"\.[a-z]+\.[0-9]+\.key\.[0-9a-f]{8}\.new", re.ASCII)
 _EXPORT = re.compile(r"[0-9a-f]{32}\.json\.part", re.ASCII)
 _REFUSED = re.compile(r".+\.refused\.json", re.DOTALL)
+_REJECTED = re.compile(r"[0-9a-f]{16}\.json", re.ASCII)
 _SPILL = re.compile(r"duckdb_temp[\w.-]*", re.ASCII)
 
 
@@ -38,8 +39,10 @@ class LeftoverFolders:
         return sum(_sweep(folder, name, older_than=older_than) for folder, name in self._places())
 
     def expire_reports(self, *, before: datetime) -> int:
-        """Unlink what was written beside refused request files before an instant: its name is that of the file."""
-        return _sweep(self.home / "requests" / "inbox", _REFUSED, older_than=before)
+        """Unlink what was written before an instant about refused request files and rejected items."""
+        places = [(self.home / "requests" / "inbox", _REFUSED)]
+        places += [(team / REPORTS, _REJECTED) for team in _folders(self.home / "landing")]
+        return sum(_sweep(folder, name, older_than=before) for folder, name in places)
 
     def _places(self) -> Iterator[tuple[Path, re.Pattern[str]]]:
         for team in _folders(self.home / "landing"):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ class StoppedClock:
 class KnownKeys:
     def user_key(self, team, user_id):
         return UserKey(f"{team}/{user_id}".encode().ljust(16, b".")[:16])
+
+    def pseudonym(self, team, text):
+        return sha256(f"{team}/{text}".encode()).hexdigest()[:32]
 
     def user_key_maker(self, team):
         return lambda user_id: self.user_key(team, user_id)

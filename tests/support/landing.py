@@ -36,6 +36,10 @@ class LandedTable:
     def digest(self) -> str:
         return sha256(self.name.encode()).hexdigest()
 
+    @property
+    def batch_id(self) -> str:
+        return next((str(batch) for table in self.pieces_of_items for batch in table["batch_id"].to_pylist()), "")
+
     def pieces(self) -> Iterator[ParsedRows]:
         nothing = self.rejected.slice(0, 0)
         for number, items in enumerate(self.pieces_of_items):

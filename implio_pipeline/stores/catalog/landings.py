@@ -2,11 +2,11 @@
 
 from dataclasses import fields
 
-from sqlalchemy import Engine, exists, select
+from sqlalchemy import Engine, delete, exists, select
 
 from implio_pipeline.domain.intake import LandingRecord
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.stores.catalog.engine import reading
+from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import landings
 
 _COLUMNS = [landings.c[field.name] for field in fields(LandingRecord)]
@@ -24,6 +24,13 @@ class SqlLandings:
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else LandingRecord(**row)
+
+    def forget(self, record: LandingRecord) -> None:
+        """Forget a landing file, if it was not taken again meanwhile."""
+        is_it = (landings.c.team == record.team, landings.c.digest == record.digest)
+        is_same = (*is_it, landings.c.taken_at == record.taken_at, landings.c.batch_id == record.batch_id)
+        with writing(self._engine) as connection:
+            connection.execute(delete(landings).where(*is_same))
 
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
         """Tell whether any landing file of this size was ever taken."""

@@ -317,6 +317,9 @@ landings = Table(
     Column("too_old", BigInteger, nullable=False),
     Column("taken_at", Instant, nullable=False),
     Column("reason", String),
+    Column("batch_id", String(64)),
+    Column("first_day", Day),
+    Column("last_day", Day),
     Index(None, "team", "size_bytes"),
 )
 

@@ -4,9 +4,9 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,14 @@ from implio_pipeline.stores.watched import CLAIMED, WatchedFolder, is_hidden
 _BLOCK_BYTES = 1 << 20
 _MOST_USERS = 100_000
 """Whose pseudonyms are kept while a team's files are taken: some 25 MB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pseudonyms:
+    """How a team's values are turned into keyed pseudonyms."""
+
+    user_key: Callable[[str], bytes]
+    text: Callable[[str], str]
 
 
 class LandingFolder:
@@ -98,7 +106,7 @@ class LandingFolder:
             yield ClaimedLanding(
                 file,
                 team,
-                user_key=user_key,
+                pseudonyms=Pseudonyms(user_key=user_key, text=partial(self._keychain.pseudonym, team)),
                 set_aside=self._set_aside,
                 folder=self._root / team,
                 limits=self._limits,
@@ -136,7 +144,7 @@ class ClaimedLanding:
         file: ClaimedFile,
         team: TeamId,
         *,
-        user_key: Callable[[str], bytes],
+        pseudonyms: Pseudonyms,
         set_aside: SetAside,
         folder: Path,
         limits: LandingLimits,
@@ -145,7 +153,7 @@ class ClaimedLanding:
     ) -> None:
         self._file = file
         self._team = team
-        self._user_key = user_key
+        self._pseudonyms = pseudonyms
         self._set_aside = set_aside
         self._folder = folder
         self._limits = limits
@@ -153,6 +161,8 @@ class ClaimedLanding:
         self._workers = workers
         self._accepted = self._rejected = 0
         self._digest: str | None = None
+        self.batch_id = ""
+        """Of the items that were read last."""
 
     def __enter__(self) -> Self:
         return self
@@ -176,9 +186,13 @@ class ClaimedLanding:
         return file.modified_at if self._policy.first_at <= file.modified_at < file.claimed_at else file.claimed_at
 
     def digest(self) -> str:
-        """Return the SHA-256 of its bytes, hexadecimal; 1.5 GB/s."""
+        """Return a digest of its bytes under the team's pseudonym key, hexadecimal.
+
+        The bytes are read once, by SHA-256 at 1.5 GB/s; what is kept of that is keyed.
+        """
         if self._digest is None:
-            self._digest = file_digest(self._file.open(), "sha256").hexdigest()
+            plain = file_digest(self._file.open(), "sha256").hexdigest()
+            self._digest = self._pseudonyms.text(f"landing {plain}")
         return self._digest
 
     def pieces(self) -> Iterator[ParsedRows]:
@@ -189,6 +203,7 @@ class ClaimedLanding:
                 then do not count.
         """
         self._accepted = self._rejected = listed = 0
+        self.batch_id = str(uuid.uuid4())
         tables = tables_of(
             self._file.open(),
             suffix=self._file.suffix,
@@ -197,7 +212,7 @@ class ClaimedLanding:
             workers=self._workers,
             arrived_at=self.arrived_at,
             claimed_at=self._file.claimed_at,
-            batch_id=str(uuid.uuid4()),
+            batch_id=self.batch_id,
         )
         for items, rejected in tables:
             report = entries_of(rejected, most=self._limits.max_reported - listed)
@@ -205,8 +220,8 @@ class ClaimedLanding:
             self._accepted += items.num_rows
             self._rejected += rejected.num_rows
             yield ParsedRows(
-                items=keyed(items, FileKind.ITEMS, self._user_key),
-                rejected=keyed(rejected, FileKind.REJECTED, self._user_key),
+                items=keyed(items, FileKind.ITEMS, self._pseudonyms.user_key),
+                rejected=keyed(rejected, FileKind.REJECTED, self._pseudonyms.user_key),
                 report=report,
             )
         if self._file.has_changed():

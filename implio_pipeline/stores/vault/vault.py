@@ -181,6 +181,17 @@ class EncryptedVault:
             )
         return merged
 
+    def has_batch(self, sealed: SealedFile, batch_id: str) -> bool:
+        """Tell whether a row of a file of items came with this batch.
+
+        Raises:
+            FileTampered: the file is not what its catalog row says.
+            FileMissing: the file is not in storage.
+            KeyMissing: its keys are gone.
+        """
+        batches = self.read(sealed, columns=["batch_id"])["batch_id"]
+        return bool(pc.any(pc.equal(batches, batch_id)).as_py())
+
     def count(self, work: FileWork) -> int:
         """Return how many rows of a file its claims cover; a whole file is not read."""
         if work.is_whole:
