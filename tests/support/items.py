@@ -49,7 +49,8 @@ def table_of_rows(rows: list[dict[str, Any]], *, kind: FileKind = FileKind.ITEMS
 def _row(ad: Ad, kind: FileKind, user_key: bytes | None) -> dict[str, Any]:
     row = {"task_id": ad.task, "user_key": user_key, "submitted_at": ad.at, "outcome": ad.outcome}
     if kind is FileKind.ITEMS:
-        return row | {"item_id": f"item of {ad.task}", "user_id": ad.user, "title": ad.title}
+        named = {"item_id": f"item of {ad.task}", "batch_id": "a batch"}
+        return row | named | {"user_id": ad.user, "title": ad.title}
     return row | {"position": 1.0, "reason": "invalid-item", "errors": "[]", "original_ad": ad.title}
 
 
