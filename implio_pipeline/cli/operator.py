@@ -30,6 +30,7 @@ ACTS: dict[str, Act] = {
     "receipts show": Act.READ_RECEIPTS,
     "receipts verify": Act.READ_RECEIPTS,
     "receipts page": Act.READ_RECEIPTS,
+    "receipts checkpoint": Act.READ_RECEIPTS,
     "holds add": Act.MANAGE_HOLDS,
     "holds list": Act.MANAGE_HOLDS,
     "holds release": Act.MANAGE_HOLDS,

@@ -61,6 +61,7 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     jane.get_by_label("Type the team's name").fill("ads")
     look(jane, "preview-team-light")
     jane.get_by_role("button", name="ask for approval").click()
+    look(jane, "approve-not-mine-light")
     jane.get_by_text("another administrator must approve it").wait_for()
     assert erase(served.page.world).items_erased == 0
 
@@ -68,7 +69,11 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     look(omar, "requests-asking-light")
     omar.get_by_role("link", name="Everything to date").click()
     look(omar, "approve-light")
-    omar.get_by_role("button", name="Approve the erasure").click()
+    approve = omar.get_by_role("button", name="Approve and erase")
+    assert approve.is_disabled()
+    typed = omar.get_by_label("To approve, type")
+    typed.fill(typed.get_attribute("data-expects"))
+    approve.click()
     omar.get_by_text("Approved. The erasure may begin.").wait_for()
 
     assert erase(served.page.world).items_erased > 500
@@ -79,7 +84,56 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     look(omar, "overview-empty-light")
 
 
+def test_a_retention_change_that_one_may_not_decide_alone_waits_for_a_second_administrator(
+    served: Served, tab: Tab
+) -> None:
+    jane, omar = tab(who="jane"), tab(who="omar")
+    jane.goto("/teams/ads/retention")
+    jane.get_by_label("All items").fill("60")
+    jane.get_by_role("button", name="Show what this would change").click()
+    assert jane.get_by_text("Once approved, it removes 331").is_visible()
+    look(jane, "retention-asked-light")
+    jane.get_by_label("Type remove").fill("remove")
+    jane.get_by_role("button", name="Ask for the new policy").click()
+    jane.get_by_text("so another administrator must approve it").wait_for()
+    assert jane.get_by_role("button", name="Approve the change").count() == 0
+    assert served.page.world.catalog.teams.get(ADS).policy == RetentionPolicy()
+
+    omar.goto("/teams/ads/retention")
+    look(omar, "retention-waits-light")
+    approve = omar.get_by_role("button", name="Approve the change")
+    assert approve.is_disabled()
+    typed = omar.get_by_label("To approve, type")
+    typed.fill(typed.get_attribute("data-expects"))
+    approve.click()
+    omar.get_by_text("Approved. The new policy is in force.").wait_for()
+    assert served.page.world.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=60)
+
+
+def test_what_a_hold_keeps_is_said_to_be_kept(served: Served, tab: Tab) -> None:
+    page = tab(who="jane")
+    page.goto("/teams/ads/holds")
+    page.get_by_label("User id").fill("ann")
+    page.get_by_label("Last day it stands").fill("2026-12-31")
+    page.get_by_label("In words").fill("a claim")
+    page.get_by_role("button", name="Place the hold").click()
+    page.get_by_text("The hold is placed").wait_for()
+    forget_ann(page)
+    look(page, "preview-held-light")
+    page.get_by_role("button", name="Hide 55 items").click()
+    page.get_by_role("link", name="Requests").first.wait_for()
+    assert erase(served.page.world).items_erased == 0
+    page.reload()
+    look(page, "request-held-light")
+
+    facts = page.get_by_role("main").inner_text()
+    assert "55 items" in facts.replace("\N{NO-BREAK SPACE}", " ")
+    assert "All 55 items are erased" not in facts
+    assert page.get_by_text("Erased", exact=True).count() == 0
+
+
 def test_a_retention_change_is_shown_before_it_is_saved(served: Served, tab: Tab) -> None:
+    served.page.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=0)
     page = tab(who="jane")
     page.get_by_role("link", name="Retention").click()
     page.get_by_label("All items").fill("60")
@@ -141,7 +195,7 @@ def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
     page.get_by_label("Last day").fill("2026-01-02")
     page.get_by_role("button", name="Show what would go").click()
     page.get_by_label("Type remove").fill("remove")
-    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Hide and erase").click()
     page.get_by_text("The items are hidden from every read").wait_for()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_text("You are signed out.").wait_for()

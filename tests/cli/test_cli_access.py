@@ -189,7 +189,7 @@ def test_the_record_of_processing_is_live_complete_and_about_nobody(cli, plan, t
     record = cli.json("register", "export")
     teams = {each["team"]: each for each in record["teams"]}
     assert teams["acme"]["items"] == plan.team("acme").good
-    assert teams["globex"]["retention"] == "kept 30000 days"
+    assert teams["globex"]["retention"] == "kept 30000 days; rejected text 30 days"
     assert {each["class"] for each in record["personalData"]} == {"operational", "content", "identity"}
     assert any("controller's name" in gap for gap in record["gaps"])
     measures = {each["measure"]: each["state"] for each in record["measures"]}

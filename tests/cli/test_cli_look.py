@@ -139,7 +139,7 @@ def test_teams_are_listed_and_shown(look, plan):
     shape = look.json("team", "show", "globex")
 
     assert names == ["acme", "globex"]
-    assert shape["policy"] == {"keepDays": 30000, "byOutcome": {}, "text": "kept 30000 days"}
+    assert shape["policy"] == {"keepDays": 30000, "byOutcome": {}, "text": "kept 30000 days; rejected text 30 days"}
     assert shape["items"] == plan.team("globex").good
     assert shape["itemsWithoutUserId"] == plan.team("globex").guests
     assert {key["purpose"] for key in shape["keys"]} >= {"identity", "content", "operational"}

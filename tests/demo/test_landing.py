@@ -71,10 +71,8 @@ def good_with_days(plan: DemoPlan, team: str) -> list[tuple[dict, date]]:
     found = []
     for file in plan.files:
         if file.team == team and file.kind in COUNTED:
-            sent = datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
             for item in filter(is_good, items_in(file)):
-                submitted = datetime.fromisoformat(item["submittedAt"]) if "submittedAt" in item else sent
-                found.append((item, submitted.astimezone(UTC).date()))
+                found.append((item, datetime.fromisoformat(item["submittedAt"]).astimezone(UTC).date()))
     return found
 
 
@@ -147,11 +145,13 @@ def test_most_days_are_arrays_as_post_takes_them_and_every_format_is_there(plan)
         assert formats["json"] > len(names) / 2
 
 
-def test_only_backfill_and_csv_say_when_an_item_was_submitted(plan):
+def test_every_counted_item_says_when_it_was_submitted_since_a_new_team_s_old_files_are_not_believed(plan):
     for file in plan.files:
-        if file.kind is not SheetKind.UNREADABLE:
-            says = file.kind is SheetKind.BACKFILL or file.path.suffix == ".csv"
-            assert all(("submittedAt" in item) is says for item in items_in(file))
+        if file.kind in COUNTED:
+            sent = datetime.fromtimestamp(file.path.stat().st_mtime, UTC).date()
+            said = [datetime.fromisoformat(item["submittedAt"]).date() for item in filter(is_good, items_in(file))]
+            assert said
+            assert file.kind is SheetKind.BACKFILL or set(said) == {sent}
 
 
 def test_the_backfill_is_the_largest_file_and_spreads_over_the_oldest_days(plan):
