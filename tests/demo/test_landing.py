@@ -71,8 +71,10 @@ def good_with_days(plan: DemoPlan, team: str) -> list[tuple[dict, date]]:
     found = []
     for file in plan.files:
         if file.team == team and file.kind in COUNTED:
-            for item in filter(is_good, items_in(file)):
-                found.append((item, datetime.fromisoformat(item["submittedAt"]).astimezone(UTC).date()))
+            found += [
+                (item, datetime.fromisoformat(item["submittedAt"]).astimezone(UTC).date())
+                for item in filter(is_good, items_in(file))
+            ]
     return found
 
 

@@ -11,7 +11,7 @@ from implio_pipeline.api.page.visit import Visit
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
-from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy, policy_text
+from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
 from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.approve import approvers, is_same_person
 from implio_pipeline.flows.gates import identity_of
@@ -117,6 +117,7 @@ def _page(visit: Visit, policy: RetentionPolicy, *, status: int = 200, error: st
         policy=policy,
         policy_words=policy_text(policy),
         outcomes=OUTCOMES,
+        rejected_days=REJECTED_DAYS,
         going=_going(visit, policy),
         by_age=age_picture(files, today=today, policy=policy),
         **_waiting(visit),
