@@ -183,6 +183,7 @@ def test_the_bytes_say_whether_a_file_is_zipped_and_not_its_name():
         (gzip.compress(b"{}\n") + b"garbage", "behind its end"),
         (b"\xff\xfea", "UTF-16"),
     ],
+    ids=["gzip in gzip", "zip", "zip in gzip", "gzip and more", "half of UTF-16"],
 )
 def test_what_is_no_text_is_told_for_what_it_is(content, word):
     with pytest.raises(LandingInvalid, match=word):
