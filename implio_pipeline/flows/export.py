@@ -176,9 +176,11 @@ def _settled(world: World, team: TeamId, user_key: UserKey, progress: Progress |
 def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:
     rule = UserRule(user_key=user_key, before=_FOR_EVER)
     hiding = [each.rule for each in world.catalog.requests.tombstones(team, only_open=True)]
-    sealed = world.catalog.manifest.sealed(
-        [file for file, _ in find(world, team, [Claim(request_id=RequestId(ACCESS), rule=rule)], is_proven=True)]
-    )
+    claim = Claim(request_id=RequestId(ACCESS), rule=rule)
+    files = [file for file, _ in find(world, team, [claim], is_proven=True)]
+    # The oldest file first, as a person reads it; the manifest gives them in no order.
+    files.sort(key=lambda file: (file.day, file.first_submitted_at, file.file_id))
+    sealed = world.catalog.manifest.sealed(files)
     found: dict[FileKind, list[Rows]] = {kind: [] for kind in FileKind}
     hidden = 0
     for done, each in enumerate(sealed, start=1):

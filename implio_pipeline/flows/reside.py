@@ -22,5 +22,5 @@ def refuse_misplaced(
     """
     listed = list(places)
     check_places(listed, processors)
-    check_teams({team.team: team.region for team in teams.all()}, listed)
+    check_teams(teams.regions(), listed)
     check_keys(owners)

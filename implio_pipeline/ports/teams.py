@@ -7,7 +7,7 @@ from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.words import Region, TeamId
 
 
 class Teams(Protocol):
@@ -29,6 +29,9 @@ class Teams(Protocol):
 
     def all(self) -> list[Team]:
         """Return every team, by name."""
+
+    def regions(self) -> dict[TeamId, Region]:
+        """Return where each team's items lie, as the catalog says; no key is needed to read it."""
 
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
         """Replace the team's retention policy."""

@@ -112,8 +112,9 @@ def land_everything(house: wiring.House) -> None:
     land(house, f"{CANARIES['user']}.json", json.dumps([*good, *others, bad]).encode())
     torn = f'{{"id": "x", "user": {{"id": "{CANARIES["user"]}"}}, "content": {{"title": "{CANARIES["title"]}'
     land(house, "lines.ndjson", b"\n".join([json.dumps(an_ad(41, is_canary=True)).encode(), torn.encode()]))
-    sheet = f"id,content.title,content.body,user.id\n{CANARIES['item']}-s,{CANARIES['title']},b,{CANARIES['user']}\n"
-    land(house, "sheet.csv", sheet.encode())
+    # A file from before its team is dated by when it is taken up, so each item says itself when it came.
+    cells = f"{CANARIES['item']}-s,{SUBMITTED.isoformat()},{CANARIES['title']},b,{CANARIES['user']}"
+    land(house, "sheet.csv", f"id,submittedAt,content.title,content.body,user.id\n{cells}\n".encode())
     ingest(house.world)
 
 

@@ -40,7 +40,9 @@ ASKER = "clerk.canary@example.com"
 @pytest.fixture
 def lake(home: Home) -> Home:
     """A home in which one person has items, a rejected one, and an entry in a queue."""
-    home.keep(*(Ad(task=f"hers-{each}", user=CANARY, title=f"{CANARY} sells {each}") for each in range(6)))
+    for each in reversed(range(6)):  # each in a file of its own, the oldest last
+        at = YESTERDAY + timedelta(seconds=each)
+        home.keep(Ad(task=f"hers-{each}", user=CANARY, title=f"{CANARY} sells {each}", at=at))
     home.keep(*(Ad(task=f"his-{each}", user="bob") for each in range(6)), Ad(task="nobodys", user=None))
     home.keep(Ad(task="elsewhere", user=CANARY), team=CARS)
     rejected = home.table([Ad(task="bad", user=CANARY, title=CANARY)], kind=FileKind.REJECTED)

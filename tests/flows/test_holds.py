@@ -154,7 +154,7 @@ def test_retention_asks_once_for_what_a_hold_keeps_and_again_for_what_comes_due(
 
     assert asked == [1, 1, 0, 0]  # the second night for the item that came due
     assert home.tasks() == ["held"]
-    (preview,) = preview_retention(home.world, today=home.clock.now().date())
+    (preview,) = preview_retention(home.world, today=home.clock.now().date(), teams=[ADS])
     assert (preview.items, preview.withheld) == (1, 1)
 
 

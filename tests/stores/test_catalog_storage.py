@@ -326,13 +326,13 @@ def test_what_a_rule_covers_is_found_in_the_queues_by_an_index(catalog: SqlCatal
 
 def test_a_catalog_of_a_newer_version_is_refused_with_what_to_do_and_left_as_it_is(tmp_path) -> None:
     url = f"sqlite:///{tmp_path / 'catalog.sqlite'}"
-    open_catalog(url).close()
+    open_catalog(url, OneKey()).close()
     with sqlite3.connect(tmp_path / "catalog.sqlite") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
 
     with pytest.raises(CatalogNewer) as refused:
-        open_catalog(url)
+        open_catalog(url, OneKey())
 
     assert "newer" in refused.value.remedy
     with sqlite3.connect(tmp_path / "catalog.sqlite") as connection:

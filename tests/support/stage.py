@@ -69,7 +69,9 @@ class Stage:
         return answer
 
     def land(self, *items: dict, name: str = "ads", team: str = "ads", at: datetime = NOW - timedelta(days=2)) -> Path:
-        return self._drop(self.home / "landing" / team / f"{name}.ndjson", items, at)
+        """Land a file; each item says when it came, since a file from before its team is dated by its intake."""
+        dated = tuple({"submittedAt": at.isoformat(), **item} for item in items)
+        return self._drop(self.home / "landing" / team / f"{name}.ndjson", dated, at)
 
     def ask(self, *requests: dict, name: str = "please", at: datetime = NOW - timedelta(hours=1)) -> Path:
         return self._drop(self.home / "requests" / "inbox" / f"{name}.ndjson", requests, at)

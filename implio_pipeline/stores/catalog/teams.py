@@ -15,7 +15,7 @@ from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.words import Region, TeamId
 from implio_pipeline.stores.catalog import tables
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs, make_key
@@ -62,6 +62,15 @@ class SqlTeams:
             macs = RowMacs.of(connection) if found else None
         teams = [_team_of(row) if macs and macs.is_whole(tables.teams, row) else _altered(row) for row in found]
         return sorted(teams, key=lambda team: team.team)
+
+    def regions(self) -> dict[TeamId, Region]:
+        """Return where each team's items lie, as the catalog says.
+
+        Rows are not compared here, which needs a key: a home must tell that its key ring is old before it needs one.
+        """
+        with reading(self._engine) as connection:
+            found = connection.execute(select(tables.teams.c.team, tables.teams.c.region).order_by(tables.teams.c.team))
+            return {TeamId(row.team): Region(row.region) for row in found}
 
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
         """Replace the team's retention policy.
