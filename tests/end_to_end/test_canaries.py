@@ -9,12 +9,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from support.clock import StillClock
 from support.grants import let_read
 from support.serving import serving
 from typer.testing import CliRunner
@@ -30,6 +32,7 @@ from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.callbacks import allow_hosts, set_callback
+from implio_pipeline.flows.clock import confirm_clock
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
@@ -91,7 +94,9 @@ def an_ad(number: int, *, is_canary: bool) -> dict[str, Any]:
 def house(tmp_path: Path) -> Iterator[wiring.House]:
     wiring.init_home(tmp_path / "home")
     with wiring.open_home(tmp_path / "home") as opened:
-        add_team(opened.world, ADS, region=Region("eu"))
+        # The team is older than its files, so that their dates are believed; the clock then goes on to now.
+        add_team(replace(opened.world, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu"))
+        confirm_clock(opened.world)
         let_read(opened.world, ADS)
         yield opened
 
@@ -112,7 +117,6 @@ def land_everything(house: wiring.House) -> None:
     land(house, f"{CANARIES['user']}.json", json.dumps([*good, *others, bad]).encode())
     torn = f'{{"id": "x", "user": {{"id": "{CANARIES["user"]}"}}, "content": {{"title": "{CANARIES["title"]}'
     land(house, "lines.ndjson", b"\n".join([json.dumps(an_ad(41, is_canary=True)).encode(), torn.encode()]))
-    # A file from before its team is dated by when it is taken up, so each item says itself when it came.
     cells = f"{CANARIES['item']}-s,{SUBMITTED.isoformat()},{CANARIES['title']},b,{CANARIES['user']}"
     land(house, "sheet.csv", f"id,submittedAt,content.title,content.body,user.id\n{cells}\n".encode())
     ingest(house.world)
