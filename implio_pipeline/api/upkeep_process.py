@@ -28,7 +28,7 @@ _LOG = logging.getLogger("implio_pipeline.upkeep")
 _server = FromServer()
 
 
-class _ServerGone(Exception):
+class _ServerGone(BaseException):
     """Standard input has ended."""
 
 

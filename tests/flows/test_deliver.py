@@ -82,7 +82,7 @@ def test_a_decision_is_told_once_with_ids_and_result_and_no_content(home: Home, 
         "type": "decision",
         "deliveryId": headers["Implio-Delivery"],
         "decidedAt": "2026-03-01T12:00:00Z",
-        "items": [{"id": "item of a", "batchId": None, "taskId": "a"}],
+        "items": [{"id": "item of a", "batchId": "a batch", "taskId": "a"}],
         "result": {"outcome": "refused", "reasons": [{"name": "spam"}], "feedback": [], "actorId": MODERATOR},
     }
     assert headers["X-Api-Key"] == secrets.team_key

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from sqlalchemy import LargeBinary, select
 from support.home import ADS, Home, opened
+from support.page import SETUP
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import KeyMissing
@@ -152,7 +153,7 @@ def a_member() -> Callable[[Home], object]:
 
 
 def put_in(home: Home) -> None:
-    add_member(home.world, home.house.desk, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN)
+    add_member(home.world, home.house.desk, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN, by=SETUP)
     note(home.world, home.house.desk, Deed.ADDED_MEMBER, team=ADS, name="Boss")
 
 
