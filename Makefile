@@ -37,7 +37,7 @@ lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: env
-	@$(BIN)/mypy
+	@$(BIN)/mypy && cd tests && ../$(BIN)/mypy --config-file mypy.ini .
 
 contracts: env
 	@$(BIN)/lint-imports

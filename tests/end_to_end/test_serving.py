@@ -153,7 +153,7 @@ def test_a_receiver_that_hangs_holds_up_no_erasure_no_other_callback_and_no_end_
             for team, receiver in ((ADS, hanging), (CARS, other)):
                 allow_hosts(house.world, team, ["127.0.0.1"])
                 set_callback(house.world, house.house.courier, team, f"http://127.0.0.1:{receiver.port}/")
-            key = add_api_key(house.world, CARS, label="test")[1]
+            key = add_api_key(house.world, CARS, label="test", by="Jane")[1]
         with serving(home, "--http", "--erase") as server, server.client() as ads, server.client() as cars:
             cars.headers["X-Api-Key"] = key
             ads.delete("/v1/ads", params={"userId": "nobody"}).raise_for_status()

@@ -8,6 +8,7 @@ from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from support.clock import NOW, TODAY
 from support.home import ADS, Home
@@ -165,7 +166,9 @@ def test_the_signed_record_on_the_page_checks_with_what_the_page_says(lake):
     signature = bytes.fromhex(values.pop("signature"))
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     digest = hashlib.sha256(text).digest()
-    load_pem_public_key(key.encode()).verify(signature, digest)
+    public_key = load_pem_public_key(key.encode())
+    assert isinstance(public_key, Ed25519PublicKey)
+    public_key.verify(signature, digest)
     assert digest.hex() in text_of(page).replace(" ", "")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from support.home import NOBODY_APPROVES
 from support.ring import OneKey
 
 from implio_pipeline.domain.change import Change
@@ -165,7 +166,9 @@ def request_for(rule: Rule, team: TeamId = ADS, **known: object) -> Request:
 
 
 def accept(catalog: Catalog, rule: Rule, team: TeamId = ADS, **known: object) -> Request:
-    return catalog.requests.accept([(request_for(rule, team, **known), rule, f"key-{number()}")])[0]
+    return catalog.requests.accept(
+        [(request_for(rule, team, **known), rule, f"key-{number()}")], approvals=NOBODY_APPROVES
+    )[0]
 
 
 def entry(team: TeamId = ADS, **known: object) -> QueueEntry:
@@ -512,7 +515,7 @@ def test_an_accepted_request_is_returned_whole(catalog: Catalog) -> None:
     rule = UserRule(user_key=user(7), before=NOW)
     asked = request_for(rule, policy="kept 30 days", next_attempt_at=NOW, error_code="x", attempts=3)
 
-    (accepted,) = catalog.requests.accept([(asked, rule, "once")])
+    (accepted,) = catalog.requests.accept([(asked, rule, "once")], approvals=NOBODY_APPROVES)
 
     assert catalog.requests.get(asked.request_id) == accepted
     assert accepted == replace(asked, tombstone_sequence=accepted.tombstone_sequence)
@@ -525,12 +528,14 @@ def test_a_request_that_is_not_there_is_unknown(catalog: Catalog) -> None:
 
 def test_the_same_idempotency_key_returns_the_first_request_for_thirty_days(catalog: Catalog) -> None:
     rule = UserRule(user_key=user(7), before=NOW)
-    (first,) = catalog.requests.accept([(request_for(rule), rule, "once")])
+    (first,) = catalog.requests.accept([(request_for(rule), rule, "once")], approvals=NOBODY_APPROVES)
     late, too_late = (NOW + timedelta(days=30) - timedelta(seconds=1), NOW + timedelta(days=30))
 
-    (again,) = catalog.requests.accept([(request_for(rule, accepted_at=late), rule, "once")])
-    (other_team,) = catalog.requests.accept([(request_for(rule, CARS), rule, "once")])
-    (after,) = catalog.requests.accept([(request_for(rule, accepted_at=too_late), rule, "once")])
+    (again,) = catalog.requests.accept([(request_for(rule, accepted_at=late), rule, "once")], approvals=NOBODY_APPROVES)
+    (other_team,) = catalog.requests.accept([(request_for(rule, CARS), rule, "once")], approvals=NOBODY_APPROVES)
+    (after,) = catalog.requests.accept(
+        [(request_for(rule, accepted_at=too_late), rule, "once")], approvals=NOBODY_APPROVES
+    )
 
     assert again == first
     assert len({first.request_id, other_team.request_id, after.request_id}) == 3
@@ -541,7 +546,7 @@ def test_a_batch_is_accepted_in_its_order_and_each_key_once(catalog: Catalog) ->
     rules = [UserRule(user_key=user(n), before=NOW) for n in range(600)]
     asked = [(request_for(rule, ADS if n % 2 else CARS), rule, f"key-{n}") for n, rule in enumerate(rules)]
 
-    accepted = catalog.requests.accept([*asked, asked[0], asked[1]])
+    accepted = catalog.requests.accept([*asked, asked[0], asked[1]], approvals=NOBODY_APPROVES)
 
     assert accepted[-2:] == accepted[:2]
     sequences = [request.tombstone_sequence for request in accepted[:-2]]
@@ -559,7 +564,7 @@ def test_nothing_asked_is_nothing_done(catalog: Catalog) -> None:
     requests.in_ledger([])
     catalog.manifest.unlinked([])
 
-    assert requests.accept([]) == []
+    assert requests.accept([], approvals=NOBODY_APPROVES) == []
     assert catalog.manifest.sealed([]) == []
 
 
@@ -580,7 +585,9 @@ def test_an_entry_covered_twice_counts_once(catalog: Catalog) -> None:
     catalog.manifest.commit(change(catalog, queue=(entry(user_key=user(7)), entry())))
     rules = (UserRule(user_key=user(7), before=NOW), TeamRule(before=NOW))
 
-    accepted = catalog.requests.accept([(request_for(rule), rule, str(rule)) for rule in rules])
+    accepted = catalog.requests.accept(
+        [(request_for(rule), rule, str(rule)) for rule in rules], approvals=NOBODY_APPROVES
+    )
 
     assert sum(request.queue_removed for request in accepted) == 2
     assert catalog.queues.entries() == []

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.home import NOBODY_APPROVES
 from support.ring import OneKey
 from test_catalog import NOW, add_team, change, claim, commit_files, entry, number, request_for, sealed_file, task, user
 
@@ -82,7 +83,9 @@ def test_accepting_rules_takes_exactly_the_entries_they_cover(
     waiting = [replace(one, team=team) for one in waiting]
     catalog.manifest.commit(change(catalog, team, queue=tuple(waiting)))
 
-    accepted = catalog.requests.accept([(request_for(rule, team), rule, f"key-{number()}") for rule in asked])
+    accepted = catalog.requests.accept(
+        [(request_for(rule, team), rule, f"key-{number()}") for rule in asked], approvals=NOBODY_APPROVES
+    )
 
     kept = [one for one in waiting if not any(covers(rule, **_seen_of(one)) for rule in asked)]
     assert {one.task_id for one in catalog.queues.entries(team)} == {one.task_id for one in kept}

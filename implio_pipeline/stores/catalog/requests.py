@@ -23,7 +23,6 @@ from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import tombstone_of
 from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, tombstones
 
-_NOBODY_ASKED = ApprovalPolicy(is_asked=False)
 _OUTCOME = tuple(field.name for field in fields(FileOutcome))
 _IS_UNTOLD = tombstones.c.in_ledger.is_(False)
 _ITS_TOMBSTONE = tombstones.c.sequence == requests.c.tombstone_sequence
@@ -38,9 +37,7 @@ class SqlRequests:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def accept(
-        self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy = _NOBODY_ASKED
-    ) -> list[Request]:
+    def accept(self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy) -> list[Request]:
         """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
         With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.
