@@ -270,7 +270,7 @@ def _carry_out(
     if not sweep_doomed(world):
         world.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.
-    write_receipts(world, done)
+    write_receipts(world, done, unreachable_items=without_user)
     summary.completed += [request.request_id for request in done if request.withheld is None]
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
 

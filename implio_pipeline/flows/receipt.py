@@ -13,7 +13,7 @@ from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
 
 
-def write_receipts(world: World, requests: Sequence[Request]) -> None:
+def write_receipts(world: World, requests: Sequence[Request], *, unreachable_items: int) -> None:
     """Append the receipts of shredded requests to the ledger, then complete them, or leave them to their legal holds.
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
@@ -23,13 +23,15 @@ def write_receipts(world: World, requests: Sequence[Request]) -> None:
 
     Args:
         world: What the flow may touch.
-        requests: All shredded.
+        requests: All shredded, and of one team.
+        unreachable_items: The team's items without a user id, proven.
     """
     earlier = world.ledger.receipts([request.request_id for request in requests])
     missing = [request for request in requests if not _is_told(request, earlier.get(request.request_id, []))]
     if missing:
         kinds = [_kind(request, earlier.get(request.request_id, [])) for request in missing]
-        world.ledger.append(list(zip(kinds, _bodies(world, missing), strict=True)), is_told_once=True)
+        bodies = _bodies(world, missing, unreachable_items)
+        world.ledger.append(list(zip(kinds, bodies, strict=True)), is_told_once=True)
     now = world.clock.now()
     _withhold(world, [request for request in requests if request.withheld is not None])
     whole = [
@@ -80,15 +82,14 @@ def _is_told(request: Request, entries: Sequence[LedgerEntry]) -> bool:
     )
 
 
-def _bodies(world: World, requests: Sequence[Request]) -> Iterator[dict[str, Any]]:
+def _bodies(world: World, requests: Sequence[Request], unreachable_items: int) -> Iterator[dict[str, Any]]:
     outcomes = world.catalog.requests.outcomes([request.request_id for request in requests])
     teams = {team: world.catalog.teams.get(team) for team in {request.team for request in requests}}
-    unreachable = {team: world.catalog.manifest.anonymous_items(team) for team in teams}
     for request in requests:
         yield receipt_body(
             request,
             outcomes.get(request.request_id, []),
             region=teams[request.team].region,
-            unreachable_items=unreachable[request.team],
+            unreachable_items=unreachable_items,
             versions=dict(world.versions),
         )

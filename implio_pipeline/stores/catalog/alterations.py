@@ -14,6 +14,7 @@ from implio_pipeline.stores.catalog.tables import (
     file_outcomes,
     holds,
     requests,
+    tallies,
     teams,
     tombstones,
     vault_files,
@@ -41,6 +42,8 @@ def alterations(connection: Connection) -> Iterator[Alteration]:
     """Yield every row that is not as it was written, and every team whose rows are not all there or too many."""
     macs = RowMacs.of(connection)
     names = [TeamId(name) for name in connection.scalars(select(teams.c.team).order_by(teams.c.team))]
+    for name in sorted(set(connection.scalars(select(tallies.c.team).distinct())).difference(names)):
+        yield Alteration(about=name, noun=teams.name, team=TeamId(name), words="its row is not there")
     for table, name in _NAMED_BY.items():
         counted: dict[str, list[bytes]] = {team: [] for team in names}
         for about, row in _rows(connection, table, name):

@@ -5,17 +5,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import assert_never
 
-from sqlalchemy import ColumnElement, Connection, and_, false, or_
+from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
 from implio_pipeline.domain.words import TeamId, UserKey
 from implio_pipeline.stores.catalog.chunks import chunks
-from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, proven_files_of
-from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of
+from implio_pipeline.stores.catalog.row_macs import RowMacs, stored
 from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
+_ROWS_AT_ONCE = 1_000
 _FEW_RULES = 16
 """Up to so many rules prune in SQL; more are decided here, over the ranges of every file of the team (measured)."""
 
@@ -30,38 +31,35 @@ def candidates(
 ) -> Iterator[VaultFile]:
     """Yield the team's live files that some rule reaches, in no order; filters are read for these alone.
 
-    With `is_proven` the rows of all live files are read and compared with the team's tally first: a file whose range
-    was altered, or whose row was taken away, would not be found.
+    With `is_proven` the rows of all live files are read and compared with the team's tally first, within the same
+    snapshot: a file whose range was altered, or whose row was taken away, would not be found.
     """
+    if is_proven:
+        prove(connection, team)
     net = _Net(rules)
     is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
-    if is_proven:
-        whole = (file for file in proven(connection, team) if since is None or file.last_submitted_at >= since)
-        yield from _filtered(connection, filter(net.catches, whole))
-        return
     if since is not None:
         is_its = and_(is_its, vault_files.c.last_submitted_at >= since)
     if len(net.rules) <= _FEW_RULES:
         may_reach = or_(false(), *map(_may_reach, net.rules))
         yield from filter(net.catches, files_of(connection, WHOLE.where(is_its, may_reach)))
         return
-    yield from _filtered(connection, filter(net.catches, files_of(connection, RANGES.where(is_its))))
+    ranges = files_of(connection, RANGES.where(is_its), is_checked=not is_proven)
+    yield from _filtered(connection, filter(net.catches, ranges))
 
 
-def proven(connection: Connection, team: TeamId) -> list[VaultFile]:
-    """Return all live files of the team, without filters, once rows and tally are compared.
+def prove(connection: Connection, team: TeamId) -> None:
+    """Compare the rows of all live files of the team with their MACs and with the team's tally.
+
+    It speaks for what is read through the same connection in the same snapshot.
 
     Raises:
         CatalogTampered: a row is not as it was written, missing or too many.
     """
     is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
-    files: list[VaultFile] = []
-    macs: list[bytes] = []
-    for file, mac in proven_files_of(connection, RANGES.where(is_its)):
-        files.append(file)
-        macs.append(mac)
-    RowMacs.of(connection).check_set(connection, vault_files, team, macs)
-    return files
+    query = select(*stored(vault_files)).where(is_its).execution_options(yield_per=_ROWS_AT_ONCE)
+    macs = RowMacs.of(connection)
+    macs.check_set(connection, vault_files, team, macs.whole(vault_files, connection.execute(query), noun="file"))
 
 
 def _filtered(connection: Connection, files: Iterable[VaultFile]) -> Iterator[VaultFile]:

@@ -28,6 +28,8 @@ _SOON_SECONDS, _LOOK_SECONDS = 0.25, 0.0005
 """How long a writer looks by itself whether another process has ended its write, and how often."""
 _PRIMARY = 0xFF
 """What of SQLite's extended error codes is the error itself."""
+_NO_SUCH_ROW = "23503"
+"""PostgreSQL's code for a foreign key whose row is not there."""
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -136,6 +138,7 @@ def _explained() -> Iterator[None]:
     Raises:
         StorageFull: there is no room for what the transaction writes; nothing of it was kept.
         CatalogUnavailable: the database cannot be reached, read or written.
+        CatalogTampered: a row that is written refers to one that was taken away or renamed: we never do either.
     """
     try:
         yield
@@ -146,6 +149,8 @@ def _explained() -> Iterator[None]:
             raise StorageFull("no room for what the catalog has to keep") from None
         if code is not None and code & _PRIMARY in _UNAVAILABLE:
             raise CatalogUnavailable(f"the catalog's database says {reason.sqlite_errorname}") from None  # type: ignore[union-attr]
+        if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY or getattr(reason, "sqlstate", None) == _NO_SUCH_ROW:
+            raise CatalogTampered("a row of the catalog refers to one that is not in it") from None
         is_refused = code is None and isinstance(error, OperationalError | InterfaceError)
         if is_refused or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise CatalogUnavailable("the catalog's database does not answer") from None

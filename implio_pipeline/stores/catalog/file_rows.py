@@ -32,14 +32,6 @@ def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = T
     Raises:
         CatalogTampered: a row is not as it was written.
     """
-    for file, _ in proven_files_of(connection, query, is_checked=is_checked):
-        yield file
-
-
-def proven_files_of(
-    connection: Connection, query: Select[Any], *, is_checked: bool = True
-) -> Iterator[tuple[VaultFile, bytes]]:
-    """Yield the same files with their rows' MACs."""
     macs = RowMacs.of(connection) if is_checked else None
     for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
         values = dict(zip(_READ, row, strict=True))
@@ -52,7 +44,7 @@ def proven_files_of(
                 raise CatalogTampered(
                     f"the membership filters of file {file.file_id} are not as they were written", about=file.file_id
                 )
-        yield file, row.mac
+        yield file
 
 
 def row_of_file(macs: RowMacs, file: VaultFile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
-from implio_pipeline.stores.catalog.candidates import candidates, proven
+from implio_pipeline.stores.catalog.candidates import candidates, prove
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -141,7 +141,8 @@ class SqlManifest:
 
     def items(self, team: TeamId) -> int:
         """Return how many live items the team has, rejected ones too."""
-        return self._sum(team, vault_files.c.rows)
+        with reading(self._engine) as connection:
+            return _sum(connection, team, vault_files.c.rows)
 
     def anonymous_items(self, team: TeamId) -> int:
         """Return how many live items of the team, rejected ones too, have no user id: receipts say so, so it is proven.
@@ -150,12 +151,13 @@ class SqlManifest:
             CatalogTampered: a file's row is not as it was written, missing or too many.
         """
         with reading(self._engine) as connection:
-            return sum(file.anonymous_rows for file in proven(connection, team))
+            prove(connection, team)
+            return _sum(connection, team, vault_files.c.anonymous_rows)
 
-    def _sum(self, team: TeamId, column: Column[int]) -> int:
-        is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
-        with reading(self._engine) as connection:
-            return int(connection.scalar(select(func.sum(column)).where(*is_its)) or 0)
+
+def _sum(connection: Connection, team: TeamId, column: Column[int]) -> int:
+    is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+    return int(connection.scalar(select(func.sum(column)).where(*is_its)) or 0)
 
 
 def _live(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[FileId]:

@@ -1,6 +1,6 @@
 """Rows authenticated with a key that the catalog does not hold, so that who can write the catalog cannot alter them.
 
-1. **Rows.** Each row that decides what is hidden, found or erased carries a `mac`: HMAC-SHA-256 over all its columns
+1. **Rows.** Each row that decides what is hidden, found or erased carries a `mac`: keyed BLAKE2b over all its columns
    but those in `_APART`. It is compared wherever the row is read to decide.
 2. **Sets.** A row that is taken away leaves no row to compare. So `tallies` keeps, for each team and table, the number
    of rows that count and a keyed sum over them; every commit adds and subtracts what it changes.
@@ -9,7 +9,7 @@ The key is wrapped under the home's root key. Rows put back together with their 
 same instant, compare equal: the ledger tells then (`refuse_old_catalog`, the audit).
 
 Source: Clarke, Devadas, van Dijk, Gassend, Suh, "Incremental Multiset Hash Functions" (2003), MSet-Add-Hash. The sum is
-blinded by a nonce, as there, since sums of known elements can be met by others.
+blinded by a nonce, as there, since sums of known elements can be met by others. BLAKE2b with a key is a MAC: RFC 7693.
 """
 
 import hmac
@@ -18,11 +18,27 @@ import secrets
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import blake2b
 from threading import Lock
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, insert, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    RowMapping,
+    String,
+    Table,
+    cast,
+    insert,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.types import NullType
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
@@ -41,7 +57,7 @@ from implio_pipeline.stores.catalog.tables import (
 )
 
 _KEY_NAME = "catalog"
-_KEY_BYTES, _NONCE_BYTES = 32, 16
+_KEY_BYTES, _NONCE_BYTES, _MAC_BYTES = 32, 16, 32
 _WHOLE = 1 << 256
 _MICROSECOND = timedelta(microseconds=1)
 COUNTED = (vault_files, tombstones, holds, file_outcomes)
@@ -125,13 +141,11 @@ class RowMacs:
 
     def mac(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bytes:
         """Return the MAC of a row, given as domain values by column; columns beyond the table's own do not count."""
-        values = [_plain(row[name]) for name in covered(table)]
-        return hmac.digest(self._key, json.dumps([table.name, *values]).encode(), "sha256")
+        return self._keyed(table.name, ascii([_plain(row[name]) for name in covered(table)]).encode())
 
     def filters(self, user_filter: bytes, task_filter: bytes) -> bytes:
         """Return the keyed digest of a file's membership filters."""
-        message = b"filters\0%d\0" % len(user_filter) + user_filter + task_filter
-        return hmac.digest(self._key, message, "sha256")
+        return self._keyed("filters", b"%d\0" % len(user_filter) + user_filter + task_filter)
 
     def is_whole(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bool:
         """Tell whether a row is as it was written."""
@@ -149,6 +163,34 @@ class RowMacs:
         if not self.is_whole(table, row):
             words = f"the catalog's row of {noun} {about} is not as it was written"
             raise CatalogTampered(words, about=about if table is vault_files else None)
+
+    def whole(self, table: Table, rows: Iterable[Row[Any]], *, noun: str) -> list[bytes]:
+        """Compare rows with their MACs as they lie in the database, with no domain value made; return the MACs.
+
+        Args:
+            table: One whose first column names a row, and whose columns of JSON hold counts by name.
+            rows: The columns of `stored(table)`.
+            noun: What a row is of.
+
+        Raises:
+            CatalogTampered: a row is not as it was written.
+        """
+        key, person, in_json = self._key, table.name.encode(), _in_json(table)
+        macs: list[bytes] = []
+        for row in rows:
+            values: list[Any]
+            *values, mac = row
+            try:
+                for place in in_json:
+                    values[place] = _plain_json(values[place])
+                made = blake2b(ascii(values).encode(), key=key, digest_size=_MAC_BYTES, person=person).digest()
+                is_whole = hmac.compare_digest(bytes(mac), made)
+            except (TypeError, ValueError, AttributeError):  # a value of another type was written
+                is_whole = False
+            if not is_whole:
+                raise CatalogTampered(f"the catalog's row of {noun} {row[0]} is not as it was written", about=row[0])
+            macs.append(mac)
+        return macs
 
     # ---- sets
 
@@ -212,13 +254,16 @@ class RowMacs:
 
     def _tally_mac(self, row: Mapping[str, Any] | RowMapping) -> bytes:
         values = [_plain(row[name]) for name in ("team", "name", "number", "nonce", "total")]
-        return hmac.digest(self._key, json.dumps(["tally", *values]).encode(), "sha256")
+        return self._keyed("tally", ascii(values).encode())
 
     def _blind(self, nonce: bytes) -> int:
-        return int.from_bytes(hmac.digest(self._key, b"blind\0" + nonce, "sha256"))
+        return int.from_bytes(self._keyed("blind", nonce))
 
     def _element(self, mac: bytes) -> int:
-        return int.from_bytes(hmac.digest(self._key, b"element\0" + mac, "sha256"))
+        return int.from_bytes(blake2b(mac, key=self._key, digest_size=_MAC_BYTES, person=b"element").digest())
+
+    def _keyed(self, use: str, message: bytes) -> bytes:
+        return blake2b(message, key=self._key, digest_size=_MAC_BYTES, person=use.encode()).digest()
 
 
 _NOUNS = {
@@ -235,8 +280,32 @@ def covered(table: Table) -> tuple[str, ...]:
     return tuple(name for name in (column.name for column in table.c) if name != "mac" and name not in _APART[table])
 
 
+@cache
+def stored(table: Table) -> tuple[ColumnElement[Any], ...]:
+    """Return the columns that a row's MAC is over and then the MAC, each as the driver hands it over."""
+    columns = (table.c[name] for name in (*covered(table), "mac"))
+    return tuple(
+        (cast(column, String) if isinstance(column.type, JSON) else type_coerce(column, NullType())).label(column.name)
+        for column in columns
+    )
+
+
+@cache
+def _in_json(table: Table) -> tuple[int, ...]:
+    """Return the places of a stored row that hold JSON, whose spelling is the database's own."""
+    return tuple(place for place, name in enumerate(covered(table)) if isinstance(table.c[name].type, JSON))
+
+
+@lru_cache(maxsize=4096)
+def _plain_json(text: str) -> Any:
+    return _plain(json.loads(text))
+
+
 def _plain(value: Any) -> Any:
-    """Return a column's value as JSON has it, the same for the same value on every database."""
+    """Return a column's value as text, number, bytes or `None`, or what is made of these: the same on every database.
+
+    `ascii` writes these unambiguously, the same in every release of Python, and in C (2.3 µs a row, JSON 3.8 µs).
+    """
     plain = _PLAIN.get(type(value))
     if plain is not None:
         return plain(value)
@@ -262,8 +331,8 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {
     int: _same,
     type(None): _same,
     bool: int,
-    bytes: bytes.hex,
-    memoryview: lambda value: bytes(value).hex(),
+    bytes: _same,
+    memoryview: bytes,
     datetime: lambda value: (value - EPOCH) // _MICROSECOND,
     date: date.isoformat,
     list: lambda value: [_plain(each) for each in value],
