@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table
+from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table, select, update
 from support.clock import NOW
 from support.home import ADS, CARS, Home, a_home, opened
 from support.items import Ad
@@ -31,7 +31,7 @@ from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.query.door import open_lake
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
-from implio_pipeline.stores.catalog.row_macs import _APART, covered
+from implio_pipeline.stores.catalog.row_macs import _APART, RowMacs, covered
 from implio_pipeline.stores.catalog.tables import (
     file_outcomes,
     holds,
@@ -245,6 +245,27 @@ def test_hidden_items_do_not_become_readable_by_changing_the_catalog(altered, st
 
     with pytest.raises(CatalogTampered), open_lake(home.path, team="ads", as_="tester") as lake:
         lake.sql("select count(*) from items")
+
+
+def test_before_a_receipt_the_rule_is_compared_with_the_ledger_even_where_its_row_is_authenticated(altered):
+    home = altered("update requests set attempts = attempts")
+    bobs, (request,) = home.user_key("bob"), home.world.catalog.requests.all()[-1:]
+    with home.house.catalog._engine.begin() as connection:  # as whoever has the catalog's key would do it
+        macs, is_it = RowMacs.of(connection), tombstones.c.request_id == request.request_id
+        row = dict(connection.execute(select(tombstones).where(is_it)).mappings().one())
+        mac = macs.mac(tombstones, row | {"user_key": bobs})
+        connection.execute(update(tombstones).where(is_it).values(user_key=bobs, mac=mac))
+        macs.count(connection, tombstones, ADS, added=[mac], removed=[row["mac"]])
+    before = home.tasks(ADS)
+
+    assert list(home.world.catalog.alterations()) == []
+    summary = erase(home.world)
+
+    assert summary.failed == {request.request_id: "catalog-tampered"}
+    assert "user" in summary.failures[request.request_id].facts
+    assert home.world.ledger.receipt(request.request_id) is None
+    assert home.tasks(ADS) == before
+    assert FindingKind.TOMBSTONE_DIFFERS in {finding.kind for finding in audit(home.world).findings}
 
 
 @pytest.mark.parametrize("state", ["unapproved", "quarantined", "completed", "cancelled", "held", "waiting"])
