@@ -229,9 +229,10 @@ def _in_halves(
 def _carry_out(
     world: World, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
 ) -> None:
+    rules, faults = _rules_as_told(world, requests)
+    requests = _without_failed(world, requests, faults, summary)
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
     done = [request for request in requests if request.state is RequestState.SHREDDED]
-    rules = _rules_as_told(world, team, requests)
     claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
     # 1. Find, rewrite, verify, commit and shred, file by file; what a file fails of fails the requests that touch it.
     started = _save(world, started, RequestState.PLANNED)
@@ -275,26 +276,34 @@ def _carry_out(
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
 
 
-def _rules_as_told(world: World, team: TeamId, requests: list[Request]) -> dict[str, Rule]:
-    """Return the rules of requests, each the same in catalog and ledger in every part.
+def _rules_as_told(world: World, requests: list[Request]) -> tuple[dict[RequestId, Rule], dict[RequestId, ImplioError]]:
+    """Return the rules that are the same in catalog and ledger in every part, and what the other requests fail of.
 
-    Raises:
-        CatalogTampered: one is not, or the ledger does not have it.
+    Each request is judged by its own row and its own line: what happened to another's is no fault of it.
     """
-    standing = {each.request_id: each for each in world.catalog.requests.tombstones(team)}
+    ids = [request.request_id for request in requests]
+    standing, told = world.catalog.requests.standing(ids), world.ledger.tombstones(ids)
+    rules: dict[RequestId, Rule] = {}
+    faults: dict[RequestId, ImplioError] = {}
     for request in requests:
-        told, tombstone = world.ledger.tombstone(request.request_id), standing.get(request.request_id)
-        if told is None or tombstone is None:
-            raise CatalogTampered(
-                f"request {request.request_id} has no tombstone in the ledger, or none in the catalog"
+        entry, tombstone = told.get(request.request_id), standing.get(request.request_id)
+        if isinstance(entry, LedgerBroken):
+            faults[request.request_id] = entry
+            continue
+        if entry is None or tombstone is None:
+            words = (
+                f"request {request.request_id} has no tombstone in the ledger, or none as it was written in the catalog"
             )
+            faults[request.request_id] = CatalogTampered(words)
+            continue
         body = tombstone_body(request, tombstone)
-        others = sorted(name for name in body if told.body.get(name) != body[name])
+        others = sorted(name for name in body if entry.body.get(name) != body[name])
         if others:
-            raise CatalogTampered(
-                f"the catalog has another {', '.join(others)} for request {request.request_id} than the ledger"
-            )
-    return {request_id: each.rule for request_id, each in standing.items()}
+            words = f"the catalog has another {', '.join(others)} for request {request.request_id} than the ledger"
+            faults[request.request_id] = CatalogTampered(words)
+            continue
+        rules[request.request_id] = tombstone.rule
+    return rules, faults
 
 
 def _save(world: World, requests: list[Request], state: RequestState) -> list[Request]:

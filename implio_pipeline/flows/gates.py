@@ -134,10 +134,11 @@ def _recount(world: World, team: TeamId) -> None:
     estimated = world.catalog.requests.estimated(team, since=world.clock.now() - window_of(world))
     if not estimated:
         return
-    rules = {each.request_id: each.rule for each in world.catalog.requests.tombstones(team, only_open=True)}
-    counts = _counts(world, team, [(each, rules[each.request_id]) for each in estimated if each.request_id in rules])
+    standing = world.catalog.requests.standing([each.request_id for each in estimated])
+    known = [(each, standing[each.request_id].rule) for each in estimated if each.request_id in standing]
+    counts = _counts(world, team, known)
     if counts is not None:
-        world.catalog.requests.counted({each.request_id: counts.get(each.request_id, 0) for each in estimated})
+        world.catalog.requests.counted({each.request_id: counts.get(each.request_id, 0) for each, _ in known})
 
 
 def _claims(asked: Sequence[tuple[Request, Rule]]) -> list[Claim]:

@@ -37,11 +37,11 @@ def plan_request(world: World, request: Request) -> ErasurePlan:
     Raises:
         PlanOutdated: it waits no more, or files kept changing underneath.
     """
-    rules = {each.request_id: each.rule for each in world.catalog.requests.tombstones(request.team, only_open=True)}
-    if request.request_id not in rules:
+    standing = world.catalog.requests.standing([request.request_id])
+    if request.request_id not in standing:
         raise PlanOutdated("the request is done or was cancelled")
     team = world.catalog.teams.get(request.team)
-    return _plan(world, team, rules[request.request_id], who=request.asked_by)
+    return _plan(world, team, standing[request.request_id].rule, who=request.asked_by)
 
 
 def _plan(world: World, team: Team, rule: Rule, *, who: str | None) -> ErasurePlan:

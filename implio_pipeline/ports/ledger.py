@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.words import RequestId
 
 
@@ -62,11 +63,10 @@ class Ledger(Protocol):
             LedgerBroken: the ledger is not there, or a line cannot be read.
         """
 
-    def tombstone(self, request_id: RequestId) -> LedgerEntry | None:
-        """Return the newest tombstone of a request, if the ledger has one.
+    def tombstones(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, LedgerEntry | LedgerBroken]:
+        """Return the newest tombstone of each request that the ledger has one of; only their own entries are read.
 
-        Raises:
-            LedgerBroken: its line cannot be read, or is not signed.
+        In the place of one that cannot be read, or is not signed, stands the error that says so.
         """
 
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:

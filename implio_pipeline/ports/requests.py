@@ -1,6 +1,6 @@
 """Requests, their tombstones, and what they did."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -60,6 +60,9 @@ class Requests(Protocol):
                 `is_checked`.
         """
 
+    def standing(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:
+        """Return the standing tombstones of these requests, each judged by itself; one that was altered is left out."""
+
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
         """Return how many items a person may have erased alone within the window, and how many of them are used up."""
 
@@ -115,7 +118,7 @@ class Requests(Protocol):
         """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines."""
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
-        """Return tombstones that the ledger does not have yet."""
+        """Return tombstones that the ledger does not have yet; one that was altered is never told."""
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
         """Remember that the ledger has these tombstones."""

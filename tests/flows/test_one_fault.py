@@ -1,7 +1,9 @@
 """One fault stops one thing: whatever a file or a request raises fails that file or request alone."""
 
 import errno
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from support.damage import OPERATIONS, damaged
 from support.home import ADS, CARS, Home
 from support.items import YESTERDAY, Ad
 
-from implio_pipeline.domain.errors import CatalogUnavailable
+from implio_pipeline.domain.errors import CatalogTampered, CatalogUnavailable
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.request import MOST_ATTEMPTS, RequestState
 from implio_pipeline.domain.scope import ByUser
@@ -152,3 +154,60 @@ def test_the_systems_words_are_told_and_no_path() -> None:
     fault = fault_of(OSError(errno.EIO, "Input/output error", "/landing/ann.csv"))
     assert (fault.code, fault.facts) == ("storage-failed", "the operating system said: Input/output error")
     assert fault_of(OSError(errno.ENOSPC, "x")).code == "storage-full"
+
+
+TOMBSTONES = {
+    "altered in the catalog": "update tombstones set user_key = zeroblob(16) where request_id = ?",
+    "altered and untold": "update tombstones set user_key = zeroblob(16), in_ledger = 0 where request_id = ?",
+    "lifted": "update tombstones set is_lifted = 1 where request_id = ?",
+    "said to be erased": "update tombstones set is_erased = 1 where request_id = ?",
+    "taken away": "delete from tombstones where request_id = ?",
+}
+
+
+@pytest.mark.parametrize("statement", TOMBSTONES.values(), ids=TOMBSTONES)
+def test_an_altered_tombstone_fails_its_own_request_and_no_other_of_its_team(three: Home, statement: str) -> None:
+    (ann,), (cid,) = three.ask(ByUser(user_id="ann")), three.ask(ByUser(user_id="cid"))
+    with closing(sqlite3.connect(three.path / "catalog" / "catalog.db")) as connection, connection:
+        assert connection.execute(statement, (ann.request_id,)).rowcount == 1
+
+    with pytest.raises(CatalogTampered):  # told at the end, once all others were carried out
+        erase(three.world)
+
+    assert state_of(three, cid.request_id) is RequestState.COMPLETED
+    assert three.world.ledger.receipt(cid.request_id) is not None
+    assert state_of(three, ann.request_id) is not RequestState.COMPLETED
+    assert three.world.ledger.receipt(ann.request_id) is None
+    # and another team is asked as ever
+    (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
+    with suppress(CatalogTampered):
+        erase(three.world)
+    assert state_of(three, cars.request_id) is RequestState.COMPLETED
+
+
+LINES: dict[str, Callable[[bytes], bytes]] = {
+    "another user": lambda line: line.replace(b'"userKey":"', b'"userKey":"00'),
+    "no JSON": lambda line: line[:-20] + b"\n",
+    "not text": lambda line: line.replace(b'"kind"', b"\xff\xfe\xff"),
+    "of another kind": lambda line: line.replace(b'"kind":"tombstone"', b'"kind":"gravestone"'),
+    "gone": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("harm", LINES.values(), ids=LINES)
+def test_a_corrupt_tombstone_in_the_ledger_fails_its_own_request_and_no_other_of_its_team(
+    three: Home, harm: Callable[[bytes], bytes]
+) -> None:
+    (ann,), (cid,) = three.ask(ByUser(user_id="ann")), three.ask(ByUser(user_id="cid"))
+    path = three.path / "ledger" / "ledger.jsonl"
+    its = f'"requestId":"{ann.request_id}"'.encode()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(harm(line) if its in line else line for line in lines))
+
+    for _ in range(2):  # the index of the ledger is made anew in between
+        summary = erase(three.world, again=True)
+
+    assert set(summary.failed) == {ann.request_id}
+    assert summary.failed[ann.request_id] in ("ledger-broken", "catalog-tampered")
+    assert state_of(three, cid.request_id) is RequestState.COMPLETED
+    assert three.world.ledger.receipt(ann.request_id) is None

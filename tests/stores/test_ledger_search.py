@@ -59,7 +59,7 @@ def test_receipts_and_re_erasures_of_requests_are_found_in_their_order(log: Sign
 
 
 def index_of(folder: Path) -> Path:
-    return folder / "ledger" / "receipts.index"
+    return folder / "ledger" / "requests.index"
 
 
 def receipts_of(log: SignedLog, *names: str) -> dict[str, list[int]]:
@@ -97,14 +97,50 @@ def test_an_index_that_is_gone_or_wrong_is_not_believed(log: SignedLog, tmp_path
             other.make()
             other.append([("receipt", {"requestId": "one", "n": 9}), ("receipt", {"requestId": "two", "n": 8})])
             other.receipt(RequestId("one"))
-            shutil.copy(tmp_path / "other" / "receipts.index", path)
+            shutil.copy(tmp_path / "other" / "requests.index", path)
         case _:
             with sqlite3.connect(path) as index:
-                index.execute("update receipts set start = start + 1 where request_id = 'one'")
+                index.execute("update entries set start = start + 1 where key = 'receipt one'")
             index.close()
 
     for _ in range(2):
         assert receipts_of(log, "one", "two") == {"one": [0, 2], "two": [1]}
+
+
+def test_tombstones_are_found_without_reading_the_others_and_each_is_judged_by_itself(
+    log: SignedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [RequestId(f"r{number}") for number in range(300)]
+    log.append([("tombstone", {"requestId": name, "n": n}) for n, name in enumerate(names)])
+    log.append([("receipt", {"requestId": names[7], "n": 0})])
+    assert set(log.tombstones(names)) == set(names)
+    path = tmp_path / "ledger" / "ledger.jsonl"
+    path.write_bytes(
+        path.read_bytes().replace(b'"n":8,', b'"n":9,').replace(b'"n":200,"requestId"', b'"n":2"requestId"')
+    )
+    log.tombstones(names)  # the index is made anew
+    read: list[bytes] = []
+    real = log_module._entry
+    monkeypatch.setattr(log_module, "_entry", lambda line: read.append(line) or real(line))
+
+    found = log.tombstones([names[7], names[8], names[200], RequestId("none")])
+
+    assert not isinstance(found[names[7]], LedgerBroken)
+    assert found[names[7]].body["n"] == 7
+    assert {name for name, each in found.items() if isinstance(each, LedgerBroken)} == {names[8], names[200]}
+    assert RequestId("none") not in found
+    assert len(read) <= 4
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_tombstone_that_the_index_leaves_out_is_searched_for(log: SignedLog, tmp_path: Path, is_there: bool) -> None:
+    log.append([("tombstone", {"requestId": name}) for name in ("one", "two")])
+    log.tombstones([RequestId("one")])
+    with sqlite3.connect(index_of(tmp_path)) as index:
+        index.execute("delete from entries where key = 'tombstone one'")
+    index.close()
+
+    assert (RequestId("one") in log.tombstones([RequestId("one" if is_there else "six")])) is is_there
 
 
 def test_a_ledger_put_back_cut_off_or_replaced_is_read_anew(log: SignedLog, tmp_path: Path) -> None:

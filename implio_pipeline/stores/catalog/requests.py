@@ -1,6 +1,6 @@
 """Accepted requests, their tombstones, and what they did to each file."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -184,6 +184,20 @@ class SqlRequests:
                 macs.check_set(connection, tombstones, team, standing)
         return found
 
+    def standing(self, request_ids: Collection[RequestId]) -> dict[RequestId, Tombstone]:
+        """Return the standing tombstones of these requests, each judged by itself; one that was altered is left out."""
+        stands = (tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
+        found: dict[RequestId, Tombstone] = {}
+        if not request_ids:
+            return found
+        with reading(self._engine) as connection:
+            macs = RowMacs.of(connection)
+            for some in chunks(list(request_ids)):
+                query = select(tombstones).where(tombstones.c.request_id.in_(some), *stands)
+                rows = [row for row in connection.execute(query).mappings() if macs.is_whole(tombstones, row)]
+                found |= {row["request_id"]: tombstone_of(macs, row) for row in rows}
+        return found
+
     def newest_tombstone(self, team: TeamId) -> int:
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
         with reading(self._engine) as connection:
@@ -263,11 +277,17 @@ class SqlRequests:
         return self._read(_LIFTED)
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
-        """Return tombstones that the ledger does not have yet, oldest first, with their requests."""
+        """Return tombstones that the ledger does not have yet, oldest first, with their requests.
+
+        One that was altered is never told: the erasure of its request finds no tombstone, and fails.
+        """
         with reading(self._engine) as connection:
             rows = connection.execute(_UNTOLD).all()
             macs = RowMacs.of(connection) if rows else None
-        return [(request_of(macs, row), _tombstone_in(macs, row)) for row in rows] if macs else []
+        if macs is None:
+            return []
+        told = [(row, _tombstone_columns(row)) for row in rows]
+        return [(request_of(macs, row), tombstone_of(macs, its)) for row, its in told if macs.is_whole(tombstones, its)]
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
         """Remember that the ledger has these tombstones; what is forgotten with the power is told the ledger again."""
@@ -291,10 +311,10 @@ def _count(connection: Connection, items: Mapping[RequestId, int]) -> None:
             )
 
 
-def _tombstone_in(macs: RowMacs, row: Row[Any]) -> Tombstone:
-    """Return the tombstone whose columns come last in a row."""
+def _tombstone_columns(row: Row[Any]) -> dict[str, Any]:
+    """Return the columns of the tombstone that come last in a row."""
     names = tombstones.c.keys()
-    return tombstone_of(macs, dict(zip(names, row[-len(names) :], strict=True)))
+    return dict(zip(names, row[-len(names) :], strict=True))
 
 
 def _teams_of(connection: Connection, request_ids: Sequence[RequestId]) -> list[TeamId]:

@@ -1,10 +1,10 @@
-"""Where in the ledger a request's receipts lie: a small file beside the log, made anew whenever it does not fit.
+"""Where in the ledger a request's entries lie: a small file beside the log, made anew whenever it does not fit.
 
-The log is the truth; the index only says where to look. It maps a request's id to the offsets of its receipts, and
-knows the log up to an offset at which a line ends. It is brought up to date from there, so that a thousand receipts are
-read once. What it says is believed only after the line at the offset was read and is what was looked for. It is thrown
-away, and the log read anew from its start, when the log is shorter than it was, or has another line before that offset:
-a ledger that was put back, cut off or replaced.
+The log is the truth; the index only says where to look. It maps a key, made of the sort of an entry and its request's
+id, to the offsets of such entries, and knows the log up to an offset at which a line ends. It is brought up to date
+from there, so that a thousand entries are read once. What it says is believed only after the line at the offset was
+read and is what was looked for. It is thrown away, and the log read anew from its start, when the log is shorter than
+it was, or has another line before that offset: a ledger that was put back, cut off or replaced.
 
 It may be deleted at any time, and need not be backed up.
 """
@@ -17,35 +17,34 @@ from pathlib import Path
 from typing import BinaryIO
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS receipts (request_id TEXT NOT NULL, start INTEGER NOT NULL, PRIMARY KEY (request_id, start))
-    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS entries (key TEXT NOT NULL, start INTEGER NOT NULL, PRIMARY KEY (key, start)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, last BLOB NOT NULL);
 """
 _AT_ONCE = 500
 _BUSY_SECONDS = 5.0
 
 
-class ReceiptIndex:
-    """Offsets of receipts, by request.
+class EntryIndex:
+    """Offsets of entries, by key.
 
     Args:
         path: The index's own file.
         log: The ledger's file.
-        request_of: Returns the request that a line of the log is a receipt of; `None` when it is something else.
+        key_of: Returns the key that a line of the log is found by; `None` when nobody looks for it.
     """
 
-    def __init__(self, path: Path, log: Path, request_of: Callable[[bytes], str | None]) -> None:
+    def __init__(self, path: Path, log: Path, key_of: Callable[[bytes], str | None]) -> None:
         self._path = path
         self._log = log
-        self._request_of = request_of
+        self._key_of = key_of
 
-    def lines(self, request_ids: Iterable[str]) -> Iterator[bytes]:
-        """Yield the receipts of requests, as lines of the log, oldest first.
+    def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Yield the entries with these keys, as lines of the log, oldest first.
 
         Raises:
             OSError: the log cannot be read.
         """
-        wanted = frozenset(request_ids)
+        wanted = frozenset(keys)
         with self._log.open("rb") as log:
             found = self._offsets(log, wanted)
             lines = None if found is None else list(self._checked(log, found))
@@ -53,32 +52,32 @@ class ReceiptIndex:
                 # No index can be had, or it led astray: the log itself is searched, and the index made anew next time.
                 self._discard()
                 log.seek(0)
-                yield from (line for line in _whole(log) if self._request_of(line) in wanted)
+                yield from (line for line in _whole(log) if self._key_of(line) in wanted)
                 return
             yield from (line for line in lines if line is not None)
 
     def _offsets(self, log: BinaryIO, wanted: frozenset[str]) -> dict[int, str] | None:
-        """Return where receipts of requests lie, in the log's order; `None` when the index cannot be used."""
+        """Return where entries lie, with their keys, in the log's order; `None` when the index cannot be used."""
         found: dict[int, str] = {}
-        ids = sorted(wanted)
+        keys = sorted(wanted)
         try:
             with self._opened() as index:
                 self._bring_up_to_date(index, log)
-                for first in range(0, len(ids), _AT_ONCE):
-                    some = ids[first : first + _AT_ONCE]
+                for first in range(0, len(keys), _AT_ONCE):
+                    some = keys[first : first + _AT_ONCE]
                     marks = ",".join("?" * len(some))
-                    query = f"SELECT start, request_id FROM receipts WHERE request_id IN ({marks})"
+                    query = f"SELECT start, key FROM entries WHERE key IN ({marks})"
                     found.update(index.execute(query, some).fetchall())
         except sqlite3.Error:
             return None
         return dict(sorted(found.items()))
 
     def _checked(self, log: BinaryIO, found: Mapping[int, str]) -> Iterator[bytes | None]:
-        """Yield the line at each offset; `None` for one that is not the receipt that the index says."""
-        for start, request_id in found.items():
+        """Yield the line at each offset; `None` for one that is not what the index says."""
+        for start, key in found.items():
             log.seek(start)
             line = log.readline()
-            yield line if line.endswith(b"\n") and self._request_of(line) == request_id else None
+            yield line if line.endswith(b"\n") and self._key_of(line) == key else None
 
     def _bring_up_to_date(self, index: sqlite3.Connection, log: BinaryIO) -> None:
         size, last = index.execute("SELECT size, last FROM known").fetchone() or (0, b"")
@@ -87,16 +86,16 @@ class ReceiptIndex:
         index.execute("BEGIN IMMEDIATE")  # one at a time; the others wait, and find it done
         size, last = index.execute("SELECT size, last FROM known").fetchone() or (0, b"")
         if _last_line(log, size, len(last)) != last:
-            index.execute("DELETE FROM receipts")
+            index.execute("DELETE FROM entries")
             size, last = 0, b""
         log.seek(size)
         rows = []
         for line in _whole(log):
-            request_id = self._request_of(line)
-            if request_id is not None:
-                rows.append((request_id, size))
+            key = self._key_of(line)
+            if key is not None:
+                rows.append((key, size))
             size, last = size + len(line), line
-        index.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?)", rows)
+        index.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?)", rows)
         index.execute("INSERT OR REPLACE INTO known VALUES (1, ?, ?)", (size, last))
         index.execute("COMMIT")
 

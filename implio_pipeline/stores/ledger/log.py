@@ -25,7 +25,7 @@ from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.durable import make_folder, write_whole
-from implio_pipeline.stores.ledger.index import ReceiptIndex
+from implio_pipeline.stores.ledger.index import EntryIndex
 from implio_pipeline.stores.ledger.verify import (
     GENESIS,
     Finding,
@@ -40,7 +40,9 @@ _TAIL_BYTES = 1 << 16
 RECEIPTS = ("receipt", "re-erasure", "partial-receipt")
 """The kinds of entry that tell what was erased: all, again after a backup was put back, and all but what is held."""
 
-_RECEIPT_MARKS = tuple(f'"kind":{json.dumps(kind)}'.encode() for kind in RECEIPTS)
+TOMBSTONE = "tombstone"
+
+_MARKS = tuple(f'"kind":{json.dumps(kind)}'.encode() for kind in (*RECEIPTS, TOMBSTONE))
 
 
 class SignedLog:
@@ -56,7 +58,7 @@ class SignedLog:
         self._public = folder / "public.pem"
         self._key_path = key_path
         self._key: Ed25519PrivateKey | None = None
-        self._index = ReceiptIndex(folder / "receipts.index", self._path, _receipted)
+        self._index = EntryIndex(folder / "requests.index", self._path, _key_of)
 
     def make(self) -> None:
         """Make signing key, public key and an empty log; what exists stays."""
@@ -122,7 +124,7 @@ class SignedLog:
     def _told(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str, str]]:
         """Return which erasures of these entries' requests the log tells already."""
         ids = {str(body.get("requestId")) for _, body in entries}
-        return {_erasure(each.kind, each.body) for each in map(_entry, self._index.lines(ids))}
+        return {_erasure(each.kind, each.body) for each in map(_entry, self._index.lines(map(_receipt_key, ids)))}
 
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
         """Return the receipt of a request, if the ledger has it.
@@ -145,7 +147,7 @@ class SignedLog:
         if not request_ids:
             return found
         with _explained():
-            for line in self._index.lines(request_ids):
+            for line in self._index.lines(map(_receipt_key, request_ids)):
                 entry = _entry(line)
                 found.setdefault(RequestId(str(entry.body.get("requestId"))), []).append(entry)
         return found
@@ -158,19 +160,32 @@ class SignedLog:
         """
         yield from (entry for entry in self._from_the_end(f'"kind":{json.dumps(kind)}') if entry.kind == kind)
 
-    def tombstone(self, request_id: RequestId) -> LedgerEntry | None:
-        """Return the newest tombstone of a request, if the log has one; searched from its end, where it most often is.
+    def tombstones(self, request_ids: Collection[RequestId]) -> dict[RequestId, LedgerEntry | LedgerBroken]:
+        """Return the newest tombstone of each request that the log has one of; only their own lines are read.
+
+        In the place of one whose line cannot be read, or is not signed by this home, stands the error that says so.
 
         Raises:
-            LedgerBroken: its line cannot be read, or is not signed.
+            LedgerUnavailable: the log cannot be read.
         """
-        for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
-            if entry.kind == "tombstone" and entry.body.get("requestId") == request_id:
-                line = {name: value for name, value in asdict(entry).items() if name != "digest"}
-                if not is_signed(line, self._public_key()):
-                    raise LedgerBroken(f"line {entry.sequence} of the ledger is not signed by this home")
-                return entry
-        return None
+        found: dict[RequestId, LedgerEntry | LedgerBroken] = {}
+        if not request_ids:
+            return found
+        with _explained():
+            key = self._public_key()
+            for line in self._index.lines(map(_tombstone_key, request_ids)):
+                entry = _entry(line)
+                found[RequestId(str(entry.body["requestId"]))] = _signed(entry, key)
+            # What the index does not know is searched for: a line that cannot be read has no key to be found by.
+            for request_id in frozenset(request_ids).difference(found):
+                try:
+                    for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
+                        if entry.kind == TOMBSTONE and entry.body.get("requestId") == request_id:
+                            found[request_id] = _signed(entry, key)
+                            break
+                except LedgerBroken as error:
+                    found[request_id] = error
+        return found
 
     def _public_key(self) -> Ed25519PublicKey:
         key = load_pem_public_key(self._public.read_bytes())
@@ -266,15 +281,31 @@ def _explained() -> Iterator[None]:
         raise fault if isinstance(fault, StorageFull) else LedgerUnavailable(f"the ledger: {fault.facts}") from error
 
 
-def _receipted(line: bytes) -> str | None:
-    """Return the request that a line is a receipt of; `None` when it is no receipt, or cannot be read."""
-    if not any(kind in line for kind in _RECEIPT_MARKS):
+def _receipt_key(request_id: str) -> str:
+    return f"receipt {request_id}"
+
+
+def _tombstone_key(request_id: str) -> str:
+    return f"{TOMBSTONE} {request_id}"
+
+
+def _key_of(line: bytes) -> str | None:
+    """Return what a line is found by: the request that it is a receipt or the tombstone of; `None` for all others."""
+    if not any(kind in line for kind in _MARKS):
         return None
     with suppress(ValueError, AttributeError):
         entry = json.loads(line)
-        if entry.get("kind") in RECEIPTS:
-            return str(entry.get("body", {}).get("requestId"))
+        if entry.get("kind") in (*RECEIPTS, TOMBSTONE):
+            key = _tombstone_key if entry["kind"] == TOMBSTONE else _receipt_key
+            return key(str(entry.get("body", {}).get("requestId")))
     return None
+
+
+def _signed(entry: LedgerEntry, key: Ed25519PublicKey) -> LedgerEntry | LedgerBroken:
+    line = {name: value for name, value in asdict(entry).items() if name != "digest"}
+    if is_signed(line, key):
+        return entry
+    return LedgerBroken(f"line {entry.sequence} of the ledger is not signed by this home")
 
 
 def _erasure(kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
