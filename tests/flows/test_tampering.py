@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,31 +22,56 @@ from support.items import Ad
 
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError
+from implio_pipeline.domain.person import Introduction
+from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.domain.words import RequestId
+from implio_pipeline.domain.words import Channel, RequestId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.api_keys import add_api_key, recognise
+from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.gates import allowance_of, identity_of
 from implio_pipeline.flows.hold import HoldDraft, place_hold
+from implio_pipeline.flows.policy import change_policy
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.query.door import open_lake
+from implio_pipeline.stores.catalog.api_key_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
 from implio_pipeline.stores.catalog.row_macs import _APART, RowMacs, covered
 from implio_pipeline.stores.catalog.tables import (
     file_outcomes,
     holds,
+    introductions,
+    policy_changes,
     requests,
     tallies,
+    team_sizes,
     teams,
     tombstones,
     vault_files,
 )
 
-DECIDING = (teams, tombstones, requests, holds, vault_files, file_outcomes, tallies)
+DECIDING = (
+    teams,
+    tombstones,
+    requests,
+    holds,
+    vault_files,
+    file_outcomes,
+    introductions,
+    policy_changes,
+    team_sizes,
+    api_keys,
+    tallies,
+)
 DECIDES_NOTHING = {
     ("tombstones", "in_ledger"): "only whether the ledger is told (again); before a receipt the ledger is asked itself",
     ("file_outcomes", "line"): "the order of a receipt's lines",
+    ("policy_changes", "sequence"): "the order of a list",
+    ("api_keys", "last_used_at"): "only shown",
 }
 
 
@@ -57,6 +83,10 @@ def stage(scratch: Path) -> Path:
         for user in ("ann", "bob", "cid", "dan"):
             home.keep(*(Ad(task=f"{user}-{each}", user=user) for each in range(3)))
         home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
+        change_policy(home.world, ADS, cap_percent=10, by="Otto")
+        names = {name: identity_of(home.world, ADS, name) for name in ("who", "by")}
+        home.world.catalog.teams.introduce(Introduction(team=ADS, **names, at=NOW))
+        add_api_key(home.world, ADS, label="shop", by="Otto")
         until = NOW + timedelta(days=90)
         place_hold(home.world, HoldDraft(team=ADS, scope=ByTask(task_id="cid-1"), until=until, words="w", holder="h"))
         home.ask(ByUser(user_id="dan"), ByUser(user_id="cid"))
@@ -300,6 +330,49 @@ def test_an_altered_team_stops_no_other_teams_requests(altered):
 
     assert getattr(refused, "code", None) == "catalog-tampered"
     assert hasattr(accepted, "request_id")
+
+
+CAPS = {
+    "a change of policy was another's": "update policy_changes set is_alone = 0",
+    "a change of policy is gone": "delete from policy_changes",
+    "the team was larger": "update team_sizes set items = 1000000",
+    "an introduction is older": "update introductions set at = 0",
+    "an introduction is gone": "delete from introductions",
+}
+
+
+@pytest.mark.parametrize("statement", CAPS.values(), ids=CAPS)
+def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_other_teams_go_on(altered, statement):
+    home = altered(statement)
+    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=1_000))
+    by = {"channel": Channel.PAGE, "asked_by": "who"}
+
+    ads, cars = accept(
+        home.world,
+        [
+            replace(home.draft(ByUser(user_id="bob")), **by),
+            replace(home.draft(ByUser(user_id="bob"), team=CARS), **by),
+        ],
+    )
+
+    assert (ads.state, cars.state) == (RequestState.UNAPPROVED, RequestState.ACCEPTED)
+    with pytest.raises(CatalogTampered):
+        allowance_of(home.world, ADS, ads.asked_by)
+    if "introductions" in statement:
+        with pytest.raises(CatalogTampered):
+            approve(home.world, ads.request_id, name="by")
+
+
+def test_a_key_whose_maker_was_altered_is_no_key(altered):
+    home = altered("update api_keys set expires_at = null")
+    _, text = add_api_key(home.world, ADS, label="new", by="Otto")
+    assert recognise(home.world, text).made_by == identity_of(home.world, ADS, "Otto")
+
+    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
+        connection.execute("update api_keys set made_by = 'somebody else' where label = 'new'")
+
+    with pytest.raises(CatalogTampered):
+        recognise(home.world, text)
 
 
 def test_what_a_mac_leaves_out_is_listed_with_its_reason():

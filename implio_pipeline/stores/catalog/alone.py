@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, func, insert, select
+from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, insert, select
 
+from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.person import Introduction, same_person
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, most_alone
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     introductions,
@@ -24,7 +26,7 @@ from implio_pipeline.stores.catalog.tables import (
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
 _SIZES_KEPT = timedelta(days=400)
-_INTRODUCTION = tuple(introductions.c[field.name] for field in fields(Introduction))
+_INTRODUCTION = tuple(field.name for field in fields(Introduction))
 
 
 def note_size(connection: Connection, team: TeamId, day: date) -> None:
@@ -33,14 +35,23 @@ def note_size(connection: Connection, team: TeamId, day: date) -> None:
     if connection.scalar(select(exists().where(*is_noted))):
         return
     is_old = (team_sizes.c.team == team, team_sizes.c.day < day - _SIZES_KEPT)
+    macs, row = RowMacs.of(connection), {"team": team, "day": day, "items": _live_items(connection, team)}
+    mac = macs.mac(team_sizes, row)
+    old = connection.scalars(select(team_sizes.c.mac).where(*is_old)).all()
+    macs.count(connection, team_sizes, team, added=[mac], removed=old)
     connection.execute(delete(team_sizes).where(*is_old))
-    connection.execute(insert(team_sizes), {"team": team, "day": day, "items": _live_items(connection, team)})
+    connection.execute(insert(team_sizes), {**row, "mac": mac})
 
 
 def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-    """Return everybody who counts as one person with somebody now."""
-    query = select(*_INTRODUCTION).where(introductions.c.team == team, introductions.c.at > since)
-    return same_person(who, [Introduction(**row) for row in connection.execute(query).mappings()])
+    """Return everybody who counts as one person with somebody now.
+
+    Raises:
+        CatalogTampered: who made whom an administrator is not as it was written.
+    """
+    rows = _proven(connection, introductions, team, noun="introduction")
+    ties = [Introduction(**{name: row[name] for name in _INTRODUCTION}) for row in rows]
+    return same_person(who, [tie for tie in ties if tie.at > since])
 
 
 def allowance(
@@ -49,6 +60,10 @@ def allowance(
     """Return how many items a person may have erased alone, and how many of them are used up.
 
     Requests of nobody known count together, as those of one person.
+
+    Raises:
+        CatalogTampered: what the cap is judged by is not as it was written. Requests are summed from an index; whether
+            their rows are as they were written is asked where one is read, and by the audit.
     """
     since = at - timedelta(days=policy.window_days)
     cap = connection.scalar(select(team_rows.c.cap_percent).where(team_rows.c.team == team)) or 0
@@ -57,14 +72,19 @@ def allowance(
     is_theirs = requests.c.asked_by.is_(None) if people is None else requests.c.asked_by.in_(people)
     is_alone = (requests.c.team == team, is_theirs, requests.c.is_alone.is_(True), requests.c.accepted_at > since)
     used = connection.scalar(select(func.sum(requests.c.covered_items)).where(*is_alone))
-    changes = policy_changes.c
-    is_change = (changes.team == team, changes.is_alone.is_(True), changes.asked_at > since)
-    by_policy = select(func.sum(changes.affected_items)).where(*is_change, changes.asked_by.in_(people or ()))
-    return Allowance(most=most, used=int(used or 0) + int(connection.scalar(by_policy) or 0))
+    by_policy = sum(
+        row["affected_items"]
+        for row in _proven(connection, policy_changes, team, noun="policy change")
+        if row["is_alone"] and row["asked_at"] > since and row["asked_by"] in (people or ())
+    )
+    return Allowance(most=most, used=int(used or 0) + by_policy)
 
 
 def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPolicy) -> list[Request]:
-    """Return requests as they are to be stored: what is more than who asks may decide alone waits, unapproved."""
+    """Return requests as they are to be stored: what is more than who asks may decide alone waits, unapproved.
+
+    Where what the cap is judged by was altered, nobody decides alone: the request hides its items, and waits.
+    """
     left: dict[tuple[TeamId, str | None], int] = {}
     found: list[Request] = []
     for request in asked:
@@ -73,7 +93,10 @@ def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPol
             continue
         who = (request.team, request.asked_by)
         if who not in left:
-            left[who] = allowance(connection, *who, policy, at=request.accepted_at).left
+            try:
+                left[who] = allowance(connection, *who, policy, at=request.accepted_at).left
+            except CatalogTampered:  # the audit names the row; no other team's requests wait for that
+                left[who] = 0
         if request.covered_items > left[who]:
             request = replace(request, state=RequestState.UNAPPROVED, next_attempt_at=None, is_alone=False)  # noqa: PLW2901
         else:
@@ -85,8 +108,21 @@ def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPol
 def _items_at(connection: Connection, team: TeamId, day: date) -> int:
     """Return how many items a team had on a day: no change since then came before the first that was noted."""
     is_since = (team_sizes.c.team == team, team_sizes.c.day >= day)
-    noted = connection.scalar(select(team_sizes.c["items"]).where(*is_since).order_by(team_sizes.c.day).limit(1))
-    return _live_items(connection, team) if noted is None else int(noted)
+    query = select(team_sizes).where(*is_since).order_by(team_sizes.c.day).limit(1)
+    noted = connection.execute(query).mappings().one_or_none()
+    if noted is None:
+        return _live_items(connection, team)
+    RowMacs.of(connection).check(team_sizes, noted, about=team, noun="the size of team")
+    return int(noted["items"])
+
+
+def _proven(connection: Connection, table: Table, team: TeamId, *, noun: str) -> list[RowMapping]:
+    """Return all rows of a team in a small table, compared with their MACs and with the team's tally."""
+    macs, rows = RowMacs.of(connection), connection.execute(select(table).where(table.c.team == team)).mappings().all()
+    for row in rows:
+        macs.check(table, row, about=team, noun=f"{noun} of team")
+    macs.check_set(connection, table, team, [row["mac"] for row in rows])
+    return list(rows)
 
 
 def _live_items(connection: Connection, team: TeamId) -> int:

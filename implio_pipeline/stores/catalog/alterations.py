@@ -8,13 +8,17 @@ from sqlalchemy import Connection, Table, select
 from implio_pipeline.domain.audit import Alteration
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.api_key_tables import api_keys
+from implio_pipeline.stores.catalog.row_macs import COUNTED, RowMacs
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     file_outcomes,
     holds,
+    introductions,
+    policy_changes,
     requests,
     tallies,
+    team_sizes,
     teams,
     tombstones,
     vault_files,
@@ -27,13 +31,15 @@ _NAMED_BY = {
     holds: "hold_id",
     file_outcomes: "request_id",
     vault_files: "file_id",
+    introductions: "team",
+    policy_changes: "change_id",
+    team_sizes: "team",
+    api_keys: "key_id",
 }
 """Tables whose rows are authenticated, and the column that names a row."""
-_COUNTS: dict[Table, Callable[[dict[str, Any]], bool]] = {
+_COUNTS: dict[Table, Callable[[dict[str, Any]], bool]] = dict.fromkeys(COUNTED, lambda _: True) | {
     vault_files: lambda row: row["state"] == FileState.LIVE,
     tombstones: lambda row: not row["is_erased"] and not row["is_lifted"],
-    holds: lambda _: True,
-    file_outcomes: lambda _: True,
 }
 """Which rows their team's tally counts."""
 
@@ -72,10 +78,11 @@ def _is_whole(macs: RowMacs, table: Table, row: dict[str, Any]) -> bool:
 
 def _rows(connection: Connection, table: Table, name: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Yield every row with its name; `None` for one that cannot even be read."""
-    key = next(iter(table.primary_key.columns))
-    for key_value, about in connection.execute(select(key, table.c[name]).order_by(key)).all():
+    key = tuple(table.primary_key.columns)
+    for about, *values in connection.execute(select(table.c[name], *key).order_by(*key)).all():
+        is_it = (column == value for column, value in zip(key, values, strict=True))
         try:
-            row = connection.execute(select(table).where(key == key_value)).mappings().one()
+            row = connection.execute(select(table).where(*is_it)).mappings().one()
             yield about, dict(row)
         except CatalogTampered:
             yield about, None

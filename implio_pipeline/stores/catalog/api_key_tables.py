@@ -1,6 +1,6 @@
 """The table of API keys."""
 
-from sqlalchemy import Column, ForeignKey, String, Table
+from sqlalchemy import Column, ForeignKey, LargeBinary, String, Table
 
 from implio_pipeline.stores.catalog.column_types import Instant
 from implio_pipeline.stores.catalog.tables import metadata
@@ -17,4 +17,5 @@ api_keys = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
+    Column("mac", LargeBinary, nullable=False),
 )

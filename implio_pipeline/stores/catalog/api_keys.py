@@ -12,7 +12,9 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.api_key_tables import api_keys
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 
+_ROWS = select(api_keys)
 _KEYS = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
 
 
@@ -30,7 +32,10 @@ class SqlApiKeys:
         """
         with writing(self._engine) as connection:
             teams.lock(connection, key.team)
-            connection.execute(insert(api_keys), asdict(key))
+            macs, row = RowMacs.of(connection), asdict(key)
+            mac = macs.mac(api_keys, row)
+            macs.count(connection, api_keys, key.team, added=[mac])
+            connection.execute(insert(api_keys), {**row, "mac": mac})
 
     def get(self, key_id: ApiKeyId) -> ApiKey:
         """Return a key.
@@ -44,7 +49,11 @@ class SqlApiKeys:
         return found
 
     def by_digest(self, digest: str) -> ApiKey | None:
-        """Return the key with this digest, usable or not."""
+        """Return the key with this digest, usable or not.
+
+        Raises:
+            CatalogTampered: its row is not as it was written.
+        """
         return self._one(api_keys.c.digest == digest)
 
     def all(self, team: TeamId | None = None) -> list[ApiKey]:
@@ -80,10 +89,22 @@ class SqlApiKeys:
 
     def _one(self, is_wanted: ColumnElement[bool]) -> ApiKey | None:
         with reading(self._engine) as connection:
-            row = connection.execute(_KEYS.where(is_wanted)).mappings().one_or_none()
-        return None if row is None else ApiKey(**row)
+            row = connection.execute(_ROWS.where(is_wanted)).mappings().one_or_none()
+            if row is None:
+                return None
+            RowMacs.of(connection).check(api_keys, row, about=row["key_id"], noun="API key")
+        return ApiKey(**{field.name: row[field.name] for field in fields(ApiKey)})
 
     def _change(self, key_id: ApiKeyId, values: dict[str, Any], *, where: ColumnElement[bool]) -> None:
-        self.get(key_id)
+        team = self.get(key_id).team
+        its_own = api_keys.c.key_id == key_id
         with writing(self._engine) as connection:
-            connection.execute(update(api_keys).where(api_keys.c.key_id == key_id, where).values(values))
+            teams.lock(connection, team)
+            row = connection.execute(_ROWS.where(its_own, where)).mappings().one_or_none()
+            if row is None:
+                return
+            macs = RowMacs.of(connection)
+            macs.check(api_keys, row, about=key_id, noun="API key")
+            mac = macs.mac(api_keys, {**row, **values})
+            macs.count(connection, api_keys, team, added=[mac], removed=[row["mac"]])
+            connection.execute(update(api_keys).where(its_own).values({**values, "mac": mac}))

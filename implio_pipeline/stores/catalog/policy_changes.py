@@ -14,6 +14,7 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.alone import allowance
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import policy_changes
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
@@ -37,21 +38,29 @@ class SqlPolicyChanges:
             is_free = not approvals.is_asked or change.affected_items <= left
             state = ChangeState.IN_FORCE if is_free else ChangeState.WAITING
             stored = replace(change, state=state, is_alone=is_free)
-            waits = (policy_changes.c.team == change.team, policy_changes.c.state == ChangeState.WAITING)
             refused = {"state": ChangeState.REFUSED.value, "decided_at": change.asked_at}
-            connection.execute(update(policy_changes).where(*waits).values(refused))
-            connection.execute(insert(policy_changes), _row_of(stored))
+            _move(connection, change.team, refused)
+            macs, row = RowMacs.of(connection), _row_of(stored)
+            row["mac"] = macs.mac(policy_changes, row)
+            connection.execute(insert(policy_changes), row)
+            macs.count(connection, policy_changes, change.team, added=[row["mac"]])
             if is_free:
                 _put_in_force(connection, stored)
         return stored
 
     def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
-        """Return the changes that wait for a second person, oldest first."""
+        """Return the changes that wait for a second person, oldest first.
+
+        Raises:
+            CatalogTampered: one is not as it was written.
+        """
         query = select(policy_changes).where(policy_changes.c.state == ChangeState.WAITING)
         if team is not None:
             query = query.where(policy_changes.c.team == team)
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(policy_changes.c.sequence)).mappings().all()
+            for row in rows:
+                RowMacs.of(connection).check(policy_changes, row, about=row["change_id"], noun="policy change")
         return [_change_of(row) for row in rows]
 
     def decide(self, change: PolicyChange, state: ChangeState, *, by: str, at: datetime) -> PolicyChange:
@@ -62,15 +71,34 @@ class SqlPolicyChanges:
             PlanOutdated: the team's policy or cap is no longer what the change was made from.
         """
         decided = replace(change, state=state, decided_by=by, decided_at=at)
-        its_own = (policy_changes.c.change_id == change.change_id, policy_changes.c.state == ChangeState.WAITING)
         with writing(self._engine) as connection:
             _same(connection, change)
             values = {"state": state.value, "decided_by": by, "decided_at": at}
-            if not connection.execute(update(policy_changes).where(*its_own).values(values)).rowcount:
+            if not _move(connection, change.team, values, change_id=change.change_id):
                 raise ApprovalRefused("somebody else decided on the change")
             if state is ChangeState.IN_FORCE:
                 _put_in_force(connection, decided)
         return decided
+
+
+def _move(connection: Connection, team: TeamId, values: dict[str, Any], *, change_id: str | None = None) -> int:
+    """Store the decision on the changes of a locked team that wait, or on one of them; return on how many.
+
+    Raises:
+        CatalogTampered: one is not as it was written.
+    """
+    macs, changes = RowMacs.of(connection), policy_changes.c
+    query = select(policy_changes).where(changes.team == team, changes.state == ChangeState.WAITING)
+    if change_id is not None:
+        query = query.where(changes.change_id == change_id)
+    rows = connection.execute(query).mappings().all()
+    for row in rows:
+        macs.check(policy_changes, row, about=row["change_id"], noun="policy change")
+        mac = macs.mac(policy_changes, {**row, **values})
+        its_own = update(policy_changes).where(changes.sequence == row["sequence"])
+        connection.execute(its_own.values({**values, "mac": mac}))
+        macs.count(connection, policy_changes, team, added=[mac], removed=[row["mac"]])
+    return len(rows)
 
 
 def _same(connection: Connection, change: PolicyChange) -> None:

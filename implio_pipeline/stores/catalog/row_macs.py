@@ -44,13 +44,17 @@ from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.api_key_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.member_tables import home_keys
 from implio_pipeline.stores.catalog.tables import (
     file_outcomes,
     holds,
+    introductions,
+    policy_changes,
     requests,
     tallies,
+    team_sizes,
     teams,
     tombstones,
     vault_files,
@@ -60,8 +64,8 @@ _KEY_NAME = "catalog"
 _KEY_BYTES, _NONCE_BYTES, _MAC_BYTES = 32, 16, 32
 _WHOLE = 1 << 256
 _MICROSECOND = timedelta(microseconds=1)
-COUNTED = (vault_files, tombstones, holds, file_outcomes)
-"""Tables whose rows are counted: live files, standing tombstones, all holds, what open requests did to files."""
+COUNTED = (vault_files, tombstones, holds, file_outcomes, introductions, policy_changes, team_sizes, api_keys)
+"""Tables whose rows are counted: live files, standing tombstones, what open requests did to files; of others all."""
 _APART: Mapping[Table, Collection[str]] = {
     vault_files: {"state", "user_filter", "task_filter"},  # counted while live; the filters by their digest
     tombstones: {"is_erased", "is_lifted", "in_ledger"},  # counted while it stands; the ledger knows the others
@@ -69,6 +73,10 @@ _APART: Mapping[Table, Collection[str]] = {
     holds: (),
     teams: (),
     file_outcomes: {"line"},  # counted
+    introductions: (),
+    policy_changes: {"sequence"},  # the order of a list; `asked_at` says when
+    team_sizes: (),
+    api_keys: {"last_used_at"},  # only shown
 }
 """Columns that a row's MAC leaves out, and what else keeps them."""
 
@@ -271,6 +279,10 @@ _NOUNS = {
     tombstones.name: "standing tombstones",
     holds.name: "legal holds",
     file_outcomes.name: "notes of what requests did",
+    introductions.name: "notes of who made whom an administrator",
+    policy_changes.name: "changes of policy",
+    team_sizes.name: "notes of how many items there were",
+    api_keys.name: "API keys",
 }
 
 

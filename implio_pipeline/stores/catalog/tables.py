@@ -70,6 +70,7 @@ team_sizes = Table(
     Column("team", ForeignKey("teams.team"), primary_key=True),
     Column("day", Day, primary_key=True),
     Column("items", BigInteger, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
 )
 """How many items a team had before its files changed on a day for the first time."""
 
@@ -92,6 +93,7 @@ policy_changes = Table(
     Column("is_alone", Boolean, nullable=False),
     Column("decided_by", String(64)),
     Column("decided_at", Instant),
+    Column("mac", LargeBinary, nullable=False),
     Index(None, "team", "asked_at"),
     sqlite_autoincrement=True,
 )
@@ -104,6 +106,7 @@ introductions = Table(
     Column("who", String(64), primary_key=True),
     Column("by", String(64), primary_key=True),
     Column("is_by_operator", Boolean, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
 )
 """Who made whom an administrator: keyed pseudonyms."""
 

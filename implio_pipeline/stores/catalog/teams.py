@@ -97,8 +97,13 @@ class SqlTeams:
         table = tables.introductions
         is_same = [table.c[name] == getattr(introduction, name) for name in ("team", "at", "who", "by")]
         with writing(self._engine) as connection:
+            lock(connection, introduction.team)
+            macs, row = RowMacs.of(connection), asdict(introduction)
+            row["mac"] = macs.mac(table, row)
+            same = connection.scalars(select(table.c.mac).where(*is_same)).all()
+            macs.count(connection, table, introduction.team, added=[row["mac"]], removed=same)
             connection.execute(delete(table).where(*is_same))
-            connection.execute(insert(table), asdict(introduction))
+            connection.execute(insert(table), row)
 
     def keys(self, team: TeamId) -> list[TeamKey]:
         """Return the team's live keys, newest version first."""
