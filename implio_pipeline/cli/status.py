@@ -14,6 +14,7 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
 from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import (
     OPEN_STATES,
     PEOPLE_STATES,
@@ -26,7 +27,7 @@ from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
-from implio_pipeline.domain.words import FileKind, RequestId
+from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import preview_retention
 
@@ -82,6 +83,10 @@ class HomeStatus:
     """Callbacks that no attempt could deliver."""
     ledger_entries: int
     ledger_findings: int
+    unapproved: Mapping[TeamId, tuple[int, int]]
+    """Requests that wait for a second person, and the items they cover, of each team that has some."""
+    changes: tuple[PolicyChange, ...]
+    """Changes of policy or cap that wait for a second person."""
     waits: tuple[Wait, ...] = ()
     """The oldest file of each kind and the oldest open request that wait, and why."""
 
@@ -109,7 +114,9 @@ class HomeStatus:
     def is_waiting(self) -> bool:
         """Whether something waits for a run or for a person."""
         for_runs = self.landing_days or self.inbox_files or self.open_requests or self.overdue_items
-        to_look_at = self.refusals or self.set_aside or self.landing_passed_over or self.inbox_passed_over
+        to_look_at = (
+            self.changes or self.refusals or self.set_aside or self.landing_passed_over or self.inbox_passed_over
+        )
         return bool(for_runs or to_look_at)
 
 
@@ -149,6 +156,8 @@ def status_of(house: "House") -> HomeStatus:
         given_up=sum(each.given_up_at is not None for each in world.catalog.callbacks.all()),
         ledger_entries=sum(1 for _ in house.ledger.entries()),
         ledger_findings=len(house.ledger.check()),
+        unapproved={team: found for team in sorted(known) if (found := world.catalog.requests.unapproved(team))[0]},
+        changes=tuple(world.catalog.policy_changes.waiting()),
         waits=house.oldest_waits(),
     )
 
@@ -208,11 +217,29 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "givenUpCallbacks": found.given_up,
             "oldest": [wait_shape(each, now=found.now) for each in found.waits],
         },
+        "waitingForSecondPerson": {
+            "requests": sum(requests for requests, _ in found.unapproved.values()),
+            "items": sum(items for _, items in found.unapproved.values()),
+            "policyChanges": len(found.changes),
+            "teams": {
+                team: {
+                    "requests": requests,
+                    "items": items,
+                    "policyChanges": sum(change.team == team for change in found.changes),
+                }
+                for team, (requests, items) in sorted(_second_person(found).items())
+            },
+        },
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
         "requestsForPeople": [each.request_id for each in found.for_people],
         "ledger": {"entries": found.ledger_entries, "isHolding": found.ledger_findings == 0},
     }
+
+
+def _second_person(found: HomeStatus) -> dict[TeamId, tuple[int, int]]:
+    """Return the teams in which something waits for a second person, with their requests and items."""
+    return {change.team: (0, 0) for change in found.changes} | dict(found.unapproved)
 
 
 def _view(found: HomeStatus) -> RenderableType:
@@ -271,6 +298,18 @@ def _moderation_lines(found: HomeStatus) -> list[RenderableType]:
     return lines
 
 
+def _second_person_lines(found: HomeStatus) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for team, (requests, items) in sorted(found.unapproved.items()):
+        asked = f"{many(requests, 'request')} of team {team}, {many(items, 'item')}"
+        lines.append(look(f"Waiting for a second person: {asked}: `implio requests approve`"))
+    for change in found.changes:
+        wanted = f"{policy_text(change.policy)}, cap {change.cap_percent} %, {many(change.affected_items, 'item')}"
+        words = f"Waiting for a second person: a change of policy of team {change.team} ({wanted})"
+        lines.append(look(f"{words}: `implio retention approve --team {change.team}`"))
+    return lines
+
+
 def _lines(found: HomeStatus) -> list[RenderableType]:
     lines = _landing_lines(found)
     if found.inbox_files:
@@ -295,6 +334,7 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
         look(f"Request {each.request_id}: {what_is_so(each, found.outcomes[each.request_id])}")
         for each in found.for_people
     ]
+    lines += _second_person_lines(found)
     if found.overdue_items:
         lines.append(look(f"Overdue by policy: {many(found.overdue_items, 'item')}: `implio retention run`"))
     if found.set_aside:

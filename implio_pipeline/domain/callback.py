@@ -16,6 +16,8 @@ CLAIM_LASTS = timedelta(minutes=5)
 """A delivery that somebody began is nobody else's for so long; a crash meanwhile leaves it to be tried again."""
 TEAM_SECONDS = 10.0
 """A team begins no further delivery in a pass after its receiver has taken this long in all."""
+TELL_WAITING_AFTER = timedelta(minutes=1)
+"""So long after a request is unapproved its team is told: most that are counted, or confirmed, go on before."""
 ABANDONED = "callback-abandoned"
 """The code of a delivery that was broken off because the process ends; it does not count as an attempt."""
 SIGNATURE_HEADER, KEY_HEADER, DELIVERY_HEADER = "Implio-Signature", "X-Api-Key", "Implio-Delivery"
@@ -28,6 +30,10 @@ class CallbackEvent(StrEnum):
 
     DECISION = "decision"
     DELETION = "deletion"
+    APPROVAL = "approval-needed"
+    """A deletion waits for a second person."""
+    POLICY_APPROVAL = "policy-approval-needed"
+    """A change of policy or cap waits for a second person."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +69,7 @@ class Delivery:
     submitted_at: datetime | None = None
     outcome: str | None = None
     request_id: RequestId | None = None
+    """Of a change of policy: the change's id."""
     attempts: int = 0
     next_attempt_at: datetime
     error_code: str | None = None

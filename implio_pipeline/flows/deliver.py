@@ -1,10 +1,11 @@
-"""Deliver: tell teams of decisions and completed deletions.
+"""Deliver: tell teams of decisions, completed deletions, and what waits for a second person.
 
 The rules:
 
 * What is said is read when it is sent, and kept nowhere.
 * A delivery stays in the catalog until it was made. A crash after sending sends it again, under the same id.
 * A delivery whose item is deleted before it is sent goes with the item.
+* Of what no longer waits for a second person nothing is said.
 * Each team's deliveries are made one after another, independently of other teams. A slow receiver therefore delays its
   own team alone, and nothing else waits for receivers: the server delivers in a process of its own.
 """
@@ -35,7 +36,9 @@ from implio_pipeline.domain.callback import (
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
 from implio_pipeline.domain.outcome import outcome_parts
-from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.policy_change import PolicyChange
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.callbacks import secrets_of
@@ -170,6 +173,36 @@ def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry | N
     }
 
 
+def approval_body(delivery: Delivery, request: Request) -> dict[str, Any]:
+    """Return what a team is told of a deletion that waits for a second person: nothing personal."""
+    return {
+        "type": delivery.event.value,
+        "deliveryId": delivery.delivery_id,
+        "requestId": request.request_id,
+        "kind": request.kind.value,
+        "state": request.state.value,
+        "acceptedAt": instant_text(request.accepted_at),
+        "items": request.covered_items if request.is_exact else None,
+        "text": what_is_so(request, request.outcome),
+    }
+
+
+def policy_approval_body(delivery: Delivery, change: PolicyChange) -> dict[str, Any]:
+    """Return what a team is told of a change of policy that waits for a second person."""
+    return {
+        "type": delivery.event.value,
+        "deliveryId": delivery.delivery_id,
+        "changeId": change.change_id,
+        "state": change.state.value,
+        "askedAt": instant_text(change.asked_at),
+        "items": change.affected_items,
+        "was": policy_text(change.was),
+        "policy": policy_text(change.policy),
+        "wasCapPercent": change.was_cap_percent,
+        "capPercent": change.cap_percent,
+    }
+
+
 def _deliver_team(world: World, courier: Courier, team: TeamId, most: int, *, reading: Semaphore) -> DeliverySummary:
     summary = DeliverySummary()
     # 1. Read what is due and what each says. Reading opens vault files, so few teams do it at a time.
@@ -218,7 +251,7 @@ def _deliver_team(world: World, courier: Courier, team: TeamId, most: int, *, re
 def _bodies(world: World, team: TeamId, due: Sequence[Delivery]) -> dict[str, dict[str, Any]]:
     """Return what each delivery says; one whose item or request is gone says nothing."""
     items = items_of(world, team, [each.task_id for each in due if each.task_id is not None])
-    asked = [each.request_id for each in due if each.request_id is not None]
+    asked = [each.request_id for each in due if each.request_id is not None and each.event is CallbackEvent.DELETION]
     receipts = world.ledger.receipts(asked) if asked else {}
     bodies: dict[str, dict[str, Any]] = {}
     for each in due:
@@ -232,6 +265,14 @@ def _bodies(world: World, team: TeamId, due: Sequence[Delivery]) -> dict[str, di
                 told = receipts.get(request_id, [])
                 request = world.catalog.requests.get(request_id)
                 bodies[each.delivery_id] = deletion_body(each, request, told[-1] if told else None)
+            case CallbackEvent.APPROVAL:
+                request = world.catalog.requests.get(each.request_id or RequestId(""))
+                if request.state is RequestState.UNAPPROVED:
+                    bodies[each.delivery_id] = approval_body(each, request)
+            case CallbackEvent.POLICY_APPROVAL:
+                waiting = {change.change_id: change for change in world.catalog.policy_changes.waiting(team)}
+                if each.request_id in waiting:
+                    bodies[each.delivery_id] = policy_approval_body(each, waiting[each.request_id])
             case _:
                 assert_never(each.event)
     return bodies

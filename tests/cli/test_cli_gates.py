@@ -183,3 +183,22 @@ def test_what_is_not_there_is_told_as_such(cli):
     for command in (("approve", "none"), ("cancel", "none"), ("extend", "none", "--days", "1", "--reason", "r")):
         assert cli.error("requests", *command, exit_code=1)["code"] == "request-unknown"
     assert cli.error("holds", "release", "none", exit_code=3)["code"] == "hold-refused"
+
+
+def test_the_status_counts_what_waits_for_a_second_person_in_text_and_json(cli):
+    nothing = cli.json("status", exit_code=5)["waitingForSecondPerson"]
+    asked = everything_of(cli, "--as", "Ann")
+    change = cli.json("team", "set", "acme", "--cap-percent", "100", "--as", "Ann", exit_code=5)["waitingChange"]
+
+    waiting = cli.json("status", exit_code=5)["waitingForSecondPerson"]
+    text = " ".join(cli("status").stdout.split())
+
+    ours = {"requests": 1, "items": asked["items"], "policyChanges": 1}
+    assert nothing == {"requests": 0, "items": 0, "policyChanges": 0, "teams": {}}
+    assert waiting == {**ours, "teams": {"acme": ours}}
+    assert f"Waiting for a second person: 1 request of team acme, {asked['items']:,} items" in text
+    assert "a change of policy of team acme" in text
+    assert "`implio retention approve --team acme`" in text
+    cli.json("requests", "approve", asked["requestId"], "--as", "Bob", "--confirm", erasing(asked))
+    cli.json("retention", "approve", "--team", "acme", "--as", "Bob", "--confirm", f"shorten {change['items']}")
+    assert cli.json("status", exit_code=5)["waitingForSecondPerson"] == nothing

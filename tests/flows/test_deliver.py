@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -19,20 +19,25 @@ from implio_pipeline.domain.callback import (
     FIRST_BACKOFF,
     MOST_ATTEMPTS,
     TEAM_SECONDS,
+    TELL_WAITING_AFTER,
     Answer,
     CallbackSecrets,
 )
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown, KeyMissing
 from implio_pipeline.domain.moderation import Approve, Refuse
+from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows import deliver as module
+from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.callbacks import allow_hosts, remove_callback, secrets_of, set_callback, show_callback
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.deliver import Deliverer, deliver_due
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.moderate import decide
+from implio_pipeline.flows.policy import change_policy
 from implio_pipeline.flows.settle import settle
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.callbacks.courier import HttpCourier
@@ -339,3 +344,25 @@ def test_a_receiver_that_never_answers_holds_up_no_other_team_even_in_later_pass
     released.set()
     deliverer.finish()
     assert len(postbox.sent) == 2
+
+
+def test_what_waits_for_a_second_person_is_told_once_without_anything_personal_and_not_if_it_goes_on(
+    home: Home,
+) -> None:
+    postbox = told(home, *(Ad(task=f"t{number}", user=f"canary {number % 2}", outcome=None) for number in range(10)))
+    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=10))
+    waiting, approved = home.ask(ByUser(user_id="canary 0"), ByUser(user_id="canary 1"))
+    change = change_policy(home.world, ADS, policy=RetentionPolicy(keep_days=1), by="canary")
+    approve(home.world, approved.request_id, name="Jane")
+
+    deliver_due(home.world, postbox)
+    home.clock.pass_by(TELL_WAITING_AFTER)
+    deliver_due(home.world, postbox)
+    deliver_due(home.world, postbox)
+
+    policy, request = (body for _, body, _ in postbox.sent)
+    assert (policy["type"], policy["changeId"], policy["items"]) == ("policy-approval-needed", change.change_id, 10)
+    assert (request["type"], request["requestId"]) == ("approval-needed", waiting.request_id)
+    assert (request["state"], request["items"]) == ("unapproved", 5)
+    assert "canary" not in json.dumps([policy, request])
+    assert home.world.catalog.callbacks.all() == []

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, litera
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.request import FINAL_STATES, Request, may_be_cancelled
+from implio_pipeline.domain.request import FINAL_STATES, Request, RequestState, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
-from implio_pipeline.stores.catalog import teams, traces
+from implio_pipeline.stores.catalog import callbacks, teams, traces
 from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.many import insert_many
@@ -116,6 +116,7 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
     rows = [row_of_request(macs, request, idempotency=key) for request, key in zip(accepted, keys, strict=True)]
     insert_many(connection, requests, rows)
     put_scopes(connection, accepted)
+    callbacks.tell_waiting(connection, [each for each in accepted if each.state is RequestState.UNAPPROVED])
     return accepted
 
 

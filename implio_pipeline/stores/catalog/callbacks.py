@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from secrets import token_hex
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, insert, select, update
 
-from implio_pipeline.domain.callback import Callback, CallbackEvent, Delivery
+from implio_pipeline.domain.callback import TELL_WAITING_AFTER, Callback, CallbackEvent, Delivery
 from implio_pipeline.domain.errors import CallbackUnknown
 from implio_pipeline.domain.moderation import Decided
+from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import Request
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.many import insert_many
@@ -160,18 +161,43 @@ def tell_decision(connection: Connection, decided: Decided) -> None:
 
 def tell_deletions(connection: Connection, completed: Sequence[Request]) -> None:
     """Add a delivery of each completed request whose team has a callback."""
-    told = {team for team in {request.team for request in completed} if _has_callback(connection, team)}
+    _tell(
+        connection,
+        CallbackEvent.DELETION,
+        [(each.team, each.request_id, each.completed_at or each.accepted_at, timedelta()) for each in completed],
+    )
+
+
+def tell_waiting(connection: Connection, unapproved: Sequence[Request]) -> None:
+    """Add a delivery of each request that waits for a second person; nothing is sent of one that goes on soon."""
+    _tell(
+        connection,
+        CallbackEvent.APPROVAL,
+        [(each.team, each.request_id, each.accepted_at, TELL_WAITING_AFTER) for each in unapproved],
+    )
+
+
+def tell_waiting_change(connection: Connection, change: PolicyChange) -> None:
+    """Add a delivery of a change of policy that waits for a second person."""
+    told = (change.team, RequestId(change.change_id), change.asked_at, timedelta())
+    _tell(connection, CallbackEvent.POLICY_APPROVAL, [told])
+
+
+def _tell(
+    connection: Connection, event: CallbackEvent, about: Sequence[tuple[TeamId, RequestId, datetime, timedelta]]
+) -> None:
+    told = {team for team in {team for team, *_ in about} if _has_callback(connection, team)}
     new = [
         Delivery(
             delivery_id=token_hex(16),
-            team=request.team,
-            event=CallbackEvent.DELETION,
-            made_at=request.completed_at or request.accepted_at,
-            next_attempt_at=request.completed_at or request.accepted_at,
-            request_id=request.request_id,
+            team=team,
+            event=event,
+            made_at=at,
+            next_attempt_at=at + wait,
+            request_id=request_id,
         )
-        for request in completed
-        if request.team in told
+        for team, request_id, at, wait in about
+        if team in told
     ]
     _put(connection, new)
 
