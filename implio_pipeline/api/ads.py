@@ -15,12 +15,15 @@ from implio_pipeline.api.caller import HEADER, Caller, who_may
 from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
 from implio_pipeline.api.judges import Judge
+from implio_pipeline.api.once import PARAMETER, key_of, known, post_of
 from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.api_keys import recognise
 from implio_pipeline.flows.submit import Submission, arrival
+from implio_pipeline.ports.world import World
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House
 
@@ -39,25 +42,51 @@ _FLAGS = {"true": True, "false": False}
     description=(
         "Takes an array and accepts per item. When it is answered, every accepted item is durable, encrypted, and in "
         "the Default queue unless it came with a decision; rejected ones are in the answer alone. The same id again "
-        "is a revision: each submission gets a new task id. The instant of the call is the instant of submission."
+        "is a revision: each submission gets a new task id. A call that is sent again with the same `Idempotency-Key` "
+        "and body within a day is the same submission. The instant of the call is the instant of submission."
     ),
-    responses=answers({200: SUBMITTED}, 400, 401, 403, 408, 413, 415, 429, 507),
-    openapi_extra=body("Ads"),
+    responses=answers({200: SUBMITTED}, 400, 401, 403, 408, 409, 413, 415, 422, 429, 507),
+    openapi_extra={**body("Ads"), "parameters": [PARAMETER]},
 )
 async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.SUBMIT_ITEMS))]) -> Response:
     """Judge the items, wait until those accepted are durable, and answer."""
     parameters(request, ())
     _check_media_type(request)
+    key = key_of(request)
+    world: World = request.app.state.house.world
+    sent = await request.body()
+    arrived_at = await run_in_threadpool(arrival, world, who.team)
+    if key is None:
+        return await _answered(request, who, sent, arrived_at)
+    post = await run_in_threadpool(post_of, world, who.team, key=key, body=sent, arrived_at=arrived_at)
+    with request.app.state.in_work.taken(post):
+        before = await run_in_threadpool(known, world, post)
+        return await _answered(request, who, sent, arrived_at, post=post, before=before)
+
+
+async def _answered(
+    request: Request,
+    who: Caller,
+    sent: bytes,
+    arrived_at: datetime,
+    *,
+    post: PostRecord | None = None,
+    before: PostRecord | None = None,
+) -> Response:
+    """Return the answer to a post; one that was taken in before is judged again and not stored again."""
     state = request.app.state
     house: House = state.house
-    sent = await request.body()
-    arrived_at = await run_in_threadpool(arrival, house.world, who.team)
+    same = before or post
+    arrived_at = same.taken_at if same else arrived_at
+    batch_id = same.batch_id if same else None
     async with state.judging:  # a few at a time: more would only wait for the judge with their bodies in memory
-        found = await run_in_threadpool(_judged, state.judge, house, who.team, sent, arrived_at)
+        found = await run_in_threadpool(_judged, state.judge, house, who.team, sent, arrived_at, batch_id)
     # The key may have been revoked while the body came, which may take half a minute.
     await run_in_threadpool(recognise, house.world, request.headers[HEADER])
-    if found.rows.num_rows:
-        submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows)
+    if before:
+        return raw_answer(found.answer)
+    if found.rows.num_rows or post:
+        submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows, post=post)
         await asyncio.wrap_future(state.intake.put(submission))
     state.metrics.items.labels("accepted").inc(found.rows.num_rows)
     state.metrics.items.labels("rejected").inc(found.rejected)
@@ -102,10 +131,12 @@ def get_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.POLL_IT
     return json_answer(look(world, polling, who.team, task_ids, since_ms=since_ms, has_content=has_content))
 
 
-def _judged(judge: Judge, house: House, team: TeamId, body: bytes, arrived_at: datetime) -> Judged:
+def _judged(
+    judge: Judge, house: House, team: TeamId, body: bytes, arrived_at: datetime, batch_id: str | None
+) -> Judged:
     """Return a post judged, its accepted items with their user keys: the judge has none of the team's keys."""
     house.world.catalog.give_way()  # to a deletion: it would have to share a processor
-    found = judge.judged(body, arrived_at=arrived_at, max_items=house.settings.api.max_items)
+    found = judge.judged(body, arrived_at=arrived_at, max_items=house.settings.api.max_items, batch_id=batch_id)
     return replace(found, rows=keyed(found.rows, FileKind.ITEMS, house.world.keychain.user_key_maker(team)))
 
 

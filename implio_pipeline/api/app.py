@@ -17,6 +17,7 @@ from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.judges import Judge, JudgeHere
 from implio_pipeline.api.metrics import Metrics
+from implio_pipeline.api.once import InWork
 from implio_pipeline.api.page import app as page
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
@@ -69,6 +70,7 @@ def create_app(
     app.state.house = house
     app.state.metrics = meters
     app.state.intake = Intake(house.world, on_files=woken.on_files, on_commit=meters.commits.inc)
+    app.state.in_work = InWork()
     app.state.judge = judge or JudgeHere()
     app.state.judging = asyncio.Semaphore(_JUDGED_AT_ONCE)
     app.state.polling = polling or DecisionFeed(house.world)

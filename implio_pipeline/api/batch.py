@@ -34,25 +34,28 @@ class Judged:
     answer: bytes = sensitive()
 
 
-def judged(body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+def judged(body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str | None = None) -> Judged:
     """Return a post judged; its items get their task ids here.
 
     An item may not name its submission instant, as one of a landing file may: that is for items which reached the
     platform earlier, and here the post itself is the submission. With it a customer could also date an item before a
     deletion, or back into a retention period that is over.
 
+    The same body, instant and batch id give the same answer again; without a batch id a new one is made.
+
     Raises:
         BodyRefused: the body is no JSON array in UTF-8.
         BodyTooLarge: it has more items than a call may have.
     """
     raws = _items(body, max_items)
-    batch_id = str(uuid.uuid4())
+    batch_id = batch_id or str(uuid.uuid4())
     accepted, rejected = accept_items(
         raws,
         arrived_at=arrived_at,
         batch_id=batch_id,
         known_faults={index: "repeated-key" for index, raw in enumerate(raws) if has_repeated_key(bytes(raw))},
         may_be_dated=False,
+        is_repeatable=True,
     )
     answer = {
         "batchId": batch_id,

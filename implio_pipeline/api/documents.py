@@ -68,7 +68,8 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     """Return the framework's document with our names, samples and servers, and without answers that are never given."""
     for methods in document["paths"].values():
         for call in methods.values():
-            call["responses"].pop("422", None)  # a call that does not fit is answered 400
+            if MEDIA_TYPE not in call["responses"].get("422", {}).get("content", {}):
+                call["responses"].pop("422", None)  # the framework's own: a call that does not fit is answered 400
             samples = SAMPLES.get(call["operationId"], {})
             if samples:
                 call["x-codeSamples"] = [{"lang": lang, "source": source} for lang, source in samples.items()]

@@ -37,6 +37,14 @@ class BodyTooLarge(CallFailed):
     remedy = "Send less in one call."
 
 
+class KeyReused(CallFailed):
+    """The idempotency key was used for another body within a day."""
+
+    status = 422
+    code = "idempotency-key-reused"
+    remedy = "Use a new `Idempotency-Key` for each new body; nothing of this call was kept."
+
+
 class MediaTypeRefused(CallFailed):
     """The body is of another kind than JSON."""
 

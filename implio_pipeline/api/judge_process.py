@@ -11,9 +11,9 @@ _NICE = 5
 """The server's own threads come first; upkeep is as nice, so that files are merged as fast as posts make them."""
 
 
-def judge(body: bytes, arrived_at: datetime, max_items: int) -> Answer:
+def judge(body: bytes, arrived_at: datetime, max_items: int, batch_id: str | None) -> Answer:
     """Return how many items were rejected, the accepted ones in Arrow's stream format, and the answer."""
-    found = judged(body, arrived_at=arrived_at, max_items=max_items)
+    found = judged(body, arrived_at=arrived_at, max_items=max_items, batch_id=batch_id)
     return found.rejected, to_bytes(found.rows), found.answer
 
 

@@ -19,7 +19,7 @@ _MODULE = "implio_pipeline.api.judge_process"
 class Judge(Protocol):
     """Judges one post at a time."""
 
-    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str | None = None) -> Judged:
         """Return a post judged.
 
         Raises:
@@ -34,9 +34,9 @@ class Judge(Protocol):
 class JudgeHere:
     """The port `Judge` in this process."""
 
-    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str | None = None) -> Judged:
         """Return a post judged."""
-        return judged(body, arrived_at=arrived_at, max_items=max_items)
+        return judged(body, arrived_at=arrived_at, max_items=max_items, batch_id=batch_id)
 
     def close(self) -> None:
         """Do nothing."""
@@ -49,7 +49,7 @@ class JudgeBeside:
         self._process = WorkerProcess(_MODULE)
         self._asking = Lock()
 
-    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int) -> Judged:
+    def judged(self, body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str | None = None) -> Judged:
         """Return a post judged; posts that come together take turns.
 
         Raises:
@@ -57,10 +57,10 @@ class JudgeBeside:
         """
         with self._asking:
             try:
-                told, rows, answer = self._process.ask(body, arrived_at, max_items)
+                told, rows, answer = self._process.ask(body, arrived_at, max_items, batch_id)
             except _GONE:
                 try:
-                    told, rows, answer = self._another().ask(body, arrived_at, max_items)
+                    told, rows, answer = self._another().ask(body, arrived_at, max_items, batch_id)
                 except _GONE:  # not judged here: a post that kills its judge would kill the server
                     self._another()
                     raise JudgeGone("posts cannot be judged at the moment") from None

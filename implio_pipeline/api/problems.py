@@ -22,6 +22,8 @@ from implio_pipeline.domain.errors import (
     ItemGone,
     ItemLocked,
     PlanOutdated,
+    PostInWork,
+    PostsTooMany,
     QueueUnknown,
     RequestRefused,
     StorageFull,
@@ -37,6 +39,8 @@ STATUSES: dict[type[ImplioError], int] = {
     ItemDecided: 409,
     ItemGone: 410,
     PlanOutdated: 503,
+    PostInWork: 409,
+    PostsTooMany: 429,
     StorageFull: 507,
     ClockWrong: 503,
 }

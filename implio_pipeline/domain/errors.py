@@ -256,6 +256,22 @@ class PlanOutdated(ImplioError):
     remedy = "Nothing was changed; run it again."
 
 
+class PostInWork(ImplioError):
+    """A post with the same idempotency key is being taken in, or was while this one came."""
+
+    code = "post-in-work"
+    remedy = "Send the same call again in a moment: it gets the answer of the first one."
+    retry_after_seconds = 1
+
+
+class PostsTooMany(ImplioError):
+    """The team has used as many idempotency keys within a day as are remembered."""
+
+    code = "too-many-idempotency-keys"
+    remedy = "Send more items in one call, or send the call without `Idempotency-Key`."
+    retry_after_seconds = 3_600
+
+
 class StorageFull(ImplioError):
     """The disk has no room for what has to be kept; nothing was changed."""
 

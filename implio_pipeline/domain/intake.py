@@ -1,7 +1,7 @@
-"""Landing files: what was taken, what was set aside, and why."""
+"""Landing files and posts: what was taken, what was set aside, and why."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from implio_pipeline.domain.words import TaskKey, TeamId, UserKey
@@ -39,6 +39,24 @@ class LandingRecord:
     first_day: date | None = None
     last_day: date | None = None
     """The days that its items were put under."""
+
+
+POST_KEPT = timedelta(days=1)
+"""How long a post is known by its idempotency key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostRecord:
+    """The memory of a post with an idempotency key: with the same body again, its answer follows from it."""
+
+    team: TeamId
+    key_digest: str
+    """Keyed pseudonym of the key."""
+    body_digest: str
+    """Keyed pseudonym of the body."""
+    batch_id: str
+    taken_at: datetime
+    """The submission instant of its items; batch and instant make their task ids."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from implio_pipeline.domain.intake import POST_KEPT
 from implio_pipeline.flows.clock import note_clock
 from implio_pipeline.flows.ingest import forget_landings
 from implio_pipeline.flows.read import note_log
@@ -25,6 +26,8 @@ class SweepSummary:
     """Temporary files of work that was killed."""
     verdicts: int = 0
     """Verdicts that the feed forgot, since their items have them, and deliveries that were given up."""
+    posts: int = 0
+    """Posts whose idempotency key is remembered no longer."""
     reads: int = 0
     """Lines of the log of reads that the ledger did not know of yet."""
     landings: int = 0
@@ -46,6 +49,7 @@ def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: tim
     """
     note_clock(world)
     summary = SweepSummary(doomed=sweep_doomed(world), verdicts=forget_told(world, keep=feed_keeps))
+    summary.posts = world.catalog.posts.forget(before=world.clock.now() - POST_KEPT)
     older_than = world.clock.now() - stray_age
     for region in sorted({team.region for team in world.catalog.teams.all()}):
         known = frozenset(file.path for file in world.catalog.manifest.files())

@@ -12,9 +12,17 @@ from typing import Any
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim, FileWork, prove
-from implio_pipeline.domain.errors import FileMissing, KeyMissing, LandingEmpty, LandingInvalid, PlanOutdated
+from implio_pipeline.domain.errors import (
+    FileMissing,
+    KeyMissing,
+    LandingEmpty,
+    LandingInvalid,
+    PlanOutdated,
+    PostInWork,
+    PostsTooMany,
+)
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
+from implio_pipeline.domain.intake import LandingRecord, LandingState, PostRecord, QueueEntry
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
@@ -118,7 +126,12 @@ def ingest(
 
 
 def add_rows(
-    world: World, team: Team, parts: Iterable[Rows], *, submitted_from: datetime | None = None
+    world: World,
+    team: Team,
+    parts: Iterable[Rows],
+    *,
+    submitted_from: datetime | None = None,
+    posts: tuple[PostRecord, ...] = (),
 ) -> list[SealedFile]:
     """Write items that are already in columns and commit them at once, under the team's standing rules.
 
@@ -128,9 +141,14 @@ def add_rows(
         parts: The items; iterated anew when somebody else's commit came between.
         submitted_from: No item was submitted before it, so that rules which end earlier are not even read, and none is
             too old; not known when `None`.
+        posts: Remembered in the same commit.
+
+    Raises:
+        PostInWork: one of the posts is known already; nothing was kept.
+        PostsTooMany: there are too many posts to remember; nothing was kept.
     """
     for _ in range(_MOST_TRIES):
-        intake = _Intake(world=world, team=team, submitted_from=submitted_from)
+        intake = _Intake(world=world, team=team, submitted_from=submitted_from, posts=posts)
         try:
             for rows in parts:
                 intake.add(rows, FileKind.ITEMS)
@@ -139,6 +157,9 @@ def add_rows(
             intake.discard()
             world.keychain.forget(team.team)
             continue
+        except (PostInWork, PostsTooMany):
+            intake.discard()
+            raise
         return intake.staged
     raise PlanOutdated("new tombstones kept coming")
 
@@ -301,6 +322,7 @@ class _Intake:
     claims: list[Claim] = field(default_factory=list)
     planned_at: int = -1
     submitted_from: datetime | None = None
+    posts: tuple[PostRecord, ...] = ()
     items: int = 0
     rejected: int = 0
     erased_before: int = 0
@@ -404,6 +426,7 @@ class _Intake:
                 add=tuple(self.staged),
                 queue=tuple(self.queue),
                 landing=self._record(file) if file else None,
+                posts=self.posts,
             )
             # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
             staged, self.staged = self.staged, []
@@ -415,6 +438,9 @@ class _Intake:
                 if self.world.catalog.requests.newest_tombstone(self.team.team) == self.planned_at:
                     raise
                 continue
+            except (PostInWork, PostsTooMany):
+                self.staged, self.sealed_aside = staged, aside
+                raise
             self.staged = staged
             return
         raise PlanOutdated("new tombstones kept coming")

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.ingest import add_rows
@@ -25,6 +26,8 @@ class Submission:
     arrived_at: datetime
     """When the post came: the submission instant of each of its items."""
     rows: Rows = field(repr=False)
+    post: PostRecord | None = None
+    """What is remembered of it, if it has an idempotency key."""
 
 
 def arrival(world: World, team: TeamId) -> datetime:
@@ -49,7 +52,11 @@ def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> lis
         StorageFull: there is no room; nothing was kept.
         PlanOutdated: the team's keys or tombstones kept changing; nothing was kept.
         ClockWrong: the clock disagrees with what the home knows; nothing was kept.
+        PostInWork: the idempotency key of one of them is known already; nothing was kept.
+        PostsTooMany: the team has used too many idempotency keys; nothing was kept.
     """
     agreed_now(world)
     first = min(each.arrived_at for each in submissions)
-    return add_rows(world, world.catalog.teams.get(team), [each.rows for each in submissions], submitted_from=first)
+    parts = [each.rows for each in submissions]
+    posts = tuple(each.post for each in submissions if each.post is not None)
+    return add_rows(world, world.catalog.teams.get(team), parts, submitted_from=first, posts=posts)

@@ -1,10 +1,11 @@
 """The relational store as a whole, and its memory of landing files."""
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.audit import Alteration
-from implio_pipeline.domain.intake import LandingRecord
+from implio_pipeline.domain.intake import LandingRecord, PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import AccessLog, Grants
 from implio_pipeline.ports.api_keys import ApiKeys
@@ -35,6 +36,16 @@ class Landings(Protocol):
         """Return every record, oldest first."""
 
 
+class Posts(Protocol):
+    """The memory of posts with an idempotency key; commits add to it."""
+
+    def seen(self, team: TeamId, key_digest: str) -> PostRecord | None:
+        """Return the post that used this key last, however long ago."""
+
+    def forget(self, *, before: datetime, team: TeamId | None = None) -> int:
+        """Forget posts taken in before an instant, of one team or of all, and return how many."""
+
+
 class Catalog(Protocol):
     """The relational store as a whole."""
 
@@ -61,6 +72,10 @@ class Catalog(Protocol):
     @property
     def landings(self) -> Landings:
         """Landing files taken."""
+
+    @property
+    def posts(self) -> Posts:
+        """Posts with an idempotency key."""
 
     @property
     def queues(self) -> Queues:

@@ -20,6 +20,7 @@ from implio_pipeline.stores.catalog.member_tables import members
 from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
+from implio_pipeline.stores.catalog.posts import SqlPosts
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.readings import SqlClockReadings
 from implio_pipeline.stores.catalog.requests import SqlRequests
@@ -74,6 +75,8 @@ class SqlCatalog:
         """Legal holds."""
         self.landings = SqlLandings(engine)
         """Landing files taken."""
+        self.posts = SqlPosts(engine)
+        """Posts with an idempotency key."""
         self.queues = SqlQueues(engine)
         """Moderation queues."""
         self.moderation = SqlModeration(engine)

@@ -20,6 +20,7 @@ from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.file_rows import row_of_file
 from implio_pipeline.stores.catalog.holds import newest_hold
 from implio_pipeline.stores.catalog.many import insert_many
+from implio_pipeline.stores.catalog.posts import remember
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
     FileState,
@@ -42,6 +43,8 @@ def carry_out(connection: Connection, change: Change) -> None:
 
     Raises:
         PlanOutdated: the catalog is no longer what the change was planned on.
+        PostInWork: a post with one of the idempotency keys was taken in meanwhile.
+        PostsTooMany: the team has used too many idempotency keys.
         TeamUnknown: there is no such team.
         OutOfRegion: a file to add lies in another region than its team's.
     """
@@ -50,9 +53,10 @@ def carry_out(connection: Connection, change: Change) -> None:
     _same_tombstones(connection, change)
     _same_holds(connection, change)
     note_size(connection, change.team, change.committed_at.date())
-    # 2. Landing file, team keys: each may be there only once.
+    # 2. Landing file, posts, team keys: each may be there only once.
     if change.landing is not None:
         _remember(connection, change.landing)
+    remember(connection, change.posts)
     _add_team_keys(connection, change)
     # 3. Files out, with their keys, then files in; those that go must be those that were proved.
     _same_files(connection, change)

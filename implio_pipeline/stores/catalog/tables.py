@@ -307,6 +307,17 @@ file_outcomes = Table(
     Column("mac", LargeBinary, nullable=False),
 )
 
+# Posts with an idempotency key, remembered for a day; the digests are keyed with a key of the team.
+posts = Table(
+    "posts",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("key_digest", String(32), primary_key=True),
+    Column("body_digest", String(32), nullable=False),
+    Column("batch_id", String(36), nullable=False),
+    Column("taken_at", Instant, nullable=False),
+    Index(None, "taken_at"),
+)
 landings = Table(
     "landings",
     metadata,

@@ -66,6 +66,7 @@ def accept_items(
     max_item_bytes: int = MAX_ITEM_BYTES,
     known_faults: Mapping[int, str] | None = None,
     may_be_dated: bool = True,
+    is_repeatable: bool = False,
 ) -> tuple[AcceptedItems, list[RejectedItem]]:
     """Check and decode items one by one; what holds for all of them is asked of whole columns.
 
@@ -78,6 +79,8 @@ def accept_items(
         max_item_bytes: Larger texts are rejected; only their beginning is kept.
         known_faults: Reason codes of texts that their reader has refused already, by index.
         may_be_dated: Whether an item may name its own submission instant.
+        is_repeatable: Whether the same texts, instant and batch give the same task ids again; no other call may then
+            have the same batch.
     """
     intake = _Intake(
         raws,
@@ -90,7 +93,7 @@ def accept_items(
     intake.decode()
     columns, submitted_us = intake.in_columns()
     columns |= {
-        "task_id": _texts(new_task_ids(submitted_us // 1000)),
+        "task_id": _texts(new_task_ids(submitted_us // 1000, seed=batch_id if is_repeatable else None)),
         "submitted_at": pa.array(submitted_us).cast(pa.timestamp("us", tz="UTC")),
         "batch_id": pa.repeat(pa.scalar(batch_id, pa.string()), len(submitted_us)),
     }

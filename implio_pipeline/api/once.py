@@ -1,0 +1,108 @@
+"""`Idempotency-Key`: a post that is sent again within a day is the same post.
+
+What is kept of a post is two keyed digests, its batch id and its instant, in the commit that makes its items durable.
+The answer is not kept, since it repeats rejected items: the body that is sent again is judged again, and batch id and
+instant make the same task ids.
+
+Source: draft-ietf-httpapi-idempotency-key-header-07.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from hashlib import sha256
+from threading import Lock
+
+from fastapi import Request
+
+from implio_pipeline.api.failures import KeyReused, ParametersRefused
+from implio_pipeline.domain.errors import PostInWork
+from implio_pipeline.domain.intake import POST_KEPT, PostRecord
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.world import World
+
+HEADER = "Idempotency-Key"
+MOST_CHARACTERS = 255
+PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": (
+        "A new text for each new body, such as a UUID, with or without quotes. For a day the same key with the same "
+        "body gets the same answer, and nothing is stored twice."
+    ),
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+}
+
+
+def key_of(request: Request) -> str | None:
+    """Return a call's idempotency key without its quotes; `None` when it has none.
+
+    Raises:
+        ParametersRefused: there is more than one, or it is empty, too long, or no printable ASCII.
+    """
+    shown = request.headers.getlist(HEADER)
+    if not shown:
+        return None
+    key = shown[0].strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if len(shown) > 1 or not 0 < len(key) <= MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
+        raise ParametersRefused(
+            f"{HEADER} is one text of 1 to {MOST_CHARACTERS} printable ASCII characters",
+            remedy=f"Send a UUID as the {HEADER}, or leave the header out.",
+        )
+    return key
+
+
+def post_of(world: World, team: TeamId, *, key: str, body: bytes, arrived_at: datetime) -> PostRecord:
+    """Return the record of a post that is not known yet."""
+    pseudonym = world.keychain.pseudonym
+    return PostRecord(
+        team=team,
+        key_digest=pseudonym(team, f"idempotency-key\0{key}"),
+        body_digest=pseudonym(team, f"post-body\0{sha256(body).hexdigest()}"),
+        batch_id=str(uuid.uuid4()),
+        taken_at=arrived_at,
+    )
+
+
+def known(world: World, post: PostRecord) -> PostRecord | None:
+    """Return the same post as it was taken in within the last day; `None` when it is new.
+
+    Raises:
+        KeyReused: the key was used for another body.
+    """
+    before = world.catalog.posts.seen(post.team, post.key_digest)
+    if before is None or before.taken_at <= post.taken_at - POST_KEPT:
+        return None
+    if before.body_digest != post.body_digest:
+        raise KeyReused("the Idempotency-Key was used for another body within a day")
+    return before
+
+
+class InWork:
+    """The posts with an idempotency key that this process is taking in."""
+
+    def __init__(self) -> None:
+        self._keys: set[tuple[TeamId, str]] = set()
+        self._lock = Lock()
+
+    @contextmanager
+    def taken(self, post: PostRecord) -> Iterator[None]:
+        """Take a post in.
+
+        Raises:
+            PostInWork: one with the same key is being taken in.
+        """
+        name = (post.team, post.key_digest)
+        with self._lock:
+            if name in self._keys:
+                raise PostInWork("a call with this Idempotency-Key is still in work")
+            self._keys.add(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keys.discard(name)

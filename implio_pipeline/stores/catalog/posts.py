@@ -1,0 +1,57 @@
+"""The memory of posts with an idempotency key: what makes a post that is sent again the same post."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select
+
+from implio_pipeline.domain.errors import PostInWork, PostsTooMany
+from implio_pipeline.domain.intake import POST_KEPT, PostRecord
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.tables import posts
+
+MOST_POSTS = 100_000
+"""Posts of one team that are remembered at a time; each takes some 200 bytes."""
+_COLUMNS = [posts.c[field.name] for field in fields(PostRecord)]
+
+
+class SqlPosts:
+    """The port `Posts` over a table; its rows are made by commits."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def seen(self, team: TeamId, key_digest: str) -> PostRecord | None:
+        """Return the post that used this key last, however long ago."""
+        query = select(*_COLUMNS).where(posts.c.team == team, posts.c.key_digest == key_digest)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else PostRecord(**row)
+
+    def forget(self, *, before: datetime, team: TeamId | None = None) -> int:
+        """Forget posts taken in before an instant, of one team or of all, and return how many."""
+        change = delete(posts).where(posts.c.taken_at < before)
+        if team is not None:
+            change = change.where(posts.c.team == team)
+        with writing(self._engine) as connection:
+            return connection.execute(change).rowcount
+
+
+def remember(connection: Connection, new: Iterable[PostRecord], *, most: int = MOST_POSTS) -> None:
+    """Add posts of a locked team, within a writing transaction.
+
+    Raises:
+        PostInWork: one with the same idempotency key was added within a day.
+        PostsTooMany: the team has used too many keys.
+    """
+    for post in new:
+        is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
+        connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
+        if connection.scalar(select(posts.c.batch_id).where(*is_same)) is not None:
+            raise PostInWork("another call with this Idempotency-Key was taken in meanwhile")
+        count = connection.scalar(select(func.count()).select_from(posts).where(posts.c.team == post.team))
+        if count is not None and count >= most:
+            raise PostsTooMany(f"more than {most} idempotency keys within a day")
+        connection.execute(insert(posts), asdict(post))
