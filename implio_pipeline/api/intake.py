@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from threading import Condition, Thread
 
 from implio_pipeline.api.failures import ShuttingDown
-from implio_pipeline.domain.errors import PostInWork, PostsTooMany
+from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.submit import Submission, submit
 from implio_pipeline.ports.world import World
@@ -108,7 +108,7 @@ class Intake:
         self._world.catalog.give_way()
         try:
             files = submit(self._world, group[0][0].team, [submission for submission, _ in group])
-        except (PostInWork, PostsTooMany) as error:
+        except PostInWork as error:
             if len(group) == 1:
                 group[0][1].set_exception(error)
             else:  # one post's key must not be the others' failure

@@ -24,6 +24,8 @@ from implio_pipeline.ports.world import World
 
 HEADER = "Idempotency-Key"
 MOST_CHARACTERS = 255
+_PATTERN = r'^(?:"[ -~]{1,253}"|[!#-~]|[!-~][ -~]{0,253}[!#-~])$'
+"""Printable ASCII, in quotes or not."""
 PARAMETER = {
     "name": HEADER,
     "in": "header",
@@ -32,7 +34,7 @@ PARAMETER = {
         "A new text for each new body, such as a UUID, with or without quotes. For a day the same key with the same "
         "body gets the same answer, and nothing is stored twice."
     ),
-    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS},
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": _PATTERN},
 }
 
 

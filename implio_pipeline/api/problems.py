@@ -23,7 +23,6 @@ from implio_pipeline.domain.errors import (
     ItemLocked,
     PlanOutdated,
     PostInWork,
-    PostsTooMany,
     QueueUnknown,
     RequestRefused,
     StorageFull,
@@ -40,7 +39,6 @@ STATUSES: dict[type[ImplioError], int] = {
     ItemGone: 410,
     PlanOutdated: 503,
     PostInWork: 409,
-    PostsTooMany: 429,
     StorageFull: 507,
     ClockWrong: 503,
 }

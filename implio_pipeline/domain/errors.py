@@ -264,14 +264,6 @@ class PostInWork(ImplioError):
     retry_after_seconds = 1
 
 
-class PostsTooMany(ImplioError):
-    """The team has used as many idempotency keys within a day as are remembered."""
-
-    code = "too-many-idempotency-keys"
-    remedy = "Send more items in one call, or send the call without `Idempotency-Key`."
-    retry_after_seconds = 3_600
-
-
 class StorageFull(ImplioError):
     """The disk has no room for what has to be kept; nothing was changed."""
 

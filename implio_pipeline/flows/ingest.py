@@ -19,7 +19,6 @@ from implio_pipeline.domain.errors import (
     LandingInvalid,
     PlanOutdated,
     PostInWork,
-    PostsTooMany,
 )
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, PostRecord, QueueEntry
@@ -145,7 +144,6 @@ def add_rows(
 
     Raises:
         PostInWork: one of the posts is known already; nothing was kept.
-        PostsTooMany: there are too many posts to remember; nothing was kept.
     """
     for _ in range(_MOST_TRIES):
         intake = _Intake(world=world, team=team, submitted_from=submitted_from, posts=posts)
@@ -157,7 +155,7 @@ def add_rows(
             intake.discard()
             world.keychain.forget(team.team)
             continue
-        except (PostInWork, PostsTooMany):
+        except PostInWork:
             intake.discard()
             raise
         return intake.staged
@@ -438,7 +436,7 @@ class _Intake:
                 if self.world.catalog.requests.newest_tombstone(self.team.team) == self.planned_at:
                     raise
                 continue
-            except (PostInWork, PostsTooMany):
+            except PostInWork:
                 self.staged, self.sealed_aside = staged, aside
                 raise
             self.staged = staged

@@ -53,7 +53,6 @@ def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> lis
         PlanOutdated: the team's keys or tombstones kept changing; nothing was kept.
         ClockWrong: the clock disagrees with what the home knows; nothing was kept.
         PostInWork: the idempotency key of one of them is known already; nothing was kept.
-        PostsTooMany: the team has used too many idempotency keys; nothing was kept.
     """
     agreed_now(world)
     first = min(each.arrived_at for each in submissions)

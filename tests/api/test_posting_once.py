@@ -1,21 +1,22 @@
 """`Idempotency-Key`: a post that is sent again within a day is the same post, and nothing is stored twice."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from hashlib import blake2b, sha256
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 from support.home import ADS, CARS, Home
+from support.serving import serving
 
-from implio_pipeline.domain.errors import PostInWork, PostsTooMany, StorageFull
-from implio_pipeline.domain.intake import PostRecord
+from implio_pipeline.domain.errors import StorageFull
 from implio_pipeline.domain.scope import ByTeam, ByUser
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.stores.catalog.engine import writing
-from implio_pipeline.stores.catalog.posts import remember
 from tests.api.conftest import ITEM, Door, Server
 
 KEY = {"Idempotency-Key": '"zqzq-key-1"'}
@@ -177,14 +178,71 @@ def test_keys_are_forgotten_when_the_team_is_removed(ads: Server, home: Home) ->
     assert _kept(home) == []
 
 
-def test_more_keys_than_a_team_may_use_are_refused(home: Home) -> None:
-    post = PostRecord(team=ADS, key_digest="a", body_digest="b", batch_id="c", taken_at=home.clock.now())
-    with writing(home.world.catalog._engine) as connection:
-        remember(connection, [post], most=1)
-        with pytest.raises(PostsTooMany):
-            remember(connection, [replace(post, key_digest="b")], most=1)
-        with pytest.raises(PostInWork):
-            remember(connection, [post], most=1)
+def test_the_day_is_counted_in_the_teams_own_time_not_the_clocks(ads: Server, home: Home) -> None:
+    first = _post(ads, ITEM)
+    home.clock.pass_by(timedelta(minutes=-2))
+
+    again = _post(ads, ITEM)
+    home.clock.pass_by(timedelta(days=1, minutes=1))
+    day_after = _post(ads, ITEM)
+
+    assert again.content == first.content
+    assert day_after.content == first.content, "the day ends 24 hours after the instant that was handed out"
+    assert len(home.rows(ADS)) == 1
+
+
+def test_what_is_kept_of_an_erased_persons_post_is_forgotten_with_the_day(ads: Server, home: Home) -> None:
+    body = ITEM | {"user": {"id": "zqzq-ann", "name": "zqzq-name"}}
+    _post(ads, body)
+    home.answers(ByUser(user_id="zqzq-ann"))
+    erase(home.world)
+
+    (kept,) = _kept(home)
+    sent = httpx.Request("POST", "https://api.test", json=[body]).content
+    known = {
+        digest(text).hexdigest()[:32] for digest in (sha256, blake2b) for text in (sent, b"zqzq-ann", b"zqzq-key-1")
+    }
+
+    assert "zqzq" not in repr(kept)
+    assert known.isdisjoint(kept), "a digest without a key would tell who was erased to whoever guesses"
+    home.clock.pass_by(timedelta(days=1, seconds=1))
+    housekeep(home.world)
+    assert _kept(home) == []
+
+
+KILLED_BEFORE_IT_ANSWERS = """
+import os, signal
+from implio_pipeline.api import ads
+ads.raw_answer = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_server_killed_between_storing_and_answering_stores_the_call_once(home: Home) -> None:
+    headers = KEY | {"Content-Type": "application/json"}
+    with serving(home.path, planted=KILLED_BEFORE_IT_ANSWERS) as server, server.client() as client:
+        with pytest.raises(httpx.TransportError):
+            client.post("/v1/ads", json=[ITEM, BAD], headers=headers)
+        stored = {row["task_id"] for row in home.rows(ADS)}
+        assert len(stored) == 1
+
+    with serving(home.path) as server, server.client() as client:
+        answer = client.post("/v1/ads", json=[ITEM, BAD], headers=headers)
+
+    assert {one["taskId"] for one in answer.json()["accepted"]} == stored
+    assert len(answer.json()["rejected"]) == 1
+    assert len(home.rows(ADS)) == 1
+
+
+def test_two_server_processes_that_get_one_call_at_once_store_it_once(home: Home) -> None:
+    with serving(home.path) as one, serving(home.path) as two, one.client() as first, two.client() as second:
+        clients = [first, second] * 4
+        with ThreadPoolExecutor(len(clients)) as threads:
+            answers = list(threads.map(lambda each: each.post("/v1/ads", json=[ITEM], headers=KEY), clients))
+        later = first.post("/v1/ads", json=[ITEM], headers=KEY)
+
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert {answer.content for answer in answers if answer.status_code == 200} == {later.content}
+    assert len(home.rows(ADS)) == 1
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "a\x7fb"])

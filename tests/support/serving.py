@@ -17,7 +17,8 @@ import httpx
 from implio_pipeline.flows.api_keys import add_api_key
 from support.home import ADS, opened
 
-COMMAND = [sys.executable, "-c", "from implio_pipeline.cli import main; main()"]
+MAIN = "from implio_pipeline.cli import main; main()"
+COMMAND = [sys.executable, "-c", MAIN]
 
 
 @dataclass(kw_only=True)
@@ -42,10 +43,11 @@ class Serving:
 
 
 @contextmanager
-def serving(home: Path, *options: str, **settings: str) -> Iterator[Serving]:
+def serving(home: Path, *options: str, planted: str = "", **settings: str) -> Iterator[Serving]:
+    """Start a server; `planted` is code that its process runs first."""
     with opened(home, at=datetime.now(UTC)) as house:
         key = add_api_key(house.world, ADS, label="test", by="Jane")[1]
-    said = [*COMMAND, "--home", str(home), "serve", "--port", "0", *options]
+    said = [sys.executable, "-c", f"{planted}\n{MAIN}", "--home", str(home), "serve", "--port", "0", *options]
     environment = os.environ | {f"IMPLIO_API__{name.upper()}": value for name, value in settings.items()}
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(said, stdout=log, stderr=subprocess.PIPE, text=True, env=environment)

@@ -44,7 +44,6 @@ def carry_out(connection: Connection, change: Change) -> None:
     Raises:
         PlanOutdated: the catalog is no longer what the change was planned on.
         PostInWork: a post with one of the idempotency keys was taken in meanwhile.
-        PostsTooMany: the team has used too many idempotency keys.
         TeamUnknown: there is no such team.
         OutOfRegion: a file to add lies in another region than its team's.
     """

@@ -4,16 +4,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select
+from sqlalchemy import Connection, Engine, delete, insert, select
 
-from implio_pipeline.domain.errors import PostInWork, PostsTooMany
+from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.intake import POST_KEPT, PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import posts
 
-MOST_POSTS = 100_000
-"""Posts of one team that are remembered at a time; each takes some 200 bytes."""
 _COLUMNS = [posts.c[field.name] for field in fields(PostRecord)]
 
 
@@ -39,19 +37,17 @@ class SqlPosts:
             return connection.execute(change).rowcount
 
 
-def remember(connection: Connection, new: Iterable[PostRecord], *, most: int = MOST_POSTS) -> None:
+def remember(connection: Connection, new: Iterable[PostRecord]) -> None:
     """Add posts of a locked team, within a writing transaction.
+
+    Their number has no limit of its own: a post takes 200 bytes for a day, and its items more.
 
     Raises:
         PostInWork: one with the same idempotency key was added within a day.
-        PostsTooMany: the team has used too many keys.
     """
     for post in new:
         is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
         connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
         if connection.scalar(select(posts.c.batch_id).where(*is_same)) is not None:
             raise PostInWork("another call with this Idempotency-Key was taken in meanwhile")
-        count = connection.scalar(select(func.count()).select_from(posts).where(posts.c.team == post.team))
-        if count is not None and count >= most:
-            raise PostsTooMany(f"more than {most} idempotency keys within a day")
         connection.execute(insert(posts), asdict(post))
