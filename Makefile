@@ -30,8 +30,10 @@ demo: env  ## Run the whole pipeline on 20,000 realistic items, in ./data.
 ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
 	@DAGSTER_HOME=$(CURDIR) IMPLIO_HOME=$(HOME_DIR) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
+# Compiled once for the hundreds of interpreters that tests start, also where PYTHONDONTWRITEBYTECODE is set.
 test: env  ## Run every test.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m compileall -q implio_pipeline tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -20,6 +20,15 @@ os.environ["IMPLIO_ACCESS__GRANTS"] = (
 )
 
 
+_LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "reliability"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests wait for other processes: at the end, one worker would wait for the other."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in _LONG))
+
+
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A folder in memory where there is one: laws open hundreds of homes, and `fsync` would be most of the time."""
