@@ -10,7 +10,6 @@ import msgspec
 import pyarrow as pa
 
 from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
-from implio_pipeline.api.repeated_keys import has_repeated_key
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
@@ -53,7 +52,6 @@ def judged(body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str |
         raws,
         arrived_at=arrived_at,
         batch_id=batch_id,
-        known_faults={index: "repeated-key" for index, raw in enumerate(raws) if has_repeated_key(bytes(raw))},
         may_be_dated=False,
         is_repeatable=True,
     )

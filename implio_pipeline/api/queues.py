@@ -11,7 +11,6 @@ from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.documents import answer, answers, body
 from implio_pipeline.api.failures import BodyRefused
 from implio_pipeline.api.query_string import parameters
-from implio_pipeline.api.repeated_keys import has_repeated_key
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.intake import QueueEntry
@@ -21,6 +20,7 @@ from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queues_of
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.landing.ad_shape import ad_shape
+from implio_pipeline.stores.landing.repeated_keys import has_repeated_key
 
 router = APIRouter(tags=["moderation"])
 

@@ -189,10 +189,13 @@ def test_what_is_no_json_or_nested_too_deep_or_too_large_is_refused_with_its_own
     assert rejected[1].original_ad == '{"id":"\ufffd","content":{}}'
 
 
-def test_a_repeated_key_counts_by_its_last_value_as_json_has_it():
-    items, rejected = accept_items([b'{"id":5,"id":"b","content":{}}'], arrived_at=ARRIVED, batch_id="b")
+def test_a_repeated_key_rejects_its_item_also_in_a_landing_file():
+    texts = [b'{"id":"a","id":"b","content":{}}', b'{"id":"c","content":{}}']
 
-    assert (items.rows["item_id"].to_pylist(), rejected) == (["b"], [])
+    items, rejected = accept_items(texts, arrived_at=ARRIVED, batch_id="b")
+
+    assert items.rows["item_id"].to_pylist() == ["c"]
+    assert [(one.position, one.reason) for one in rejected] == [(0, "repeated-key")]
 
 
 CANARY = "zqzq-canary"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
@@ -20,6 +20,7 @@ from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of
 from implio_pipeline.stores.landing.limits import MIB
 from implio_pipeline.stores.landing.people import candidates
 from implio_pipeline.stores.landing.rejected import RejectedItem
+from implio_pipeline.stores.landing.repeated_keys import has_repeated_key, have_keys_once
 from implio_pipeline.stores.landing.suspects import micros, submission_suspects, suspects
 from implio_pipeline.stores.vault.schema import arrow_schema
 
@@ -132,7 +133,9 @@ class _Intake:
             except (*_BROKEN, RecursionError):
                 pass
             else:
-                return
+                if self._have_keys_once():
+                    return
+                self._items = []
         places = []
         for index, raw in enumerate(self._raws):
             item = self._decoded(index, raw)
@@ -140,6 +143,13 @@ class _Intake:
                 self._items.append(item)
                 places.append(index)
         self._places = places
+
+    def _have_keys_once(self) -> bool:
+        """Tell whether no text has a key twice, as far as counting colons tells."""
+        # An instant in UTC is never encoded with more colons than it was written with; others are.
+        instants = (item.submitted_at for item in self._items)
+        is_countable = all(at is None or at.tzinfo is UTC for at in instants)
+        return is_countable and have_keys_once(self._raws, self._items)
 
     def in_columns(self) -> tuple[dict[str, pa.Array], npt.NDArray[np.int64]]:
         """Return the good items in columns, with their instants in microseconds since 1970."""
@@ -164,6 +174,8 @@ class _Intake:
 
     def _decoded(self, index: int, raw: bytes | msgspec.Raw) -> Any | None:
         reason = "too-large" if len(raw) > self._max_item_bytes else self._known.get(index)
+        if reason is None and has_repeated_key(bytes(raw)):
+            reason = "repeated-key"
         if reason is not None:
             self.bad.append((index, reason, [fault(_WORDS.get(reason, reason), code=CUSTOM)]))
             return None

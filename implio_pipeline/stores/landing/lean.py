@@ -27,7 +27,13 @@ def _lean(struct: type[Struct]) -> type[Struct]:
         kind = _loosened(field.type)
         fields.append((field.name, kind) if field.required else (field.name, kind, None))
     return msgspec.defstruct(
-        f"Lean{struct.__name__}", fields, forbid_unknown_fields=True, rename="camel", kw_only=True, gc=False
+        f"Lean{struct.__name__}",
+        fields,
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+        rename="camel",
+        kw_only=True,
+        gc=False,
     )
 
 
