@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from implio_pipeline.domain.days import day_of, instant_text
-from implio_pipeline.domain.errors import FileMissing, FileTampered, ImplioError, KeyMissing
+from implio_pipeline.domain.errors import CatalogTampered, FileMissing, FileTampered, ImplioError, KeyMissing
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.request import Request, RequestState
@@ -62,6 +62,8 @@ class FindingKind(StrEnum):
     """The log of reads is not what was written, or not what the ledger noted of it."""
     GRANT_REVIVED = "grant-revived"
     """A grant stands that the ledger knows as revoked."""
+    NOT_AUDITED = "not-audited"
+    """A part of the audit failed, so what it would have found is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,6 +178,12 @@ def unread(file: VaultFile, error: ImplioError) -> AuditFinding:
             return _of(file, FindingKind.KEY_MISSING, "its keys do not unwrap, or do not open it")
         case _:
             return _of(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
+
+
+def unaudited(part: str, error: ImplioError) -> AuditFinding:
+    """Return the finding for a part of the audit that failed while the others went on."""
+    kind = FindingKind.CATALOG_TAMPERED if isinstance(error, CatalogTampered) else FindingKind.NOT_AUDITED
+    return AuditFinding(kind=kind, about=part, words=f"the rest of it was not looked at: {error.facts}")
 
 
 def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) -> list[AuditFinding]:

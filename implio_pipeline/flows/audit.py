@@ -29,20 +29,23 @@ from implio_pipeline.domain.audit import (
     seen_faults,
     stray,
     tombstone_faults,
+    unaudited,
     unread,
 )
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
+from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.moderation import Trace
-from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.request import OPEN_STATES, Request
 from implio_pipeline.domain.scope import OverdueRule, Rule, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import RequestId
+from implio_pipeline.domain.words import Region, RequestId, TeamId
 from implio_pipeline.flows.accept import tombstone_body
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
 from implio_pipeline.flows.read import log_faults
@@ -85,6 +88,9 @@ class AuditReport:
 def audit(world: World, *, is_full: bool = False, progress: Progress | None = None) -> AuditReport:
     """Compare files, catalog, keys, storage and ledger with each other.
 
+    What one file, team or region raises is a finding that names it, and the others are looked at. Files that open
+    requests failed at are read whatever the part.
+
     Args:
         world: What the flow may touch.
         is_full: Read every file; otherwise one part of seven, by day, so that seven audits on consecutive days read
@@ -106,29 +112,39 @@ def audit(world: World, *, is_full: bool = False, progress: Progress | None = No
 
 
 def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -> None:
+    faults = Faults()
     # 2. What was asked and what was told, before the files: what is completed by now must be gone from them.
-    _audit_ledger(world, report)
-    _audit_access(world, report)
-    standing = {
-        team.team: _Standing.of(world.catalog.requests.tombstones(team.team, is_checked=False))
-        for team in world.catalog.teams.all()
-    }
+    with faults.alone("ledger and requests"):
+        _audit_ledger(world, report)
+    with faults.alone("log of reads"):
+        _audit_access(world, report)
+    standing: dict[TeamId, _Standing] = {}
+    for team in world.catalog.teams.all():
+        with faults.alone(f"tombstones of team {team.team}"):
+            standing[team.team] = _Standing.of(world.catalog.requests.tombstones(team.team, is_checked=False))
+    failed_at = frozenset(each.error_about for each in world.catalog.requests.all(states=OPEN_STATES))
     # 3. Team keys, queues and files, partition by partition.
     partitions = Counter((file.team, file.day) for file in world.catalog.manifest.files(is_checked=False))
     total, done = sum(partitions.values()), 0
     with ThreadPoolExecutor(world.threads) as pool:
         for team in world.catalog.teams.all():
             rules = standing.get(team.team) or _Standing.of([])
-            _audit_keys(world, team, report)
-            _audit_queues(world, team, rules, report)
-            work = _TeamAudit(world=world, team=team, standing=rules, report=report, pool=pool)
+            with faults.alone(f"keys of team {team.team}"):
+                _audit_keys(world, team, report)
+            with faults.alone(f"queues of team {team.team}"):
+                _audit_queues(world, team, rules, report)
+            work = _TeamAudit(world=world, team=team, standing=rules, failed_at=failed_at, report=report, pool=pool)
             for day in sorted(day for name, day in partitions if name == team.team):
-                work.audit_day(day)
+                with faults.alone(f"{day} of team {team.team}", day=day):
+                    work.audit_day(day)
                 done += partitions[team.team, day]
                 if progress:
                     progress(min(done, total), total)
     # 4. Storage, last: what lies there and is known by nobody.
-    _audit_strays(world, report)
+    for region in sorted({team.region for team in world.catalog.teams.all()}):
+        with faults.alone(f"storage of region {region}"):
+            _audit_strays(world, region, report)
+    report.findings += [unaudited(each.unit, each.error) for each in faults.found]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +174,8 @@ class _TeamAudit:
     world: World
     team: Team
     standing: _Standing
+    failed_at: frozenset[str | None]
+    """Ids of files that open requests failed at."""
     report: AuditReport
     pool: ThreadPoolExecutor
 
@@ -204,9 +222,10 @@ class _TeamAudit:
         return self._look(now, live_keys)
 
     def _look(self, file: VaultFile, live_keys: frozenset[str]) -> "_Look":
-        sealed = self._sealed(file)
-        found = known_faults(sealed, region=self.team.region, live_keys=live_keys)
+        sealed, found = SealedFile(file=file, keys=()), []
         try:
+            sealed = self._sealed(file)
+            found = known_faults(sealed, region=self.team.region, live_keys=live_keys)
             seen = self.world.vault.look(file)
             unlike = seen_faults(
                 file,
@@ -216,8 +235,8 @@ class _TeamAudit:
             if unlike or not sealed.keys or not self._is_chosen(file):
                 return _Look(sealed=sealed, findings=found + unlike)
             measured = self.world.vault.measure(sealed, (*self.standing.erased, *self.standing.hiding))
-        except ImplioError as error:
-            return _Look(sealed=sealed, findings=[*found, unread(file, error)])
+        except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
+            return _Look(sealed=sealed, findings=[*found, unread(file, fault_of(error))])
         erased = {claim.request_id for claim in self.standing.erased}
         return _Look(
             sealed=sealed,
@@ -234,7 +253,9 @@ class _TeamAudit:
         return sealed
 
     def _is_chosen(self, file: VaultFile) -> bool:
-        return self.report.part is None or part_of(file.file_id) == self.report.part
+        if self.report.part is None or file.file_id in self.failed_at:
+            return True
+        return part_of(file.file_id) == self.report.part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -315,17 +336,16 @@ def _covers(rule: Rule, entry: QueueEntry | Trace) -> bool:
     )
 
 
-def _audit_strays(world: World, report: AuditReport) -> None:
+def _audit_strays(world: World, region: Region, report: AuditReport) -> None:
     """Name what lies in storage and in no catalog; seen before the catalog is asked, and still there afterwards."""
     older_than = world.clock.now() - STRAY_AGE
-    for region in sorted({team.region for team in world.catalog.teams.all()}):
-        paths = frozenset(world.vault.strays(region, known=frozenset(), older_than=older_than))
-        live = world.catalog.manifest.files(is_checked=False)
-        known = {file.path for file in (*live, *world.catalog.manifest.doomed())}
-        unknown = paths - known
-        if unknown:
-            still = frozenset(world.vault.strays(region, known=frozenset(known)))
-            report.findings += [stray(region, path) for path in sorted(unknown & still)]
+    paths = frozenset(world.vault.strays(region, known=frozenset(), older_than=older_than))
+    live = world.catalog.manifest.files(is_checked=False)
+    known = {file.path for file in (*live, *world.catalog.manifest.doomed())}
+    unknown = paths - known
+    if unknown:
+        still = frozenset(world.vault.strays(region, known=frozenset(known)))
+        report.findings += [stray(region, path) for path in sorted(unknown & still)]
 
 
 @dataclass(kw_only=True, slots=True)

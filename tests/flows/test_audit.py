@@ -1,5 +1,6 @@
 """The self-audit finds and names each planted fault, and finds nothing in a lake that is well."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from support.catalog import written_anew
 from support.clock import NOW
+from support.damage import damaged
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
 
@@ -495,3 +497,57 @@ def test_findings_hold_nothing_of_anybody(lake):
     assert CANARY not in told
     assert "ann-" not in told
     assert lake.user_key("ann").hex() not in told
+
+
+def test_what_a_disk_answers_for_one_file_is_a_finding_and_the_others_are_read(lake: Home) -> None:
+    files = lake.files(ADS)
+    bad = files[0]
+    for operation in ("read", "tail"):
+        # given one file on a bad place of the disk
+        with damaged(operation, below=bad.path, number=errno.EIO):
+            # when everything is audited
+            report = audit(lake.world, is_full=True)
+
+        # then that file alone is named, and the audit came to its end
+        assert [(each.kind, each.about) for each in report.findings] == [(FindingKind.FILE_UNREADABLE, bad.file_id)], (
+            operation
+        )
+        assert report.files == len(files)
+    assert audit(lake.world, is_full=True).findings == []
+
+
+def test_a_part_of_the_audit_that_fails_is_a_finding_and_the_others_are_made(
+    lake: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", CANARY)
+
+    monkeypatch.setattr(type(lake.world.vault), "strays", broken)
+    report = audit(lake.world, is_full=True)
+
+    regions = {team.region for team in lake.world.catalog.teams.all()}
+    assert {(each.kind, each.about) for each in report.findings} == {
+        (FindingKind.NOT_AUDITED, f"storage of region {region}") for region in regions
+    }
+    assert CANARY not in repr(report)
+    assert report.files_read == len(lake.files(ADS))
+
+
+def test_files_that_requests_failed_at_are_read_whatever_the_part(home: Home) -> None:
+    # given a request that failed at a file that is not of today's part
+    home.keep(Ad(task="a", user="ann"))
+    (bad,) = home.files(ADS)
+    home.ask(ByUser(user_id="ann"))
+    for _ in range(PARTS):
+        if audit(home.world).files_read == 0:
+            break
+        home.clock.pass_by(timedelta(days=1))
+    assert audit(home.world).files_read == 0
+    with damaged("read", below=bad.path, number=errno.EIO):
+        erase(home.world, again=True)
+
+        # when a part is audited
+        report = audit(home.world)
+
+    # then the file is named
+    assert [(each.kind, each.about) for each in report.findings] == [(FindingKind.FILE_UNREADABLE, bad.file_id)]
