@@ -233,8 +233,9 @@ def carried_out(
     """Return a shredded request with what its pass counted; the sealed scope is not needed any more.
 
     `erased_at` is an instant at which items went, or at which all was done: a pass that a legal hold kept from erasing
-    anything leaves it as it was.
+    anything leaves it as it was. No instant lies before one that the request had before, whatever the clock says.
     """
+    now = max(each for each in (now, request.accepted_at, request.erased_at, request.checked_at) if each is not None)
     is_more_erased = (outcome.erased or 0) > (request.outcome.erased or 0)
     return replace(
         moved(request, S.SHREDDED),

@@ -114,8 +114,11 @@ def note_tombstones(world: World) -> None:
     _note_standing(world)
     lifted = world.catalog.requests.lifted_without_ledger()
     if lifted:
-        at = instant_text(world.clock.now())
-        bodies = [{"requestId": each.request_id, "team": each.team, "liftedAt": at} for each in lifted]
+        now = world.clock.now()
+        bodies = [
+            {"requestId": each.request_id, "team": each.team, "liftedAt": instant_text(max(now, each.accepted_at))}
+            for each in lifted
+        ]
         world.ledger.append([("lifted", body) for body in bodies])
         world.catalog.requests.in_ledger([request.tombstone_sequence for request in lifted])
 

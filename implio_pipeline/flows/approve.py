@@ -37,7 +37,7 @@ def approve_many(world: World, requests: Sequence[Request], *, name: str) -> lis
         ApprovalRefused: one waits for no approval, the name is empty, or it counts as one person with who asked.
         PlanOutdated: somebody else has moved one.
     """
-    now = instant_text(world.clock.now())
+    now = world.clock.now()
     stored: list[Request] = []
     for request in requests:
         if request.state is not RequestState.UNAPPROVED:
@@ -49,7 +49,7 @@ def approve_many(world: World, requests: Sequence[Request], *, name: str) -> lis
         {
             "requestId": each.request_id,
             "team": each.team,
-            "approvedAt": now,
+            "approvedAt": instant_text(max(now, each.accepted_at)),
             "approvedBy": each.approved_by,
             "items": each.covered_items,
         }

@@ -253,8 +253,9 @@ def _carry_out(
         world.catalog.posts.forget(team=team, before=max(rules[each.request_id].before for each in started))
         if not holds:  # whose an unreadable file is, nobody can tell: it may be what a hold is for
             world.set_aside.discard_of(team, before=max(rules[each.request_id].before for each in started))
-    # 2. Nothing is left but what a legal hold covers, and every old key is destroyed.
-    now = world.clock.now()
+    # 2. Nothing is left but what a legal hold covers, and every old key is destroyed. Dated by the team's logical time,
+    # as the request was when it was accepted: a receipt of a host whose clock lies behind is in order all the same.
+    now = max(world.clock.now(), world.catalog.teams.get(team).newest_at)
     erased = world.catalog.requests.erased_items([each.request_id for each in started])
     without_user = world.catalog.manifest.anonymous_items(team)
     after = []

@@ -72,8 +72,10 @@ def release_hold(world: World, hold_id: HoldId) -> list[Request]:
     """
     now = world.clock.now()
     hold = world.catalog.holds.get(hold_id)
-    world.catalog.holds.release(replace(hold, released_at=now))
-    world.ledger.append([(_RELEASED, {"holdId": hold_id, "team": hold.team, "releasedAt": instant_text(now)})])
+    released_at = max(now, hold.placed_at)
+    world.catalog.holds.release(replace(hold, released_at=released_at))
+    body = {"holdId": hold_id, "team": hold.team, "releasedAt": instant_text(released_at)}
+    world.ledger.append([(_RELEASED, body)])
     waiting = [
         request
         for request in world.catalog.requests.all(team=hold.team, states=WITHHELD_STATES)

@@ -38,7 +38,12 @@ def write_receipts(world: World, requests: Sequence[Request], *, unreachable_ite
         _as_first_told(request, earlier.get(request.request_id, [])) for request in requests if request.withheld is None
     ]
     world.catalog.requests.complete(
-        [replace(moved(request, RequestState.COMPLETED), completed_at=now, sealed=None) for request in whole]
+        [
+            replace(
+                moved(request, RequestState.COMPLETED), completed_at=max(now, request.checked_at or now), sealed=None
+            )
+            for request in whole
+        ]
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,11 +11,15 @@ from support.home import ADS, Home
 from support.items import Ad
 
 from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.flows.approve import approve
+from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.submit import Submission, arrival, submit
 
@@ -34,6 +38,30 @@ def erase_and_compare(home: Home, asked_by: dict[str, str], stored: dict[str, st
     for entry in home.receipts()[before:]:
         if (user := asked_by.get(str(entry.body["requestId"]))) is not None:
             assert entry.body["outcome"]["newer"] == sum(theirs == user for theirs in stored.values())
+
+
+IN_ORDER = ("receivedAt", "acceptedAt", "hiddenAt", "erasedAt", "checkedAt")
+"""What a receipt dates, in the order in which it happens."""
+
+
+def assert_in_order(home: Home) -> None:
+    """Compare the instants within each signed entry, and with those of earlier entries about the same request."""
+    newest: dict[str, datetime] = {}
+    for entry in home.world.ledger.entries():
+        name = str(entry.body.get("requestId") or entry.body.get("holdId"))
+        told = [
+            datetime.fromisoformat(entry.body[each])
+            for each in (*IN_ORDER, "before", "approvedAt", "placedAt", "releasedAt", "liftedAt")
+            if entry.body.get(each) is not None and (each != "before" or entry.kind == "tombstone")
+        ]
+        assert told == sorted(told), (entry.kind, entry.body)
+        if told:
+            assert newest.get(name, told[-1]) <= told[-1], entry.kind
+            newest[name] = told[-1]
+    for request in home.world.catalog.requests.all():
+        dated = (request.received_at, request.accepted_at, request.erased_at, request.checked_at, request.completed_at)
+        known = [each for each in dated if each is not None]
+        assert known == sorted(known), request.state
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -70,6 +98,7 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
         else:
             retain(home.world, today=home.clock.at.date())
     erase_and_compare(home, asked_by, stored)
+    assert_in_order(home)
 
     left = set(home.tasks(ADS))
     assert left == set(stored)
@@ -77,3 +106,44 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
         request = next(each for each in home.world.catalog.requests.all() if each.request_id == request_id)
         assert request.state is RequestState.COMPLETED
         assert left.isdisjoint(items)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(offs=st.lists(st.integers(-240, 240), min_size=6, max_size=6))
+def test_whatever_the_clocks_say_what_is_signed_of_a_request_is_in_order(
+    new_home: Callable[[], Home], offs: list[int]
+) -> None:
+    # given hosts whose clocks differ within the bounds, each of which does one thing
+    home = new_home()
+    home.world = replace(home.world, clock_bounds=ClockBounds(), approvals=ApprovalPolicy(cap_from_items=4))
+    newest = NOW
+    agreed_now(home.world)
+    home.keep(*(Ad(task=f"{user}-{number}", user=user) for user in USERS for number in range(3)))
+
+    def on_another_host(off: int) -> None:
+        nonlocal newest
+        newest += timedelta(seconds=1)
+        home.clock.at = newest + timedelta(seconds=off)
+        newest = max(newest, home.clock.at)
+
+    on_another_host(offs[0])
+    until = newest + timedelta(days=30)
+    scope = ByTask(task_id="ann-1")
+    hold = place_hold(home.world, HoldDraft(team=ADS, scope=scope, until=until, words="w", holder="h"))
+    on_another_host(offs[1])
+    taken_back, kept = home.ask(ByUser(user_id="bob"), ByUser(user_id="ann"))
+
+    # when one request is taken back, one approved, carried out in part, and then whole
+    on_another_host(offs[2])
+    cancel(home.world, taken_back.request_id)
+    on_another_host(offs[3])
+    approve(home.world, kept.request_id, name="Jane")
+    erase(home.world)
+    on_another_host(offs[4])
+    release_hold(home.world, hold.hold_id)
+    on_another_host(offs[5])
+    erase(home.world, again=True)
+
+    # then every instant follows the one before it
+    assert [entry.kind for entry in home.world.ledger.entries()].count("receipt") == 1
+    assert_in_order(home)

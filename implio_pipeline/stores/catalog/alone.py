@@ -68,7 +68,9 @@ def allowance(
     since = at - timedelta(days=policy.window_days)
     cap = connection.scalar(select(team_rows.c.cap_percent).where(team_rows.c.team == team)) or 0
     most = most_alone(policy, team_items=_items_at(connection, team, since.date()), cap_percent=cap)
-    people = None if who is None else people_of(connection, team, who, since=since)
+    # What an account erased while it counted as one person with another counts for as long as that is in the window.
+    tied_since = since - timedelta(days=policy.window_days)
+    people = None if who is None else people_of(connection, team, who, since=tied_since)
     is_theirs = requests.c.asked_by.is_(None) if people is None else requests.c.asked_by.in_(people)
     is_alone = (requests.c.team == team, is_theirs, requests.c.is_alone.is_(True), requests.c.accepted_at > since)
     used = connection.scalar(select(func.sum(requests.c.covered_items)).where(*is_alone))
