@@ -10,7 +10,7 @@ from implio_pipeline.cli.arguments import secret_from, who
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
 from implio_pipeline.cli.failures import BadUse, NotConfirmed, Refused
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import facts, good, look, size_text
+from implio_pipeline.cli.tables import facts, good, look, many, size_text
 from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
@@ -109,8 +109,15 @@ def _resume(session: Session, team: str | None) -> None:
         name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
         waiting: list[Request] = house.world.catalog.requests.all(team=name, states=OPEN_STATES)
         results = carry_out(session, house, only=[each.request_id for each in waiting], again=True)
-    session.answer(results_shape(results), lambda: results_table(results) if results else good("Nothing waits."))
+        in_inbox = len(house.world.inbox.waiting())
+    session.answer(results_shape(results), lambda: results_table(results) if results else _nothing(in_inbox))
     results.end()
+
+
+def _nothing(in_inbox: int) -> RenderableType:
+    if not in_inbox:
+        return good("Nothing waits.")
+    return look(f"No accepted request waits. {many(in_inbox, 'request file')} in the inbox: `implio requests take`")
 
 
 def _draft(world: World, ask: dict[str, str]) -> RequestDraft:

@@ -66,6 +66,7 @@ def drop_requests(cli, *asks):
 def test_the_inbox_is_read_and_its_requests_carried_out_later(cli, plan):
     light = plan.team("acme").light
     drop_requests(cli, {"team": "acme", "type": "user", "userId": light.user_id})
+    assert "1 request file in the inbox: `implio requests take`" in cli("erase", "--resume").stdout
 
     taken = cli.json("requests", "take")
 
