@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from implio_pipeline.api.answers import json_answer, raw_answer
-from implio_pipeline.api.batch import Judged
+from implio_pipeline.api.batch import Judged, answer_of
 from implio_pipeline.api.caller import HEADER, Caller, who_may
 from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
@@ -22,6 +22,7 @@ from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.api_keys import recognise
+from implio_pipeline.flows.ingest import Part
 from implio_pipeline.flows.submit import Submission, arrival
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.landing.columns import keyed
@@ -84,13 +85,14 @@ async def _answered(
     # The key may have been revoked while the body came, which may take half a minute.
     await run_in_threadpool(recognise, house.world, request.headers[HEADER])
     if before:
-        return raw_answer(found.answer)
+        return raw_answer(answer_of(found, Part.of(before), body=sent))
+    part = Part()
     if found.rows.num_rows or post:
         submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows, post=post)
-        await asyncio.wrap_future(state.intake.put(submission))
-    state.metrics.items.labels("accepted").inc(found.rows.num_rows)
-    state.metrics.items.labels("rejected").inc(found.rejected)
-    return raw_answer(found.answer)
+        part = await asyncio.wrap_future(state.intake.put(submission))
+    state.metrics.items.labels("accepted").inc(found.rows.num_rows - len(part.kept_out))
+    state.metrics.items.labels("rejected").inc(len(found.rejected) + len(part.kept_out))
+    return raw_answer(answer_of(found, part, body=sent))
 
 
 @router.get(

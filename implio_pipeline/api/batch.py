@@ -12,10 +12,14 @@ import pyarrow as pa
 from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.flows.ingest import Part
 from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
 from implio_pipeline.stores.landing.elements import elements
+from implio_pipeline.stores.landing.faults import CUSTOM, fault
 from implio_pipeline.stores.landing.rejected import RejectedItem
 
+KEPT_OUT = "kept-out"
+"""The code of an item that a standing deletion keeps out."""
 _FEW_COMMAS = 100_000
 """A body with more is counted before it is taken apart: each element of an array costs memory, an empty one too."""
 _texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -27,7 +31,8 @@ _encode = msgspec.json.encode
 class Judged:
     """One post, judged: what is to be kept, and what is answered once it is."""
 
-    rejected: int
+    rejected: tuple[int, ...]
+    """Places of the rejected items in the body."""
     rows: pa.Table = field(repr=False)
     """The accepted items; their user keys are the caller's to make."""
     answer: bytes = sensitive()
@@ -60,7 +65,30 @@ def judged(body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str |
         "accepted": [{"id": item_id, "taskId": task_id} for item_id, task_id in accepted.ids],
         "rejected": [_rejected(one) for one in rejected],
     }
-    return Judged(rows=accepted.rows, rejected=len(rejected), answer=_encode(answer))
+    return Judged(rows=accepted.rows, rejected=tuple(one.position for one in rejected), answer=_encode(answer))
+
+
+_STAYS_OUT: dict[str, Any] = {
+    "reason": KEPT_OUT,
+    "errors": [fault("is that of a user whose deletion is standing: not stored", code=CUSTOM, path="/user/id")],
+}
+
+
+def answer_of(found: Judged, part: Part, *, body: bytes) -> bytes:
+    """Return what is answered once a post is durable: with what a standing deletion kept out, and who came back."""
+    if not part.kept_out and not part.returned:
+        return found.answer
+    answer = _decode(found.answer)
+    if part.kept_out:
+        raws, were_rejected = _texts(body), frozenset(found.rejected)
+        places = [place for place in range(len(raws)) if place not in were_rejected]
+        out = frozenset(part.kept_out)
+        answer["accepted"] = [each for row, each in enumerate(answer["accepted"]) if row not in out]
+        answer["rejected"] += [{"originalAd": raws[places[row]], **_STAYS_OUT} for row in part.kept_out]
+        answer["keptOut"] = len(part.kept_out)
+    if part.returned:
+        answer["returned"] = part.returned
+    return _encode(answer)
 
 
 def _items(body: bytes, max_items: int) -> list[msgspec.Raw]:

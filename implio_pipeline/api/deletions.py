@@ -21,13 +21,14 @@ from implio_pipeline.domain.request import Request as Deletion
 from implio_pipeline.domain.words import Channel, RequestId
 from implio_pipeline.flows.accept import Refusal
 from implio_pipeline.flows.ask import ask
+from implio_pipeline.flows.lift import lift
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.stores.inbox.entry import entry_of
 from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["deletions"])
-_NAMES = ("userId", "taskId", "fromDate", "toDate")
+_NAMES = ("userId", "taskId", "fromDate", "toDate", "standing")
 _KINDS: dict[frozenset[str], str] = {
     frozenset({"userId"}): "user",
     frozenset({"taskId"}): "task",
@@ -72,6 +73,11 @@ async def _on_the_way(
             documented("taskId", "One submission.", maxLength=1024),
             documented("fromDate", "Like 2026-01-01T00:00Z; a zone is needed."),
             documented("toDate", "Like 2026-02-01T00:00Z; items submitted before it."),
+            documented(
+                "standing",
+                "With `userId`: `true` keeps the user's later items out too, until the deletion is lifted.",
+                enum=["true", "false"],
+            ),
         ]
     },
 )
@@ -132,6 +138,27 @@ def get_deletion(
     return json_answer(deletion_shape(mine, outcome_of(house.world, mine)))
 
 
+@router.post(
+    "/v1/deletions/{request_id}/lift",
+    operation_id="liftDeletion",
+    summary="Let a user's new items in again, which a standing deletion kept out",
+    description=(
+        "Ends what is standing of this deletion, and of every other one of the same user. What was erased stays "
+        "erased, and what was kept out is not here: send it again. The signed log says who lifted it, and when."
+    ),
+    responses=answers({200: DELETION}, 400, 401, 403, 404, 409, 429),
+)
+def lift_deletion(
+    request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.LIFT_STANDING))]
+) -> Response:
+    """Lift a standing deletion of the caller's team."""
+    parameters(request, ())
+    house: House = request.app.state.house
+    mine = _its_own(house, who, request_id)
+    lifted = lift(house.world, mine.request_id, acts_for=who.acts_for)[0]
+    return json_answer(deletion_shape(lifted, outcome_of(house.world, lifted)))
+
+
 @router.get(
     "/v1/deletions/{request_id}/receipt",
     operation_id="getReceipt",
@@ -175,11 +202,15 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
         DeletionRefused: a value will not do.
     """
     asked = parameters(request, _NAMES)
-    kind = _KINDS.get(frozenset(asked))
+    kind = _KINDS.get(frozenset(asked) - {"standing"})
     if kind is None:
         raise ParametersRefused(
             "a deletion has exactly one kind",
             remedy="Give userId, or taskId, or fromDate with toDate, and leave out the other parameters.",
+        )
+    if "standing" in asked and kind != "user":
+        raise ParametersRefused(
+            "only a deletion by userId can be standing", remedy="Leave standing out, or name the user."
         )
     now = request.app.state.house.world.clock.now()
     fields = {_FIELDS.get(name, name): value for name, value in asked.items()}

@@ -148,7 +148,14 @@ _OURS: dict[str, Any] = {
         }
     ),
     "Submission": _object(
-        {"batchId": _TEXT, "accepted": _list(ref("AcceptedAd")), "rejected": _list(ref("RejectedAd"))}
+        {
+            "batchId": _TEXT,
+            "accepted": _list(ref("AcceptedAd")),
+            "rejected": _list(ref("RejectedAd")),
+            "keptOut": _said(_COUNT, "Rejected items of users whose deletion is standing; absent when 0."),
+            "returned": _said(_COUNT, "Accepted items of users who were erased before; absent when 0."),
+        },
+        optional=("keptOut", "returned"),
     ),
     "PolledItem": _object({"id": _TEXT, "batchId": _MAYBE_TEXT, "taskId": _TEXT}),
     "PolledAd": _object(
@@ -176,6 +183,8 @@ _OURS: dict[str, Any] = {
             "extendedAt": _MAYBE_INSTANT,
             "erasedAt": _MAYBE_INSTANT,
             "completedAt": _MAYBE_INSTANT,
+            "isStanding": _said(_FLAG, "Whether the user's later items stay out too."),
+            "standingLiftedAt": _said(_MAYBE_INSTANT, "From then on new items of the user come in again."),
             "queueEntriesRemoved": _said(_COUNT, "Items that left a moderation queue."),
             "outcome": ref("Outcome"),
             "errorCode": _MAYBE_TEXT,

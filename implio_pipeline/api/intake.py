@@ -12,12 +12,13 @@ from threading import Condition, Thread
 from implio_pipeline.api.failures import ShuttingDown
 from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.flows.ingest import Part
 from implio_pipeline.flows.submit import Submission, submit
 from implio_pipeline.ports.world import World
 
 MOST_ITEMS = 1_000
 """Items of one commit: what bounds how long a deletion waits for the catalog behind it."""
-_Waiting = tuple[Submission, Future[None]]
+_Waiting = tuple[Submission, Future[Part]]
 
 
 class Intake:
@@ -52,13 +53,13 @@ class Intake:
         with self._changed:
             self._is_closed = False
 
-    def put(self, submission: Submission) -> Future[None]:
-        """Return a future that is done once the submission is durable, or has failed.
+    def put(self, submission: Submission) -> Future[Part]:
+        """Return a future of what became of the submission: it is done once that is durable, or has failed.
 
         Raises:
             ShuttingDown: the server takes in nothing more.
         """
-        future: Future[None] = Future()
+        future: Future[Part] = Future()
         with self._changed:
             if self._is_closed:
                 raise ShuttingDown("the server is about to stop")
@@ -107,7 +108,7 @@ class Intake:
     def _commit(self, group: list[_Waiting]) -> None:
         self._world.catalog.give_way()
         try:
-            files = submit(self._world, group[0][0].team, [submission for submission, _ in group])
+            added = submit(self._world, group[0][0].team, [submission for submission, _ in group])
         except PostInWork as error:
             if len(group) == 1:
                 group[0][1].set_exception(error)
@@ -119,7 +120,7 @@ class Intake:
             for _, future in group:
                 future.set_exception(error)
             return
-        for _, future in group:
-            future.set_result(None)
+        for (_, future), part in zip(group, added.parts, strict=True):
+            future.set_result(part)
         self._on_commit()
-        self._on_files(files)
+        self._on_files(added.files)

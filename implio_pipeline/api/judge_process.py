@@ -12,7 +12,7 @@ _NICE = 5
 
 
 def judge(body: bytes, arrived_at: datetime, max_items: int, batch_id: str | None) -> Answer:
-    """Return how many items were rejected, the accepted ones in Arrow's stream format, and the answer."""
+    """Return the places of rejected items, the accepted ones in Arrow's stream format, and the answer."""
     found = judged(body, arrived_at=arrived_at, max_items=max_items, batch_id=batch_id)
     return found.rejected, to_bytes(found.rows), found.answer
 

@@ -64,7 +64,7 @@ class JudgeBeside:
                 except _GONE:  # not judged here: a post that kills its judge would kill the server
                     self._another()
                     raise JudgeGone("posts cannot be judged at the moment") from None
-        return Judged(rows=from_bytes(rows), rejected=told, answer=bytes(answer))
+        return Judged(rows=from_bytes(rows), rejected=tuple(told), answer=bytes(answer))
 
     def close(self) -> None:
         """End the process."""

@@ -28,6 +28,8 @@ _DELETE_KINDS_CURL = "\n".join(
     (
         "# every item of one end user",
         _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "userId=u-7"'),
+        "# and keep the user's later items out too",
+        _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "userId=u-9" --data "standing=true"'),
         "# one submission",
         _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "taskId=0198c5d0-0000-7000-8000-000000000000"'),
         "# every item submitted in January",
@@ -83,6 +85,14 @@ SAMPLES: dict[str, dict[str, str]] = {
             'print(status["status"], status["why"], status["next"])',
         ),
     },
+    "liftDeletion": {
+        "Python": _python(
+            'asked = {"userId": "u-9", "standing": "true"}',
+            'deletion = client.delete("/v1/ads", params=asked).raise_for_status().json()',
+            "lifted = client.post(f\"{deletion['statusUrl']}/lift\").raise_for_status().json()",
+            'print("new items come in again from", lifted["standingLiftedAt"])',
+        ),
+    },
     "getReceipt": {
         "Python": _python(
             'done = client.get("/v1/deletions", params={"status": "completed"}).raise_for_status().json()',
@@ -129,6 +139,8 @@ _DELETION = {
     "extendedAt": None,
     "erasedAt": None,
     "completedAt": None,
+    "isStanding": False,
+    "standingLiftedAt": None,
     "queueEntriesRemoved": 1,
     "outcome": {"matched": None, "erased": None, "withheld": None, "newer": None, "notReachable": None},
     "errorCode": None,

@@ -25,6 +25,8 @@ def deletion_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
         "extendedAt": None if request.extended_at is None else instant_text(request.extended_at),
         "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
         "completedAt": None if request.completed_at is None else instant_text(request.completed_at),
+        "isStanding": request.is_standing,
+        "standingLiftedAt": None if request.standing_lifted_at is None else instant_text(request.standing_lifted_at),
         "queueEntriesRemoved": request.queue_removed,
         "outcome": outcome_parts(outcome),
         "errorCode": request.error_code,

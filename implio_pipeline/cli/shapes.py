@@ -45,6 +45,8 @@ def request_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
         "dueAt": instant_text(request.due_at),
         "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
         "completedAt": None if request.completed_at is None else instant_text(request.completed_at),
+        "isStanding": request.is_standing,
+        "standingLiftedAt": None if request.standing_lifted_at is None else instant_text(request.standing_lifted_at),
         "queueEntriesRemoved": request.queue_removed,
         "attempts": request.attempts,
         "nextAttemptAt": None if request.next_attempt_at is None else instant_text(request.next_attempt_at),

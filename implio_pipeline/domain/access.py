@@ -35,6 +35,7 @@ class Act(StrEnum):
     SEE_REQUESTS = "see deletion requests"
     APPROVE_REQUEST = "approve a deletion request"
     CANCEL_REQUEST = "cancel a deletion request"
+    LIFT_STANDING = "lift a standing deletion"
     READ_RECEIPTS = "read receipts"
     SEE_RETENTION = "see the retention policy"
     SET_RETENTION = "set the retention policy"
@@ -61,6 +62,7 @@ _PRIVACY = frozenset(
         Act.SEE_REQUESTS,
         Act.APPROVE_REQUEST,
         Act.CANCEL_REQUEST,
+        Act.LIFT_STANDING,
         Act.READ_RECEIPTS,
         Act.SEE_RETENTION,
         Act.SET_RETENTION,
@@ -88,6 +90,7 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
             Act.SUBMIT_ITEMS,
             Act.POLL_ITEMS,
             Act.REQUEST_DELETION,
+            Act.LIFT_STANDING,
             Act.SEE_REQUESTS,
             Act.READ_RECEIPTS,
             Act.SEE_QUEUES,

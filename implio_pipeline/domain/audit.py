@@ -13,6 +13,7 @@ from implio_pipeline.domain.errors import CatalogTampered, FileMissing, FileTamp
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.scope import StandingErasure
 from implio_pipeline.domain.words import ColumnClass, FileId, RequestId, TeamId, UserKey
 
 PARTS = 7
@@ -229,6 +230,38 @@ def tombstone_faults(
         ]
     if any(body.get(name) != value for body in noted for name, value in standing.items()):
         return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog name different things")]
+    return []
+
+
+def standing_faults(
+    request: Request, standing: StandingErasure | None, *, told: Sequence[Mapping[str, Any]], is_lifted: bool
+) -> list[AuditFinding]:
+    """Return where catalog and ledger differ on whether a person's new items stay out.
+
+    Args:
+        request: The request.
+        standing: What keeps the person out, lifted or not, as the catalog has it.
+        told: The ledger's bodies of the request's tombstone.
+        is_lifted: Whether the ledger has its lifting.
+    """
+    is_told = any(body.get("standing") is True for body in told)
+    if told and is_told != request.is_standing:
+        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on whether it is standing")]
+    if not request.is_standing or request.state is RequestState.CANCELLED:
+        return []
+    is_same = (
+        standing is not None
+        and all(body.get("userKey") == standing.user_key.hex() for body in told)
+        and standing.since == request.accepted_at
+        and standing.lifted_at == request.standing_lifted_at
+    )
+    if not is_same:
+        words = "what keeps the person out is missing, or says something else than the request"
+        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, words)]
+    if is_lifted and request.standing_lifted_at is None:
+        return [_about(request, FindingKind.LIFTING_NOT_IN_CATALOG, "the ledger has it lifted, but it keeps items out")]
+    if request.standing_lifted_at is not None and not is_lifted:
+        return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore would keep the person out again")]
     return []
 
 

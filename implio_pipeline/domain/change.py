@@ -5,7 +5,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.domain.intake import LandingRecord, PostRecord, QueueEntry
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord, QueueEntry
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
 
@@ -30,6 +30,8 @@ class Change:
     landing: LandingRecord | None = None
     posts: tuple[PostRecord, ...] = ()
     """Posts that brought the files, by their idempotency keys; none may be known already."""
+    erased_people: ErasedPeople | None = None
+    """What of the items at hand is of people whose deletion was asked for."""
     outcomes: tuple[FileOutcome, ...] = ()
     settled: tuple[int, ...] = ()
     """Sequences of verdicts that the files added have now; each must be there still, and unsettled."""

@@ -65,6 +65,13 @@ class CancelTooLate(RequestRefused):
     remedy = "Give the team a grace period for the next time: `implio team set TEAM --grace-hours 24`."
 
 
+class LiftRefused(RequestRefused):
+    """A request keeps nobody out, so that nothing can be lifted."""
+
+    code = "lift-refused"
+    remedy = "Look at the request: it says whether it is standing, and whether somebody lifted it."
+
+
 class ExtensionRefused(RequestRefused):
     """The due date cannot be put off so."""
 

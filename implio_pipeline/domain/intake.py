@@ -57,6 +57,28 @@ class PostRecord:
     batch_id: str
     taken_at: datetime
     """The submission instant of its items; batch and instant make their task ids."""
+    kept_out: tuple[int, ...] = ()
+    """Places of its good items that a standing deletion kept out."""
+    returned: int = 0
+    """How many of its items came of people who were erased before."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErasedPeople:
+    """What came in, or was kept out, of people whose deletion was asked for; counted when it comes."""
+
+    kept_out: int = 0
+    """Items kept out since a standing deletion names their user."""
+    returned: int = 0
+    """Items taken in of people who were erased before."""
+
+    def __add__(self, other: "ErasedPeople") -> "ErasedPeople":
+        """Return both counts added up."""
+        return ErasedPeople(kept_out=self.kept_out + other.kept_out, returned=self.returned + other.returned)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to tell."""
+        return bool(self.kept_out or self.returned)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

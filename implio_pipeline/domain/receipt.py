@@ -71,6 +71,10 @@ def receipt_body(
     }
     if request.erased_at is not None:
         body["erasedAt"] = instant_text(request.erased_at)
+    if request.is_standing:
+        body["standing"] = {"from": instant_text(request.accepted_at)}
+        if request.standing_lifted_at is not None:
+            body["standing"]["liftedAt"] = instant_text(request.standing_lifted_at)
     if request.policy is not None:
         body["policy"] = request.policy
     if request.withheld is not None:

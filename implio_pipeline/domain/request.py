@@ -106,6 +106,8 @@ class RequestDraft:
     acts_for: str | None = None
     """Keyed pseudonym of the person whom it acts for; that of `asked_by` when `None`."""
     reason: str | None = sensitive(default=None)
+    is_standing: bool = False
+    """Whether the person's later items stay out too, until somebody lifts that; only for one user's items."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +155,12 @@ class Request:
     """What a legal hold kept from the last erasure; `None` when nothing."""
     outcome: RequestOutcome = NOT_KNOWN
     """What the last pass counted."""
+    is_standing: bool = False
+    """Whether the person's later items stay out too, from `accepted_at` until it is lifted."""
+    standing_lifted_at: datetime | None = None
+    """When somebody lifted that; `None` while it is in force, and for a request that never was standing."""
+    standing_lifted_by: str | None = None
+    """Keyed pseudonym of who lifted it."""
     sealed: bytes | None = sensitive(default=None)
 
 
@@ -187,6 +195,12 @@ def may_be_resumed(request: Request, *, now: datetime) -> bool:
 def may_be_cancelled(request: Request) -> bool:
     """Tell whether nothing of the request was begun, and somebody may still say no."""
     return S.CANCELLED in _MOVES[request.state]
+
+
+def keeps_out(request: Request) -> bool:
+    """Tell whether the person's new items stay out of the store because of this request."""
+    is_lifted = request.standing_lifted_at is not None or request.state is S.CANCELLED
+    return request.is_standing and not is_lifted
 
 
 def is_overdue_request(request: Request, *, now: datetime) -> bool:

@@ -5,7 +5,7 @@ it is what tombstones keep, what reads are filtered by, and what finding, rewrit
 """
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import RequestKind, TaskKey, UserKey
@@ -112,6 +112,28 @@ class Tombstone:
     team: str
     rule: Rule
     is_erased: bool = field(default=False)
+
+
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+"""A rule that ends here covers an item whenever it was submitted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandingErasure:
+    """What keeps a person's new items out: the lasting part of a request that is standing."""
+
+    request_id: str
+    team: str
+    user_key: UserKey
+    since: datetime
+    lifted_at: datetime | None = None
+    lifted_by: str | None = None
+    """Keyed pseudonym of who lifted it."""
+
+    @property
+    def rule(self) -> UserRule:
+        """The rule that keeps items out, whatever instant they name."""
+        return UserRule(user_key=self.user_key, before=END_OF_TIME)
 
 
 def kind_of(scope: Scope | Rule) -> RequestKind:

@@ -20,7 +20,7 @@ from implio_pipeline.domain.errors import (
     RequestRefused,
     TeamUnknown,
 )
-from implio_pipeline.domain.request import Request, RequestDraft, RequestState
+from implio_pipeline.domain.request import Request, RequestDraft, RequestState, keeps_out
 from implio_pipeline.domain.scope import (
     ByDates,
     ByTask,
@@ -32,6 +32,7 @@ from implio_pipeline.domain.scope import (
     OverdueRule,
     Rule,
     Scope,
+    StandingErasure,
     TaskRule,
     TeamRule,
     Tombstone,
@@ -42,6 +43,9 @@ from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKe
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.gates import at_gates, let_through, person_of
 from implio_pipeline.ports.world import World
+
+STANDING_LIFTED = "standing-lifted"
+"""The kind of the ledger's entry that says who lifted a standing deletion, and when."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +125,25 @@ def note_tombstones(world: World) -> None:
         ]
         world.ledger.append([("lifted", body) for body in bodies])
         world.catalog.requests.in_ledger([request.tombstone_sequence for request in lifted])
+    note_liftings(world)
+
+
+def note_liftings(world: World) -> None:
+    """Write into the ledger who lifted which standing deletion, where it does not say so yet."""
+    untold = world.catalog.requests.liftings_without_ledger()
+    if untold:
+        world.ledger.append([(STANDING_LIFTED, lifting_body(each)) for each in untold])
+        world.catalog.requests.lifting_in_ledger([RequestId(each.request_id) for each in untold])
+
+
+def lifting_body(standing: StandingErasure) -> dict[str, Any]:
+    """Return the lifting of a standing deletion as the ledger keeps it."""
+    return {
+        "requestId": standing.request_id,
+        "team": standing.team,
+        "liftedAt": None if standing.lifted_at is None else instant_text(standing.lifted_at),
+        "liftedBy": standing.lifted_by,
+    }
 
 
 def _note_standing(world: World) -> None:
@@ -156,6 +179,8 @@ def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
         body["policy"] = request.policy
     if request.asked_by is not None:
         body["askedBy"] = request.asked_by
+    if request.is_standing:
+        body["standing"] = True
     return body | rule_parts(rule)
 
 
@@ -203,6 +228,7 @@ def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
             asked_by=body.get("askedBy"),
             covered_items=body.get("itemsAlone", 0),
             is_alone="itemsAlone" in body,
+            is_standing=body.get("standing", False) is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise LedgerBroken("a tombstone in the ledger cannot be read") from None
@@ -273,6 +299,9 @@ def _refusal(error: ImplioError) -> Refusal:
 def _same(asked: Request, accepted: Request) -> Request | Refusal:
     if accepted.scope_pseudonym != asked.scope_pseudonym:
         return _refusal(RequestIdReused("another request was made under the same id"))
+    if asked.is_standing and not keeps_out(accepted):
+        words = "was lifted" if accepted.is_standing else "is not standing"
+        return _refusal(RequestIdReused(f"the request made under the same id {words}"))
     if accepted.state is RequestState.CANCELLED:  # whether it was sent again, or read again after a crash, is not known
         return _refusal(RequestIdReused("the request made under the same id was cancelled"))
     return accepted
@@ -282,6 +311,8 @@ def _prepare(
     world: World, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
 ) -> tuple[Request, Rule, str]:
     team = draft.team
+    if draft.is_standing and not isinstance(draft.scope, ByUser):
+        raise RequestRefused("only a deletion of one user's items can be standing")
     rule = rule_of(world, draft, now=now)
     text = scope_text(draft.scope)
     request_id = world.identifiers.request_id()
@@ -298,6 +329,7 @@ def _prepare(
         tombstone_sequence=0,
         policy=policy,
         asked_by=person_of(world, draft),
+        is_standing=draft.is_standing,
         sealed=seal(_sealed_part(draft, text), request_id),
     )
     return request, rule, _idempotency(world, team, draft, text)
@@ -306,7 +338,8 @@ def _prepare(
 def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope: str) -> str:
     """Return what makes two requests the same: the sender's own key, or scope and instant of receipt."""
     own = draft.idempotency_key
-    text = f"key {own}" if own is not None else f"scope {scope} {instant_text(draft.received_at)}"
+    kind = "standing" if draft.is_standing else "scope"
+    text = f"key {own}" if own is not None else f"{kind} {scope} {instant_text(draft.received_at)}"
     return world.keychain.pseudonym(team, text)
 
 

@@ -7,7 +7,7 @@ since that it would cover: those were not hidden by the first one, and are by th
 from datetime import timedelta
 
 from implio_pipeline.domain.erasure import Claim
-from implio_pipeline.domain.request import Request, RequestDraft, RequestState
+from implio_pipeline.domain.request import Request, RequestDraft, RequestState, keeps_out
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import Refusal, accept, rule_of, scope_text
 from implio_pipeline.flows.find import find
@@ -26,6 +26,7 @@ def ask(world: World, draft: RequestDraft, *, same_within: timedelta) -> Request
     if (
         earlier is not None
         and earlier.state is not RequestState.CANCELLED
+        and (keeps_out(earlier) or not draft.is_standing)
         and earlier.accepted_at > world.clock.now() - same_within
         and not _has_newer_items(world, draft, earlier)
     ):

@@ -27,6 +27,7 @@ from implio_pipeline.domain.audit import (
     read_faults,
     receipt_faults,
     seen_faults,
+    standing_faults,
     stray,
     tombstone_faults,
     unaudited,
@@ -41,10 +42,10 @@ from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.moderation import Trace
 from implio_pipeline.domain.request import OPEN_STATES, Request
-from implio_pipeline.domain.scope import OverdueRule, Rule, TaskRule, Tombstone, UserRule
+from implio_pipeline.domain.scope import OverdueRule, Rule, StandingErasure, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Region, RequestId, TeamId
-from implio_pipeline.flows.accept import tombstone_body
+from implio_pipeline.flows.accept import STANDING_LIFTED, tombstone_body
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
@@ -354,6 +355,7 @@ class _Noted:
 
     tombstones: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     lifted: set[str] = field(default_factory=set)
+    let_in: set[str] = field(default_factory=set)
     receipts: dict[str, list[tuple[str, Mapping[str, Any]]]] = field(default_factory=dict)
 
 
@@ -394,13 +396,14 @@ def _audit_requests(world: World, noted: _Noted, report: AuditReport) -> None:
         for request_id, bodies in noted.tombstones.items()
         if request_id not in requests
     ]
-    faults = dict(_request_faults(requests, standing, noted))
+    keeping_out = _keeping_out(world, requests)
+    faults = dict(_request_faults(requests, standing, keeping_out, noted))
     if faults:
         settled = world.clock.now() - _SETTLES
         young = {each.request_id for each, _ in world.catalog.requests.without_ledger() if each.accepted_at > settled}
         noted = _noted(world)
         again = {request_id: world.catalog.requests.get(request_id) for request_id in faults if request_id not in young}
-        faults = dict(_request_faults(again, standing, noted))
+        faults = dict(_request_faults(again, standing, _keeping_out(world, again), noted))
     report.findings += [finding for found in faults.values() for finding in found]
 
 
@@ -413,12 +416,29 @@ def _standing_bodies(world: World, requests: Mapping[RequestId, Request]) -> dic
     }
 
 
+def _keeping_out(world: World, requests: Mapping[RequestId, Request]) -> dict[RequestId, StandingErasure]:
+    return {
+        RequestId(each.request_id): each
+        for team in {request.team for request in requests.values()}
+        for each in world.catalog.requests.standing(team, is_checked=False)
+    }
+
+
 def _request_faults(
-    requests: Mapping[RequestId, Request], standing: Mapping[str, Mapping[str, Any]], noted: _Noted
+    requests: Mapping[RequestId, Request],
+    standing: Mapping[str, Mapping[str, Any]],
+    keeping_out: Mapping[RequestId, StandingErasure],
+    noted: _Noted,
 ) -> Iterator[tuple[RequestId, list[AuditFinding]]]:
     for request_id, request in requests.items():
         found = tombstone_faults(request, standing.get(request_id, {}), noted.tombstones.get(request_id, []))
         found += lifting_faults(request, is_lifted=request_id in noted.lifted)
+        found += standing_faults(
+            request,
+            keeping_out.get(request_id),
+            told=noted.tombstones.get(request_id, []),
+            is_lifted=request_id in noted.let_in,
+        )
         found += receipt_faults(request, noted.receipts.get(request_id, []))
         if found:
             yield request_id, found
@@ -432,6 +452,8 @@ def _noted(world: World) -> _Noted:
             noted.tombstones.setdefault(request_id, []).append(entry.body)
         elif entry.kind == "lifted":
             noted.lifted.add(request_id)
+        elif entry.kind == STANDING_LIFTED:
+            noted.let_in.add(request_id)
         elif entry.kind in (RECEIPT, PARTIAL, AGAIN):
             noted.receipts.setdefault(request_id, []).append((entry.kind, entry.body))
     return noted

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from implio_pipeline.domain.errors import (
     PostInWork,
 )
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.intake import LandingRecord, LandingState, PostRecord, QueueEntry
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord, QueueEntry
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
@@ -29,13 +29,15 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.few_at_once import few_at_once
-from implio_pipeline.ports.landing import LandingFile
+from implio_pipeline.ports.landing import LandingFile, LandingRemarks
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World
 
 BUFFER_BYTES = 96 << 20
 """Rows held before files are written; one buffer fills while the one before it is written, so memory is bounded."""
 _MOST_TRIES = 20
+_STANDING = "standing"
+"""What the claim of a standing deletion is named by, beside that of the same request's tombstone."""
 TOO_OLD = "too-old"
 """The code under which items are set aside that are older than their team's policy keeps."""
 
@@ -53,6 +55,8 @@ class IngestSummary:
     rejected: int = 0
     erased_before: int = 0
     """Items kept out since an accepted request covers them."""
+    kept_out: int = 0
+    """Items kept out since a standing deletion names their user."""
     too_old: int = 0
     """Items kept out for their age alone, and set aside."""
     partitions: dict[tuple[TeamId, date], int] = field(default_factory=dict)
@@ -79,6 +83,7 @@ class IngestSummary:
         self.items += other.items
         self.rejected += other.rejected
         self.erased_before += other.erased_before
+        self.kept_out += other.kept_out
         self.too_old += other.too_old
         for person, items in other.returned.items():
             self.returned[person] = self.returned.get(person, 0) + items
@@ -124,14 +129,38 @@ def ingest(
     return summary
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What became of one part of rows."""
+
+    kept_out: tuple[int, ...] = ()
+    """Places of items that a standing deletion keeps out."""
+    returned: int = 0
+    """Items taken in of people who were erased before."""
+
+    @classmethod
+    def of(cls, post: PostRecord) -> "Part":
+        """Return what became of a post that was taken in before."""
+        return cls(kept_out=post.kept_out, returned=post.returned)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddedRows:
+    """What was committed."""
+
+    files: list[SealedFile]
+    parts: list[Part]
+    """In the order of the parts given."""
+
+
 def add_rows(
     world: World,
     team: Team,
     parts: Iterable[Rows],
     *,
     submitted_from: datetime | None = None,
-    posts: tuple[PostRecord, ...] = (),
-) -> list[SealedFile]:
+    posts: Sequence[PostRecord | None] = (),
+) -> AddedRows:
     """Write items that are already in columns and commit them at once, under the team's standing rules.
 
     Args:
@@ -140,16 +169,20 @@ def add_rows(
         parts: The items; iterated anew when somebody else's commit came between.
         submitted_from: No item was submitted before it, so that rules which end earlier are not even read, and none is
             too old; not known when `None`.
-        posts: Remembered in the same commit.
+        posts: What is remembered of each part in the same commit, with what became of it.
 
     Raises:
         PostInWork: one of the posts is known already; nothing was kept.
     """
     for _ in range(_MOST_TRIES):
-        intake = _Intake(world=world, team=team, submitted_from=submitted_from, posts=posts)
+        intake = _Intake(world=world, team=team, submitted_from=submitted_from)
         try:
-            for rows in parts:
-                intake.add(rows, FileKind.ITEMS)
+            told = [intake.add(rows, FileKind.ITEMS) for rows in parts]
+            intake.posts = tuple(
+                replace(post, kept_out=part.kept_out, returned=part.returned)
+                for post, part in zip(posts, told, strict=False)
+                if post is not None
+            )
             intake.commit(None)
         except PlanOutdated:
             intake.discard()
@@ -158,7 +191,7 @@ def add_rows(
         except PostInWork:
             intake.discard()
             raise
-        return intake.staged
+        return AddedRows(files=intake.staged, parts=told)
     raise PlanOutdated("new tombstones kept coming")
 
 
@@ -214,7 +247,7 @@ def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
             intake.discard()
             file.release()
             raise
-        file.finish(report, erased_before=intake.erased_before, too_old=intake.too_old)
+        file.finish(report, intake.remarks())
         return intake.summary()
     file.release()
     raise PlanOutdated("the team's keys or tombstones kept changing")
@@ -318,12 +351,15 @@ class _Intake:
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     writing: list[Future[list[SealedFile]]] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    standing: list[Claim] = field(default_factory=list)
+    """What keeps people out whose deletion is standing."""
     planned_at: int = -1
     submitted_from: datetime | None = None
     posts: tuple[PostRecord, ...] = ()
     items: int = 0
     rejected: int = 0
     erased_before: int = 0
+    kept_out: int = 0
     too_old: int = 0
     old: list[Rows] = field(default_factory=list)
     """Rows that are too old, not yet sealed."""
@@ -341,23 +377,38 @@ class _Intake:
         for piece in file.pieces():
             report += piece.report
             self.add(piece.items, FileKind.ITEMS)
-            self.returned.update(self.world.vault.rows_of(piece.items, self._erased_users()))
             self.add(piece.rejected, FileKind.REJECTED)
         self.commit(file)
         return report
 
-    def add(self, rows: Rows, kind: FileKind) -> None:
+    def add(self, rows: Rows, kind: FileKind) -> Part:
         """Buffer the rows that may come in; a full buffer is written while the next one fills."""
         if self.planned_at < 0:
             self._plan()
-        kept = self.world.vault.without(rows, [rule for rule in self._rules if not isinstance(rule, OverdueRule)])
+        # 1. What a deletion that was asked for covers, then what comes newly of people who are to stay out.
+        rules = [rule for rule in self._rules if not isinstance(rule, OverdueRule)]
+        kept = self.world.vault.without(rows, rules)
         self.erased_before += rows.num_rows - kept.num_rows
+        places = self.world.vault.places(rows, self._standing_rules, but=rules)
+        kept = self.world.vault.without(kept, self._standing_rules)
+        self.kept_out += len(places)
+        # 2. What is too old.
         kept = self._without_old(kept)
+        # 3. Who comes again: told, and taken in.
+        returned = Counter[UserKey]()
+        if kind is FileKind.ITEMS and kept.num_rows:
+            returned.update(self.world.vault.rows_of(kept, self._erased_users(kept)))
+            self.returned.update(returned)
         if kept.num_rows:
             self.buffers.setdefault(kind, []).append(kept)
             self.buffered_bytes += kept.nbytes
         if self.buffered_bytes >= BUFFER_BYTES:
             self._flush()
+        return Part(kept_out=places, returned=returned.total())
+
+    @property
+    def _standing_rules(self) -> list[Rule]:
+        return [claim.rule for claim in self.standing]
 
     @property
     def _rules(self) -> list[Rule]:
@@ -425,6 +476,7 @@ class _Intake:
                 queue=tuple(self.queue),
                 landing=self._record(file) if file else None,
                 posts=self.posts,
+                erased_people=ErasedPeople(kept_out=self.kept_out, returned=self.returned.total()),
             )
             # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
             staged, self.staged = self.staged, []
@@ -456,7 +508,7 @@ class _Intake:
     def summary(self) -> IngestSummary:
         """Return this file's counts."""
         summary = IngestSummary(files=1, items=self.items, rejected=self.rejected)
-        summary.erased_before, summary.too_old = self.erased_before, self.too_old
+        summary.erased_before, summary.kept_out, summary.too_old = self.erased_before, self.kept_out, self.too_old
         summary.returned = {(self.team.team, key): items for key, items in self.returned.items()}
         for sealed in self.staged:
             if sealed.file.kind is FileKind.ITEMS:
@@ -464,8 +516,23 @@ class _Intake:
                 summary.partitions[partition] = summary.partitions.get(partition, 0) + sealed.file.rows
         return summary
 
-    def _erased_users(self) -> dict[UserKey, datetime]:
-        """Return whose deletion was asked for, and until when their items are kept out."""
+    def remarks(self) -> LandingRemarks:
+        """Return what the report of a landing file says beside what was rejected."""
+        return LandingRemarks(
+            erased_before=self.erased_before,
+            kept_out=self.kept_out,
+            too_old=self.too_old,
+            returned_items=self.returned.total(),
+            returned_people=len(self.returned),
+        )
+
+    def _erased_users(self, rows: Rows) -> Mapping[UserKey, datetime]:
+        """Return whose deletion was asked for, and until when their items are kept out.
+
+        Of a post only the rules that may cover it were read; whether its few users were erased before is asked for.
+        """
+        if self.submitted_from is not None:
+            return self.world.catalog.requests.erased_users(self.team.team, self.world.vault.users_in(rows))
         users: dict[UserKey, datetime] = {}
         for claim in self.claims:
             if isinstance(claim.rule, UserRule):
@@ -476,16 +543,32 @@ class _Intake:
         self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)
         now = self.world.clock.now()
         self.claims = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
+        self.standing = [
+            Claim(request_id=RequestId(f"{_STANDING} {each.request_id}"), rule=each.rule)
+            for each in self.world.catalog.requests.standing(self.team.team)
+            if each.lifted_at is None
+        ]
 
     def _apply_newer_rules(self) -> None:
-        known = {claim.request_id for claim in self.claims}
+        known = {claim.request_id for claim in (*self.claims, *self.standing)}
         self._plan()
         fresh = [claim for claim in self.claims if claim.request_id not in known]
-        rules = [claim.rule for claim in fresh]
+        staying_out = [claim for claim in self.standing if claim.request_id not in known]
+        rules = [claim.rule for claim in (*fresh, *staying_out)]
         if any(isinstance(rule, OverdueRule) for rule in rules):
             raise PlanOutdated("retention began meanwhile: what it covers is set aside, not destroyed")
-        self.staged = [kept for sealed in self.staged if (kept := self._without(sealed, fresh)) is not None]
+        gone = self._take_out(fresh)
+        self.erased_before += gone
+        gone = self._take_out(staying_out)
+        self.kept_out += gone
         self.queue = [entry for entry in self.queue if not any(_covers(rule, entry) for rule in rules)]
+
+    def _take_out(self, claims: list[Claim]) -> int:
+        """Take what claims cover out of the staged files, and return how many rows went."""
+        before = self.items + self.rejected
+        if claims:
+            self.staged = [kept for sealed in self.staged if (kept := self._without(sealed, claims)) is not None]
+        return before - self.items - self.rejected
 
     def _without(self, sealed: SealedFile, claims: list[Claim]) -> SealedFile | None:
         reached = self.world.vault.reaches(claims)(sealed.file)
@@ -499,7 +582,6 @@ class _Intake:
         if rewrite.is_untouched:
             return sealed
         self.world.vault.delete(sealed.file)
-        self.erased_before += rewrite.erased
         if sealed.file.kind is FileKind.ITEMS:
             self.items -= rewrite.erased
         else:

@@ -10,7 +10,7 @@ from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.accept import tombstone_of
+from implio_pipeline.flows.accept import STANDING_LIFTED, tombstone_of
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
 
@@ -26,6 +26,8 @@ class Known:
     approved: dict[RequestId, str] = field(default_factory=dict)
     """The keyed pseudonym of who approved."""
     lifted: set[RequestId] = field(default_factory=set)
+    standing_lifted: dict[RequestId, tuple[datetime, str | None]] = field(default_factory=dict)
+    """When, and by whom as a keyed pseudonym, standing deletions were lifted."""
     due_at: dict[RequestId, datetime] = field(default_factory=dict)
     """Due dates that were put off."""
     versions: dict[TeamId, int] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Known:
                     self.approved[request_id] = body["approvedBy"]
                 case "lifted":
                     self.lifted.add(request_id)
+                case kind if kind == STANDING_LIFTED:
+                    self.standing_lifted[request_id] = (datetime.fromisoformat(body["liftedAt"]), body["liftedBy"])
                 case "extended":
                     self.due_at[request_id] = datetime.fromisoformat(body["dueAt"])
                 case "keys":

@@ -36,11 +36,13 @@ from implio_pipeline.domain.request import (
     PEOPLE_STATES,
     Request,
     RequestState,
+    keeps_out,
     may_be_cancelled,
     moved,
 )
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.accept import STANDING_LIFTED
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.find import standing_holds
 from implio_pipeline.flows.gates import passed_gate
@@ -194,11 +196,12 @@ def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
         CatalogOutdated: it has not.
     """
     teams = {team.team for team in catalog.teams.all()}
-    asked, lifted = (_newest(ledger, kind, teams) for kind in ("tombstone", "lifted"))
+    asked, lifted, let_in = (_newest(ledger, kind, teams) for kind in ("tombstone", "lifted", STANDING_LIFTED))
     try:
         if asked is not None:
             catalog.requests.get(RequestId(asked["requestId"]))
         is_lifted = lifted is None or _is_cancelled(catalog.requests.get(RequestId(lifted["requestId"])))
+        is_lifted &= let_in is None or not keeps_out(catalog.requests.get(RequestId(let_in["requestId"])))
     except RequestUnknown:
         is_lifted = False
     if not is_lifted:
@@ -271,8 +274,10 @@ def _reinstate(world: World, known: Known, summary: RestoreSummary) -> None:
         elif request_id in known.lifted and request_id not in here:
             lost.append((replace(request, state=RequestState.UNAPPROVED), rule))  # nothing begins while it is lifted
         elif request_id not in here:
-            lost.append((_due(known, _begun(known, request)), rule))
+            lost.append((_let_in(known, _due(known, _begun(known, request))), rule))
     summary.reinstated = [each.request_id for each in world.catalog.requests.reinstate(lost)]
+    again = [_let_in(known, each) for each in world.catalog.requests.all() if keeps_out(each)]
+    world.catalog.requests.lift([each for each in again if not keeps_out(each)], is_in_ledger=True)
     for request in world.catalog.requests.all(states=OPEN_STATES):
         if request.request_id in known.lifted:
             _lift(world, request)
@@ -301,6 +306,14 @@ def _begun(known: Known, request: Request) -> Request:
     if request.state in (RequestState.UNAPPROVED, RequestState.WAITING):
         return replace(tried, state=RequestState.ACCEPTED, next_attempt_at=None)
     return tried
+
+
+def _let_in(known: Known, request: Request) -> Request:
+    """Return a standing request lifted, if the ledger knows that it was."""
+    if request.request_id not in known.standing_lifted:
+        return request
+    at, by = known.standing_lifted[request.request_id]
+    return replace(request, standing_lifted_at=at, standing_lifted_by=by)
 
 
 def _due(known: Known, request: Request) -> Request:

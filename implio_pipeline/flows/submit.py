@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from implio_pipeline.domain.clock import after
-from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.ingest import add_rows
+from implio_pipeline.flows.ingest import AddedRows, add_rows
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World
 
@@ -41,8 +40,10 @@ def arrival(world: World, team: TeamId) -> datetime:
     return after(world.catalog.teams.get(team).newest_at, now=world.clock.now())
 
 
-def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> list[SealedFile]:
+def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> AddedRows:
     """Commit the submissions of one team at once; on return every item is durable, encrypted, and in its queue.
+
+    Of each submission it is told which items a standing deletion kept out, and how many came of people erased before.
 
     Items that a deletion accepted meanwhile covers are left out: they are erased by never being written, or by being
     taken out of what was written before anybody could see it.
@@ -57,5 +58,5 @@ def submit(world: World, team: TeamId, submissions: Sequence[Submission]) -> lis
     agreed_now(world)
     first = min(each.arrived_at for each in submissions)
     parts = [each.rows for each in submissions]
-    posts = tuple(each.post for each in submissions if each.post is not None)
+    posts = [each.post for each in submissions]
     return add_rows(world, world.catalog.teams.get(team), parts, submitted_from=first, posts=posts)

@@ -1,11 +1,11 @@
 """The relational store as a whole, and its memory of landing files."""
 
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.audit import Alteration
-from implio_pipeline.domain.intake import LandingRecord, PostRecord
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import AccessLog, Grants
 from implio_pipeline.ports.api_keys import ApiKeys
@@ -31,6 +31,9 @@ class Landings(Protocol):
 
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
         """Tell whether any landing file of this size was ever taken."""
+
+    def erased_people(self, team: TeamId, *, since: date) -> ErasedPeople:
+        """Return what came in or was kept out, since a day, of people whose deletion was asked for."""
 
     def all(self, team: TeamId | None = None) -> list[LandingRecord]:
         """Return every record, oldest first."""

@@ -20,6 +20,21 @@ class ParsedRows:
     """An entry for each bad item, up to a bound for the whole file: its position and errors, no value of it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LandingRemarks:
+    """What the report of a landing file says beside what was rejected."""
+
+    erased_before: int = 0
+    """Items kept out since an accepted request covers them."""
+    kept_out: int = 0
+    """Items kept out since a standing deletion names their user."""
+    too_old: int = 0
+    """Items kept out for their age alone."""
+    returned_items: int = 0
+    """Items taken in of people who were erased before."""
+    returned_people: int = 0
+
+
 class LandingFile(Protocol):
     """A landing file that this process has claimed for itself."""
 
@@ -45,8 +60,8 @@ class LandingFile(Protocol):
             LandingInvalid: the file cannot be parsed at all; pieces that came before do not count.
         """
 
-    def finish(self, report: Sequence[Mapping[str, Any]], *, erased_before: int = 0, too_old: int = 0) -> None:
-        """Remove (or archive) the plaintext, and leave a report if anything was rejected or kept out."""
+    def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
+        """Remove (or archive) the plaintext, and leave a report if anything is to be told."""
 
     def set_aside(self, reason: str) -> None:
         """Seal the file away from the landing folder, with its reason beside it."""

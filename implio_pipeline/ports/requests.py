@@ -7,8 +7,8 @@ from typing import Protocol
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.scope import Rule, Tombstone
-from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
+from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 
 
 class Requests(Protocol):
@@ -110,6 +110,30 @@ class Requests(Protocol):
         Raises:
             PlanOutdated: somebody else has moved it.
         """
+
+    def standing(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
+        """Return the team's standing erasures, lifted ones too.
+
+        Raises:
+            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
+                `is_checked`.
+        """
+
+    def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> Mapping[UserKey, datetime]:
+        """Return who of these users was asked to be erased, with the instant at which the last such rule ends."""
+
+    def lift(self, requests: Sequence[Request], *, is_in_ledger: bool = False) -> None:
+        """Store that standing requests, which say by whom and when, were lifted, all or none.
+
+        Raises:
+            PlanOutdated: one was lifted before, or moved by somebody else.
+        """
+
+    def liftings_without_ledger(self) -> list[StandingErasure]:
+        """Return lifted standing erasures whose lifting the ledger does not know yet."""
+
+    def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
+        """Remember that the ledger knows of these liftings."""
 
     def lifted_without_ledger(self) -> list[Request]:
         """Return cancelled requests that the ledger does not know of yet."""

@@ -87,6 +87,12 @@ class Vault(Protocol):
     def without(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
         """Return the rows that no rule covers."""
 
+    def places(self, rows: Rows, rules: Sequence[Rule], *, but: Sequence[Rule]) -> tuple[int, ...]:
+        """Return the places, from 0, of rows that some rule covers and none of the others does."""
+
+    def users_in(self, rows: Rows) -> set[UserKey]:
+        """Return the user keys that rows have."""
+
     def within(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
         """Return the rows that some rule covers."""
 

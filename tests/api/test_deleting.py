@@ -42,6 +42,12 @@ REFUSED: dict[str, tuple[str, str]] = {
     "an ad's own id for a task": ("taskId=zqzq-1", "no-task-id"),
     "dates exchanged": ("fromDate=2026-02-01T00:00Z&toDate=2026-01-01T00:00Z", "dates-inverted"),
     "an empty range": ("fromDate=2026-01-01T00:00Z&toDate=2026-01-01T00:00Z", "dates-inverted"),
+    "a submission that is to be standing": (
+        "taskId=0198c5d0-0000-7000-8000-000000000000&standing=true",
+        "parameters-refused",
+    ),
+    "a standing that is no flag": ("userId=zqzq&standing=perhaps", "bad-flag"),
+    "standing and nothing else": ("standing=true", "parameters-refused"),
     "no date": ("fromDate=zqzq&toDate=2026-01-01T00:00Z", "bad-date"),
     "a year beyond all": ("fromDate=0001-01-01T00:00Z&toDate=2026-01-01T00:00Z", "year-out-of-range"),
 }
@@ -289,3 +295,24 @@ def test_a_path_with_a_stroke_too_many_is_not_found_and_never_redirected(ads: Se
         assert answer.status_code == 404
         assert "Location" not in answer.headers
         assert "zqzq" not in answer.text
+
+
+def test_a_standing_deletion_is_lifted_by_a_call_and_once(ads: Server, cars: Server, home: Home) -> None:
+    asked = ads.delete("userId=ann&standing=true")
+    path = f"{asked['statusUrl']}/lift"
+    assert (asked["isStanding"], asked["standingLiftedAt"]) == (True, None)
+
+    assert cars.problem("POST", path, status=404)["code"] == "not-found"
+    lifted = ads("POST", path).json()
+    home.clock.pass_by(timedelta(minutes=1))
+
+    assert lifted["standingLiftedAt"] is not None
+    assert ads.problem("POST", path, status=409)["code"] == "lift-refused"
+    assert "keptOut" not in ads.post(ITEM)
+
+
+def test_the_same_person_again_but_standing_is_a_request_of_its_own(ads: Server) -> None:
+    plain, standing, again = (ads.delete(f"userId=ann{rest}") for rest in ("", "&standing=true", "&standing=TRUE"))
+
+    assert plain["requestId"] != standing["requestId"] == again["requestId"]
+    assert ads.delete("userId=ann")["requestId"] == standing["requestId"]

@@ -26,7 +26,7 @@ def test_a_judge_beside_says_what_one_here_says(judge):
 
     unlike = ("task_id", "batch_id")
     assert there.rows.drop_columns(unlike).equals(here.rows.drop_columns(unlike))
-    assert (there.rejected, there.rows.num_rows) == (1, 2)
+    assert (there.rejected, there.rows.num_rows) == ((1,), 2)
     assert there.answer.count(b"taskId") == 2
 
 
@@ -35,13 +35,13 @@ def test_what_it_refuses_is_refused_here_with_its_remedy(judge):
         judge.judged(b"{}", arrived_at=NOW, max_items=10)
 
     assert refused.value.remedy == "Send an array of items, also for one."
-    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
+    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == (1,)
 
 
 def test_one_that_was_killed_is_replaced(judge):
     os.kill(judge._process._process.pid, signal.SIGKILL)
 
-    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
+    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == (1,)
 
 
 def test_a_post_whose_judge_is_killed_twice_is_refused_for_now_and_the_next_is_judged(judge, monkeypatch):
@@ -60,4 +60,4 @@ def test_a_post_whose_judge_is_killed_twice_is_refused_for_now_and_the_next_is_j
     with pytest.raises(JudgeGone) as refused:
         judge.judged(BODY, arrived_at=NOW, max_items=10)
     assert refused.value.status == 503
-    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == 1
+    assert judge.judged(BODY, arrived_at=NOW, max_items=10).rejected == (1,)

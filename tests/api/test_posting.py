@@ -234,3 +234,49 @@ def test_a_post_whose_key_is_revoked_while_it_comes_is_refused_and_not_kept(
 
     assert ads.problem("POST", "/v1/ads", status=401, json=[ITEM])["code"] == "api-key-refused"
     assert home.stored() == []
+
+
+def test_an_item_of_a_person_whose_deletion_is_standing_is_answered_as_kept_out_and_not_stored(
+    ads: Server, home: Home
+) -> None:
+    ads.delete("userId=bob&standing=true")
+    bobs = ITEM | {"id": "ad-2", "user": {"id": "bob"}}
+    home.clock.pass_by(timedelta(minutes=1))
+
+    answer = ads.post({"id": 7}, ITEM, bobs, ITEM | {"id": "ad-3"})
+
+    assert [each["id"] for each in answer["accepted"]] == ["ad-1", "ad-3"]
+    assert [(each["originalAd"], each["reason"]) for each in answer["rejected"][1:]] == [(bobs, "kept-out")]
+    assert answer["keptOut"] == 1
+    assert {row["task_id"] for row in home.rows(ADS)} == {each["taskId"] for each in answer["accepted"]}
+
+
+def test_a_post_of_nothing_but_kept_out_items_stores_nothing(ads: Server, home: Home) -> None:
+    ads.delete("userId=bob&standing=true")
+    home.clock.pass_by(timedelta(minutes=1))
+
+    answer = ads.post(ITEM | {"user": {"id": "bob"}})
+
+    assert (answer["accepted"], answer["keptOut"]) == ([], 1)
+    assert home.rows(ADS) == []
+
+
+def test_a_post_of_a_person_who_was_erased_before_is_taken_in_and_told(ads: Server, home: Home) -> None:
+    ads.delete("userId=bob")
+    home.clock.pass_by(timedelta(minutes=1))
+
+    answer = ads.post(ITEM, ITEM | {"id": "ad-2", "user": {"id": "bob"}})
+
+    assert (len(answer["accepted"]), answer["returned"], "keptOut" in answer) == (2, 1, False)
+
+
+def test_a_post_that_is_sent_again_says_again_what_was_kept_out(ads: Server, home: Home) -> None:
+    ads.delete("userId=bob&standing=true")
+    home.clock.pass_by(timedelta(minutes=1))
+    body = {"json": [ITEM, ITEM | {"id": "ad-2", "user": {"id": "bob"}}], "headers": {"Idempotency-Key": "k"}}
+
+    first, again = (ads("POST", "/v1/ads", **body).json() for _ in range(2))
+
+    assert again == first
+    assert first["keptOut"] == 1
+    assert len(home.rows(ADS)) == 1

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.ports.landing import LandingFile, ParsedRows
+from implio_pipeline.ports.landing import LandingFile, LandingRemarks, ParsedRows
 from support.clock import NOW, TODAY
 from support.items import table_of
 
@@ -48,7 +48,7 @@ class LandedTable:
         if self.is_invalid:
             raise LandingInvalid("the file ends early")
 
-    def finish(self, report: Sequence[Mapping[str, Any]], *, erased_before: int = 0, too_old: int = 0) -> None:
+    def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
         self.became = "finished"
 
     def set_aside(self, reason: str) -> None:

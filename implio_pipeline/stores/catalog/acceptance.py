@@ -17,7 +17,7 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import FINAL_STATES, Request, RequestState, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
-from implio_pipeline.stores.catalog import callbacks, teams, traces
+from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.many import insert_many
@@ -117,6 +117,7 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
     insert_many(connection, requests, rows)
     put_scopes(connection, accepted)
     callbacks.tell_waiting(connection, [each for each in accepted if each.state is RequestState.UNAPPROVED])
+    standing.put(connection, [(each, rule) for each, (_, rule, _) in zip(accepted, new, strict=True)])
     return accepted
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
@@ -10,7 +11,7 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey
-from implio_pipeline.domain.intake import LandingRecord, LandingState
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState
 from implio_pipeline.domain.residency import OutOfRegion
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import moderation, queues, teams
@@ -24,6 +25,7 @@ from implio_pipeline.stores.catalog.posts import remember
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
     FileState,
+    erased_people,
     file_keys,
     file_outcomes,
     landings,
@@ -70,6 +72,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     queues.put(connection, change.team, change.queue)
     _record_outcomes(connection, change)
     moderation.settled(connection, change)
+    _count_people(connection, change.team, change.committed_at.date(), change.erased_people)
     # 5. Team keys out, last: nothing may be wrapped under them any more.
     _shred(connection, change.team, change.shred_team_keys)
 
@@ -108,6 +111,18 @@ def _remember(connection: Connection, landing: LandingRecord) -> None:
         raise PlanOutdated(f"team {landing.team} has taken this landing file already")
     connection.execute(delete(landings).where(*is_same))  # what was set aside may come in after all
     connection.execute(insert(landings), asdict(landing))
+
+
+def _count_people(connection: Connection, team: TeamId, day: date, counts: ErasedPeople | None) -> None:
+    if not counts:
+        return
+    is_it = (erased_people.c.team == team, erased_people.c.day == day)
+    more = {
+        "kept_out": erased_people.c.kept_out + counts.kept_out,
+        "returned": erased_people.c.returned + counts.returned,
+    }
+    if not connection.execute(update(erased_people).where(*is_it).values(more)).rowcount:
+        connection.execute(insert(erased_people), {"team": team, "day": day, **asdict(counts)})
 
 
 def _add_team_keys(connection: Connection, change: Change) -> None:

@@ -1,13 +1,14 @@
 """The memory of landing files."""
 
 from dataclasses import fields
+from datetime import date
 
-from sqlalchemy import Engine, delete, exists, select
+from sqlalchemy import Engine, delete, exists, func, select
 
-from implio_pipeline.domain.intake import LandingRecord
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.tables import landings
+from implio_pipeline.stores.catalog.tables import erased_people, landings
 
 _COLUMNS = [landings.c[field.name] for field in fields(LandingRecord)]
 
@@ -37,6 +38,14 @@ class SqlLandings:
         query = select(exists().where(landings.c.team == team, landings.c.size_bytes == size_bytes))
         with reading(self._engine) as connection:
             return bool(connection.scalar(query))
+
+    def erased_people(self, team: TeamId, *, since: date) -> ErasedPeople:
+        """Return what came in or was kept out, since a day, of people whose deletion was asked for."""
+        is_its = (erased_people.c.team == team, erased_people.c.day >= since)
+        query = select(func.sum(erased_people.c.kept_out), func.sum(erased_people.c.returned)).where(*is_its)
+        with reading(self._engine) as connection:
+            kept_out, returned = connection.execute(query).one()
+        return ErasedPeople(kept_out=int(kept_out or 0), returned=int(returned or 0))
 
     def all(self, team: TeamId | None = None) -> list[LandingRecord]:
         """Return every record, oldest first."""

@@ -26,7 +26,7 @@ class SqlPosts:
         query = select(*_COLUMNS).where(posts.c.team == team, posts.c.key_digest == key_digest)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else PostRecord(**row)
+        return None if row is None else PostRecord(**{**row, "kept_out": tuple(row["kept_out"])})
 
     def forget(self, *, before: datetime, team: TeamId | None = None) -> int:
         """Forget posts taken in before an instant, of one team or of all, and return how many."""

@@ -11,9 +11,9 @@ from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.scope import Rule, Tombstone
-from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.stores.catalog import callbacks, teams, traces
+from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
+from implio_pipeline.domain.words import RequestId, TeamId, UserKey
+from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
 from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
 from implio_pipeline.stores.catalog.chunks import chunks
@@ -270,7 +270,56 @@ class SqlRequests:
             _move(connection, [(replace(request, sealed=None), was)])
             _discount(connection, request.team, [request.request_id])
             connection.execute(update(tombstones).where(its_own).values(lifted))
+            standing.forget(connection, request.team, request.request_id)
             put_back(connection, request.request_id)
+
+    def standing(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
+        """Return the team's standing erasures, lifted ones too, in the order of their requests' ids.
+
+        Raises:
+            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
+                `is_checked`.
+        """
+        with reading(self._engine) as connection:
+            return standing.of_team(connection, team, is_checked=is_checked)
+
+    def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> dict[UserKey, datetime]:
+        """Return who of these users was asked to be erased, with the instant at which the last such rule ends.
+
+        Raises:
+            CatalogTampered: a tombstone of theirs is not as it was written.
+        """
+        ends: dict[UserKey, datetime] = {}
+        with reading(self._engine) as connection:
+            for some in chunks(list(users)):
+                is_theirs = (tombstones.c.team == team, tombstones.c.user_key.in_(some))
+                rows = connection.execute(select(tombstones).where(*is_theirs)).mappings().all()
+                for row in rows:
+                    macs = RowMacs.of(connection)
+                    rule, key = tombstone_of(macs, row).rule, UserKey(row["user_key"])
+                    ends[key] = max(rule.before, ends.get(key, rule.before))
+        return ends
+
+    def lift(self, requests: Sequence[Request], *, is_in_ledger: bool = False) -> None:
+        """Store that standing requests, which say by whom and when, were lifted, all or none.
+
+        Raises:
+            PlanOutdated: one was lifted before, or moved by somebody else.
+        """
+        with writing(self._engine) as connection:
+            _move(connection, [(request, request.state) for request in requests])
+            for request in requests:
+                standing.lift(connection, request, is_in_ledger=is_in_ledger)
+
+    def liftings_without_ledger(self) -> list[StandingErasure]:
+        """Return lifted standing erasures whose lifting the ledger does not know yet."""
+        with reading(self._engine) as connection:
+            return standing.untold(connection)
+
+    def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
+        """Remember that the ledger knows of these liftings."""
+        with writing(self._engine, is_synchronised=False) as connection:
+            standing.told(connection, request_ids)
 
     def lifted_without_ledger(self) -> list[Request]:
         """Return cancelled requests that the ledger does not know of yet, oldest first."""

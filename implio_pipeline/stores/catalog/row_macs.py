@@ -53,6 +53,7 @@ from implio_pipeline.stores.catalog.tables import (
     introductions,
     policy_changes,
     requests,
+    standing_erasures,
     tallies,
     team_sizes,
     teams,
@@ -64,7 +65,17 @@ _KEY_NAME = "catalog"
 _KEY_BYTES, _NONCE_BYTES, _MAC_BYTES = 32, 16, 32
 _WHOLE = 1 << 256
 _MICROSECOND = timedelta(microseconds=1)
-COUNTED = (vault_files, tombstones, holds, file_outcomes, introductions, policy_changes, team_sizes, api_keys)
+COUNTED = (
+    vault_files,
+    tombstones,
+    holds,
+    file_outcomes,
+    standing_erasures,
+    introductions,
+    policy_changes,
+    team_sizes,
+    api_keys,
+)
 """Tables whose rows are counted: live files, standing tombstones, what open requests did to files; of others all."""
 _APART: Mapping[Table, Collection[str]] = {
     vault_files: {"state", "user_filter", "task_filter"},  # counted while live; the filters by their digest
@@ -77,6 +88,7 @@ _APART: Mapping[Table, Collection[str]] = {
     policy_changes: {"sequence"},  # the order of a list; `asked_at` says when
     team_sizes: (),
     api_keys: {"last_used_at"},  # only shown
+    standing_erasures: {"in_ledger"},  # the ledger knows
 }
 """Columns that a row's MAC leaves out, and what else keeps them."""
 
@@ -283,6 +295,7 @@ _NOUNS = {
     policy_changes.name: "changes of policy",
     team_sizes.name: "notes of how many items there were",
     api_keys.name: "API keys",
+    standing_erasures.name: "standing erasures",
 }
 
 

@@ -122,6 +122,16 @@ tallies = Table(
 )
 """How many rows of a team count in a table, and a keyed sum over them: `row_macs`."""
 
+erased_people = Table(
+    "erased_people",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("day", Day, primary_key=True),
+    Column("kept_out", BigInteger, nullable=False),
+    Column("returned", BigInteger, nullable=False),
+)
+"""By day of arrival: items kept out by standing deletions, and items taken in of people who were erased before."""
+
 team_keys = Table(
     "team_keys",
     metadata,
@@ -193,8 +203,23 @@ tombstones = Table(
     Column("mac", LargeBinary),
     Index(None, "team", "sequence"),
     Index(None, "in_ledger"),
+    Index(None, "team", "user_key"),
     sqlite_autoincrement=True,
 )
+
+standing_erasures = Table(
+    "standing_erasures",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("team", ForeignKey("teams.team"), nullable=False, index=True),
+    Column("user_key", LargeBinary, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("lifted_at", Instant),
+    Column("lifted_by", String(64)),
+    Column("in_ledger", Boolean, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+)
+"""Whose new items stay out, and since when; lifted ones too. `in_ledger`: whether the ledger knows of the lifting."""
 
 requests = Table(
     "requests",
@@ -228,6 +253,9 @@ requests = Table(
     Column("extended_at", Instant),
     Column("withheld", WithheldItems),
     Column("outcome", Counts, nullable=False),
+    Column("is_standing", Boolean, nullable=False),
+    Column("standing_lifted_at", Instant),
+    Column("standing_lifted_by", String(64)),
     Column("mac", LargeBinary, nullable=False),
     Index(None, "team", "idempotency"),
     Index(None, "team", "scope_pseudonym"),
@@ -316,6 +344,8 @@ posts = Table(
     Column("body_digest", String(32), nullable=False),
     Column("batch_id", String(36), nullable=False),
     Column("taken_at", Instant, nullable=False),
+    Column("kept_out", JSON, nullable=False),
+    Column("returned", Integer, nullable=False),
     Index(None, "taken_at"),
 )
 landings = Table(

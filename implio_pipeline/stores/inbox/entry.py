@@ -30,6 +30,8 @@ class UserEntry(_Entry, tag="user"):
     """Every item of one end user."""
 
     user_id: str
+    standing: bool | str = False
+    """Whether the person's later items stay out too; in CSV it is the word `true` or `false`."""
 
 
 class TaskEntry(_Entry, tag="task"):
@@ -55,6 +57,10 @@ Entry = UserEntry | TaskEntry | DatesEntry | TeamEntry
 KINDS: dict[str, type[Entry]] = {"user": UserEntry, "task": TaskEntry, "dates": DatesEntry, "team": TeamEntry}
 _OWN_FIELDS = (name for kind in KINDS.values() for name in kind.__struct_encode_fields__)
 FIELDS = tuple(dict.fromkeys(("team", "type", *_OWN_FIELDS)))
+
+
+_MAY_LACK = ("requestId", "reason", "standing")
+_FLAGS = {True: True, False: False, "true": True, "false": False}
 
 
 class EntryRefused(ValueError):
@@ -99,8 +105,10 @@ def _explain(value: object) -> NoReturn:
     names = kind.__struct_encode_fields__
     if not value.keys() <= {"type", *names}:
         raise EntryRefused("unknown-field")
-    if any(name not in value for name in names if name not in ("requestId", "reason")):
+    if any(name not in value for name in names if name not in _MAY_LACK):
         raise EntryRefused("missing-field")
+    if not isinstance(value.get("standing", False), bool | str):
+        raise EntryRefused("bad-flag")
     raise EntryRefused("wrong-type")
 
 
@@ -117,7 +125,15 @@ def _draft(entry: Entry, received_at: datetime, asked_by: str | None) -> Request
         idempotency_key=_text(entry.request_id, MAX_REQUEST_ID_CHARACTERS),
         asked_by=asked_by,
         reason=_text(entry.reason, MAX_REASON_CHARACTERS),
+        is_standing=isinstance(entry, UserEntry) and _flag(entry.standing),
     )
+
+
+def _flag(value: bool | str) -> bool:
+    named = value.strip().lower() if isinstance(value, str) else value
+    if named not in _FLAGS:
+        raise EntryRefused("bad-flag")
+    return _FLAGS[named]
 
 
 def _scope(entry: Entry) -> Scope:

@@ -5,6 +5,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "missing-field": ("A field that its type needs is missing.", "Add the field."),
     "duplicate-field": ("It has the same field twice.", "Keep one of them."),
     "wrong-type": ("A field is not text.", "Write the field's value as text."),
+    "bad-flag": ("`standing` is neither true nor false.", "Write true or false, or leave it out."),
     "not-an-object": ("It is not a JSON object.", "Write each request as one JSON object."),
     "unknown-type": ("Its type is none of user, task, dates and team.", "Name one of the four types."),
     "empty-id": ("The id is empty.", "Name the id; to erase everything of a team use the type team."),

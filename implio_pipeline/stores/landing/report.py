@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from implio_pipeline.ports.landing import LandingRemarks
 from implio_pipeline.stores.claimed_file import write_beside
 
 REPORTS = ".rejected"
@@ -29,8 +30,7 @@ def write_report(
     accepted: int,
     rejected: int,
     entries: Sequence[Mapping[str, Any]],
-    erased_before: int = 0,
-    too_old: int = 0,
+    remarks: LandingRemarks,
 ) -> None:
     """Write the report below the team's folder, mode 0600; what stands in its place and is no folder is removed."""
     place = folder / REPORTS
@@ -41,8 +41,10 @@ def write_report(
     text = {
         "landing": digest,
         "accepted": accepted,
-        "erasedBefore": erased_before,
-        "tooOld": too_old,
+        "erasedBefore": remarks.erased_before,
+        "keptOut": remarks.kept_out,
+        "tooOld": remarks.too_old,
+        "returned": {"items": remarks.returned_items, "people": remarks.returned_people},
         "rejectedTotal": rejected,
         "rejectedListed": len(entries),
         "rejected": list(entries),

@@ -17,7 +17,7 @@ from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
-from implio_pipeline.ports.landing import LandingFile, ParsedRows
+from implio_pipeline.ports.landing import LandingFile, LandingRemarks, ParsedRows
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
@@ -227,17 +227,17 @@ class ClaimedLanding:
         if self._file.has_changed():
             raise LandingInvalid("the file was written to while it was read")
 
-    def finish(self, report: Sequence[Mapping[str, Any]], *, erased_before: int = 0, too_old: int = 0) -> None:
-        """Leave a report if anything was rejected or kept out; then remove (or archive) the plaintext."""
-        if report or erased_before or too_old:
+    def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
+        """Leave a report if anything is to be told; then remove (or archive) the plaintext."""
+        remarks = remarks or LandingRemarks()
+        if report or remarks != LandingRemarks():
             write_report(
                 self._folder,
                 digest=self.digest(),
                 accepted=self._accepted,
                 rejected=max(self._rejected, len(report)),
                 entries=report[: self._limits.max_reported],
-                erased_before=erased_before,
-                too_old=too_old,
+                remarks=remarks,
             )
         if self._policy.archive is None:
             self._file.remove()

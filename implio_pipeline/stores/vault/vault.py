@@ -252,6 +252,19 @@ class EncryptedVault:
         found = match(rows, rules)
         return rows.filter(pa.array(~found.mask)) if found.mask.any() else rows
 
+    def places(self, rows: pa.Table, rules: Sequence[Rule], *, but: Sequence[Rule]) -> tuple[int, ...]:
+        """Return the places, from 0, of rows that some rule covers and none of the others does."""
+        if not rules or not rows.num_rows:
+            return ()
+        mask = match(rows, rules).mask
+        if but and mask.any():
+            mask &= ~match(rows, but).mask
+        return tuple(np.flatnonzero(mask).tolist())
+
+    def users_in(self, rows: pa.Table) -> set[UserKey]:
+        """Return the user keys that rows have."""
+        return {UserKey(key) for key in pc.unique(rows["user_key"]).to_pylist() if key is not None}
+
     def within(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Table:
         """Return the rows that some rule covers."""
         return rows.filter(pa.array(match(rows, rules).mask))

@@ -1,0 +1,211 @@
+"""A deletion that is standing keeps a person's new items out, at every door, until somebody lifts it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.home import ADS, CARS, Home, a_home
+from support.items import Ad
+from support.landing import LandedTable
+
+from implio_pipeline.domain.errors import CatalogTampered, LiftRefused
+from implio_pipeline.domain.request import Request, RequestState, keeps_out
+from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.flows.accept import STANDING_LIFTED, Refusal
+from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.ingest import IngestSummary, ingest
+from implio_pipeline.flows.lift import lift
+from implio_pipeline.flows.submit import Submission, arrival, submit
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with a_home(tmp_path / "home") as home:
+        yield home
+
+
+def standing(home: Home, user: str = "ann", **known: Any) -> Request:
+    (answer,) = home.answers(ByUser(user_id=user), is_standing=True, **known)
+    assert isinstance(answer, Request)
+    return answer
+
+
+def landed(home: Home, name: str, *ads: Ad, rejected: tuple[Ad, ...] = ()) -> IngestSummary:
+    bad = home.table(rejected, kind=FileKind.REJECTED)
+    home.landing.land(ADS, LandedTable(name=name, pieces_of_items=[home.table(ads)], rejected=bad))
+    return ingest(home.world)
+
+
+def posted(home: Home, *ads: Ad) -> tuple[int, ...]:
+    """Post items, and return the places of those that were kept out."""
+    at = arrival(home.world, ADS)
+    rows = home.table([replace(each, at=at) for each in ads])
+    return submit(home.world, ADS, [Submission(team=ADS, arrived_at=at, rows=rows)]).parts[0].kept_out
+
+
+def test_new_items_of_the_person_stay_out_of_landing_files_and_posts_and_are_counted_apart(home: Home) -> None:
+    home.keep(Ad(task="a-0", user="ann"), Ad(task="b-0", user="bob"))
+    standing(home)
+    erase(home.world)
+    home.clock.pass_by(HOUR)
+    later = home.clock.now()
+
+    file = landed(
+        home,
+        "export",
+        Ad(task="a-1", user="ann"),
+        Ad(task="a-2", user="ann", at=later),
+        Ad(task="b-1", user="bob", at=later),
+        rejected=(Ad(task="a-3", user="ann", at=later),),
+    )
+    kept_out = posted(home, Ad(task="b-2", user="bob"), Ad(task="a-4", user="ann"))
+
+    assert (file.erased_before, file.kept_out, file.returned_items, file.items) == (1, 2, 0, 1)
+    assert kept_out == (1,)
+    assert home.tasks(ADS) == ["b-0", "b-1", "b-2"]
+    assert home.tasks(ADS, kind=FileKind.REJECTED) == []
+    counts = home.world.catalog.landings.erased_people(ADS, since=later.date())
+    assert (counts.kept_out, counts.returned) == (3, 0)
+
+
+def test_an_item_that_names_an_instant_of_the_future_stays_out_too(home: Home) -> None:
+    standing(home)
+
+    file = landed(home, "export", Ad(task="a-1", user="ann", at=home.clock.now() + timedelta(days=400)))
+
+    assert (file.kept_out, home.tasks(ADS)) == (1, [])
+
+
+def test_items_that_are_on_their_way_in_while_it_is_accepted_stay_out(home: Home) -> None:
+    later = home.clock.now() + HOUR
+    items = [home.table([Ad(task="a-1", user="ann", at=later), Ad(task="b-1", user="bob", at=later)])]
+    home.landing.land(ADS, LandedTable(name="export", pieces_of_items=items, between=lambda: standing(home) and None))
+
+    summary = ingest(home.world)
+
+    assert (summary.items, summary.kept_out + summary.erased_before) == (1, 1)
+    assert home.tasks(ADS) == ["b-1"]
+
+
+def test_another_team_takes_the_same_person_in(home: Home) -> None:
+    standing(home)
+    home.clock.pass_by(HOUR)
+
+    home.keep(Ad(task="a-1", user="ann", at=home.clock.now()), team=CARS)
+
+    assert home.tasks(CARS) == ["a-1"]
+
+
+def test_once_it_is_lifted_new_items_come_in_and_are_told_as_those_of_a_person_who_comes_back(home: Home) -> None:
+    request = standing(home)
+    erase(home.world)
+    home.clock.pass_by(HOUR)
+    landed(home, "export 1", Ad(task="a-1", user="ann", at=home.clock.now()))
+
+    (lifted,) = lift(home.world, request.request_id, name="Ada")
+    home.clock.pass_by(HOUR)
+    file = landed(home, "export 2", Ad(task="a-2", user="ann", at=home.clock.now()))
+
+    assert (file.items, file.kept_out, file.returned_items, file.returned_people) == (1, 0, 1, 1)
+    assert home.tasks(ADS) == ["a-2"]
+    assert not keeps_out(lifted)
+    (entry,) = (each for each in home.world.ledger.entries() if each.kind == STANDING_LIFTED)
+    assert entry.body["requestId"] == request.request_id
+    assert entry.body["liftedBy"] == home.world.keychain.pseudonym(ADS, "identity ada")
+    assert home.house.ledger.check() == []
+    assert audit(home.world).findings == []
+
+
+def test_lifting_one_lifts_every_one_of_the_same_person_and_of_nobody_else(home: Home) -> None:
+    first, second, other = standing(home), standing(home, idempotency_key="again"), standing(home, "bob")
+
+    lifted = lift(home.world, second.request_id, name="Ada")
+
+    assert [each.request_id for each in lifted] == [second.request_id, first.request_id]
+    assert keeps_out(home.world.catalog.requests.get(other.request_id))
+
+
+def test_lifting_twice_lifting_what_keeps_nobody_out_and_lifting_by_nobody_are_refused(home: Home) -> None:
+    (plain,) = home.ask(ByUser(user_id="bob"))
+    request = standing(home)
+
+    with pytest.raises(LiftRefused, match="keeps nobody out"):
+        lift(home.world, plain.request_id, name="Ada")
+    with pytest.raises(LiftRefused, match="nobody is named"):
+        lift(home.world, request.request_id, name=" ")
+    lift(home.world, request.request_id, name="Ada")
+    with pytest.raises(LiftRefused, match="lifted before"):
+        lift(home.world, request.request_id, name="Ada")
+
+
+def test_only_a_deletion_of_one_user_can_be_standing(home: Home) -> None:
+    (answer,) = home.answers(ByTask(task_id="a"), is_standing=True)
+
+    assert isinstance(answer, Refusal)
+    assert "one user" in answer.reason
+
+
+def test_the_same_senders_id_for_a_standing_one_after_one_that_is_not_is_refused(home: Home) -> None:
+    (first,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
+    (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k", is_standing=True)
+
+    assert isinstance(first, Request)
+    assert isinstance(again, Refusal)
+    assert "not standing" in again.reason
+
+
+def test_a_standing_deletion_that_is_cancelled_keeps_nobody_out(home: Home) -> None:
+    home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    request = standing(home)
+    assert request.state is RequestState.WAITING
+    cancel(home.world, request.request_id)
+    home.clock.pass_by(HOUR)
+
+    file = landed(home, "export", Ad(task="a-1", user="ann", at=home.clock.now()))
+
+    assert (file.items, file.kept_out) == (1, 0)
+    assert audit(home.world).findings == []
+
+
+def test_the_receipt_says_that_it_is_standing_and_from_when(home: Home) -> None:
+    request = standing(home)
+    erase(home.world)
+
+    (receipt,) = home.receipts()
+
+    assert receipt.body["standing"] == {"from": receipt.body["hiddenAt"]}
+    (plain,) = home.ask(ByUser(user_id="bob"))
+    erase(home.world)
+    assert "standing" not in home.receipts()[-1].body
+    assert request.request_id != plain.request_id
+
+
+ALTERATIONS = {
+    "its row is taken away": "delete from standing_erasures",
+    "it names another person": "update standing_erasures set user_key = zeroblob(16)",
+    "it says that it was lifted": "update standing_erasures set lifted_at = since, lifted_by = 'x'",
+}
+
+
+@pytest.mark.parametrize("statement", ALTERATIONS.values(), ids=ALTERATIONS.keys())
+def test_who_writes_the_catalog_cannot_let_a_person_in(home: Home, statement: str) -> None:
+    standing(home)
+    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
+        assert connection.execute(statement).rowcount == 1
+    home.clock.pass_by(HOUR)
+
+    with pytest.raises(CatalogTampered):
+        posted(home, Ad(task="a-1", user="ann"))
+
+    assert home.tasks(ADS) == []
+    assert audit(home.world).findings
