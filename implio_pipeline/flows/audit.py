@@ -420,7 +420,7 @@ def _keeping_out(world: World, requests: Mapping[RequestId, Request]) -> dict[Re
     return {
         RequestId(each.request_id): each
         for team in {request.team for request in requests.values()}
-        for each in world.catalog.requests.standing(team, is_checked=False)
+        for each in world.catalog.requests.keeping_out(team, is_checked=False)
     }
 
 

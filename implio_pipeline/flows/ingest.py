@@ -545,7 +545,7 @@ class _Intake:
         self.claims = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
         self.standing = [
             Claim(request_id=RequestId(f"{_STANDING} {each.request_id}"), rule=each.rule)
-            for each in self.world.catalog.requests.standing(self.team.team)
+            for each in self.world.catalog.requests.keeping_out(self.team.team)
             if each.lifted_at is None
         ]
 

@@ -38,7 +38,7 @@ def lift(world: World, request_id: RequestId, *, name: str | None = None, acts_f
     who = identity_of(world, request.team, name or "") if acts_for is None else acts_for
     # The ledger knows of every standing deletion before it knows that one was lifted.
     note_tombstones(world)
-    standing = {each.request_id: each for each in world.catalog.requests.standing(request.team)}
+    standing = {each.request_id: each for each in world.catalog.requests.keeping_out(request.team)}
     key = standing[request_id].user_key
     same = [each.request_id for each in standing.values() if each.user_key == key and each.lifted_at is None]
     now = world.clock.now()

@@ -111,7 +111,7 @@ class Requests(Protocol):
             PlanOutdated: somebody else has moved it.
         """
 
-    def standing(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
+    def keeping_out(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
         """Return the team's standing erasures, lifted ones too.
 
         Raises:

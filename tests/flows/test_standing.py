@@ -191,9 +191,9 @@ def test_the_receipt_says_that_it_is_standing_and_from_when(home: Home) -> None:
 
 
 ALTERATIONS = {
-    "its row is taken away": "delete from standing_erasures",
-    "it names another person": "update standing_erasures set user_key = zeroblob(16)",
-    "it says that it was lifted": "update standing_erasures set lifted_at = since, lifted_by = 'x'",
+    "its row is taken away": "delete from standing_rules",
+    "it names another person": "update standing_rules set user_key = zeroblob(16)",
+    "it says that it was lifted": "update standing_rules set lifted_at = since, lifted_by = 'x'",
 }
 
 

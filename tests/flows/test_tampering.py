@@ -69,6 +69,7 @@ DECIDING = (
 )
 DECIDES_NOTHING = {
     ("tombstones", "in_ledger"): "only whether the ledger is told (again); before a receipt the ledger is asked itself",
+    ("standing_rules", "in_ledger"): "only whether the ledger is told (again) of its lifting",
     ("file_outcomes", "line"): "the order of a receipt's lines",
     ("policy_changes", "sequence"): "the order of a list",
     ("api_keys", "last_used_at"): "only shown",
@@ -90,6 +91,8 @@ def stage(scratch: Path) -> Path:
         until = NOW + timedelta(days=90)
         place_hold(home.world, HoldDraft(team=ADS, scope=ByTask(task_id="cid-1"), until=until, words="w", holder="h"))
         home.ask(ByUser(user_id="dan"), ByUser(user_id="cid"))
+        erase(home.world)
+        home.answers(ByUser(user_id="eve"), is_standing=True)
         erase(home.world)
         home.ask(ByUser(user_id="ann"))
     return folder

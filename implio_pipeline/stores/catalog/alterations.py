@@ -17,7 +17,7 @@ from implio_pipeline.stores.catalog.tables import (
     introductions,
     policy_changes,
     requests,
-    standing_erasures,
+    standing_rules,
     tallies,
     team_sizes,
     teams,
@@ -36,7 +36,7 @@ _NAMED_BY = {
     policy_changes: "change_id",
     team_sizes: "team",
     api_keys: "key_id",
-    standing_erasures: "request_id",
+    standing_rules: "request_id",
 }
 """Tables whose rows are authenticated, and the column that names a row."""
 _COUNTS: dict[Table, Callable[[dict[str, Any]], bool]] = dict.fromkeys(COUNTED, lambda _: True) | {

@@ -273,7 +273,7 @@ class SqlRequests:
             standing.forget(connection, request.team, request.request_id)
             put_back(connection, request.request_id)
 
-    def standing(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
+    def keeping_out(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
         """Return the team's standing erasures, lifted ones too, in the order of their requests' ids.
 
         Raises:

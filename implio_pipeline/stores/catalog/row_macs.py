@@ -53,7 +53,7 @@ from implio_pipeline.stores.catalog.tables import (
     introductions,
     policy_changes,
     requests,
-    standing_erasures,
+    standing_rules,
     tallies,
     team_sizes,
     teams,
@@ -70,7 +70,7 @@ COUNTED = (
     tombstones,
     holds,
     file_outcomes,
-    standing_erasures,
+    standing_rules,
     introductions,
     policy_changes,
     team_sizes,
@@ -88,7 +88,7 @@ _APART: Mapping[Table, Collection[str]] = {
     policy_changes: {"sequence"},  # the order of a list; `asked_at` says when
     team_sizes: (),
     api_keys: {"last_used_at"},  # only shown
-    standing_erasures: {"in_ledger"},  # the ledger knows
+    standing_rules: {"in_ledger"},  # the ledger knows
 }
 """Columns that a row's MAC leaves out, and what else keeps them."""
 
@@ -295,7 +295,7 @@ _NOUNS = {
     policy_changes.name: "changes of policy",
     team_sizes.name: "notes of how many items there were",
     api_keys.name: "API keys",
-    standing_erasures.name: "standing erasures",
+    standing_rules.name: "standing erasures",
 }
 
 

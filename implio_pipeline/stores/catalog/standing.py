@@ -12,9 +12,9 @@ from implio_pipeline.domain.scope import Rule, StandingErasure, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.tables import standing_erasures
+from implio_pipeline.stores.catalog.tables import standing_rules
 
-_TABLE = standing_erasures
+_TABLE = standing_rules
 _NAMES = tuple(field.name for field in fields(StandingErasure))
 
 

@@ -207,8 +207,8 @@ tombstones = Table(
     sqlite_autoincrement=True,
 )
 
-standing_erasures = Table(
-    "standing_erasures",
+standing_rules = Table(
+    "standing_rules",
     metadata,
     Column("request_id", String(64), primary_key=True),
     Column("team", ForeignKey("teams.team"), nullable=False, index=True),
