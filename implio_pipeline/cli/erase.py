@@ -46,6 +46,9 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     confirmed: Annotated[
         str | None, typer.Option("--yes", metavar="TEAM", help="The team's name, so that --all need not ask.")
     ] = None,
+    is_standing: Annotated[
+        bool, typer.Option("--standing", help="With --user: later items stay out too, until `implio requests lift`.")
+    ] = False,
     is_preview: Annotated[
         bool, typer.Option("--preview", help="Only show what would go, with a digest of it; nothing is accepted.")
     ] = False,
@@ -67,7 +70,7 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
     kinds = [kind for kind, value in named.items() if value is not None]
     if is_resume:
-        if kinds or is_preview or plan:
+        if kinds or is_preview or plan or is_standing:
             raise BadUse("--resume carries out what was accepted before, so it takes --team alone")
         _resume(session, team)
         return
@@ -75,19 +78,38 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
         raise BadUse("--team is missing")
     if len(kinds) != 1 or (start is None) != (end is None):
         raise BadUse("name one thing: --user, --task, --from with --to, or --all")
-    ask = {"team": team, "type": kinds[0]}
-    if user is not None:
-        ask["userId"] = secret_from(user, name="User id")
-    if task is not None:
-        ask["taskId"] = secret_from(task, name="Task id")
-    if start is not None and end is not None:
-        ask |= {"from": start, "to": end}
+    ask = _asked(team, kinds[0], user=user, task=task, start=start, end=end, is_standing=is_standing)
     if is_all:
         ask["confirm"] = team if is_preview else _confirmation(session, team, confirmed)
     if is_preview:
         _preview(session, ask, name=who(name))
     else:
         _erase(session, ask, plan=plan, name=who(name))
+
+
+def _asked(
+    team: str,
+    kind: str,
+    *,
+    user: str | None,
+    task: str | None,
+    start: str | None,
+    end: str | None,
+    is_standing: bool,
+) -> dict[str, str]:
+    """Return a request's fields, as a request file would name them."""
+    if is_standing and user is None:
+        raise BadUse("--standing goes with --user alone")
+    ask = {"team": team, "type": kind}
+    if is_standing:
+        ask["standing"] = "true"
+    if user is not None:
+        ask["userId"] = secret_from(user, name="User id")
+    if task is not None:
+        ask["taskId"] = secret_from(task, name="Task id")
+    if start is not None and end is not None:
+        ask |= {"from": start, "to": end}
+    return ask
 
 
 def _erase(session: Session, ask: dict[str, str], *, plan: str | None, name: str) -> None:

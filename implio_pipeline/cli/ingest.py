@@ -27,6 +27,7 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
         "items": summary.items,
         "rejected": summary.rejected,
         "erasedBefore": summary.erased_before,
+        "keptOut": summary.kept_out,
         "tooOld": summary.too_old,
         "empty": summary.empty,
         "returned": {"items": summary.returned_items, "people": summary.returned_people},
@@ -62,6 +63,7 @@ def _view(summary: IngestSummary) -> RenderableType:
     remarks = (
         (summary.rejected, "item", "rejected: kept, with a report in the team's landing folder"),
         (summary.erased_before, "item", "erased before: kept out"),
+        (summary.kept_out, "item", "of people whose deletion is standing: kept out"),
         (summary.too_old, "item", "older than the policy keeps: sealed away, `implio set-aside list`"),
         (summary.duplicates, "file", "taken before: removed"),
         (summary.empty, "file", "empty: removed"),

@@ -64,9 +64,15 @@ def page_command(
     session = session_of(context)
     with session.house() as house:
         entry = _entry(house, RequestId(request_id))
+        lifted_at = house.world.catalog.requests.get(RequestId(request_id)).standing_lifted_at
         folder = house.settings.below(house.settings.ledger_folder)
     line = canonical({name: value for name, value in entry_shape(entry).items() if name != "digest"})
-    page = receipt_page(entry, signed_line=line, public_key_pem=(folder / "public.pem").read_bytes())
+    page = receipt_page(
+        entry,
+        signed_line=line,
+        public_key_pem=(folder / "public.pem").read_bytes(),
+        standing_lifted_at=lifted_at,
+    )
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(page)

@@ -15,12 +15,13 @@ from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, 
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan, approval_text
 from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, RequestState
-from implio_pipeline.domain.sentences import badge, newer_text, what_is_so
+from implio_pipeline.domain.sentences import badge, newer_text, standing_text, what_is_so
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.approve import approvable, approve, approve_many, refuse_same_person
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
+from implio_pipeline.flows.lift import lift
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.flows.plan import plan_request
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
@@ -62,7 +63,8 @@ def show_command(context: typer.Context, request_id: RequestName) -> None:
     if entry is None or request.state in OPEN_STATES:
         session.answer(shape, lambda: _open_view(request, outcome, done))
     else:
-        session.answer(shape, lambda: receipt_view(entry, ledger_path))
+        standing = [look(standing_text(request))] if standing_text(request) else []
+        session.answer(shape, lambda: Group(receipt_view(entry, ledger_path), *standing))
 
 
 @app.command("approve")
@@ -129,6 +131,18 @@ def cancel_command(context: typer.Context, request_id: RequestName) -> None:
         outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is cancelled: its items are readable, its queue entries are back."
     session.answer(request_shape(request, outcome), lambda: good(text))
+
+
+@app.command("lift")
+def lift_command(context: typer.Context, request_id: RequestName, name: As = None) -> None:
+    """Let a person's new items in again, which a standing deletion keeps out; what was erased stays erased."""
+    session = session_of(context)
+    with session.house() as house:
+        lifted = lift(house.world, RequestId(request_id), name=who(name))
+        found = outcomes_of(house.world, lifted)
+    more = f", with {many(len(lifted) - 1, 'other request')} of the same person" if len(lifted) > 1 else ""
+    text = f"Request {request_id} is lifted{more}: new items of this person come in again."
+    session.answer([request_shape(*each) for each in found], lambda: good(text))
 
 
 @app.command("extend")
@@ -208,6 +222,7 @@ def _open_view(request: Request, outcome: RequestOutcome, done: int) -> Renderab
             ("state", badge(request, outcome).text, request.state.value),
             ("so", what_is_so(request, outcome)),
             ("next", next_text(request, outcome)),
+            *([("standing", standing_text(request))] if standing_text(request) else []),
             *([("newer", outcome.newer, newer_text(outcome))] if outcome.newer else []),
             *withheld_lines(request),
             ("received at", request.received_at),

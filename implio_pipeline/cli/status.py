@@ -13,6 +13,7 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
+from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import (
@@ -24,7 +25,7 @@ from implio_pipeline.domain.request import (
     is_soon_due,
 )
 from implio_pipeline.domain.retention import policy_text
-from implio_pipeline.domain.sentences import what_is_so
+from implio_pipeline.domain.sentences import erased_people_text, what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
@@ -46,6 +47,8 @@ class TeamSums:
     size_bytes: int
     queue: int
     overdue: int
+    erased_people: ErasedPeople
+    """Of the last 30 days."""
 
 
 _WAITING = {
@@ -53,6 +56,7 @@ _WAITING = {
     Waiting.REQUEST_FILE: "The oldest request file",
     Waiting.REQUEST: "The oldest open request",
 }
+_LATELY = timedelta(days=30)
 _KINDS = ".json, .ndjson, .jsonl or .csv"
 
 
@@ -182,6 +186,7 @@ def team_sums(house: "House") -> tuple[TeamSums, ...]:
                 size_bytes=sum(file.size_bytes for file in files),
                 queue=queued.get(each.team, 0),
                 overdue=overdue.get(each.team, 0),
+                erased_people=catalog.landings.erased_people(each.team, since=today - _LATELY),
             )
         )
     return tuple(sums)
@@ -201,6 +206,8 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
                 "sizeBytes": each.size_bytes,
                 "queue": each.queue,
                 "overdueItems": each.overdue,
+                "itemsKeptOut": each.erased_people.kept_out,
+                "itemsReturned": each.erased_people.returned,
             }
             for each in found.teams
         ],
@@ -342,6 +349,11 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
             look(f"Set aside, unreadable and sealed: {many(found.set_aside, 'file')}: `implio set-aside list`")
         )
     lines += _moderation_lines(found)
+    lines += [
+        look(f"Team {each.team.team}: {text}")
+        for each in found.teams
+        for text in erased_people_text(each.erased_people, days=_LATELY.days)
+    ]
     lines += [
         look(f"{_WAITING[each.what]} has waited {_duration(found.now - each.since)}: {each.sentence}. {each.remedy}")
         for each in found.waits

@@ -13,8 +13,10 @@ They add what only they know: a link, a command, a button.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
+from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import Request, RequestState
@@ -321,6 +323,37 @@ def plan_order(plan: ErasurePlan) -> str:
     if plan.withheld:
         return f"Hide {count(plan.matched, 'item')}, erase {plan.items:,}"
     return f"Hide and erase {count(plan.items, 'item')}"
+
+
+# What is said of a deletion that is standing
+
+
+def standing_text(request: Request) -> str:
+    """Return whether the person's new items stay out; an empty text for a request that was never standing."""
+    if not request.is_standing or request.state is RequestState.CANCELLED:
+        return ""
+    since = _moment(request.accepted_at)
+    if request.standing_lifted_at is None:
+        return f"New items of this person stay out, from {since} until somebody lifts that."
+    until = _moment(request.standing_lifted_at)
+    return f"New items of this person stayed out from {since} to {until}. Then it was lifted."
+
+
+def erased_people_text(counts: ErasedPeople, *, days: int) -> list[str]:
+    """Return what came in, or was kept out, of people whose deletion was asked for; nothing when nothing did."""
+    said = []
+    if counts.kept_out:
+        said.append(f"In {days} days, {count(counts.kept_out, 'item')} kept out: a deletion of their user is standing.")
+    if counts.returned:
+        said.append(
+            f"In {days} days, {count(counts.returned, 'item')} came in of people who were erased before. Ask the "
+            "sender whether that is meant, or make their deletions standing."
+        )
+    return said
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
 # What a receipt says

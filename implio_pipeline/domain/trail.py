@@ -15,6 +15,7 @@ class Deed(StrEnum):
     ASKED = "asked to remove items"
     APPROVED = "approved a request"
     CANCELLED = "cancelled a request"
+    LIFTED = "lifted a standing deletion"
     EXTENDED = "put off a due date"
     READ_RECEIPT = "read a receipt"
     SET_POLICY = "changed the retention policy"

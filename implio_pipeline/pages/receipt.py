@@ -51,13 +51,16 @@ class Step:
     words: str
 
 
-def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: bytes) -> str:
+def receipt_page(
+    entry: LedgerEntry, *, signed_line: bytes, public_key_pem: bytes, standing_lifted_at: datetime | None = None
+) -> str:
     """Return a receipt as one HTML page: no script, nothing to load, ready to be printed.
 
     Args:
         entry: The ledger's entry of kind `receipt`, or `partial-receipt` while a legal hold keeps something.
         signed_line: The entry as it was signed, one line of canonical JSON.
         public_key_pem: The key that checks its signature.
+        standing_lifted_at: When somebody lifted what is standing of it, which the ledger says in an entry of its own.
     """
     body = entry.body
     kind = RequestKind(body["kind"])
@@ -70,6 +73,7 @@ def receipt_page(entry: LedgerEntry, *, signed_line: bytes, public_key_pem: byte
         title=sentences.receipt_title(kind, outcome),
         outcome=outcome,
         withheld=body.get("withheld"),
+        standing=_standing(body, standing_lifted_at),
         reasons=_REASONS,
         asked=_ASKED[kind],
         channel=_CHANNELS.get(body["channel"], "by a request"),
@@ -102,6 +106,20 @@ def _steps(body: Mapping[str, Any], outcome: RequestOutcome) -> tuple[Step, ...]
         ),
         Step(name=name, at=_words(checked), words=words),
         Step(name="Due", at=_words(due), words=last),
+    )
+
+
+def _standing(body: Mapping[str, Any], lifted_at: datetime | None) -> str | None:
+    if "standing" not in body:
+        return None
+    since = _words(_instant(body["standing"]["from"]))
+    told = body["standing"].get("liftedAt")
+    lifted_at = _instant(told) if lifted_at is None and told is not None else lifted_at
+    if lifted_at is None:
+        return f"This deletion is standing: what you submit from {since} on is not stored, until the team lifts that."
+    until = _words(lifted_at)
+    return (
+        f"This deletion was standing from {since} to {until}. Then the team lifted that: what you submit since is new."
     )
 
 

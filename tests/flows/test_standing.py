@@ -1,7 +1,8 @@
 """A deletion that is standing keeps a person's new items out, at every door, until somebody lifts it."""
 
+import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -9,20 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.home import ADS, CARS, Home, a_home
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.home import ADS, CARS, Home, a_home, opened
 from support.items import Ad
 from support.landing import LandedTable
 
-from implio_pipeline.domain.errors import CatalogTampered, LiftRefused
+from implio_pipeline.domain.errors import CatalogOutdated, CatalogTampered, LiftRefused
 from implio_pipeline.domain.request import Request, RequestState, keeps_out
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.accept import STANDING_LIFTED, Refusal
+from implio_pipeline.flows.accept import STANDING_LIFTED, Refusal, note_tombstones
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import IngestSummary, ingest
 from implio_pipeline.flows.lift import lift
+from implio_pipeline.flows.restore import restore
+from implio_pipeline.flows.rotate_keys import rotate_keys
 from implio_pipeline.flows.submit import Submission, arrival, submit
 
 HOUR = timedelta(hours=1)
@@ -209,3 +215,92 @@ def test_who_writes_the_catalog_cannot_let_a_person_in(home: Home, statement: st
 
     assert home.tasks(ADS) == []
     assert audit(home.world).findings
+
+
+def copied(source: Path, target: Path) -> None:
+    """Put catalog and vault of one folder in the place of another's."""
+    for name in ("catalog", "vault"):
+        shutil.rmtree(target / name, ignore_errors=True)
+        shutil.copytree(source / name, target / name)
+
+
+def done(home: Home, act: str, number: int) -> None:
+    mine = Ad(task=f"a-{number + 1}", user="ann", at=home.clock.now())
+    acts: dict[str, Callable[[], object]] = {
+        "land": lambda: landed(home, f"export {number}", mine),
+        "post": lambda: posted(home, mine),
+        "erase": lambda: erase(home.world),
+        "rotate": lambda: rotate_keys(home.world),
+        "compact": lambda: compact(home.world),
+        "restore": lambda: restore(home.world),
+        "reopen": lambda: None,
+    }
+    acts[act]()
+
+
+@given(
+    acts=st.lists(
+        st.sampled_from(["land", "post", "erase", "rotate", "restore", "compact", "reopen"]), min_size=1, max_size=6
+    ),
+    is_lifted=st.booleans(),
+)
+@settings(max_examples=12, deadline=None)
+def test_no_order_of_acts_lets_a_person_in_before_the_lifting_and_after_it_new_items_come_in(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[str], is_lifted: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("law") / "home"
+    with a_home(folder) as home:
+        home.keep(Ad(task="a-0", user="ann"), Ad(task="b-0", user="bob"))
+        request = standing(home)
+        at = home.clock.now()
+    copied(folder, folder.parent)
+    for number, act in enumerate(acts):
+        at += HOUR
+        if act == "restore":
+            copied(folder.parent, folder)
+        with opened(folder, at=at, is_restoring=act == "restore") as home:
+            done(home, act, number)
+            erase(home.world)
+            assert {row["user_key"] for row in home.rows(ADS)} <= {home.user_key("bob")}
+        if act == "rotate":  # a backup from before it opens no more
+            copied(folder, folder.parent)
+    with opened(folder, at=at + HOUR) as home:
+        if is_lifted:
+            lift(home.world, request.request_id, name="Ada")
+        later = home.clock.now() + HOUR
+        home.clock.pass_by(HOUR)
+        landed(home, "last", Ad(task="z", user="ann", at=later))
+        assert ("z" in home.tasks(ADS)) is is_lifted
+
+
+def test_a_backup_from_before_the_lifting_is_refused_and_restored_as_lifted(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    with a_home(folder) as home:
+        request = standing(home)
+        erase(home.world)
+    shutil.copytree(folder / "catalog", tmp_path / "catalog")
+    with opened(folder) as home:
+        lift(home.world, request.request_id, name="Ada")
+    shutil.rmtree(folder / "catalog")
+    shutil.copytree(tmp_path / "catalog", folder / "catalog")
+
+    with pytest.raises(CatalogOutdated), opened(folder):
+        pass
+    with opened(folder, is_restoring=True) as home:
+        restore(home.world)
+        assert not keeps_out(home.world.catalog.requests.get(request.request_id))
+        assert audit(home.world).findings == []
+
+
+def test_a_lifting_that_the_ledger_was_not_told_is_told_later(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = standing(home)
+    with monkeypatch.context() as patched:
+        patched.setattr("implio_pipeline.flows.lift.note_tombstones", lambda _: None)
+        note_tombstones(home.world)
+        lift(home.world, request.request_id, name="Ada")
+    assert not any(each.kind == STANDING_LIFTED for each in home.world.ledger.entries())
+
+    note_tombstones(home.world)
+    note_tombstones(home.world)
+
+    assert sum(each.kind == STANDING_LIFTED for each in home.world.ledger.entries()) == 1

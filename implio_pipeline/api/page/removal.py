@@ -64,7 +64,9 @@ def remove_form(visit: Visit) -> Response:
 def _preview(visit: Visit, scope: Scope, *, status: int = 200, error: str | None = None) -> Response:
     plan: ErasurePlan = plan_erasure(visit.world, _draft(visit, scope))
     mine = identity_of(visit.world, visit.team.team, visit.member.name)
-    fields = {name: visit.text(name) for name in ("kind", "user_id", "task_id", "first_day", "last_day", "reason")}
+    fields = {
+        name: visit.text(name) for name in ("kind", "user_id", "task_id", "first_day", "last_day", "reason", "standing")
+    }
     return visit.page(
         "preview.html",
         status=status,
@@ -86,6 +88,7 @@ def _draft(visit: Visit, scope: Scope) -> RequestDraft:
         channel=Channel.PAGE,
         received_at=visit.now,
         asked_by=visit.member.name,
+        is_standing=isinstance(scope, ByUser) and visit.text("standing") == "yes",
     )
 
 

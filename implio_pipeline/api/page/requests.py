@@ -13,13 +13,14 @@ from implio_pipeline.api.page.guard import Pages
 from implio_pipeline.api.page.headers import style_policy
 from implio_pipeline.api.page.visit import Visit
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.errors import ImplioError, KeyMissing, RequestUnknown
+from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.approve import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend
+from implio_pipeline.flows.lift import lift
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.flows.plan import plan_request
 from implio_pipeline.pages.receipt import receipt_page
@@ -94,6 +95,19 @@ def cancel_form(visit: Visit) -> Response:
     return visit.back(f"/requests/{request.request_id}", done="cancelled")
 
 
+@pages.post("/teams/{team}/requests/{request_id}/lift", demands=Act.LIFT_STANDING)
+def lift_form(visit: Visit) -> Response:
+    """Let a person's new items in again."""
+    request = visit.asked()
+    try:
+        lifted = lift(visit.world, request.request_id, name=visit.member.name)
+    except LiftRefused as error:
+        return _page(visit, status=409, error=f"{error.facts}. {error.remedy}")
+    for each in lifted:
+        visit.note(Deed.LIFTED, subject=each.request_id)
+    return visit.back(f"/requests/{request.request_id}", done="lifted")
+
+
 @pages.post("/teams/{team}/requests/{request_id}/extend", demands=Act.APPROVE_REQUEST)
 def extend_form(visit: Visit) -> Response:
     """Put a due date off, once, with a reason."""
@@ -114,7 +128,8 @@ def receipt(visit: Visit) -> Response:
     settings = visit.house.settings
     public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
     line = canonical({name: value for name, value in _shape(entry).items() if name != "digest"})
-    text = receipt_page(entry, signed_line=line, public_key_pem=public_key)
+    lifted_at = visit.asked().standing_lifted_at
+    text = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
     found = _STYLE.search(text)
     digest = base64.b64encode(sha256((found[1] if found else "").encode()).digest()).decode()
     visit.note(Deed.READ_RECEIPT, subject=visit.part("request_id"))

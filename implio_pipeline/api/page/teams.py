@@ -1,6 +1,7 @@
 """The team switcher, and a team's storage at a glance."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from starlette.responses import Response
 
@@ -10,9 +11,11 @@ from implio_pipeline.api.page.visit import Visit
 from implio_pipeline.domain.access import Act, may
 from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
 from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.sentences import erased_people_text
 from implio_pipeline.domain.words import FileKind
 
 pages = Pages()
+_LATELY = timedelta(days=30)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +67,9 @@ def overview_page(visit: Visit) -> Response:
         by_day=day_picture(files, today=today),
         by_age=age_picture(files, today=today, policy=team.policy),
         policy=policy_text(team.policy),
+        erased_people=erased_people_text(
+            catalog.landings.erased_people(team.team, since=today - _LATELY), days=_LATELY.days
+        ),
         open_requests=requests,
         late=sum(is_overdue_request(each, now=visit.now) for each in requests),
         soon=sum(is_soon_due(each, now=visit.now) for each in requests),

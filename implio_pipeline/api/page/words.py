@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from implio_pipeline.domain.request import OPEN_STATES, Request, may_be_cancelled
+from implio_pipeline.domain.request import OPEN_STATES, Request, keeps_out, may_be_cancelled
 from implio_pipeline.domain.words import RequestKind
 
 NOTICES: Mapping[str, str] = {
@@ -14,6 +14,7 @@ NOTICES: Mapping[str, str] = {
     "policy-approved": "Approved. The new policy is in force.",
     "policy-refused": "Refused. The policy stays as it was.",
     "cancelled": "Cancelled. The items are readable again.",
+    "lifted": "Lifted. New items of this person come in again.",
     "extended": "The due date is put off. Tell whoever asked, and why.",
     "policy": "The retention policy is saved.",
     "held": "The legal hold stands.",
@@ -56,6 +57,11 @@ HOLD_REASONS: Mapping[str, str] = {
 def is_open(request: Request) -> bool:
     """Tell whether a request is still to be done."""
     return request.state in OPEN_STATES
+
+
+def is_keeping_out(request: Request) -> bool:
+    """Tell whether a person's new items stay out because of a request."""
+    return keeps_out(request)
 
 
 def is_cancellable(request: Request) -> bool:

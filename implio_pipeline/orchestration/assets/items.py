@@ -170,6 +170,7 @@ def _counts(summary: IngestSummary) -> dict[str, Any]:
         "items_added": summary.items,
         "items_rejected": summary.rejected,
         "items_erased_before": summary.erased_before,
+        "items_kept_out": summary.kept_out,
         "items_too_old": summary.too_old,
         "empty_files": summary.empty,
         "items_of_people_erased_before": summary.returned_items,
