@@ -1,10 +1,14 @@
 """The second person is a person: a key acts for its maker, and one person's acts count together, through every door."""
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from support.clock import NOW
 from support.home import ADS, CARS, Home, opened
 from support.items import Ad
 
@@ -158,6 +162,29 @@ def test_two_processes_together_let_no_more_through_than_one(home: Home, world: 
     assert found.count(RequestState.ACCEPTED) == 20
     alone = [each for each in world.catalog.requests.all(team=ADS) if each.is_alone]
     assert sum(each.covered_items for each in alone) == 20
+
+
+def ask_in_process(path: Path, user: str, start: Any, states: Any) -> None:
+    with opened(path, at=NOW + timedelta(days=9), approvals=ApprovalPolicy(cap_from_items=100)) as home:
+        start.wait()
+        states.put([state.value for state in ask(home.world, ByUser(user_id=user), by="Otto")])
+
+
+def test_of_two_processes_that_both_ask_just_under_the_cap_one_waits_for_a_second_person(home: Home) -> None:
+    for user in ("heavy a", "heavy b"):
+        home.keep(*(Ad(task=f"{user} {number}", user=user) for number in range(15)))
+    spawn = multiprocessing.get_context("spawn")
+    start, states = spawn.Barrier(2), spawn.Queue()
+    both = [
+        spawn.Process(target=ask_in_process, args=(home.path, user, start, states)) for user in ("heavy a", "heavy b")
+    ]
+    for process in both:
+        process.start()
+    found = [*states.get(), *states.get()]
+    for process in both:
+        process.join()
+
+    assert sorted(found) == ["accepted", "unapproved"]
 
 
 def keep_days(world: World, days: int, *, by: str) -> ChangeState:
