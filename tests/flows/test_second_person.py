@@ -262,6 +262,18 @@ def test_an_account_made_for_oneself_is_no_second_person_and_has_no_cap_of_its_o
     assert approve(world, request.request_id, name="Otto III").state is RequestState.ACCEPTED
 
 
+def test_what_an_account_erased_counts_with_its_makers_acts_for_as_long_as_it_lies_in_the_window(
+    home: Home, world: World
+) -> None:
+    let_in(world, "Otto II", by="Otto")
+    home.clock.pass_by(timedelta(days=6))
+    assert ask(world, *users(0, 20), by="Otto II") == [RequestState.ACCEPTED] * 20
+
+    home.clock.pass_by(timedelta(days=2))  # from now on the account is a person of its own
+
+    assert ask(world, *users(20, 22), by="Otto") == [RequestState.UNAPPROVED] * 2
+
+
 def test_members_whom_the_operator_let_in_are_persons_of_their_own(world: World) -> None:
     for name in ("Ann", "Bob"):
         let_in(world, name, by="root", is_by_operator=True)
