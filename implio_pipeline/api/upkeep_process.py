@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from implio_pipeline.api.child_processes import FromServer
-from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.errors import CatalogUnavailable
+from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.flows.compact import merge_small
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.settle import is_settling_due, settle
@@ -62,7 +63,7 @@ def _merge(house: House) -> None:
 
 def _settle(house: House) -> None:
     if is_settling_due(house.world, waits=house.settle_waits):
-        settle(house.world, progress=_while_wanted)
+        settle(house.world, progress=_while_wanted).faults.end()
 
 
 def _while_wanted(*_: int) -> None:
@@ -79,8 +80,10 @@ def _attempt(act: str, do: Callable[[], object]) -> None:
     """Do something that is tried again anyway; what went wrong is told by its code."""
     try:
         do()
-    except ImplioError as error:
+    except CatalogUnavailable as error:
         _LOG.warning(json.dumps({"upkeep": act, "code": error.code}))
+    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises that there is no memory
+        _LOG.warning(json.dumps({"upkeep": act, "code": fault_of(error).code}))
 
 
 if __name__ == "__main__":

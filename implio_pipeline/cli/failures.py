@@ -18,6 +18,7 @@ from implio_pipeline.domain.errors import (
     RequestRefused,
     Unverified,
 )
+from implio_pipeline.flows.alone import Faults
 
 
 class ExitCode(IntEnum):
@@ -55,11 +56,42 @@ class NotConfirmed(RequestRefused):
 
 
 class AttemptFailed(ImplioError):
-    """An accepted request could not be carried out this time; it is hidden, and waits."""
+    """Something could not be carried out this time, and is tried again; an accepted request stays hidden."""
 
     def __init__(self, facts: str, *, code: str) -> None:
         super().__init__(facts, remedy=remedy_of(code))
         self.code = code  # type: ignore[misc]
+
+
+def faults_shape(faults: Faults) -> list[dict[str, Any]]:
+    """Return what single units of work failed of, while the others went on."""
+    return [
+        {
+            "what": each.unit,
+            "code": each.error.code,
+            "message": each.error.facts,
+            "day": None if each.error.day is None else each.error.day.isoformat(),
+            "file": each.error.about,
+            "remedy": each.error.remedy,
+        }
+        for each in faults.found
+    ]
+
+
+def end_failed(faults: Faults) -> None:
+    """End a command of which single units failed, once the others are done and told.
+
+    Raises:
+        AttemptFailed: there was a fault; its code is the first one's.
+    """
+    if not faults:
+        return
+    first = faults.found[0]
+    facts = f"{first.unit} failed, everything else was done: {first.error.facts}"
+    others = len(faults.found) - 1
+    if others:
+        facts = f"{facts}; {others} more failed, see them with --json"
+    raise AttemptFailed(facts, code=first.error.code)
 
 
 class SettingsInvalid(ImplioError):

@@ -6,20 +6,21 @@ import typer
 from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import MaybeTeam
-from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.failures import ExitCode, end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.ingest import IngestSummary, ingest
 
 
 def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Take in every landing file that is ready: validate, encrypt, commit, queue."""
-    session = session_of(context)
+    session, faults = session_of(context), Faults()
     with session.house() as house:
         teams = None if team is None else [house.world.catalog.teams.get(team_id(team)).team]
         with session.tally("Ingesting", of="items") as progress:
-            summary = ingest(house.world, teams=teams, progress=progress)
+            summary = ingest(house.world, teams=teams, faults=faults, progress=progress)
     shape = {
         "files": summary.files,
         "duplicates": summary.duplicates,
@@ -35,8 +36,10 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
             {"team": name, "day": day.isoformat(), "items": items}
             for (name, day), items in sorted(summary.partitions.items())
         ],
+        "failed": faults_shape(faults),
     }
-    session.answer(shape, lambda: _view(summary))
+    session.answer(shape, lambda: None if faults and not summary.files else _view(summary))
+    end_failed(faults)
     if summary.set_aside:
         raise typer.Exit(ExitCode.WAITS)
 

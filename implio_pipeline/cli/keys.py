@@ -5,11 +5,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
+from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.epochs import newest_ids
 from implio_pipeline.domain.team import team_id
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.rotate_keys import RotationSummary, newest_statement, rotate_keys
 
 app = typer.Typer(help="Rotate keys, so that backups forget too; and look at them.", no_args_is_help=True)
@@ -27,11 +29,12 @@ def rotate_command(
 
     Copies of the catalog made before cannot be opened any more: back it up anew afterwards, with the keys folder.
     """
-    session = session_of(context)
+    session, faults = session_of(context), Faults()
     with session.house() as house, session.steps("Rotating: teams") as progress:
         wanted = [team_id(name) for name in teams] if teams else None
-        summary = rotate_keys(house.world, teams=wanted, progress=progress)
-    session.answer(_shape(summary), lambda: _view(summary))
+        summary = rotate_keys(house.world, teams=wanted, faults=faults, progress=progress)
+    session.answer(_shape(summary) | {"failed": faults_shape(faults)}, lambda: _view(summary))
+    end_failed(faults)
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ from implio_pipeline.cli.arguments import (
     who,
 )
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse, ExitCode
+from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import change_shape, policy_shape, team_shape
 from implio_pipeline.cli.tables import good, look, many, size_text, table
@@ -27,6 +27,7 @@ from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, is_stricter, policy_text
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.policy import approve_policy, change_policy, refuse_policy, waiting_change
 from implio_pipeline.flows.retain import OverduePreview, preview_retention, retain
 from implio_pipeline.ports.world import World
@@ -128,9 +129,11 @@ def run_command(
             return
         if as_of > today:
             raise BadUse("a day that has not come can only be previewed: nothing is overdue by it yet")
-        accepted = retain(house.world, today=as_of, teams=teams)
+        faults = Faults()
+        accepted = retain(house.world, today=as_of, teams=teams, faults=faults)
         results = carry_out(session, house, only=[each.request_id for each in accepted])
     session.answer(results_shape(results), lambda: results_table(results) if results else good("Nothing is overdue."))
+    end_failed(faults)
     results.end()
 
 

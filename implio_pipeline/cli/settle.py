@@ -1,9 +1,8 @@
 """`implio settle`: write verdicts into the items' files."""
 
-from dataclasses import asdict
-
 import typer
 
+from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, many
 from implio_pipeline.flows.settle import settle
@@ -16,4 +15,11 @@ def settle_command(context: typer.Context) -> None:
         summary = settle(house.world, progress=progress)
     text = f"Settled {many(summary.verdicts, 'verdict')} in {many(summary.files, 'file')}"
     failed = f"; {many(len(summary.failed), 'team')} left for the next run" if summary.failed else ""
-    session.answer(asdict(summary), lambda: look(text + failed) if failed else good(text))
+    shape = {
+        "verdicts": summary.verdicts,
+        "files": summary.files,
+        "lost": summary.lost,
+        "failed": faults_shape(summary.faults),
+    }
+    session.answer(shape, lambda: look(text + failed) if failed else good(text))
+    end_failed(summary.faults)

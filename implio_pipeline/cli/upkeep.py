@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import typer
 
+from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, many
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.export import purge_exports
 from implio_pipeline.flows.housekeep import housekeep
@@ -13,30 +15,35 @@ from implio_pipeline.flows.housekeep import housekeep
 
 def compact_command(context: typer.Context) -> None:
     """Merge the small files that late arrivals leave, under new keys."""
-    session = session_of(context)
+    session, faults = session_of(context), Faults()
     with session.house() as house, session.steps("Merging: partitions") as progress:
-        summary = compact(house.world, rows_per_file=house.settings.rows_per_file, progress=progress)
+        summary = compact(house.world, rows_per_file=house.settings.rows_per_file, faults=faults, progress=progress)
     shape = {
         "partitions": summary.partitions,
         "filesBefore": summary.files_before,
         "filesAfter": summary.files_after,
         "skipped": summary.skipped,
+        "failed": faults_shape(faults),
     }
     partitions = many(summary.partitions, "partition")
     text = f"{many(summary.files_before, 'file')} of {partitions} became {summary.files_after:,}"
     later = f"; {summary.skipped} left for the next run" if summary.skipped else ""
     session.answer(shape, lambda: good(f"{text}{later}" if summary.partitions else f"Nothing to merge{later}"))
+    end_failed(faults)
 
 
 def housekeep_command(context: typer.Context) -> None:
     """Unlink files that nothing refers to, and discard set-aside files that are too old."""
-    session = session_of(context)
+    session, faults = session_of(context), Faults()
+    expired = reports = 0
     with session.house() as house:
-        summary = housekeep(house.world, feed_keeps=house.feed_keeps)
+        summary = housekeep(house.world, feed_keeps=house.feed_keeps, faults=faults)
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
-        expired = len(house.set_aside.expire(before))
-        reports = house.world.leftovers.expire_reports(before=before)
-        purged = purge_exports(house.world, house.exports)
+        with faults.alone("files set aside"):
+            expired = len(house.set_aside.expire(before))
+        with faults.alone("reports"):
+            reports = house.world.leftovers.expire_reports(before=before)
+        purged = purge_exports(house.world, house.exports, faults)
     session.answer(
         {
             "doomed": summary.doomed,
@@ -47,6 +54,7 @@ def housekeep_command(context: typer.Context) -> None:
             "setAsideDiscarded": expired,
             "reportsDiscarded": reports,
             "exportsDiscarded": purged,
+            "failed": faults_shape(faults),
         },
         lambda: good(
             f"Unlinked {many(summary.doomed, 'replaced file')}, {many(summary.strays, 'stray')} "
@@ -55,3 +63,4 @@ def housekeep_command(context: typer.Context) -> None:
             f"forgot {many(summary.verdicts, 'settled verdict')}, scrubbed the catalog"
         ),
     )
+    end_failed(faults)

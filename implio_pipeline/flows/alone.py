@@ -28,13 +28,21 @@ class Faults:
         return bool(self.found)
 
     @contextmanager
-    def alone(self, unit: str, *, about: str | None = None, day: date | None = None) -> Iterator[None]:
+    def alone(
+        self,
+        unit: str,
+        *,
+        about: str | None = None,
+        day: date | None = None,
+        races: tuple[type[ImplioError], ...] = (),
+    ) -> Iterator[None]:
         """Do the block's work as one unit: note what it fails of, and go on after the block.
 
         Args:
             unit: What is worked on, free of personal data.
             about: Opaque id of the file at work, if it is one.
             day: UTC day of that file's partition.
+            races: What the caller answers itself, such as by a new plan; raised.
 
         Raises:
             CatalogUnavailable: no other unit could go on either.
@@ -42,6 +50,8 @@ class Faults:
         """
         try:
             yield
+        except races:
+            raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
             self.found.append(Fault(unit=unit, error=fault_of(error, about=about, day=day)))
 
@@ -49,3 +59,12 @@ class Faults:
         """Raise the first fault, once all units had their turn; for a caller that can say nothing else."""
         if self.found:
             raise self.found[0].error
+
+
+@contextmanager
+def gathered(faults: Faults | None) -> Iterator[Faults]:
+    """Gather what units of the block fail of; where the caller is told of none, the first is raised at the end."""
+    found = Faults() if faults is None else faults
+    yield found
+    if faults is None:
+        found.end()

@@ -7,6 +7,7 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.compaction import MergeWork, merges, merges_of_small
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.sweep import sweep_doomed, unlink_doomed
 from implio_pipeline.ports.rows import Progress
@@ -27,10 +28,18 @@ class CompactSummary:
     """Partitions that somebody else was changing; the next run takes them."""
 
 
-def compact(world: World, *, rows_per_file: int, progress: Progress | None = None) -> CompactSummary:
-    """Merge every partition that has more files than its rows need."""
-    summary = _carry_out(world, list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file)), progress)
-    sweep_doomed(world)
+def compact(
+    world: World, *, rows_per_file: int, faults: Faults | None = None, progress: Progress | None = None
+) -> CompactSummary:
+    """Merge every partition that has more files than its rows need; one that fails stops no other.
+
+    `faults` is told of each partition that failed and each replaced file that cannot be unlinked; when `None`, the
+    first is raised at the end.
+    """
+    with gathered(faults) as failed:
+        works = list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file))
+        summary = _carry_out(world, works, failed, progress)
+        sweep_doomed(world, failed)
     return summary
 
 
@@ -44,18 +53,20 @@ def merge_small(
     """
     files = world.catalog.manifest.files(is_filtered=False)
     works = list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files))
-    summary = _carry_out(world, works, progress)
-    unlink_doomed(world)
+    with gathered(None) as failed:
+        summary = _carry_out(world, works, failed, progress)
+        unlink_doomed(world, failed)
     return summary
 
 
-def _carry_out(world: World, works: list[MergeWork], progress: Progress | None) -> CompactSummary:
+def _carry_out(world: World, works: list[MergeWork], faults: Faults, progress: Progress | None) -> CompactSummary:
     summary = CompactSummary()
     for done, work in enumerate(works, start=1):
-        try:
-            _merge(world, work, summary)
-        except (PlanOutdated, FileMissing):
-            summary.skipped += 1
+        with faults.alone(f"{work.kind} of team {work.team} on {work.day}", day=work.day):
+            try:
+                _merge(world, work, summary)
+            except (PlanOutdated, FileMissing):
+                summary.skipped += 1
         if progress:
             progress(done, len(works))
     return summary

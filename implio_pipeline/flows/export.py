@@ -32,6 +32,7 @@ from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
+from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.moderate import opened_notes
 from implio_pipeline.flows.read import note_export
@@ -132,14 +133,19 @@ def export_person(
     )
 
 
-def purge_exports(world: World, exports: Exports) -> int:
-    """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many."""
+def purge_exports(world: World, exports: Exports, faults: Faults | None = None) -> int:
+    """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many.
+
+    `faults` is told of each that failed; when `None`, the first is raised at the end.
+    """
     now, purged = world.clock.now(), 0
-    for record in exports.all():
-        is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
-        if is_broken or must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
-            exports.discard(record.export_id)
-            purged += 1
+    with gathered(faults) as failed:
+        for record in exports.all():
+            with failed.alone(f"export {record.export_id} of team {record.team}"):
+                is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
+                if is_broken or must_go(record, now=now, tombstones=world.catalog.requests.tombstones(record.team)):
+                    exports.discard(record.export_id)
+                    purged += 1
     return purged
 
 

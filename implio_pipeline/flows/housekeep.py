@@ -1,9 +1,11 @@
 """Housekeep: unlink what nothing refers to, so that no file is out of an erasure's reach."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from implio_pipeline.domain.intake import POST_KEPT
+from implio_pipeline.domain.words import Region
+from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import note_clock
 from implio_pipeline.flows.ingest import forget_landings
 from implio_pipeline.flows.read import note_log
@@ -34,8 +36,16 @@ class SweepSummary:
     """Landing files that were forgotten, since all that came of their days is erased."""
 
 
-def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: timedelta = FEED_KEEPS) -> SweepSummary:
+def housekeep(
+    world: World,
+    *,
+    stray_age: timedelta = STRAY_AGE,
+    feed_keeps: timedelta = FEED_KEEPS,
+    faults: Faults | None = None,
+) -> SweepSummary:
     """Unlink replaced files, strays and leftovers, scrub the catalog's own files, and finish a rotation that broke off.
+
+    A file, team or region that fails stops nothing else; the next run takes it up again.
 
     The ledger notes what the clock says, once a day, and how far the log of reads has come.
 
@@ -43,21 +53,40 @@ def housekeep(world: World, *, stray_age: timedelta = STRAY_AGE, feed_keeps: tim
         world: What the flow may touch.
         stray_age: Younger strays and leftovers stay: whoever made them may still be at work.
         feed_keeps: How long the feed of decisions remembers what the items' files have.
+        faults: Told of what failed; when `None`, the first is raised at the end.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing goes for its age.
     """
     note_clock(world)
-    summary = SweepSummary(doomed=sweep_doomed(world), verdicts=forget_told(world, keep=feed_keeps))
-    summary.posts = world.catalog.posts.forget(before=world.clock.now() - POST_KEPT)
-    older_than = world.clock.now() - stray_age
-    for region in sorted({team.region for team in world.catalog.teams.all()}):
-        known = frozenset(file.path for file in world.catalog.manifest.files())
-        for path in list(world.vault.strays(region, known=known)):
-            summary.strays += world.vault.delete_stray(region, path, older_than=older_than)
-    summary.leftovers = world.leftovers.sweep(older_than=older_than)
-    summary.landings = forget_landings(world)
-    world.catalog.scrub()
-    finish_rotation(world)
-    summary.reads = note_log(world)
+    summary = SweepSummary()
+    with gathered(faults) as failed:
+        summary.doomed = sweep_doomed(world, failed)
+        with failed.alone("feed of decisions"):
+            summary.verdicts = forget_told(world, keep=feed_keeps)
+        with failed.alone("idempotency keys"):
+            summary.posts = world.catalog.posts.forget(before=world.clock.now() - POST_KEPT)
+        older_than = world.clock.now() - stray_age
+        teams = world.catalog.teams.all()
+        for region in sorted({team.region for team in teams}):
+            with failed.alone(f"storage of region {region}"):
+                _unlink_strays(world, region, older_than, summary, failed)
+        with failed.alone("leftovers"):
+            summary.leftovers = world.leftovers.sweep(older_than=older_than)
+        for team in teams:
+            with failed.alone(f"landing files of team {team.team}"):
+                summary.landings += forget_landings(world, team.team)
+        with failed.alone("catalog's own files"):
+            world.catalog.scrub()
+        with failed.alone("rotation of keys"):
+            finish_rotation(world, faults=failed)
+        with failed.alone("log of reads"):
+            summary.reads = note_log(world)
     return summary
+
+
+def _unlink_strays(world: World, region: Region, older_than: datetime, summary: SweepSummary, faults: Faults) -> None:
+    known = frozenset(file.path for file in world.catalog.manifest.files())
+    for path in list(world.vault.strays(region, known=known)):
+        with faults.alone(f"stray file {path} of region {region}"):
+            summary.strays += world.vault.delete_stray(region, path, older_than=older_than)

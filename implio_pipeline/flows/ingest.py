@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import Claim, FileWork, prove
 from implio_pipeline.domain.errors import (
     FileMissing,
@@ -27,6 +28,7 @@ from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
+from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.few_at_once import few_at_once
 from implio_pipeline.ports.landing import LandingFile, LandingRemarks
@@ -92,17 +94,23 @@ class IngestSummary:
 
 
 def ingest(
-    world: World, *, teams: Iterable[TeamId] | None = None, progress: Callable[[int], None] | None = None
+    world: World,
+    *,
+    teams: Iterable[TeamId] | None = None,
+    faults: Faults | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> IngestSummary:
-    """Take in every landing file that is ready.
+    """Take in every landing file that is ready; a file or a folder that fails keeps no other waiting.
+
+    What failed is back in its landing folder, to be taken by the next run.
 
     Args:
         world: What the flow may touch.
         teams: These teams; all with files waiting when `None`.
+        faults: Told of each file and folder that failed; when `None`, the first is raised at the end.
         progress: Told of items taken so far.
 
     Raises:
-        StorageFull: there is no room; the file at hand is back in the landing folder.
         ClockWrong: the clock disagrees with what the home knows; files stay in the landing folder.
     """
     agreed_now(world)
@@ -110,23 +118,39 @@ def ingest(
     known = {team.team: team for team in world.catalog.teams.all()}
     wanted = world.landing.waiting().keys() if teams is None else teams
     # A folder nobody made a team for is passed over; `status` counts it.
-    claims = (
-        (known[team], claimed)
-        for team in sorted(wanted)
-        if team in known
-        for claimed in world.landing.claim(team, since=known[team].created_at)
-    )
+    chosen = [known[team] for team in sorted(wanted) if team in known]
+    with gathered(faults) as failed:
 
-    def take(claim: tuple[Team, AbstractContextManager[LandingFile]]) -> IngestSummary:
-        team, claimed = claim
-        with claimed as file:
-            return _take(world, team, file)
+        def take(claim: tuple[Team, AbstractContextManager[LandingFile]]) -> IngestSummary:
+            return _taken_alone(world, *claim, failed)
 
-    for _, taken in few_at_once(take, claims, most=world.threads):  # one is parsed while another is written
-        summary.add(taken)
-        if progress:
-            progress(summary.items)
+        # One is parsed while another is written.
+        for _, taken in few_at_once(take, _claims(world, chosen, failed), most=world.threads):
+            summary.add(taken)
+            if progress:
+                progress(summary.items)
     return summary
+
+
+def _claims(
+    world: World, teams: Iterable[Team], faults: Faults
+) -> Iterator[tuple[Team, AbstractContextManager[LandingFile]]]:
+    for team in teams:
+        with faults.alone(f"landing folder of team {team.team}"):
+            for claimed in world.landing.claim(team.team, since=team.created_at):
+                yield team, claimed
+
+
+def _taken_alone(
+    world: World, team: Team, claimed: AbstractContextManager[LandingFile], faults: Faults
+) -> IngestSummary:
+    taken = IngestSummary()
+    with claimed as file:
+        # A landing file's name may be somebody's: it is told by when it came and how large it is.
+        unit = f"landing file of team {team.team}, {file.size_bytes} bytes, of {instant_text(file.arrived_at)}"
+        with faults.alone(unit):
+            taken = _take(world, team, file)
+    return taken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,15 +291,14 @@ def _is_in(world: World, team: Team, file: LandingFile) -> bool:
     return False
 
 
-def forget_landings(world: World) -> int:
-    """Forget the landing files of whose days nothing is in the vault any more, and return how many."""
+def forget_landings(world: World, team: TeamId) -> int:
+    """Forget a team's landing files of whose days nothing is in the vault any more, and return how many."""
     forgotten = 0
-    for team in world.catalog.teams.all():
-        days = sorted({file.day for file in world.catalog.manifest.files(team.team)})
-        for record in world.catalog.landings.all(team.team):
-            if record.state is LandingState.INGESTED and not _has_day(days, record):
-                world.catalog.landings.forget(record)
-                forgotten += 1
+    days = sorted({file.day for file in world.catalog.manifest.files(team)})
+    for record in world.catalog.landings.all(team):
+        if record.state is LandingState.INGESTED and not _has_day(days, record):
+            world.catalog.landings.forget(record)
+            forgotten += 1
     return forgotten
 
 

@@ -15,6 +15,7 @@ from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.settle import settle
 from implio_pipeline.ports.world import World
@@ -46,12 +47,20 @@ def preview_policy(world: World, team: Team, policy: RetentionPolicy, *, today: 
     return _preview(world, replace(team, policy=policy), cutoffs(policy, today=today))
 
 
-def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) -> list[Request]:
+def retain(
+    world: World, *, today: date, teams: Iterable[TeamId] | None = None, faults: Faults | None = None
+) -> list[Request]:
     """Accept one retention request for each team with overdue items, and return them.
 
     The backlog is derived from policy and manifest, so a run that was missed is made up by the next. What an open
     retention request covers already, as one that a legal hold keeps from being carried out, is not asked for again.
-    Verdicts are settled first, since a policy may go by outcome.
+    Verdicts are settled first, since a policy may go by outcome. A team that fails stops no other.
+
+    Args:
+        world: What the flow may touch.
+        today: The UTC day by which items are overdue.
+        teams: These teams; all when `None`.
+        faults: Told of what failed; when `None`, the first is raised at the end.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
@@ -61,27 +70,33 @@ def retain(world: World, *, today: date, teams: Iterable[TeamId] | None = None) 
     requests: list[Request] = []
     wanted = None if teams is None else frozenset(teams)
     policies = _policies(world, today, wanted)
-    settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])
-    for team, limits in policies:
-        asked = _asked(world, team)
-        if not any(_is_new(file, limits, asked) for file in _overdue(world, team, limits)):
-            continue
-        now = world.clock.now()
-        draft = RequestDraft(
-            team=team.team,
-            scope=Overdue(cutoffs=limits),
-            channel=Channel.RETENTION,
-            received_at=now,
-            asked_by="retention policy",
-        )
-        outcomes = accept(world, [draft], policy=f"{policy_text(team.policy)}; on {today.isoformat()}")
-        requests += [each for each in outcomes if isinstance(each, Request)]
-    altered = [
-        team.team for team in world.catalog.teams.all() if team.is_altered and (wanted is None or team.team in wanted)
-    ]
-    if altered:
-        raise CatalogTampered(f"the policy of team {altered[0]} is not as it was written, so nothing of it was removed")
+    with gathered(faults) as failed:
+        settled = settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])
+        failed.found += settled.faults.found
+        for team, limits in policies:
+            with failed.alone(f"retention of team {team.team}"):
+                requests += _retain_team(world, team, limits, today)
+        for team in world.catalog.teams.all():
+            if team.is_altered and (wanted is None or team.team in wanted):
+                with failed.alone(f"policy of team {team.team}"):
+                    words = f"the policy of team {team.team} is not as it was written, so nothing of it was removed"
+                    raise CatalogTampered(words)
     return requests
+
+
+def _retain_team(world: World, team: Team, limits: Cutoffs, today: date) -> list[Request]:
+    asked = _asked(world, team)
+    if not any(_is_new(file, limits, asked) for file in _overdue(world, team, limits)):
+        return []
+    draft = RequestDraft(
+        team=team.team,
+        scope=Overdue(cutoffs=limits),
+        channel=Channel.RETENTION,
+        received_at=world.clock.now(),
+        asked_by="retention policy",
+    )
+    outcomes = accept(world, [draft], policy=f"{policy_text(team.policy)}; on {today.isoformat()}")
+    return [each for each in outcomes if isinstance(each, Request)]
 
 
 def _policies(world: World, today: date, teams: Iterable[TeamId] | None) -> list[tuple[Team, Cutoffs]]:

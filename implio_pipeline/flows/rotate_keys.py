@@ -33,6 +33,7 @@ from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.renewed import are_team_keys_renewed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
@@ -58,15 +59,22 @@ class RotationSummary:
 
 
 def rotate_keys(
-    world: World, *, teams: Iterable[TeamId] | None = None, progress: Progress | None = None
+    world: World,
+    *,
+    teams: Iterable[TeamId] | None = None,
+    faults: Faults | None = None,
+    progress: Progress | None = None,
 ) -> RotationSummary:
     """Renew the keys of teams and the root keys of their regions, and destroy the old ones.
+
+    A team or region that fails keeps its old keys, and stops no other; `finish_rotation` takes it up again.
 
     Args:
         world: What the flow may touch.
         teams: Whose keys; those of all teams when `None`. Other teams of the same regions are wrapped under the new
             root keys, but keep their own, so that copies of the catalog still lead to their files. The home's own
             root key is renewed only with the keys of all.
+        faults: Told of teams and regions that failed; when `None`, the first is raised at the end.
         progress: Told of teams done and teams in all.
 
     Raises:
@@ -77,17 +85,20 @@ def rotate_keys(
     chosen = [world.catalog.teams.get(team) for team in teams] if teams is not None else world.catalog.teams.all()
     # 1. New root keys, durable before anything is wrapped under them, and told before anything depends on them.
     regions = {team.region for team in chosen}
-    for region in sorted(regions if teams is not None else regions | {HOME}):
-        world.keychain.renew_root_keys(region)
-    tell_keys(world)
-    # 2. New team keys.
-    for team in chosen:
-        renew_keys(world, team)
-    # 3. Everything is wrapped under the new keys; then the old ones go.
-    return settle_keys(world, chosen, progress=progress)
+    with gathered(faults) as failed:
+        for region in sorted(regions if teams is not None else regions | {HOME}):
+            with failed.alone(f"root keys of {region}"):
+                world.keychain.renew_root_keys(region)
+        tell_keys(world)
+        # 2. New team keys.
+        for team in chosen:
+            with failed.alone(f"keys of team {team.team}"):
+                renew_keys(world, team)
+        # 3. Everything is wrapped under the new keys; then the old ones go.
+        return settle_keys(world, chosen, faults=failed, progress=progress)
 
 
-def finish_rotation(world: World) -> RotationSummary:
+def finish_rotation(world: World, *, faults: Faults | None = None) -> RotationSummary:
     """Finish a rotation that broke off, and destroy old seal keys that no open request needs any more.
 
     Does nothing when there is nothing to finish.
@@ -102,29 +113,37 @@ def finish_rotation(world: World) -> RotationSummary:
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
     chosen = [team for team in world.catalog.teams.all() if _has_old_keys(world, team)]
     if chosen or states.retired or not is_told:
-        return settle_keys(world, chosen)
+        return settle_keys(world, chosen, faults=faults)
     return RotationSummary()
 
 
-def settle_keys(world: World, teams: Iterable[Team], *, progress: Progress | None = None) -> RotationSummary:
+def settle_keys(
+    world: World, teams: Iterable[Team], *, faults: Faults | None = None, progress: Progress | None = None
+) -> RotationSummary:
     """Wrap everything that is live under the newest keys, destroy the older ones, the root keys last, and tell it.
 
     Args:
         world: What the flow may touch.
         teams: Whose old keys go; old root keys go wherever there are any.
+        faults: Told of teams and regions that failed; when `None`, the first is raised at the end.
         progress: Told of teams done and teams in all.
     """
-    listed = list(teams)
+    listed, settled = list(teams), []
     summary = RotationSummary(teams=len(listed))
-    for done, team in enumerate(listed, start=1):
-        _settle_team(world, team.team, summary)
-        if progress:
-            progress(done, len(listed))
-    for region in sorted({team.region for team in world.catalog.teams.all()}):
-        _settle_roots(world, region, summary)
-    _settle_home(world, summary)
-    world.catalog.scrub()
-    tell_keys(world, listed, summary)
+    with gathered(faults) as failed:
+        for done, team in enumerate(listed, start=1):
+            with failed.alone(f"keys of team {team.team}"):
+                _settle_team(world, team.team, summary)
+                settled.append(team)
+            if progress:
+                progress(done, len(listed))
+        for region in sorted({team.region for team in world.catalog.teams.all()}):
+            with failed.alone(f"root keys of {region}"):
+                _settle_roots(world, region, summary)
+        with failed.alone(f"root keys of {HOME}"):
+            _settle_home(world, summary)
+        world.catalog.scrub()
+        tell_keys(world, settled, summary)
     return summary
 
 
@@ -303,10 +322,18 @@ def _settle_roots(world: World, region: Region, summary: RotationSummary) -> Non
             if not are_team_keys_renewed(world, keys, teams=_teams_in(world, region)):
                 raise
             continue  # another rotation is further
+        _refuse_needed(world, region, old)
         world.keychain.shred_root_keys(old)
         summary.root_keys_destroyed |= old
         return
     raise PlanOutdated(f"others kept changing the team keys of region {region}")
+
+
+def _refuse_needed(world: World, region: Region, old: Collection[str]) -> None:
+    """Refuse to destroy root keys under which keys of teams of other regions lie, as after an altered row of a team."""
+    for team in world.catalog.teams.all():
+        if team.region != region and any(key.root_key_id in old for key in world.catalog.teams.keys(team.team)):
+            raise KeyMissing(f"keys of team {team.team} lie under root keys of region {region}, which stay")
 
 
 def _settle_home(world: World, summary: RotationSummary) -> None:

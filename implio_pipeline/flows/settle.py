@@ -12,13 +12,14 @@ from typing import Any
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.erasure import Claim
-from implio_pipeline.domain.errors import FileMissing, ImplioError, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import FOR_EVER
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
 from implio_pipeline.domain.scope import TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.ports.keychain import Keychain
@@ -30,6 +31,8 @@ FEED_KEEPS = timedelta(days=30)
 _AT_ONCE = 5_000
 _COMMIT_FILES = 64
 _MOST_TRIES = 20
+_RACES = (PlanOutdated, FileMissing, KeyMissing)
+"""What a swap or a rotation that came between looks like: planned again, or a fault of the whole team."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -41,18 +44,22 @@ class SettleSummary:
     lost: int = 0
     """Verdicts whose item is in no file any more, given up with a file that was lost."""
     failed: dict[TeamId, str] = field(default_factory=dict)
+    """The code that each team failed with, or its first file that did."""
+    faults: Faults = field(default_factory=Faults)
+    """Each file or team that failed, while the others were settled."""
 
 
 def settle(world: World, *, teams: Iterable[TeamId] | None = None, progress: Progress | None = None) -> SettleSummary:
-    """Write every verdict that is not in the vault yet into it, team by team; one team's failure stops no other."""
+    """Write every verdict that is not in the vault yet into it; a file or team that fails stops no other."""
     summary = SettleSummary()
     wanted = [team.team for team in world.catalog.teams.all()] if teams is None else list(teams)
     for team in wanted:
-        try:
+        before = len(summary.faults.found)
+        with summary.faults.alone(f"verdicts of team {team}"):
             while _settle_some(world, team, summary, progress):
                 pass
-        except ImplioError as error:
-            summary.failed[team] = error.code
+        if len(summary.faults.found) > before:
+            summary.failed[team] = summary.faults.found[before].error.code
     if summary.files:
         sweep_doomed(world)
     return summary
@@ -84,7 +91,9 @@ def forget_told(world: World, *, keep: timedelta = FEED_KEEPS) -> int:
 def _settle_some(world: World, team: TeamId, summary: SettleSummary, progress: Progress | None) -> bool:
     """Settle a bounded number of verdicts; tell whether there were any. Planned again when others were faster."""
     for _ in range(_MOST_TRIES):
-        work = _Work(world=world, team=team, planned_at=world.catalog.requests.newest_tombstone(team))
+        faults = Faults()
+        planned_at = world.catalog.requests.newest_tombstone(team)
+        work = _Work(world=world, team=team, planned_at=planned_at, faults=faults)
         verdicts = world.catalog.moderation.unsettled(team, most=_AT_ONCE)
         if not verdicts:
             return False
@@ -101,7 +110,8 @@ def _settle_some(world: World, team: TeamId, summary: SettleSummary, progress: P
             summary.verdicts += work.verdicts
             summary.files += work.files
             summary.lost += work.lost
-        return True
+        summary.faults.found += faults.found
+        return not faults  # the verdicts of a file that failed would be the first again
     raise PlanOutdated(f"others kept changing the files of team {team}")
 
 
@@ -112,6 +122,7 @@ class _Work:
     world: World
     team: TeamId
     planned_at: int
+    faults: Faults
     add: list[SealedFile] = field(default_factory=list)
     remove: list[FileId] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
@@ -132,22 +143,35 @@ class _Work:
         self.planned = self._files(verdicts)
         found: set[str] = set()
         for done, file in enumerate(self.planned, start=1):
-            (sealed,) = self.world.catalog.manifest.sealed([file])
-            settlement = self.world.vault.settle(sealed, values)
-            if settlement.after is not None:
-                self.add.append(settlement.after)
-                prove_settlement(settlement)
-                self.remove.append(file.file_id)
-                self.settled += [by_task[task].sequence for task in settlement.tasks]
-                found.update(settlement.tasks)
+            about = file.file_id
+            with self.faults.alone(f"file {about} of team {self.team}", about=about, day=file.day, races=_RACES):
+                found.update(self._settle_file(file, by_task, values))
             if len(self.remove) >= _COMMIT_FILES:
                 self._commit()
             if progress:
                 progress(done, len(self.planned))
-        missing = [verdict.sequence for task, verdict in by_task.items() if task not in found]
+        # What is in no file is lost only when every file was read.
+        missing = [] if self.faults else [each.sequence for task, each in by_task.items() if task not in found]
         self.settled += missing
         self._commit()
         self.lost += len(missing)
+
+    def _settle_file(
+        self, file: VaultFile, by_task: Mapping[str, Decided], values: Mapping[str, Mapping[str, Any]]
+    ) -> Iterable[str]:
+        (sealed,) = self.world.catalog.manifest.sealed([file])
+        settlement = self.world.vault.settle(sealed, values)
+        if settlement.after is None:
+            return ()
+        try:
+            prove_settlement(settlement)
+        except Unverified:
+            self.world.vault.delete(settlement.after.file)
+            raise
+        self.add.append(settlement.after)
+        self.remove.append(file.file_id)
+        self.settled += [by_task[task].sequence for task in settlement.tasks]
+        return settlement.tasks
 
     def discard(self) -> None:
         """Unlink the new files that were not committed."""

@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated
+from implio_pipeline.flows.alone import Faults
+from implio_pipeline.orchestration.pictures import markdown_table
 
 UNEXPECTED = "unexpected"
 _UNEXPECTED_REMEDY = "Run the same `implio` command by hand to see what it is; nothing of it is kept in Dagster."
@@ -39,6 +41,32 @@ def _place(error: ImplioError) -> dict[str, str]:
     """Return the file that a failure names, and its day."""
     named = {"file": error.about, "day": None if error.day is None else error.day.isoformat()}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def end(faults: Faults, **counts: str | int) -> None:
+    """End a step whose single units failed, once the others are done; ids, days and codes are told.
+
+    Raises:
+        dagster.Failure: there was a fault. Its step is tried again.
+    """
+    if not faults:
+        return
+    first = faults.found[0]
+    others = f"; {len(faults.found) - 1} more failed" if len(faults.found) > 1 else ""
+    rows = [
+        (each.unit, each.error.code, each.error.day or "", each.error.about or "", each.error.remedy)
+        for each in faults.found
+    ]
+    raise failure(
+        first.error.code,
+        remedy=first.error.remedy,
+        may_retry=True,
+        what_failed=f"{first.unit}: {first.error.code}{others}",
+        units_failed=len(faults.found),
+        failures=dg.MetadataValue.md(markdown_table(("what", "code", "day", "file", "remedy"), rows)),
+        **_place(first.error),
+        **counts,
+    )
 
 
 def failure(

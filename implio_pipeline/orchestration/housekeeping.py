@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.export import purge_exports
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
-from implio_pipeline.orchestration.guarded import guarded
+from implio_pipeline.orchestration.guarded import end, guarded
 from implio_pipeline.orchestration.jobs import HOUSEKEEPING
 from implio_pipeline.orchestration.launches import WORKS_ON_FILES
 from implio_pipeline.orchestration.purge import purge_runs
@@ -22,7 +23,8 @@ KEEP_RUNS = timedelta(days=90)
 def compact_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """Merge the small files that late arrivals leave."""
     with guarded(), home.open() as house:
-        summary = compact(house.world, rows_per_file=house.settings.rows_per_file)
+        faults = Faults()
+        summary = compact(house.world, rows_per_file=house.settings.rows_per_file, faults=faults)
         context.add_output_metadata(
             {
                 "partitions": summary.partitions,
@@ -31,15 +33,22 @@ def compact_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
                 "skipped": summary.skipped,
             }
         )
+        end(faults)
 
 
 @dg.op(name="sweep", ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=QUICK_RETRIES)
 def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """Unlink replaced files and strays, and discard set-aside files that are too old."""
     with guarded(), home.open() as house:
-        summary = housekeep(house.world, feed_keeps=house.feed_keeps)
+        faults = Faults()
+        summary = housekeep(house.world, feed_keeps=house.feed_keeps, faults=faults)
         before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
-        expired = house.set_aside.expire(before)
+        expired: tuple[str, ...] = ()
+        with faults.alone("files set aside"):
+            expired = house.set_aside.expire(before)
+        reports = 0
+        with faults.alone("reports"):
+            reports = house.world.leftovers.expire_reports(before=before)
         context.add_output_metadata(
             {
                 "replaced": summary.doomed,
@@ -47,10 +56,11 @@ def sweep_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
                 "leftovers": summary.leftovers,
                 "verdicts_forgotten": summary.verdicts,
                 "set_aside_discarded": len(expired),
-                "reports_discarded": house.world.leftovers.expire_reports(before=before),
-                "exports_discarded": purge_exports(house.world, house.exports),
+                "reports_discarded": reports,
+                "exports_discarded": purge_exports(house.world, house.exports, faults),
             }
         )
+        end(faults)
 
 
 @dg.op(name="purge_runs", ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=QUICK_RETRIES)

@@ -7,12 +7,10 @@ from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.flows.deliver import deliver_due
 from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
-from implio_pipeline.orchestration.guarded import failure, guarded
+from implio_pipeline.orchestration.guarded import end, guarded
 from implio_pipeline.orchestration.jobs import DELIVER_CALLBACKS, SETTLE_VERDICTS
 from implio_pipeline.orchestration.launches import WORKS_ON_FILES, batch_id, is_running, next_attempt, run_request
 from implio_pipeline.orchestration.resources import HomeResource
-
-_REMEDY = "Run `implio settle` by hand, then `implio audit`; it names the file."
 
 
 @dg.op(name="settle", out=dg.Out(dg.Nothing), retry_policy=QUICK_RETRIES)
@@ -25,10 +23,8 @@ def settle_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     with guarded(), home.open() as house:
         summary = settle(house.world)
         counts: dict[str, int] = {"verdicts": summary.verdicts, "files": summary.files, "lost": summary.lost}
-        if summary.failed:
-            code = min(summary.failed.values())
-            raise failure(code, remedy=_REMEDY, teams_failed=len(summary.failed), verdicts=summary.verdicts)
         context.add_output_metadata(counts)
+        end(summary.faults, teams_failed=len(summary.failed), verdicts=summary.verdicts)
 
 
 @dg.op(name="deliver", out=dg.Out(dg.Nothing), retry_policy=QUICK_RETRIES)

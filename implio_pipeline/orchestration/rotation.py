@@ -7,10 +7,11 @@ import dagster as dg
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.epochs import is_rotation_due
 from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
 from implio_pipeline.orchestration.assets.requests import AS_OF_TAG
-from implio_pipeline.orchestration.guarded import guarded
+from implio_pipeline.orchestration.guarded import end, guarded
 from implio_pipeline.orchestration.launches import WORKS_ON_FILES
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.wiring import House
@@ -38,11 +39,12 @@ def rotate_op(context: dg.OpExecutionContext, config: RotationScope, home: HomeR
         context.log.info("the keys of %s of %s teams are settled", done, total)
 
     with guarded(), home.open() as house:
+        faults = Faults()
         is_to_begin = not context.retry_number and not config.is_only_when_due
         if is_to_begin or _is_due(house):
-            summary = rotate_keys(house.world, progress=tell)
+            summary = rotate_keys(house.world, faults=faults, progress=tell)
         else:
-            summary = finish_rotation(house.world)
+            summary = finish_rotation(house.world, faults=faults)
         context.add_output_metadata(
             {
                 "teams": summary.teams,
@@ -53,6 +55,7 @@ def rotate_op(context: dg.OpExecutionContext, config: RotationScope, home: HomeR
                 "key_ids_destroyed": sorted({*summary.team_keys_destroyed, *summary.root_keys_destroyed}),
             }
         )
+        end(faults)
 
 
 @dg.job(

@@ -95,9 +95,16 @@ class WatchedFolder:
         return min((ready.arrived_at for ready in self.ready()), default=None)
 
     def claim(self) -> Iterator[ClaimedFile]:
-        """Yield the files that are ready, each claimed; one that another process takes first is passed over."""
+        """Yield the files that are ready, each claimed; one that another process takes first is passed over.
+
+        A name is claimed once: a file that was put back would otherwise be listed again, without end.
+        """
         make_folder(self._claimed)
+        names: set[str] = set()
         for ready in self.ready():
+            if ready.name in names:
+                continue
+            names.add(ready.name)
             claimed = self._claimed_one(ready)
             if claimed is not None:
                 yield claimed

@@ -12,6 +12,7 @@ from implio_pipeline.cli import app
 HOUSEKEPT = {
     *("doomed", "strays", "leftovers", "verdictsForgotten", "readsNoted"),
     *("setAsideDiscarded", "reportsDiscarded", "exportsDiscarded"),
+    "failed",
 }
 
 
@@ -180,7 +181,7 @@ def test_a_sealed_file_is_shown_got_back_and_discarded(cli, tmp_path):
 
 
 def test_compacting_and_housekeeping_tell_what_they_did(cli):
-    assert cli.json("compact").keys() == {"partitions", "filesBefore", "filesAfter", "skipped"}
+    assert cli.json("compact").keys() == {"partitions", "filesBefore", "filesAfter", "skipped", "failed"}
     assert cli("compact").exit_code == 0
     assert cli.json("housekeep").keys() == HOUSEKEPT
     assert "scrubbed" in cli("housekeep").stdout

@@ -11,8 +11,9 @@ import dagster as dg
 from implio_pipeline.domain.columns import ITEM_COLUMNS, Column, ColumnType, ErasureRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import ColumnClass, FileKind, TeamId
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.ingest import IngestSummary, ingest
-from implio_pipeline.orchestration.guarded import failure, guarded
+from implio_pipeline.orchestration.guarded import end, failure, guarded
 from implio_pipeline.orchestration.partitions import partition_key, team_and_day
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
@@ -89,11 +90,13 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
                 teams = sorted({team for team, _ in partitions_of_run})
                 with home.open() as house:
                     known = {team.team for team in house.world.catalog.teams.all()}
-                    summary = ingest(house.world, teams=[team for team in teams if team in known])
+                    faults = Faults()
+                    summary = ingest(house.world, teams=[team for team in teams if team in known], faults=faults)
                     held = _held(house.world, {*partitions_of_run, *summary.partitions})
                 for partition in sorted(partitions_of_run):
                     context.add_asset_metadata(held[partition].metadata, partition_key=partition_key(*partition))
                 _tell_others(context, summary, partitions_of_run, held)
+                end(faults, items=summary.items, files=summary.files)
                 return dg.MaterializeResult(metadata=_counts(summary))
 
     return content_items

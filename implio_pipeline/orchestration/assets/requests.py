@@ -11,12 +11,13 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.request import OPEN_STATES, RequestState
 from implio_pipeline.domain.sentences import in_states
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.erase import ErasureSummary, erase
 from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.orchestration.assets.items import AFTER_ITEMS, GROUP, QUICK_RETRIES
-from implio_pipeline.orchestration.guarded import failure, guarded
+from implio_pipeline.orchestration.guarded import end, failure, guarded
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.ports.world import World
@@ -70,7 +71,9 @@ def retention_requests(context: dg.AssetExecutionContext, home: HomeResource) ->
     """Accept a request for each team with overdue items."""
     with guarded(), home.open() as house:
         as_of = _as_of(context, house.world.clock.now())
-        accepted = retain(house.world, today=as_of)
+        faults = Faults()
+        accepted = retain(house.world, today=as_of, faults=faults)
+        end(faults, hidden_by_this_run=len(accepted))
         return dg.MaterializeResult(metadata={"as_of": as_of.isoformat(), "hidden_by_this_run": len(accepted)})
 
 

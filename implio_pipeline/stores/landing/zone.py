@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache, partial
@@ -76,13 +76,23 @@ class LandingFolder:
 
     def waiting(self) -> Mapping[TeamId, list[date]]:
         """Return, by team, the distinct days on which files arrived that are ready to be taken."""
-        days = {team: {day_of(file.modified_at) for file in self._watched(team).ready()} for team in self._teams()}
+        days = {team: self._days_of(team) for team in self._teams()}
         return {team: sorted(found) for team, found in sorted(days.items()) if found}
+
+    def _days_of(self, team: TeamId) -> set[date]:
+        """Return the days; today for a folder that cannot be listed, so that a run comes to it and names it."""
+        try:
+            return {day_of(file.modified_at) for file in self._watched(team).ready()}
+        except OSError:
+            return {day_of(self._clock.now())}
 
     def waiting_since(self) -> datetime | None:
         """Return when the oldest waiting file came, or `None` when nothing waits."""
-        found = [since for team in self._teams() if (since := self._watched(team).waiting_since())]
-        return min(found, default=None)
+        found = []
+        for team in self._teams():
+            with suppress(OSError):  # the run that comes to the folder names it
+                found.append(self._watched(team).waiting_since())
+        return min((since for since in found if since), default=None)
 
     def passed_over(self) -> int:
         """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
