@@ -311,7 +311,7 @@ def test_links_pipes_reports_and_young_files_are_left_alone(world, tmp_path):
     world.drop("a.json.refused.json", {})
     world.drop("young.json", USER, age=1)
     world.drop(".hidden.json", USER)
-    world.drop("zipped.json.gz", USER)
+    world.drop("zipped.json.bz2", USER)
 
     assert world.inbox.waiting() == []
     assert list(world.inbox.claim()) == []

@@ -14,7 +14,7 @@ from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.inbox import InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
 from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of, refused
-from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, READERS, FileRefused, values_of
+from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, FileRefused, values_of
 from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 from implio_pipeline.stores.set_aside import Origin, SetAside
 from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
@@ -40,7 +40,7 @@ class InboxFolder:
         self._watched = WatchedFolder(
             root,
             root / CLAIMED,
-            suffixes=tuple(READERS),
+            suffixes=SUFFIXES,
             clock=clock,
             settle_seconds=settle_seconds,
             is_ignored=lambda name: name.endswith(REFUSED_SUFFIX),

@@ -6,9 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
+from implio_pipeline.stores.file_forms import separator_in
 from implio_pipeline.stores.inbox.entry import FIELDS, EntryRefused, without_repeats
+from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.stores.landing.unpack import blocks_of
 from implio_pipeline.stores.separators import lacks_commas
 
+GZIP = ".gz"
 MAX_FILE_BYTES = 16 << 20
 MAX_ENTRIES = 100_000
 
@@ -32,8 +37,9 @@ def values_of(content: bytes, *, suffix: str) -> list[Value]:
     """
     if len(content) > MAX_FILE_BYTES:
         raise FileRefused("too-large")
+    suffix = suffix.removesuffix(GZIP)
     try:
-        text = content.decode("utf-8-sig")
+        text = _plain(content, is_lined=suffix != ".json").decode()
     except UnicodeDecodeError:
         raise FileRefused("not-csv" if suffix == ".csv" else "not-json") from None
     values: list[Value] = []
@@ -44,6 +50,21 @@ def values_of(content: bytes, *, suffix: str) -> list[Value]:
     if not values:
         raise FileRefused("no-entries")
     return values
+
+
+def _plain(content: bytes, *, is_lined: bool) -> bytes:
+    """Return a file's text in UTF-8, by what its first bytes say it is: the rules of landing files."""
+    whole = bytearray()
+    try:
+        for block in blocks_of(io.BytesIO(content), limits=LandingLimits(), is_lined=is_lined):
+            whole += block
+            if len(whole) > MAX_FILE_BYTES:
+                raise FileRefused("too-large")
+    except LandingEmpty:
+        raise FileRefused("no-entries") from None
+    except LandingInvalid:
+        raise FileRefused("not-text") from None
+    return bytes(whole)
 
 
 def _json(text: str) -> Iterator[Value]:
@@ -74,22 +95,31 @@ def _lines(text: str) -> Iterator[Value]:
 
 def _rows(text: str) -> Iterator[Value]:
     csv.field_size_limit(MAX_FILE_BYTES)
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first, _, rest = text.partition("\n")
+    separator = separator_in(first)
+    skipped = 0 if separator is None else 1  # the line that a spreadsheet writes to name its separator
+    rows = csv.reader(io.StringIO(rest if skipped else text, newline=""), strict=True, delimiter=separator or ",")
     try:
         header = [name.strip() for name in next(rows, [])]
-        if len(set(header)) != len(header):
+        named = [name for name in header if name]
+        if len(set(named)) != len(named):
             raise FileRefused("duplicate-field")
-        if not set(header) <= set(FIELDS):
+        if not set(named) <= set(FIELDS):
             raise FileRefused("not-commas" if lacks_commas(header) else "unknown-field")
         if not {"team", "type"} <= set(header):
             raise FileRefused("missing-field")
         for row in rows:
-            if len(row) == len(header):
-                yield rows.line_num, {name: cell for name, cell in zip(header, row, strict=True) if cell}
-            elif row:
-                yield rows.line_num, EntryRefused("wrong-cell-count")
+            if not any(cell.strip() for cell in row):
+                continue  # a blank row of a spreadsheet
+            fields = {name: cell for name, cell in zip(header, row, strict=False) if cell}
+            is_shifted = len(row) != len(header) or bool(fields.get("", "").strip())
+            yield rows.line_num + skipped, EntryRefused("wrong-cell-count") if is_shifted else _named(fields)
     except csv.Error:
         raise FileRefused("not-csv") from None
+
+
+def _named(fields: Mapping[str, str]) -> dict[str, str]:
+    return {name: cell for name, cell in fields.items() if name}
 
 
 def _fields_or_refusal(pairs: list[tuple[str, Any]]) -> object:
@@ -109,3 +139,5 @@ READERS: Mapping[str, Callable[[str], Iterator[Value]]] = {
     ".jsonl": _lines,
     ".csv": _rows,
 }
+SUFFIXES = (*READERS, *(f"{suffix}{GZIP}" for suffix in READERS))
+"""How the names of request files end."""

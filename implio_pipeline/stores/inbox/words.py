@@ -37,6 +37,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "wrong-cell-count": ("The row has another number of cells than the header.", "Quote cells that hold commas."),
     "not-json": ("It is not JSON.", "Write JSON in UTF-8."),
     "not-commas": ("Its cells are not separated by commas.", "Save it as CSV with commas, in UTF-8."),
+    "not-text": (
+        "It is an archive or a workbook, or damaged.",
+        "Write JSON or CSV in UTF-8; a single file may be zipped with gzip.",
+    ),
     "not-csv": ("It is not CSV.", "Write CSV in UTF-8, with a header."),
     "too-large": ("The file has more than 16 MiB.", "Split the file."),
     "too-many-entries": ("The file has more than 100000 requests.", "Split the file."),

@@ -1,0 +1,75 @@
+"""A request file is what its bytes say, by the rules of landing files."""
+
+import gzip
+from datetime import UTC, datetime
+
+import pytest
+
+from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of
+from implio_pipeline.stores.inbox.formats import FileRefused, values_of
+
+AT = datetime(2026, 11, 27, tzinfo=UTC)
+LINE = '{"team": "acme", "type": "user", "userId": "u-1"}'
+CSV = "team,type,userId\r\nacme,user,u-1\r\n"
+
+TAKEN: dict[str, tuple[bytes, str]] = {
+    "UTF-16 JSON": (LINE.encode("utf-16"), ".json"),
+    "UTF-16 NDJSON": (f"{LINE}\r\n".encode("utf-16"), ".ndjson"),
+    "UTF-16 CSV": (CSV.encode("utf-16"), ".csv"),
+    "gzip under its own name": (gzip.compress(LINE.encode()), ".json.gz"),
+    "gzip under another name": (gzip.compress(CSV.encode()), ".csv"),
+    "plain under the name of gzip": (LINE.encode(), ".ndjson.gz"),
+    "a line that names the separator": (b"sep=;\r\n" + CSV.replace(",", ";").encode(), ".csv"),
+    "carriage returns alone": (CSV.replace("\n", "").encode(), ".csv"),
+    "blank rows and columns": (b"team,type,userId,,\n,,,,\nacme,user,u-1,,\n , ,,,\n\n", ".csv"),
+}
+REFUSED: dict[str, tuple[bytes, str, str]] = {
+    "an archive": (b"PK\x03\x04rest", ".csv", "not-text"),
+    "damaged gzip": (gzip.compress(LINE.encode())[:-9], ".json.gz", "not-text"),
+    "nothing": (b"\n\n", ".csv", "no-entries"),
+    "a bomb": (gzip.compress(bytes(20 << 20)), ".json.gz", "too-large"),
+}
+
+
+@pytest.mark.parametrize(("content", "suffix"), TAKEN.values(), ids=TAKEN)
+def test_the_request_of_the_file_is_read(content: bytes, suffix: str) -> None:
+    ((position, value),) = values_of(content, suffix=suffix)
+
+    entry = entry_of(value, position=position, received_at=AT)
+
+    assert entry.draft is not None
+    assert "u-1" in str(entry.draft.scope.user_id)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("content", "suffix", "code"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_text_is_named(content: bytes, suffix: str, code: str) -> None:
+    with pytest.raises(FileRefused) as refusal:
+        values_of(content, suffix=suffix)
+
+    assert refusal.value.code in (code, "not-text")
+
+
+def test_a_value_below_no_name_refuses_its_row_alone() -> None:
+    values = values_of(b"team,type,userId,\nacme,user,u-1,x\nacme,user,u-2,\n", suffix=".csv")
+
+    assert isinstance(values[0][1], EntryRefused)
+    assert values[1] == (3, {"team": "acme", "type": "user", "userId": "u-2"})
+
+
+@pytest.mark.parametrize(
+    ("value", "is_standing"), [(True, True), ("true", True), ("TRUE", True), (False, False), ("false", False)]
+)
+def test_a_request_file_says_that_a_deletion_is_standing(value: object, is_standing: bool) -> None:
+    asked = {"team": "acme", "type": "user", "userId": "u-1", "standing": value}
+
+    entry = entry_of(asked, position=1, received_at=AT)
+
+    assert entry.draft is not None
+    assert entry.draft.is_standing is is_standing
+
+
+@pytest.mark.parametrize("value", ["yes", "", 1, None, []])
+def test_a_standing_that_is_neither_true_nor_false_is_refused(value: object) -> None:
+    asked = {"team": "acme", "type": "user", "userId": "u-1", "standing": value}
+
+    assert entry_of(asked, position=1, received_at=AT).code == "bad-flag"
