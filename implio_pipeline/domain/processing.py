@@ -24,8 +24,8 @@ PURPOSES = (
 SUBJECTS = (
     "End users of the teams' customers: people who publish items, and people named in items",
     (
-        "Moderators and members of teams, who decide on items and ask for erasure; there is no request by moderator: what "
-        "one did goes with the items decided, and a moderator who asks turns to the team, which is the controller"
+        "Moderators and members of teams, who decide on items and ask for erasure; there is no request by moderator: "
+        "what one did goes with the items decided, and a moderator who asks turns to the team, which is the controller"
     ),
     "Operators: employees who run this installation and may read items within a grant",
 )

@@ -7,7 +7,7 @@ from support.home import ADS
 from support.items import Ad
 from support.page import Page
 
-from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.request import RequestState, keeps_out
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.erase import erase
 
@@ -38,6 +38,29 @@ def test_a_user_is_forgotten_from_preview_to_receipt(page: Page) -> None:
     paper = browser.client.get(f"/teams/ads/requests/{request.request_id}/receipt")
     assert "style-src 'sha256-" in paper.headers["content-security-policy"]
     assert {row["user_id"] for row in page.home.rows(ADS)} == {"bob", None}
+
+
+def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(page: Page) -> None:
+    browser = page.browser(who="jane")
+    form = browser.get("/teams/ads/remove").text
+    assert 'name="standing"' in form
+    assert "A moderator is no end user here" in form
+    shown = browser.send("/teams/ads/remove/preview", kind="user", user_id="ann", standing="yes")
+    assert "Later items stay out too" in shown.text
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
+    request = only_request(page)
+    path = f"/teams/ads/requests/{request.request_id}"
+    assert "New items of this person stay out" in browser.get(path).text
+
+    answer = browser.send(f"{path}/lift")
+
+    assert answer.headers["location"] == f"{path}?done=lifted"
+    assert not keeps_out(only_request(page))
+    detail = browser.get(path).text
+    assert "Then it was lifted" in detail
+    assert "Let new items in again" not in detail
+    erase(page.world)
+    assert "was standing from" in browser.client.get(f"{path}/receipt").text
 
 
 def test_an_id_that_a_program_altered_is_not_asked_for(page: Page) -> None:
