@@ -62,7 +62,10 @@ def judged(body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str |
     )
     answer = {
         "batchId": batch_id,
-        "accepted": [{"id": item_id, "taskId": task_id} for item_id, task_id in accepted.ids],
+        "accepted": [
+            {"id": item_id, "taskId": task_id, **({"unknownProperties": unknown} if unknown else {})}
+            for (item_id, task_id), unknown in zip(accepted.ids, accepted.unknown, strict=True)
+        ],
         "rejected": [_rejected(one) for one in rejected],
     }
     return Judged(rows=accepted.rows, rejected=tuple(one.position for one in rejected), answer=_encode(answer))

@@ -108,6 +108,7 @@ def _ad_schemas() -> dict[str, Any]:
     found = {_AD_NAMES.get(name, name): renamed(schema) for name, schema in made.items()}
     for name, schema in found.items():
         schema["title"] = name
+        schema.pop("additionalProperties", None)  # a property that is not known is kept, and reported
     found["Ad"]["properties"].pop("submittedAt", None)
     return found
 
@@ -130,7 +131,16 @@ _NAMES = _list(_NAME, maxItems=20)
 _OURS: dict[str, Any] = {
     "Problem": PROBLEM_SCHEMA,
     "Ads": _list(ref("Ad")),
-    "AcceptedAd": _object({"id": _said(_TEXT, "The customer's id."), "taskId": _said(_TEXT, "Of this submission.")}),
+    "AcceptedAd": _object(
+        {
+            "id": _said(_TEXT, "The customer's id."),
+            "taskId": _said(_TEXT, "Of this submission."),
+            "unknownProperties": _said(
+                _list(_TEXT), "JSON pointers of properties that nobody reads here; they are kept as they were sent."
+            ),
+        },
+        optional=("unknownProperties",),
+    ),
     "Fault": _object(
         {
             "message": _TEXT,
@@ -163,7 +173,10 @@ _OURS: dict[str, Any] = {
             "items": _list(ref("PolledItem")),
             "ad": _said(_ANYTHING, "The item as it was sent, without its result; absent with `noAdContent`."),
             "packedAt": _said(_COUNT, "When this answer was made, in milliseconds since 1970."),
-            "result": _said({"type": ["object", "null"], "additionalProperties": True}, "`null` while undecided."),
+            "result": _said(
+                {"type": ["object", "null"], "additionalProperties": True},
+                "As it was sent, or as it was decided since; `null` when there is none.",
+            ),
         },
         optional=("ad",),
     ),

@@ -30,6 +30,7 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
         "erasedBefore": summary.erased_before,
         "keptOut": summary.kept_out,
         "tooOld": summary.too_old,
+        "withUnknownProperties": summary.with_unknown,
         "empty": summary.empty,
         "returned": {"items": summary.returned_items, "people": summary.returned_people},
         "partitions": [
@@ -65,6 +66,7 @@ def _view(summary: IngestSummary) -> RenderableType:
         lines.append(look(f"{many(summary.returned_items, 'item')} of {whose} {text}"))
     remarks = (
         (summary.rejected, "item", "rejected: kept, with a report in the team's landing folder"),
+        (summary.with_unknown, "item", "with properties that nobody reads: kept as sent, named in the report"),
         (summary.erased_before, "item", "erased before: kept out"),
         (summary.kept_out, "item", "of people whose deletion is standing: kept out"),
         (summary.too_old, "item", "older than the policy keeps: sealed away, `implio set-aside list`"),

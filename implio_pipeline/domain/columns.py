@@ -110,6 +110,8 @@ ITEM_COLUMNS: tuple[Column, ...] = _decided(
                 "ip_address": _T,
                 "location_custom": _T,
                 "actor_id": _W,
+                "result": _T,
+                "unknown_properties": _T,
             },
         ),
     )

@@ -61,6 +61,8 @@ class IngestSummary:
     """Items kept out since a standing deletion names their user."""
     too_old: int = 0
     """Items kept out for their age alone, and set aside."""
+    with_unknown: int = 0
+    """Items taken in with properties that nothing says anything about."""
     partitions: dict[tuple[TeamId, date], int] = field(default_factory=dict)
     """Items added to each partition."""
     returned: dict[tuple[TeamId, UserKey], int] = field(default_factory=dict, repr=False)
@@ -87,6 +89,7 @@ class IngestSummary:
         self.erased_before += other.erased_before
         self.kept_out += other.kept_out
         self.too_old += other.too_old
+        self.with_unknown += other.with_unknown
         for person, items in other.returned.items():
             self.returned[person] = self.returned.get(person, 0) + items
         for partition, items in other.partitions.items():
@@ -384,6 +387,7 @@ class _Intake:
     erased_before: int = 0
     kept_out: int = 0
     too_old: int = 0
+    with_unknown: int = 0
     old: list[Rows] = field(default_factory=list)
     """Rows that are too old, not yet sealed."""
     sealed_aside: list[str] = field(default_factory=list)
@@ -399,6 +403,7 @@ class _Intake:
         report: list[Mapping[str, Any]] = []
         for piece in file.pieces():
             report += piece.report
+            self.with_unknown += piece.with_unknown
             self.add(piece.items, FileKind.ITEMS)
             self.add(piece.rejected, FileKind.REJECTED)
         self.commit(file)
@@ -532,6 +537,7 @@ class _Intake:
         """Return this file's counts."""
         summary = IngestSummary(files=1, items=self.items, rejected=self.rejected)
         summary.erased_before, summary.kept_out, summary.too_old = self.erased_before, self.kept_out, self.too_old
+        summary.with_unknown = self.with_unknown
         summary.returned = {(self.team.team, key): items for key, items in self.returned.items()}
         for sealed in self.staged:
             if sealed.file.kind is FileKind.ITEMS:

@@ -18,6 +18,8 @@ class ParsedRows:
     rejected: Rows
     report: tuple[Mapping[str, Any], ...]
     """An entry for each bad item, up to a bound for the whole file: its position and errors, no value of it."""
+    with_unknown: int = 0
+    """Good items with properties that nothing says anything about; they are kept as they were sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

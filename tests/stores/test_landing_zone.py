@@ -117,6 +117,21 @@ def test_a_report_names_positions_and_errors_but_no_value(world):
     assert world.zone.waiting() == {}
 
 
+def test_a_report_counts_unknown_properties_by_name_without_a_value(world):
+    ad = {"content": {"images": [{"src": "s", "alt": "zqzq"}, {"src": "r", "alt": "zqzq"}]}, "user": {"level": "zqzq"}}
+    world.land("a.ndjson", *[ad | {"id": str(number)} for number in range(3)], {"id": "x", "content": {}})
+
+    for claimed in world.zone.claim(TEAM):
+        with claimed as file:
+            (piece,) = file.pieces()
+            file.finish(piece.report)
+
+    (path,) = (world.team / ".rejected").iterdir()
+    assert (piece.items.num_rows, piece.with_unknown, piece.report) == (4, 3, ())
+    assert json.loads(path.read_text())["unknownProperties"] == {"/content/images/*/alt": 3, "/user/level": 3}
+    assert "zqzq" not in path.read_text()
+
+
 def test_a_report_is_never_written_through_a_link(world, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -175,6 +175,7 @@ def _counts(summary: IngestSummary) -> dict[str, Any]:
         "items_erased_before": summary.erased_before,
         "items_kept_out": summary.kept_out,
         "items_too_old": summary.too_old,
+        "items_with_unknown_properties": summary.with_unknown,
         "empty_files": summary.empty,
         "items_of_people_erased_before": summary.returned_items,
         "people_erased_before": summary.returned_people,

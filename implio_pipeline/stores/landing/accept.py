@@ -16,12 +16,13 @@ from implio_pipeline.stores.identifiers import new_task_ids, task_id_texts
 from implio_pipeline.stores.landing.columns import item_columns
 from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
 from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
-from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of
+from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of, result_text
 from implio_pipeline.stores.landing.limits import MIB
 from implio_pipeline.stores.landing.people import candidates
 from implio_pipeline.stores.landing.rejected import RejectedItem
 from implio_pipeline.stores.landing.repeated_keys import has_repeated_key, have_keys_once
 from implio_pipeline.stores.landing.suspects import micros, submission_suspects, suspects
+from implio_pipeline.stores.landing.unknown import names_shown, names_somebody_else, set_apart
 from implio_pipeline.stores.vault.schema import arrow_schema
 
 MAX_ITEM_BYTES = 8 * MIB
@@ -29,6 +30,7 @@ KEPT_BYTES_OF_TOO_LARGE = 64 << 10
 
 _decode_item = msgspec.json.Decoder(Item).decode
 _decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.encode
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError)
 SHIFTED = frozenset({"wrong-cell-count", "nameless-cell", "stray-quote"})
 """Reasons of rows whose cells do not stand below their column's name."""
@@ -51,6 +53,14 @@ class AcceptedItems:
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
+
+    @property
+    def unknown(self) -> list[list[str]]:
+        """Names of the properties of each item that nothing says anything about, in order."""
+        column = self.rows["unknown_properties"]
+        if column.null_count == len(column):
+            return [[]] * len(column)
+        return [[] if text is None else names_shown(_decode_any(text)) for text in column.to_pylist()]
 
     @property
     def ids(self) -> list[tuple[str, str]]:
@@ -118,10 +128,14 @@ class _Intake:
         known_faults: Mapping[int, str],
         may_be_dated: bool,
     ) -> None:
-        self._raws, self._known, self._max_item_bytes = raws, known_faults, max_item_bytes
+        self._sent = raws
+        self._raws, self._known, self._max_item_bytes = list(raws), known_faults, max_item_bytes
         self._claimed_at, self._may_be_dated = claimed_at, may_be_dated
         self.arrived_us = micros(arrived_at)
         self._items: list[Any] = []
+        self._results: list[str | None] = []
+        self._unknown: dict[int, str] = {}
+        """Properties that nothing says anything about, by index of their text; `_raws` has them no more."""
         self._places: Sequence[int] = ()
         self.bad: list[tuple[int, str, list[Fault]]] = []
 
@@ -130,17 +144,19 @@ class _Intake:
         if not self._known and max(map(len, self._raws), default=0) <= self._max_item_bytes:
             try:
                 self._items, self._places = list(map(decode_lean, self._raws)), range(len(self._raws))
+                self._results = list(map(_result_of, self._items, self._raws))
             except (*_BROKEN, RecursionError):
                 pass
             else:
                 if self._have_keys_once():
                     return
-                self._items = []
+        self._items, self._results = [], []
         places = []
         for index, raw in enumerate(self._raws):
             item = self._decoded(index, raw)
             if item is not None:
                 self._items.append(item)
+                self._results.append(_result_of(item, self._raws[index]))
                 places.append(index)
         self._places = places
 
@@ -155,6 +171,8 @@ class _Intake:
         """Return the good items in columns, with their instants in microseconds since 1970."""
         parts = parts_of(self._items)
         columns, submitted_us = item_columns(parts), self._submitted_us()
+        columns["result"] = pa.array(self._results, pa.string())
+        columns["unknown_properties"] = pa.array(map(self._unknown.get, self._places), pa.string())
         doubtful = suspects(columns, parts) | submission_suspects(submitted_us, claimed_us=micros(self._claimed_at))
         if not self._may_be_dated:
             doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
@@ -166,7 +184,7 @@ class _Intake:
             item, reason, errors = self._explained(self._raws[index])
             if item is None:
                 is_bad[row] = True
-                self.bad.append((index, reason, errors))
+                self.bad.append((index, *self._refusal(index, reason, errors)))
         if not is_bad.any():
             return columns, submitted_us
         kept = pa.array(~is_bad)
@@ -180,12 +198,37 @@ class _Intake:
             self.bad.append((index, reason, [fault(_WORDS.get(reason, reason), code=CUSTOM)]))
             return None
         try:
-            return decode_lean(raw)
+            return _whole(raw)
         except (*_BROKEN, RecursionError):
-            item, reason, errors = self._explained(raw)
+            text = self._without_unknown(index)
+        try:
+            return _whole(text)
+        except (*_BROKEN, RecursionError):
+            item, reason, errors = self._explained(text)
         if item is None:
-            self.bad.append((index, reason, errors))
+            self.bad.append((index, *self._refusal(index, reason, errors)))
         return item
+
+    def _refusal(self, index: int, reason: str, errors: list[Fault]) -> tuple[str, list[Fault]]:
+        """Return why an item is refused; with its unknown properties, if it has some, which alone are no reason."""
+        return self._explained(self._sent[index])[1:] if index in self._unknown else (reason, errors)
+
+    def _without_unknown(self, index: int) -> bytes | msgspec.Raw:
+        """Return a text without the properties that are unknown, which are set apart; unchanged when it has none."""
+        try:
+            value = _decode_any(self._raws[index])
+            known, unknown = set_apart(value)
+        except (*_BROKEN, RecursionError):
+            return self._raws[index]
+        user = known.get("user") if isinstance(known, dict) else None
+        user_id = user.get("id") if isinstance(user, dict) else None
+        if unknown and not names_somebody_else(unknown, user_id=user_id):
+            # A result keeps its text as it was sent, to the digit.
+            if isinstance(known.get("result"), dict):
+                known["result"] = msgspec.Raw(result_text(self._raws[index]).encode())
+            self._raws[index] = _encode(known)
+            self._unknown[index] = _encode(unknown).decode()
+        return self._raws[index]
 
     def _explained(self, raw: bytes | msgspec.Raw) -> tuple[Any | None, str, list[Fault]]:
         return explained(raw, claimed_at=self._claimed_at, may_be_dated=self._may_be_dated)
@@ -194,6 +237,17 @@ class _Intake:
         instants = [item.submitted_at for item in self._items]
         arrived = self.arrived_us
         return np.array([arrived if at is None else micros(at) for at in instants], dtype=np.int64)
+
+
+def _whole(raw: bytes | msgspec.Raw) -> Any:
+    """Return the lean item of a text whose result can be read as well."""
+    item = decode_lean(raw)
+    _result_of(item, raw)
+    return item
+
+
+def _result_of(item: Any, raw: bytes | msgspec.Raw) -> str | None:
+    return None if item.result is None else result_text(raw)
 
 
 def is_item(raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: bool = True) -> bool:

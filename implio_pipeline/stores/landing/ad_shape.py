@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 
+from implio_pipeline.stores.landing.unknown import put_back
+
 Row = Mapping[str, Any]
 _encode = msgspec.json.encode
 
 
 def ad_shape(row: Row) -> dict[str, Any]:
     """Return the item as it was submitted, without its result; what it did not have is left out."""
-    return _present(
+    known = _present(
         {
             "id": row["item_id"],
             "content": _content(row),
@@ -40,6 +42,7 @@ def ad_shape(row: Row) -> dict[str, Any]:
             "customerSpecific": _object(row["custom"]),
         }
     )
+    return put_back(known, row["unknown_properties"])
 
 
 def landing_line(row: Row) -> bytes:
@@ -49,8 +52,12 @@ def landing_line(row: Row) -> bytes:
     return _encode(item if result is None else item | {"result": result}) + b"\n"
 
 
-def result_shape(row: Row) -> dict[str, Any] | None:
-    """Return the result that lies with the item, `None` when nothing was decided."""
+def result_shape(row: Row) -> dict[str, Any] | msgspec.Raw | None:
+    """Return the item's result as it was sent, or the decision that came after it; `None` when there is none."""
+    sent = {} if row["result"] is None else msgspec.json.decode(row["result"])
+    is_decided_since = (sent.get("outcome"), sent.get("actorId")) != (row["outcome"], row["actor_id"])
+    if row["result"] is not None and not is_decided_since:
+        return _object(row["result"])
     if row["outcome"] is None:
         return None
     return _present(
@@ -59,7 +66,7 @@ def result_shape(row: Row) -> dict[str, Any] | None:
             "outcome": row["outcome"],
             "reasons": _each("name", row["reasons"]),
             "feedback": _each("name", row["feedback"]),
-            "matchingFilters": row["matching_filters"],
+            "matchingFilters": sent.get("matchingFilters", row["matching_filters"]),
         }
     )
 

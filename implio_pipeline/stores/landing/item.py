@@ -59,6 +59,10 @@ class _Part(Struct, forbid_unknown_fields=True, rename="camel", kw_only=True, gc
     """What all parts of an item have in common: camelCase names, and no unknown ones."""
 
 
+class _Verbatim(Struct, rename="camel", kw_only=True, gc=False):
+    """What the parts of a result have in common: camelCase names, and whatever else it comes with."""
+
+
 class Price(_Part):
     """An amount of money; the amount needs its currency."""
 
@@ -83,13 +87,13 @@ class Media(_Part):
     src: Text
 
 
-class Reason(_Part):
+class Reason(_Verbatim):
     """Why an item was refused."""
 
     name: Text
 
 
-class Feedback(_Part):
+class Feedback(_Verbatim):
     """What the author is told; by name, id or both."""
 
     id: Text | None = None
@@ -144,8 +148,8 @@ class Location(_Part):
     customer_specific: Custom | None = None
 
 
-class Result(_Part):
-    """What moderation decided."""
+class Result(_Verbatim):
+    """What moderation decided; kept whole as it was sent, properties that are not here as well."""
 
     actor_id: Text | None = None
     outcome: Decision | None = None

@@ -29,7 +29,7 @@ def _lean(struct: type[Struct]) -> type[Struct]:
     return msgspec.defstruct(
         f"Lean{struct.__name__}",
         fields,
-        forbid_unknown_fields=True,
+        forbid_unknown_fields=struct.__struct_config__.forbid_unknown_fields,
         omit_defaults=True,
         rename="camel",
         kw_only=True,
@@ -60,6 +60,29 @@ def nothing(struct: type[Struct]) -> Any:
 
 LeanItem = lean(Item)
 decode_lean = msgspec.json.Decoder(LeanItem).decode
+
+
+class _Sent(Struct, gc=False):
+    """The text of an item's result."""
+
+    result: msgspec.Raw
+
+
+_decode_sent = msgspec.json.Decoder(_Sent).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def result_text(raw: bytes | msgspec.Raw) -> str:
+    """Return the result of an item that has one, as it was sent.
+
+    Raises:
+        DecodeError: a property that the structs pass over is not JSON.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    sent = _decode_sent(raw).result
+    _decode_any(sent)
+    return bytes(sent).decode()
+
 
 NO_PRICE, NO_NAME, NO_USER = nothing(Price), nothing(Named), nothing(User)
 NO_LOCATION, NO_RESULT = nothing(Location), nothing(Result)

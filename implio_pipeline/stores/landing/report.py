@@ -31,6 +31,7 @@ def write_report(
     rejected: int,
     entries: Sequence[Mapping[str, Any]],
     remarks: LandingRemarks,
+    unknown: Mapping[str, int],
 ) -> None:
     """Write the report below the team's folder, mode 0600; what stands in its place and is no folder is removed."""
     place = folder / REPORTS
@@ -45,6 +46,7 @@ def write_report(
         "keptOut": remarks.kept_out,
         "tooOld": remarks.too_old,
         "returned": {"items": remarks.returned_items, "people": remarks.returned_people},
+        "unknownProperties": dict(unknown),
         "rejectedTotal": rejected,
         "rejectedListed": len(entries),
         "rejected": list(entries),

@@ -23,6 +23,7 @@ from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
 from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
 from implio_pipeline.stores.landing.report import entries_of, write_report
+from implio_pipeline.stores.landing.unknown import count_names
 from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.set_aside import Origin, SetAside
 from implio_pipeline.stores.watched import CLAIMED, WatchedFolder, is_hidden
@@ -170,6 +171,7 @@ class ClaimedLanding:
         self._policy = policy
         self._workers = workers
         self._accepted = self._rejected = 0
+        self._unknown: dict[str, int] = {}
         self._digest: str | None = None
         self.batch_id = ""
         """Of the items that were read last."""
@@ -213,6 +215,7 @@ class ClaimedLanding:
                 then do not count.
         """
         self._accepted = self._rejected = listed = 0
+        self._unknown = {}
         self.batch_id = str(uuid.uuid4())
         tables = tables_of(
             self._file.open(),
@@ -229,10 +232,13 @@ class ClaimedLanding:
             listed += len(report)
             self._accepted += items.num_rows
             self._rejected += rejected.num_rows
+            unknown = items["unknown_properties"]
+            count_names(unknown, into=self._unknown)
             yield ParsedRows(
                 items=keyed(items, FileKind.ITEMS, self._pseudonyms.user_key),
                 rejected=keyed(rejected, FileKind.REJECTED, self._pseudonyms.user_key),
                 report=report,
+                with_unknown=len(unknown) - unknown.null_count,
             )
         if self._file.has_changed():
             raise LandingInvalid("the file was written to while it was read")
@@ -240,7 +246,7 @@ class ClaimedLanding:
     def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
         """Leave a report if anything is to be told; then remove (or archive) the plaintext."""
         remarks = remarks or LandingRemarks()
-        if report or remarks != LandingRemarks():
+        if report or self._unknown or remarks != LandingRemarks():
             write_report(
                 self._folder,
                 digest=self.digest(),
@@ -248,6 +254,7 @@ class ClaimedLanding:
                 rejected=max(self._rejected, len(report)),
                 entries=report[: self._limits.max_reported],
                 remarks=remarks,
+                unknown=self._unknown,
             )
         if self._policy.archive is None:
             self._file.remove()
