@@ -9,10 +9,11 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.failures import ExitCode, remedy_of
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.policy_change import PolicyChange
@@ -21,6 +22,8 @@ from implio_pipeline.domain.request import (
     PEOPLE_STATES,
     WITHHELD_STATES,
     Request,
+    RequestState,
+    fault_text,
     is_overdue_request,
     is_soon_due,
 )
@@ -57,6 +60,8 @@ _WAITING = {
     Waiting.REQUEST: "The oldest open request",
 }
 _LATELY = timedelta(days=30)
+FAULTS = (RequestState.FAILED, RequestState.QUARANTINED, RequestState.UNVERIFIED)
+"""Where a request is that an attempt could not carry out: tried again by itself, or not."""
 _KINDS = ".json, .ndjson, .jsonl or .csv"
 
 
@@ -108,6 +113,10 @@ class HomeStatus:
     def for_people(self) -> tuple[Request, ...]:
         """Open requests that wait for somebody to decide or to look."""
         return tuple(each for each in self.open_requests if each.state in PEOPLE_STATES)
+
+    def faulty(self, state: RequestState) -> tuple[Request, ...]:
+        """Open requests whose last attempt left them in one of the states of `FAULTS`."""
+        return tuple(each for each in self.open_requests if each.state is state)
 
     @property
     def overdue_items(self) -> int:
@@ -237,11 +246,40 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
                 for team, (requests, items) in sorted(_second_person(found).items())
             },
         },
+        "faults": {state.value: [_fault_shape(each) for each in found.faulty(state)] for state in FAULTS},
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
         "requestsForPeople": [each.request_id for each in found.for_people],
         "ledger": {"entries": found.ledger_entries, "isHolding": found.ledger_findings == 0},
     }
+
+
+def _fault_shape(request: Request) -> dict[str, Any]:
+    return {
+        "requestId": request.request_id,
+        "team": request.team,
+        "day": None if request.error_day is None else request.error_day.isoformat(),
+        "file": request.error_about,
+        "code": request.error_code,
+        "attempts": request.attempts,
+        "nextAttemptAt": None if request.next_attempt_at is None else instant_text(request.next_attempt_at),
+        "remedy": remedy_of(str(request.error_code)),
+    }
+
+
+def _fault_lines(found: HomeStatus) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for each in (each for state in FAULTS for each in found.faulty(state)):
+        following = (
+            "not tried again by itself"
+            if each.next_attempt_at is None
+            else f"tried again at {instant_text(each.next_attempt_at)}"
+        )
+        words = f"{fault_text(each)}, {many(each.attempts, 'attempt')}, {following}"
+        show = look if each.state is RequestState.FAILED else bad
+        text = f"{each.state.value.capitalize()}: request {each.request_id}: {words}"
+        lines.append(show(f"{text}. {remedy_of(str(each.error_code))}"))
+    return lines
 
 
 def _second_person(found: HomeStatus) -> dict[TeamId, tuple[int, int]]:
@@ -340,7 +378,9 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     lines += [
         look(f"Request {each.request_id}: {what_is_so(each, found.outcomes[each.request_id])}")
         for each in found.for_people
+        if each.state not in FAULTS
     ]
+    lines += _fault_lines(found)
     lines += _second_person_lines(found)
     if found.overdue_items:
         lines.append(look(f"Overdue by policy: {many(found.overdue_items, 'item')}: `implio retention run`"))

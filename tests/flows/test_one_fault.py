@@ -1,6 +1,7 @@
 """One fault stops one thing: whatever a file or a request raises fails that file or request alone."""
 
 import errno
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -12,7 +13,10 @@ from support.clock import NOW
 from support.damage import OPERATIONS, damaged
 from support.home import ADS, CARS, Home
 from support.items import YESTERDAY, Ad
+from typer.testing import CliRunner
 
+from implio_pipeline.cli.app import app
+from implio_pipeline.cli.status import FAULTS
 from implio_pipeline.domain.errors import CatalogTampered, CatalogUnavailable
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.request import MOST_ATTEMPTS, RequestState
@@ -89,6 +93,42 @@ def test_a_folder_in_a_files_place_fails_its_requests_alone_until_they_are_quara
 
     assert state_of(three, ann.request_id) is RequestState.QUARANTINED
     assert state_of(three, cars.request_id) is RequestState.COMPLETED
+
+
+@pytest.mark.parametrize("state", FAULTS)
+def test_status_lists_faults_apart_with_partition_file_attempts_and_remedy(
+    three: Home, state: RequestState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a request that an attempt, or the last one, could not carry out, or could not prove
+    (bad,) = [file for file in three.files(ADS) if file.day == LAST_WEEK.date()]
+    (ann,) = three.ask(ByUser(user_id="ann"))
+    if state is RequestState.UNVERIFIED:
+        real: Callable[..., object] = EncryptedVault._write_kept
+        monkeypatch.setattr(
+            EncryptedVault, "_write_kept", lambda self, rows, mask, file: real(self, rows, mask & False, file)
+        )
+        erase(three.world, again=True)
+    else:
+        with damaged("read", below=bad.path, number=errno.EIO):
+            for _ in range(MOST_ATTEMPTS if state is RequestState.QUARANTINED else 1):
+                erase(three.world, again=True)
+
+    # when the status is asked for
+    told = CliRunner().invoke(app, ["--home", str(three.path), "--json", "status"])
+    shown = CliRunner().invoke(app, ["--home", str(three.path), "status"])
+
+    # then it is listed apart, with what somebody needs who goes there
+    faults = json.loads(told.stdout)["faults"]
+    assert [name for name, listed in faults.items() if listed] == [state.value]
+    (listed,) = faults[state.value]
+    after = three.world.catalog.requests.get(ann.request_id)
+    assert (listed["requestId"], listed["team"], listed["file"]) == (ann.request_id, ADS, bad.file_id)
+    assert (listed["day"], listed["attempts"]) == (LAST_WEEK.date().isoformat(), after.attempts)
+    assert (listed["nextAttemptAt"] is None) == (after.next_attempt_at is None)
+    assert listed["remedy"]
+    text = " ".join(shown.stdout.split())
+    assert f"{state.value.capitalize()}: request {ann.request_id}" in text
+    assert bad.file_id in text
 
 
 def test_many_requests_beside_one_bad_file_rewrite_each_file_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
