@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from implio_pipeline.domain.words import RequestId
+from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger import verify
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.ledger.verify import check_against, merkle_root, opened_note, origin_of
@@ -150,10 +151,12 @@ def test_a_receipt_says_how_long_the_log_was_before_it_and_its_head(log):
 
 
 def test_the_tombstone_of_a_request_is_found_from_the_end_and_only_signed(log):
-    found = log.tombstone(RequestId("r-3"))
-    assert found is not None
-    assert (found.kind, found.body["requestId"]) == ("tombstone", "r-3")
-    assert log.tombstone(RequestId("r-33")) is None
+    found = log.tombstones([RequestId("r-3"), RequestId("r-33")])
+
+    assert list(found) == ["r-3"]
+    entry = found[RequestId("r-3")]
+    assert isinstance(entry, LedgerEntry)
+    assert (entry.kind, entry.body["requestId"]) == ("tombstone", "r-3")
 
 
 @pytest.mark.parametrize(("left", "code"), [(18, 0), (17, 1)])
