@@ -8,11 +8,13 @@ import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 
+import pytest
 from support.home import Home
 from support.serving import serving
 
 from implio_pipeline.domain.request import OPEN_STATES
 from tests.api.conftest import Door, Server
+from tests.api.test_deleting import REFUSED
 
 SAMPLE = re.compile(r"<h3>In (\w+)</h3>\s*<pre[^>]*><code>(.*?)</code></pre>", re.DOTALL)
 RUN = {"curl": ["bash", "-e", "-c"], "Python": [sys.executable, "-W", "error", "-c"]}
@@ -73,6 +75,17 @@ def test_it_tells_every_call_every_schema_every_state_and_every_error_that_the_a
         problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
         assert f"<code>{problem['code']}</code>" in text
     assert f"<code>{door.stranger().problem('GET', '/v1/ads', status=401)['code']}</code>" in text
+
+
+@pytest.mark.parametrize("query", [query for query, _ in REFUSED.values()], ids=REFUSED)
+def test_it_tells_every_reason_for_which_a_deletion_is_refused(door: Door, ads: Server, query: str) -> None:
+    problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
+
+    assert f"<code>{problem['code']}</code>" in door.stranger()("GET", "/docs").text
+
+
+def test_no_state_is_worded_as_if_nothing_had_been_tried(door: Door) -> None:
+    assert " 0 times" not in door.stranger()("GET", "/docs").text
 
 
 def test_the_page_of_the_keys_leads_to_it() -> None:

@@ -24,10 +24,12 @@ from implio_pipeline.stores.inbox.words import REASONS
 
 pages = Pages()
 _OF_A_QUERY = (
-    *("empty-id", "id-too-long", "bad-text", "bad-date", "zoneless-date", "dates-inverted"),
-    "year-out-of-range",
+    *("empty-id", "id-too-long", "rounded-id", "placeholder-id", "no-task-id", "bad-text", "bad-flag"),
+    *("bad-date", "zoneless-date", "dates-inverted", "year-out-of-range"),
 )
 """Why a deletion's values are refused; the other reasons belong to request files."""
+_TRIES = 5
+"""How often the example was tried: a request stops after some attempts, never before the first."""
 _NEVER_SHOWN = (RequestState.RECEIVED, RequestState.REFUSED)
 
 
@@ -57,6 +59,7 @@ def _said(state: RequestState, now: datetime) -> tuple[str, str]:
         received_at=now,
         accepted_at=now,
         due_at=due_at(now),
+        attempts=_TRIES,
         scope_pseudonym="",
         tombstone_sequence=0,
     )
