@@ -75,6 +75,8 @@ class HomeStatus:
     landing_days: dict[str, int]
     """Days of arrival of the files that wait, by team."""
     unknown_teams: tuple[str, ...]
+    misnamed: Mapping[str, str]
+    """Folders whose name is almost a team's, with the team meant."""
     inbox_files: int
     refusals: int
     """Files that tell of refused requests, which somebody has to read."""
@@ -158,6 +160,7 @@ def status_of(house: "House") -> HomeStatus:
         teams=teams,
         landing_days={team: len(days) for team, days in waiting.items()},
         unknown_teams=tuple(sorted(set(waiting) - known)),
+        misnamed=world.landing.misnamed(known),
         inbox_files=len(world.inbox.waiting()),
         refusals=world.inbox.refusals(),
         landing_passed_over=world.landing.passed_over(),
@@ -223,6 +226,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
         "waiting": {
             "landingDays": found.landing_days,
             "landingWithoutTeam": list(found.unknown_teams),
+            "landingMisnamed": dict(found.misnamed),
             "requestFiles": found.inbox_files,
             "refusedRequestFiles": found.refusals,
             "passedOver": {"landing": found.landing_passed_over, "inbox": found.inbox_passed_over},
@@ -318,6 +322,11 @@ def _duration(waited: timedelta) -> str:
     return many(seconds, "second")
 
 
+def shown_name(name: str) -> str:
+    """Return a folder's name so that blanks and odd letters show."""
+    return '"' + ascii(name)[1:-1] + '"'
+
+
 def _landing_lines(found: HomeStatus) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if found.landing_passed_over:
@@ -325,6 +334,10 @@ def _landing_lines(found: HomeStatus) -> list[RenderableType]:
         lines.append(
             look(f"Never taken from landing: {things}; items are {_KINDS} files, also .gz, in a folder of their team")
         )
+    lines += [
+        look(f"landing: nothing is taken from the folder {shown_name(name)}; did you mean {shown_name(team)}?")
+        for name, team in found.misnamed.items()
+    ]
     return lines + [
         look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`")
         if team in found.unknown_teams

@@ -1,6 +1,6 @@
 """`landing/<team>/`, watched."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -83,6 +83,9 @@ class LandingZone(Protocol):
 
     def passed_over(self) -> int:
         """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
+
+    def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
+        """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""
 
     def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
         """Yield the team's waiting files, each claimed for this process alone.

@@ -21,7 +21,7 @@ from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFi
 from implio_pipeline.stores.durable import make_folder
 
 CLAIMED = ".claimed"
-_UNFINISHED = (".part", ".tmp", ".crdownload")
+_UNFINISHED = (".part", ".filepart", ".tmp", ".crdownload")
 _AHEAD_SECONDS = 60
 """A file dated further ahead has a clock we cannot go by: the lease alone decides."""
 
@@ -151,9 +151,13 @@ class WatchedFolder:
         return (age >= self._settle_seconds or age < -_AHEAD_SECONDS) and not has_writer(file)
 
 
+_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that file managers leave behind; `~$` begins the lock files of an office suite."""
+
+
 def is_hidden(name: str) -> bool:
     """Tell whether a name says that its file is nobody's business, or not whole yet."""
-    return name.startswith(".") or name.endswith(_UNFINISHED)
+    return name.startswith((".", "~$")) or name.lower() in _OF_SYSTEMS or name.lower().endswith(_UNFINISHED)
 
 
 @contextmanager

@@ -356,6 +356,16 @@ def test_sealed_files_are_discarded_one_by_one_or_by_age(world, tmp_path):
     assert list((tmp_path / "aside").iterdir()) == []
 
 
+def test_folders_that_are_almost_a_teams_are_named_with_the_team_meant(world):
+    for name in ("Ads", "ads ", "\uff41ds", "adz", "ads"):
+        (world.root / name).mkdir(exist_ok=True)
+    for name in ("~$items.csv", "Thumbs.db", "desktop.ini", ".DS_Store", "items.csv.crdownload", "ITEMS.CSV.PART"):
+        (world.root / "ads" / name).write_text("x")
+
+    assert dict(world.zone.misnamed([TeamId("ads")])) == {"Ads": "ads", "ads ": "ads", "\uff41ds": "ads"}
+    assert world.zone.passed_over() == 3
+
+
 def test_a_file_that_is_discarded_while_files_are_listed_is_passed_over(world, tmp_path):
     kept = world.aside.seal([b"x"], origin=Origin.LANDING, team=TeamId("acme"), code="c", reason="r")
     (tmp_path / "aside" / f"{'a' * 32}.json").symlink_to("gone")  # what a listing sees of a file unlinked since

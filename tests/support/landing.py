@@ -1,6 +1,6 @@
 """A landing zone in memory: tables that lie there until they are taken."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -77,6 +77,9 @@ class LandingTables:
 
     def passed_over(self) -> int:
         return 0
+
+    def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
+        return {}
 
     def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
         for file in self.files.get(team, []):

@@ -1,8 +1,9 @@
 """`landing/<team>/`, watched: which files wait, and how each is taken, sealed away or put back."""
 
 import os
+import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -103,6 +104,15 @@ class LandingFolder:
             beside = [one for one in entries if not is_hidden(one.name)]
         strange = sum(not (one.is_dir(follow_symlinks=False) and _is_team(one.name)) for one in beside)
         return strange + sum(self._watched(team).passed_over() for team in self._teams())
+
+    def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
+        """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""
+        if not self._root.is_dir():
+            return {}
+        meant = {_plain_name(team): team for team in teams}
+        with os.scandir(self._root) as entries:
+            names = [one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name not in teams]
+        return {name: meant[_plain_name(name)] for name in sorted(names) if _plain_name(name) in meant}
 
     def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
         """Yield the team's waiting files, each claimed for this process alone; left-over ones first.
@@ -276,6 +286,10 @@ class ClaimedLanding:
     def release(self) -> None:
         """Put the file back as it was, to be taken again."""
         self._file.release()
+
+
+def _plain_name(name: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _is_team(name: str) -> bool:
