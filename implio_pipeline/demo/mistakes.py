@@ -22,15 +22,17 @@ def _title_is_number(item: Item) -> None:
         content["title"] = 4711
 
 
-def _unknown_field(item: Item) -> None:
-    item["sellerRating"] = 4.5
+def _images_are_text(item: Item) -> None:
+    content = item["content"]
+    if isinstance(content, dict):
+        content["images"] = "front.jpg"
 
 
 MISTAKES: tuple[Callable[[Item], None], ...] = (
     _without_id,
     _price_without_currency,
     _title_is_number,
-    _unknown_field,
+    _images_are_text,
 )
 
 

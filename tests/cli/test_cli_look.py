@@ -19,6 +19,7 @@ def test_the_status_of_a_home_tells_what_is_there_and_what_waits(look, plan):
     assert shape["waiting"] == {
         "landingDays": {},
         "landingWithoutTeam": [],
+        "landingMisnamed": {},
         "requestFiles": 0,
         "refusedRequestFiles": 0,
         "passedOver": {"landing": 0, "inbox": 0},

@@ -59,7 +59,7 @@ def is_good(item: dict) -> bool:
         "id" in item
         and isinstance(item["content"]["title"], str)
         and "currency" in price
-        and "sellerRating" not in item
+        and not isinstance(item["content"].get("images"), str)
     )
 
 
