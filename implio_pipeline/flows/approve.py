@@ -7,6 +7,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.gates import identity_of, past_gate, window_of
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
@@ -35,9 +36,10 @@ def approve_many(world: World, requests: Sequence[Request], *, name: str) -> lis
 
     Raises:
         ApprovalRefused: one waits for no approval, the name is empty, or it counts as one person with who asked.
+        ClockWrong: the clock disagrees with what the home knows: whose window is over nobody can tell.
         PlanOutdated: somebody else has moved one.
     """
-    now = world.clock.now()
+    now = agreed_now(world)
     stored: list[Request] = []
     for request in requests:
         if request.state is not RequestState.UNAPPROVED:

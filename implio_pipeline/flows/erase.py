@@ -347,7 +347,7 @@ def _work_through(
     """
     for _ in range(_MOST_PLANS):
         planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
-        holds = standing_holds(world, team) if held_at else []
+        holds = standing_holds(world, team)  # also where none is newest: one taken away shows in their tally
         try:
             works = _plan(world, team, claims, holds)
             if not works:

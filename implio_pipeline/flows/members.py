@@ -9,6 +9,7 @@ from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import check_password
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.flows.sign_in import check_code
 from implio_pipeline.ports.desk import Desk
@@ -108,7 +109,7 @@ def _introduce(world: World, name: str, *, team: TeamId, role: Role, by: Inviter
             team=team,
             who=identity_of(world, team, name),
             by=identity_of(world, team, by.name),
-            at=world.clock.now(),
+            at=agreed_now(world),  # the window of the cap begins here
             is_by_operator=by.is_operator,
         )
         world.catalog.teams.introduce(introduction)

@@ -11,6 +11,7 @@ from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.approve import refuse_same_person
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.gates import allowance_of, identity_of
 from implio_pipeline.ports.world import World
 
@@ -31,8 +32,10 @@ def change_policy(
 
     Raises:
         TeamUnknown: there is no such team.
+        ClockWrong: the clock disagrees with what the home knows: what the window holds nobody can tell.
         PlanOutdated: somebody else kept changing it.
     """
+    now = agreed_now(world)
     for _ in range(_MOST_TRIES):
         team = world.catalog.teams.get(name)
         change = PolicyChange(
@@ -43,7 +46,7 @@ def change_policy(
             was=team.policy,
             was_cap_percent=team.cap_percent,
             asked_by=identity_of(world, team.team, by),
-            asked_at=world.clock.now(),
+            asked_at=now,
             affected_items=affected_items(world, team, policy=policy, cap_percent=cap_percent),
         )
         try:
@@ -84,8 +87,10 @@ def approve_policy(world: World, team: TeamId, *, name: str) -> PolicyChange:
 
     Raises:
         ApprovalRefused: none waits, or `name` counts as one person with who asked.
+        ClockWrong: the clock disagrees with what the home knows.
         PlanOutdated: the policy was changed in another way since.
     """
+    agreed_now(world)
     change = _waiting(world, team)
     identity = refuse_same_person(world, team, asked_by=change.asked_by, name=name)
     return _decided(world, change, ChangeState.IN_FORCE, by=identity)

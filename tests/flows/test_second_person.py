@@ -12,7 +12,9 @@ from support.clock import NOW
 from support.home import ADS, CARS, Home, opened
 from support.items import Ad
 
-from implio_pipeline.domain.errors import ApprovalRefused
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.errors import ApprovalRefused, ClockWrong
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.policy_change import ChangeState
@@ -25,6 +27,7 @@ from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_ke
 from implio_pipeline.flows.approve import approvable, approve, approve_many
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.gates import identity_of
+from implio_pipeline.flows.members import Inviter, add_member
 from implio_pipeline.flows.policy import approve_policy, change_policy
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.ports.world import World
@@ -296,3 +299,30 @@ def test_many_are_approved_at_once_or_none(world: World) -> None:
 
     assert world.catalog.requests.unapproved(ADS) == (0, 0)
     assert sum(entry.kind == "approved" for entry in world.ledger.entries()) == 40
+
+
+@pytest.mark.parametrize("off", [timedelta(days=8), -timedelta(days=8)], ids=["ahead", "behind"])
+def test_no_clock_that_disagrees_ends_or_forgets_the_window_of_one_person(
+    home: Home, world: World, off: timedelta
+) -> None:
+    let_in(world, "Otto II", by="Otto")
+    assert ask(world, *users(0, 20), ByTeam(), by="Otto")[-1] is RequestState.UNAPPROVED
+    keep_days(world, 30, by="Otto")
+    (request,) = world.catalog.requests.all(team=ADS, states=[RequestState.UNAPPROVED])
+    world = home.world = replace(world, clock_bounds=ClockBounds())
+    home.clock.pass_by(off)
+
+    with pytest.raises(ClockWrong):
+        approve(world, request.request_id, name="Otto II")
+    with pytest.raises(ClockWrong):
+        approve_policy(world, ADS, name="Otto II")
+    with pytest.raises(ClockWrong):
+        keep_days(world, 20, by="Otto")
+    with pytest.raises(ClockWrong):
+        inviter = Inviter(name="Otto")
+        add_member(
+            world, home.house.desk, email="otto3@example.com", name="Otto III", team=ADS, role=Role.ADMIN, by=inviter
+        )
+
+    assert world.catalog.requests.get(request.request_id) == request
+    assert [each.policy.keep_days for each in world.catalog.policy_changes.waiting(ADS)] == [30]

@@ -24,7 +24,7 @@ from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.request import WITHHELD_STATES, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.words import Channel, RequestId
@@ -394,3 +394,18 @@ def test_what_a_mac_leaves_out_is_listed_with_its_reason():
         for table in _APART
         for column in table.c
     )
+
+
+@pytest.mark.parametrize("change", ["sequence = 0", "sequence = -1", "team = 'cars'"])
+def test_a_hold_that_was_moved_out_of_sight_is_missed_before_anything_is_erased(
+    altered: Callable[[str], Home], open_request: RequestId, change: str
+) -> None:
+    home = altered(f"update holds set {change}")
+    held = {each.request_id for each in home.world.catalog.requests.all(team=ADS, states=WITHHELD_STATES)}
+
+    summary = erase(home.world, again=True)
+
+    assert held
+    assert dict.fromkeys([*held, open_request], CatalogTampered.code).items() <= summary.failed.items()
+    assert not summary.completed
+    assert not summary.withheld
