@@ -318,11 +318,9 @@ def test_no_clock_that_disagrees_ends_or_forgets_the_window_of_one_person(
         approve_policy(world, ADS, name="Otto II")
     with pytest.raises(ClockWrong):
         keep_days(world, 20, by="Otto")
+    otto, desk = Inviter(name="Otto"), home.house.desk
     with pytest.raises(ClockWrong):
-        inviter = Inviter(name="Otto")
-        add_member(
-            world, home.house.desk, email="otto3@example.com", name="Otto III", team=ADS, role=Role.ADMIN, by=inviter
-        )
+        add_member(world, desk, email="otto3@example.com", name="Otto III", team=ADS, role=Role.ADMIN, by=otto)
 
     assert world.catalog.requests.get(request.request_id) == request
     assert [each.policy.keep_days for each in world.catalog.policy_changes.waiting(ADS)] == [30]
