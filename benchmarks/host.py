@@ -4,7 +4,8 @@
     python -m benchmarks.host hiding [--requests 36]       # a real daemon, landing files beside the request files
 
 Both print one line a figure. Processor seconds are this process's own; `hiding` counts wall-clock seconds from the
-rename into the inbox until the catalog holds the tombstone, `settle_seconds` (2 s) included.
+rename into the inbox until the catalog holds the tombstone, `settle_seconds` (2 s) included. The first request, which
+waits for the daemon's start as well, is told apart.
 """
 
 import argparse
@@ -76,7 +77,7 @@ def hiding(requests: int) -> None:
             add_team(house.world, TEAM, region=Region("eu"))
         waited = []
         with daemon(home), open_home(home) as house:
-            for number in range(requests):
+            for number in range(requests + 1):
                 land = [item(at) for at in range(2_000 * number, 2_000 * (number + 1))]
                 drop(home / "landing" / TEAM / f"{number}.ndjson", land)
                 asked = json.dumps({"team": TEAM, "type": "user", "userId": f"u-{number}"})
@@ -85,8 +86,10 @@ def hiding(requests: int) -> None:
                 while len(house.world.catalog.requests.tombstones(TEAM)) <= number:
                     time.sleep(0.05)
                 waited.append(time.perf_counter() - began)
-        cuts = quantiles(waited, n=20)
-        print(f"hidden after: p50 {cuts[9]:.1f} s, p95 {cuts[18]:.1f} s, max {max(waited):.1f} s ({requests} files)")
+        first, *others = waited  # waits for the daemon to start as well
+        cuts = quantiles(others, n=20)
+        print(f"hidden after: p50 {cuts[9]:.1f} s, p95 {cuts[18]:.1f} s, max {max(others):.1f} s ({requests} files)")
+        print(f"hidden after, dropped when the daemon was started: {first:.1f} s")
 
 
 @contextmanager

@@ -1,0 +1,107 @@
+"""Whether a long ledger slows down carrying out requests and finding a receipt.
+
+    python -m benchmarks.receipts [--receipts 20000] [--requests 20]
+
+Requests are carried out as `implio erase --resume` does, before and after the ledger is given receipts: copies of a
+real one, each under a request id of its own, chained and signed as every entry is. One receipt is then looked up by the
+index and, in the same run, by reading the log from its beginning. Prints milliseconds, wall-clock and processor.
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from benchmarks.host import TEAM, drop, item
+from implio_pipeline.cli.init import make_home
+from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.words import Channel, Region, RequestId
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.teams import add_team
+from implio_pipeline.ports.world import World
+from implio_pipeline.wiring import open_home
+
+_AT_ONCE, _LOOK_UPS, _SCANS = 1_000, 200, 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--receipts", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=20)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = make_home(Path(folder) / "home")
+        with open_home(home) as house:
+            world = house.world
+            add_team(world, TEAM, region=Region("eu"))
+            items = [item(number) for number in range(2 * chosen.requests + 1_000)]
+            drop(home / "landing" / TEAM / "a.ndjson", items)
+            assert not ingest(world).rejected
+            measure(world, first=0, requests=chosen.requests, receipts=chosen.receipts)
+
+
+def measure(world: World, *, first: int, requests: int, receipts: int) -> None:
+    done = resume(world, range(first, first + requests), "--resume, its receipts alone in the ledger")
+    real = world.ledger.receipt(done[0])
+    assert real is not None
+    ids = [RequestId(str(UUID(int=random.getrandbits(128), version=4))) for _ in range(receipts)]
+    for start in range(0, receipts, _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        body = {name: value for name, value in real.body.items() if name != "log"}
+        world.ledger.append([("receipt", body | {"requestId": request_id}) for request_id in some])
+    print(f"ledger: {world.ledger.size() / 1e6:.1f} MB, {receipts:,} receipts more")
+    timed("index brought up to date with all of them, once", lambda: found(world, ids[0]), times=1)
+    resume(world, range(first + requests, first + 2 * requests), f"--resume, {receipts:,} receipts more in the ledger")
+    sought = random.Random(1).sample(ids, _LOOK_UPS)
+    each = iter(sought)
+    timed("one receipt by the index", lambda: found(world, next(each)), times=_LOOK_UPS)
+    each = iter(sought)
+    timed("one receipt by reading the log", lambda: read_for(world, next(each)), times=_SCANS)
+
+
+def resume(world: World, users: range, what: str) -> list[RequestId]:
+    """Accept a request for each user and carry out all that waits; print the time of the latter for one request."""
+    at = world.clock.now()
+    drafts = [
+        RequestDraft(team=TEAM, scope=ByUser(user_id=f"u-{user}"), channel=Channel.CLI, received_at=at)
+        for user in users
+    ]
+    ids = [each.request_id for each in accept(world, drafts) if isinstance(each, Request)]
+    assert len(ids) == len(users)
+
+    def carry_out() -> None:
+        waiting = world.catalog.requests.all(states=OPEN_STATES)
+        done = erase(world, only=[each.request_id for each in waiting], again=True)
+        assert len(done.completed) == len(users), done.failed
+
+    timed(f"{what}, {len(users)} requests", carry_out, times=1)
+    return ids
+
+
+def found(world: World, request_id: RequestId) -> None:
+    entry = world.ledger.receipt(request_id)
+    assert entry is not None
+    assert entry.body["requestId"] == request_id
+
+
+def read_for(world: World, request_id: RequestId) -> None:
+    assert any(entry.body.get("requestId") == request_id for entry in world.ledger.entries())
+
+
+def timed(what: str, act: Callable[[], None], *, times: int) -> None:
+    """Print how long an act takes, in the mean."""
+    began, processor = time.perf_counter(), time.process_time()
+    for _ in range(times):
+        act()
+    wall, used = time.perf_counter() - began, time.process_time() - processor
+    print(f"{what}: {1e3 * wall / times:.2f} ms, {1e3 * used / times:.2f} ms of processor ({times} times)")
+
+
+if __name__ == "__main__":
+    main()
