@@ -38,6 +38,7 @@ def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[
     sheet = _Sheet(text_lines(blocks, max_line=limits.max_item_bytes))
     header = sheet.header()
     named = [place for place, name in enumerate(header) if name]
+    nameless = [place for place, name in enumerate(header) if not name]
     cells = columns_named([header[place] for place in named])
     texts, positions, faults, size = list[bytes](), list[int](), dict[int, str](), 0
     for row in sheet.rows():
@@ -46,7 +47,7 @@ def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[
             texts.append(row.rstrip("\r\n").encode())
         elif not any(map(str.strip, row)):
             continue
-        elif reason := _misplaced(row, header):
+        elif reason := _misplaced(row, columns=len(header), nameless=nameless):
             faults[len(texts)] = reason
             texts.append(_encode(row))
         else:
@@ -60,12 +61,11 @@ def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[
         yield Chunk(first=0, body=texts, positions=positions, faults=faults)
 
 
-def _misplaced(row: list[str], header: list[str]) -> str | None:
+def _misplaced(row: list[str], *, columns: int, nameless: list[int]) -> str | None:
     """Return why the cells of a row do not stand below their columns' names; `None` when they do."""
-    if len(row) < len(header) or any(map(str.strip, row[len(header) :])):
+    if len(row) < columns or any(map(str.strip, row[columns:])):
         return "wrong-cell-count"
-    has_nameless = any(cell.strip() for cell, name in zip(row, header, strict=False) if not name)
-    return "nameless-cell" if has_nameless else None
+    return "nameless-cell" if any(row[place].strip() for place in nameless) else None
 
 
 class _Sheet:
