@@ -26,6 +26,7 @@ ACTS: dict[str, Act] = {
     "requests approve": Act.APPROVE_REQUEST,
     "requests cancel": Act.CANCEL_REQUEST,
     "requests extend": Act.SEE_REQUESTS,
+    "requests lift": Act.LIFT_STANDING,
     "receipts list": Act.READ_RECEIPTS,
     "receipts show": Act.READ_RECEIPTS,
     "receipts verify": Act.READ_RECEIPTS,

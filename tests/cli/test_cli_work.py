@@ -102,7 +102,7 @@ def test_a_refused_request_file_ends_with_three(cli):
 
 def test_what_lies_where_it_is_never_taken_is_told(cli):
     inbox, landing = cli.home / "requests" / "inbox", cli.home / "landing"
-    for path in (inbox / "asks.txt", inbox / "asks.json.gz", landing / "astray.json", landing / "acme" / "items.xml"):
+    for path in (inbox / "asks.txt", inbox / "asks.xml", landing / "astray.json", landing / "acme" / "items.xml"):
         path.write_text("{}")
     for path in (inbox / ".asks.json", inbox / "asks.json.part", landing / "acme" / ".items"):
         path.write_text("")  # hidden, or not whole yet

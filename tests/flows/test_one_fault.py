@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -22,6 +23,7 @@ from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.request import MOST_ATTEMPTS, RequestState
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows import erase as erase_flow
+from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.inspect import Agreement, agreement
 from implio_pipeline.stores.vault.vault import EncryptedVault
@@ -80,11 +82,14 @@ def test_a_replaced_file_that_cannot_be_unlinked_is_unlinked_later(three: Home, 
     assert three.world.catalog.manifest.doomed() == []
 
 
-def test_a_folder_in_a_files_place_fails_its_requests_alone_until_they_are_quarantined(three: Home) -> None:
+@pytest.mark.parametrize("put", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_in_a_files_place_fails_its_requests_alone_until_they_are_quarantined(
+    three: Home, put: Callable[[Path], None]
+) -> None:
     (bad,) = [file for file in three.files(ADS) if file.day == LAST_WEEK.date()]
     (path,) = [path for path in three.stored() if bad.file_id in path.name]
     path.unlink()
-    path.mkdir()
+    put(path)
     (ann,) = three.ask(ByUser(user_id="ann"))
     (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
 
@@ -93,6 +98,7 @@ def test_a_folder_in_a_files_place_fails_its_requests_alone_until_they_are_quara
 
     assert state_of(three, ann.request_id) is RequestState.QUARANTINED
     assert state_of(three, cars.request_id) is RequestState.COMPLETED
+    assert bad.file_id in {each.about for each in audit(three.world, is_full=True).findings}
 
 
 @pytest.mark.parametrize("state", FAULTS)

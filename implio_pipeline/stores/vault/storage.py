@@ -3,10 +3,12 @@
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
 from implio_pipeline.domain.faults import FULL
@@ -51,13 +53,21 @@ class RegionFolders:
             FileMissing: it is not there.
         """
         try:
-            return (self._root(region) / path).read_bytes()
+            with _opened(self._root(region) / path) as file:
+                return file.read()
         except FileNotFoundError:
             raise FileMissing(f"{path} is not in the vault of region {region}") from None
 
     def location(self, region: Region, path: str) -> Path:
-        """Return where a file lies, for readers that open it themselves."""
-        return self._root(region) / path
+        """Return where a file lies, for readers that open it themselves; one that is gone is theirs to miss.
+
+        Raises:
+            OSError: no file lies there, but a folder, a pipe or a device: to open a pipe waits for ever.
+        """
+        target = self._root(region) / path
+        with suppress(FileNotFoundError):
+            _check_plain(target.stat().st_mode)
+        return target
 
     def delete(self, region: Region, path: str) -> None:
         """Unlink a file; one that is gone already is no error."""
@@ -79,7 +89,7 @@ class RegionFolders:
     def tail(self, region: Region, path: str, *, size: int) -> tuple[int, bytes] | None:
         """Return a file's size and its last bytes, `None` when it is gone."""
         try:
-            with (self._root(region) / path).open("rb") as file:
+            with _opened(self._root(region) / path) as file:
                 size_bytes = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size_bytes - size))
                 return size_bytes, file.read(size)
@@ -98,6 +108,27 @@ class RegionFolders:
             return self._roots[region]
         except KeyError:
             raise RegionUnknown(f"no storage root is configured for region {region}") from None
+
+
+def _opened(target: Path) -> BinaryIO:
+    """Open a file for reading. A pipe in its place is refused: without `O_NONBLOCK`, to open one waits for ever.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        OSError: it is no plain file.
+    """
+    fd = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_plain(os.fstat(fd).st_mode)
+        return os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _check_plain(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a plain file")
 
 
 def digest_of(content: bytes | memoryview) -> str:
