@@ -51,6 +51,7 @@ def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(p
     request = only_request(page)
     path = f"/teams/ads/requests/{request.request_id}"
     assert "New items of this person stay out" in browser.get(path).text
+    assert ">Standing<" in browser.get("/teams/ads/requests").text
 
     answer = browser.send(f"{path}/lift")
 
@@ -58,6 +59,7 @@ def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(p
     assert not keeps_out(only_request(page))
     detail = browser.get(path).text
     assert "Then it was lifted" in detail
+    assert ">Standing<" not in browser.get("/teams/ads/requests").text
     assert "Let new items in again" not in detail
     erase(page.world)
     assert "was standing from" in browser.client.get(f"{path}/receipt").text
