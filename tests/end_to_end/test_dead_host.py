@@ -1,8 +1,8 @@
 """A host that dies amid runs, as a power cut or the kernel's out-of-memory killer ends it: case 16.
 
-A real daemon in its own process group is killed with SIGKILL while an ingestion and an erasure are at work, and
-started again. Before that, the process of the erasure's run is killed alone. Who holds the ledger's lock keeps an
-erasure amid its work, after its files were written again and before its receipt, for as long as it takes.
+A real daemon in its own process group is killed with SIGKILL while an ingestion or an erasure is at work, and started
+again. Before the latter, the process of the erasure's run is killed alone. Who holds the ledger's lock keeps an erasure
+amid its work, before its receipt, for as long as it takes.
 """
 
 import fcntl
