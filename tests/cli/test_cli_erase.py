@@ -124,7 +124,11 @@ def test_what_failed_stays_hidden_waits_and_is_resumed(cli, plan, tmp_path):
     assert error["code"] == "file-missing"
     vault.rmdir()
     (tmp_path / "away").rename(vault)
-    assert cli.json("status", exit_code=5)["waiting"]["openRequests"][0]["errorCode"] == "file-missing"
+    (waiting,) = cli.json("status", exit_code=5)["waiting"]["openRequests"]
+    shown = cli.json("requests", "show", waiting["requestId"])
+    (bad,) = vault.rglob(f"{shown['errorFile']}.parquet")
+    assert waiting["errorCode"] == shown["errorCode"] == "file-missing"
+    assert bad.parent.name == f"day={shown['errorDay']}"
     assert items_of(cli, busy.user_id) == 0
 
     (resumed,) = cli.json("erase", "--resume")

@@ -1,7 +1,7 @@
 import dagster as dg
 import pytest
 from support.clock import NOW
-from support.stage import BODY, CANARIES, FILE_NAME, REASON, USER, failure_codes, item, results
+from support.stage import BODY, CANARIES, FILE_NAME, REASON, USER, failure_codes, failure_metadata, item, results
 
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.orchestration.assets import items as items_module
@@ -59,6 +59,9 @@ def test_a_broken_file_fails_the_run_with_its_code_and_nothing_personal(stage):
     assert failure_codes(done) == ["file-tampered"]
     (told,) = materialized(done, "erasure_receipts")
     assert told.metadata["requests_failed"].value == 1
+    failed = failure_metadata(done)
+    assert failed["files"] == file.stem
+    assert failed["partitions"] == f"ads/{file.parent.name.removeprefix('day=')}"
     assert_no_canary(stage)
 
 

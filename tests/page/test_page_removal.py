@@ -40,6 +40,21 @@ def test_a_user_is_forgotten_from_preview_to_receipt(page: Page) -> None:
     assert {row["user_id"] for row in page.home.rows(ADS)} == {"bob", None}
 
 
+def test_an_erasure_that_fails_names_its_file_and_day(page: Page) -> None:
+    browser = page.browser(who="jane")
+    browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")
+    browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
+    for path in page.home.stored():
+        path.unlink()
+
+    erase(page.world)
+
+    request = only_request(page)
+    detail = browser.get(f"/teams/ads/requests/{request.request_id}").text
+    assert request.error_about in {file.file_id for file in page.home.files(ADS)}
+    assert f"<code>file-missing</code> at file <code>{request.error_about}</code> of {request.error_day}" in detail
+
+
 def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(page: Page) -> None:
     browser = page.browser(who="jane")
     form = browser.get("/teams/ads/remove").text

@@ -113,6 +113,12 @@ def results(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
 
 
+def failure_metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+    """Return what Dagster is told of the one step that failed."""
+    (data,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return {name: value.value for name, value in data.user_failure_data.metadata.items()}
+
+
 def failure_codes(result: dg.ExecuteInProcessResult) -> list[str]:
     failed = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     return [data.user_failure_data.description for data in failed if data.user_failure_data]
