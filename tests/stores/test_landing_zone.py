@@ -366,6 +366,18 @@ def test_folders_that_are_almost_a_teams_are_named_with_the_team_meant(world):
     assert world.zone.passed_over() == 3
 
 
+def test_a_file_that_may_not_be_read_is_counted_among_what_is_never_taken(world, monkeypatch):
+    (world.root / "ads").mkdir(exist_ok=True)
+    for name in ("open.ndjson", "closed.ndjson"):
+        (world.root / "ads" / name).write_text("{}")
+    assert world.zone.passed_over() == 0
+
+    # whoever runs the tests may be root, who may read everything
+    monkeypatch.setattr(os, "access", lambda name, *_, **__: name != "closed.ndjson")
+
+    assert world.zone.passed_over() == 1
+
+
 def test_a_file_that_is_discarded_while_files_are_listed_is_passed_over(world, tmp_path):
     kept = world.aside.seal([b"x"], origin=Origin.LANDING, team=TeamId("acme"), code="c", reason="r")
     (tmp_path / "aside" / f"{'a' * 32}.json").symlink_to("gone")  # what a listing sees of a file unlinked since
