@@ -6,8 +6,8 @@ from datetime import datetime
 
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.hold import FOR_EVER, Hold
-from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.hold import Hold
+from implio_pipeline.domain.scope import FOR_EVER, Rule
 from implio_pipeline.domain.words import FileKind, RequestId
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
@@ -13,9 +13,6 @@ from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import RequestId, TeamId
 
 HoldId = NewType("HoldId", str)
-
-FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""The bound of a hold's rule: items that come in later are held too."""
 
 
 class HoldReason(StrEnum):

@@ -114,8 +114,8 @@ class Tombstone:
     is_erased: bool = field(default=False)
 
 
-END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-"""A rule that ends here covers an item whenever it was submitted."""
+FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""A rule that ends here covers an item whenever it was submitted, also one that comes in later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +133,7 @@ class StandingErasure:
     @property
     def rule(self) -> UserRule:
         """The rule that keeps items out, whatever instant they name."""
-        return UserRule(user_key=self.user_key, before=END_OF_TIME)
+        return UserRule(user_key=self.user_key, before=FOR_EVER)
 
 
 def kind_of(scope: Scope | Rule) -> RequestKind:

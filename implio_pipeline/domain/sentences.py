@@ -122,7 +122,7 @@ _NEXT: Mapping[RequestState, str] = {
     _S.UNVERIFIED: "The people who run the installation look at the file, then resume it.",
 }
 _HELD = "A legal hold keeps items that the request covers. They stay hidden until the hold ends."
-_ERASED_BEFORE = "Another request erased its items first. Its receipt names them."
+_ERASED_BEFORE = "Another request erased its items first, and has the receipt for them."
 _CHECK_THE_ID = "Check the id: it may be misspelt, or belong to another team."
 
 
@@ -165,7 +165,7 @@ def what_comes_next(request: Request, outcome: RequestOutcome) -> str:
     """Return what happens next and who does it, without a command or a button."""
     if request.state is _S.COMPLETED and request.kind in (RequestKind.USER, RequestKind.TASK):
         if outcome.is_nothing_matched:
-            return _ERASED_BEFORE if request.covered_items else _CHECK_THE_ID
+            return _ERASED_BEFORE if request.is_exact and request.covered_items else _CHECK_THE_ID
         if request.kind is RequestKind.USER:
             return "Tell the person who asked. The receipt is ready."
     return _NEXT[request.state]

@@ -160,29 +160,28 @@ def decision_body(delivery: Delivery, item: Mapping[str, Any]) -> dict[str, Any]
 
 def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry | None) -> dict[str, Any]:
     """Return what a team is told of a completed deletion: nothing personal."""
-    return {
-        "type": delivery.event.value,
-        "deliveryId": delivery.delivery_id,
-        "requestId": request.request_id,
-        "kind": request.kind.value,
-        "state": request.state.value,
+    return _about_request(delivery, request) | {
         "completedAt": instant_text(request.completed_at or delivery.made_at),
         "outcome": outcome_parts(request.outcome),
-        "text": what_is_so(request, request.outcome),
         "receipt": None if receipt is None else f"sha256:{receipt.digest}",
     }
 
 
 def approval_body(delivery: Delivery, request: Request) -> dict[str, Any]:
     """Return what a team is told of a deletion that waits for a second person: nothing personal."""
+    return _about_request(delivery, request) | {
+        "acceptedAt": instant_text(request.accepted_at),
+        "items": request.covered_items if request.is_exact else None,
+    }
+
+
+def _about_request(delivery: Delivery, request: Request) -> dict[str, Any]:
     return {
         "type": delivery.event.value,
         "deliveryId": delivery.delivery_id,
         "requestId": request.request_id,
         "kind": request.kind.value,
         "state": request.state.value,
-        "acceptedAt": instant_text(request.accepted_at),
-        "items": request.covered_items if request.is_exact else None,
         "text": what_is_so(request, request.outcome),
     }
 

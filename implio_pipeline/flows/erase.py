@@ -284,7 +284,7 @@ def _rules_as_told(world: World, requests: list[Request]) -> tuple[dict[RequestI
     Each request is judged by its own row and its own line: what happened to another's is no fault of it.
     """
     ids = [request.request_id for request in requests]
-    standing, told = world.catalog.requests.standing(ids), world.ledger.tombstones(ids)
+    standing, told = world.catalog.requests.tombstones_of(ids), world.ledger.tombstones(ids)
     rules: dict[RequestId, Rule] = {}
     faults: dict[RequestId, ImplioError] = {}
     for request in requests:

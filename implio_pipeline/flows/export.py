@@ -8,7 +8,7 @@ Source: GDPR Art. 15 (access) and Art. 20 (portability).
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
@@ -29,7 +29,7 @@ from implio_pipeline.domain.export import (
 )
 from implio_pipeline.domain.grant import GrantId
 from implio_pipeline.domain.request import Request
-from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.scope import FOR_EVER, UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.alone import Faults, gathered
@@ -45,7 +45,6 @@ KEEP = timedelta(days=7)
 """How long an export lies where it was made."""
 _BREAKS_OFF = timedelta(hours=6)
 """An export that is this old and not whole was broken off."""
-_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MOST_TRIES = 5
 
 
@@ -180,7 +179,7 @@ def _settled(world: World, team: TeamId, user_key: UserKey, progress: Progress |
 
 
 def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:
-    rule = UserRule(user_key=user_key, before=_FOR_EVER)
+    rule = UserRule(user_key=user_key, before=FOR_EVER)
     hiding = [each.rule for each in world.catalog.requests.tombstones(team, only_open=True)]
     claim = Claim(request_id=RequestId(ACCESS), rule=rule)
     files = [file for file, _ in find(world, team, [claim], is_proven=True)]

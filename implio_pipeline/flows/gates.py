@@ -134,7 +134,7 @@ def _recount(world: World, team: TeamId) -> None:
     estimated = world.catalog.requests.estimated(team, since=world.clock.now() - window_of(world))
     if not estimated:
         return
-    standing = world.catalog.requests.standing([each.request_id for each in estimated])
+    standing = world.catalog.requests.tombstones_of([each.request_id for each in estimated])
     known = [(each, standing[each.request_id].rule) for each in estimated if each.request_id in standing]
     counts = _counts(world, team, known)
     if counts is not None:

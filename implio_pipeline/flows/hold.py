@@ -8,9 +8,9 @@ from typing import Any
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import HoldRefused, LedgerBroken
-from implio_pipeline.domain.hold import FOR_EVER, Hold, HoldId, HoldReason
+from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
 from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestDraft
-from implio_pipeline.domain.scope import Scope
+from implio_pipeline.domain.scope import FOR_EVER, Scope
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import Channel, TeamId
 from implio_pipeline.flows.accept import rule_in, rule_of, rule_parts, scope_text

@@ -43,8 +43,9 @@ def lift(world: World, request_id: RequestId, *, name: str | None = None, acts_f
     same = [each.request_id for each in standing.values() if each.user_key == key and each.lifted_at is None]
     now = world.clock.now()
     lifted = [
-        replace(world.catalog.requests.get(RequestId(each)), standing_lifted_at=now, standing_lifted_by=who)
-        for each in same
+        # On a host whose clock is behind, the lifting does not lie before the request.
+        replace(each, standing_lifted_at=max(now, each.accepted_at), standing_lifted_by=who)
+        for each in (world.catalog.requests.get(RequestId(request_id)) for request_id in same)
     ]
     world.catalog.requests.lift(lifted)
     note_tombstones(world)

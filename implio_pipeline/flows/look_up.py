@@ -1,19 +1,17 @@
 """Look up: the items of a few task ids, whole, less those that a tombstone hides."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
-from implio_pipeline.domain.scope import TaskRule
+from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World
 
-_FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MOST_TRIES = 5
 
 
@@ -78,6 +76,6 @@ def _unsettled(world: World, team: TeamId, wanted: Iterable[str]) -> dict[str, M
 def _claim(world: World, task_id: str) -> Claim:
     name = task_id.strip().lower()
     rule = TaskRule(
-        task_key=world.identifiers.task_key(name), before=_FOR_EVER, submitted_on=world.identifiers.task_day(name)
+        task_key=world.identifiers.task_key(name), before=FOR_EVER, submitted_on=world.identifiers.task_day(name)
     )
     return Claim(request_id=RequestId(name), rule=rule)

@@ -37,7 +37,7 @@ def plan_request(world: World, request: Request) -> ErasurePlan:
     Raises:
         PlanOutdated: it waits no more, or files kept changing underneath.
     """
-    standing = world.catalog.requests.standing([request.request_id])
+    standing = world.catalog.requests.tombstones_of([request.request_id])
     if request.request_id not in standing:
         raise PlanOutdated("the request is done or was cancelled")
     team = world.catalog.teams.get(request.team)

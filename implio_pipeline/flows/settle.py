@@ -14,9 +14,8 @@ from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.erasure import Claim
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.hold import FOR_EVER
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
-from implio_pipeline.domain.scope import TaskRule
+from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.flows.alone import Faults

@@ -60,7 +60,7 @@ class Requests(Protocol):
                 `is_checked`.
         """
 
-    def standing(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:
+    def tombstones_of(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:
         """Return the standing tombstones of these requests, each judged by itself; one that was altered is left out."""
 
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:

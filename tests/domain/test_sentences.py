@@ -377,3 +377,14 @@ def test_a_pass_under_way_forgets_what_holds_kept_before(erased: int | None, mat
 def test_what_cannot_be_reached_is_said_when_it_is_known(lost: int | None, text: str) -> None:
     assert not_reachable_text(RequestOutcome(not_reachable=lost)).startswith(text)
     assert bool(not_reachable_text(RequestOutcome(not_reachable=lost))) is bool(text)
+
+
+@pytest.mark.parametrize(("items", "is_exact", "is_told"), [(20, True, True), (20, False, False), (0, True, False)])
+def test_where_another_request_erased_the_items_first_nobody_is_told_to_check_the_id(
+    items: int, is_exact: bool, is_told: bool
+) -> None:
+    outcome = RequestOutcome(matched=0, withheld=0, erased=0, newer=0, not_reachable=0)
+    request = replace(a_request(S.COMPLETED, outcome), covered_items=items, is_exact=is_exact)
+
+    assert ("Another request erased its items first" in what_comes_next(request, outcome)) == is_told
+    assert ("Check the id" in what_comes_next(request, outcome)) != is_told

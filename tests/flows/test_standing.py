@@ -132,6 +132,15 @@ def test_once_it_is_lifted_new_items_come_in_and_are_told_as_those_of_a_person_w
     assert audit(home.world).findings == []
 
 
+def test_on_a_host_whose_clock_is_behind_the_lifting_does_not_lie_before_the_request(home: Home) -> None:
+    asked = standing(home)
+    home.clock.pass_by(-timedelta(minutes=2))
+
+    (lifted,) = lift(home.world, asked.request_id, name="Ada")
+
+    assert lifted.standing_lifted_at == asked.accepted_at
+
+
 def test_lifting_one_lifts_every_one_of_the_same_person_and_of_nobody_else(home: Home) -> None:
     first, second, other = standing(home), standing(home, idempotency_key="again"), standing(home, "bob")
 

@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Iterable
 
 from implio_pipeline.domain.grant import Grant, GrantId, Purpose
-from implio_pipeline.domain.hold import FOR_EVER
+from implio_pipeline.domain.scope import FOR_EVER
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.ports.world import World
 

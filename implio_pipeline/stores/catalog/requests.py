@@ -184,7 +184,7 @@ class SqlRequests:
                 macs.check_set(connection, tombstones, team, standing)
         return found
 
-    def standing(self, request_ids: Collection[RequestId]) -> dict[RequestId, Tombstone]:
+    def tombstones_of(self, request_ids: Collection[RequestId]) -> dict[RequestId, Tombstone]:
         """Return the standing tombstones of these requests, each judged by itself; one that was altered is left out."""
         stands = (tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
         found: dict[RequestId, Tombstone] = {}
