@@ -68,13 +68,24 @@ class WatchedFolder:
         self._is_ignored = is_ignored
 
     def ready(self) -> Iterator[ReadyFile]:
-        """Yield the files that can be claimed, listed lazily, left-over ones first."""
+        """Yield the files that can be claimed, listed lazily, left-over ones first.
+
+        Raises:
+            OSError: a folder could not be listed; or a file could not be looked at, once all others were yielded.
+        """
+        faults: list[OSError] = []
         for folder, is_left_over in ((self._claimed, True), (self.folder, False)):
             with _opened_folder(folder) as folder_fd:
                 for name in self._candidates(folder_fd):
-                    ready = self._ready_one(name, folder_fd, is_left_over=is_left_over)
+                    try:
+                        ready = self._ready_one(name, folder_fd, is_left_over=is_left_over)
+                    except OSError as error:
+                        faults.append(error)
+                        continue
                     if ready:
                         yield ready
+        if faults:
+            raise faults[0]
 
     def _ready_one(self, name: str, folder_fd: int | None, *, is_left_over: bool) -> ReadyFile | None:
         file = None if folder_fd is None else open_plain(name, folder_fd, now=self._clock.now())

@@ -1,5 +1,6 @@
 """The landing folder and the files set aside: nothing lost, nothing taken twice, no link followed."""
 
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInvalid
 from implio_pipeline.domain.words import TeamId, UserKey
+from implio_pipeline.stores import watched
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.set_aside import CHUNK_BYTES, Origin, SetAside
@@ -364,6 +366,27 @@ def test_folders_that_are_almost_a_teams_are_named_with_the_team_meant(world):
 
     assert dict(world.zone.misnamed([TeamId("ads")])) == {"Ads": "ads", "ads ": "ads", "\uff41ds": "ads"}
     assert world.zone.passed_over() == 3
+
+
+def test_a_file_that_cannot_be_looked_at_hides_no_other_of_its_team(world, monkeypatch):
+    (world.root / "ads").mkdir(exist_ok=True)
+    for name in ("a.ndjson", "bad.ndjson", "c.ndjson"):
+        path = world.root / "ads" / name
+        path.write_text("{}")
+        os.utime(path, (NOW.timestamp() - 60,) * 2)
+    real = watched.open_plain
+
+    def opened(name, *rest, **known):
+        if name == "bad.ndjson":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(name, *rest, **known)
+
+    monkeypatch.setattr(watched, "open_plain", opened)
+    files = world.zone.claim(TeamId("ads"))
+
+    assert len([next(files), next(files)]) == 2
+    with pytest.raises(OSError, match="Input/output error"):
+        next(files)
 
 
 def test_a_file_that_may_not_be_read_is_counted_among_what_is_never_taken(world, monkeypatch):
