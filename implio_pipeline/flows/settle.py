@@ -30,8 +30,6 @@ FEED_KEEPS = timedelta(days=30)
 _AT_ONCE = 5_000
 _COMMIT_FILES = 64
 _MOST_TRIES = 20
-_RACES = (PlanOutdated, FileMissing, KeyMissing)
-"""What a swap or a rotation that came between looks like: planned again, or a fault of the whole team."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,10 +98,6 @@ def _settle_some(world: World, team: TeamId, summary: SettleSummary, progress: P
             work.settle(verdicts, progress)
         except PlanOutdated:
             continue
-        except FileMissing:
-            if work.is_lost():
-                raise
-            continue
         finally:
             work.discard()
             summary.verdicts += work.verdicts
@@ -125,30 +119,30 @@ class _Work:
     add: list[SealedFile] = field(default_factory=list)
     remove: list[FileId] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
-    planned: list[VaultFile] = field(default_factory=list)
     verdicts: int = 0
     files: int = 0
     lost: int = 0
 
     def settle(self, verdicts: Sequence[Decided], progress: Progress | None) -> None:
-        """Settle the verdicts, file by file.
+        """Settle the verdicts, file by file; those of a file that fails stay as they are.
 
         Raises:
             PlanOutdated: somebody else changed the same files, or a request was accepted meanwhile.
-            Unverified: a new file did not prove right.
         """
         by_task = {verdict.task_id: verdict for verdict in verdicts}
         values = {task: opened_values(self.world.keychain, verdict) for task, verdict in by_task.items()}
-        self.planned = self._files(verdicts)
+        files = self._files(verdicts)
         found: set[str] = set()
-        for done, file in enumerate(self.planned, start=1):
+        for done, file in enumerate(files, start=1):
             about = file.file_id
-            with self.faults.alone(f"file {about} of team {self.team}", about=about, day=file.day, races=_RACES):
+            with self.faults.alone(
+                f"file {about} of team {self.team}", about=about, day=file.day, races=(PlanOutdated,)
+            ):
                 found.update(self._settle_file(file, by_task, values))
             if len(self.remove) >= _COMMIT_FILES:
                 self._commit()
             if progress:
-                progress(done, len(self.planned))
+                progress(done, len(files))
         # What is in no file is lost only when every file was read.
         missing = [] if self.faults else [each.sequence for task, each in by_task.items() if task not in found]
         self.settled += missing
@@ -159,7 +153,14 @@ class _Work:
         self, file: VaultFile, by_task: Mapping[str, Decided], values: Mapping[str, Mapping[str, Any]]
     ) -> Iterable[str]:
         (sealed,) = self.world.catalog.manifest.sealed([file])
-        settlement = self.world.vault.settle(sealed, values)
+        try:
+            settlement = self.world.vault.settle(sealed, values)
+        except (FileMissing, KeyMissing):
+            # A swap or a rotation that came between looks like this too: then the file is gone, or has other keys.
+            (now,) = self.world.catalog.manifest.sealed([file])
+            if now.keys != sealed.keys:
+                raise PlanOutdated("the keys of a file were renewed meanwhile") from None
+            raise
         if settlement.after is None:
             return ()
         try:
@@ -177,17 +178,6 @@ class _Work:
         for sealed in self.add:
             self.world.vault.delete(sealed.file)
         self.add = []
-
-    def is_lost(self) -> bool:
-        """Tell whether a file that is still live is not in storage: a fault, not a race."""
-        try:
-            for sealed in self.world.catalog.manifest.sealed(self.planned):
-                self.world.vault.check(sealed)
-        except PlanOutdated:
-            return False
-        except FileMissing:
-            return True
-        return False
 
     def _files(self, verdicts: Sequence[Decided]) -> list[VaultFile]:
         claims = [

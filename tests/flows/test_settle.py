@@ -272,6 +272,22 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
             assert len(home.stored()) == len(home.files()), tripwire.place
 
 
+def test_a_file_that_is_lost_keeps_its_own_verdicts_waiting_and_no_others(home: Home) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None))
+    keep_waiting(home, Ad(task="b", outcome=None, at=YESTERDAY - DAY))
+    decided(home, "a", Approve())
+    decided(home, "b", Approve())
+    (bad,) = [file for file in home.files(ADS) if file.day == YESTERDAY.date()]
+    (path,) = [path for path in home.stored() if bad.file_id in path.name]
+    path.unlink()
+
+    summary = settle(home.world)
+
+    assert [(each.error.code, each.error.about) for each in summary.faults.found] == [("file-missing", bad.file_id)]
+    assert (summary.verdicts, summary.lost) == (1, 0)
+    assert [each.task_id for each in home.world.catalog.moderation.unsettled(ADS)] == ["a"]
+
+
 def test_a_team_that_cannot_be_settled_stops_no_other(home: Home) -> None:
     keep_waiting(home, Ad(task="a", outcome=None))
     decided(home, "a", Approve())
