@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from implio_pipeline import __version__
-from implio_pipeline.api import ads, deletions, health, metrics, queues
+from implio_pipeline.api import ads, deletions, docs, health, metrics, queues
 from implio_pipeline.api.call_record import CallRecord
 from implio_pipeline.api.documents import DESCRIPTION, completed
 from implio_pipeline.api.gate import Gate
@@ -18,17 +18,17 @@ from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.judges import Judge, JudgeHere
 from implio_pipeline.api.metrics import Metrics
 from implio_pipeline.api.once import InWork
-from implio_pipeline.api.page import app as page
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.security_headers import SecurityHeaders
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes
 from implio_pipeline.flows.polling import DecisionFeed
 from implio_pipeline.ports.polling import Polling
+from implio_pipeline.web import app as page
 from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = (
-    *(ads.router, deletions.router, health.router, metrics.router, queues.router),
+    *(ads.router, deletions.router, docs.pages.router, health.router, metrics.router, queues.router),
     *page.ROUTERS,
 )
 """Every router there is; a new one is added here and nowhere else."""

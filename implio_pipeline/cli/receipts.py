@@ -59,7 +59,7 @@ def page_command(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new HTML file.")],
 ) -> None:
     """Write a receipt as a page for the person who asked: plain words, ready to be printed, nothing to load."""
-    from implio_pipeline.pages.receipt import receipt_page  # noqa: PLC0415 -- templates, which `--help` need not load
+    from implio_pipeline.documents.receipt import receipt_page  # noqa: PLC0415 -- templates, which `--help` need not load
 
     session = session_of(context)
     with session.house() as house:

@@ -11,9 +11,9 @@ import typer
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good
+from implio_pipeline.documents.register import register_markdown, register_page
 from implio_pipeline.domain.processing import ActivityRecord, Controller
 from implio_pipeline.flows.register import Configured, activity_record, record_body
-from implio_pipeline.pages.register import register_markdown, register_page
 
 if TYPE_CHECKING:
     from implio_pipeline.settings import Settings

@@ -89,7 +89,7 @@ def test_no_state_is_worded_as_if_nothing_had_been_tried(door: Door) -> None:
 
 
 def test_the_page_of_the_keys_leads_to_it() -> None:
-    assert 'href="/docs"' in (files("implio_pipeline.api.page") / "templates" / "keys.html").read_text()
+    assert 'href="/docs"' in (files("implio_pipeline.web") / "templates" / "keys.html").read_text()
 
 
 def test_every_example_runs_as_it_is_shown(home: Home, door: Door) -> None:

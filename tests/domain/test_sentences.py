@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 from support.clock import NOW
 
-from implio_pipeline.api.page.rendering import render
 from implio_pipeline.api.shapes import deletion_shape
 from implio_pipeline.cli.erasing import unfinished
 from implio_pipeline.cli.requests import _list_view, _open_view
@@ -49,6 +48,7 @@ from implio_pipeline.domain.sentences import (
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.flows.deliver import deletion_body
+from implio_pipeline.web.rendering import render
 
 S = RequestState
 GOLDEN = Path(__file__).with_name("sentences.golden.md")
@@ -144,7 +144,7 @@ def printed(view: RenderableType) -> str:
 
 def page_text(request: Request, outcome: RequestOutcome) -> str:
     values = {
-        "visit": SimpleNamespace(may=lambda _: False),
+        "context": SimpleNamespace(may=lambda _: False),
         "team": SimpleNamespace(team="ads", grace_hours=0),
         "home": "/teams/ads",
         "now": NOW,

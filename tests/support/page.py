@@ -10,12 +10,12 @@ from typing import Any
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 
-from implio_pipeline.api.page.app import page_app
 from implio_pipeline.domain.access import Role
 from implio_pipeline.flows.members import Inviter, add_member
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.passwords import Argon2Passwords
+from implio_pipeline.web.app import page_app
 from implio_pipeline.wiring import House
 from support.home import ADS, CARS, Home
 

@@ -1,0 +1,171 @@
+"""A receipt for the person who asked: what happened to their data, in plain words, on paper or on a screen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from implio_pipeline.domain import sentences
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_in
+from implio_pipeline.domain.words import RequestKind
+from implio_pipeline.ports.ledger import LedgerEntry
+
+_MOST_FILES = 60
+"""Files listed one by one; the signed record has all of them."""
+_MOST_RECORD_BYTES = 24_000
+"""A longer signed record would be pages of print; the page then says where to get it."""
+_KILO = 1000
+
+_ASKED: Mapping[RequestKind, str] = {
+    RequestKind.USER: "to erase every item of one user",
+    RequestKind.TASK: "to erase one submission",
+    RequestKind.DATES: "to erase every item submitted between two dates",
+    RequestKind.TEAM: "to erase every item submitted to the team until then",
+    RequestKind.RETENTION: "to erase every item kept longer than the team's policy allows",
+}
+_REASONS: Mapping[str, str] = {
+    "legal-claim": "a legal claim",
+    "legal-duty": "a legal duty to keep them",
+    "investigation": "an investigation",
+    "other": "a legal reason",
+}
+_CHANNELS: Mapping[str, str] = {
+    "file": "by a request file",
+    "api": "through the API",
+    "page": "on the Data & Privacy page",
+    "cli": "through an administrator",
+    "retention": "by the team's retention policy",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One moment of a request's life."""
+
+    name: str
+    at: str
+    words: str
+
+
+def receipt_page(
+    entry: LedgerEntry, *, signed_line: bytes, public_key_pem: bytes, standing_lifted_at: datetime | None = None
+) -> str:
+    """Return a receipt as one HTML page: no script, nothing to load, ready to be printed.
+
+    Args:
+        entry: The ledger's entry of kind `receipt`, or `partial-receipt` while a legal hold keeps something.
+        signed_line: The entry as it was signed, one line of canonical JSON.
+        public_key_pem: The key that checks its signature.
+        standing_lifted_at: When somebody lifted what is standing of it, which the ledger says in an entry of its own.
+    """
+    body = entry.body
+    kind = RequestKind(body["kind"])
+    outcome = outcome_in(body["outcome"])
+    is_short = len(signed_line) <= _MOST_RECORD_BYTES
+    return _template().render(
+        entry=entry,
+        body=body,
+        kind=kind.value,
+        title=sentences.receipt_title(kind, outcome),
+        outcome=outcome,
+        withheld=body.get("withheld"),
+        standing=_standing(body, standing_lifted_at),
+        reasons=_REASONS,
+        asked=_ASKED[kind],
+        channel=_CHANNELS.get(body["channel"], "by a request"),
+        steps=_steps(body, outcome),
+        size=_size(body["erased"]["bytesShredded"]),
+        files=body["files"][:_MOST_FILES],
+        files_left_out=max(0, len(body["files"]) - _MOST_FILES),
+        record=signed_line.decode().strip() if is_short else None,
+        public_key=public_key_pem.decode().strip(),
+        key_fingerprint=_grouped(sha256(public_key_pem).hexdigest()),
+        digest=_grouped(entry.digest),
+    )
+
+
+def _steps(body: Mapping[str, Any], outcome: RequestOutcome) -> tuple[Step, ...]:
+    received, hidden, checked, due = (_instant(body[name]) for name in ("receivedAt", "hiddenAt", "checkedAt", "dueAt"))
+    is_late = checked > due
+    margin = _span(abs(due - checked))
+    name = "Erased and checked" if outcome.is_anything_erased and not outcome.withheld else "Checked"
+    words = f"{'Gone and proven' if name != 'Checked' else 'Searched and counted'} {_after(checked - hidden)}."
+    last = f"Missed by {margin}." if is_late else f"The last day the law allows. Done {margin} before."
+    if outcome.withheld:
+        last = "The day by which you must be told what is held back, and why."
+    return (
+        Step(name="Received", at=_words(received), words=f"The request arrived {_CHANNELS.get(body['channel'], '')}."),
+        Step(
+            name="Hidden",
+            at=_words(hidden),
+            words=f"Accepted {_after(hidden - received)}. From this moment nobody could read the items.",
+        ),
+        Step(name=name, at=_words(checked), words=words),
+        Step(name="Due", at=_words(due), words=last),
+    )
+
+
+def _standing(body: Mapping[str, Any], lifted_at: datetime | None) -> str | None:
+    if "standing" not in body:
+        return None
+    since = _words(_instant(body["standing"]["from"]))
+    told = body["standing"].get("liftedAt")
+    lifted_at = _instant(told) if lifted_at is None and told is not None else lifted_at
+    if lifted_at is None:
+        return f"This deletion is standing: what you submit from {since} on is not stored, until the team lifts that."
+    until = _words(lifted_at)
+    return (
+        f"This deletion was standing from {since} to {until}. Then the team lifted that: what you submit since is new."
+    )
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _words(instant: datetime) -> str:
+    return f"{instant.day} {instant:%B %Y, %H:%M}\N{NO-BREAK SPACE}UTC"
+
+
+def _after(time: timedelta) -> str:
+    return "at once" if time < timedelta(seconds=1) else f"{_span(time)} later"
+
+
+def _span(time: timedelta) -> str:
+    seconds = int(time.total_seconds())
+    for size, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return "less than a second"
+
+
+def _size(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < _KILO:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= _KILO
+    return f"{size:.1f} TB"
+
+
+def _grouped(digits: str) -> str:
+    return " ".join(digits[start : start + 8] for start in range(0, len(digits), 8))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("implio_pipeline.documents", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = sentences.count
+    environment.globals["say"] = sentences
+    return environment.get_template("receipt.html.j2")

@@ -1,0 +1,98 @@
+"""One's own account: password and one-time codes."""
+
+import io
+
+import segno
+from markupsafe import Markup
+from starlette.responses import Response
+
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.flows.members import change_password, drop_codes, use_codes
+from implio_pipeline.flows.sign_in import begin_session
+from implio_pipeline.web import cookies
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.guard import Anybody, Pages
+
+pages = Pages()
+
+
+@pages.get("/account", demands=Anybody.MEMBER)
+def account_page(context: PageContext) -> Response:
+    """Show what can be changed."""
+    return _page(context)
+
+
+@pages.post("/account/password", demands=Anybody.MEMBER)
+def password_form(context: PageContext) -> Response:
+    """Change the password, end every session and begin a new one here."""
+    new = context.form.get("new", "")
+    if new != context.form.get("again", ""):
+        return _page(context, status=422, new_error="The two new passwords differ.")
+    try:
+        change_password(context.desk, context.member, old=context.form.get("old", ""), new=new)
+    except ImplioError as error:
+        return _page(context, status=422, new_error=f"{error.facts}. {error.remedy}")
+    entry = begin_session(context.desk, context.desk.members.get(context.member.member_id))
+    response = context.go("/account", done="password")
+    cookies.put(context.http, response, cookies.session(context.http), entry.token)
+    return response
+
+
+@pages.post("/account/codes", demands=Anybody.MEMBER)
+def codes_page(context: PageContext) -> Response:
+    """Show a new secret, to be confirmed by one code of it."""
+    return _offer(context, context.desk.codes.secret())
+
+
+@pages.post("/account/codes/confirm", demands=Anybody.MEMBER)
+def codes_form(context: PageContext) -> Response:
+    """Ask for codes of the secret from now on."""
+    secret = context.text("secret")
+    try:
+        use_codes(context.desk, context.member, secret=secret, code=context.text("code"))
+    except ImplioError as error:
+        return _offer(context, secret, error=error.facts)
+    return context.go("/account", done="codes")
+
+
+@pages.post("/account/codes/drop", demands=Anybody.MEMBER)
+def no_codes_form(context: PageContext) -> Response:
+    """Ask for codes no more, if the password is right."""
+    try:
+        drop_codes(context.desk, context.member, password=context.form.get("password", ""))
+    except ImplioError as error:
+        return _page(context, status=422, codes_error=error.facts)
+    return context.go("/account", done="no-codes")
+
+
+def _page(
+    context: PageContext, *, status: int = 200, new_error: str | None = None, codes_error: str | None = None
+) -> Response:
+    return context.page("account.html", status=status, new_error=new_error, codes_error=codes_error)
+
+
+def _offer(context: PageContext, secret: str, *, error: str | None = None) -> Response:
+    address = context.desk.codes.address(secret, email=context.member.email)
+    return context.page(
+        "codes.html", status=422 if error else 200, secret=secret, picture=_picture(address), error=error
+    )
+
+
+def _picture(address: str) -> Markup:
+    """Return an address as a picture to be scanned."""
+    out = io.BytesIO()
+    segno.make(address, micro=False, error="m").save(
+        out,
+        kind="svg",
+        scale=5,
+        border=4,
+        dark="#000",
+        light="#fff",
+        xmldecl=False,
+        svgns=False,
+        omitsize=True,
+        title="Code for an authenticator",
+        svgclass="qr",
+        lineclass=None,
+    )
+    return Markup(out.getvalue().decode())  # noqa: S704 -- drawn here from an address, none of whose letters is in it

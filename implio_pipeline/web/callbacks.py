@@ -1,0 +1,45 @@
+"""The result callback: where the team is told of decisions and deletions; only to hosts that it was allowed."""
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.callback import CallbackSecrets
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.callbacks import remove_callback, set_callback, show_callback
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.guard import Pages
+
+pages = Pages()
+
+
+@pages.get("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
+def callback_page(context: PageContext) -> Response:
+    """Show where the callback goes, and a form for another address."""
+    return _page(context)
+
+
+@pages.post("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
+def callback_form(context: PageContext) -> Response:
+    """Set the callback; its secrets are shown this once."""
+    try:
+        secrets = set_callback(context.world, context.house.courier, context.team.team, context.text("url"))
+    except ImplioError as error:
+        return _page(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+    context.note(Deed.CHANGED_CALLBACK)
+    return _page(context, secrets=secrets)
+
+
+@pages.post("/teams/{team}/callbacks/remove", demands=Act.MANAGE_CALLBACKS)
+def remove_form(context: PageContext) -> Response:
+    """Remove the callback."""
+    remove_callback(context.world, context.team.team)
+    context.note(Deed.CHANGED_CALLBACK)
+    return context.back("/callbacks", done="no-callback")
+
+
+def _page(
+    context: PageContext, *, status: int = 200, error: str | None = None, secrets: CallbackSecrets | None = None
+) -> Response:
+    callback = show_callback(context.world, context.team.team)
+    return context.page("callbacks.html", status=status, error=error, callback=callback, secrets=secrets)

@@ -1,0 +1,70 @@
+"""Legal holds: what must be kept for now, though requests hide it."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.errors import HoldRefused, RequestRefused
+from implio_pipeline.domain.hold import HoldId, HoldReason, is_standing
+from implio_pipeline.domain.scope import kind_of
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.forms import day_in, scope_in, words_in
+from implio_pipeline.web.guard import Pages
+
+pages = Pages()
+
+
+@pages.get("/teams/{team}/holds", demands=Act.MANAGE_HOLDS)
+def holds_page(context: PageContext) -> Response:
+    """Show the holds, and a form for a new one."""
+    return _page(context)
+
+
+@pages.post("/teams/{team}/holds", demands=Act.MANAGE_HOLDS)
+def hold_form(context: PageContext) -> Response:
+    """Place a hold."""
+    try:
+        draft = HoldDraft(
+            team=context.team.team,
+            scope=scope_in(context),
+            until=start_of(day_in(context, "until")) + timedelta(days=1),
+            reason=_reason(context.text("reason")),
+            words=words_in(context, "words"),
+            holder=context.member.name,
+        )
+        hold = place_hold(context.world, draft)
+    except RequestRefused as error:
+        return _page(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+    context.note(Deed.PLACED_HOLD, subject=hold.hold_id)
+    return context.back("/holds", done="held")
+
+
+@pages.post("/teams/{team}/holds/{hold_id}/release", demands=Act.MANAGE_HOLDS)
+def release_form(context: PageContext) -> Response:
+    """Release a hold; what it withheld is erased by the next run."""
+    hold = context.world.catalog.holds.get(HoldId(context.part("hold_id")))
+    if hold.team != context.team.team:
+        raise HoldRefused("the team has no such hold")
+    release_hold(context.world, hold.hold_id)
+    context.note(Deed.RELEASED_HOLD, subject=hold.hold_id)
+    return context.back("/holds", done="released")
+
+
+def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
+    found = context.world.catalog.holds.all(context.team.team)
+    shown = [
+        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), is_standing(hold, now=context.now))
+        for hold in reversed(found)
+    ]
+    return context.page("holds.html", status=status, error=error, holds=shown, reasons=list(HoldReason))
+
+
+def _reason(text: str) -> HoldReason:
+    try:
+        return HoldReason(text)
+    except ValueError:
+        raise HoldRefused("there is no such reason") from None

@@ -1,0 +1,80 @@
+"""API keys: made, replaced and ended; the text of a key is shown once."""
+
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.errors import ApiKeyUnknown, ImplioError
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_api_key
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.forms import day_in
+from implio_pipeline.web.guard import Pages
+
+pages = Pages()
+_GRACE = timedelta(days=1)
+"""So long a replaced key is still accepted."""
+
+
+@pages.get("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
+def keys_page(context: PageContext) -> Response:
+    """Show the team's keys, and a form for a new one."""
+    return _page(context)
+
+
+@pages.post("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
+def key_form(context: PageContext) -> Response:
+    """Make a key."""
+    try:
+        last_day = day_in(context, "last_day") if context.text("last_day") else None
+        ends = None if last_day is None else start_of(last_day + timedelta(days=1))
+        key, text = add_api_key(
+            context.world, context.team.team, label=context.text("label"), by=context.member.name, expires_at=ends
+        )
+    except ImplioError as error:
+        return _page(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+    context.note(Deed.MADE_KEY, subject=key.key_id)
+    return _page(context, new=key, text=text)
+
+
+@pages.post("/teams/{team}/keys/{key_id}/replace", demands=Act.MANAGE_KEYS)
+def replace_form(context: PageContext) -> Response:
+    """Make a key in another's place, which is accepted for one day more."""
+    old = _own(context)
+    key, text = rotate_api_key(context.world, old.key_id, grace=_GRACE, by=context.member.name)
+    context.note(Deed.MADE_KEY, subject=key.key_id)
+    # One that was replaced before, or expires anyway, ends when it would have ended.
+    return _page(context, new=key, text=text, replaced=context.world.catalog.api_keys.get(old.key_id))
+
+
+@pages.post("/teams/{team}/keys/{key_id}/revoke", demands=Act.MANAGE_KEYS)
+def revoke_form(context: PageContext) -> Response:
+    """End a key."""
+    key = _own(context)
+    revoke_api_key(context.world, key.key_id)
+    context.note(Deed.REVOKED_KEY, subject=key.key_id)
+    return context.back("/keys", done="key-ended")
+
+
+def _own(context: PageContext) -> ApiKey:
+    key = context.world.catalog.api_keys.get(ApiKeyId(context.part("key_id")))
+    if key.team != context.team.team:
+        raise ApiKeyUnknown("the team has no such API key")
+    return key
+
+
+def _page(
+    context: PageContext,
+    *,
+    status: int = 200,
+    error: str | None = None,
+    new: ApiKey | None = None,
+    text: str | None = None,
+    replaced: ApiKey | None = None,
+) -> Response:
+    found = reversed(context.world.catalog.api_keys.all(context.team.team))
+    keys = [(key, is_usable(key, now=context.now)) for key in found]
+    return context.page("keys.html", status=status, error=error, keys=keys, new=new, text=text, replaced=replaced)

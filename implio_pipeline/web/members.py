@@ -1,0 +1,91 @@
+"""Members of a team and their roles."""
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import MEMBER_ROLES, Act
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.member import Member, MemberId, role_of
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.members import Inviter, add_member, leave_team, member_of, set_role
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.guard import Pages
+
+pages = Pages()
+
+
+@pages.get("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
+def members_page(context: PageContext) -> Response:
+    """Show who may do what, and a form for somebody new."""
+    return _page(context)
+
+
+@pages.post("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
+def member_form(context: PageContext) -> Response:
+    """Add somebody; a temporary password is shown this once."""
+    try:
+        member, password = add_member(
+            context.world,
+            context.desk,
+            email=context.text("email"),
+            name=context.text("name"),
+            team=context.team.team,
+            role=role_of(context.text("role")),
+            by=Inviter(name=context.member.name),
+        )
+    except ImplioError as error:
+        return _page(context, status=422, error=_sentence(error))
+    context.note(Deed.ADDED_MEMBER, subject=member.member_id)
+    if password is None:
+        return context.back("/members", done="added")
+    return _page(context, new=member, password=password)
+
+
+@pages.post("/teams/{team}/members/{member_id}/role", demands=Act.MANAGE_MEMBERS)
+def role_form(context: PageContext) -> Response:
+    """Change what somebody is."""
+    member_id = MemberId(context.part("member_id"))
+    try:
+        role, by = role_of(context.text("role")), Inviter(name=context.member.name)
+        set_role(context.world, context.desk, member_id, team=context.team.team, role=role, by=by)
+    except ImplioError as error:
+        return _page(context, status=409, error=_sentence(error))
+    context.note(Deed.SET_ROLE, subject=member_id)
+    return context.back("/members", done="role")
+
+
+@pages.post("/teams/{team}/members/{member_id}/remove", demands=Act.MANAGE_MEMBERS)
+def remove_form(context: PageContext) -> Response:
+    """Take somebody out of the team."""
+    member_id = MemberId(context.part("member_id"))
+    try:
+        member_of(context.desk, member_id, team=context.team.team)
+        leave_team(context.world, context.desk, member_id, team=context.team.team)
+    except ImplioError as error:
+        return _page(context, status=409, error=_sentence(error))
+    context.note(Deed.REMOVED_MEMBER, subject=member_id)
+    if member_id == context.member.member_id:
+        return context.go("/teams")
+    return context.back("/members", done="removed")
+
+
+def _page(
+    context: PageContext,
+    *,
+    status: int = 200,
+    error: str | None = None,
+    new: Member | None = None,
+    password: str | None = None,
+) -> Response:
+    return context.page(
+        "members.html",
+        status=status,
+        error=error,
+        members=context.desk.members.all(context.team.team),
+        roles=MEMBER_ROLES,
+        new=new,
+        password=password,
+    )
+
+
+def _sentence(error: ImplioError) -> str:
+    return f"{error.facts[:1].upper()}{error.facts[1:]}."

@@ -1,0 +1,144 @@
+"""Moderation queues: what waits, the next ten oldest, and a decision on each.
+
+Items are given out by a form, since giving them out locks them; what a browser asks for by itself changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.errors import DecisionRefused, ImplioError, ItemGone
+from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, Refuse
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.look_up import items_of
+from implio_pipeline.flows.moderate import (
+    ReadNote,
+    add_queue,
+    decide,
+    give_back,
+    next_entries,
+    notes_of,
+    queues_of,
+    remove_queue,
+)
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.forms import words_in
+from implio_pipeline.web.guard import Pages
+
+pages = Pages()
+_SHOWN = ("title", "body", "category_name", "price_amount", "price_currency", "url")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """An entry, with as much of its item as a decision needs."""
+
+    entry: QueueEntry
+    values: Mapping[str, Any] | None = field(repr=False)
+    """`None` when the item is not to be read: it is hidden at this moment, or not in the vault yet."""
+    notes: list[ReadNote] = field(repr=False)
+
+
+@pages.get("/teams/{team}/queues", demands=Act.SEE_QUEUES)
+def queues_page(context: PageContext) -> Response:
+    """Show the queues and how much waits in each."""
+    return _overview(context)
+
+
+@pages.post("/teams/{team}/queues/next", demands=Act.DECIDE_ITEMS)
+def next_form(context: PageContext) -> Response:
+    """Give out the oldest that nobody else is looking at."""
+    return _batch(context, context.text("queue"))
+
+
+@pages.post("/teams/{team}/queues/decide", demands=Act.DECIDE_ITEMS)
+def decide_form(context: PageContext) -> Response:
+    """Take a decision, and show what is left of the batch."""
+    task_id, queue = context.text("task_id"), context.text("queue")
+    try:
+        decision = _decision(context)
+        decide(context.world, context.team.team, task_id, decision, by=context.member.name)
+    except ItemGone:
+        return _batch(context, queue, status=410, error="This item was deleted meanwhile, so nothing was decided.")
+    except ImplioError as error:
+        return _batch(context, queue, status=409, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+    deed = Deed.MOVED_ITEM if isinstance(decision, Move) else Deed.DECIDED
+    context.note(deed, subject=context.world.identifiers.task_key(task_id.lower()).hex())
+    return _batch(context, queue, said="Moved." if isinstance(decision, Move) else "Decided.")
+
+
+@pages.post("/teams/{team}/queues/back", demands=Act.DECIDE_ITEMS)
+def back_form(context: PageContext) -> Response:
+    """Give back everything that one was given."""
+    give_back(context.world, context.team.team, by=context.member.name)
+    return context.back("/queues", done="given-back")
+
+
+@pages.post("/teams/{team}/queues", demands=Act.MANAGE_QUEUES)
+def add_form(context: PageContext) -> Response:
+    """Add a queue."""
+    try:
+        add_queue(context.world, context.team.team, context.text("name"))
+    except ImplioError as error:
+        return _overview(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+    return context.back("/queues", done="queue")
+
+
+@pages.post("/teams/{team}/queues/remove", demands=Act.MANAGE_QUEUES)
+def remove_form(context: PageContext) -> Response:
+    """Remove an empty queue."""
+    try:
+        remove_queue(context.world, context.team.team, context.text("queue"))
+    except ImplioError as error:
+        return _overview(context, status=409, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+    return context.back("/queues", done="no-queue")
+
+
+def _overview(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
+    queues = queues_of(context.world, context.team.team)
+    return context.page("queues.html", status=status, error=error, queues=queues, at_once=AT_ONCE)
+
+
+def _batch(
+    context: PageContext, queue: str, *, status: int = 200, error: str | None = None, said: str | None = None
+) -> Response:
+    world, team = context.world, context.team.team
+    entries = next_entries(world, team, queue, by=context.member.name)
+    items = items_of(world, team, [entry.task_id for entry in entries])
+    shown = [
+        Shown(
+            entry=entry,
+            values=_shown(items.get(entry.task_id)),
+            notes=notes_of(world, team, entry.task_id),
+        )
+        for entry in entries
+    ]
+    others = [each.queue for each in queues_of(world, team) if each.queue != queue]
+    return context.page("queue.html", status=status, error=error, said=said, queue=queue, shown=shown, others=others)
+
+
+def _shown(item: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if item is None else {name: item.get(name) for name in _SHOWN}
+
+
+def _decision(context: PageContext) -> Decision:
+    """Return what the pressed button says.
+
+    Raises:
+        DecisionRefused: it says nothing.
+    """
+    remark = words_in(context, "note") or None
+    match context.text("decision"):
+        case "approve":
+            return Approve(note=remark)
+        case "refuse":
+            reason = words_in(context, "reason")
+            return Refuse(reasons=(reason,) if reason else (), note=remark)
+        case "move":
+            return Move(queue=context.text("to"), note=remark)
+        case _:
+            raise DecisionRefused("nothing was decided")

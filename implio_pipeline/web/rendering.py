@@ -1,0 +1,88 @@
+"""Templates, and numbers, days and instants as people read them."""
+
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from implio_pipeline.domain import sentences
+from implio_pipeline.web import words
+
+_KILO = 1000
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a template filled in; everything is escaped, and a name that is missing fails."""
+    return _environment().get_template(template).render(**values)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return sentences.count(number, noun).replace(" ", "\N{NO-BREAK SPACE}", 1)
+
+
+def day(when: date) -> str:
+    """Return a UTC day in words."""
+    when = when.astimezone(UTC) if isinstance(when, datetime) else when
+    return f"{when.day}\N{NO-BREAK SPACE}{when:%b}\N{NO-BREAK SPACE}{when.year}"
+
+
+def instant(when: datetime) -> str:
+    """Return an instant in words, to the minute."""
+    return f"{day(when)}, {when.astimezone(UTC):%H:%M}\N{NO-BREAK SPACE}UTC"
+
+
+def size(size_bytes: float) -> str:
+    """Return a size in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < _KILO:
+            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= _KILO
+    return f"{size_bytes:.1f} TB"
+
+
+def duration(milliseconds: int) -> str:
+    """Return a length of time, roughly."""
+    seconds = milliseconds / _KILO
+    if seconds < 1:
+        return "less than a second"
+    for bound, step, noun in ((90, 1, "second"), (5400, 60, "minute")):
+        if seconds < bound:
+            return f"about {count(round(seconds / step), noun)}"
+    return f"about {count(round(seconds / 3600), 'hour')}"
+
+
+def due(until: datetime, now: datetime) -> str:
+    """Return in whole days how far off a due date is."""
+    days = (until - now) // timedelta(days=1)
+    if until < now:
+        return f"{count(-days, 'day')} late"
+    return "due today" if days == 0 else f"{count(days, 'day')} left"
+
+
+def _asset(name: str) -> str:
+    from implio_pipeline.web.assets import content  # noqa: PLC0415 -- the assets are pages themselves
+
+    return f"/static/{content(name)[0]}/{name}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("implio_pipeline.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": count,
+        "day": day,
+        "instant": instant,
+        "size": size,
+        "duration": duration,
+        "number": lambda number: f"{number:,}",
+    }
+    environment.globals |= {"due": due, "asset": _asset, "words": words, "say": sentences}
+    return environment

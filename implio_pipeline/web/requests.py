@@ -1,0 +1,245 @@
+"""Requests: where each is, what comes next, and its receipt."""
+
+import base64
+import json
+import re
+from hashlib import sha256
+from typing import Any
+
+from starlette.responses import HTMLResponse, Response
+
+from implio_pipeline.documents.receipt import receipt_page
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
+from implio_pipeline.domain.plan import approval_text
+from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.approve import approvable, approve, approve_many, approvers, refuse_same_person
+from implio_pipeline.flows.cancel import cancel
+from implio_pipeline.flows.extend import extend
+from implio_pipeline.flows.lift import lift
+from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
+from implio_pipeline.flows.plan import plan_request
+from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.stores.ledger.verify import canonical
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.forms import words_in
+from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.headers import style_policy
+
+pages = Pages()
+_MOST_DONE = 50
+_MOST_DIGITS = 18
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_SEALED_NAMES = {"userId": "User id", "taskId": "Task id", "from": "From", "to": "Until"}
+
+
+@pages.get("/teams/{team}/requests", demands=Act.SEE_REQUESTS)
+def requests_page(context: PageContext) -> Response:
+    """Show requests: those that need somebody first, then open ones, then those that are done."""
+    return context.page("requests.html", error=None, **_lists(context), **_many(context))
+
+
+@pages.get("/teams/{team}/requests/progress", demands=Act.SEE_REQUESTS)
+def requests_progress(context: PageContext) -> Response:
+    """Show the lists alone, for a page that is being looked at."""
+    return context.fragment("requests_lists.html", **_lists(context))
+
+
+@pages.get("/teams/{team}/requests/{request_id}", demands=Act.SEE_REQUESTS)
+def request_page(context: PageContext) -> Response:
+    """Show one request."""
+    return _page(context)
+
+
+@pages.get("/teams/{team}/requests/{request_id}/progress", demands=Act.SEE_REQUESTS)
+def request_progress(context: PageContext) -> Response:
+    """Show where one request is, alone."""
+    return context.fragment("request_progress.html", **_progress(context, context.asked()))
+
+
+@pages.post("/teams/{team}/requests/{request_id}/approve", demands=Act.APPROVE_REQUEST)
+def approve_form(context: PageContext) -> Response:
+    """Let a large erasure begin that somebody else asked for."""
+    request = context.asked()
+    if request.state is RequestState.UNAPPROVED:
+        refuse_same_person(context.world, request.team, asked_by=request.asked_by, name=context.member.name)
+        items = plan_request(context.world, request).items
+        if context.text("typed") != approval_text(items):
+            return _page(context, status=422, error="What you typed is not what was asked for. Nothing was approved.")
+    approve(context.world, request.request_id, name=context.member.name)
+    context.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
+    return context.back(f"/requests/{request.request_id}", done="approved")
+
+
+@pages.post("/teams/{team}/requests/approve", demands=Act.APPROVE_REQUEST)
+def approve_many_form(context: PageContext) -> Response:
+    """Let all requests begin that were shown and that this person may approve."""
+    newest = context.text("newest")
+    last = int(newest) if newest.isascii() and newest.isdigit() and len(newest) < _MOST_DIGITS else 0
+    shown = [each for each in _approvable(context) if each.tombstone_sequence <= last]
+    if not shown or context.text("typed") != approval_text(sum(each.covered_items for each in shown)):
+        text = "What you typed is not what was asked for, or other requests wait now. Nothing was approved."
+        return context.page("requests.html", status=422, error=text, **_lists(context), **_many(context))
+    for request in approve_many(context.world, shown, name=context.member.name):
+        context.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
+    return context.back("/requests", done="approved-many")
+
+
+@pages.post("/teams/{team}/requests/{request_id}/cancel", demands=Act.CANCEL_REQUEST)
+def cancel_form(context: PageContext) -> Response:
+    """Take a request back before anything of it is erased."""
+    request = context.asked()
+    cancel(context.world, request.request_id)
+    context.note(Deed.CANCELLED, subject=request.request_id)
+    return context.back(f"/requests/{request.request_id}", done="cancelled")
+
+
+@pages.post("/teams/{team}/requests/{request_id}/lift", demands=Act.LIFT_STANDING)
+def lift_form(context: PageContext) -> Response:
+    """Let a person's new items in again."""
+    request = context.asked()
+    try:
+        lifted = lift(context.world, request.request_id, name=context.member.name)
+    except LiftRefused as error:
+        return _page(context, status=409, error=f"{error.facts}. {error.remedy}")
+    for each in lifted:
+        context.note(Deed.LIFTED, subject=each.request_id)
+    return context.back(f"/requests/{request.request_id}", done="lifted")
+
+
+@pages.post("/teams/{team}/requests/{request_id}/extend", demands=Act.APPROVE_REQUEST)
+def extend_form(context: PageContext) -> Response:
+    """Put a due date off, once, with a reason."""
+    request, days = context.asked(), context.text("days")
+    try:
+        number = int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0  # noqa: PLR2004
+        extend(context.world, request.request_id, days=number, reason=words_in(context, "why"))
+    except ImplioError as error:
+        return _page(context, status=409, error=f"{error.facts}. {error.remedy}")
+    context.note(Deed.EXTENDED, subject=request.request_id, count=number)
+    return context.back(f"/requests/{request.request_id}", done="extended")
+
+
+@pages.get("/teams/{team}/requests/{request_id}/receipt", demands=Act.READ_RECEIPTS)
+def receipt(context: PageContext) -> Response:
+    """Show the receipt as a page that can be printed; its own style is allowed by its digest alone."""
+    entry = _receipt(context)
+    settings = context.house.settings
+    public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
+    line = canonical({name: value for name, value in _shape(entry).items() if name != "digest"})
+    lifted_at = context.asked().standing_lifted_at
+    text = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
+    found = _STYLE.search(text)
+    digest = base64.b64encode(sha256((found[1] if found else "").encode()).digest()).decode()
+    context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
+    return HTMLResponse(text, headers={"Content-Security-Policy": style_policy(digest)})
+
+
+@pages.get("/teams/{team}/requests/{request_id}/receipt.json", demands=Act.READ_RECEIPTS)
+def receipt_file(context: PageContext) -> Response:
+    """Hand the receipt out as it was signed."""
+    entry = _receipt(context)
+    context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
+    name = f"receipt-{entry.body['requestId']}.json"
+    return Response(
+        json.dumps(_shape(entry), indent=2, ensure_ascii=False),
+        media_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _lists(context: PageContext) -> dict[str, Any]:
+    found = context.world.catalog.requests.all(team=context.team.team)
+    open_ones = [each for each in found if each.state in OPEN_STATES]
+    done = [each for each in reversed(found) if each.state not in OPEN_STATES]
+    asking = [each for each in open_ones if each.state in PEOPLE_STATES]
+    going = sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at)
+    parts = {"asking": asking, "going": going, "done": done[:_MOST_DONE]}
+    return {name: outcomes_of(context.world, requests) for name, requests in parts.items()}
+
+
+def _approvable(context: PageContext) -> list[Request]:
+    return (
+        approvable(context.world, context.team.team, name=context.member.name)
+        if context.may(Act.APPROVE_REQUEST)
+        else []
+    )
+
+
+def _many(context: PageContext) -> dict[str, Any]:
+    """Return what can be approved at once; nothing for one request, which has its own page."""
+    found = _approvable(context)
+    return {
+        "many": len(found) if len(found) > 1 else 0,
+        "many_items": sum(each.covered_items for each in found),
+        "many_expected": approval_text(sum(each.covered_items for each in found)),
+        "newest": max((each.tombstone_sequence for each in found), default=0),
+    }
+
+
+def _approval(context: PageContext, request: Request) -> dict[str, Any]:
+    """Return what a second person sees: the plan of who asked, as it is now, and what changed since."""
+    if request.state is not RequestState.UNAPPROVED or not context.may(Act.APPROVE_REQUEST):
+        return {"plan": None}
+    plan = plan_request(context.world, request)
+    return {
+        "plan": plan,
+        "expected": approval_text(plan.items),
+        "live_items": context.world.catalog.manifest.items(context.team.team),
+        "may_approve": request in _approvable(context),
+        "others": approvers(context.world, context.desk, context.team.team, asked_by=request.asked_by),
+    }
+
+
+def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
+    request = context.asked()
+    return context.page(
+        "request.html", status=status, error=error, **_progress(context, request), **_approval(context, request)
+    )
+
+
+def _progress(context: PageContext, request: Request) -> dict[str, Any]:
+    return {
+        "request": request,
+        "outcome": outcome_of(context.world, request),
+        "has_receipt": request.state is RequestState.COMPLETED or request.state in WITHHELD_STATES,
+        "named": _sealed_words(context, request) if context.may(Act.APPROVE_REQUEST) else {},
+    }
+
+
+def _shape(entry: LedgerEntry) -> dict[str, Any]:
+    """Return a ledger entry whole, so that it can be checked."""
+    return {
+        "sequence": entry.sequence,
+        "kind": entry.kind,
+        "body": dict(entry.body),
+        "previous": entry.previous,
+        "digest": entry.digest,
+        "signature": entry.signature,
+    }
+
+
+def _receipt(context: PageContext) -> LedgerEntry:
+    request, ledger = context.asked(), context.house.ledger
+    entries = ledger.receipts({request.request_id}).get(request.request_id, [])
+    parts = [each for each in entries if each.kind == "partial-receipt"] if request.withheld is not None else []
+    entry = next((each for each in entries if each.kind == "receipt"), parts[-1] if parts else None)
+    if entry is None:
+        raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
+    return entry
+
+
+def _sealed_words(context: PageContext, request: Request) -> dict[str, str]:
+    """Return what a request names and who asked, opened for who decides on it; nothing once it is sealed no more."""
+    if request.sealed is None:
+        return {}
+    try:
+        text = context.world.keychain.unseal(request.team, request.sealed, context=request.request_id)
+    except KeyMissing:
+        return {}
+    parts = json.loads(text)
+    scope = json.loads(parts["scope"])
+    named = {label: str(scope[name]) for name, label in _SEALED_NAMES.items() if name in scope}
+    asked = {"Asked by": parts.get("askedBy"), "Reason": parts.get("reason")}
+    return named | {label: str(value) for label, value in asked.items() if value}

@@ -1,0 +1,159 @@
+"""The retention policy: what a change removes is shown before it is saved; lowering a period is retroactive."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.errors import PolicyInvalid
+from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
+from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
+from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.approve import approvers, is_same_person
+from implio_pipeline.flows.gates import identity_of
+from implio_pipeline.flows.policy import (
+    affected_items,
+    approve_policy,
+    change_policy,
+    needs_approval,
+    refuse_policy,
+    waiting_change,
+)
+from implio_pipeline.flows.retain import preview_policy
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.forms import policy_in
+from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.pictures import age_picture
+
+pages = Pages()
+_PLAIN_WORD = "remove"
+
+
+@pages.get("/teams/{team}/retention", demands=Act.SEE_RETENTION)
+def retention_page(context: PageContext) -> Response:
+    """Show the policy over the items by age."""
+    return _page(context, context.team.policy)
+
+
+@pages.post("/teams/{team}/retention/preview", demands=Act.SET_RETENTION)
+def preview_form(context: PageContext) -> Response:
+    """Show what another policy would remove; nothing is saved."""
+    try:
+        proposed = policy_in(context)
+    except PolicyInvalid as error:
+        return _page(context, context.team.policy, status=422, error=f"{error.facts}. {error.remedy}")
+    return _preview(context, proposed)
+
+
+@pages.post("/teams/{team}/retention", demands=Act.SET_RETENTION)
+def retention_form(context: PageContext) -> Response:
+    """Save the policy, if it removes no more than was shown and that was confirmed."""
+    proposed = policy_in(context)
+    going = _going(context, proposed)
+    if going and context.text("typed") != _PLAIN_WORD:
+        return _preview(
+            context, proposed, status=422, error="What you typed is not what was asked for. Nothing was saved."
+        )
+    if str(going) != context.text("going"):
+        text = "More or fewer items would go than when you looked, so nothing was saved. This is how it is now."
+        return _preview(context, proposed, status=409, error=text)
+    change = change_policy(context.world, context.team.team, policy=proposed, by=context.member.name)
+    if change.state is ChangeState.WAITING:
+        context.note(Deed.ASKED_POLICY, subject=change.change_id, count=change.affected_items)
+        return context.back("/retention", done="policy-waits")
+    context.note(Deed.SET_POLICY, subject=change.change_id, count=change.affected_items)
+    return context.back("/retention", done="policy")
+
+
+@pages.post("/teams/{team}/retention/approve", demands=Act.APPROVE_REQUEST)
+def approve_form(context: PageContext) -> Response:
+    """Put a change in force that somebody else asked for."""
+    change = waiting_change(context.world, context.team.team)
+    if change is not None and context.text("typed") != _approval_text(change):
+        text = "What you typed is not what was asked for. Nothing was approved."
+        return _page(context, context.team.policy, status=422, error=text)
+    decided = approve_policy(context.world, context.team.team, name=context.member.name)
+    context.note(Deed.APPROVED_POLICY, subject=decided.change_id, count=decided.affected_items)
+    return context.back("/retention", done="policy-approved")
+
+
+@pages.post("/teams/{team}/retention/refuse", demands=Act.APPROVE_REQUEST)
+def refuse_form(context: PageContext) -> Response:
+    """Refuse a change, or take one's own back."""
+    decided = refuse_policy(context.world, context.team.team, name=context.member.name)
+    context.note(Deed.REFUSED_POLICY, subject=decided.change_id)
+    return context.back("/retention", done="policy-refused")
+
+
+def _approval_text(change: PolicyChange) -> str:
+    return f"shorten {change.affected_items}"
+
+
+def _waiting(context: PageContext) -> dict[str, Any]:
+    """Return the change that waits for a second person, as that person sees it."""
+    change = waiting_change(context.world, context.team.team)
+    if change is None or not context.may(Act.APPROVE_REQUEST):
+        return {"change": None}
+    team = context.team.team
+    names = {identity_of(context.world, team, each.name): each.name for each in context.desk.members.all(team)}
+    return {
+        "change": change,
+        "change_words": policy_text(change.policy),
+        "change_going": _going(context, change.policy),
+        "change_by": names.get(change.asked_by, "Somebody at the command line"),
+        "change_expected": _approval_text(change),
+        "change_is_mine": is_same_person(context.world, team, change.asked_by, name=context.member.name),
+        "others": approvers(context.world, context.desk, team, asked_by=change.asked_by),
+    }
+
+
+def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, error: str | None = None) -> Response:
+    today = context.now.date()
+    files = list(context.world.catalog.manifest.files(context.team.team))
+    return context.page(
+        "retention.html",
+        status=status,
+        error=error,
+        policy=policy,
+        policy_words=policy_text(policy),
+        outcomes=OUTCOMES,
+        rejected_days=REJECTED_DAYS,
+        going=_going(context, policy),
+        by_age=age_picture(files, today=today, policy=policy),
+        **_waiting(context),
+    )
+
+
+def _preview(
+    context: PageContext, proposed: RetentionPolicy, *, status: int = 200, error: str | None = None
+) -> Response:
+    today = context.now.date()
+    files = list(context.world.catalog.manifest.files(context.team.team))
+    return context.page(
+        "retention_preview.html",
+        status=status,
+        error=error,
+        outcomes=OUTCOMES,
+        policy=context.team.policy,
+        proposed=proposed,
+        before=policy_text(context.team.policy),
+        after=policy_text(proposed),
+        going=_going(context, proposed),
+        needs_approval=needs_approval(context.world, context.team, proposed, by=context.member.name),
+        affected=affected_items(context.world, context.team, policy=proposed),
+        others=approvers(
+            context.world,
+            context.desk,
+            context.team.team,
+            asked_by=identity_of(context.world, context.team.team, context.member.name),
+        ),
+        going_anyway=_going(context, context.team.policy),
+        expected=_PLAIN_WORD,
+        by_age=age_picture(files, today=today, policy=context.team.policy, proposed=proposed),
+    )
+
+
+def _going(context: PageContext, policy: RetentionPolicy) -> int:
+    """Return how many items the next run removes under a policy, rejected ones too."""
+    found = preview_policy(context.world, context.team, policy, today=context.now.date())
+    return found.items + found.rejected

@@ -1,0 +1,77 @@
+"""The team switcher, and a team's storage at a glance."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from starlette.responses import Response
+
+from implio_pipeline.domain.access import Act, may
+from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
+from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.sentences import erased_people_text
+from implio_pipeline.domain.words import FileKind
+from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.guard import Anybody, Pages
+from implio_pipeline.web.pictures import age_picture, day_picture
+
+pages = Pages()
+_LATELY = timedelta(days=30)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What a team has, in numbers."""
+
+    items: int
+    rejected: int
+    without_user: int
+    queued: int
+    days: int
+    files: int
+    size_bytes: int
+
+
+@pages.get("/teams", demands=Anybody.MEMBER)
+def teams_page(context: PageContext) -> Response:
+    """Show the teams of who is signed in; a single one is opened at once."""
+    roles = {team: role for team, role in context.member.roles.items() if may(role, Act.SEE_STORAGE)}
+    if len(roles) == 1 and len(context.member.roles) == 1:
+        return context.go(f"/teams/{next(iter(roles))}")
+    known = [
+        (team, context.member.roles[team.team])
+        for team in context.world.catalog.teams.all()
+        if team.team in context.member.roles
+    ]
+    return context.page("teams.html", known=known, openable=roles)
+
+
+@pages.get("/teams/{team}", demands=Act.SEE_STORAGE)
+def overview_page(context: PageContext) -> Response:
+    """Show what the team has, by day and by age."""
+    catalog, team, today = context.world.catalog, context.team, context.now.date()
+    files = list(catalog.manifest.files(team.team))
+    own = [file for file in files if file.kind is FileKind.ITEMS]
+    figures = Figures(
+        items=sum(file.rows for file in own),
+        rejected=sum(file.rows for file in files) - sum(file.rows for file in own),
+        without_user=catalog.manifest.anonymous_items(team.team),
+        queued=sum(number for (name, _), number in catalog.queues.counts().items() if name == team.team),
+        days=len({file.day for file in files}),
+        files=len(files),
+        size_bytes=sum(file.size_bytes for file in files),
+    )
+    requests = catalog.requests.all(team=team.team, states=OPEN_STATES) if context.may(Act.SEE_REQUESTS) else []
+    return context.page(
+        "overview.html",
+        figures=figures,
+        by_day=day_picture(files, today=today),
+        by_age=age_picture(files, today=today, policy=team.policy),
+        policy=policy_text(team.policy),
+        erased_people=erased_people_text(
+            catalog.landings.erased_people(team.team, since=today - _LATELY), days=_LATELY.days
+        ),
+        open_requests=requests,
+        late=sum(is_overdue_request(each, now=context.now) for each in requests),
+        soon=sum(is_soon_due(each, now=context.now) for each in requests),
+        processor=context.house.settings.regions[team.region].processor,
+    )
