@@ -63,7 +63,11 @@ class People(Protocol):
         """Return the pseudonym of a name, and keep the name sealed behind it."""
 
     def name_of(self, person: PersonKey) -> str | None:
-        """Return the name behind a pseudonym, `None` when it is not known or was destroyed."""
+        """Return the name behind a pseudonym, `None` when it is not known or was destroyed.
+
+        Raises:
+            KeyMissing: the key that sealed it is gone.
+        """
 
     def forget(self, person: PersonKey) -> bool:
         """Destroy the name behind a pseudonym, and tell whether there was one."""
@@ -72,7 +76,7 @@ class People(Protocol):
         """Return a keyed digest of any text, 32 hexadecimal digits."""
 
     def seal(self, text: str, *, context: str) -> bytes:
-        """Encrypt a small text, bound to its context."""
+        """Encrypt a small text with AES-256-GCM, bound to its context."""
 
     def unseal(self, sealed: bytes, *, context: str) -> str:
         """Decrypt a sealed text.

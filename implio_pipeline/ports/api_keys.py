@@ -25,7 +25,11 @@ class ApiKeys(Protocol):
         """
 
     def by_digest(self, digest: str) -> ApiKey | None:
-        """Return the key with this digest, usable or not."""
+        """Return the key with this digest, usable or not.
+
+        Raises:
+            CatalogTampered: its row is not as it was written.
+        """
 
     def all(self, team: TeamId | None = None) -> list[ApiKey]:
         """Return every key, oldest first."""

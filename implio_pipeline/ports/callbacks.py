@@ -76,10 +76,10 @@ class Courier(Protocol):
         """End what is under way at once, and send nothing more: each call of `send` answers `ABANDONED`."""
 
     def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
-        """Return the value of the signature header: instant and HMAC-SHA-256."""
+        """Return the value of the signature header: instant, and HMAC-SHA-256 of instant, full stop and body."""
 
     def new_secret(self, prefix: str) -> str:
-        """Return a new random secret."""
+        """Return a new random secret of 256 bits behind a prefix that says what it is."""
 
     def check(self, url: str) -> None:
         """Let a URL through that a callback may be sent to, as its host's name resolves now.

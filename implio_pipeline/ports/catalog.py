@@ -52,69 +52,38 @@ class Posts(Protocol):
 class Catalog(Protocol):
     """The relational store as a whole."""
 
-    @property
-    def clock_readings(self) -> ClockReadings:
-        """What clocks said."""
-
-    @property
-    def teams(self) -> Teams:
-        """Teams, policies, team keys."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """Live files."""
-
-    @property
-    def requests(self) -> Requests:
-        """Requests and tombstones."""
-
-    @property
-    def holds(self) -> Holds:
-        """Legal holds."""
-
-    @property
-    def landings(self) -> Landings:
-        """Landing files taken."""
-
-    @property
-    def posts(self) -> Posts:
-        """Posts with an idempotency key."""
-
-    @property
-    def queues(self) -> Queues:
-        """Moderation queues."""
-
-    @property
-    def moderation(self) -> Moderation:
-        """Locks, verdicts, notes and the feed."""
-
-    @property
-    def policy_changes(self) -> PolicyChanges:
-        """Changes of policies and caps."""
-
-    @property
-    def callbacks(self) -> Callbacks:
-        """Result callbacks and their deliveries."""
-
-    @property
-    def home_seals(self) -> HomeSeals:
-        """What is wrapped under the home's own root key."""
-
-    @property
-    def seals(self) -> Seals:
-        """Sealed values that last."""
-
-    @property
-    def api_keys(self) -> ApiKeys:
-        """Keys of customers' servers."""
-
-    @property
-    def grants(self) -> Grants:
-        """What operators may read."""
-
-    @property
-    def access_log(self) -> AccessLog:
-        """What was read, by whom and for what."""
+    clock_readings: ClockReadings
+    """What clocks said."""
+    teams: Teams
+    """Teams, policies, team keys."""
+    manifest: Manifest
+    """Live files."""
+    requests: Requests
+    """Requests and tombstones."""
+    holds: Holds
+    """Legal holds."""
+    landings: Landings
+    """Landing files taken."""
+    posts: Posts
+    """Posts with an idempotency key."""
+    queues: Queues
+    """Moderation queues."""
+    moderation: Moderation
+    """Locks, verdicts, notes and the feed."""
+    policy_changes: PolicyChanges
+    """Changes of policies and caps."""
+    callbacks: Callbacks
+    """Result callbacks and their deliveries."""
+    home_seals: HomeSeals
+    """What is wrapped under the home's own root key."""
+    seals: Seals
+    """Sealed values that last."""
+    api_keys: ApiKeys
+    """Keys of customers' servers."""
+    grants: Grants
+    """What operators may read."""
+    access_log: AccessLog
+    """What was read, by whom and for what."""
 
     def alterations(self) -> list[Alteration]:
         """Return what of it is not as it was written: every authenticated row and every tally is compared."""
@@ -129,7 +98,7 @@ class Catalog(Protocol):
         """Wait while other threads of this process are in a hurry, half a second at most."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
-        """Make deleted values unreadable in the store's own files (write-ahead log, free pages).
+        """Make deleted values unreadable in the store's own files: the database and its write-ahead log.
 
-        When it is not thorough, it may leave what would take long to the next thorough one.
+        Unless `is_thorough`, tables of more than 5,000 rows are left to the next thorough run.
         """

@@ -30,13 +30,13 @@ class Identifiers(Protocol):
     """The only source of randomness in the flows."""
 
     def request_id(self) -> RequestId:
-        """Return a new opaque request id."""
+        """Return a new opaque request id: 128 random bits, hexadecimal."""
 
     def secret(self) -> str:
-        """Return a new secret of 256 random bits, as text that a header can carry."""
+        """Return a new secret of 256 random bits, in URL-safe base 64."""
 
     def task_key(self, task_id: str) -> TaskKey:
-        """Return the key of a task id."""
+        """Return the key of a task id: its SHA-256, cut to 128 bits."""
 
     def task_day(self, task_id: str) -> date | None:
         """Return the UTC day a task id of ours was made for; `None` for a foreign one."""

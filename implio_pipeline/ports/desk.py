@@ -64,7 +64,9 @@ class Members(Protocol):
         """Mark a code's step used; false when it, or a later one, was used before."""
 
     def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
-        """Count an attempt as failed until it succeeds; when none may be made, return until when.
+        """Count an attempt as failed until it succeeds; if none may be made, return when the next may be.
+
+        The attempt is counted before the password is compared, so that parallel guesses count like guesses in a row.
 
         Args:
             email: Whose account.
@@ -112,10 +114,10 @@ class Passwords(Protocol):
         """Tell whether a password is the one hashed; with `None` take as long and say no."""
 
     def generate(self) -> str:
-        """Return a new password that nobody can guess."""
+        """Return a new password: 100 random bits in groups that can be read out."""
 
     def token(self) -> str:
-        """Return a new token of a session."""
+        """Return a new token of a session: 256 random bits."""
 
 
 class Codes(Protocol):
@@ -125,7 +127,7 @@ class Codes(Protocol):
     """
 
     def secret(self) -> str:
-        """Return a new secret."""
+        """Return a new secret: 160 random bits, base 32."""
 
     def step(self, secret: str, code: str, *, at: datetime) -> int | None:
         """Return the step whose code this is, one before and one after the present counting; `None` for a wrong one."""

@@ -19,14 +19,18 @@ class Exports(Protocol):
         """Return the SHA-256 of a recipient's certificate, hexadecimal.
 
         Raises:
-            RecipientInvalid: nothing can be encrypted to it.
+            RecipientInvalid: it is no certificate, not valid at that instant, or its key cannot be used.
         """
 
     def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
-        """Return records as one file of JSON Lines, encrypted when there is a recipient."""
+        """Return records as one file of JSON Lines, in an envelope when there is a recipient.
+
+        Raises:
+            RecipientInvalid: nothing can be encrypted to the certificate.
+        """
 
     def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
-        """Write an export into a new closed folder, remembered first, and return the folder.
+        """Write an export into a new folder of mode 0700, remembered first, durable on return; return the folder.
 
         Raises:
             FolderTaken: the folder exists.
@@ -39,7 +43,11 @@ class Exports(Protocol):
         """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
 
     def discard(self, export_id: str) -> None:
-        """Unlink an export's files, then forget it."""
+        """Unlink an export's files, then forget it; in a folder elsewhere only what is still as it was written.
+
+        Raises:
+            FileMissing: there is no such export.
+        """
 
 
 class Leftovers(Protocol):

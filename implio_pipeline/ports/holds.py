@@ -10,7 +10,7 @@ class Holds(Protocol):
     """Legal holds."""
 
     def place(self, hold: Hold) -> Hold:
-        """Store a hold; from then on no commit erases what it covers.
+        """Store a hold and return it; one that is there already stays. No later commit erases what it covers.
 
         Raises:
             TeamUnknown: there is no such team.
@@ -21,10 +21,15 @@ class Holds(Protocol):
 
         Raises:
             HoldRefused: there is none.
+            CatalogTampered: it is not as it was written.
         """
 
     def all(self, team: TeamId | None = None) -> list[Hold]:
-        """Return every hold, oldest first."""
+        """Return every hold, oldest first.
+
+        Raises:
+            CatalogTampered: one is not as it was written; or one of the team that is asked for is missing or too many.
+        """
 
     def newest(self, team: TeamId) -> int:
         """Return the sequence of the team's newest hold, 0 when it has none."""

@@ -25,17 +25,23 @@ class InboxFile(Protocol):
     """A request file that this process has claimed for itself."""
 
     def entries(self) -> list[InboxEntry]:
-        """Return its requests in order; a file that cannot be parsed is one refused entry."""
+        """Return its requests in order; a file that cannot be parsed is one refused entry at position 0.
+
+        They were received when the file was last written, by its own date, and never later than now. Its owner asks.
+        """
 
     def finish(self, refused: Sequence[InboxEntry]) -> None:
-        """Destroy the request file; leave a file beside it that says what was refused and why."""
+        """Destroy the request file; leave a file beside it that says what was refused and why.
+
+        A file that could not be parsed at all is sealed away first, and the file beside it names its set-aside id.
+        """
 
 
 class Inbox(Protocol):
     """`requests/inbox/`, watched."""
 
     def waiting(self) -> list[PurePath]:
-        """Return the files that are ready to be taken."""
+        """Return the files that are ready to be taken: a bounded number, since a folder may hold millions."""
 
     def waiting_since(self) -> datetime | None:
         """Return when the oldest waiting file came, or `None` when nothing waits."""
@@ -47,4 +53,4 @@ class Inbox(Protocol):
         """Return how many files tell of refused requests, until somebody has read and removed them."""
 
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
-        """Yield the waiting files, each claimed for this process alone."""
+        """Yield the waiting files, each claimed for this process alone; left-over ones first."""

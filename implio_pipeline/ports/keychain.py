@@ -22,7 +22,7 @@ class Keychain(Protocol):
         """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
 
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
-        """Encrypt a small value under the team's seal key, bound to its context."""
+        """Encrypt a small value with AES-256-GCM under the team's seal key, bound to its context."""
 
     def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
         """Return a function from value and context to sealed value, for many values under the newest key."""
@@ -31,7 +31,7 @@ class Keychain(Protocol):
         """Decrypt a sealed value.
 
         Raises:
-            KeyMissing: the key that sealed it is destroyed.
+            KeyMissing: the key that sealed it is destroyed, or the value is not what was sealed.
         """
 
     def new_team_keys(
@@ -46,7 +46,7 @@ class Keychain(Protocol):
         """Make one new key of each purpose, wrapped under the region's root keys."""
 
     def sealed_under(self, sealed: bytes) -> KeyId:
-        """Return the id of the key that a value is sealed under."""
+        """Return the id of the key that a value is sealed under, which it tells in clear."""
 
     def forget(self, team: TeamId) -> None:
         """Drop the team's unwrapped keys from memory."""

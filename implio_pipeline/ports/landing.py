@@ -40,33 +40,41 @@ class LandingRemarks:
 class LandingFile(Protocol):
     """A landing file that this process has claimed for itself."""
 
+    batch_id: str
+    """The batch id that its items carry."""
+
     @property
     def size_bytes(self) -> int:
         """Its size as it lies there."""
 
     @property
     def arrived_at(self) -> datetime:
-        """When it was last written, if that can be believed: the submission instant of its items."""
+        """When it was last written, by its own date: the submission instant of its items.
+
+        A date before the earliest possible arrival, or in the future, is not believed: then the instant of the claim
+        is used.
+        """
 
     def digest(self) -> str:
         """Return a digest of its bytes under the team's pseudonym key, hexadecimal."""
 
-    @property
-    def batch_id(self) -> str:
-        """The batch id that its items carry."""
-
     def pieces(self) -> Iterator[ParsedRows]:
-        """Yield its items in pieces of bounded size; every call begins anew.
+        """Yield its items in pieces of bounded size; every call begins anew. A bounded number of bad items is reported.
 
         Raises:
-            LandingInvalid: the file cannot be parsed at all; pieces that came before do not count.
+            LandingInvalid: the file cannot be parsed at all, or was written to meanwhile; pieces yielded before
+                then do not count.
         """
 
     def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
-        """Remove (or archive) the plaintext, and leave a report if anything is to be told."""
+        """Leave a report if anything is to be told; then remove (or archive) the plaintext."""
 
     def set_aside(self, reason: str) -> None:
-        """Seal the file away from the landing folder, with its reason beside it."""
+        """Seal the file away from the landing folder, with its reason beside it.
+
+        Args:
+            reason: A code, or a code and words (`landing-invalid: the column id is missing`); no personal data.
+        """
 
     def release(self) -> None:
         """Put the file back as it was, to be taken again."""
@@ -88,7 +96,7 @@ class LandingZone(Protocol):
         """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""
 
     def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
-        """Yield the team's waiting files, each claimed for this process alone.
+        """Yield the team's waiting files, each claimed for this process alone; left-over ones first.
 
-        A file that is dated before `since` arrived when it is taken up: its date is not believed.
+        A file that is dated before `since`, or before the policy's first instant, arrived when it is taken up.
         """

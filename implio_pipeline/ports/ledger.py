@@ -41,9 +41,16 @@ class Ledger(Protocol):
     def append(
         self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, is_told_once: bool = False
     ) -> list[LedgerEntry]:
-        """Add entries of (kind, body), durable on return.
+        """Add entries of (kind, body), durable on return; a line torn by a crash is cut off first.
 
-        With `is_told_once` entries are left out that tell the same erasure as one that is there.
+        Args:
+            entries: In the order they shall stand.
+            is_told_once: Leave out entries that tell the same erasure as one of the log; looked up under the same lock
+                that appends, so that what another process has told meanwhile counts.
+
+        Raises:
+            KeyMissing: the signing key is not there.
+            LedgerBroken: the last line cannot be read.
         """
 
     def size(self) -> int:
@@ -66,11 +73,24 @@ class Ledger(Protocol):
     def tombstones(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, LedgerEntry | LedgerBroken]:
         """Return the newest tombstone of each request that the ledger has one of; only their own entries are read.
 
-        In the place of one that cannot be read, or is not signed, stands the error that says so.
+        A tombstone that cannot be read, or is not signed by this home, is replaced by the error that says so.
+
+        Raises:
+            LedgerUnavailable: the ledger cannot be read.
         """
 
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
-        """Return the receipt of a request, if the ledger has it."""
+        """Return the receipt of a request, if the ledger has it.
+
+        Raises:
+            LedgerBroken: its line cannot be read.
+            LedgerUnavailable: the log cannot be read.
+        """
 
     def receipts(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, list[LedgerEntry]]:
-        """Return the receipts and re-erasures of requests, oldest first; only their own entries are read."""
+        """Return the receipts and re-erasures of requests, oldest first; only their own entries are read.
+
+        Raises:
+            LedgerBroken: an entry of theirs cannot be read.
+            LedgerUnavailable: the ledger cannot be read.
+        """

@@ -20,7 +20,10 @@ class PolicyChanges(Protocol):
         """
 
     def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
-        """Return the changes that wait for a second person, oldest first."""
+        """Return the changes that wait for a second person, oldest first.
+
+        One that was altered is nobody's to approve: it is left out, and the audit names it.
+        """
 
     def decide(self, change: PolicyChange, state: ChangeState, *, by: str, at: datetime) -> PolicyChange:
         """Put a waiting change in force, or refuse it.

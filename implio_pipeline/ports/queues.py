@@ -16,7 +16,7 @@ class Queues(Protocol):
         """Return what waits, oldest first."""
 
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return how many items wait, by team and queue."""
+        """Return how many items wait, by team and queue; an empty queue counts 0."""
 
     def add(self, team: TeamId, queue: str) -> None:
         """Add a queue; one that is there already is no error.
@@ -30,7 +30,7 @@ class Queues(Protocol):
 
         Raises:
             QueueUnknown: there is none.
-            QueueInvalid: something waits in it.
+            QueueInvalid: something waits in it, or would when a request is cancelled.
         """
 
 

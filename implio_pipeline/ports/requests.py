@@ -17,9 +17,12 @@ class Requests(Protocol):
     def accept(self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy) -> list[Request]:
         """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
-        With each comes its idempotency key: the same key of a team, while it lasts, returns the request it
-        made before. The entries of a request that may be cancelled are kept aside. What is more than its asker may
+        With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.
+        The entries of a request that may be cancelled are kept aside. A request that covers more than its asker may
         decide alone is stored unapproved.
+
+        Raises:
+            TeamUnknown: there is no such team; nothing was accepted.
         """
 
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
@@ -28,7 +31,7 @@ class Requests(Protocol):
         In one transaction with it the covered entries go off the queues.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: there is no such team; nothing was stored.
         """
 
     def get(self, request_id: RequestId) -> Request:
@@ -51,9 +54,10 @@ class Requests(Protocol):
     def tombstones(
         self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None, is_checked: bool = True
     ) -> list[Tombstone]:
-        """Return the team's tombstones; with `only_open` those whose erasure is still to be completed.
+        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
 
-        With `reaching` those alone that may cover an item submitted at that instant or later.
+        With `reaching` those alone that may cover an item submitted at that instant or later; then it is not known
+        whether one is missing.
 
         Raises:
             CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
@@ -99,7 +103,11 @@ class Requests(Protocol):
         """Return the sequence of the team's newest tombstone, 0 when it has none."""
 
     def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
-        """Return what happened so far to each file the requests covered, in the order of the commits."""
+        """Return what happened so far to each file the requests covered, in the order of the commits.
+
+        Raises:
+            CatalogTampered: a line of their teams is not as it was written, missing or too many.
+        """
 
     def erased_items(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, int]:
         """Return how many items of each request were erased so far; one without a file line is left out."""
@@ -108,11 +116,11 @@ class Requests(Protocol):
         """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
 
         Raises:
-            PlanOutdated: somebody else has moved it.
+            PlanOutdated: somebody else has moved it; nothing was changed.
         """
 
     def keeping_out(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
-        """Return the team's standing erasures, lifted ones too.
+        """Return the team's standing erasures, lifted ones too, in the order of their requests' ids.
 
         Raises:
             CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
@@ -120,7 +128,11 @@ class Requests(Protocol):
         """
 
     def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> Mapping[UserKey, datetime]:
-        """Return who of these users was asked to be erased, with the instant at which the last such rule ends."""
+        """Return who of these users was asked to be erased, with the instant at which the last such rule ends.
+
+        Raises:
+            CatalogTampered: a tombstone of theirs is not as it was written.
+        """
 
     def lift(self, requests: Sequence[Request], *, is_in_ledger: bool = False) -> None:
         """Store that standing requests, which say by whom and when, were lifted, all or none.
@@ -136,13 +148,25 @@ class Requests(Protocol):
         """Remember that the ledger knows of these liftings."""
 
     def lifted_without_ledger(self) -> list[Request]:
-        """Return cancelled requests that the ledger does not know of yet."""
+        """Return cancelled requests that the ledger does not know of yet, oldest first."""
 
     def complete(self, requests: Sequence[Request]) -> None:
-        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines."""
+        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.
+
+        What moderation still kept of items under legal holds goes too, and teams with a callback are told.
+
+        Raises:
+            PlanOutdated: one is not shredded, or completed already; nothing was changed.
+        """
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
-        """Return tombstones that the ledger does not have yet; one that was altered is never told."""
+        """Return tombstones that the ledger does not have yet, oldest first, with their requests.
+
+        One that was altered is never told: the erasure of its request finds no tombstone, and fails.
+        """
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
-        """Remember that the ledger has these tombstones."""
+        """Remember that the ledger has these tombstones.
+
+        A power cut may undo this: then the tombstones are offered to the ledger again.
+        """

@@ -11,7 +11,7 @@ class Seals(Protocol):
     """Sealed values that last longer than a request."""
 
     def all(self, team: TeamId) -> list[Seal]:
-        """Return every lasting sealed value of the team."""
+        """Return every lasting sealed value of the team, withdrawn ones too."""
 
     def replace(self, before: Seal, sealed: bytes) -> bool:
         """Put a value sealed anew in place of one; tell whether it was still there as it was."""

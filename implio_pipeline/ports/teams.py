@@ -14,7 +14,7 @@ class Teams(Protocol):
     """Teams, their policies and their wrapped keys."""
 
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
-        """Add a team with its first keys.
+        """Add a team with its first keys and its two standing queues.
 
         Raises:
             TeamInvalid: there is such a team already.
@@ -25,19 +25,31 @@ class Teams(Protocol):
 
         Raises:
             TeamUnknown: there is none.
+            CatalogTampered: its row is not as it was written.
         """
 
     def all(self) -> list[Team]:
-        """Return every team, by name."""
+        """Return every team, by name; one whose row is not as it was written keeps everything and lets nobody erase."""
 
     def regions(self) -> dict[TeamId, Region]:
-        """Return where each team's items lie, as the catalog says; no key is needed to read it."""
+        """Return where each team's items lie, as the catalog says.
+
+        Rows are not compared here, which needs a key: a home must tell that its key ring is old before it needs one.
+        """
 
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
-        """Replace the team's retention policy."""
+        """Replace the team's retention policy.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
 
     def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
-        """Replace the team's cap and grace period."""
+        """Replace the team's cap and grace period.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
 
     def introduce(self, introduction: Introduction) -> None:
         """Remember who made whom an administrator."""

@@ -48,6 +48,7 @@ class Vault(Protocol):
             FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
             StorageFull: there is no room; the old file stays.
+            StorageFailed: the operating system could not read or write; the old file stays.
         """
 
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
@@ -106,7 +107,11 @@ class Vault(Protocol):
         """Return a function from a file to the claims that may cover a row of it, by ranges and membership filters."""
 
     def delete(self, file: VaultFile) -> None:
-        """Unlink a file; one that is gone already is no error."""
+        """Unlink a file; one that is gone already is no error.
+
+        Raises:
+            StorageFailed: the operating system could not unlink it.
+        """
 
     def check(self, sealed: SealedFile) -> None:
         """Compare a file in storage with its catalog row and open its footer with its own keys.

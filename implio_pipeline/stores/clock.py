@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime
 
+from typing_extensions import override
 
-class SystemClock:
+from implio_pipeline.ports.clock import Clock
+
+
+class SystemClock(Clock):
     """The machine's own time."""
 
+    @override
     def now(self) -> datetime:
-        """Return the present instant, in UTC."""
         return datetime.now(UTC)

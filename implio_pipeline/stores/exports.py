@@ -24,10 +24,12 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7EnvelopeBuilder, PKCS7Options
+from typing_extensions import override
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import FileMissing
 from implio_pipeline.domain.export import ExportRecord, FolderTaken, PackedFile, RecipientInvalid
+from implio_pipeline.ports.exports import Exports
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 
@@ -36,7 +38,7 @@ _RECORD, _PART, _ENVELOPE = ".json", ".part", ".p7m"
 _LEAST_RSA_BITS = 2048
 
 
-class ExportFolder:
+class ExportFolder(Exports):
     """The folder that remembers exports, and holds those that go nowhere else.
 
     Args:
@@ -46,39 +48,27 @@ class ExportFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @override
     def new_id(self) -> str:
-        """Return a new opaque id of an export."""
         return secrets.token_hex(16)
 
+    @override
     def fingerprint(self, certificate: bytes, *, at: datetime) -> str:
-        """Return the SHA-256 of a recipient's certificate, hexadecimal.
-
-        Raises:
-            RecipientInvalid: it is no certificate, not valid at that instant, or its key cannot be used.
-        """
         loaded = _certificate(certificate)
         if not loaded.not_valid_before_utc <= at <= loaded.not_valid_after_utc:
             raise RecipientInvalid("the certificate is not valid now")
         return loaded.fingerprint(SHA256()).hex()
 
+    @override
     def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
-        """Return records as one file of JSON Lines, in an envelope when there is a recipient.
-
-        Raises:
-            RecipientInvalid: nothing can be encrypted to the certificate.
-        """
         lines = list(_lines(records))
         content = b"".join(lines)
         if recipient is not None:
             name, content = f"{name}{_ENVELOPE}", _enveloped(content, _certificate(recipient))
         return PackedFile(name=name, records=len(lines), content=content, digest=sha256(content).hexdigest())
 
+    @override
     def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
-        """Write an export into a new folder of mode 0700, remembered first, durable on return; return the folder.
-
-        Raises:
-            FolderTaken: the folder exists.
-        """
         make_folder(self._folder)
         target = self._folder / record.export_id if folder is None else Path(folder).absolute()
         if os.path.lexists(target):
@@ -100,23 +90,19 @@ class ExportFolder:
             raise
         return target
 
+    @override
     def all(self) -> list[ExportRecord]:
-        """Return the records of exports that are not purged yet, oldest first."""
         paths = [path for path in self._folder.glob(f"*{_RECORD}") if _ID.fullmatch(path.stem)]
         found = [msgspec.json.decode(path.read_bytes(), type=ExportRecord) for path in paths]
         return sorted(found, key=lambda record: (record.created_at, record.export_id))
 
+    @override
     def is_whole(self, record: ExportRecord) -> bool:
-        """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
         folder = Path(record.folder)
         return folder != self._folder / record.export_id or all((folder / name).exists() for name in record.digests)
 
+    @override
     def discard(self, export_id: str) -> None:
-        """Unlink an export's files, then forget it; in a folder elsewhere only what is still as it was written.
-
-        Raises:
-            FileMissing: there is no such export.
-        """
         path = self._path(export_id)
         if not _ID.fullmatch(export_id) or not path.exists():
             raise FileMissing("no export has this id", remedy="List the exports and name one of them.")

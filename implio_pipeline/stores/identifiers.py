@@ -8,8 +8,10 @@ from hashlib import sha256, shake_256
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
 from implio_pipeline.domain.words import RequestId, TaskKey
+from implio_pipeline.ports.clock import Identifiers
 
 _RANDOM_BYTES = 10
 _SECRET_BYTES = 32
@@ -20,23 +22,23 @@ _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class RandomIdentifiers:
+class RandomIdentifiers(Identifiers):
     """The real source of identifiers, behind the port `Identifiers`."""
 
+    @override
     def request_id(self) -> RequestId:
-        """Return a new opaque request id: 128 random bits, hexadecimal."""
         return RequestId(secrets.token_hex(16))
 
+    @override
     def secret(self) -> str:
-        """Return a new secret of 256 random bits, in URL-safe base 64."""
         return secrets.token_urlsafe(_SECRET_BYTES)
 
+    @override
     def task_key(self, task_id: str) -> TaskKey:
-        """Return the key of a task id: its SHA-256, cut to 128 bits."""
         return TaskKey(sha256(task_id.encode(errors="surrogatepass")).digest()[:_TASK_KEY_BYTES])
 
+    @override
     def task_day(self, task_id: str) -> date | None:
-        """Return the UTC day a task id of ours was made for; `None` for a foreign one."""
         found = _UUID7.fullmatch(task_id)
         if found is None:
             return None

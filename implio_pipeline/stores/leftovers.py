@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from typing_extensions import override
+
+from implio_pipeline.ports.exports import Leftovers
 from implio_pipeline.stores.claimed_file import OPEN_FOLDER, open_plain
 from implio_pipeline.stores.landing.report import REPORTS
 from implio_pipeline.stores.watched import has_writer
@@ -25,7 +28,7 @@ _SPILL = re.compile(r"duckdb_temp[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftoverFolders:
+class LeftoverFolders(Leftovers):
     """The folders of a home in which something may be left.
 
     A new root key that was never given its name is unlinked and not overwritten: a crash may have left both names on
@@ -34,12 +37,12 @@ class LeftoverFolders:
 
     home: Path
 
+    @override
     def sweep(self, *, older_than: datetime) -> int:
-        """Unlink what was left before an instant and that nobody has open for writing; return how many files."""
         return sum(_sweep(folder, name, older_than=older_than) for folder, name in self._places())
 
+    @override
     def expire_reports(self, *, before: datetime) -> int:
-        """Unlink what was written before an instant about refused request files and rejected items."""
         places = [(self.home / "requests" / "inbox", _REFUSED)]
         places += [(team / REPORTS, _REJECTED) for team in _folders(self.home / "landing")]
         return sum(_sweep(folder, name, older_than=before) for folder, name in places)

@@ -3,24 +3,26 @@
 from datetime import datetime, timedelta
 
 import pyotp
+from typing_extensions import override
 
 from implio_pipeline.domain.sign_in import CODE_SECONDS
+from implio_pipeline.ports.desk import Codes
 
 _ISSUER = "Implio"
 
 
-class TimedCodes:
+class TimedCodes(Codes):
     """The port `Codes`: six digits, every 30 seconds.
 
     Source: RFC 6238.
     """
 
+    @override
     def secret(self) -> str:
-        """Return a new secret: 160 random bits, base 32."""
         return pyotp.random_base32()
 
+    @override
     def step(self, secret: str, code: str, *, at: datetime) -> int | None:
-        """Return the step whose code this is, one before and one after the present counting; `None` for a wrong one."""
         given = "".join(code.split())
         clock = pyotp.TOTP(secret, interval=CODE_SECONDS)
         for drift in (0, -1, 1):
@@ -29,6 +31,6 @@ class TimedCodes:
                 return int(moment.timestamp()) // CODE_SECONDS
         return None
 
+    @override
     def address(self, secret: str, *, email: str) -> str:
-        """Return the address that an authenticator takes the secret from."""
         return pyotp.TOTP(secret, interval=CODE_SECONDS).provisioning_uri(name=email, issuer_name=_ISSUER)

@@ -5,8 +5,10 @@ import secrets
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from argon2.profiles import RFC_9106_LOW_MEMORY
+from typing_extensions import override
 
 from implio_pipeline.domain.sign_in import normal_password
+from implio_pipeline.ports.desk import Passwords
 
 _TOKEN_BYTES = 32
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -14,7 +16,7 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _GROUPS, _GROUP = 4, 5
 
 
-class Argon2Passwords:
+class Argon2Passwords(Passwords):
     """The port `Passwords`: Argon2id, 64 MiB and three passes a hash.
 
     Source: RFC 9106 §4, second recommended option.
@@ -24,12 +26,12 @@ class Argon2Passwords:
         self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
         self._nobody: str | None = None
 
+    @override
     def hash(self, password: str) -> str:
-        """Return a salted hash."""
         return self._hasher.hash(normal_password(password))
 
+    @override
     def is_right(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether a password is the one hashed; with `None` take as long and say no."""
         if password_hash is None:
             self._nobody = self._nobody or self._hasher.hash(secrets.token_urlsafe())
         try:
@@ -38,11 +40,11 @@ class Argon2Passwords:
             return False
         return is_same and password_hash is not None
 
+    @override
     def generate(self) -> str:
-        """Return a new password: 100 random bits in groups that can be read out."""
         groups = ("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
         return "-".join(groups)
 
+    @override
     def token(self) -> str:
-        """Return a new token of a session: 256 random bits."""
         return secrets.token_urlsafe(_TOKEN_BYTES)

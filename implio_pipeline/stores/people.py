@@ -10,10 +10,12 @@ from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.grant import PersonKey
 from implio_pipeline.domain.keys import HOME
+from implio_pipeline.ports.access import People
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 _PSEUDONYM, _SEAL = "pseudonym", "seal"
@@ -39,7 +41,7 @@ class Operators(Protocol):
         """Delete a sealed name."""
 
 
-class SealedPeople:
+class SealedPeople(People):
     """The port `People`.
 
     Args:
@@ -52,45 +54,37 @@ class SealedPeople:
         self._operators = operators
         self._keys: dict[str, bytes] = {}
 
+    @override
     def person(self, name: str) -> PersonKey:
-        """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space off)."""
         return PersonKey(self._keyed(b"person", unicodedata.normalize("NFC", name).strip()))
 
+    @override
     def remember(self, name: str) -> PersonKey:
-        """Return the pseudonym of a name, and keep the name sealed behind it."""
         person = self.person(name)
         if self._operators.sealed_name(person) is None:
             self._operators.keep_name(person, self.seal(name.strip(), context=person))
         return person
 
+    @override
     def name_of(self, person: PersonKey) -> str | None:
-        """Return the name behind a pseudonym, `None` when it is not known or was destroyed.
-
-        Raises:
-            KeyMissing: the key that sealed it is gone.
-        """
         sealed = self._operators.sealed_name(person)
         return None if sealed is None else self.unseal(sealed, context=person)
 
+    @override
     def forget(self, person: PersonKey) -> bool:
-        """Destroy the name behind a pseudonym, and tell whether there was one."""
         return self._operators.destroy_name(person)
 
+    @override
     def digest(self, text: str) -> str:
-        """Return a keyed digest of any text, 32 hexadecimal digits."""
         return self._keyed(b"text", text)
 
+    @override
     def seal(self, text: str, *, context: str) -> bytes:
-        """Encrypt a small text with AES-256-GCM, bound to its context."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + AESGCM(self._key(_SEAL)).encrypt(nonce, text.encode(), context.encode())
 
+    @override
     def unseal(self, sealed: bytes, *, context: str) -> str:
-        """Decrypt a sealed text.
-
-        Raises:
-            KeyMissing: it is not what was sealed, or the key is another.
-        """
         try:
             return (
                 AESGCM(self._key(_SEAL))

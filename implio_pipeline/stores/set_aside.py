@@ -20,10 +20,12 @@ import msgspec
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.set_aside import SetAsideFiles
 from implio_pipeline.stores.durable import make_folder, sync_folder
 from implio_pipeline.stores.landing.ad_shape import landing_line
 
@@ -73,7 +75,7 @@ class SetAsideFile:
     created_at: datetime
 
 
-class SetAside:
+class SetAside(SetAsideFiles):
     """The folder of sealed files.
 
     Args:
@@ -113,8 +115,8 @@ class SetAside:
         sync_folder(self._folder)
         return identifier
 
+    @override
     def seal_items(self, parts: Iterable[pa.Table], *, team: TeamId, code: str, reason: str) -> str:
-        """Seal rows of items, or of rejected ones, as a landing file in NDJSON, durable on return; return its id."""
         lines = (_line(row) for part in parts for row in part.to_pylist())
         return self.seal(lines, origin=Origin.LANDING, team=team, code=code, reason=reason)
 
@@ -150,8 +152,8 @@ class SetAside:
                     return
                 sealed, index = following, index + 1
 
+    @override
     def discard(self, identifier: str) -> None:
-        """Destroy a file's key, then the file; a file that is gone is ignored."""
         if _ID.fullmatch(identifier):
             self._keys.destroy([identifier])
         if _ID.fullmatch(identifier) and self._folder.is_dir():
@@ -159,8 +161,8 @@ class SetAside:
             sync_folder(self._folder)
             self._path(identifier, _SEALED).unlink(missing_ok=True)
 
+    @override
     def discard_of(self, team: TeamId, *, before: datetime) -> int:
-        """Discard a team's files that were set aside before an instant, and return how many."""
         theirs = [one.id for one in self.list() if one.team == team and one.created_at < before]
         for identifier in theirs:
             self.discard(identifier)

@@ -15,9 +15,11 @@ from threading import Lock, Thread
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+from typing_extensions import override
 
 from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address, destination_of
 from implio_pipeline.domain.errors import CallbackRefused
+from implio_pipeline.ports.callbacks import Courier
 
 WHOLE_SECONDS = 15.0
 """The longest a delivery takes, whatever the other side does."""
@@ -36,7 +38,7 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
-class HttpCourier:
+class HttpCourier(Courier):
     """The port `Courier` over HTTPS.
 
     A host's name is resolved once for each delivery; every address must be allowed, and the connection goes to the one
@@ -67,35 +69,31 @@ class HttpCourier:
         self._is_abandoned = False
         self._lock = Lock()
 
+    @override
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post a body and return what came of it; never raises for what the other side does."""
         began = time.monotonic()
         answer = self._answer(url, body, headers)
         return replace(answer, seconds=time.monotonic() - began)
 
+    @override
     def abandon(self) -> None:
-        """End what is under way at once, and send nothing more: each call of `send` answers `ABANDONED`."""
         with self._lock:
             self._is_abandoned = True
             for task, loop in self._under_way.items():
                 loop.call_soon_threadsafe(task.cancel)
 
+    @override
     def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
-        """Return the value of the signature header: instant, and HMAC-SHA-256 of instant, full stop and body."""
         second = str(int(at.timestamp()))
         digest = hmac.digest(secret.encode(), second.encode() + b"." + body, "sha256").hex()
         return f"t={second},v1={digest}"
 
+    @override
     def new_secret(self, prefix: str) -> str:
-        """Return a new random secret of 256 bits behind a prefix that says what it is."""
         return f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
+    @override
     def check(self, url: str) -> None:
-        """Let a URL through that a callback may be sent to, as its host's name resolves now.
-
-        Raises:
-            CallbackRefused: it may not.
-        """
         destination = destination_of(url)
         self._checked(destination, self._resolve(destination.host, destination.port))
 

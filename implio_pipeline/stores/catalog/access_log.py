@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine, RowMapping, insert, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.access_log import GENESIS, LogLine, Read, chained, read_body
 from implio_pipeline.domain.grant import GrantId, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.ports.access import AccessLog
 from implio_pipeline.stores.catalog.engine import lock_log, reading, writing
 from implio_pipeline.stores.catalog.grant_tables import access_log, grants
 
@@ -14,14 +16,14 @@ _PLAIN = ("at", "person", "purpose", "door", "rows", "rows_read", "statement")
 _PAGE = 1_000
 
 
-class SqlAccessLog:
+class SqlAccessLog(AccessLog):
     """The port `AccessLog` over a table."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def append(self, reads: Sequence[Read]) -> list[LogLine]:
-        """Add reads, durable on return, and remember of the grants that allowed them that they were used."""
         added: list[LogLine] = []
         with writing(self._engine) as connection:
             lock_log(connection)  # the chain has one end, so appends take turns
@@ -37,8 +39,8 @@ class SqlAccessLog:
                 last, previous = line.line, line.digest
         return added
 
+    @override
     def lines(self, *, after: int = 0) -> Iterator[LogLine]:
-        """Yield the lines after a place, in order."""
         while True:
             query = select(access_log).where(access_log.c.line > after).order_by(access_log.c.line).limit(_PAGE)
             with reading(self._engine) as connection:
@@ -48,8 +50,8 @@ class SqlAccessLog:
                 return
             after = page[-1].line
 
+    @override
     def newest(self, count: int) -> list[LogLine]:
-        """Return the newest lines, oldest of them first."""
         query = select(access_log).order_by(access_log.c.line.desc()).limit(count)
         with reading(self._engine) as connection:
             return [_line_of(row) for row in connection.execute(query).mappings()][::-1]

@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, insert, or_, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyUnknown
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.api_keys import ApiKeys
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.api_key_tables import api_keys
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -18,18 +20,14 @@ _ROWS = select(api_keys)
 _KEYS = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
 
 
-class SqlApiKeys:
+class SqlApiKeys(ApiKeys):
     """The port `ApiKeys` over a table."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def add(self, key: ApiKey) -> None:
-        """Store a new key.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         with writing(self._engine) as connection:
             teams.lock(connection, key.team)
             macs, row = RowMacs.of(connection), asdict(key)
@@ -37,52 +35,36 @@ class SqlApiKeys:
             macs.count(connection, api_keys, key.team, added=[mac])
             connection.execute(insert(api_keys), {**row, "mac": mac})
 
+    @override
     def get(self, key_id: ApiKeyId) -> ApiKey:
-        """Return a key.
-
-        Raises:
-            ApiKeyUnknown: there is none.
-        """
         found = self._one(api_keys.c.key_id == key_id)
         if found is None:
             raise ApiKeyUnknown("there is no such API key")
         return found
 
+    @override
     def by_digest(self, digest: str) -> ApiKey | None:
-        """Return the key with this digest, usable or not.
-
-        Raises:
-            CatalogTampered: its row is not as it was written.
-        """
         return self._one(api_keys.c.digest == digest)
 
+    @override
     def all(self, team: TeamId | None = None) -> list[ApiKey]:
-        """Return every key, oldest first."""
         query = _KEYS.order_by(api_keys.c.created_at, api_keys.c.key_id)
         if team is not None:
             query = query.where(api_keys.c.team == team)
         with reading(self._engine) as connection:
             return [ApiKey(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def expire(self, key_id: ApiKeyId, *, at: datetime) -> None:
-        """Let a key expire at an instant, unless it does so earlier.
-
-        Raises:
-            ApiKeyUnknown: there is none.
-        """
         expires_at = api_keys.c.expires_at
         self._change(key_id, {"expires_at": at}, where=or_(expires_at.is_(None), expires_at > at))
 
+    @override
     def revoke(self, key_id: ApiKeyId, *, at: datetime) -> None:
-        """End a key; one that was revoked before keeps its instant.
-
-        Raises:
-            ApiKeyUnknown: there is none.
-        """
         self._change(key_id, {"revoked_at": at}, where=api_keys.c.revoked_at.is_(None))
 
+    @override
     def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:
-        """Remember when a key was last used."""
         its_own = update(api_keys).where(api_keys.c.key_id == key_id)
         with writing(self._engine) as connection:
             connection.execute(its_own.values(last_used_at=at))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, insert, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.callback import TELL_WAITING_AFTER, Callback, CallbackEvent, Delivery
 from implio_pipeline.domain.errors import CallbackUnknown
@@ -13,6 +14,7 @@ from implio_pipeline.domain.moderation import Decided
 from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.ports.callbacks import Callbacks
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.many import insert_many
@@ -22,24 +24,20 @@ _DELIVERY = tuple(field.name for field in fields(Delivery))
 _DELIVERIES = select(*(deliveries.c[name] for name in _DELIVERY)).where(deliveries.c.withdrawn_by.is_(None))
 
 
-class SqlCallbacks:
+class SqlCallbacks(Callbacks):
     """The port `Callbacks` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def hosts(self, team: TeamId) -> frozenset[str]:
-        """Return the hosts that the team's callback may go to."""
         query = select(callback_hosts.c.host).where(callback_hosts.c.team == team)
         with reading(self._engine) as connection:
             return frozenset(connection.scalars(query))
 
+    @override
     def allow(self, team: TeamId, hosts: Iterable[str]) -> None:
-        """Let the team's callback go to these hosts and no others; one that goes elsewhere is removed.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         names = sorted(set(hosts))
         with writing(self._engine) as connection:
             teams.lock(connection, team)
@@ -50,54 +48,43 @@ class SqlCallbacks:
             if connection.execute(delete(sealed_callbacks).where(*is_elsewhere)).rowcount:
                 connection.execute(delete(deliveries).where(deliveries.c.team == team))
 
+    @override
     def get(self, team: TeamId) -> Callback | None:
-        """Return the team's callback, if it has one."""
         query = select(sealed_callbacks).where(sealed_callbacks.c.team == team)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else Callback(**row)
 
+    @override
     def put(self, callback: Callback) -> None:
-        """Give a team its callback, in place of the one it has.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         row = {field.name: getattr(callback, field.name) for field in fields(Callback)}
         with writing(self._engine) as connection:
             teams.lock(connection, callback.team)
             connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == callback.team))
             connection.execute(insert(sealed_callbacks), row)
 
+    @override
     def remove(self, team: TeamId) -> None:
-        """Remove the team's callback, and with it what was still to be delivered.
-
-        Raises:
-            CallbackUnknown: it has none.
-        """
         with writing(self._engine) as connection:
             connection.execute(delete(deliveries).where(deliveries.c.team == team))
             if not connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == team)).rowcount:
                 raise CallbackUnknown("the team has no callback")
 
+    @override
     def teams_due(self, *, now: datetime) -> list[TeamId]:
-        """Return the teams that have deliveries due, by name."""
         query = select(deliveries.c.team).where(*_is_due(now)).distinct().order_by(deliveries.c.team)
         with reading(self._engine) as connection:
             return [TeamId(team) for team in connection.scalars(query)]
 
+    @override
     def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
-        """Return the team's deliveries whose next attempt is due, the longest due first."""
         order = (deliveries.c.next_attempt_at, deliveries.c.delivery)
         query = _DELIVERIES.where(deliveries.c.team == team, *_is_due(now)).order_by(*order).limit(most)
         with reading(self._engine) as connection:
             return [Delivery(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
-        """Count one more attempt and let nobody else begin one until an instant.
-
-        Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.
-        """
         is_same = (
             deliveries.c.delivery_id == delivery.delivery_id,
             deliveries.c.attempts == delivery.attempts,
@@ -108,29 +95,29 @@ class SqlCallbacks:
         with writing(self._engine) as connection:
             return after if connection.execute(claimed).rowcount else None
 
+    @override
     def done(self, delivery: Delivery) -> None:
-        """Forget a delivery that was made, or that has nothing to say any more."""
         with writing(self._engine) as connection:
             connection.execute(delete(deliveries).where(deliveries.c.delivery_id == delivery.delivery_id))
 
+    @override
     def put_off(self, delivery: Delivery) -> None:
-        """Store when a delivery is tried again and after how many attempts, or that it is given up."""
         names = ("attempts", "next_attempt_at", "error_code", "given_up_at")
         values = {name: getattr(delivery, name) for name in names}
         its_own = deliveries.c.delivery_id == delivery.delivery_id
         with writing(self._engine) as connection:
             connection.execute(update(deliveries).where(its_own).values(values))
 
+    @override
     def all(self, team: TeamId | None = None) -> list[Delivery]:
-        """Return every delivery that was not made, oldest first."""
         query = _DELIVERIES.order_by(deliveries.c.delivery)
         if team is not None:
             query = query.where(deliveries.c.team == team)
         with reading(self._engine) as connection:
             return [Delivery(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def forget_given_up(self, before: datetime) -> int:
-        """Forget deliveries that were given up before an instant, and return how many."""
         with writing(self._engine) as connection:
             return connection.execute(delete(deliveries).where(deliveries.c.given_up_at < before)).rowcount
 

@@ -3,8 +3,10 @@
 from contextlib import AbstractContextManager
 
 from sqlalchemy import Engine
+from typing_extensions import override
 
 from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access_log import SqlAccessLog
 from implio_pipeline.stores.catalog.alterations import alterations
@@ -58,48 +60,32 @@ def open_catalog(url: str, roots: RootKeys) -> "SqlCatalog":
     return SqlCatalog(engine)
 
 
-class SqlCatalog:
+class SqlCatalog(Catalog):
     """The port `Catalog` over SQLite or PostgreSQL."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.clock_readings = SqlClockReadings(engine)
-        """What clocks said."""
         self.teams = SqlTeams(engine)
-        """Teams, policies, team keys."""
         self.manifest = SqlManifest(engine)
-        """Live files."""
         self.requests = SqlRequests(engine)
-        """Requests and tombstones."""
         self.holds = SqlHolds(engine)
-        """Legal holds."""
         self.landings = SqlLandings(engine)
-        """Landing files taken."""
         self.posts = SqlPosts(engine)
-        """Posts with an idempotency key."""
         self.queues = SqlQueues(engine)
-        """Moderation queues."""
         self.moderation = SqlModeration(engine)
-        """Locks, verdicts, notes and the feed."""
         self.policy_changes = SqlPolicyChanges(engine)
-        """Changes of policies and caps."""
         self.callbacks = SqlCallbacks(engine)
-        """Result callbacks and their deliveries."""
         self.home_seals = SqlHomeSeals(engine)
-        """What is wrapped under the home's own root key, to be wrapped anew when it rotates."""
         self.seals = SqlSeals(engine)
-        """Sealed values that last, to be sealed anew when keys rotate."""
         self.api_keys = SqlApiKeys(engine)
-        """Keys of customers' servers."""
         self.grants = SqlGrants(engine)
-        """What operators may read."""
         self.operators = SqlOperators(engine)
         """Operators' sealed names."""
         self.access_log = SqlAccessLog(engine)
-        """What was read, by whom and for what."""
 
+    @override
     def alterations(self) -> list[Alteration]:
-        """Return what of it is not as it was written: every authenticated row and every tally is compared."""
         with database.reading(self._engine) as connection:
             return list(alterations(connection))
 
@@ -111,23 +97,20 @@ class SqlCatalog:
         """Return the keys of files set aside."""
         return SqlSetAsideKeys(self._engine, seal)
 
+    @override
     def urgently(self) -> AbstractContextManager[None]:
-        """Let what this thread writes inside go before what other threads of this process write."""
         return database.urgent(self._engine)
 
+    @override
     def hurried(self) -> AbstractContextManager[None]:
-        """Hold back what other threads of this process would begin to write: somebody in a hurry is on the way."""
         return database.hurried(self._engine)
 
+    @override
     def give_way(self) -> None:
-        """Wait while other threads of this process are in a hurry, half a second at most."""
         database.give_way(self._engine)
 
+    @override
     def scrub(self, *, is_thorough: bool = True) -> None:
-        """Make deleted values unreadable in the store's own files: the database and its write-ahead log.
-
-        When it is not thorough, tables of more than 5,000 rows are left to the next thorough one.
-        """
         database.scrub(
             self._engine,
             [table.name for table in (*SECRETS, operators, members)],

@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, RowMapping, delete, exists, insert, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.ports.access import Grants
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.grant_tables import grants, operator_keys, operators
 from implio_pipeline.stores.catalog.tables import teams
@@ -28,18 +30,14 @@ _PLAIN = (
 )
 
 
-class SqlGrants:
+class SqlGrants(Grants):
     """The port `Grants` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def add(self, grant: Grant) -> None:
-        """Store a grant.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         row: dict[str, Any] = {name: getattr(grant, name) for name in _PLAIN}
         row["classes"] = sorted(each.value for each in grant.classes)
         with writing(self._engine) as connection:
@@ -47,20 +45,16 @@ class SqlGrants:
                 raise TeamUnknown("there is no such team")
             connection.execute(insert(grants), row)
 
+    @override
     def get(self, grant_id: GrantId) -> Grant:
-        """Return a grant.
-
-        Raises:
-            GrantRefused: there is none.
-        """
         with reading(self._engine) as connection:
             row = connection.execute(select(grants).where(grants.c.grant_id == grant_id)).mappings().one_or_none()
         if row is None:
             raise GrantRefused("there is no such grant")
         return _grant_of(row)
 
+    @override
     def all(self, *, team: TeamId | None = None, person: PersonKey | None = None) -> list[Grant]:
-        """Return every grant, oldest first."""
         query = select(grants).order_by(grants.c.sequence)
         if team is not None:
             query = query.where(grants.c.team == team)
@@ -69,20 +63,16 @@ class SqlGrants:
         with reading(self._engine) as connection:
             return [_grant_of(row) for row in connection.execute(query).mappings()]
 
+    @override
     def revoke(self, grant_id: GrantId, *, by: PersonKey, at: datetime) -> None:
-        """Store that a grant was revoked.
-
-        Raises:
-            GrantRefused: there is none, or it was revoked before.
-        """
         is_it = (grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None))
         with writing(self._engine) as connection:
             done = connection.execute(update(grants).where(*is_it).values(revoked_at=at, revoked_by=by))
         if not done.rowcount:
             raise GrantRefused("there is no such grant, or it was revoked before")
 
+    @override
     def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
-        """Store that somebody looked at grants."""
         with writing(self._engine) as connection:
             connection.execute(update(grants).where(grants.c.grant_id.in_(grant_ids)).values(reviewed_at=at))
 

@@ -4,10 +4,12 @@ from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import HoldRefused
 from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.holds import Holds
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs
@@ -22,18 +24,14 @@ _HOLDS = (
 )
 
 
-class SqlHolds:
+class SqlHolds(Holds):
     """The port `Holds` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def place(self, hold: Hold) -> Hold:
-        """Store a hold and return it; one that is there already stays. No later commit erases what it covers.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         row: dict[str, Any] = {name: getattr(hold, name) for name in _OWN if name != "sequence"}
         with writing(self._engine) as connection:
             teams.lock(connection, hold.team)
@@ -49,25 +47,16 @@ class SqlHolds:
                     connection.execute(insert(sealed_holds), {"hold_id": hold.hold_id, "sealed": hold.sealed})
         return self.get(hold.hold_id)
 
+    @override
     def get(self, hold_id: HoldId) -> Hold:
-        """Return a hold.
-
-        Raises:
-            HoldRefused: there is none.
-            CatalogTampered: it is not as it was written.
-        """
         with reading(self._engine) as connection:
             row = connection.execute(_HOLDS.where(holds.c.hold_id == hold_id)).mappings().one_or_none()
             if row is None:
                 raise HoldRefused("there is no legal hold with this id")
             return _hold_of(RowMacs.of(connection), row)
 
+    @override
     def all(self, team: TeamId | None = None) -> list[Hold]:
-        """Return every hold, oldest first.
-
-        Raises:
-            CatalogTampered: one is not as it was written; or one of the team that is asked for is missing or too many.
-        """
         query = _HOLDS if team is None else _HOLDS.where(holds.c.team == team)
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
@@ -79,17 +68,13 @@ class SqlHolds:
                 macs.check_set(connection, holds, team, [row["mac"] for row in rows])
         return found
 
+    @override
     def newest(self, team: TeamId) -> int:
-        """Return the sequence of the team's newest hold, 0 when it has none."""
         with reading(self._engine) as connection:
             return newest_hold(connection, team)
 
+    @override
     def release(self, hold: Hold) -> None:
-        """Store that a hold was released, and destroy its sealed part.
-
-        Raises:
-            HoldRefused: it was released before.
-        """
         is_its = (holds.c.hold_id == hold.hold_id, holds.c.released_at.is_(None))
         with writing(self._engine) as connection:
             row = connection.execute(select(holds).where(*is_its).with_for_update()).mappings().one_or_none()

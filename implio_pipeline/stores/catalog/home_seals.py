@@ -4,7 +4,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, Engine, Table, and_, select, update
+from typing_extensions import override
 
+from implio_pipeline.ports.seals import HomeSeals
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.grant_tables import operator_keys
 from implio_pipeline.stores.catalog.member_tables import home_keys, members, trail
@@ -30,19 +32,14 @@ _WRAPPED = (home_keys, operator_keys, set_aside_keys)
 _SEALED = tuple(_Sealed(column=column) for column in (members.c.sealed, members.c.sealed_code, trail.c.sealed_name))
 
 
-class SqlHomeSeals:
+class SqlHomeSeals(HomeSeals):
     """The port `HomeSeals` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def rewrap(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
-        """Wrap anew every key that is wrapped under one of these root keys, and return how many there were.
-
-        Args:
-            old: Ids of root keys.
-            rewrap: Root key's id and wrapped key in; the same of the newest root key out.
-        """
         return sum(self._rewrap_keys(table, old, rewrap) for table in _WRAPPED) + sum(
             self._rewrap_values(each, root_key_id, rewrap) for each in _SEALED for root_key_id in old
         )

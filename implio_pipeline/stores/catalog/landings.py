@@ -4,51 +4,53 @@ from dataclasses import fields
 from datetime import date
 
 from sqlalchemy import Engine, delete, exists, func, select
+from typing_extensions import override
 
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.catalog import Landings
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import erased_people, landings
 
 _COLUMNS = [landings.c[field.name] for field in fields(LandingRecord)]
 
 
-class SqlLandings:
+class SqlLandings(Landings):
     """The port `Landings` over a table; its rows are made by commits."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
-        """Return what became of a landing file with this content."""
         query = select(*_COLUMNS).where(landings.c.team == team, landings.c.digest == digest)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else LandingRecord(**row)
 
+    @override
     def forget(self, record: LandingRecord) -> None:
-        """Forget a landing file, if it was not taken again meanwhile."""
         is_it = (landings.c.team == record.team, landings.c.digest == record.digest)
         is_same = (*is_it, landings.c.taken_at == record.taken_at, landings.c.batch_id == record.batch_id)
         with writing(self._engine) as connection:
             connection.execute(delete(landings).where(*is_same))
 
+    @override
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
-        """Tell whether any landing file of this size was ever taken."""
         query = select(exists().where(landings.c.team == team, landings.c.size_bytes == size_bytes))
         with reading(self._engine) as connection:
             return bool(connection.scalar(query))
 
+    @override
     def erased_people(self, team: TeamId, *, since: date) -> ErasedPeople:
-        """Return what came in or was kept out, since a day, of people whose deletion was asked for."""
         is_its = (erased_people.c.team == team, erased_people.c.day >= since)
         query = select(func.sum(erased_people.c.kept_out), func.sum(erased_people.c.returned)).where(*is_its)
         with reading(self._engine) as connection:
             kept_out, returned = connection.execute(query).one()
         return ErasedPeople(kept_out=int(kept_out or 0), returned=int(returned or 0))
 
+    @override
     def all(self, team: TeamId | None = None) -> list[LandingRecord]:
-        """Return every record, oldest first."""
         query = select(*_COLUMNS).order_by(landings.c.taken_at, landings.c.team, landings.c.digest)
         if team is not None:
             query = query.where(landings.c.team == team)

@@ -6,6 +6,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from sqlalchemy import Column, Connection, Engine, String, cast, delete, func, select
+from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import Claim
@@ -13,6 +14,7 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
+from implio_pipeline.ports.manifest import Manifest
 from implio_pipeline.stores.catalog.candidates import candidates, prove
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.commit import carry_out
@@ -24,12 +26,13 @@ from implio_pipeline.stores.vault.filters import probe
 _CLASSES = tuple(ColumnClass)
 
 
-class SqlManifest:
+class SqlManifest(Manifest):
     """The port `Manifest` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def files(
         self,
         team: TeamId | None = None,
@@ -38,13 +41,6 @@ class SqlManifest:
         is_filtered: bool = True,
         is_checked: bool = True,
     ) -> Iterator[VaultFile]:
-        """Yield live files of one instant, by team and day; exhaust or close it, it holds that instant's snapshot.
-
-        Without `is_filtered` their membership filters are empty, and not even read.
-
-        Raises:
-            CatalogTampered: a row is not as it was written; only the audit looks on without `is_checked`.
-        """
         query = (
             (WHOLE if is_filtered else RANGES)
             .where(vault_files.c.state == FileState.LIVE)
@@ -57,27 +53,16 @@ class SqlManifest:
         with reading(self._engine) as connection:
             yield from files_of(connection, query, is_checked=is_checked)
 
+    @override
     def candidates(
         self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
-        """Yield live files whose ranges and counts some claim reaches, in no order; exhaust or close it, as `files`.
-
-        With `since` only those with an item that was submitted at that instant or later. With `is_proven` no file of
-        the team was passed over: all rows are compared with the team's tally first.
-
-        Raises:
-            CatalogTampered: a row is not as it was written, missing or too many.
-        """
         rules = [claim.rule for claim in claims]
         with reading(self._engine) as connection:
             yield from candidates(connection, team, rules, since=since, is_proven=is_proven)
 
+    @override
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
-        """Return the files, in their order, with their wrapped keys; without any where the catalog has none.
-
-        Raises:
-            PlanOutdated: one of them is no longer live.
-        """
         keys: dict[FileId, tuple[FileKey, ...]] = {}
         with reading(self._engine) as connection:
             for some in chunks([file.file_id for file in files]):
@@ -91,36 +76,27 @@ class SqlManifest:
         keys.update(dict.fromkeys(robbed, ()))
         return [SealedFile(file=file, keys=keys[file.file_id]) for file in files]
 
+    @override
     def commit(self, change: Change) -> None:
-        """Carry the change out whole.
-
-        Raises:
-            PlanOutdated: a file to remove is gone, the team has a newer tombstone, its keys were changed or shredded,
-                or the landing file is taken already.
-            TeamUnknown: there is no such team.
-        """
         with writing(self._engine) as connection:
             carry_out(connection, change)
 
+    @override
     def doomed(self) -> list[VaultFile]:
-        """Return files that are no longer live and still to be unlinked."""
         query = WHOLE.where(vault_files.c.state == FileState.DOOMED)
         with reading(self._engine) as connection:
             return list(files_of(connection, query))
 
+    @override
     def unlinked(self, files: Sequence[VaultFile]) -> None:
-        """Forget doomed files whose unlinking is done; live ones stay."""
         with writing(self._engine) as connection:
             for some in chunks([file.file_id for file in files]):
                 is_doomed = (vault_files.c.state == FileState.DOOMED, vault_files.c.file_id.in_(some))
                 connection.execute(delete(vault_files).where(*is_doomed))
 
+    @override
     def most_items(self, team: TeamId, rule: UserRule) -> int:
-        """Return how many items the user may have, by what is known of files that may hold one: never too few.
-
-        20 µs a file that its range does not rule out (measured): a deletion is answered only after it. SQLite hands
-        them over in one text, since between two rows a busy thread may take the interpreter.
-        """
+        # 20 µs a file that its range does not rule out (measured): a deletion is answered only after it.
         file = vault_files.c
         is_near = (
             file.state == FileState.LIVE,
@@ -139,17 +115,13 @@ class SqlManifest:
         found = (one.split(" ") for one in text.split(",") if one)
         return sum(int(rows) for rows, user_filter in found if may_be_in(bytes.fromhex(user_filter)))
 
+    @override
     def items(self, team: TeamId) -> int:
-        """Return how many live items the team has, rejected ones too."""
         with reading(self._engine) as connection:
             return _sum(connection, team, vault_files.c.rows)
 
+    @override
     def anonymous_items(self, team: TeamId) -> int:
-        """Return how many live items of the team, rejected ones too, have no user id: receipts say so, so it is proven.
-
-        Raises:
-            CatalogTampered: a file's row is not as it was written, missing or too many.
-        """
         with reading(self._engine) as connection:
             prove(connection, team)
             return _sum(connection, team, vault_files.c.anonymous_rows)

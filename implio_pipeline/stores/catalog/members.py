@@ -7,12 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from typing_extensions import override
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin
 from implio_pipeline.domain.sign_in import FORGET_FAILURES, Attempts, Credential, locked_until, one_more
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.desk import Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.member_tables import home_keys, members, memberships, sessions, sign_in_attempts
@@ -21,7 +23,7 @@ from implio_pipeline.stores.keys.home_seal import HomeSeal
 _LOOKUP = "member-lookup"
 
 
-class SqlMembers:
+class SqlMembers(Members):
     """The port `Members` over tables."""
 
     def __init__(self, engine: Engine, seal: HomeSeal) -> None:
@@ -29,12 +31,8 @@ class SqlMembers:
         self._seal = seal
         self._key: tuple[str, bytes] | None = None
 
+    @override
     def add(self, member: Member, *, password_hash: str) -> None:
-        """Add a member with their roles.
-
-        Raises:
-            MemberRefused: there is one with this address.
-        """
         named = json.dumps({"email": member.email, "name": member.name})
         row = {
             "member_id": member.member_id,
@@ -53,37 +51,28 @@ class SqlMembers:
             if roles:
                 connection.execute(insert(memberships), roles)
 
+    @override
     def get(self, member_id: MemberId) -> Member:
-        """Return a member.
-
-        Raises:
-            MemberRefused: there is none.
-        """
         with reading(self._engine) as connection:
             found = self._members(connection, members.c.member_id == member_id)
         if not found:
             raise MemberRefused("there is no such member")
         return found[0]
 
+    @override
     def find(self, email: str) -> Member | None:
-        """Return the member of an address."""
         lookup = self._lookup(email)
         with reading(self._engine) as connection:
             found = self._members(connection, members.c.email_lookup == lookup)
         return found[0] if found else None
 
+    @override
     def all(self, team: TeamId | None = None) -> list[Member]:
-        """Return the members, of a team or all, by name; the roles of each are whole."""
         with reading(self._engine) as connection:
             return self._of_team(connection, team)
 
+    @override
     def set_role(self, member_id: MemberId, team: TeamId, role: Role | None) -> None:
-        """Give a member a role in a team; `None` takes them out of it. Nobody changes the last administrator.
-
-        Raises:
-            MemberRefused: the team would have no administrator left.
-            TeamUnknown: there is no such team.
-        """
         its_own = (memberships.c.member_id == member_id, memberships.c.team == team)
         with writing(self._engine) as connection:
             teams.lock(connection, team)
@@ -92,12 +81,8 @@ class SqlMembers:
             if role is not None:
                 connection.execute(insert(memberships), {"member_id": member_id, "team": team, "role": role})
 
+    @override
     def remove(self, member_id: MemberId) -> None:
-        """Delete a member, their roles and their sessions.
-
-        Raises:
-            MemberRefused: a team would have no administrator left.
-        """
         with writing(self._engine) as connection:
             theirs = connection.scalars(select(memberships.c.team).where(memberships.c.member_id == member_id)).all()
             for team in sorted(theirs):
@@ -106,8 +91,8 @@ class SqlMembers:
             for table in (memberships, sessions, members):
                 connection.execute(delete(table).where(table.c.member_id == member_id))
 
+    @override
     def credential(self, member_id: MemberId) -> Credential:
-        """Return what a member signs in with."""
         with reading(self._engine) as connection:
             row = connection.execute(select(members).where(members.c.member_id == member_id)).mappings().one()
         sealed = row["sealed_code"]
@@ -118,31 +103,28 @@ class SqlMembers:
             code_step=row["code_step"],
         )
 
+    @override
     def set_password(self, member_id: MemberId, *, password_hash: str, is_temporary: bool) -> None:
-        """Replace a member's password, and end all their sessions."""
         values = {"password_hash": password_hash, "is_temporary": is_temporary}
         with writing(self._engine) as connection:
             connection.execute(update(members).where(members.c.member_id == member_id).values(values))
             connection.execute(delete(sessions).where(sessions.c.member_id == member_id))
 
+    @override
     def set_code_secret(self, member_id: MemberId, secret: str | None) -> None:
-        """Ask for one-time codes of this secret from now on; none with `None`."""
         sealed = None if secret is None else self._seal.seal(secret, context=f"codes {member_id}")
         with writing(self._engine) as connection:
             its_own = members.c.member_id == member_id
             connection.execute(update(members).where(its_own).values(sealed_code=sealed))
 
+    @override
     def use_code(self, member_id: MemberId, step: int) -> bool:
-        """Mark a code's step used; false when it, or a later one, was used before."""
         is_new = (members.c.member_id == member_id, members.c.code_step < step)
         with writing(self._engine) as connection:
             return connection.execute(update(members).where(*is_new).values(code_step=step)).rowcount == 1
 
+    @override
     def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
-        """Count an attempt as failed until it succeeds; when none may be made, return until when.
-
-        Counted before the password is looked at, so that many guesses at once are no more than so many in a row.
-        """
         table, lookup = sign_in_attempts, self._lookup(email) + self._lookup(origin)
         with writing(self._engine) as connection:
             row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
@@ -157,8 +139,8 @@ class SqlMembers:
             connection.execute(insert(table), values)
         return None
 
+    @override
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
-        """Begin the count anew: an attempt from there succeeded, or, without `origin`, the password was reset."""
         column, lookup = sign_in_attempts.c.email_lookup, self._lookup(email)
         if origin is None:
             is_wanted = and_(column >= lookup, column < lookup + b"\xff" * (len(lookup) + 1))

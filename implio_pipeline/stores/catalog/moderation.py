@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, exists, func, insert, or_, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueUnknown
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
 from implio_pipeline.domain.words import TaskKey, TeamId
+from implio_pipeline.ports.queues import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -36,19 +38,14 @@ _DECISIONS = (
 )
 
 
-class SqlModeration:
+class SqlModeration(Moderation):
     """The port `Moderation` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
-        """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.
-
-        Raises:
-            TeamUnknown: there is no such team.
-            QueueUnknown: it has no such queue.
-        """
         entry = queue_entries.c
         free = or_(entry.locked_until.is_(None), entry.locked_until <= now, entry.locked_by == lock.by)
         query = (
@@ -65,38 +62,28 @@ class SqlModeration:
             connection.execute(mine.values(locked_by=lock.by, locked_until=lock.until))
         return [QueueEntry(**{name: row[name] for name in _ENTRY}) for row in rows]
 
+    @override
     def unlock(self, team: TeamId, *, by: str) -> int:
-        """Give back everything that somebody has locked, and return how much it was."""
         theirs = (queue_entries.c.team == team, queue_entries.c.locked_by == by)
         with writing(self._engine) as connection:
             return connection.execute(
                 update(queue_entries).where(*theirs).values(locked_by=None, locked_until=None)
             ).rowcount
 
+    @override
     def waiting(self, team: TeamId, task_id: str, task_key: TaskKey) -> QueueEntry:
-        """Return the entry of a task.
-
-        Raises:
-            ItemGone: nothing waits by this id.
-        """
         with reading(self._engine) as connection:
             return _entry_of(_waiting(connection, team, task_id, task_key))
 
+    @override
     def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> Decided | None:
-        """Return the verdict on a task, if there is one that the feed still tells."""
         is_it = (decisions.c.team == team, decisions.c.task_key == task_key, decisions.c.task_id == task_id)
         with reading(self._engine) as connection:
             row = connection.execute(_DECISIONS.where(*is_it)).mappings().one_or_none()
         return None if row is None else Decided(**row)
 
+    @override
     def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
-        """Store a verdict, take its entry off the queue, and tell the team's callback, in one transaction.
-
-        Raises:
-            ItemGone: nothing waits by this id.
-            ItemLocked: somebody else has locked it.
-            ItemDecided: it was decided before.
-        """
         with writing(self._engine) as connection:
             teams.lock(connection, verdict.team)
             row = _free(connection, verdict.team, verdict.task_id, verdict.task_key, by=verdict.actor, now=at)
@@ -113,14 +100,8 @@ class SqlModeration:
             callbacks.tell_decision(connection, told)
         return replace(told, sequence=sequence)
 
+    @override
     def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
-        """Put an entry into another queue, free for whoever looks there.
-
-        Raises:
-            QueueUnknown: the team has no such queue.
-            ItemGone: nothing waits by this id.
-            ItemLocked: somebody else has locked it.
-        """
         with writing(self._engine) as connection:
             teams.lock(connection, entry.team)
             _same_queue(connection, entry.team, queue)
@@ -130,31 +111,31 @@ class SqlModeration:
             _put_note(connection, note)
         return replace(_entry_of(row), queue=queue)
 
+    @override
     def notes(self, team: TeamId, task_id: str, task_key: TaskKey) -> list[Note]:
-        """Return the notes on a task, oldest first."""
         note = sealed_notes.c
         is_its = (note.team == team, note.task_key == task_key, note.task_id == task_id, note.withdrawn_by.is_(None))
         query = select(*(note[name] for name in _NOTE)).where(*is_its).order_by(note.note)
         with reading(self._engine) as connection:
             return [Note(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def notes_on(self, team: TeamId, user_key: bytes) -> list[Note]:
-        """Return the notes on the items of a user, oldest first."""
         note = sealed_notes.c
         is_their = (note.team == team, note.user_key == user_key, note.withdrawn_by.is_(None))
         query = select(*(note[name] for name in _NOTE)).where(*is_their).order_by(note.note)
         with reading(self._engine) as connection:
             return [Note(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def unsettled(self, team: TeamId, *, most: int | None = None) -> list[Decided]:
-        """Return verdicts that are not in the vault yet, oldest first."""
         query = _DECISIONS.where(decisions.c.team == team, decisions.c.settled_at.is_(None))
         with reading(self._engine) as connection:
             found = connection.execute(query.order_by(decisions.c.sequence).limit(most)).mappings()
             return [Decided(**row) for row in found]
 
+    @override
     def unsettled_since(self) -> datetime | None:
-        """Return when the oldest verdict fell that is not in the vault yet."""
         query = select(func.min(decisions.c.decided_at)).where(
             decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None)
         )
@@ -162,8 +143,8 @@ class SqlModeration:
             found: datetime | None = connection.scalar(query)
         return found
 
+    @override
     def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
-        """Return the verdicts after an instant in milliseconds, in the order they fell."""
         query = _DECISIONS.where(decisions.c.team == team, decisions.c.feed_at > since)
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(decisions.c.feed_at).limit(most + 1)).mappings().all()
@@ -171,19 +152,19 @@ class SqlModeration:
         newest = entries[-1].feed_at if entries else since
         return Feed(entries=entries, newest=newest, is_more=len(rows) > most)
 
+    @override
     def newest(self, team: TeamId) -> int:
-        """Return the newest instant that the team's feed ever told, 0 when it told none."""
         with reading(self._engine) as connection:
             return connection.scalar(select(feed_marks.c.newest).where(feed_marks.c.team == team)) or 0
 
+    @override
     def forget_settled(self, before: datetime) -> int:
-        """Forget verdicts that were settled before an instant, and return how many; their items have them."""
         old = (decisions.c.settled_at < before, decisions.c.withdrawn_by.is_(None))
         with writing(self._engine) as connection:
             return connection.execute(delete(decisions).where(*old)).rowcount
 
+    @override
     def traces(self, team: TeamId) -> list[Trace]:
-        """Return that of items which is kept in the catalog beside the queues and was not withdrawn."""
         found: list[Trace] = []
         with reading(self._engine) as connection:
             for table in TRACES:

@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import ApprovalRefused, PlanOutdated
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.policy_changes import PolicyChanges
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.alone import allowance
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -19,19 +21,14 @@ from implio_pipeline.stores.catalog.tables import policy_changes
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
 
-class SqlPolicyChanges:
+class SqlPolicyChanges(PolicyChanges):
     """The port `PolicyChanges` over a table."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def propose(self, change: PolicyChange, *, approvals: ApprovalPolicy) -> PolicyChange:
-        """Put a change in force where its asker may decide alone, else let it wait; one that waited gives way to it.
-
-        Raises:
-            PlanOutdated: the team's policy or cap is no longer what the change was made from.
-            TeamUnknown: there is no such team.
-        """
         with writing(self._engine) as connection:
             _same(connection, change)
             left = allowance(connection, change.team, change.asked_by, approvals, at=change.asked_at).left
@@ -50,11 +47,8 @@ class SqlPolicyChanges:
                 callbacks.tell_waiting_change(connection, stored)
         return stored
 
+    @override
     def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
-        """Return the changes that wait for a second person, oldest first.
-
-        One that was altered is nobody's to approve: it is left out, and the audit names it.
-        """
         query = select(policy_changes).where(policy_changes.c.state == ChangeState.WAITING)
         if team is not None:
             query = query.where(policy_changes.c.team == team)
@@ -63,13 +57,8 @@ class SqlPolicyChanges:
             macs = RowMacs.of(connection) if rows else None
         return [_change_of(row) for row in rows if macs and macs.is_whole(policy_changes, row)]
 
+    @override
     def decide(self, change: PolicyChange, state: ChangeState, *, by: str, at: datetime) -> PolicyChange:
-        """Put a waiting change in force, or refuse it.
-
-        Raises:
-            ApprovalRefused: it waits no more.
-            PlanOutdated: the team's policy or cap is no longer what the change was made from.
-        """
         decided = replace(change, state=state, decided_by=by, decided_at=at)
         with writing(self._engine) as connection:
             _same(connection, change)

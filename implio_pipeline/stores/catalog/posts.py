@@ -5,31 +5,33 @@ from dataclasses import asdict, fields
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, delete, insert, select
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.intake import POST_KEPT, PostRecord
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.catalog import Posts
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import posts
 
 _COLUMNS = [posts.c[field.name] for field in fields(PostRecord)]
 
 
-class SqlPosts:
+class SqlPosts(Posts):
     """The port `Posts` over a table; its rows are made by commits."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def seen(self, team: TeamId, key_digest: str) -> PostRecord | None:
-        """Return the post that used this key last, however long ago."""
         query = select(*_COLUMNS).where(posts.c.team == team, posts.c.key_digest == key_digest)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else PostRecord(**{**row, "kept_out": tuple(row["kept_out"])})
 
+    @override
     def forget(self, *, before: datetime, team: TeamId | None = None) -> int:
-        """Forget posts taken in before an instant, of one team or of all, and return how many."""
         change = delete(posts).where(posts.c.taken_at < before)
         if team is not None:
             change = change.where(posts.c.team == team)

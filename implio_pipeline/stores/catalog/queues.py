@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from sqlalchemy import Connection, Engine, and_, delete, exists, func, insert, select
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import QueueInvalid, QueueUnknown
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.queues import Queues
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.many import insert_many
@@ -17,22 +19,22 @@ _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _COLUMNS = [queue_entries.c[name] for name in _ENTRY]
 
 
-class SqlQueues:
+class SqlQueues(Queues):
     """The port `Queues` over tables; commits add entries, accepted requests take them off."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def entries(self, team: TeamId | None = None) -> list[QueueEntry]:
-        """Return what waits, oldest first."""
         query = select(*_COLUMNS).order_by(queue_entries.c.submitted_at, queue_entries.c.entry)
         if team is not None:
             query = query.where(queue_entries.c.team == team)
         with reading(self._engine) as connection:
             return [QueueEntry(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return how many items wait, by team and queue; an empty queue counts 0."""
         same = and_(queue_entries.c.team == queues.c.team, queue_entries.c.queue == queues.c.queue)
         query = (
             select(queues.c.team, queues.c.queue, func.count(queue_entries.c.entry))
@@ -42,24 +44,15 @@ class SqlQueues:
         with reading(self._engine) as connection:
             return {(team, queue): count for team, queue, count in connection.execute(query)}
 
+    @override
     def add(self, team: TeamId, queue: str) -> None:
-        """Add a queue; one that is there already is no error.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         with writing(self._engine) as connection:
             teams.lock(connection, team)
             if not has_queue(connection, team, queue):
                 connection.execute(insert(queues), {"team": team, "queue": queue})
 
+    @override
     def remove(self, team: TeamId, queue: str) -> None:
-        """Remove an empty queue.
-
-        Raises:
-            QueueUnknown: there is none.
-            QueueInvalid: something waits in it, or would when a request is cancelled.
-        """
         with writing(self._engine) as connection:
             teams.lock(connection, team)
             for table in (queue_entries, withdrawn_entries):

@@ -3,29 +3,31 @@
 from datetime import datetime
 
 from sqlalchemy import Engine, insert, select, update
+from typing_extensions import override
 
+from implio_pipeline.ports.clock import ClockReadings
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import clock_readings
 
 
-class SqlClockReadings:
+class SqlClockReadings(ClockReadings):
     """The port `ClockReadings` over a table of at most one row."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def newest(self) -> datetime | None:
-        """Return the newest reading, `None` when there is none yet."""
         with reading(self._engine) as connection:
             found: datetime | None = connection.scalar(select(clock_readings.c.newest_at))
         return found
 
+    @override
     def record(self, at: datetime) -> None:
-        """Record a reading; an older one than the newest changes nothing."""
         self._put(at, is_lowering=False)
 
+    @override
     def confirm(self, at: datetime) -> None:
-        """Record a reading that somebody confirmed, also an older one than the newest."""
         self._put(at, is_lowering=True)
 
     def _put(self, at: datetime, *, is_lowering: bool) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
@@ -13,6 +14,7 @@ from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
+from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
 from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
@@ -31,49 +33,32 @@ _UNTOLD = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(False)).add_columns(*
 _LIFTED = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(True))
 
 
-class SqlRequests:
+class SqlRequests(Requests):
     """The port `Requests` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def accept(self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy) -> list[Request]:
-        """Store requests and tombstones and take the covered entries off the queues, in one transaction.
-
-        With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.
-        What is more than its asker may decide alone is stored unapproved.
-
-        Raises:
-            TeamUnknown: there is no such team; nothing was accepted.
-        """
         with writing(self._engine) as connection:
             return accept(connection, requests, approvals=approvals)
 
+    @override
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
-        """Store requests and tombstones that the ledger has and the catalog lost, and return those it lacked.
-
-        In one transaction with it the covered entries go off the queues.
-
-        Raises:
-            TeamUnknown: there is no such team; nothing was stored.
-        """
         with writing(self._engine) as connection:
             return reinstate(connection, requests)
 
+    @override
     def get(self, request_id: RequestId) -> Request:
-        """Return a request.
-
-        Raises:
-            RequestUnknown: there is none.
-        """
         query = REQUESTS.where(requests.c.request_id == request_id)
         found = self._read(query)
         if not found:
             raise RequestUnknown("there is no request with this id")
         return found[0]
 
+    @override
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
-        """Return requests, oldest first."""
         query = REQUESTS.order_by(requests.c.tombstone_sequence)
         if team is not None:
             query = query.where(requests.c.team == team)
@@ -81,41 +66,31 @@ class SqlRequests:
             query = query.where(requests.c.state.in_(list(states)))
         return self._read(query)
 
+    @override
     def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
-        """Store the new states of requests, all or none, if each still is where it was.
-
-        Raises:
-            PlanOutdated: somebody else has moved one.
-        """
         with writing(self._engine) as connection:
             _move(connection, requests)
 
+    @override
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
-        """Return how many items a person may have erased alone within the window, and how many of them are used up."""
         with reading(self._engine) as connection:
             return allowance(connection, team, who, approvals, at=at)
 
+    @override
     def unapproved(self, team: TeamId) -> tuple[int, int]:
-        """Return how many requests of a team wait for a second person, and how many items they cover."""
         sums = select(func.count(), func.sum(requests.c.covered_items))
         query = sums.where(requests.c.team == team, requests.c.state == RequestState.UNAPPROVED)
         with reading(self._engine) as connection:
             count, items = connection.execute(query).one()
         return int(count), int(items or 0)
 
+    @override
     def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-        """Return everybody who counts as one person with somebody: who let whom in since an instant."""
         with reading(self._engine) as connection:
             return people_of(connection, team, who, since=since)
 
+    @override
     def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
-        """Let counted requests that are unapproved go where they are to go, where their askers may decide alone.
-
-        Returns what was stored; the others stay unapproved, with their counts.
-
-        Raises:
-            PlanOutdated: somebody else has moved one.
-        """
         with writing(self._engine) as connection:
             for team in sorted({request.team for request in requests}):
                 teams.lock(connection, team)
@@ -123,27 +98,27 @@ class SqlRequests:
             _move(connection, [(request, RequestState.UNAPPROVED) for request in stored])
         return stored
 
+    @override
     def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
-        """Return open requests accepted since an instant that somebody decided alone, and that were not counted."""
         is_its = (requests.c.team == team, requests.c.accepted_at > since, requests.c.completed_at.is_(None))
         is_open = (requests.c.is_alone.is_(True), requests.c.is_exact.is_(False), requests.c.covered_items > 0)
         return self._read(REQUESTS.where(*is_its, *is_open))
 
+    @override
     def counted(self, items: Mapping[RequestId, int]) -> None:
-        """Remember how many items open requests cover, counted by reading."""
         with writing(self._engine) as connection:
             _count(connection, items)
 
+    @override
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
-        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
         is_same = (requests.c.team == team, requests.c.scope_pseudonym == scope_pseudonym)
         query = REQUESTS.where(*is_same).order_by(requests.c.tombstone_sequence.desc()).limit(1)
         return next(iter(self._read(query)), None)
 
+    @override
     def page(
         self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
     ) -> list[Request]:
-        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
         query = REQUESTS.where(requests.c.team == team).order_by(requests.c.tombstone_sequence.desc()).limit(limit)
         if states is not None:
             query = query.where(requests.c.state.in_(list(states)))
@@ -157,18 +132,10 @@ class SqlRequests:
             macs = RowMacs.of(connection) if rows else None
         return [request_of(macs, row) for row in rows] if macs else []
 
+    @override
     def tombstones(
         self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None, is_checked: bool = True
     ) -> list[Tombstone]:
-        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
-
-        With `reaching` those alone that may cover an item submitted at that instant or later; then it is not known
-        whether one is missing.
-
-        Raises:
-            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
-                `is_checked`.
-        """
         is_its = (tombstones.c.team == team, tombstones.c.is_lifted.is_(False))
         query = select(tombstones).where(*is_its).order_by(tombstones.c.sequence)
         if only_open:
@@ -184,8 +151,8 @@ class SqlRequests:
                 macs.check_set(connection, tombstones, team, standing)
         return found
 
+    @override
     def tombstones_of(self, request_ids: Collection[RequestId]) -> dict[RequestId, Tombstone]:
-        """Return the standing tombstones of these requests, each judged by itself; one that was altered is left out."""
         stands = (tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
         found: dict[RequestId, Tombstone] = {}
         if not request_ids:
@@ -198,17 +165,13 @@ class SqlRequests:
                 found |= {row["request_id"]: tombstone_of(macs, row) for row in rows}
         return found
 
+    @override
     def newest_tombstone(self, team: TeamId) -> int:
-        """Return the sequence of the team's newest tombstone, 0 when it has none."""
         with reading(self._engine) as connection:
             return newest_tombstone(connection, team)
 
+    @override
     def outcomes(self, request_ids: Sequence[RequestId]) -> dict[RequestId, list[FileOutcome]]:
-        """Return what happened so far to each file the requests covered, in the order of the commits.
-
-        Raises:
-            CatalogTampered: a line of their teams is not as it was written, missing or too many.
-        """
         found: dict[RequestId, list[FileOutcome]] = {}
         wanted = frozenset(request_ids)
         with reading(self._engine) as connection:
@@ -225,19 +188,13 @@ class SqlRequests:
                         found.setdefault(row["request_id"], []).append(outcome)
         return found
 
+    @override
     def erased_items(self, request_ids: Sequence[RequestId]) -> dict[RequestId, int]:
-        """Return how many items of each request were erased so far; one without a file line is left out."""
         lines = self.outcomes(request_ids)
         return {request_id: sum(line.matched for line in theirs) for request_id, theirs in lines.items()}
 
+    @override
     def complete(self, requests: Sequence[Request]) -> None:
-        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.
-
-        What moderation still kept of items under legal holds goes too, and teams with a callback are told.
-
-        Raises:
-            PlanOutdated: one is not shredded, or completed already; nothing was changed.
-        """
         completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
         with writing(self._engine) as connection:
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
@@ -258,12 +215,8 @@ class SqlRequests:
             traces.forget(connection, [request.request_id for request in completed], is_held_too=True)
             callbacks.tell_deletions(connection, completed)
 
+    @override
     def cancel(self, request: Request, *, was: RequestState) -> None:
-        """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
-
-        Raises:
-            PlanOutdated: somebody else has moved it; nothing was changed.
-        """
         its_own = tombstones.c.request_id == request.request_id
         lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
         with writing(self._engine) as connection:
@@ -273,22 +226,13 @@ class SqlRequests:
             standing.forget(connection, request.team, request.request_id)
             put_back(connection, request.request_id)
 
+    @override
     def keeping_out(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
-        """Return the team's standing erasures, lifted ones too, in the order of their requests' ids.
-
-        Raises:
-            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
-                `is_checked`.
-        """
         with reading(self._engine) as connection:
             return standing.of_team(connection, team, is_checked=is_checked)
 
+    @override
     def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> dict[UserKey, datetime]:
-        """Return who of these users was asked to be erased, with the instant at which the last such rule ends.
-
-        Raises:
-            CatalogTampered: a tombstone of theirs is not as it was written.
-        """
         ends: dict[UserKey, datetime] = {}
         with reading(self._engine) as connection:
             for some in chunks(list(users)):
@@ -300,36 +244,29 @@ class SqlRequests:
                     ends[key] = max(rule.before, ends.get(key, rule.before))
         return ends
 
+    @override
     def lift(self, requests: Sequence[Request], *, is_in_ledger: bool = False) -> None:
-        """Store that standing requests, which say by whom and when, were lifted, all or none.
-
-        Raises:
-            PlanOutdated: one was lifted before, or moved by somebody else.
-        """
         with writing(self._engine) as connection:
             _move(connection, [(request, request.state) for request in requests])
             for request in requests:
                 standing.lift(connection, request, is_in_ledger=is_in_ledger)
 
+    @override
     def liftings_without_ledger(self) -> list[StandingErasure]:
-        """Return lifted standing erasures whose lifting the ledger does not know yet."""
         with reading(self._engine) as connection:
             return standing.untold(connection)
 
+    @override
     def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
-        """Remember that the ledger knows of these liftings."""
         with writing(self._engine, is_synchronised=False) as connection:
             standing.told(connection, request_ids)
 
+    @override
     def lifted_without_ledger(self) -> list[Request]:
-        """Return cancelled requests that the ledger does not know of yet, oldest first."""
         return self._read(_LIFTED)
 
+    @override
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
-        """Return tombstones that the ledger does not have yet, oldest first, with their requests.
-
-        One that was altered is never told: the erasure of its request finds no tombstone, and fails.
-        """
         with reading(self._engine) as connection:
             rows = connection.execute(_UNTOLD).all()
             macs = RowMacs.of(connection) if rows else None
@@ -338,8 +275,8 @@ class SqlRequests:
         told = [(row, _tombstone_columns(row)) for row in rows]
         return [(request_of(macs, row), tombstone_of(macs, its)) for row, its in told if macs.is_whole(tombstones, its)]
 
+    @override
     def in_ledger(self, sequences: Sequence[int]) -> None:
-        """Remember that the ledger has these tombstones; what is forgotten with the power is told the ledger again."""
         with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))

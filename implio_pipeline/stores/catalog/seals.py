@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, Table, select, update
+from typing_extensions import override
 
 from implio_pipeline.domain.keys import Seal
 from implio_pipeline.domain.moderation import seal_context
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.seals import Seals
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.moderation_tables import decisions, sealed_callbacks, sealed_decisions, sealed_notes
 
@@ -27,14 +29,14 @@ _KINDS = {
 }
 
 
-class SqlSeals:
+class SqlSeals(Seals):
     """The port `Seals` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def all(self, team: TeamId) -> list[Seal]:
-        """Return every lasting sealed value of the team, withdrawn ones too."""
         found: list[Seal] = []
         with reading(self._engine) as connection:
             for kind, each in _KINDS.items():
@@ -46,8 +48,8 @@ class SqlSeals:
                     found.append(Seal(kind=kind, key=key, context=seal_context(kind, name), sealed=sealed))
         return found
 
+    @override
     def replace(self, before: Seal, sealed: bytes) -> bool:
-        """Put a value sealed anew in place of one; tell whether it was still there as it was."""
         kind = _KINDS[before.kind]
         is_same = (kind.table.c[kind.key] == before.key, kind.table.c.sealed == before.sealed)
         with writing(self._engine) as connection:

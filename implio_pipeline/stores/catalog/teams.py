@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from typing_extensions import override
 
 from implio_pipeline.domain.epochs import number_of, series_of
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
@@ -16,23 +17,20 @@ from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Region, TeamId
+from implio_pipeline.ports.teams import Teams
 from implio_pipeline.stores.catalog import tables
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs, make_key
 
 
-class SqlTeams:
+class SqlTeams(Teams):
     """The port `Teams` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @override
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
-        """Add a team with its first keys and its two standing queues.
-
-        Raises:
-            TeamInvalid: there is such a team already.
-        """
         with writing(self._engine) as connection:
             try:
                 make_key(connection)
@@ -45,55 +43,39 @@ class SqlTeams:
             names = (DEFAULT_QUEUE, ESCALATED_QUEUE)
             connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in names])
 
+    @override
     def get(self, team: TeamId) -> Team:
-        """Return the team.
-
-        Raises:
-            TeamUnknown: there is none.
-            CatalogTampered: its row is not as it was written.
-        """
         with reading(self._engine) as connection:
             return _team_of(_row(connection, team))
 
+    @override
     def all(self) -> list[Team]:
-        """Return every team, by name; one whose row is not as it was written keeps everything and lets nobody erase."""
         with reading(self._engine) as connection:
             found = connection.execute(select(tables.teams)).mappings().all()
             macs = RowMacs.of(connection) if found else None
         teams = [_team_of(row) if macs and macs.is_whole(tables.teams, row) else _altered(row) for row in found]
         return sorted(teams, key=lambda team: team.team)
 
+    @override
     def regions(self) -> dict[TeamId, Region]:
-        """Return where each team's items lie, as the catalog says.
-
-        Rows are not compared here, which needs a key: a home must tell that its key ring is old before it needs one.
-        """
         with reading(self._engine) as connection:
             found = connection.execute(select(tables.teams.c.team, tables.teams.c.region).order_by(tables.teams.c.team))
             return {TeamId(row.team): Region(row.region) for row in found}
 
+    @override
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
-        """Replace the team's retention policy.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         self._change(team, _policy_row(policy))
 
+    @override
     def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
-        """Replace the team's cap and grace period.
-
-        Raises:
-            TeamUnknown: there is no such team.
-        """
         self._change(team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
 
     def _change(self, team: TeamId, values: dict[str, Any]) -> None:
         with writing(self._engine) as connection:
             change(connection, team, values)
 
+    @override
     def introduce(self, introduction: Introduction) -> None:
-        """Remember who made whom an administrator."""
         table = tables.introductions
         is_same = [table.c[name] == getattr(introduction, name) for name in ("team", "at", "who", "by")]
         with writing(self._engine) as connection:
@@ -105,21 +87,15 @@ class SqlTeams:
             connection.execute(delete(table).where(*is_same))
             connection.execute(insert(table), row)
 
+    @override
     def keys(self, team: TeamId) -> list[TeamKey]:
-        """Return the team's live keys, newest version first."""
         keys = tables.team_keys
         query = select(keys).where(keys.c.team == team).order_by(keys.c.version.desc(), keys.c.purpose)
         with reading(self._engine) as connection:
             return [TeamKey(**row) for row in connection.execute(query).mappings()]
 
+    @override
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
-        """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.
-
-        From then on no key is added that is wrapped under an older root key.
-
-        Raises:
-            PlanOutdated: one is gone or was wrapped anew by somebody else.
-        """
         table = tables.team_keys
         with writing(self._engine) as connection:
             for before, after in sorted(keys, key=lambda pair: pair[0].key_id):  # in one order: no two block each other

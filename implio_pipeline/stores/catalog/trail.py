@@ -3,23 +3,25 @@
 from collections.abc import Sequence
 
 from sqlalchemy import Engine, RowMapping, insert, select
+from typing_extensions import override
 
 from implio_pipeline.domain.trail import Deed, TrailEntry
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.desk import Trail
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.member_tables import trail
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 
-class SqlTrail:
+class SqlTrail(Trail):
     """The port `Trail` over a table."""
 
     def __init__(self, engine: Engine, seal: HomeSeal) -> None:
         self._engine = engine
         self._seal = seal
 
+    @override
     def note(self, entries: Sequence[TrailEntry]) -> None:
-        """Add lines, durable on return."""
         rows = [
             {
                 "team": entry.team,
@@ -36,8 +38,8 @@ class SqlTrail:
             with writing(self._engine) as connection:
                 connection.execute(insert(trail), rows)
 
+    @override
     def newest(self, team: TeamId, *, most: int) -> list[TrailEntry]:
-        """Return a team's newest lines, newest first."""
         query = select(trail).where(trail.c.team == team).order_by(trail.c.sequence.desc()).limit(most)
         with reading(self._engine) as connection:
             return [self._entry(row) for row in connection.execute(query).mappings()]

@@ -9,9 +9,10 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 import msgspec
+from typing_extensions import override
 
 from implio_pipeline.ports.clock import Clock
-from implio_pipeline.ports.inbox import InboxEntry, InboxFile
+from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
 from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of, refused
 from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, FileRefused, values_of
@@ -24,7 +25,7 @@ MAX_WAITING = 10_000
 _LONGEST_NAME_BYTES = 255 - len(REFUSED_SUFFIX) - len(".12345678")
 
 
-class InboxFolder:
+class InboxFolder(Inbox):
     """The inbox as a folder.
 
     Args:
@@ -46,8 +47,8 @@ class InboxFolder:
             is_ignored=lambda name: name.endswith(REFUSED_SUFFIX),
         )
 
+    @override
     def waiting(self) -> list[PurePath]:
-        """Return the files that are ready to be taken, at most `MAX_WAITING`: a folder may hold millions."""
         found: list[PurePath] = []
         for file in self._watched.ready():
             found.append((self._root / CLAIMED if file.is_left_over else self._root) / file.name)
@@ -55,28 +56,28 @@ class InboxFolder:
                 break
         return found
 
+    @override
     def waiting_since(self) -> datetime | None:
-        """Return when the oldest waiting file came, or `None` when nothing waits."""
         return self._watched.waiting_since()
 
+    @override
     def passed_over(self) -> int:
-        """Return how many things lie there that are never taken: of another kind, or no plain files."""
         return self._watched.passed_over()
 
+    @override
     def refusals(self) -> int:
-        """Return how many files tell of refused requests, until somebody has read and removed them."""
         if not self._root.is_dir():
             return 0
         with os.scandir(self._root) as entries:
             return sum(entry.name.endswith(REFUSED_SUFFIX) for entry in entries)
 
+    @override
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
-        """Yield the waiting files, each claimed for this process alone; left-over ones first."""
         for file in self._watched.claim():
             yield ClaimedRequests(file, self._root, self._set_aside)
 
 
-class ClaimedRequests:
+class ClaimedRequests(InboxFile):
     """One claimed request file; made by `InboxFolder.claim`."""
 
     def __init__(self, file: ClaimedFile, folder: Path, set_aside: SetAside) -> None:
@@ -91,11 +92,8 @@ class ClaimedRequests:
     def __exit__(self, *_: object) -> None:
         self._file.release()
 
+    @override
     def entries(self) -> list[InboxEntry]:
-        """Return its requests in order; a file that cannot be parsed is one refused entry at position 0.
-
-        They were received when the file was last written, by its own date, and never later than now. Its owner asks.
-        """
         try:
             values = values_of(self._content(), suffix=self._file.suffix)
         except FileRefused as refusal:
@@ -109,11 +107,8 @@ class ClaimedRequests:
             for position, value in values
         ]
 
+    @override
     def finish(self, refused: Sequence[InboxEntry]) -> None:
-        """Destroy the request file; leave a file beside it that says what was refused and why.
-
-        A file that could not be parsed at all is sealed away first, and the file beside it names its set-aside id.
-        """
         if refused or self._refusal:
             text: dict[str, Any] = {"refused": [_line(entry) for entry in refused]}
             if self._refusal:

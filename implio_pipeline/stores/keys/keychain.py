@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.words import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
+from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing, fingerprint
 
 PSEUDONYM_BYTES = 16
@@ -27,7 +29,7 @@ _MOST_LOOKS = 4
 """Looks at a team's keys before one that does not open is missing: a rotation may wrap it anew between two."""
 
 
-class TeamKeychain:
+class TeamKeychain(Keychain):
     """Unwraps what it was granted and nothing else; raw team keys stay in memory, never on disk.
 
     Args:
@@ -50,12 +52,12 @@ class TeamKeychain:
         self._raw: dict[KeyId, bytes] = {}
         self._lock = Lock()
 
+    @override
     def user_key(self, team: TeamId, user_id: str) -> UserKey:
-        """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space off)."""
         return self.user_key_maker(team)(user_id)
 
+    @override
     def user_key_maker(self, team: TeamId) -> Callable[[str], UserKey]:
-        """Return a function from user id to pseudonym, for many ids of one team."""
         normal, keyed = unicodedata.normalize, HMAC(self._newest(team, KeyPurpose.PSEUDONYM)[1], SHA256())
         keyed.update(b"user\0")
 
@@ -67,17 +69,17 @@ class TeamKeychain:
 
         return user_key
 
+    @override
     def pseudonym(self, team: TeamId, text: str) -> str:
-        """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
         key = self._newest(team, KeyPurpose.PSEUDONYM)[1]
         return hmac.digest(key, b"text\0" + text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
 
+    @override
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
-        """Encrypt a small value with AES-256-GCM under the team's seal key, bound to its context."""
         return self.sealer(team)(plaintext, context)
 
+    @override
     def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
-        """Return a function from value and context to sealed value, for many values under the newest key."""
         key_id, key = self._newest(team, KeyPurpose.SEAL, is_fresh=True)
         cipher, head = AESGCM(key), key_id.encode() + b"\0"
 
@@ -87,12 +89,8 @@ class TeamKeychain:
 
         return seal
 
+    @override
     def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
-        """Decrypt a sealed value.
-
-        Raises:
-            KeyMissing: the key that sealed it is destroyed, or the value is not what was sealed.
-        """
         name, _, rest = sealed.partition(b"\0")
         key = self._by_id(team, self.sealed_under(sealed))
         try:
@@ -100,6 +98,7 @@ class TeamKeychain:
         except (InvalidTag, ValueError):
             raise KeyMissing("a sealed value does not open under its key") from None
 
+    @override
     def new_team_keys(
         self,
         team: TeamId,
@@ -109,61 +108,44 @@ class TeamKeychain:
         at: datetime,
         purposes: Iterable[KeyPurpose] = tuple(KeyPurpose),
     ) -> tuple[TeamKey, ...]:
-        """Make one new key of each purpose, wrapped under the region's root keys."""
         return tuple(self._new_team_key(team, region, purpose, version, at) for purpose in purposes)
 
+    @override
     def sealed_under(self, sealed: bytes) -> KeyId:
-        """Return the id of the key that a value is sealed under, which it tells in clear."""
         return KeyId(sealed.partition(b"\0")[0].decode(errors="replace"))
 
+    @override
     def forget(self, team: TeamId) -> None:
-        """Drop the team's unwrapped keys from memory."""
         with self._lock:
             for wrapped in self._wrapped.pop(team, []):
                 self._raw.pop(wrapped.key_id, None)
 
+    @override
     def fingerprints(self, keys: Iterable[TeamKey]) -> dict[str, str]:
-        """Return each team key's id with its fingerprint, opened anew from what is wrapped.
-
-        Raises:
-            KeyMissing: one does not open.
-        """
         return {key.key_id: fingerprint(key.key_id, self._ring.unwrap(key.root_key_id, key.wrapped)) for key in keys}
 
+    @override
     def rewrap_team_keys(self, keys: Iterable[TeamKey]) -> tuple[TeamKey, ...]:
-        """Return team keys wrapped under the newest root keys of their region.
-
-        Raises:
-            KeyMissing: a root key that wrapped one is gone.
-        """
         return tuple(self._rewrapped(key) for key in keys)
 
+    @override
     def rewrap_file_keys(self, team: TeamId, keys: Sequence[FileKey]) -> tuple[FileKey, ...]:
-        """Return a file's keys wrapped under the team's newest keys; the file itself stays as it is.
-
-        Raises:
-            KeyMissing: a team key that wrapped one is gone.
-        """
         return tuple(self._file_key_of(team, key.file_id, key.column_class, self._file_key(team, key)) for key in keys)
 
+    @override
     def root_keys(self) -> Mapping[str, str]:
-        """Return the id of every root key in the ring with its fingerprint."""
         return self._ring.fingerprints()
 
+    @override
     def renew_root_keys(self, region: Region) -> None:
-        """Make one more epoch of each root key of a region, durable on return; it wraps from now on."""
         self._ring.renew(region)
 
+    @override
     def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        """Return the id of the home's newest root key, and a key of the home wrapped under it.
-
-        Raises:
-            KeyMissing: the root key that wrapped it is gone.
-        """
         return self._ring.wrap(HOME, "seal", self._ring.unwrap(root_key_id, wrapped))
 
+    @override
     def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys; those that are gone already are no error."""
         self._ring.shred(root_key_ids)
 
     def new_file_keys(self, team: TeamId, file_id: FileId) -> tuple[dict[ColumnClass, bytes], tuple[FileKey, ...]]:

@@ -12,13 +12,15 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Self
 
+from typing_extensions import override
+
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import LandingInvalid, TeamInvalid
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
-from implio_pipeline.ports.landing import LandingFile, LandingRemarks, ParsedRows
+from implio_pipeline.ports.landing import LandingFile, LandingRemarks, LandingZone, ParsedRows
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
@@ -42,7 +44,7 @@ class Pseudonyms:
     text: Callable[[str], str]
 
 
-class LandingFolder:
+class LandingFolder(LandingZone):
     """The landing zone as folders, one a team; a folder whose name is no team's is left alone.
 
     Args:
@@ -76,8 +78,8 @@ class LandingFolder:
         """End the worker processes, if any were started."""
         self._workers.close()
 
+    @override
     def waiting(self) -> Mapping[TeamId, list[date]]:
-        """Return, by team, the distinct days on which files arrived that are ready to be taken."""
         days = {team: self._days_of(team) for team in self._teams()}
         return {team: sorted(found) for team, found in sorted(days.items()) if found}
 
@@ -88,16 +90,16 @@ class LandingFolder:
         except OSError:
             return {day_of(self._clock.now())}
 
+    @override
     def waiting_since(self) -> datetime | None:
-        """Return when the oldest waiting file came, or `None` when nothing waits."""
         found = []
         for team in self._teams():
             with suppress(OSError):  # the run that comes to the folder names it
                 found.append(self._watched(team).waiting_since())
         return min((since for since in found if since), default=None)
 
+    @override
     def passed_over(self) -> int:
-        """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
         if not self._root.is_dir():
             return 0
         with os.scandir(self._root) as entries:
@@ -105,8 +107,8 @@ class LandingFolder:
         strange = sum(not (one.is_dir(follow_symlinks=False) and _is_team(one.name)) for one in beside)
         return strange + sum(self._watched(team).passed_over() for team in self._teams())
 
+    @override
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
-        """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""
         if not self._root.is_dir():
             return {}
         meant = {_plain_name(team): team for team in teams}
@@ -114,11 +116,8 @@ class LandingFolder:
             names = [one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name not in teams]
         return {name: meant[_plain_name(name)] for name in sorted(names) if _plain_name(name) in meant}
 
+    @override
     def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
-        """Yield the team's waiting files, each claimed for this process alone; left-over ones first.
-
-        A file that is dated before `since`, or before the policy's first instant, arrived when it is taken up.
-        """
         policy = self._policy if since is None else replace(self._policy, first_at=max(since, self._policy.first_at))
         user_key: Callable[[str], bytes] | None = None
         for file in self._watched(team).claim():
@@ -157,7 +156,7 @@ class LandingFolder:
         )
 
 
-class ClaimedLanding:
+class ClaimedLanding(LandingFile):
     """One claimed landing file; made by `LandingFolder.claim`."""
 
     def __init__(
@@ -193,37 +192,27 @@ class ClaimedLanding:
         self._file.release()
 
     @property
+    @override
     def size_bytes(self) -> int:
-        """Its size as it lies there."""
         return self._file.size_bytes
 
     @property
+    @override
     def arrived_at(self) -> datetime:
-        """When it was last written, by its own date: the submission instant of its items.
-
-        Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us. A date from
-        before anything can have arrived, or one to come, is no instant of arrival: that of the claim is.
-        """
+        # Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us.
         file = self._file
         return file.modified_at if self._policy.first_at <= file.modified_at < file.claimed_at else file.claimed_at
 
+    @override
     def digest(self) -> str:
-        """Return a digest of its bytes under the team's pseudonym key, hexadecimal.
-
-        The bytes are read once, by SHA-256 at 1.5 GB/s; what is kept of that is keyed.
-        """
+        # The bytes are read once, by SHA-256 at 1.5 GB/s; what is kept of that is keyed.
         if self._digest is None:
             plain = file_digest(self._file.open(), "sha256").hexdigest()
             self._digest = self._pseudonyms.text(f"landing {plain}")
         return self._digest
 
+    @override
     def pieces(self) -> Iterator[ParsedRows]:
-        """Yield its items in pieces of bounded size; their reports list at most `max_reported` items of a file.
-
-        Raises:
-            LandingInvalid: the file cannot be parsed at all, or was written to meanwhile; pieces yielded before
-                then do not count.
-        """
         self._accepted = self._rejected = listed = 0
         self._unknown = {}
         self.batch_id = str(uuid.uuid4())
@@ -253,8 +242,8 @@ class ClaimedLanding:
         if self._file.has_changed():
             raise LandingInvalid("the file was written to while it was read")
 
+    @override
     def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
-        """Leave a report if anything is to be told; then remove (or archive) the plaintext."""
         remarks = remarks or LandingRemarks()
         if report or self._unknown or remarks != LandingRemarks():
             write_report(
@@ -271,20 +260,16 @@ class ClaimedLanding:
         else:
             self._file.move(self._policy.archive / self._team)
 
+    @override
     def set_aside(self, reason: str) -> None:
-        """Seal the file away from the landing folder, with its reason beside it.
-
-        Args:
-            reason: A code, or a code and words (`landing-invalid: the column id is missing`); no personal data.
-        """
         code, _, words = reason.partition(": ")
         with self._file.open() as content:
             blocks = iter(lambda: content.read(_BLOCK_BYTES), b"")
             self._set_aside.seal(blocks, origin=Origin.LANDING, team=self._team, code=code, reason=words)
         self._file.remove()
 
+    @override
     def release(self) -> None:
-        """Put the file back as it was, to be taken again."""
         self._file.release()
 
 

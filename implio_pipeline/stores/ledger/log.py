@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, LedgerUnavailable, StorageFull
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.ports.ledger import Ledger, LedgerEntry
 from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.ledger.index import EntryIndex
 from implio_pipeline.stores.ledger.verify import (
@@ -45,7 +46,7 @@ TOMBSTONE = "tombstone"
 _MARKS = tuple(f'"kind":{json.dumps(kind)}'.encode() for kind in (*RECEIPTS, TOMBSTONE))
 
 
-class SignedLog:
+class SignedLog(Ledger):
     """The ledger as a file that only grows.
 
     Args:
@@ -73,20 +74,10 @@ class SignedLog:
         )
         write_whole(self._path, b"")
 
+    @override
     def append(
         self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, is_told_once: bool = False
     ) -> list[LedgerEntry]:
-        """Add entries of (kind, body), durable on return; a line torn by a crash is cut off first.
-
-        Args:
-            entries: In the order they shall stand.
-            is_told_once: Leave out entries that tell the same erasure as one of the log; looked up under the same lock
-                that appends, so that what another process has told meanwhile counts.
-
-        Raises:
-            KeyMissing: the signing key is not there.
-            LedgerBroken: the last line cannot be read.
-        """
         key = self._signing_key()
         with _explained(), self._locked() as handle:
             sequence, previous = self._last(handle)
@@ -107,17 +98,13 @@ class SignedLog:
             os.fsync(handle)
         return added
 
+    @override
     def entries(self) -> Iterator[LedgerEntry]:
-        """Yield every entry, oldest first.
-
-        Raises:
-            LedgerBroken: a line cannot be read.
-        """
         for line in self._lines():
             yield _entry(line)
 
+    @override
     def size(self) -> int:
-        """Return how long the log is, to name a place in it."""
         with _explained():
             return self._path.stat().st_size
 
@@ -126,23 +113,13 @@ class SignedLog:
         ids = {str(body.get("requestId")) for _, body in entries}
         return {_erasure(each.kind, each.body) for each in map(_entry, self._index.lines(map(_receipt_key, ids)))}
 
+    @override
     def receipt(self, request_id: RequestId) -> LedgerEntry | None:
-        """Return the receipt of a request, if the ledger has it.
-
-        Raises:
-            LedgerBroken: its line cannot be read.
-            LedgerUnavailable: the log cannot be read.
-        """
         entries = self.receipts({request_id}).get(request_id, [])
         return next((entry for entry in entries if entry.kind == "receipt"), None)
 
+    @override
     def receipts(self, request_ids: Collection[RequestId]) -> dict[RequestId, list[LedgerEntry]]:
-        """Return the receipts and re-erasures of requests, oldest first; only their own lines are read.
-
-        Raises:
-            LedgerBroken: a line of theirs cannot be read.
-            LedgerUnavailable: the log cannot be read.
-        """
         found: dict[RequestId, list[LedgerEntry]] = {}
         if not request_ids:
             return found
@@ -152,22 +129,12 @@ class SignedLog:
                 found.setdefault(RequestId(str(entry.body.get("requestId"))), []).append(entry)
         return found
 
+    @override
     def newest_first(self, kind: str) -> Iterator[LedgerEntry]:
-        """Yield the entries of a kind, newest first; the log is searched from its end, line by line of that kind alone.
-
-        Raises:
-            LedgerBroken: the log is not there, or a line cannot be read.
-        """
         yield from (entry for entry in self._from_the_end(f'"kind":{json.dumps(kind)}') if entry.kind == kind)
 
+    @override
     def tombstones(self, request_ids: Collection[RequestId]) -> dict[RequestId, LedgerEntry | LedgerBroken]:
-        """Return the newest tombstone of each request that the log has one of; only their own lines are read.
-
-        In the place of one whose line cannot be read, or is not signed by this home, stands the error that says so.
-
-        Raises:
-            LedgerUnavailable: the log cannot be read.
-        """
         found: dict[RequestId, LedgerEntry | LedgerBroken] = {}
         if not request_ids:
             return found
@@ -217,8 +184,8 @@ class SignedLog:
         """
         return signed_checkpoint(self._lines(), self._signing_key())
 
+    @override
     def check(self) -> list[Finding]:
-        """Return what is wrong with the ledger; an empty list means that it holds."""
         return check_ledger(self._lines(), self._public.read_bytes())
 
     def _lines(self) -> Iterator[bytes]:

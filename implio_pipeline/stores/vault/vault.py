@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import override
 
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import rule_columns
@@ -33,7 +34,7 @@ from implio_pipeline.domain.words import (
     TeamId,
     UserKey,
 )
-from implio_pipeline.ports.vault import Disclosed, FileLook
+from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.describe import describe
@@ -57,7 +58,7 @@ from implio_pipeline.stores.vault.settle import is_same_elsewhere, is_settled, p
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
-class EncryptedVault:
+class EncryptedVault(Vault):
     """Files of encrypted Parquet in the storage of each region.
 
     Args:
@@ -75,8 +76,8 @@ class EncryptedVault:
         self._bounds = bounds or Bounds()
         self._threads = threads
 
+    @override
     def write(self, rows: pa.Table, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
-        """Split rows by day, cluster them by user key, and write bounded files, durable on return."""
 
         def pieces() -> Iterator[tuple[date, pa.Table]]:
             for day, part in by_day(rows):
@@ -119,16 +120,8 @@ class EncryptedVault:
                 )
             return self._decoded(sealed, content, columns)
 
+    @override
     def rewrite(self, work: FileWork) -> Rewrite:
-        """Write a file again without the rows its claims cover, re-open it, and measure the proof.
-
-        Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: the file is not in storage.
-            KeyMissing: its keys are gone.
-            StorageFull: there is no room; the old file stays.
-            StorageFailed: the operating system could not read or write; the old file stays.
-        """
         with _naming(work.sealed.file):
             return self._rewrite(work)
 
@@ -162,12 +155,8 @@ class EncryptedVault:
             keys_missed=keys_missed,
         )
 
+    @override
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
-        """Write the rows of files of one partition into as few bounded files as they need, under new keys.
-
-        Raises:
-            Unverified: the new files, re-read, do not hold the same rows.
-        """
         first = files[0].file
         rows = pa.concat_tables([self.read(sealed) for sealed in files])
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
@@ -181,41 +170,35 @@ class EncryptedVault:
             )
         return merged
 
+    @override
     def has_batch(self, sealed: SealedFile, batch_id: str) -> bool:
-        """Tell whether a row of a file of items came with this batch.
-
-        Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: the file is not in storage.
-            KeyMissing: its keys are gone.
-        """
         batches = self.read(sealed, columns=["batch_id"])["batch_id"]
         return bool(pc.any(pc.equal(batches, batch_id)).as_py())
 
+    @override
     def count(self, work: FileWork) -> int:
-        """Return how many rows of a file its claims cover; a whole file is not read."""
         if work.is_whole:
             return work.sealed.file.rows
         return int(_found(self._read_for_rules(work.sealed), work).mask.sum())
 
+    @override
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
-        """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
         file = work.sealed.file
         if not work.holds and all(reach(claim.rule, file) is Reach.EVERYTHING for claim in work.claims):
             return {claim.request_id: file.rows for claim in work.claims}
         counts = _found(self._read_for_rules(work.sealed), work).counts
         return dict(zip((claim.request_id for claim in work.claims), counts, strict=True))
 
+    @override
     def newer(self, sealed: SealedFile, claims: Sequence[Claim]) -> Mapping[RequestId, int]:
-        """Return how many rows of each claim's scope were submitted after its rule ends, so that they stay."""
         rows = self._read_for_rules(sealed)
         within = match(rows, [claim.rule for claim in claims]).counts
         in_all = match(rows, [endless(claim).rule for claim in claims]).counts
         names = (claim.request_id for claim in claims)
         return {name: every - some for name, every, some in zip(names, in_all, within, strict=True)}
 
+    @override
     def spared(self, work: FileWork) -> list[Spared]:
-        """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
         rows = self._read_for_rules(work.sealed)
         by_hold = {hold.hold_id: match(rows, [hold.rule]).mask for hold in work.holds}
         held = match(rows, [hold.rule for hold in work.holds]).mask
@@ -232,8 +215,8 @@ class EncryptedVault:
             )
         return found
 
+    @override
     def look(self, file: VaultFile) -> FileLook | None:
-        """Return what storage says of a file without its keys; `None` when it is not there."""
         with _naming(file):
             found = self._folders.tail(file.region, file.path, size=len(ENCRYPTED_MAGIC))
         if found is None:
@@ -241,19 +224,19 @@ class EncryptedVault:
         size_bytes, tail = found
         return FileLook(size_bytes=size_bytes, is_encrypted=tail == ENCRYPTED_MAGIC)
 
+    @override
     def join(self, parts: Sequence[pa.Table]) -> pa.Table:
-        """Return the rows of all parts, in order."""
         return pa.concat_tables(parts)
 
+    @override
     def without(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Table:
-        """Return the rows that no rule covers."""
         if not rules or not rows.num_rows:
             return rows
         found = match(rows, rules)
         return rows.filter(pa.array(~found.mask)) if found.mask.any() else rows
 
+    @override
     def places(self, rows: pa.Table, rules: Sequence[Rule], *, but: Sequence[Rule]) -> tuple[int, ...]:
-        """Return the places, from 0, of rows that some rule covers and none of the others does."""
         if not rules or not rows.num_rows:
             return ()
         mask = match(rows, rules).mask
@@ -261,16 +244,16 @@ class EncryptedVault:
             mask &= ~match(rows, but).mask
         return tuple(np.flatnonzero(mask).tolist())
 
+    @override
     def users_in(self, rows: pa.Table) -> set[UserKey]:
-        """Return the user keys that rows have."""
         return {UserKey(key) for key in pc.unique(rows["user_key"]).to_pylist() if key is not None}
 
+    @override
     def within(self, rows: pa.Table, rules: Sequence[Rule]) -> pa.Table:
-        """Return the rows that some rule covers."""
         return rows.filter(pa.array(match(rows, rules).mask))
 
+    @override
     def rows_of(self, rows: pa.Table, users: Mapping[UserKey, datetime]) -> Mapping[UserKey, int]:
-        """Return how many rows each of these users has that were submitted at their instant or later."""
         if not users:
             return {}
         is_theirs = pc.is_in(rows["user_key"], value_set=pa.array(list(users), KEY_TYPE))
@@ -278,8 +261,8 @@ class EncryptedVault:
         pairs = zip(theirs["user_key"].to_pylist(), micros_of(theirs["submitted_at"]).tolist(), strict=True)
         return Counter(UserKey(key) for key, at in pairs if at >= micros(users[key]))
 
+    @override
     def queue_entries(self, rows: pa.Table, *, team: TeamId) -> list[QueueEntry]:
-        """Return an entry for each row that has no decision."""
         outcomes = rows["outcome"]
         waits = pc.or_kleene(pc.is_null(outcomes), pc.equal(outcomes, Outcome.NO_DECISION.value))
         waiting = rows.select(["task_id", "user_key", "submitted_at", "outcome"]).filter(waits)
@@ -304,62 +287,33 @@ class EncryptedVault:
             )
         ]
 
+    @override
     def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
-        """Return a function from a file to the claims that may cover a row of it, by ranges and membership filters."""
         return Finder(claims)
 
+    @override
     def delete(self, file: VaultFile) -> None:
-        """Unlink a file; one that is gone already is no error.
-
-        Raises:
-            StorageFailed: the operating system could not unlink it.
-        """
         with _naming(file):
             self._folders.delete(file.region, file.path)
 
+    @override
     def check(self, sealed: SealedFile) -> None:
-        """Compare a file in storage with its catalog row and open its footer with its own keys.
-
-        Raises:
-            FileTampered: digest, row count or keys differ.
-            FileMissing: it is not there.
-            KeyMissing: its keys cannot be unwrapped.
-        """
         self.read(sealed, columns=["submitted_at"])
 
+    @override
     def measure(self, sealed: SealedFile, claims: Sequence[Claim]) -> Measured:
-        """Read a file and return what it holds, with the rows that each claim covers; keys of every class are used.
-
-        Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: it is not there.
-            KeyMissing: a key of it does not unwrap, or does not open it.
-        """
         rows = self.read(sealed, columns=measured_columns(sealed.file.kind))
         return measure(sealed.file, rows, claims, user_key=self._keychain.user_key_maker(sealed.file.team))
 
+    @override
     def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
-        """Return the rows of a file that a rule covers, all columns, less those that a hidden rule covers.
-
-        Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: it is not there.
-            KeyMissing: its keys are gone.
-        """
         rows = self.read(sealed)
         theirs = rows.filter(pa.array(match(rows, [rule]).mask))
         seen = self.without(theirs, hidden)
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
+    @override
     def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
-        """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
-
-        Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: the file is not in storage.
-            KeyMissing: its keys are gone.
-            StorageFull: there is no room; the old file stays.
-        """
         with _naming(sealed.file):
             return self._settle(sealed, verdicts)
 
@@ -388,19 +342,13 @@ class EncryptedVault:
             is_settled=is_settled(again, places, verdicts),
         )
 
+    @override
     def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
-        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
-
-        Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: it is not there.
-            KeyMissing: its keys are gone.
-        """
         rows = self.read(sealed)
         return self.without(rows.filter(pa.array(match(rows, rules).mask)), hidden)
 
+    @override
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
-        """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
         for path in self._folders.paths(region):
             if path in known:
                 continue
@@ -408,8 +356,8 @@ class EncryptedVault:
             if older_than is None or (written_at is not None and written_at < older_than):
                 yield path
 
+    @override
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
-        """Unlink a stray file unless it is younger, and so perhaps still being committed."""
         written_at = self._folders.written_at(region, path)
         if written_at is None or written_at >= older_than:
             return False
