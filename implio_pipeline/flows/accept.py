@@ -41,7 +41,7 @@ from implio_pipeline.domain.scope import (
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.gates import at_gates, let_through, person_of
+from implio_pipeline.flows.gates import at_gates, person_of, release
 from implio_pipeline.ports.world import World
 
 STANDING_LIFTED = "standing-lifted"
@@ -100,9 +100,7 @@ def accept(
     suspects = [each for each in accepted if each.request_id in new and each.state is RequestState.UNAPPROVED]
     if suspects and not is_paused:
         rules = {request.request_id: rule for request, rule, _ in asked}
-        passed = let_through(
-            world, [(each, rule_as_accepted(each, rules[each.request_id])) for each in suspects], teams
-        )
+        passed = release(world, [(each, rule_as_accepted(each, rules[each.request_id])) for each in suspects], teams)
         accepted = [passed.get(each.request_id, each) for each in accepted]
     answers = iter(accepted)
     return [each if isinstance(each, Refusal) else _same(each[0], next(answers)) for each in prepared]

@@ -63,7 +63,7 @@ def at_gates(
     return found
 
 
-def let_through(
+def release(
     world: World, suspects: Sequence[tuple[Request, Rule]], teams: Mapping[TeamId, Team]
 ) -> dict[RequestId, Request]:
     """Count what each request covers, by reading, and let those through that need no second person."""

@@ -11,7 +11,7 @@ from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import Refusal, accept, rule_as_accepted, rule_of
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.find import plan_works, standing_holds
-from implio_pipeline.flows.gates import let_through, needs_second_person, person_of
+from implio_pipeline.flows.gates import needs_second_person, person_of, release
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports.world import World
 
@@ -105,7 +105,7 @@ def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | 
         cancel(world, answer.request_id)
         raise PlanChanged("what would be erased changed while the request was accepted")
     teams = {team.team: team for team in world.catalog.teams.all()}
-    return let_through(world, [(answer, rule)], teams).get(answer.request_id, answer)
+    return release(world, [(answer, rule)], teams).get(answer.request_id, answer)
 
 
 def _digest(world: World, team: TeamId, rule: Rule, *, tombstone: int | None = None) -> tuple[str, list[FileWork]]:

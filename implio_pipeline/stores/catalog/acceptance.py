@@ -19,8 +19,8 @@ from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.alone import judged
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.chunks import chunks
-from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import covered, row_of, tombstone_of
@@ -114,7 +114,7 @@ def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool 
     ]
     keys = [key for _, _, key in new]
     rows = [row_of_request(macs, request, idempotency=key) for request, key in zip(accepted, keys, strict=True)]
-    insert_many(connection, requests, rows)
+    bulk_insert(connection, requests, rows)
     put_scopes(connection, accepted)
     callbacks.tell_waiting(connection, [each for each in accepted if each.state is RequestState.UNAPPROVED])
     standing.put(connection, [(each, rule) for each, (_, rule, _) in zip(accepted, new, strict=True)])

@@ -16,8 +16,8 @@ from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.ports.callbacks import Callbacks
 from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.moderation_tables import callback_hosts, deliveries, sealed_callbacks
 
 _DELIVERY = tuple(field.name for field in fields(Delivery))
@@ -202,4 +202,4 @@ def _has_callback(connection: Connection, team: TeamId) -> bool:
 
 
 def _put(connection: Connection, new: Sequence[Delivery]) -> None:
-    insert_many(connection, deliveries, [{name: getattr(each, name) for name in _DELIVERY} for each in new])
+    bulk_insert(connection, deliveries, [{name: getattr(each, name) for name in _DELIVERY} for each in new])

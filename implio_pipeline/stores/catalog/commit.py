@@ -17,10 +17,10 @@ from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import moderation, queues, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.alone import note_size
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.file_rows import row_of_file
 from implio_pipeline.stores.catalog.holds import newest_hold
-from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.posts import remember
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
@@ -166,8 +166,8 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
     _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
     macs = RowMacs.of(connection)
     new = [row_of_file(macs, sealed.file) for sealed in change.add if sealed.file.file_id not in rewrapped]
-    insert_many(connection, vault_files, new)
-    insert_many(connection, file_keys, keys)
+    bulk_insert(connection, vault_files, new)
+    bulk_insert(connection, file_keys, keys)
     return [row["mac"] for row in new]
 
 
@@ -198,7 +198,7 @@ def _record_outcomes(connection: Connection, change: Change) -> None:
         row = {name: getattr(outcome, name) for name in _OUTCOME}
         row |= {"team": change.team, "committed_at": change.committed_at}
         rows.append({**row, "mac": macs.mac(file_outcomes, row)})
-    insert_many(connection, file_outcomes, rows)
+    bulk_insert(connection, file_outcomes, rows)
     macs.count(connection, file_outcomes, change.team, added=[row["mac"] for row in rows])
 
 

@@ -11,8 +11,8 @@ from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.queues import Queues
 from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.many import insert_many
 from implio_pipeline.stores.catalog.tables import queue_entries, queues, withdrawn_entries
 
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
@@ -78,4 +78,4 @@ def put(connection: Connection, team: TeamId, entries: Sequence[QueueEntry]) -> 
     if new:
         connection.execute(insert(queues), [{"team": team, "queue": name} for name in sorted(new)])
     rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in entries]
-    insert_many(connection, queue_entries, rows)
+    bulk_insert(connection, queue_entries, rows)

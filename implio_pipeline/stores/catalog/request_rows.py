@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.stores.catalog.many import insert_many
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import requests, sealed_scopes
 
@@ -48,4 +48,4 @@ def put_scopes(connection: Connection, asked: Sequence[Request]) -> None:
     rows = [
         {"request_id": request.request_id, "sealed": request.sealed} for request in asked if request.sealed is not None
     ]
-    insert_many(connection, sealed_scopes, rows)
+    bulk_insert(connection, sealed_scopes, rows)

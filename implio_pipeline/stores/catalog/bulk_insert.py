@@ -15,7 +15,7 @@ _VALUES_AT_ONCE = 2_000
 """Of one statement; SQLite takes 32,766."""
 
 
-def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def bulk_insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows in their order; all name the same columns, and columns they do not name take the table's default."""
     if not rows:
         return
