@@ -302,12 +302,12 @@ def _courier(settings: Settings) -> HttpCourier:
 
 
 def _desk(catalog: SqlCatalog, ring: LocalKeyRing, clock: SystemClock) -> Desk:
-    members, sessions, trail = catalog.people(HomeSeal(ring))
+    members, sessions, audit_log = catalog.people(HomeSeal(ring))
     return Desk(
         clock=clock,
         members=members,
         sessions=sessions,
-        trail=trail,
+        audit_log=audit_log,
         passwords=Argon2Passwords(),
         codes=TimedCodes(),
     )

@@ -16,7 +16,7 @@ ACTS: dict[str, Act] = {
     "settle": Act.RUN_PIPELINE,
     "serve": Act.RUN_PIPELINE,
     "status": Act.SEE_STORAGE,
-    "audit": Act.SEE_TRAIL,
+    "audit": Act.SEE_AUDIT_LOG,
     "query": Act.QUERY_ITEMS,
     "export": Act.EXPORT_PERSON,
     "erase": Act.REQUEST_DELETION,
@@ -74,10 +74,10 @@ ACTS: dict[str, Act] = {
     "access list": Act.MANAGE_ACCESS,
     "access review": Act.MANAGE_ACCESS,
     "access forget": Act.MANAGE_ACCESS,
-    "access log": Act.SEE_TRAIL,
-    "access verify": Act.SEE_TRAIL,
-    "processors list": Act.SEE_TRAIL,
-    "register export": Act.SEE_TRAIL,
+    "access log": Act.SEE_AUDIT_LOG,
+    "access verify": Act.SEE_AUDIT_LOG,
+    "processors list": Act.SEE_AUDIT_LOG,
+    "register export": Act.SEE_AUDIT_LOG,
 }
 
 

@@ -44,7 +44,7 @@ class Act(StrEnum):
     MANAGE_KEYS = "manage API keys"
     MANAGE_MEMBERS = "manage members"
     MANAGE_CALLBACKS = "manage result callbacks"
-    SEE_TRAIL = "see the audit trail"
+    SEE_AUDIT_LOG = "see the audit log"
     SEE_QUEUES = "see moderation queues"
     DECIDE_ITEMS = "decide on items"
     MANAGE_QUEUES = "manage moderation queues"
@@ -77,7 +77,7 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
         Act.MANAGE_KEYS,
         Act.MANAGE_MEMBERS,
         Act.MANAGE_CALLBACKS,
-        Act.SEE_TRAIL,
+        Act.SEE_AUDIT_LOG,
         Act.DECIDE_ITEMS,
         Act.MANAGE_QUEUES,
     },
@@ -103,7 +103,7 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
         Act.MANAGE_KEYS,
         Act.MANAGE_MEMBERS,
         Act.MANAGE_CALLBACKS,
-        Act.SEE_TRAIL,
+        Act.SEE_AUDIT_LOG,
         Act.DECIDE_ITEMS,
         Act.MANAGE_QUEUES,
         Act.MANAGE_TEAM,

@@ -41,7 +41,7 @@ class Grants(Protocol):
 
 
 class AccessLog(Protocol):
-    """The audit log of reads; only ever added to."""
+    """The access log: every read. Lines are only added."""
 
     def append(self, reads: Sequence[Read]) -> list[LogLine]:
         """Add reads, durable on return, and remember of the grants that allowed them that they were used."""

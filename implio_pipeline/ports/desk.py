@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.audit_log import AuditEntry
 from implio_pipeline.domain.member import Member, MemberId
 from implio_pipeline.domain.sign_in import Credential, Session
-from implio_pipeline.domain.trail import TrailEntry
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.clock import Clock
 
@@ -94,13 +94,13 @@ class Sessions(Protocol):
         """Delete a session; one that is gone is no error."""
 
 
-class Trail(Protocol):
-    """The audit trails of the teams."""
+class AuditLog(Protocol):
+    """The audit logs of the teams."""
 
-    def note(self, entries: Sequence[TrailEntry]) -> None:
+    def note(self, entries: Sequence[AuditEntry]) -> None:
         """Add lines, durable on return."""
 
-    def newest(self, team: TeamId, *, most: int) -> list[TrailEntry]:
+    def newest(self, team: TeamId, *, most: int) -> list[AuditEntry]:
         """Return a team's newest lines, newest first."""
 
 
@@ -143,6 +143,6 @@ class Desk:
     clock: Clock
     members: Members
     sessions: Sessions
-    trail: Trail
+    audit_log: AuditLog
     passwords: Passwords
     codes: Codes

@@ -5,6 +5,7 @@ from fastapi import APIRouter, FastAPI
 from implio_pipeline.web import (
     account,
     assets,
+    audit_log,
     callbacks,
     holds,
     keys,
@@ -15,7 +16,6 @@ from implio_pipeline.web import (
     retention,
     sign_in,
     teams,
-    trail,
 )
 from implio_pipeline.wiring import House
 
@@ -32,7 +32,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         holds,
         keys,
         members,
-        trail,
+        audit_log,
         queues,
         callbacks,
     )

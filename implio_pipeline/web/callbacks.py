@@ -3,9 +3,9 @@
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.callback import CallbackSecrets
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.callbacks import remove_callback, set_callback, show_callback
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Pages

@@ -10,15 +10,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from implio_pipeline.domain.access import Act, Role, may
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import AccessDenied, RequestUnknown
 from implio_pipeline.domain.member import Member
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import Session, form_token_of
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.flows.trail import note
+from implio_pipeline.flows.audit_log import note
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 from implio_pipeline.web import cookies
@@ -113,7 +113,7 @@ class PageContext:
         return request
 
     def note(self, deed: Deed, *, subject: str | None = None, count: int | None = None) -> None:
-        """Add a line to the team's audit trail."""
+        """Add a line to the team's audit log."""
         note(self.world, self.desk, deed, team=self.team.team, name=self.member.name, subject=subject, count=count)
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:

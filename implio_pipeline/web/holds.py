@@ -5,11 +5,11 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HoldRefused, RequestRefused
 from implio_pipeline.domain.hold import HoldId, HoldReason, is_standing
 from implio_pipeline.domain.scope import kind_of
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in, scope_in, words_in

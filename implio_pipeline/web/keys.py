@@ -6,9 +6,9 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import ApiKeyUnknown, ImplioError
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_api_key
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in

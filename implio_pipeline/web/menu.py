@@ -24,7 +24,7 @@ _PAGES = (
     ("Keys", "/keys", Act.MANAGE_KEYS),
     ("Callback", "/callbacks", Act.MANAGE_CALLBACKS),
     ("Members", "/members", Act.MANAGE_MEMBERS),
-    ("Trail", "/trail", Act.SEE_TRAIL),
+    ("Audit log", "/audit-log", Act.SEE_AUDIT_LOG),
 )
 
 

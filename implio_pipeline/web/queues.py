@@ -10,10 +10,10 @@ from typing import Any
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import DecisionRefused, ImplioError, ItemGone
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, Refuse
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import (
     ReadNote,

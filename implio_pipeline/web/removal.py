@@ -5,11 +5,11 @@ from dataclasses import replace
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import PlanChanged, RequestRefused
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser, Scope
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import Refusal
 from implio_pipeline.flows.approve import approvers
@@ -48,7 +48,7 @@ def remove_form(context: PageContext) -> Response:
     if context.text("typed") != expected:
         return _preview(context, scope, status=422, error="What you typed is not what was asked for. Nothing was done.")
     draft = replace(_draft(context, scope), reason=words_in(context, "reason") or None)
-    plan = plan_erasure(context.world, draft)  # counted here, so that the trail believes no form
+    plan = plan_erasure(context.world, draft)  # counted here, so that the audit log believes no form
     try:
         answer = accept_plan(context.world, draft, digest=context.text("digest"))
     except PlanChanged:

@@ -10,10 +10,10 @@ from starlette.responses import HTMLResponse, Response
 
 from implio_pipeline.documents.receipt import receipt_page
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.approve import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.extend import extend

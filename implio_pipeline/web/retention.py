@@ -5,10 +5,10 @@ from typing import Any
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
-from implio_pipeline.domain.trail import Deed
 from implio_pipeline.flows.approve import approvers, is_same_person
 from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.flows.policy import (

@@ -2,10 +2,10 @@
 
 from starlette.responses import Response
 
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import SignInLocked, SignInRefused
-from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.audit_log import note
 from implio_pipeline.flows.sign_in import Entry, second_step, sign_in, sign_out
-from implio_pipeline.flows.trail import note
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages, remedy_for_people

@@ -13,7 +13,7 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.flows.erase import erase
 
 Tab = Callable[..., Any]
-FOR_ADMINS = ("/remove", "/requests", "/retention", "/holds", "/keys", "/callbacks", "/members", "/trail")
+FOR_ADMINS = ("/remove", "/requests", "/retention", "/holds", "/keys", "/callbacks", "/members", "/audit-log")
 TEAM_PAGES = ("", "/queues", *FOR_ADMINS)
 
 

@@ -1,4 +1,4 @@
-"""What lies under the home's own root key: files set aside, people who sign in, the trail, operators."""
+"""What lies under the home's own root key: files set aside, people who sign in, the audit log, operators."""
 
 import shutil
 import sqlite3
@@ -14,14 +14,14 @@ from support.home import ADS, Home, opened
 from support.page import SETUP
 
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.scope import ByTeam
-from implio_pipeline.domain.trail import Deed
+from implio_pipeline.flows.audit_log import note
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.members import add_member
 from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
-from implio_pipeline.flows.trail import note
 from implio_pipeline.stores.catalog import home_seals, member_tables
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.catalog.tables import metadata
@@ -141,13 +141,13 @@ def test_after_a_rotation_no_key_of_an_old_catalog_opens_and_everything_is_reada
 
 @pytest.fixture
 def a_member() -> Callable[[Home], object]:
-    """Add a member and a line of the trail when there are none, and return both as they read."""
+    """Add a member and a line of the audit log when there are none, and return both as they read."""
 
     def read(home: Home) -> object:
         desk = home.house.desk
         if not desk.members.all(ADS):
             put_in(home)
-        return desk.members.all(ADS), desk.trail.newest(ADS, most=10)
+        return desk.members.all(ADS), desk.audit_log.newest(ADS, most=10)
 
     return read
 

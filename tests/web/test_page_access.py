@@ -34,7 +34,7 @@ def state_of(page: Page) -> tuple:
         catalog.holds.all(),
         catalog.queues.entries(),
         page.desk.members.all(),
-        page.desk.trail.newest(ADS, most=100),
+        page.desk.audit_log.newest(ADS, most=100),
         page.world.ledger.size(),
     )
 

@@ -26,7 +26,7 @@ def test_a_moderator_takes_what_waits_and_decides(page: Page) -> None:
 
     assert waiting(page) == before[2:]
     assert page.world.catalog.queues.counts()[("ads", "Escalated")] == 1
-    assert [entry.deed.value for entry in page.desk.trail.newest(ADS, most=3)] == [
+    assert [entry.deed.value for entry in page.desk.audit_log.newest(ADS, most=3)] == [
         "moved an item to another queue",
         "decided on an item",
         "decided on an item",

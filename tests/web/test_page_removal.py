@@ -180,17 +180,17 @@ def test_no_personal_value_of_a_form_comes_to_an_address(page: Page) -> None:
     assert not any("zqzq" in address for address in [*asked, answer.headers["location"]])
 
 
-def test_the_trail_tells_who_did_what_by_opaque_ids(page: Page) -> None:
+def test_the_audit_log_tells_who_did_what_by_opaque_ids(page: Page) -> None:
     browser = page.browser(who="jane")
     browser.send("/teams/ads/remove/preview", kind="user", user_id="zqzq-ann")
     browser.send("/teams/ads/remove", **browser.hidden(), typed="zqzq-ann")
 
-    newest = page.desk.trail.newest(ADS, most=1)[0]
+    newest = page.desk.audit_log.newest(ADS, most=1)[0]
 
     assert newest.count == 0
     assert (newest.name, newest.subject) == ("Jane", only_request(page).request_id)
     assert newest.who == only_request(page).asked_by
-    text = browser.get("/teams/ads/trail").text
+    text = browser.get("/teams/ads/audit-log").text
     assert "asked to remove items" in text
     assert "zqzq" not in text
     stored = b"".join(path.read_bytes() for path in page.home.path.rglob("*") if path.is_file())

@@ -11,6 +11,7 @@ from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access_log import SqlAccessLog
 from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
+from implio_pipeline.stores.catalog.audit_log import SqlAuditLog
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.grants import SqlGrants, SqlOperators
@@ -32,7 +33,6 @@ from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
 from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
-from implio_pipeline.stores.catalog.trail import SqlTrail
 from implio_pipeline.stores.catalog.upgrade import upgrade
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
@@ -89,9 +89,9 @@ class SqlCatalog(Catalog):
         with database.reading(self._engine) as connection:
             return list(alterations(connection))
 
-    def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlTrail]:
+    def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlAuditLog]:
         """Return the stores of who signs in and of what they did, their names under the home's own seal."""
-        return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlTrail(self._engine, seal)
+        return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlAuditLog(self._engine, seal)
 
     def set_aside_keys(self, seal: HomeSeal) -> SqlSetAsideKeys:
         """Return the keys of files set aside."""

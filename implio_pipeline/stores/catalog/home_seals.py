@@ -9,7 +9,7 @@ from typing_extensions import override
 from implio_pipeline.ports.seals import HomeSeals
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.grant_tables import operator_keys
-from implio_pipeline.stores.catalog.member_tables import home_keys, members, trail
+from implio_pipeline.stores.catalog.member_tables import audit_log, home_keys, members
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HEAD_END, join_key, split_key
 
@@ -29,7 +29,7 @@ class _Sealed:
 
 _WRAPPED = (home_keys, operator_keys, set_aside_keys)
 """Tables of wrapped keys: `root_key_id` and `wrapped`."""
-_SEALED = tuple(_Sealed(column=column) for column in (members.c.sealed, members.c.sealed_code, trail.c.sealed_name))
+_SEALED = tuple(_Sealed(column=column) for column in (members.c.sealed, members.c.sealed_code, audit_log.c.sealed_name))
 
 
 class SqlHomeSeals(HomeSeals):

@@ -54,8 +54,8 @@ sign_in_attempts = Table(
     Column("newest_at", Instant, nullable=False, index=True),
 )
 
-trail = Table(
-    "trail",
+audit_log = Table(
+    "audit_log",
     metadata,
     Column("sequence", Sequence, primary_key=True, autoincrement=True),
     Column("team", ForeignKey("teams.team"), nullable=False),

@@ -1,4 +1,4 @@
-"""Sealing what belongs to the home as a whole and to no team: people who sign in, and names in audit trails.
+"""Sealing what belongs to the home as a whole and to no team: people who sign in, and names in audit logs.
 
 Every value has a key of its own, wrapped under the ring's own root key; nothing of it can be read without the ring.
 """

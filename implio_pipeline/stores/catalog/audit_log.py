@@ -1,33 +1,33 @@
-"""Audit trails, the names in them sealed."""
+"""Audit logs, the names in them sealed."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Engine, RowMapping, insert, select
 from typing_extensions import override
 
-from implio_pipeline.domain.trail import Deed, TrailEntry
+from implio_pipeline.domain.audit_log import AuditEntry, Deed
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.desk import Trail
+from implio_pipeline.ports.desk import AuditLog
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.member_tables import trail
+from implio_pipeline.stores.catalog.member_tables import audit_log
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 
-class SqlTrail(Trail):
-    """The port `Trail` over a table."""
+class SqlAuditLog(AuditLog):
+    """The port `AuditLog` over a table."""
 
     def __init__(self, engine: Engine, seal: HomeSeal) -> None:
         self._engine = engine
         self._seal = seal
 
     @override
-    def note(self, entries: Sequence[TrailEntry]) -> None:
+    def note(self, entries: Sequence[AuditEntry]) -> None:
         rows = [
             {
                 "team": entry.team,
                 "at": entry.at,
                 "who": entry.who,
-                "sealed_name": self._seal.seal(entry.name, context=f"trail {entry.team} {entry.who}"),
+                "sealed_name": self._seal.seal(entry.name, context=f"audit-log {entry.team} {entry.who}"),
                 "deed": entry.deed.value,
                 "subject": entry.subject,
                 "count": entry.count,
@@ -36,20 +36,20 @@ class SqlTrail(Trail):
         ]
         if rows:
             with writing(self._engine) as connection:
-                connection.execute(insert(trail), rows)
+                connection.execute(insert(audit_log), rows)
 
     @override
-    def newest(self, team: TeamId, *, most: int) -> list[TrailEntry]:
-        query = select(trail).where(trail.c.team == team).order_by(trail.c.sequence.desc()).limit(most)
+    def newest(self, team: TeamId, *, most: int) -> list[AuditEntry]:
+        query = select(audit_log).where(audit_log.c.team == team).order_by(audit_log.c.sequence.desc()).limit(most)
         with reading(self._engine) as connection:
             return [self._entry(row) for row in connection.execute(query).mappings()]
 
-    def _entry(self, row: RowMapping) -> TrailEntry:
-        return TrailEntry(
+    def _entry(self, row: RowMapping) -> AuditEntry:
+        return AuditEntry(
             team=row["team"],
             at=row["at"],
             who=row["who"],
-            name=self._seal.unseal(row["sealed_name"], context=f"trail {row['team']} {row['who']}"),
+            name=self._seal.unseal(row["sealed_name"], context=f"audit-log {row['team']} {row['who']}"),
             deed=Deed(row["deed"]),
             subject=row["subject"],
             count=row["count"],

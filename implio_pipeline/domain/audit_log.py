@@ -1,4 +1,4 @@
-"""The audit trail of a team: who did what, when, to which opaque id, and how many; no value of any item."""
+"""The audit log of a team: who did what, when, to which opaque id, and how many; no value of any item."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,8 +36,8 @@ class Deed(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrailEntry:
-    """One line of a team's trail."""
+class AuditEntry:
+    """One line of a team's audit log."""
 
     team: TeamId
     at: datetime

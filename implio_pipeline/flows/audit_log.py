@@ -1,6 +1,6 @@
-"""Trail: note what somebody did in a team."""
+"""Audit log: note what somebody did in a team."""
 
-from implio_pipeline.domain.trail import Deed, TrailEntry
+from implio_pipeline.domain.audit_log import AuditEntry, Deed
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.ports.desk import Desk
@@ -17,8 +17,8 @@ def note(
     subject: str | None = None,
     count: int | None = None,
 ) -> None:
-    """Add a line to a team's trail; subjects are opaque ids, never values."""
-    entry = TrailEntry(
+    """Add a line to a team's audit log; subjects are opaque ids, never values."""
+    entry = AuditEntry(
         team=team,
         at=desk.clock.now(),
         who=identity_of(world, team, name),
@@ -27,4 +27,4 @@ def note(
         subject=subject,
         count=count,
     )
-    desk.trail.note([entry])
+    desk.audit_log.note([entry])
