@@ -12,24 +12,24 @@ from implio_pipeline.domain.words import FileKind, RequestId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
-    """One request's rule, as carried through the files it touches."""
+class NamedRule:
+    """A rule and the name its counts are kept under: a request's id, a hold's id, or a word such as `policy`."""
 
     request_id: RequestId
     rule: Rule
 
 
-def endless(claim: Claim) -> Claim:
-    """Return the claim on every item of its scope, also on those submitted after its request was accepted."""
-    return replace(claim, rule=replace(claim.rule, before=FOR_EVER))
+def endless(named: NamedRule) -> NamedRule:
+    """Return the rule without its end: it also covers items submitted after its request was accepted."""
+    return replace(named, rule=replace(named.rule, before=FOR_EVER))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileWork:
-    """One file and the claims upon it; `is_whole` when it goes without being read."""
+    """One file and the rules that reach it; `is_whole` when the file is dropped unread."""
 
     sealed: SealedFile
-    claims: tuple[Claim, ...]
+    named_rules: tuple[NamedRule, ...]
     is_whole: bool
     holds: tuple[Hold, ...] = ()
     """Legal holds that reach the file: rows they cover are spared."""
@@ -53,7 +53,7 @@ class Rewrite:
     is_same: bool | None
     """Whether the rows of the new file, re-read, are those to keep, value by value; `None` when not compared."""
     survivors: int | None
-    """Rows of the new file that a claim still covers; `None` when they were not counted."""
+    """Rows of the new file that a rule still covers; `None` when they were not counted."""
     keys_missed: int | None = None
     """User keys of the new file that its membership filter denies, so that later requests would pass it over."""
 

@@ -6,7 +6,7 @@ since that it would cover: those were not hidden by the first one, and are by th
 
 from datetime import timedelta
 
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState, keeps_out
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import Refusal, accept, rule_of, scope_text
@@ -36,5 +36,5 @@ def ask(world: World, draft: RequestDraft, *, same_within: timedelta) -> Request
 
 def _has_newer_items(world: World, draft: RequestDraft, earlier: Request) -> bool:
     """Tell whether a file may hold items of the scope that the earlier request does not reach."""
-    claim = Claim(request_id=RequestId("again"), rule=rule_of(world, draft))
-    return any(file.last_submitted_at >= earlier.accepted_at for file, _ in find(world, draft.team, [claim]))
+    named = NamedRule(request_id=RequestId("again"), rule=rule_of(world, draft))
+    return any(file.last_submitted_at >= earlier.accepted_at for file, _ in find(world, draft.team, [named]))

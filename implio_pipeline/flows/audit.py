@@ -34,7 +34,7 @@ from implio_pipeline.domain.audit import (
     unread,
 )
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -150,21 +150,21 @@ def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Standing:
-    """A team's tombstones, as claims upon every row."""
+    """A team's tombstones, as rules over every row."""
 
-    erased: tuple[Claim, ...]
-    hiding: tuple[Claim, ...]
+    erased: tuple[NamedRule, ...]
+    hiding: tuple[NamedRule, ...]
 
     @classmethod
     def of(cls, tombstones: Iterable[Tombstone]) -> "_Standing":
         """Return them parted; completed retention is left out, since a longer policy lets such items in again."""
         erased, hiding = [], []
         for each in tombstones:
-            claim = Claim(request_id=RequestId(each.request_id), rule=each.rule)
+            named = NamedRule(request_id=RequestId(each.request_id), rule=each.rule)
             if not each.is_erased:
-                hiding.append(claim)
+                hiding.append(named)
             elif not isinstance(each.rule, OverdueRule):
-                erased.append(claim)
+                erased.append(named)
         return cls(erased=tuple(erased), hiding=tuple(hiding))
 
 
@@ -238,7 +238,7 @@ class _TeamAudit:
             measured = self.world.vault.measure(sealed, (*self.standing.erased, *self.standing.hiding))
         except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
             return _Look(sealed=sealed, findings=[*found, unread(file, fault_of(error))])
-        erased = {claim.request_id for claim in self.standing.erased}
+        erased = {named.request_id for named in self.standing.erased}
         return _Look(
             sealed=sealed,
             findings=found + read_faults(file, measured, erased=erased),
@@ -291,7 +291,7 @@ def _audit_queues(world: World, team: Team, standing: _Standing, report: AuditRe
     traces = world.catalog.moderation.traces(team.team)
     covering = _covering((*standing.erased, *standing.hiding))
     for kept, noun in ((entries, "entries"), (traces, "verdicts, notes or deliveries")):
-        waiting = Counter(claim.request_id for each in kept for claim in covering(each))
+        waiting = Counter(named.request_id for each in kept for named in covering(each))
         for request_id, count in waiting.items():
             words = f"{count} {noun} that it covers are still kept for moderation"
             report.findings.append(
@@ -299,20 +299,20 @@ def _audit_queues(world: World, team: Team, standing: _Standing, report: AuditRe
             )
 
 
-def _covering(claims: Iterable[Claim]) -> Callable[[QueueEntry | Trace], list[Claim]]:
-    """Return a function from what is kept of an item to the claims that cover it; those by key are looked up."""
-    keyed: dict[bytes, list[Claim]] = {}
-    others: list[Claim] = []
-    for claim in claims:
-        key = _key_of(claim.rule)
+def _covering(named_rules: Iterable[NamedRule]) -> Callable[[QueueEntry | Trace], list[NamedRule]]:
+    """Return a function from what is kept of an item to the rules that cover it; those by key are looked up."""
+    keyed: dict[bytes, list[NamedRule]] = {}
+    others: list[NamedRule] = []
+    for named in named_rules:
+        key = _key_of(named.rule)
         if key is None:
-            others.append(claim)
+            others.append(named)
         else:
-            keyed.setdefault(key, []).append(claim)
+            keyed.setdefault(key, []).append(named)
 
-    def covering(entry: QueueEntry | Trace) -> list[Claim]:
+    def covering(entry: QueueEntry | Trace) -> list[NamedRule]:
         near = [*keyed.get(entry.task_key, ()), *keyed.get(entry.user_key or b"", ()), *others]
-        return [claim for claim in near if _covers(claim.rule, entry)]
+        return [named for named in near if _covers(named.rule, entry)]
 
     return covering
 

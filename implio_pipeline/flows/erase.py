@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
 
-from implio_pipeline.domain.erasure import Claim, FileWork, endless
+from implio_pipeline.domain.erasure import FileWork, NamedRule, endless
 from implio_pipeline.domain.errors import (
     CatalogTampered,
     FileMissing,
@@ -233,17 +233,17 @@ def _carry_out(
     requests = _without_failed(world, requests, faults, summary)
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
     done = [request for request in requests if request.state is RequestState.SHREDDED]
-    claims = [Claim(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
+    named_rules = [NamedRule(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
     # 1. Find, rewrite, verify, commit and shred, file by file; what a file fails of fails the requests that touch it.
     started = _save(world, started, RequestState.PLANNED)
     if any(request.kind is RequestKind.TEAM for request in started):
         renew_class_keys(world, team)
     started = _save(world, started, RequestState.REWRITING)
-    holds, faults = _work_through(world, team, claims, summary, progress)
+    holds, faults = _work_through(world, team, named_rules, summary, progress)
     started = _without_failed(world, started, faults, summary)
-    spared, faults = _spared(world, team, _of(started, claims), holds)
+    spared, faults = _spared(world, team, _of(started, named_rules), holds)
     started = _without_failed(world, started, faults, summary)
-    newer, faults = _newer(world, team, _of(started, claims))
+    newer, faults = _newer(world, team, _of(started, named_rules))
     started = _without_failed(world, started, faults, summary)
     if not started and not done:
         return
@@ -339,9 +339,9 @@ def _fail(world: World, requests: list[Request], error: ImplioError, summary: Er
 
 
 def _work_through(
-    world: World, team: TeamId, claims: list[Claim], summary: ErasureSummary, progress: Progress | None
+    world: World, team: TeamId, named_rules: list[NamedRule], summary: ErasureSummary, progress: Progress | None
 ) -> tuple[list[Hold], dict[RequestId, ImplioError]]:
-    """Swap every file the claims touch; plan again for as long as somebody else changes the same files.
+    """Swap every file the rules touch; plan again for as long as somebody else changes the same files.
 
     Returns the legal holds it spared what they cover for, and what requests fail of whose files could not be swapped.
     """
@@ -349,7 +349,7 @@ def _work_through(
         planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
         holds = standing_holds(world, team)  # also where none is newest: one taken away shows in their tally
         try:
-            works = _plan(world, team, claims, holds)
+            works = _plan(world, team, named_rules, holds)
             if not works:
                 return holds, {}
             faulty = swap(world, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
@@ -361,9 +361,9 @@ def _work_through(
     raise PlanOutdated("others kept changing the same files")
 
 
-def _plan(world: World, team: TeamId, claims: list[Claim], holds: list[Hold]) -> list[FileWork]:
+def _plan(world: World, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]) -> list[FileWork]:
     """Return the files to change: one that a hold covers whole is not touched."""
-    works = plan_works(world, team, claims, holds)
+    works = plan_works(world, team, named_rules, holds)
     return [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
 
 
@@ -374,8 +374,8 @@ def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> dict[RequestI
     """
     found: dict[RequestId, ImplioError] = {}
     for work, error in sorted(faulty, key=lambda each: not isinstance(each[1], Unverified)):
-        for claim in work.claims:
-            found.setdefault(claim.request_id, error)
+        for named in work.named_rules:
+            found.setdefault(named.request_id, error)
     return found
 
 
@@ -391,9 +391,9 @@ def _is_race(world: World, team: TeamId, work: FileWork, error: ImplioError) -> 
 
 
 def _spared(
-    world: World, team: TeamId, claims: list[Claim], holds: list[Hold]
+    world: World, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]
 ) -> tuple[list[Spared], dict[RequestId, ImplioError]]:
-    """Count what holds kept of each claim, by reading the files they reach; return too what requests fail of.
+    """Count what holds kept of each rule, by reading the files they reach; return too what requests fail of.
 
     A request fails when a file cannot be read, or when a covered item that no hold covers is still there.
     """
@@ -401,7 +401,7 @@ def _spared(
         return [], {}
 
     def held_works() -> list[FileWork]:
-        return [work for work in plan_works(world, team, claims, holds) if work.holds]
+        return [work for work in plan_works(world, team, named_rules, holds) if work.holds]
 
     found, faults = _read_each(world, team, held_works, world.vault.spared)
     for each in found:
@@ -411,30 +411,30 @@ def _spared(
 
 
 def _newer(
-    world: World, team: TeamId, claims: list[Claim]
+    world: World, team: TeamId, named_rules: list[NamedRule]
 ) -> tuple[dict[RequestId, int], dict[RequestId, ImplioError]]:
     """Count the items of each scope that stay since they were submitted after the request was accepted.
 
     Return too what requests fail of whose newer files cannot be read.
     """
-    since = min((claim.rule.before for claim in claims), default=None)
+    since = min((named.rule.before for named in named_rules), default=None)
     if since is None:
         return {}, {}
-    endless_claims = [endless(claim) for claim in claims]
-    bound = {claim.request_id: claim for claim in claims}
-    reaches = world.vault.reaches(endless_claims)
+    endless_rules = [endless(named) for named in named_rules]
+    bound = {named.request_id: named for named in named_rules}
+    reaches = world.vault.reaches(endless_rules)
 
     def newer_works() -> list[FileWork]:
-        files = list(world.catalog.manifest.candidates(team, endless_claims, since=since))
+        files = list(world.catalog.manifest.candidates(team, endless_rules, since=since))
         reached = [(file, found) for file in files if (found := reaches(file))]
         sealed = world.catalog.manifest.sealed([file for file, _ in reached])
         return [
-            FileWork(sealed=each, claims=tuple(bound[claim.request_id] for claim in found), is_whole=False)
+            FileWork(sealed=each, named_rules=tuple(bound[named.request_id] for named in found), is_whole=False)
             for each, (_, found) in zip(sealed, reached, strict=True)
         ]
 
     found, faults = _read_each(
-        world, team, newer_works, lambda work: list(world.vault.newer(work.sealed, list(work.claims)).items())
+        world, team, newer_works, lambda work: list(world.vault.newer(work.sealed, list(work.named_rules)).items())
     )
     counts: dict[RequestId, int] = {}
     for request_id, items in found:
@@ -464,10 +464,10 @@ def _read_each(
     raise PlanOutdated("others kept changing the same files")
 
 
-def _of(requests: list[Request], claims: list[Claim]) -> list[Claim]:
-    """Return the claims of requests that go on."""
+def _of(requests: list[Request], named_rules: list[NamedRule]) -> list[NamedRule]:
+    """Return the rules of requests that go on."""
     theirs = {request.request_id for request in requests}
-    return [claim for claim in claims if claim.request_id in theirs]
+    return [named for named in named_rules if named.request_id in theirs]
 
 
 def _is_lost(world: World, works: list[FileWork]) -> bool:

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
     ACCESS,
@@ -181,8 +181,8 @@ def _settled(world: World, team: TeamId, user_key: UserKey, progress: Progress |
 def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:
     rule = UserRule(user_key=user_key, before=FOR_EVER)
     hiding = [each.rule for each in world.catalog.requests.tombstones(team, only_open=True)]
-    claim = Claim(request_id=RequestId(ACCESS), rule=rule)
-    files = [file for file, _ in find(world, team, [claim], is_proven=True)]
+    named = NamedRule(request_id=RequestId(ACCESS), rule=rule)
+    files = [file for file, _ in find(world, team, [named], is_proven=True)]
     # The oldest file first, as a person reads it; the manifest gives them in no order.
     files.sort(key=lambda file: (file.day, file.first_submitted_at, file.file_id))
     sealed = world.catalog.manifest.sealed(files)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.hold import Hold, is_standing
 from implio_pipeline.domain.matching import Reach, reach
@@ -11,25 +11,25 @@ from implio_pipeline.ports.world import World
 
 
 def find(
-    world: World, team: TeamId, claims: Sequence[Claim], *, is_proven: bool = False
-) -> Iterator[tuple[VaultFile, tuple[Claim, ...]]]:
-    """Yield the live files that claims may touch, with those claims.
+    world: World, team: TeamId, named_rules: Sequence[NamedRule], *, is_proven: bool = False
+) -> Iterator[tuple[VaultFile, tuple[NamedRule, ...]]]:
+    """Yield the live files that rules may touch, with those rules.
 
     With `is_proven` the catalog is compared with what was written into it first, so that no file is passed over.
 
     Raises:
         CatalogTampered: the catalog is not what was written.
     """
-    reaches = world.vault.reaches(claims)
-    for file in world.catalog.manifest.candidates(team, claims, is_proven=is_proven):
+    reaches = world.vault.reaches(named_rules)
+    for file in world.catalog.manifest.candidates(team, named_rules, is_proven=is_proven):
         reached = reaches(file)
         if reached:
             yield file, reached
 
 
-def is_whole(file: VaultFile, claims: Iterable[Claim]) -> bool:
-    """Tell whether some claim covers every row of the file, so that it can go unread."""
-    return any(reach(claim.rule, file) is Reach.EVERYTHING for claim in claims)
+def is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
+    """Tell whether some rule covers every row of the file, so that it can go unread."""
+    return any(reach(named.rule, file) is Reach.EVERYTHING for named in named_rules)
 
 
 def standing_holds(world: World, team: TeamId) -> list[Hold]:
@@ -38,16 +38,16 @@ def standing_holds(world: World, team: TeamId) -> list[Hold]:
     return [hold for hold in world.catalog.holds.all(team) if is_standing(hold, now=now)]
 
 
-def plan_works(world: World, team: TeamId, claims: Sequence[Claim], holds: Sequence[Hold]) -> list[FileWork]:
-    """Return every file that claims may touch, with the holds that reach it."""
-    found = list(find(world, team, claims, is_proven=True))
+def plan_works(world: World, team: TeamId, named_rules: Sequence[NamedRule], holds: Sequence[Hold]) -> list[FileWork]:
+    """Return every file that rules may touch, with the holds that reach it."""
+    found = list(find(world, team, named_rules, is_proven=True))
     sealed = world.catalog.manifest.sealed([file for file, _ in found])
     reaching = _reaching(world, holds)
     works = []
     for each, (file, reached) in zip(sealed, found, strict=True):
         over = reaching(file)
         whole = not over and is_whole(file, reached)
-        works.append(FileWork(sealed=each, claims=reached, is_whole=whole, holds=over))
+        works.append(FileWork(sealed=each, named_rules=reached, is_whole=whole, holds=over))
     return works
 
 
@@ -55,5 +55,5 @@ def _reaching(world: World, holds: Sequence[Hold]) -> Callable[[VaultFile], tupl
     if not holds:
         return lambda _: ()
     by_id = {RequestId(hold.hold_id): hold for hold in holds}
-    reaches = world.vault.reaches([Claim(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
-    return lambda file: tuple(by_id[claim.request_id] for claim in reaches(file))
+    reaches = world.vault.reaches([NamedRule(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
+    return lambda file: tuple(by_id[named.request_id] for named in reaches(file))

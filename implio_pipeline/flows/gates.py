@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
 from implio_pipeline.domain.member import name_key
 from implio_pipeline.domain.plan import Allowance
@@ -141,8 +141,8 @@ def _recount(world: World, team: TeamId) -> None:
         world.catalog.requests.counted({each.request_id: counts.get(each.request_id, 0) for each, _ in known})
 
 
-def _claims(asked: Sequence[tuple[Request, Rule]]) -> list[Claim]:
-    return [Claim(request_id=request.request_id, rule=rule) for request, rule in asked]
+def _named_rules(asked: Sequence[tuple[Request, Rule]]) -> list[NamedRule]:
+    return [NamedRule(request_id=request.request_id, rule=rule) for request, rule in asked]
 
 
 def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
@@ -150,13 +150,13 @@ def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]
         request, rule = asked[0]
         if isinstance(rule, UserRule):
             return {request.request_id: world.catalog.manifest.most_items(team, rule)}
-    claims = _claims(asked)
-    reaches = world.vault.reaches(claims)
+    named_rules = _named_rules(asked)
+    reaches = world.vault.reaches(named_rules)
     most: dict[RequestId, int] = {}
-    for file in world.catalog.manifest.candidates(team, claims):
-        for claim in reaches(file):
-            rows = file.most_of_one_user if isinstance(claim.rule, UserRule) else file.rows
-            most[claim.request_id] = most.get(claim.request_id, 0) + rows
+    for file in world.catalog.manifest.candidates(team, named_rules):
+        for named in reaches(file):
+            rows = file.most_of_one_user if isinstance(named.rule, UserRule) else file.rows
+            most[named.request_id] = most.get(named.request_id, 0) + rows
     return most
 
 
@@ -173,14 +173,14 @@ def _counts(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -
 
 
 def _counts_once(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
-    claims = _claims(asked)
-    reaches = world.vault.reaches(claims)
+    named_rules = _named_rules(asked)
+    reaches = world.vault.reaches(named_rules)
     counts: dict[RequestId, int] = {}
-    for file in list(world.catalog.manifest.candidates(team, claims)):
+    for file in list(world.catalog.manifest.candidates(team, named_rules)):
         reached = reaches(file)
         if reached:
             (sealed,) = world.catalog.manifest.sealed([file])
-            found = world.vault.matched(FileWork(sealed=sealed, claims=reached, is_whole=False))
+            found = world.vault.matched(FileWork(sealed=sealed, named_rules=reached, is_whole=False))
             for request_id, rows in found.items():
                 counts[request_id] = counts.get(request_id, 0) + rows
     return counts

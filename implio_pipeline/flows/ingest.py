@@ -12,7 +12,7 @@ from typing import Any
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.erasure import Claim, FileWork, prove
+from implio_pipeline.domain.erasure import FileWork, NamedRule, prove
 from implio_pipeline.domain.errors import (
     FileMissing,
     KeyMissing,
@@ -39,7 +39,7 @@ BUFFER_BYTES = 96 << 20
 """Rows held before files are written; one buffer fills while the one before it is written, so memory is bounded."""
 _MOST_TRIES = 20
 _STANDING = "standing"
-"""What the claim of a standing deletion is named by, beside that of the same request's tombstone."""
+"""What the rule of a standing deletion is named by, beside that of the same request's tombstone."""
 TOO_OLD = "too-old"
 """The code under which items are set aside that are older than their team's policy keeps."""
 
@@ -222,7 +222,9 @@ def add_rows(
     raise PlanOutdated("new tombstones kept coming")
 
 
-def standing_rules(world: World, team: Team, *, now: datetime, submitted_from: datetime | None = None) -> list[Claim]:
+def standing_rules(
+    world: World, team: Team, *, now: datetime, submitted_from: datetime | None = None
+) -> list[NamedRule]:
     """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue.
 
     With `submitted_from` tombstones are left out that end before it, and so is age: what was acknowledged is stored,
@@ -231,19 +233,19 @@ def standing_rules(world: World, team: Team, *, now: datetime, submitted_from: d
     if submitted_from is not None:
         standing = world.catalog.requests.tombstones(team.team, reaching=submitted_from)
         return [
-            Claim(request_id=RequestId(each.request_id), rule=each.rule)
+            NamedRule(request_id=RequestId(each.request_id), rule=each.rule)
             for each in standing
             if not isinstance(each.rule, OverdueRule)
         ]
-    claims = [
-        Claim(request_id=RequestId(each.request_id), rule=each.rule)
+    named_rules = [
+        NamedRule(request_id=RequestId(each.request_id), rule=each.rule)
         for each in world.catalog.requests.tombstones(team.team)
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
     overdue = item_cutoffs(team.policy, today=now.date())
     if overdue is not None:
-        claims.append(Claim(request_id=RequestId("policy"), rule=OverdueRule(cutoffs=overdue, before=now)))
-    return claims
+        named_rules.append(NamedRule(request_id=RequestId("policy"), rule=OverdueRule(cutoffs=overdue, before=now)))
+    return named_rules
 
 
 def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
@@ -376,8 +378,8 @@ class _Intake:
     buffered_bytes: int = 0
     writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     writing: list[Future[list[SealedFile]]] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
-    standing: list[Claim] = field(default_factory=list)
+    named_rules: list[NamedRule] = field(default_factory=list)
+    standing: list[NamedRule] = field(default_factory=list)
     """What keeps people out whose deletion is standing."""
     planned_at: int = -1
     submitted_from: datetime | None = None
@@ -436,11 +438,11 @@ class _Intake:
 
     @property
     def _standing_rules(self) -> list[Rule]:
-        return [claim.rule for claim in self.standing]
+        return [named.rule for named in self.standing]
 
     @property
     def _rules(self) -> list[Rule]:
-        return [claim.rule for claim in self.claims]
+        return [named.rule for named in self.named_rules]
 
     def _without_old(self, rows: Rows) -> Rows:
         """Return the rows that age alone does not keep out; the others are set aside, not destroyed."""
@@ -563,27 +565,27 @@ class _Intake:
         if self.submitted_from is not None:
             return self.world.catalog.requests.erased_users(self.team.team, self.world.vault.users_in(rows))
         users: dict[UserKey, datetime] = {}
-        for claim in self.claims:
-            if isinstance(claim.rule, UserRule):
-                users[claim.rule.user_key] = max(claim.rule.before, users.get(claim.rule.user_key, claim.rule.before))
+        for named in self.named_rules:
+            if isinstance(named.rule, UserRule):
+                users[named.rule.user_key] = max(named.rule.before, users.get(named.rule.user_key, named.rule.before))
         return users
 
     def _plan(self) -> None:
         self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)
         now = self.world.clock.now()
-        self.claims = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
+        self.named_rules = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
         self.standing = [
-            Claim(request_id=RequestId(f"{_STANDING} {each.request_id}"), rule=each.rule)
+            NamedRule(request_id=RequestId(f"{_STANDING} {each.request_id}"), rule=each.rule)
             for each in self.world.catalog.requests.keeping_out(self.team.team)
             if each.lifted_at is None
         ]
 
     def _apply_newer_rules(self) -> None:
-        known = {claim.request_id for claim in (*self.claims, *self.standing)}
+        known = {named.request_id for named in (*self.named_rules, *self.standing)}
         self._plan()
-        fresh = [claim for claim in self.claims if claim.request_id not in known]
-        staying_out = [claim for claim in self.standing if claim.request_id not in known]
-        rules = [claim.rule for claim in (*fresh, *staying_out)]
+        fresh = [named for named in self.named_rules if named.request_id not in known]
+        staying_out = [named for named in self.standing if named.request_id not in known]
+        rules = [named.rule for named in (*fresh, *staying_out)]
         if any(isinstance(rule, OverdueRule) for rule in rules):
             raise PlanOutdated("retention began meanwhile: what it covers is set aside, not destroyed")
         gone = self._take_out(fresh)
@@ -592,19 +594,19 @@ class _Intake:
         self.kept_out += gone
         self.queue = [entry for entry in self.queue if not any(_covers(rule, entry) for rule in rules)]
 
-    def _take_out(self, claims: list[Claim]) -> int:
-        """Take what claims cover out of the staged files, and return how many rows went."""
+    def _take_out(self, named_rules: list[NamedRule]) -> int:
+        """Take what rules cover out of the staged files, and return how many rows went."""
         before = self.items + self.rejected
-        if claims:
-            self.staged = [kept for sealed in self.staged if (kept := self._without(sealed, claims)) is not None]
+        if named_rules:
+            self.staged = [kept for sealed in self.staged if (kept := self._without(sealed, named_rules)) is not None]
         return before - self.items - self.rejected
 
-    def _without(self, sealed: SealedFile, claims: list[Claim]) -> SealedFile | None:
-        reached = self.world.vault.reaches(claims)(sealed.file)
+    def _without(self, sealed: SealedFile, named_rules: list[NamedRule]) -> SealedFile | None:
+        reached = self.world.vault.reaches(named_rules)(sealed.file)
         if not reached:
             return sealed
         try:
-            rewrite = self.world.vault.rewrite(FileWork(sealed=sealed, claims=reached, is_whole=False))
+            rewrite = self.world.vault.rewrite(FileWork(sealed=sealed, named_rules=reached, is_whole=False))
         except KeyMissing:
             raise PlanOutdated("the team's keys were renewed while its items came in") from None
         prove(rewrite)

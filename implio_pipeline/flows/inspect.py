@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
 from implio_pipeline.domain.scope import OverdueRule
@@ -32,12 +32,12 @@ def survivors(world: World, *, teams: list[TeamId] | None = None) -> dict[Reques
     """
     found: Counter[RequestId] = Counter()
     for team in teams or [team.team for team in world.catalog.teams.all()]:
-        claims = [
-            Claim(request_id=RequestId(each.request_id), rule=each.rule)
+        named_rules = [
+            NamedRule(request_id=RequestId(each.request_id), rule=each.rule)
             for each in world.catalog.requests.tombstones(team)
             if each.is_erased and not isinstance(each.rule, OverdueRule)
         ]
-        for work in _works(world, team, claims):
+        for work in _works(world, team, named_rules):
             found.update(world.vault.matched(work))
     return {request_id: rows for request_id, rows in found.items() if rows}
 
@@ -83,8 +83,8 @@ def _chunks(files: Iterator[VaultFile], size: int = 500) -> Iterator[list[VaultF
         yield chunk
 
 
-def _works(world: World, team: TeamId, claims: list[Claim]) -> Iterator[FileWork]:
-    """Yield the files that may hold a covered row, each looked at once for all claims."""
-    for file, reached in list(find(world, team, claims, is_proven=True)):
+def _works(world: World, team: TeamId, named_rules: list[NamedRule]) -> Iterator[FileWork]:
+    """Yield the files that may hold a covered row, each looked at once for all rules."""
+    for file, reached in list(find(world, team, named_rules, is_proven=True)):
         (sealed,) = world.catalog.manifest.sealed([file])
-        yield FileWork(sealed=sealed, claims=reached, is_whole=is_whole(file, reached))
+        yield FileWork(sealed=sealed, named_rules=reached, is_whole=is_whole(file, reached))

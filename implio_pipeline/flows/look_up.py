@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
@@ -21,20 +21,20 @@ def look_up(world: World, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
     Raises:
         PlanOutdated: files kept changing underneath.
     """
-    claims = [_claim(world, task_id) for task_id in task_ids]
+    named_rules = [_named_rule(world, task_id) for task_id in task_ids]
     conflict: PlanOutdated | FileMissing | KeyMissing = PlanOutdated("files kept changing")
-    for _ in range(_MOST_TRIES if claims else 0):
+    for _ in range(_MOST_TRIES if named_rules else 0):
         hidden = [tombstone.rule for tombstone in world.catalog.requests.tombstones(team, only_open=True)]
         try:
-            found = [(file, reached) for file, reached in find(world, team, claims) if file.kind is FileKind.ITEMS]
+            found = [(file, reached) for file, reached in find(world, team, named_rules) if file.kind is FileKind.ITEMS]
             sealed = world.catalog.manifest.sealed([file for file, _ in found])
             return [
-                world.vault.covered(each, [claim.rule for claim in reached], hidden=hidden)
+                world.vault.covered(each, [named.rule for named in reached], hidden=hidden)
                 for each, (_, reached) in zip(sealed, found, strict=True)
             ]
         except (PlanOutdated, FileMissing, KeyMissing) as met:
             conflict = met  # a file was swapped meanwhile; when it is a fault, it stays
-    if claims:
+    if named_rules:
         raise conflict
     return []
 
@@ -73,9 +73,9 @@ def _unsettled(world: World, team: TeamId, wanted: Iterable[str]) -> dict[str, M
     }
 
 
-def _claim(world: World, task_id: str) -> Claim:
+def _named_rule(world: World, task_id: str) -> NamedRule:
     name = task_id.strip().lower()
     rule = TaskRule(
         task_key=world.identifiers.task_key(name), before=FOR_EVER, submitted_on=world.identifiers.task_day(name)
     )
-    return Claim(request_id=RequestId(name), rule=rule)
+    return NamedRule(request_id=RequestId(name), rule=rule)

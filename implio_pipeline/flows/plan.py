@@ -1,6 +1,6 @@
 """Plan: what an erasure would do, with a digest of it; then exactly that, or nothing."""
 
-from implio_pipeline.domain.erasure import Claim, FileWork
+from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanChanged, PlanOutdated
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
@@ -16,7 +16,7 @@ from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports.world import World
 
 _MOST_TRIES = 5
-_CLAIM = RequestId("plan")
+_RULE = RequestId("plan")
 
 
 def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
@@ -126,7 +126,7 @@ def _digest(world: World, team: TeamId, rule: Rule, *, tombstone: int | None = N
 def _works(world: World, team: TeamId, rule: Rule) -> list[FileWork]:
     for _ in range(_MOST_TRIES):
         try:
-            return plan_works(world, team, [Claim(request_id=_CLAIM, rule=rule)], standing_holds(world, team))
+            return plan_works(world, team, [NamedRule(request_id=_RULE, rule=rule)], standing_holds(world, team))
         except PlanOutdated:
             continue
     raise PlanOutdated("files kept changing")

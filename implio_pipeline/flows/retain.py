@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from implio_pipeline.domain.clock import after
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, is_overdue, reach
@@ -125,8 +125,8 @@ def _is_new(file: VaultFile, limits: Cutoffs, asked: Iterable[Cutoffs]) -> bool:
 
 
 def _overdue(world: World, team: Team, limits: Cutoffs) -> list[VaultFile]:
-    claim = Claim(request_id=RequestId("overdue"), rule=_rule(world, team, limits))
-    return list(world.catalog.manifest.candidates(team.team, [claim], is_proven=True))
+    named = NamedRule(request_id=RequestId("overdue"), rule=_rule(world, team, limits))
+    return list(world.catalog.manifest.candidates(team.team, [named], is_proven=True))
 
 
 def _rule(world: World, team: Team, limits: Cutoffs) -> OverdueRule:

@@ -11,7 +11,7 @@ from typing import Any
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.days import day_of
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
@@ -180,14 +180,14 @@ class _Work:
         self.add = []
 
     def _files(self, verdicts: Sequence[Decided]) -> list[VaultFile]:
-        claims = [
-            Claim(
+        named_rules = [
+            NamedRule(
                 request_id=RequestId(verdict.task_id),
                 rule=TaskRule(task_key=verdict.task_key, before=FOR_EVER, submitted_on=day_of(verdict.submitted_at)),
             )
             for verdict in verdicts
         ]
-        return [file for file, _ in find(self.world, self.team, claims) if file.kind is FileKind.ITEMS]
+        return [file for file, _ in find(self.world, self.team, named_rules) if file.kind is FileKind.ITEMS]
 
     def _commit(self) -> None:
         if not self.settled:

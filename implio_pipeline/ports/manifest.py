@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import TeamId
@@ -32,9 +32,9 @@ class Manifest(Protocol):
         """
 
     def candidates(
-        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None, is_proven: bool = False
+        self, team: TeamId, named_rules: Sequence[NamedRule], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
-        """Yield live files whose ranges and counts some claim reaches, in no order; exhaust or close it, as `files`.
+        """Yield live files whose ranges and counts some rule reaches, in no order; exhaust or close it, as `files`.
 
         With `since` only those with an item that was submitted at that instant or later. With `is_proven` no file of
         the team was passed over: all rows are compared with the team's tally first.

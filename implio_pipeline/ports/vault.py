@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from implio_pipeline.domain.audit import Measured
-from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite
+from implio_pipeline.domain.erasure import FileWork, NamedRule, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.intake import QueueEntry
@@ -41,7 +41,7 @@ class Vault(Protocol):
         """Split rows by day, cluster them by user key, and write bounded files, durable on return."""
 
     def rewrite(self, work: FileWork) -> Rewrite:
-        """Write a file again without the rows its claims cover, re-open it, and measure the proof.
+        """Write a file again without the rows its rules cover, re-open it, and measure the proof.
 
         Raises:
             FileTampered: the file is not what its catalog row says.
@@ -68,16 +68,16 @@ class Vault(Protocol):
         """
 
     def count(self, work: FileWork) -> int:
-        """Return how many rows of a file its claims cover; a whole file is not read."""
+        """Return how many rows of a file its rules cover; a whole file is not read."""
 
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
-        """Return how many rows of a file each claim covers; read only when some claim covers it in part."""
+        """Return how many rows of a file each rule covers; read only when some rule covers it in part."""
 
-    def newer(self, sealed: SealedFile, claims: Sequence[Claim]) -> Mapping[RequestId, int]:
-        """Return how many rows of each claim's scope were submitted after its rule ends, so that they stay."""
+    def newer(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Mapping[RequestId, int]:
+        """Return how many rows of each rule's scope were submitted after its rule ends, so that they stay."""
 
     def spared(self, work: FileWork) -> list[Spared]:
-        """Return what a file holds of each claim, by what its holds cover of it; the file is read."""
+        """Return what a file holds of each rule, by what its holds cover of it; the file is read."""
 
     def look(self, file: VaultFile) -> FileLook | None:
         """Return what storage says of a file without its keys; `None` when it is not there."""
@@ -103,8 +103,8 @@ class Vault(Protocol):
     def queue_entries(self, rows: Rows, *, team: TeamId) -> list[QueueEntry]:
         """Return an entry for each row that has no decision."""
 
-    def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
-        """Return a function from a file to the claims that may cover a row of it, by ranges and membership filters."""
+    def reaches(self, named_rules: Sequence[NamedRule]) -> Callable[[VaultFile], tuple[NamedRule, ...]]:
+        """Return a function from a file to the rules that may cover a row of it, by ranges and membership filters."""
 
     def delete(self, file: VaultFile) -> None:
         """Unlink a file; one that is gone already is no error.
@@ -122,8 +122,8 @@ class Vault(Protocol):
             KeyMissing: its keys cannot be unwrapped.
         """
 
-    def measure(self, sealed: SealedFile, claims: Sequence[Claim]) -> Measured:
-        """Read a file and return what it holds, with the rows that each claim covers; keys of every class are used.
+    def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Measured:
+        """Read a file and return what it holds, with the rows that each rule covers; keys of every class are used.
 
         Raises:
             FileTampered: the file is not what its catalog row says.

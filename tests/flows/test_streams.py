@@ -147,11 +147,11 @@ def test_after_a_conflict_requests_are_tried_together_again(home: Home, monkeypa
         home.ask(ByUser(user_id=f"u-{number}"))
     work_through, seen = erase_flow._work_through, []
 
-    def once_in_the_way(world: Any, team: Any, claims: Any, *others: Any) -> Any:
-        seen.append(len(claims))
+    def once_in_the_way(world: Any, team: Any, named_rules: Any, *others: Any) -> Any:
+        seen.append(len(named_rules))
         if len(seen) == 1:
             raise PlanOutdated("others kept changing the same files")
-        return work_through(world, team, claims, *others)
+        return work_through(world, team, named_rules, *others)
 
     monkeypatch.setattr(erase_flow, "_work_through", once_in_the_way)
     summary = erase(home.world)

@@ -16,7 +16,7 @@ from support.home import NOBODY_APPROVES
 from support.ring import OneKey
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import Claim, FileOutcome
+from implio_pipeline.domain.erasure import FileOutcome, NamedRule
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
@@ -215,8 +215,8 @@ def outcome(request: Request, file: VaultFile) -> FileOutcome:
     )
 
 
-def claim(rule: Rule) -> Claim:
-    return Claim(request_id=RequestId("any"), rule=rule)
+def named(rule: Rule) -> NamedRule:
+    return NamedRule(request_id=RequestId("any"), rule=rule)
 
 
 def shredded(catalog: Catalog, request: Request) -> Request:
@@ -477,9 +477,9 @@ def test_candidates_are_the_files_a_claim_reaches_and_no_others(catalog: Catalog
     commit_files(catalog, gone)
     catalog.manifest.commit(change(catalog, remove=(gone.file.file_id,)))
 
-    one = list(catalog.manifest.candidates(ADS, [claim(UserRule(user_key=user(9), before=NOW))]))
+    one = list(catalog.manifest.candidates(ADS, [named(UserRule(user_key=user(9), before=NOW))]))
     many = list(
-        catalog.manifest.candidates(ADS, [claim(UserRule(user_key=user(n), before=NOW)) for n in range(9, 900)])
+        catalog.manifest.candidates(ADS, [named(UserRule(user_key=user(n), before=NOW)) for n in range(9, 900)])
     )
 
     assert one == [low.file]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
-from test_catalog import NOW, add_team, change, claim, commit_files, entry, number, request_for, sealed_file, task, user
+from test_catalog import NOW, add_team, change, commit_files, entry, named, number, request_for, sealed_file, task, user
 
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.files import SealedFile
@@ -108,7 +108,7 @@ def test_candidates_are_the_files_that_reach_finds_one_by_one(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "_FEW_RULES", few)
-        found = list(catalog.manifest.candidates(team, [claim(rule) for rule in asked]))
+        found = list(catalog.manifest.candidates(team, [named(rule) for rule in asked]))
 
     reached = [one.file for one in stored if any(reach(rule, one.file) is not Reach.NOTHING for rule in asked)]
     assert sorted(found, key=lambda file: file.file_id) == reached

@@ -19,7 +19,7 @@ from support.items import Ad, is_covered, key_of, table_of, table_of_rows
 from support.rules import ads, rules
 
 from implio_pipeline.domain.columns import OTHER_KEYS, ColumnType, columns_of
-from implio_pipeline.domain.erasure import Claim, FileWork, prove
+from implio_pipeline.domain.erasure import FileWork, NamedRule, prove
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing, StorageFull, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.request import RequestState
@@ -69,8 +69,8 @@ def wide(home: Home) -> EncryptedVault:
 
 
 def work_on(sealed: SealedFile, *asked: Rule) -> FileWork:
-    claims = tuple(Claim(request_id=RequestId(f"r{number}"), rule=rule) for number, rule in enumerate(asked))
-    return FileWork(sealed=sealed, claims=claims, is_whole=False)
+    named_rules = tuple(NamedRule(request_id=RequestId(f"r{number}"), rule=rule) for number, rule in enumerate(asked))
+    return FileWork(sealed=sealed, named_rules=named_rules, is_whole=False)
 
 
 def lies_at(home: Home, file: VaultFile) -> Path:

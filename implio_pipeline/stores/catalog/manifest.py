@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Engine, String, cast, delete, func, s
 from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.scope import UserRule
@@ -55,9 +55,9 @@ class SqlManifest(Manifest):
 
     @override
     def candidates(
-        self, team: TeamId, claims: Sequence[Claim], *, since: datetime | None = None, is_proven: bool = False
+        self, team: TeamId, named_rules: Sequence[NamedRule], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
-        rules = [claim.rule for claim in claims]
+        rules = [named.rule for named in named_rules]
         with reading(self._engine) as connection:
             yield from candidates(connection, team, rules, since=since, is_proven=is_proven)
 

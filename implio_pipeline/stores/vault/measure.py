@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
-from implio_pipeline.domain.erasure import Claim
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import UNDECIDED, FileKind, UserKey
 from implio_pipeline.stores.vault.filters import may_contain
@@ -27,7 +27,7 @@ def measured_columns(kind: FileKind) -> list[str]:
 
 
 def measure(
-    file: VaultFile, rows: pa.Table, claims: Sequence[Claim], *, user_key: Callable[[str], UserKey]
+    file: VaultFile, rows: pa.Table, named_rules: Sequence[NamedRule], *, user_key: Callable[[str], UserKey]
 ) -> Measured:
     """Return what the rows of a file are, and where its filters and pseudonyms fail them."""
     by_user = Counter(all_keys(rows).to_pylist())
@@ -35,7 +35,7 @@ def measure(
     tasks = task_keys(rows["task_id"]).to_pylist()
     limits = pc.min_max(rows["submitted_at"]).as_py()
     counts = pc.fill_null(rows["outcome"], UNDECIDED).value_counts().to_pylist()
-    matched = match(rows, [claim.rule for claim in claims]).counts
+    matched = match(rows, [named.rule for named in named_rules]).counts
     return Measured(
         rows=rows.num_rows,
         low_key=min(users, default=None),
@@ -48,7 +48,7 @@ def measure(
         users_missed=_missed(file.user_filter, users),
         tasks_missed=_missed(file.task_filter, tasks),
         wrong_pseudonyms=_wrong_pseudonyms(rows, user_key),
-        matched=dict(zip((claim.request_id for claim in claims), matched, strict=True)),
+        matched=dict(zip((named.request_id for named in named_rules), matched, strict=True)),
     )
 
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import rule_columns
-from implio_pipeline.domain.erasure import Claim, FileWork, Rewrite, endless
+from implio_pipeline.domain.erasure import FileWork, NamedRule, Rewrite, endless
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -130,7 +130,7 @@ class EncryptedVault(Vault):
         rows = self.read(work.sealed)
         found = _found(rows, work)
         erased = int(found.mask.sum())
-        matched = dict(zip((claim.request_id for claim in work.claims), found.counts, strict=True))
+        matched = dict(zip((named.request_id for named in work.named_rules), found.counts, strict=True))
         if not erased:
             return Rewrite(
                 before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
@@ -184,17 +184,17 @@ class EncryptedVault(Vault):
     @override
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
         file = work.sealed.file
-        if not work.holds and all(reach(claim.rule, file) is Reach.EVERYTHING for claim in work.claims):
-            return {claim.request_id: file.rows for claim in work.claims}
+        if not work.holds and all(reach(named.rule, file) is Reach.EVERYTHING for named in work.named_rules):
+            return {named.request_id: file.rows for named in work.named_rules}
         counts = _found(self._read_for_rules(work.sealed), work).counts
-        return dict(zip((claim.request_id for claim in work.claims), counts, strict=True))
+        return dict(zip((named.request_id for named in work.named_rules), counts, strict=True))
 
     @override
-    def newer(self, sealed: SealedFile, claims: Sequence[Claim]) -> Mapping[RequestId, int]:
+    def newer(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Mapping[RequestId, int]:
         rows = self._read_for_rules(sealed)
-        within = match(rows, [claim.rule for claim in claims]).counts
-        in_all = match(rows, [endless(claim).rule for claim in claims]).counts
-        names = (claim.request_id for claim in claims)
+        within = match(rows, [named.rule for named in named_rules]).counts
+        in_all = match(rows, [endless(named).rule for named in named_rules]).counts
+        names = (named.request_id for named in named_rules)
         return {name: every - some for name, every, some in zip(names, in_all, within, strict=True)}
 
     @override
@@ -203,11 +203,11 @@ class EncryptedVault(Vault):
         by_hold = {hold.hold_id: match(rows, [hold.rule]).mask for hold in work.holds}
         held = match(rows, [hold.rule for hold in work.holds]).mask
         found = []
-        for claim in work.claims:
-            theirs = match(rows, [claim.rule]).mask
+        for named in work.named_rules:
+            theirs = match(rows, [named.rule]).mask
             found.append(
                 Spared(
-                    request_id=claim.request_id,
+                    request_id=named.request_id,
                     rows=int((theirs & held).sum()),
                     by_hold={hold_id: int((theirs & mask).sum()) for hold_id, mask in by_hold.items()},
                     survivors=int((theirs & ~held).sum()),
@@ -288,8 +288,8 @@ class EncryptedVault(Vault):
         ]
 
     @override
-    def reaches(self, claims: Sequence[Claim]) -> Callable[[VaultFile], tuple[Claim, ...]]:
-        return Finder(claims)
+    def reaches(self, named_rules: Sequence[NamedRule]) -> Callable[[VaultFile], tuple[NamedRule, ...]]:
+        return Finder(named_rules)
 
     @override
     def delete(self, file: VaultFile) -> None:
@@ -301,9 +301,9 @@ class EncryptedVault(Vault):
         self.read(sealed, columns=["submitted_at"])
 
     @override
-    def measure(self, sealed: SealedFile, claims: Sequence[Claim]) -> Measured:
+    def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Measured:
         rows = self.read(sealed, columns=measured_columns(sealed.file.kind))
-        return measure(sealed.file, rows, claims, user_key=self._keychain.user_key_maker(sealed.file.team))
+        return measure(sealed.file, rows, named_rules, user_key=self._keychain.user_key_maker(sealed.file.team))
 
     @override
     def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
@@ -455,4 +455,4 @@ def _naming(file: VaultFile) -> Iterator[None]:
 
 def _found(rows: pa.Table, work: FileWork) -> Match:
     """Return which rows go: what finds, rewrites and verifies."""
-    return match_sparing(rows, [claim.rule for claim in work.claims], [hold.rule for hold in work.holds])
+    return match_sparing(rows, [named.rule for named in work.named_rules], [hold.rule for hold in work.holds])
