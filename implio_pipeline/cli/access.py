@@ -207,7 +207,12 @@ def _grants_view(shapes: list[dict[str, Any]], mode: str) -> RenderableType:
         return Group(*free, good("No grant stands."))
     columns = ("id", "who", "team", "classes", "purpose", "until", "stands", "last used")
     return Group(
-        *free, table(columns, ([*_row(each), each["isStanding"], _day(each["lastUsedAt"])] for each in shapes))
+        *free,
+        table(
+            columns,
+            ([*_row(each), each["isStanding"], _day(each["lastUsedAt"])] for each in shapes),
+            spare=("last used", "purpose", "stands"),
+        ),
     )
 
 
@@ -217,7 +222,10 @@ def _review_view(shapes: list[dict[str, Any]], found: list[Reviewed]) -> Rendera
     columns = ("id", "who", "team", "classes", "purpose", "until", "ask about")
     asked = sum(bool(each.remarks) for each in found)
     rows = ([*_row(each), "; ".join(each["remarks"]) or "-"] for each in shapes)
-    return Group(table(columns, rows), good(f"Marked as reviewed: {many(len(found), 'grant')}, {asked} to ask about"))
+    return Group(
+        table(columns, rows, spare=("purpose", "classes")),
+        good(f"Marked as reviewed: {many(len(found), 'grant')}, {asked} to ask about"),
+    )
 
 
 def _row(shape: dict[str, Any]) -> list[object]:
@@ -229,7 +237,7 @@ def _log_view(lines: list[LogLine], names: dict[PersonKey, str]) -> RenderableTy
     if not lines:
         return good("Nothing was read yet.")
     columns = ("line", "at", "who", "teams", "classes", "purpose", "door", "rows", "read", "columns")
-    return table(columns, (_log_row(each, names) for each in lines))
+    return table(columns, (_log_row(each, names) for each in lines), spare=("door", "columns", "read"))
 
 
 def _log_row(line: LogLine, names: dict[PersonKey, str]) -> list[object]:

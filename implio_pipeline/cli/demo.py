@@ -98,7 +98,7 @@ def _tell(story: Story, house: "House", *, items: int, days: int) -> dict[str, A
     _compare(story, before, after, probes, had, have)
     entries = [entry for entry in house.ledger.entries() if entry.kind == "receipt"]
     story.head("Receipts")
-    story.show(receipts_table(entries, is_wide=story.session.is_wide))
+    story.show(receipts_table(entries))
     return _prove(story, house, probes, have, entries)
 
 

@@ -110,16 +110,17 @@ def results_table(results: Results) -> RenderableType:
         return unfinished(request, outcome) if entry is None else receipt_view(entry, results.ledger_path)
     rows = [_row(*each) for each in results.requests]
     return Group(
-        table(("request", "team", "kind", "state", "erased", "held back", "files", "keys"), rows),
+        table(
+            ("request", "team", "kind", "state", "erased", "held back", "files", "keys"), rows, spare=("keys", "files")
+        ),
         good(f"Receipts are in {results.ledger_path}"),
     )
 
 
-def receipts_table(entries: Iterable[LedgerEntry], *, is_wide: bool) -> RenderableType:
-    """Return receipts as lines of one table; a wide one also says when."""
-    columns = ["request", "team", "kind", "erased", "held back", "queue", "files", "keys"]
+def receipts_table(entries: Iterable[LedgerEntry]) -> RenderableType:
+    """Return receipts as lines of one table."""
     return table(
-        [*columns, "erased at"] if is_wide else columns,
+        ("request", "team", "kind", "erased", "held back", "queue", "files", "keys", "erased at"),
         (
             [
                 entry.body["requestId"],
@@ -130,10 +131,11 @@ def receipts_table(entries: Iterable[LedgerEntry], *, is_wide: bool) -> Renderab
                 entry.body["erased"]["queueEntries"],
                 _files(entry),
                 entry.body["erased"]["keysDestroyed"],
-                *([_erased_at(entry)] if is_wide else []),
+                _erased_at(entry),
             ]
             for entry in entries
         ),
+        spare=("erased at", "keys", "files", "queue"),
     )
 
 

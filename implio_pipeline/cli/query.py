@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from implio_pipeline.cli.arguments import TeamName, classes_from, purpose_from, secret_from
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import is_wider, look, records, table
+from implio_pipeline.cli.tables import fits, look, records, table
 from implio_pipeline.domain.columns import ITEM_COLUMNS, REJECTED_COLUMNS
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import QueryRefused
@@ -149,12 +149,12 @@ def _view(
     columns: Sequence[str], rows: list[tuple[Any, ...]], written: Format | None, *, width: int, is_all: bool
 ) -> RenderableType:
     cells = [[_cell(value) for value in row] for row in (rows if is_all else rows[:_MOST_ROWS])]
-    if written is Format.RECORDS or (written is None and is_wider(columns, cells, than=width)):
+    if written is Format.RECORDS or (written is None and not fits(columns, cells, within=width)):
         shown = cells if is_all else cells[:_MOST_RECORDS]
         body = records(columns, shown)
     else:
         shown = cells
-        body = table(columns, shown)
+        body = table(columns, shown, is_always_table=True)
     if len(shown) == len(rows):
         return body
     return Group(

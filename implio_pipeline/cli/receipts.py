@@ -12,7 +12,7 @@ from implio_pipeline.cli.erasing import receipt_view, receipts_table
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import entry_shape
-from implio_pipeline.cli.tables import bad, good, table
+from implio_pipeline.cli.tables import bad, good, many, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
@@ -36,7 +36,7 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
         ]
     session.answer(
         [entry_shape(entry) for entry in found],
-        lambda: receipts_table(found, is_wide=session.is_wide) if found else good("No receipts."),
+        lambda: receipts_table(found) if found else good("No receipts."),
     )
 
 
@@ -173,7 +173,7 @@ def _answer(session: Session, log: Path, length: int, findings: list[Finding]) -
 
 def _view(log: Path, length: int, findings: list[Finding]) -> RenderableType:
     if not findings:
-        return good(f"The ledger holds: {length:,} entries, chained and signed ({log})")
+        return good(f"The ledger holds: {many(length, 'line')}, chained and signed ({log})")
     return Group(
         bad(f"The ledger does not hold ({log})"),
         table(("line", "problem"), ([each.line, each.problem] for each in findings)),

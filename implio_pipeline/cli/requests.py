@@ -45,7 +45,7 @@ def list_command(
         now = house.world.clock.now()
     session.answer(
         [request_shape(*each) for each in found],
-        lambda: _list_view(found, now=now, is_wide=session.is_wide) if found else good("No requests."),
+        lambda: _list_view(found, now=now) if found else good("No requests."),
     )
 
 
@@ -185,10 +185,9 @@ def take_command(context: typer.Context) -> None:
         raise typer.Exit(ExitCode.WAITS)
 
 
-def _list_view(found: list[tuple[Request, RequestOutcome]], *, now: datetime, is_wide: bool) -> RenderableType:
-    columns = ["request", "team", "kind", "state", "erased", "held back", "due"]
+def _list_view(found: list[tuple[Request, RequestOutcome]], *, now: datetime) -> RenderableType:
     return table(
-        [*columns, "channel", "received"] if is_wide else columns,
+        ("request", "team", "kind", "state", "erased", "held back", "due", "channel", "received"),
         (
             [
                 each.request_id,
@@ -198,10 +197,12 @@ def _list_view(found: list[tuple[Request, RequestOutcome]], *, now: datetime, is
                 outcome.erased,
                 outcome.withheld,
                 _due(each, now),
-                *([each.channel.value, each.received_at] if is_wide else []),
+                each.channel.value,
+                each.received_at,
             ]
             for each, outcome in found
         ),
+        spare=("channel", "received", "held back", "kind"),
     )
 
 

@@ -20,8 +20,8 @@ from implio_pipeline.ports.rows import Progress as Steps
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
 
-_WIDE, _PIPED_WIDTH = 104, 160
-"""Columns of a terminal with room to spare, and of a table that nobody's terminal bounds."""
+_PIPED_WIDTH = 160
+"""Columns of a table that nobody's terminal bounds."""
 
 
 def _console(*, is_stderr: bool) -> Console:
@@ -88,11 +88,6 @@ class Session:
             raise NotConfirmed(
                 "what was typed is not what was asked for", remedy=f"Nothing was changed. Type: {expected}"
             )
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether there is room for a last column that is good to have."""
-        return self.out.width >= _WIDE
 
     def say(self, text: str) -> None:
         """Tell people something on stderr that is no part of the answer."""

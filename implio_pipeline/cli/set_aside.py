@@ -42,6 +42,7 @@ def list_command(context: typer.Context) -> None:
                     ]
                     for file in files
                 ),
+                spare=("origin",),
             )
             if files
             else good("Nothing is set aside.")

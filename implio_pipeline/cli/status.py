@@ -1,9 +1,10 @@
 """`implio status`: what is here, what waits, what is late, and whether the ledger holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import Group, RenderableType
@@ -62,7 +63,29 @@ _WAITING = {
 _LATELY = timedelta(days=30)
 FAULTS = (RequestState.FAILED, RequestState.QUARANTINED, RequestState.UNVERIFIED)
 """Where a request is that an attempt could not carry out: tried again by itself, or not."""
+_MOST_NAMES = 10
 _KINDS = ".json, .ndjson, .jsonl or .csv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PassedOver:
+    """What a watched folder holds and nobody will ever take."""
+
+    count: int
+    names: tuple[str, ...]
+    """The first few. Names are their senders', so they are for the terminal alone."""
+
+    @classmethod
+    def of(cls, names: Iterator[str]) -> Self:
+        """Count names, and keep the first few."""
+        first = tuple(islice(names, _MOST_NAMES))
+        return cls(count=len(first) + sum(1 for _ in names), names=first)
+
+    def lines(self, folder: str, taken: str) -> list[RenderableType]:
+        """Return what a reader is told, each name so that blanks and odd letters show."""
+        more = self.count - len(self.names)
+        shown = [shown_name(name) for name in self.names] + ([f"{more:,} more"] if more else [])
+        return [look(f"Never taken from {folder}: {many(self.count, 'thing')}: {', '.join(shown)}; {taken}")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +103,9 @@ class HomeStatus:
     inbox_files: int
     refusals: int
     """Files that tell of refused requests, which somebody has to read."""
-    landing_passed_over: int
+    landing_passed_over: PassedOver
     """Things in the landing folders that are never taken."""
-    inbox_passed_over: int
+    inbox_passed_over: PassedOver
     """Things in the inbox that are never taken."""
     open_requests: tuple[Request, ...]
     outcomes: Mapping[RequestId, RequestOutcome]
@@ -130,7 +153,11 @@ class HomeStatus:
         """Whether something waits for a run or for a person."""
         for_runs = self.landing_days or self.inbox_files or self.open_requests or self.overdue_items
         to_look_at = (
-            self.changes or self.refusals or self.set_aside or self.landing_passed_over or self.inbox_passed_over
+            self.changes
+            or self.refusals
+            or self.set_aside
+            or self.landing_passed_over.count
+            or self.inbox_passed_over.count
         )
         return bool(for_runs or to_look_at)
 
@@ -163,8 +190,8 @@ def status_of(house: "House") -> HomeStatus:
         misnamed=world.landing.misnamed(known),
         inbox_files=len(world.inbox.waiting()),
         refusals=world.inbox.refusals(),
-        landing_passed_over=world.landing.passed_over(),
-        inbox_passed_over=world.inbox.passed_over(),
+        landing_passed_over=PassedOver.of(world.landing.passed_over()),
+        inbox_passed_over=PassedOver.of(world.inbox.passed_over()),
         open_requests=tuple(each for each, _ in waiting_requests),
         outcomes={each.request_id: outcome for each, outcome in waiting_requests},
         set_aside=len(house.set_aside.list()),
@@ -229,7 +256,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "landingMisnamed": dict(found.misnamed),
             "requestFiles": found.inbox_files,
             "refusedRequestFiles": found.refusals,
-            "passedOver": {"landing": found.landing_passed_over, "inbox": found.inbox_passed_over},
+            "passedOver": {"landing": found.landing_passed_over.count, "inbox": found.inbox_passed_over.count},
             "openRequests": [request_shape(each, found.outcomes[each.request_id]) for each in found.open_requests],
             "setAsideFiles": found.set_aside,
             "overdueItems": found.overdue_items,
@@ -329,10 +356,9 @@ def shown_name(name: str) -> str:
 
 def _landing_lines(found: HomeStatus) -> list[RenderableType]:
     lines: list[RenderableType] = []
-    if found.landing_passed_over:
-        things = many(found.landing_passed_over, "thing")
-        lines.append(
-            look(f"Never taken from landing: {things}; items are {_KINDS} files, also .gz, in a folder of their team")
+    if found.landing_passed_over.count:
+        lines += found.landing_passed_over.lines(
+            "landing", f"items are {_KINDS} files, also .gz, in a folder of their team"
         )
     lines += [
         look(f"landing: nothing is taken from the folder {shown_name(name)}; did you mean {shown_name(team)}?")
@@ -375,9 +401,8 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     if found.refusals:
         files = many(found.refusals, "file")
         lines.append(look(f"Refused requests, explained in {files} in the inbox; remove what you have read"))
-    if found.inbox_passed_over:
-        things = many(found.inbox_passed_over, "thing")
-        lines.append(look(f"Never taken from the inbox: {things}; requests are {_KINDS} files"))
+    if found.inbox_passed_over.count:
+        lines += found.inbox_passed_over.lines("the inbox", f"requests are {_KINDS} files")
     held = [each for each in found.open_requests if each.state in WITHHELD_STATES]
     going = len(found.open_requests) - len(held) - len(found.for_people)
     if going:
@@ -416,5 +441,5 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     if found.ledger_findings:
         lines.append(bad("The ledger does not hold: `implio receipts verify`"))
     else:
-        lines.append(good(f"The ledger holds: {found.ledger_entries:,} entries, chained and signed"))
+        lines.append(good(f"The ledger holds: {many(found.ledger_entries, 'line')}, chained and signed"))
     return lines

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -12,36 +13,117 @@ from implio_pipeline.domain.days import instant_text
 
 _KILO = 1000
 _VALUE_WIDTH = 10
-_BROKEN_WIDTH = 12
-"""What a column needs at most: longer texts read well in several lines."""
+_SHORT = 8
+_EDGE, _GAP = 2, 2
+"""Blanks beside a table, and between two columns."""
 
 
-_WHOLE = frozenset({"request", "id"})
-"""Columns that are copied from the terminal, so that they are never broken over two lines."""
+class _Fitting:
+    """Rows under headings where no word is broken: spare columns go first, then each row is shown by itself."""
 
+    def __init__(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        title: str | None,
+        spare: Sequence[str],
+        is_always_table: bool,
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._title = title
+        self._spare = spare
+        self._is_always_table = is_always_table
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """Return rows under headings; numbers stand to the right."""
-    listed = [list(row) for row in rows]
-    made = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for place, name in enumerate(columns):
-        made.add_column(
-            name,
-            justify="right" if _is_number([row[place] for row in listed]) else "left",
-            header_style="dim",
-            overflow="fold",
-            no_wrap=name in _WHOLE,
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield what fits into the width that there is."""
+        kept, left_out = list(range(len(self._columns))), []
+        for name in ("", *self._spare):
+            if name:
+                kept.remove(self._columns.index(name))
+                left_out.append(name)
+            cells = [[cell(row[place]) for place in kept] for row in self._rows]
+            names = [self._columns[place] for place in kept]
+            widths = _widths(names, cells, within=options.max_width)
+            if widths is not None:
+                yield self._table(kept, cells, widths)
+                if left_out:
+                    yield Text(f"Too narrow for: {', '.join(left_out)}; --json has all.", style="dim")
+                return
+        if self._is_always_table:
+            whole = [[cell(value) for value in row] for row in self._rows]
+            yield self._table(list(range(len(self._columns))), whole, [None] * len(self._columns))
+            return
+        if self._title:
+            yield Text(self._title, style="bold")
+        yield records(self._columns, self._rows)
+
+    def _table(self, kept: list[int], cells: list[list[Text]], widths: Sequence[int | None]) -> Table:
+        made = Table(
+            box=box.SIMPLE_HEAD,
+            title=self._title,
+            title_justify="left",
+            title_style="bold",
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
         )
-    for row in listed:
-        made.add_row(*(cell(value) for value in row))
-    return made
+        for place, width in zip(kept, widths, strict=True):
+            made.add_column(
+                self._columns[place],
+                justify="right" if _is_number([row[place] for row in self._rows]) else "left",
+                header_style="dim",
+                width=width,
+                overflow="fold",
+            )
+        for row in cells:
+            made.add_row(*row)
+        return made
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str | None = None,
+    spare: Sequence[str] = (),
+    is_always_table: bool = False,
+) -> RenderableType:
+    """Return rows under headings; numbers stand to the right.
+
+    Args:
+        columns: The headings.
+        rows: A value for each heading.
+        title: What stands above.
+        spare: Headings of columns that may be left out of a narrow terminal, the most dispensable first. When words
+            still do not fit, each row is shown by itself.
+        is_always_table: Break words instead.
+    """
+    return _Fitting(columns, [list(row) for row in rows], title=title, spare=spare, is_always_table=is_always_table)
+
+
+def fits(columns: Sequence[str], rows: Iterable[Sequence[object]], *, within: int) -> bool:
+    """Tell whether a table of rows breaks no word within so many characters."""
+    return _widths(columns, [[cell(value) for value in row] for row in rows], within=within) is not None
+
+
+def _widths(names: Sequence[str], cells: list[list[Text]], *, within: int) -> list[int] | None:
+    """Return a width for each column that breaks no word; `None` when there is no room for that."""
+    texts = [[name, *(row[place].plain for row in cells)] for place, name in enumerate(names)]
+    least = [max(cell_len(part) for text in column for part in _unbroken(text)) for column in texts]
+    whole = [max(cell_len(line) for text in column for line in (text.splitlines() or [""])) for column in texts]
+    room = within - _EDGE - _GAP * (len(names) - 1) - sum(least)
+    if room < 0:
+        return None
+    wanted = [most - few for most, few in zip(whole, least, strict=True)]
+    if sum(wanted) <= room:
+        return whole
+    return [few + room * want // sum(wanted) for few, want in zip(least, wanted, strict=True)]
+
+
+def _unbroken(text: str) -> list[str]:
+    """Return the parts of a cell that no line break may enter: its words, or a short text such as `52.9 kB` whole."""
+    return [text] if len(text) <= _SHORT else text.split()
 
 
 def _is_number(values: list[object]) -> bool:
@@ -51,7 +133,7 @@ def _is_number(values: list[object]) -> bool:
 
 
 def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
-    """Return each row by itself, a line for each column: for rows that are wider than any terminal."""
+    """Return each row by itself, a line for each column."""
     shown: list[RenderableType] = []
     for number, row in enumerate(rows, start=1):
         lines = Table.grid(padding=(0, 2, 0, 0))
@@ -61,16 +143,6 @@ def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Rendera
             lines.add_row(f"  {name}", cell(value))
         shown += [Text(f"Row {number:,}", style="bold"), lines]
     return Group(*shown) if shown else Text("No rows", style="dim")
-
-
-def is_wider(columns: Sequence[str], rows: Iterable[Sequence[object]], *, than: int) -> bool:
-    """Tell whether a table of rows would break its words within so many characters."""
-    needed = [min(len(name), _BROKEN_WIDTH) for name in columns]
-    for row in rows:
-        needed = [
-            max(width, min(cell(value).cell_len, _BROKEN_WIDTH)) for width, value in zip(needed, row, strict=True)
-        ]
-    return sum(needed) + len(needed) > than
 
 
 def facts(title: str, lines: Iterable[tuple[str, object] | tuple[str, object, str]]) -> RenderableType:

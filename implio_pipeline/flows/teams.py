@@ -1,4 +1,4 @@
-"""Teams: made with their keys, in a region that has storage."""
+"""Teams: made with their keys and a landing folder, in a region that has storage."""
 
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -11,7 +11,7 @@ _MOST_TRIES = 20
 
 
 def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy | None = None) -> Team:
-    """Make a team with the first version of each of its keys.
+    """Make a team with the first version of each of its keys, and a folder to land files in.
 
     Raises:
         TeamInvalid: the name cannot be used, or is taken.
@@ -21,6 +21,7 @@ def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy
     """
     now = agreed_now(world)
     team = Team(team=team_id(name), region=region, created_at=now, policy=policy or RetentionPolicy())
+    world.landing.make_folder(team.team)  # first: without one the team is not made, and may be added again
     for _ in range(_MOST_TRIES):
         keys = world.keychain.new_team_keys(team.team, region, version=1, at=now)
         try:

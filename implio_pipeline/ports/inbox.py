@@ -46,8 +46,8 @@ class Inbox(Protocol):
     def waiting_since(self) -> datetime | None:
         """Return when the oldest waiting file came, or `None` when nothing waits."""
 
-    def passed_over(self) -> int:
-        """Return how many things lie there that are never taken: of another kind, or no plain files."""
+    def passed_over(self) -> Iterator[str]:
+        """Yield the names of what lies there and is never taken: of another kind, or no plain file."""
 
     def refusals(self) -> int:
         """Return how many files tell of refused requests, until somebody has read and removed them."""

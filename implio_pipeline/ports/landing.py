@@ -89,8 +89,11 @@ class LandingZone(Protocol):
     def waiting_since(self) -> datetime | None:
         """Return when the oldest waiting file came, or `None` when nothing waits."""
 
-    def passed_over(self) -> int:
-        """Return how many things are never taken: of another kind, no plain file, in no folder of a team."""
+    def make_folder(self, team: TeamId) -> None:
+        """Make the folder that a team's files are put into, if there is none."""
+
+    def passed_over(self) -> Iterator[str]:
+        """Yield, below the folder, what is never taken: of another kind, no plain file, in no folder of a team."""
 
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
         """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""

@@ -137,13 +137,12 @@ class WatchedFolder:
                 return None
         return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
 
-    def passed_over(self) -> int:
-        """Return how many things are never taken: of another kind, no plain file, or not to be read by us."""
+    def passed_over(self) -> Iterator[str]:
+        """Yield the names of what is never taken: of another kind, no plain file, or not to be read by us."""
         with _opened_folder(self.folder) as folder_fd:
-            return sum(
-                not (is_taken and os.access(name, os.R_OK, dir_fd=folder_fd))
-                for name, is_taken in self._entries(folder_fd)
-            )
+            for name, is_taken in self._entries(folder_fd):
+                if not (is_taken and os.access(name, os.R_OK, dir_fd=folder_fd)):
+                    yield name
 
     def _candidates(self, folder_fd: int | None) -> Iterator[str]:
         return (name for name, is_taken in self._entries(folder_fd) if is_taken)

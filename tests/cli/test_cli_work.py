@@ -38,6 +38,8 @@ def test_a_team_is_made_in_its_region(cli):
     shape = cli.json("team", "add", "initech", "--region", "eu", "--keep-days", "90", "--outcome", "refused=30")
 
     assert shape["region"] == "eu"
+    assert stat.S_IMODE((cli.home / "landing" / "initech").stat().st_mode) == 0o700
+    assert not any(cli.home.joinpath("landing", "initech").iterdir())
     assert shape["policy"]["byOutcome"] == {"refused": 30}
     assert cli.error("team", "add", "initech", "--region", "eu", exit_code=1)["code"] == "team-invalid"
     assert cli.error("team", "add", "other", "--region", "moon", exit_code=1)["code"] == "region-unknown"
@@ -117,6 +119,19 @@ def test_what_lies_where_it_is_never_taken_is_told(cli):
     told = cli("status").stdout
     assert "Never taken from the inbox: 3 things" in told
     assert "Never taken from landing: 5 things" in told
+    assert all(f'"{name}"' in told for name in ("asks.txt", "folder.json", "acme/pipe.json", "No Team", "astray.json"))
+
+
+def test_of_many_things_never_taken_the_first_are_named(cli):
+    for number in range(30):
+        (cli.home / "landing" / "acme" / f"x{number}\x1b.bak").write_text("")
+
+    told = " ".join(cli("status").stdout.split())
+
+    assert "Never taken from landing: 30 things" in told
+    assert "20 more;" in told
+    assert "\\x1b.bak" in told
+    assert "\x1b" not in told
 
 
 def test_a_shorter_period_is_asked_about(cli, plan):

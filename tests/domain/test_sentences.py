@@ -169,7 +169,7 @@ def edges(request: Request, outcome: RequestOutcome) -> dict[str, str]:
         "api": str(deletion_shape(request, outcome)),
         "command, --json": str(request_shape(request, outcome)),
         "command": printed(_open_view(request, outcome, 0)) + printed(unfinished(request, outcome)),
-        "command, list": printed(_list_view([(request, outcome)], now=NOW, is_wide=True)),
+        "command, list": printed(_list_view([(request, outcome)], now=NOW)),
         "dagster": str(in_states([(request, outcome)])),
     }
     if request.state is S.COMPLETED:

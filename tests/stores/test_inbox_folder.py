@@ -233,7 +233,7 @@ def test_a_refusal_replaces_none_of_an_earlier_file_of_the_same_name(world):
 def test_an_inbox_that_is_not_there_holds_nothing(world):
     world.root.rmdir()
 
-    assert (world.inbox.waiting(), world.inbox.refusals(), world.inbox.passed_over()) == ([], 0, 0)
+    assert (world.inbox.waiting(), world.inbox.refusals(), list(world.inbox.passed_over())) == ([], 0, [])
 
 
 def test_a_link_of_a_refusals_name_is_not_followed(world, tmp_path):

@@ -75,8 +75,11 @@ class LandingTables:
         waiting = [file for files in self.files.values() for file in files if file.became is None]
         return min((file.arrived_at for file in waiting), default=None)
 
-    def passed_over(self) -> int:
-        return 0
+    def make_folder(self, team: TeamId) -> None:
+        """Tables lie in no folder."""
+
+    def passed_over(self) -> Iterator[str]:
+        return iter(())
 
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
         return {}

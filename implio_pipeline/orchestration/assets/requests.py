@@ -51,7 +51,7 @@ def deletion_requests(home: HomeResource) -> dg.MaterializeResult[None]:
                 "refused_by_this_run": taken.refused,
                 "request_files_failed": taken.failed.total(),
                 "refusals_unread": house.world.inbox.refusals(),
-                "never_taken": house.world.inbox.passed_over(),
+                "never_taken": sum(1 for _ in house.world.inbox.passed_over()),
             }
         )
 

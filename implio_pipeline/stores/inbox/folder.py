@@ -61,7 +61,7 @@ class InboxFolder(Inbox):
         return self._watched.waiting_since()
 
     @override
-    def passed_over(self) -> int:
+    def passed_over(self) -> Iterator[str]:
         return self._watched.passed_over()
 
     @override

@@ -22,6 +22,7 @@ from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingFile, LandingRemarks, LandingZone, ParsedRows
 from implio_pipeline.stores.claimed_file import ClaimedFile
+from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
 from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
@@ -99,13 +100,19 @@ class LandingFolder(LandingZone):
         return min((since for since in found if since), default=None)
 
     @override
-    def passed_over(self) -> int:
+    def make_folder(self, team: TeamId) -> None:
+        make_folder(self._root / team_id(team))
+
+    @override
+    def passed_over(self) -> Iterator[str]:
         if not self._root.is_dir():
-            return 0
+            return
         with os.scandir(self._root) as entries:
-            beside = [one for one in entries if not is_hidden(one.name)]
-        strange = sum(not (one.is_dir(follow_symlinks=False) and _is_team(one.name)) for one in beside)
-        return strange + sum(self._watched(team).passed_over() for team in self._teams())
+            for one in entries:
+                if not (is_hidden(one.name) or (one.is_dir(follow_symlinks=False) and _is_team(one.name))):
+                    yield one.name
+        for team in sorted(self._teams()):
+            yield from (f"{team}/{name}" for name in self._watched(team).passed_over())
 
     @override
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
