@@ -9,10 +9,12 @@ from support.clock import NOW
 from support.grants import let_read
 from support.home import ADS, CARS, Home
 from support.items import Ad
+from support.moderation import decided, keep_waiting
 
 from implio_pipeline.domain.access_log import LogLine
 from implio_pipeline.domain.errors import ClassNotGranted, QueryRefused
 from implio_pipeline.domain.grant import GrantMissing, Purpose, PurposeMissing
+from implio_pipeline.domain.moderation import Refuse
 from implio_pipeline.domain.words import ColumnClass
 from implio_pipeline.flows.grant import revoke
 from implio_pipeline.query import Lake, open_lake
@@ -128,6 +130,63 @@ def test_what_is_aggregated_or_renamed_is_logged_as_it_was_read(how: str, stocke
     assert read.rows == 1
     assert read.rows_read == everything > 1
     assert "body" in read.columns
+
+
+ORACLES = {
+    "the whole column as an error": "select error(string_agg(title, ',')) from items",
+    "a cast that fails where there are rows": "select cast(title as int) from items",
+    "one of two errors, by a value": (
+        "select case when exists(select 1 from items where title = 'canary-title') then error('') else 'a'::int end"
+    ),
+    "an error where a value is": "select error('') from items where title = 'canary-title'",
+    "no error where no value is, and then one": "select error(count(*)::varchar) from items where title = 'nobody'",
+}
+
+
+@pytest.mark.parametrize("how", ORACLES)
+def test_a_statement_that_fails_by_what_it_read_is_logged_with_what_it_read(
+    how: str, stocked: Home, lake: Lake
+) -> None:
+    with pytest.raises(QueryRefused):
+        lake.sql(ORACLES[how])
+
+    (line,) = log_of(stocked)
+    assert line.read.rows == 0
+    assert "title" in line.read.columns
+
+
+def test_a_statement_that_fails_by_what_the_queue_holds_is_logged(stocked: Home, lake: Lake) -> None:
+    with pytest.raises(QueryRefused):
+        lake.sql("select error(count(*)::varchar) from queue")
+    with pytest.raises(QueryRefused):
+        lake.sql("drop view queue")
+
+    (line,) = log_of(stocked)
+    assert {"user_key", "task_id"} <= set(line.read.columns)
+
+
+@pytest.mark.parametrize("condition", ["= 'canary-title'", "in ('canary-title', 'x')", "like 'canary%'", "> 'b'"])
+def test_a_column_that_rows_are_chosen_by_is_logged_whatever_it_is_called(
+    condition: str, stocked: Home, lake: Lake
+) -> None:
+    columns = lake.sql("select * from items limit 0").columns
+    names = [f"c{place}" for place in range(len(columns))]
+    chosen = names[columns.index("title")]
+
+    lake.sql(f"select count(*) as n from (select * from items) t({', '.join(names)}) where {chosen} {condition}")
+
+    assert "title" in log_of(stocked)[-1].read.columns
+
+
+@pytest.mark.parametrize("name", ["verdicts", "items_in_files"])
+def test_what_the_view_of_items_is_made_of_cannot_be_read_by_itself(name: str, stocked: Home) -> None:
+    keep_waiting(stocked, Ad(task="t-9", outcome=None))
+    decided(stocked, "t-9", Refuse(reasons=("canary reason",)))
+    let_read(stocked.world, ADS, person=JANE, purpose=Purpose.INCIDENT)
+    with open_lake(stocked.path, team=ADS, as_=JANE, classes=["identity"], purpose="incident") as lake:
+        assert lake.sql("select count(*) from items where outcome = 'refused'").fetchall() == [(1,)]
+        with pytest.raises(QueryRefused):
+            lake.sql(f"select string_agg(to_json(v)::varchar, '') as n from {name} v -- items")
 
 
 def test_rows_that_a_filter_keeps_in_the_files_are_not_logged_as_read(stocked: Home, lake: Lake) -> None:

@@ -1,8 +1,9 @@
 """A lake open for reading: DuckDB over what its reader may decrypt, less what a tombstone hides."""
 
 import re
+import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -96,6 +97,8 @@ class Lake:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: dict[str, ds.Dataset | pa.Table] = {}
         self._laid_over: pa.Table | None = None
+        self._given_queue: pa.Table | None = None
+        """The queue, when the statement at hand was given it."""
 
     def sql(self, query: str, params: Mapping[str, Any] | None = None) -> Result:
         """Run one reading statement over `items`, `rejected` and `queue`.
@@ -111,27 +114,40 @@ class Lake:
         """
         self._door.confirm(self._admission)
         with self._lock:
+            self._given_queue = None
             for view in self._sealed_views():
                 view.forget_readings()
-            result = self._answer(query, params)
-            readings = self._readings(query)
-        self._door.note(
-            self._admission,
-            rows=len(result),
-            rows_read=sum(rows for rows, _ in readings),
-            columns=_columns(query, result).union(*(columns for _, columns in readings)),
-            statement=query,
-        )
+            try:
+                result = self._answer(query, params)
+            except Exception:
+                # How a statement fails can depend on what it read: one that read anything is in the log as well.
+                if readings := self._readings():
+                    self._note(query, readings, columns=(), rows=0)
+                raise
+            readings = self._readings()
+        self._note(query, readings, columns=result.columns, rows=len(result))
         return result
 
-    def _readings(self, query: str) -> list[tuple[int, AbstractSet[str]]]:
+    def _note(
+        self, query: str, readings: Sequence[tuple[int, AbstractSet[str]]], *, columns: Iterable[str], rows: int
+    ) -> None:
+        """Write a reading into the log: the columns of ours that it was given, names, or hands out."""
+        named = (set(_WORD.findall(query.lower())) | set(columns)) & _COLUMN_NAMES
+        self._door.note(
+            self._admission,
+            rows=rows,
+            rows_read=sum(rows for rows, _ in readings),
+            columns=named.union(*(columns for _, columns in readings)),
+            statement=query,
+        )
+
+    def _readings(self) -> list[tuple[int, AbstractSet[str]]]:
         """Return the rows and columns that each view gave to the statement, whatever was made of them afterwards."""
         found: list[tuple[int, AbstractSet[str]]] = [
-            (view.rows_read, view.columns_read) for view in self._sealed_views()
+            (view.rows_read, view.columns_read) for view in self._sealed_views() if view.columns_read or view.rows_read
         ]
-        queue = self._views.get(_QUEUE)
-        if queue is not None and _QUEUE in query.lower():  # a table in memory: what DuckDB takes of it is not told
-            found.append((queue.num_rows, frozenset(queue.column_names)))
+        if self._given_queue is not None:  # a table in memory: what DuckDB takes of it is not told
+            found.append((self._given_queue.num_rows, frozenset(self._given_queue.column_names)))
         return found
 
     def _answer(self, query: str, params: Mapping[str, Any] | None) -> Result:
@@ -229,12 +245,16 @@ class Lake:
         return [view for view in self._views.values() if isinstance(view, SealedDataset)]
 
     def _register(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
+        if name == _QUEUE:
+            self._given_queue = self._view(name)
         if self._laid_over is None or _VIEWS.get(name) is not FileKind.ITEMS:
             cursor.register(name, self._view(name))
             return
-        cursor.register(laid_over.FROM_FILES, self._view(name))
-        cursor.register(laid_over.VERDICTS, self._laid_over)
-        cursor.execute(laid_over.view_of_items(self.granted))
+        # Under names that no statement can know: a table in memory, read by itself, would not be in the log.
+        in_files, verdicts = (f"{part}_{secrets.token_hex(16)}" for part in ("in_files", "verdicts"))
+        cursor.register(in_files, self._view(name))
+        cursor.register(verdicts, self._laid_over)
+        cursor.execute(laid_over.view_of_items(self.granted, in_files=in_files, verdicts=verdicts))
 
     def _view(self, name: str) -> ds.Dataset | pa.Table:
         """Return the rows of a view, found when a statement names it first."""
@@ -327,11 +347,6 @@ class Lake:
                 remedy="Ask for fewer rows or columns, or aggregate before sorting and joining.",
             )
         return QueryRefused(f"DuckDB could not run it: {type(error).__name__}")
-
-
-def _columns(query: str, result: Result) -> set[str]:
-    """Return our columns that a statement names or hands out."""
-    return (set(_WORD.findall(query.lower())) | set(result.columns)) & _COLUMN_NAMES
 
 
 def _is_broken_scan(error: duckdb.Error) -> bool:

@@ -289,6 +289,26 @@ def test_every_column_of_a_sheet_finds_its_place():
     assert item["url"] is None
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("jane_doe", "docs/FORMAT.md"), ("4915112345678", "docs/FORMAT.md"), ("user.idd", "did you mean user.id?")],
+)
+def test_a_column_with_another_name_is_told_by_its_place_and_never_by_its_word(word, hint):
+    with pytest.raises(LandingInvalid) as refused:
+        read(f"id,,content.title,content.body,{word}\n1,,t,b,x\n".encode(), ".csv")
+
+    assert "column 5" in refused.value.facts
+    assert hint in refused.value.facts
+    assert word not in refused.value.facts.replace("user.id?", "")
+
+
+@pytest.mark.parametrize("name", ["4915112345678", "user_123456", "u-1234", "jane@x.example"])
+def test_a_property_whose_name_may_be_somebodys_number_or_address_is_not_named(name):
+    _, (rejected,) = read(lines({**GOOD, "user": {"id": 1, name: 1}}))
+
+    assert name not in rejected["errors"]
+
+
 def test_a_sheet_knows_the_columns_of_the_item():
     assert {"id", "content.category.name", "location.countryCode", "result.matchingFilters"} <= set(known_columns())
 
@@ -311,8 +331,8 @@ def test_a_bad_row_is_rejected_alone():
     ("sheet", "word"),
     [
         (b"id,content.title\n", "content.body"),
-        (b"id,content.title,content.body,colour\n", "colour"),
-        (b"id,content.title,content.body,jane@mail.example\n", "a name of 17 characters"),
+        (b"id,content.title,content.body,colour\n", "column 4"),
+        (b"id,content.title,content.body,jane@mail.example\n", "column 4"),
         (b"id,id,content.title,content.body\n", "twice"),
         (b"id;content.title;content.body\n1;b;c\n", "commas"),
         (b"id\tcontent.title\tcontent.body\n", "commas"),

@@ -44,7 +44,9 @@ _CODES = {
     "additionalProperties": 303,
     "format": CUSTOM,
 }
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_PLAIN_NAME = re.compile(r"(?!.*[0-9]{3})[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_PLACE = re.compile(r"[0-9]{1,7}", re.ASCII)
+"""In a list: more digits may be somebody's number."""
 _LONGEST_ENUM = 10
 
 
@@ -68,9 +70,9 @@ def unknown_property(name: str) -> Fault:
 
 
 def shown(name: object) -> str:
-    """Return a property's name as it may be shown; one that is no plain word may be somebody's address."""
+    """Return a property's name as it may be shown; one that is no plain word may be somebody's address or number."""
     text = str(name)
-    return text if text.isdecimal() or _PLAIN_NAME.fullmatch(text) else f"(a name of {len(text)} characters)"
+    return text if _PLACE.fullmatch(text) or _PLAIN_NAME.fullmatch(text) else f"(a name of {len(text)} characters)"
 
 
 @cache

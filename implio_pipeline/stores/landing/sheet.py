@@ -6,6 +6,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.stores.file_forms import separator_in
 from implio_pipeline.stores.landing.chunk import Chunk
-from implio_pipeline.stores.landing.faults import item_schema, shown
+from implio_pipeline.stores.landing.faults import item_schema
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.separators import lacks_commas
 
@@ -39,7 +40,7 @@ def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[
     header = sheet.header()
     named = [place for place, name in enumerate(header) if name]
     nameless = [place for place, name in enumerate(header) if not name]
-    cells = columns_named([header[place] for place in named])
+    cells = columns_named(header)
     texts, positions, faults, size = list[bytes](), list[int](), dict[int, str](), 0
     for row in sheet.rows():
         if isinstance(row, str):
@@ -145,29 +146,33 @@ def text_lines(blocks: Iterator[bytes], *, max_line: int) -> Iterator[str]:
 
 
 def columns_named(header: list[str]) -> list[tuple[list[str], Cell]]:
-    """Return for each column its path and how its cells are read.
+    """Return for each column that has a name its path and how its cells are read.
 
     Raises:
         LandingInvalid: a column is unknown, repeated or missing, or its cells are not separated by commas.
     """
-    if len(set(header)) != len(header):
+    names = [name for name in header if name]
+    if len(set(names)) != len(names):
         raise LandingInvalid("a column is there twice")
-    if lacks_commas(header):
+    if lacks_commas(names):
         raise LandingInvalid("its cells are not separated by commas")
     for name in REQUIRED_COLUMNS:
-        if name not in header:
+        if name not in names:
             raise LandingInvalid(f"the column {name} is missing")
-    return [_column(name) for name in header]
+    return [_column(name, place) for place, name in enumerate(header, start=1) if name]
 
 
-def _column(name: str) -> tuple[list[str], Cell]:
+def _column(name: str, place: int) -> tuple[list[str], Cell]:
     known = known_columns()
     if name in known:
         return name.split("."), known[name]
     before, custom, key = name.partition("customerSpecific.")
     if custom and key and f"{before}customerSpecific" in known:
         return [*f"{before}customerSpecific".split("."), key], str
-    raise LandingInvalid(f"there is no column {shown(name)}; docs/FORMAT.md lists the columns")
+    # By its place: of a file without a header it is somebody's data, and this text is kept in clear.
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "docs/FORMAT.md lists the columns"
+    raise LandingInvalid(f"column {place} has a name that no column has; {hint}")
 
 
 @cache

@@ -8,8 +8,6 @@ import pyarrow as pa
 from implio_pipeline.domain.moderation import Decided
 from implio_pipeline.domain.words import ColumnClass
 
-FROM_FILES, VERDICTS = "items_in_files", "verdicts"
-"""What the view of items is made of: the files' rows, and the verdicts that they do not have yet."""
 _SCHEMA = pa.schema(
     {
         "team": pa.string(),
@@ -28,20 +26,25 @@ def verdicts_of(verdicts: Iterable[tuple[Decided, Mapping[str, Any]]]) -> pa.Tab
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def view_of_items(granted: frozenset[ColumnClass]) -> str:
+def view_of_items(granted: frozenset[ColumnClass], *, in_files: str, verdicts: str) -> str:
     """Return the statement that makes the view `items`: the same columns, with verdicts in place of what they replace.
 
     Only a reader who may open what is sealed gets more of a verdict than its outcome.
+
+    Args:
+        granted: The reader's classes.
+        in_files: Under which name the files' rows are registered.
+        verdicts: Under which name the verdicts are registered.
     """
-    instead = {"outcome": "verdicts.outcome"}
+    instead = {"outcome": "verdict.outcome"}
     if ColumnClass.IDENTITY in granted:
-        instead |= {"reasons": "verdicts.reasons", "actor_id": "verdicts.actor_id"}
-        instead |= {"feedback": "coalesce(verdicts.feedback, item.feedback)"}
+        instead |= {"reasons": "verdict.reasons", "actor_id": "verdict.actor_id"}
+        instead |= {"feedback": "coalesce(verdict.feedback, item.feedback)"}
     columns = ", ".join(
-        f"case when verdicts.task_id is null then item.{name} else {value} end as {name}"
+        f"case when verdict.task_id is null then item.{name} else {value} end as {name}"
         for name, value in instead.items()
     )
     return (
-        f"create or replace temp view items as select item.* replace ({columns}) from {FROM_FILES} as item "
-        f"left join {VERDICTS} on verdicts.team = item.team and verdicts.task_id = item.task_id"
+        f"create or replace temp view items as select item.* replace ({columns}) from {in_files} as item "
+        f"left join {verdicts} as verdict on verdict.team = item.team and verdict.task_id = item.task_id"
     )
