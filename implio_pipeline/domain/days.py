@@ -2,6 +2,9 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+FIRST_BELIEVED = datetime(2020, 1, 1, tzinfo=UTC)
+"""Nothing reached us before it: an earlier date of a file was written by a tool or device that knows no time."""
+
 
 def day_of(instant: datetime) -> date:
     """Return the UTC day of an instant.

@@ -13,7 +13,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.request import PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 
 HEARTBEAT_LASTS = timedelta(minutes=3)
-"""Dagster's daemons report every 30 s; after three minutes without a word nobody is there."""
+"""Dagster's daemons report every 30 s; after three minutes without a word nobody is there. Until then nobody knows."""
 CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
@@ -34,7 +34,7 @@ class Cause(StrEnum):
     DEAD_RUN = "dead-run"
     QUEUED = "queued"
     AT_WORK = "at-work"
-    NEXT_TICK = "next-tick"
+    NOT_TAKEN_UP = "not-taken-up"
     NOT_KNOWN = "not-known"
     APPROVAL = "approval"
     GRACE_PERIOD = "grace-period"
@@ -49,8 +49,8 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.CLOCK_WAS_AHEAD: "the daemon ran under a clock that was ahead, and waits for that time to come",
     Cause.DEAD_RUN: "the process of a run has died, and the run still counts as in progress",
     Cause.QUEUED: "runs are waiting for a free place in the queue",
-    Cause.AT_WORK: "a run is at work",
-    Cause.NEXT_TICK: "the next tick of the sensor takes it up",
+    Cause.AT_WORK: "a run counts as in progress",
+    Cause.NOT_TAKEN_UP: "a daemon reported within the last three minutes, and has not taken it up yet",
     Cause.NOT_KNOWN: "Dagster's storage cannot be read here",
     Cause.APPROVAL: "a second person has to approve it",
     Cause.GRACE_PERIOD: "the team's grace period lasts",
@@ -69,7 +69,7 @@ REMEDIES: Mapping[Cause, str] = {
     ),
     Cause.QUEUED: "Wait, or raise `max_concurrent_runs` in dagster.yaml.",
     Cause.AT_WORK: "Wait; Dagster's UI shows the run.",
-    Cause.NEXT_TICK: "Wait some seconds.",
+    Cause.NOT_TAKEN_UP: "Wait some seconds; if it still waits after three minutes, look whether `dagster-daemon` runs.",
     Cause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
     Cause.APPROVAL: "Approve it with `implio requests approve`, or cancel it.",
     Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel`.",
@@ -101,6 +101,7 @@ class Wait:
 
     what: Waiting
     since: datetime
+    """When a file came here; when a request was received: of a dropped file, its own date."""
     cause: Cause
 
     @property
@@ -157,7 +158,7 @@ def why_waiting(what: Waiting, facts: OrchestrationFacts | None, *, now: datetim
             return Cause.QUEUED
         if facts.runs_at_work:
             return Cause.AT_WORK
-    return Cause.NEXT_TICK
+    return Cause.NOT_TAKEN_UP
 
 
 def why_open(request: Request, facts: OrchestrationFacts | None, *, now: datetime) -> Cause:

@@ -22,7 +22,7 @@ def oldest_waits(world: World, facts: OrchestrationFacts | None) -> tuple[Wait, 
     ]
     requests = world.catalog.requests.all(states=OPEN_STATES)
     if requests:
-        oldest = min(requests, key=lambda each: (not is_ready(each, now=now), each.accepted_at))
+        oldest = min(requests, key=lambda each: (not is_ready(each, now=now), each.received_at))
         cause = why_open(oldest, facts, now=now)
-        waits.append(Wait(what=Waiting.REQUEST, since=oldest.accepted_at, cause=cause))
+        waits.append(Wait(what=Waiting.REQUEST, since=oldest.received_at, cause=cause))
     return tuple(waits)

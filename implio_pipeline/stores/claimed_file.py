@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
+from implio_pipeline.domain.days import FIRST_BELIEVED
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -56,6 +57,14 @@ class ClaimedFile:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def arrived_at(self, *, first_at: datetime = FIRST_BELIEVED) -> datetime:
+        """Return the file's own date, or when it was claimed where that date cannot be.
+
+        Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us. A date from
+        before anything can have arrived, or one to come, is no instant of arrival.
+        """
+        return self.modified_at if first_at <= self.modified_at < self.claimed_at else self.claimed_at
 
     def open(self) -> io.BufferedReader:
         """Return a reader that begins at the start and leaves the claim alone."""

@@ -20,7 +20,7 @@ WELL = OrchestrationFacts(heartbeat_at=NOW, newest_tick_at=NOW)
 YEAR = timedelta(days=365)
 
 CASES = {
-    "all is well": (WELL, Cause.NEXT_TICK),
+    "all is well": (WELL, Cause.NOT_TAKEN_UP),
     "Dagster's storage cannot be read": (None, Cause.NOT_KNOWN),
     "no daemon ever ran": (replace(WELL, heartbeat_at=None), Cause.NO_DAEMON),
     "the daemon died": (replace(WELL, heartbeat_at=NOW - HEARTBEAT_LASTS - timedelta(seconds=1)), Cause.NO_DAEMON),
@@ -44,7 +44,7 @@ def test_a_landing_file_waits_for_the_first_cause_that_explains_it(facts, cause)
 def test_a_request_file_waits_for_no_run():
     facts = replace(WELL, dead_runs=1, runs_queued=9, sensors_off=frozenset({"landing_sensor"}))
 
-    assert why_waiting(Waiting.REQUEST_FILE, facts, now=NOW) is Cause.NEXT_TICK
+    assert why_waiting(Waiting.REQUEST_FILE, facts, now=NOW) is Cause.NOT_TAKEN_UP
 
 
 def test_every_cause_has_a_sentence_and_a_remedy():

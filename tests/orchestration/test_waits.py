@@ -33,14 +33,29 @@ def causes(stage) -> dict[Waiting, Cause]:
         return {wait.what: wait.cause for wait in house.oldest_waits()}
 
 
-def test_what_waits_for_the_next_tick_says_so(waiting):
-    assert causes(waiting) == dict.fromkeys(Waiting, Cause.NEXT_TICK)
+def test_what_nothing_has_taken_up_says_so(waiting):
+    assert causes(waiting) == dict.fromkeys(Waiting, Cause.NOT_TAKEN_UP)
 
 
 def test_a_file_dated_long_ago_has_waited_since_it_came(waiting):
     with open_home(waiting.home) as house:
         now = house.world.clock.now()
         assert all((now - wait.since).days == 0 for wait in house.oldest_waits() if wait.what is not Waiting.REQUEST)
+
+
+def test_an_open_request_has_waited_since_its_file_was_dropped(waiting):
+    with open_home(waiting.home) as house:
+        (request,) = house.world.catalog.requests.all()
+        (wait,) = [wait for wait in house.oldest_waits() if wait.what is Waiting.REQUEST]
+
+    assert wait.since == request.received_at < request.accepted_at
+
+
+def test_a_daemon_that_reported_a_moment_ago_is_promised_to_nobody(waiting):
+    with open_home(waiting.home) as house:
+        told = {wait.sentence for wait in house.oldest_waits()}
+
+    assert told == {"a daemon reported within the last three minutes, and has not taken it up yet"}
 
 
 def test_without_a_daemon_all_of_it_waits_for_one(waiting):

@@ -60,6 +60,16 @@ def entry(**fields):
     return entry_of({"team": "acme", **fields}, position=1, received_at=NOW)
 
 
+@pytest.mark.parametrize("year", [1970, 1980, 2019, 2031])
+def test_a_request_file_with_a_date_that_cannot_be_was_received_when_it_is_taken(world, year):
+    world.drop("a.json", USER, age=NOW.timestamp() - datetime(year, 1, 2, tzinfo=UTC).timestamp())
+
+    with next(world.inbox.claim()) as file:
+        (found,) = file.entries()
+
+    assert found.draft.received_at == NOW
+
+
 def test_each_kind_becomes_its_scope(world):
     dates = {"team": "acme", "type": "dates", "from": "2026-01-01T00:00Z", "to": "2026-01-02T02:00:00.5+02:00"}
     values = [

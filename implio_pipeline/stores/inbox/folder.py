@@ -99,7 +99,7 @@ class ClaimedRequests(InboxFile):
         except FileRefused as refusal:
             self._refusal = refusal.code
             return [refused(refusal.code, position=0)]
-        received_at = self._file.modified_at
+        received_at = self._file.arrived_at()
         return [
             refused(value.code, position=position)
             if isinstance(value, EntryRefused)

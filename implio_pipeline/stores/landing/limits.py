@@ -1,8 +1,10 @@
 """What a landing file may ask of us, and what becomes of it afterwards."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+
+from implio_pipeline.domain.days import FIRST_BELIEVED
 
 MIB = 1 << 20
 
@@ -33,7 +35,7 @@ class LandingPolicy:
 
     settle_seconds: float = 2.0
     """A file written to more recently may still be growing."""
-    first_at: datetime = datetime(2020, 1, 1, tzinfo=UTC)
+    first_at: datetime = FIRST_BELIEVED
     """No file arrived before it."""
     archive: Path | None = None
     """Where taken files go; `None` removes them, which is what erasure needs."""

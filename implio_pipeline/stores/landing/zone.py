@@ -207,8 +207,7 @@ class ClaimedLanding(LandingFile):
     @override
     def arrived_at(self) -> datetime:
         # Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us.
-        file = self._file
-        return file.modified_at if self._policy.first_at <= file.modified_at < file.claimed_at else file.claimed_at
+        return self._file.arrived_at(first_at=self._policy.first_at)
 
     @override
     def digest(self) -> str:

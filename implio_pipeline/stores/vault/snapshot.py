@@ -111,8 +111,8 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         except Exception as fault:
             self.fault = fault
             raise
-        # A filter's columns tell as much as those given out, whatever the statement calls them. Arrow lists them only as
-        # text; a literal that is one of our names counts one column too many.
+        # A filter's columns tell as much as those given out, whatever the statement calls them. Arrow names them
+        # only in its text of the filter, so that a literal that is one of our names counts a column too many.
         self.columns_read |= set(_WORD.findall(str(filter))).intersection(self.schema.names)
         for hides in self._hidden:
             filter = ~hides if filter is None else filter & ~hides  # noqa: A001
