@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.home import Home, a_home, opened
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -19,7 +20,8 @@ os.environ["IMPLIO_ACCESS__GRANTS"] = (
     "none"  # tests of grants ask for them; the identity class asks for one all the same
 )
 
-
+settings.register_profile("any machine", deadline=None)  # a busy machine may take a second for what takes 10 ms
+settings.load_profile("any machine")
 _LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "reliability"))
 
 

@@ -20,11 +20,11 @@ from implio_pipeline.api.metrics import Metrics
 from implio_pipeline.api.once import InWork
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
-from implio_pipeline.api.security_headers import SecurityHeaders
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes
 from implio_pipeline.flows.polling import DecisionFeed
 from implio_pipeline.ports.polling import Polling
 from implio_pipeline.web import app as page
+from implio_pipeline.web.security_headers import SecurityHeaders
 from implio_pipeline.wiring import House
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -78,6 +78,7 @@ def create_app(
     app.state.on_deletion = woken.on_deletion
     for router in routers:
         app.include_router(router)
+    page.mount_assets(app)
     add_problem_handlers(app)
     # The last one added is the first that a call meets.
     address_rate = RateLimit(api.address_calls_per_second, seconds=seconds)

@@ -103,7 +103,7 @@ class _Call:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "call": self.call_id,
             "method": method if method in _METHODS else "OTHER",
-            "route": getattr(self._scope.get("route"), "path", _NO_ROUTE),
+            "route": getattr(self._scope.get("route"), "path", self._scope.get("root_path") or _NO_ROUTE),
             "status": self._status,
             "ms": round((time.perf_counter() - self._began) * 1000, 1),
             "bytes": self._bytes,

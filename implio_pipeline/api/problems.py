@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from implio_pipeline.api.failures import CallFailed
 from implio_pipeline.domain.errors import (
@@ -135,9 +135,13 @@ async def _of_routing(request: Request, error: Exception) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
+    """Return the methods that the address takes; what is mounted are files."""
     scopes = ((method, {**request.scope, "method": method}) for method in _METHODS)
-    routes = request.app.router.routes
-    return [method for method, scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)]
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
+    return [method for method, scope in scopes if any(route.matches(scope)[0] is Match.FULL for route in routes)] or [
+        "GET",
+        "HEAD",
+    ]
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:

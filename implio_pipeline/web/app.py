@@ -1,10 +1,9 @@
-"""Which pages there are, and the page as an app of its own."""
+"""Which pages there are, and what an app has to do to serve them."""
 
 from fastapi import APIRouter, FastAPI
 
 from implio_pipeline.web import (
     account,
-    assets,
     audit_log,
     callbacks,
     holds,
@@ -17,12 +16,11 @@ from implio_pipeline.web import (
     sign_in,
     teams,
 )
-from implio_pipeline.wiring import House
+from implio_pipeline.web.assets import ASSETS_PATH, Assets
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
     each.pages.router
     for each in (
-        assets,
         sign_in,
         account,
         teams,
@@ -40,10 +38,6 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
 """Every page; an app that includes them needs the opened home at `app.state.house`."""
 
 
-def page_app(house: House) -> FastAPI:
-    """Return an app of the page alone over an opened home."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.house = house
-    for router in ROUTERS:
-        app.include_router(router)
-    return app
+def mount_assets(app: FastAPI) -> None:
+    """Serve the pages' style and script."""
+    app.mount(ASSETS_PATH, Assets())

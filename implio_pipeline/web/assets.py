@@ -1,30 +1,25 @@
-"""One style and one script, served by us under names that change with their content."""
+"""One style and one script, served by us at an address that changes with their content."""
 
-from functools import cache
 from hashlib import sha256
-from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
-from implio_pipeline.web.context import PageContext
-from implio_pipeline.web.guard import Anybody, Pages
-
-pages = Pages()
-_TYPES = {"page.css": "text/css", "page.js": "text/javascript"}
-_A_YEAR = "public, max-age=31536000, immutable"
-
-
-@cache
-def content(name: str) -> tuple[str, bytes]:
-    """Return an asset's digest, cut to 16 digits, and its bytes."""
-    text = (files("implio_pipeline.web") / "static" / name).read_bytes()
-    return sha256(text).hexdigest()[:16], text
+_FOLDER = Path(__file__).parent / "static"
+ASSETS_PATH = f"/static/{sha256(b''.join(each.read_bytes() for each in sorted(_FOLDER.iterdir()))).hexdigest()[:16]}"
+"""Where they are mounted; an address of another version is not found."""
 
 
-@pages.get("/static/{digest}/{name}", demands=Anybody.ANYONE)
-def asset(context: PageContext) -> Response:
-    """Answer with an asset; an outdated name is not found."""
-    name = context.part("name")
-    if name not in _TYPES or content(name)[0] != context.part("digest"):
-        return PlainTextResponse("There is no such file.", status_code=404)
-    return Response(content(name)[1], media_type=_TYPES[name], headers={"Cache-Control": _A_YEAR})
+class Assets(StaticFiles):
+    """The app to mount there; browsers may keep what they got for a year."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=_FOLDER)
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        """Return a file, or the answer that the browser's copy is still good."""
+        response = super().file_response(*arguments, **named)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response

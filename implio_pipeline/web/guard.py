@@ -20,7 +20,6 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.sign_in import visitor
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
-from implio_pipeline.web.headers import harden
 
 _MOST_FORM_BYTES, _MOST_FIELDS = 64 * 1024, 60
 _FORM = "application/x-www-form-urlencoded"
@@ -84,8 +83,8 @@ def guarded(handler: Handler, demands: Demand) -> Callable[[HttpRequest], Awaita
         try:
             context.form = await _form(request) if request.method == "POST" else {}
         except FormRefused as error:
-            return harden(await run_in_threadpool(_refuse, context, error))
-        return harden(await run_in_threadpool(_answer, context, handler, demands))
+            return await run_in_threadpool(_refuse, context, error)
+        return await run_in_threadpool(_answer, context, handler, demands)
 
     endpoint.demands = demands  # type: ignore[attr-defined]
     return endpoint

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from implio_pipeline.domain import sentences
 from implio_pipeline.web import words
+from implio_pipeline.web.assets import ASSETS_PATH
 
 _KILO = 1000
 
@@ -61,12 +62,6 @@ def due(until: datetime, now: datetime) -> str:
     return "due today" if days == 0 else f"{count(days, 'day')} left"
 
 
-def _asset(name: str) -> str:
-    from implio_pipeline.web.assets import content  # noqa: PLC0415 -- the assets are pages themselves
-
-    return f"/static/{content(name)[0]}/{name}"
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -84,5 +79,5 @@ def _environment() -> Environment:
         "duration": duration,
         "number": lambda number: f"{number:,}",
     }
-    environment.globals |= {"due": due, "asset": _asset, "words": words, "say": sentences}
+    environment.globals |= {"due": due, "assets": ASSETS_PATH, "words": words, "say": sentences}
     return environment

@@ -30,6 +30,7 @@ CALLS: dict[str, tuple[str, str, int]] = {
     "TRACE": ("TRACE", "/v1/ads", 405),
     "a path upwards": ("GET", "/v1/../etc/zqzq", 404),
     "an encoded path upwards": ("GET", "/v1/deletions/..%2f..%2fzqzq/receipt", 404),
+    "a style of another version": ("GET", "/static/0/page.css", 404),
     "a doubled slash": ("GET", "//v1/health", 404),
 }
 

@@ -15,7 +15,8 @@ from implio_pipeline.flows.members import Inviter, add_member
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.passwords import Argon2Passwords
-from implio_pipeline.web.app import page_app
+from implio_pipeline.web.app import ROUTERS, mount_assets
+from implio_pipeline.web.security_headers import SecurityHeaders
 from implio_pipeline.wiring import House
 from support.home import ADS, CARS, Home
 
@@ -86,6 +87,17 @@ class Browser:
         """Return the hidden fields of the page."""
         found = re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)"', self.text)
         return {name: unescape(value) for name, value in found}
+
+
+def page_app(house: House) -> FastAPI:
+    """Return an app of the page alone over an opened home."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.house = house
+    for router in ROUTERS:
+        app.include_router(router)
+    mount_assets(app)
+    app.add_middleware(SecurityHeaders)
+    return app
 
 
 def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:

@@ -1,5 +1,6 @@
 """The permission table, asked of every route and every role; and the guards that every form passes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.routing import Route
 from support.home import ADS
 from support.page import PEOPLE, Browser, Page
 
+from implio_pipeline import web
 from implio_pipeline.api import docs
 from implio_pipeline.domain.access import Act, Role, may
 from implio_pipeline.domain.scope import ByUser
@@ -48,7 +50,7 @@ def test_every_route_demands_something() -> None:
 def test_what_is_open_to_anyone_is_this_and_no_more() -> None:
     anyone = {route.path for route in ROUTES if route.endpoint.demands is Anybody.ANYONE}
 
-    assert anyone == {"/docs", "/static/{digest}/{name}", "/sign-in", "/sign-in/code", "/sign-out"}
+    assert anyone == {"/docs", "/sign-in", "/sign-in/code", "/sign-out"}
 
 
 @pytest.mark.parametrize("role", BY_ROLE, ids=str)
@@ -168,10 +170,28 @@ def test_every_answer_forbids_what_the_page_does_not_need(page: Page) -> None:
         assert headers["cache-control"] == "no-store"
 
 
+def test_the_style_and_the_script_are_kept_for_a_year_at_an_address_of_their_content_alone(page: Page) -> None:
+    browser = page.browser()
+    browser.get("/sign-in")
+    addresses = re.findall(r'(?:href|src)="(/static/[^"]+)"', browser.text)
+
+    for address in addresses:
+        answer = browser.client.get(address)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        again = browser.client.get(address, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.headers["cache-control"]) == (304, answer.headers["cache-control"])
+
+    assert [address.rpartition("/")[2] for address in addresses] == ["page.css", "page.js"]
+    for other in (f"/static/{'0' * 16}/page.css", f"{addresses[0]}.bak", addresses[0].replace("page.css", "../app.py")):
+        assert browser.client.get(other).status_code == 404
+
+
 def test_no_template_holds_a_script_a_style_or_an_address_of_elsewhere() -> None:
-    folder = Path(__file__).parents[2] / "implio_pipeline" / "api" / "page"
+    folder = Path(web.__file__).parent
     texts = {path.name: path.read_text() for path in [*folder.glob("templates/*"), *folder.glob("static/*")]}
 
+    assert {"base.html", "page.css", "page.js"} <= texts.keys()
     for name, text in texts.items():
         assert "//" not in text.replace("// ", ""), name
         assert not any(mark in text for mark in (" style=", " onclick", " onload", "<style", "|safe", "| safe")), name

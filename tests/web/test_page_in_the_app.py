@@ -4,6 +4,7 @@ from support.page import Browser, Page, TestClient
 
 from implio_pipeline.api.app import create_app
 from implio_pipeline.domain.words import Channel
+from implio_pipeline.web.assets import ASSETS_PATH
 
 
 def test_pages_and_api_answer_side_by_side_each_in_its_own_way(page: Page) -> None:
@@ -20,5 +21,7 @@ def test_pages_and_api_answer_side_by_side_each_in_its_own_way(page: Page) -> No
         assert "script-src 'self'" in denied.headers["content-security-policy"]
         assert client.get("/v1/deletions").headers["content-type"] == "application/problem+json"
         assert "/teams" not in client.get("/openapi.json").text
+        refused = client.put(f"{ASSETS_PATH}/page.css")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
     assert [each.channel for each in page.world.catalog.requests.all()] == [Channel.PAGE]
