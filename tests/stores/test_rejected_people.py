@@ -36,6 +36,11 @@ AT_THEIR_PLACE = {
     "cut short within the id": ('{"user":{"id":"ann', ("ann",)),
     "cut short behind an escape": ('{"user":{"name":"x","id":"u\\"1","na', ('u"1',)),
     "a number in a broken text": ('{"user":{"id":1e3,,', ("1e3", "1000")),
+    "quotes of another language": ("{'id': 'n-1', 'user': {'id': 'ann of york', 'name': 'x'}}", ("ann of york",)),
+    "encoded twice": ('{"user":{"id":"{\\"id\\": \\"ann\\"}"}}', ('{"id": "ann"}', "ann")),
+    "names and values without quotes": ("id=5 user.id=ann of york title=x", ("ann", "ann of york")),
+    "a backslash without quotes": ("user.id=x\\43y title=x", ("x\\43y",)),
+    "a quote within, without quotes": ('user.id=q"5"q title=x', ('q"5"q',)),
     "no quotes at all": ("{userId: ann, title: x", ("ann",)),
 }
 
@@ -51,6 +56,9 @@ WITHOUT_A_PLACE = {
     "a row of shifted cells": ('["1","Bike","it, is red","ann"]', "ann"),
     "another word for the user": ('{"id":"1","seller":{"number":12.0}}', "12"),
     "a text that is no JSON": ("1;Bike;ann;red", "ann"),
+    "a cell of several words": ("1,Bike,red,ann of york", "ann of york"),
+    "a cell with quotes in it": ('1,Bike,red,q"5"q', 'q"5"q'),
+    "the quotes of another language": ("{'seller': {'number': 'ann of york'}}", "ann of york"),
     "a text within quotes": ('x "ann of york" y', "ann of york"),
 }
 
@@ -89,6 +97,24 @@ def test_an_id_at_its_place_is_found_at_any_depth_whatever_stands_around_it(arou
         value = {"ad": [around, value]}
 
     assert own.strip() in candidates(json.dumps(value)).plain
+
+
+plain_ids = st.text(
+    st.characters(min_codepoint=33, exclude_categories=["Z", "C"], exclude_characters="\"'\\,;:={}[]"),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(values, plain_ids, st.sampled_from([repr, json.dumps]), st.data())
+def test_an_id_is_found_in_a_text_that_is_cut_anywhere_behind_it_or_quoted_as_in_another_language(
+    around, own, write, data
+):
+    text = write({"zz": around, "user": {"id": own, "tail": "x"}})
+    end = data.draw(st.integers(text.rindex("tail"), len(text)))
+    found = candidates(text[:end])
+
+    assert own in (*found.plain, *found.others)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("utf-8", "replace")))

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 MOST_IDS = 64
 """At places that are meant for ids; beyond them a text is taken for one without an id."""
@@ -23,11 +23,17 @@ _MOST_DIGITS = 64
 _USER_ID = frozenset({"userid", "useridentifier", "uid"})
 _ID = _USER_ID | {"id", "identifier"}
 _NOT_LETTERS = re.compile(r"[^a-z]")
-_PAIR = re.compile(
-    r'"?([A-Za-z][A-Za-z_.\- ]{0,30})"?\s*[:=]\s*(?:"((?:[^"\\]|\\.){1,1024})"?|([^\s"\\,;{}\[\]]{1,1024}))', re.DOTALL
-)
-"""A name and its value in a text that is not JSON, whole or cut short."""
-_WORD = re.compile(r'"((?:[^"\\]|\\.){1,1024})"|([^\s"\\,;:={}\[\]]{1,1024})')
+_QUOTED = r""""((?:[^"\\]|\\.){1,1024})"?|'((?:[^'\\]|\\.){1,1024})'?"""
+_PAIR = re.compile(rf"""["']?([A-Za-z][A-Za-z_.\- ]{{0,30}})["']?\s*[:=]\s*(?:{_QUOTED})?""", re.DOTALL)
+"""A name, and its value where that is quoted, in a text that is not JSON, whole or cut short."""
+_BARE = re.compile(r"[^\s,;{}\[\]]{1,1024}")
+_BARE_TO_NEXT_NAME = re.compile(r"[^,;{}\[\]\n]{1,1024}?(?=\s+[A-Za-z_.]{1,31}\s*[:=]|[,;{}\[\]\n]|\Z)")
+"""Values without quotes: to the next blank, and to the next name."""
+_WORD = re.compile(rf"""{_QUOTED}|([^\s"\\,;:={{}}\[\]]{{1,1024}})""", re.DOTALL)
+_TOKEN = re.compile(r"[^\s,;:={}\[\]]{1,1024}")
+_CELL = re.compile(r"[^,;\t|]{1,1024}")
+_USER_NAME = re.compile(r"""["']user["']""", re.IGNORECASE)
+_QUOTES = " \t\r\n\"'"
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
@@ -55,7 +61,7 @@ def candidates(text: str, *, is_row: bool = False, is_cut: bool = False) -> Cand
         is_cut: Only the beginning of the text is kept, so that its id may be in what is gone.
     """
     try:
-        value: Any = json.loads(text, parse_int=_Number, parse_float=_Number, object_pairs_hook=tuple)
+        value = _decoded(text)
     except (ValueError, RecursionError):
         named, words = _pairs_in(text), _words_in(text)
     else:
@@ -91,10 +97,26 @@ def _scalars(value: object) -> Iterator[str]:
             yield from _forms(node)
         elif isinstance(node, str):
             yield node
+            stack.extend(_within(node))
         elif isinstance(node, list):
             stack.extend(reversed(node))
         else:
             stack.extend(child for _, child in reversed(_pairs(node)))
+
+
+def _within(text: str) -> list[object]:
+    """Return the value of a text that is JSON once more, as senders that encode twice make it."""
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return []
+    try:
+        return [_decoded(text)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _decoded(text: str) -> object:
+    value: object = json.loads(text, parse_int=_Number, parse_float=_Number, object_pairs_hook=tuple)
+    return value
 
 
 def _pairs(node: object) -> tuple[tuple[str, object], ...]:
@@ -103,16 +125,26 @@ def _pairs(node: object) -> tuple[tuple[str, object], ...]:
 
 def _pairs_in(text: str) -> Iterator[str]:
     """Yield the values of names meant for a user id in a broken text; after a `user`, those of `id` too."""
-    user_at = text.find('"user"')
+    user = _USER_NAME.search(text)
     for found in _PAIR.finditer(text):
         name = _plain_name(found[1])
-        if name in _USER_ID or name == "user" or (name == "id" and 0 <= user_at < found.start()):
-            yield from _forms(_unescaped(found[2]) if found[2] is not None else found[3])
+        if name in _USER_ID or name == "user" or (name == "id" and user and user.start() < found.start()):
+            quoted = found[2] or found[3]
+            if quoted:
+                yield from _forms(_unescaped(quoted))
+            for bare in (_BARE, _BARE_TO_NEXT_NAME) if not quoted else ():
+                if value := bare.match(text, found.end()):
+                    yield from _forms(value[0].strip(_QUOTES))
 
 
 def _words_in(text: str) -> Iterator[str]:
+    """Yield what may be a word of its own: quoted, between blanks and marks, or a cell between separators."""
     for found in _WORD.finditer(text):
-        yield from _forms(_unescaped(found[1]) if found[1] is not None else found[2])
+        quoted = found[1] or found[2]
+        yield from _forms(_unescaped(quoted) if quoted else found[3])
+    for pattern in (_TOKEN, _CELL):
+        for found in pattern.finditer(text):
+            yield from _forms(found[0].strip(_QUOTES))
 
 
 def _forms(written: str) -> Iterator[str]:
