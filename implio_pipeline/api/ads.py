@@ -150,18 +150,24 @@ def _check_media_type(request: Request) -> None:
 
 def _milliseconds(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _INSTANT_DIGITS):
-        raise ParametersRefused("timestamp is milliseconds since 1970")
+        raise ParametersRefused(
+            "timestamp is milliseconds since 1970",
+            remedy="Give the newTimestamp of the last answer, in digits, or leave out timestamp.",
+        )
     return int(text)
 
 
 def _task_ids(text: str) -> list[str]:
     names = text.split(",")
     if len(names) > _MOST_TASKS or not all(map(_TASK.fullmatch, names)):
-        raise ParametersRefused(f"taskIds are at most {_MOST_TASKS} task ids with commas between them")
+        raise ParametersRefused(
+            f"taskIds are at most {_MOST_TASKS} task ids with commas between them",
+            remedy=f"Give at most {_MOST_TASKS} task ids, with a comma and no blank between two.",
+        )
     return list(dict.fromkeys(names))
 
 
 def _flag(text: str) -> bool:
     if text.lower() not in _FLAGS:
-        raise ParametersRefused("noAdContent is true or false")
+        raise ParametersRefused("noAdContent is true or false", remedy="Give one of them, or leave out noAdContent.")
     return _FLAGS[text.lower()]

@@ -1,6 +1,6 @@
 """Deletion requests: made by `DELETE /v1/ads`, followed at `/v1/deletions`, receipted at the end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from datetime import timedelta
 from threading import Lock
@@ -29,6 +29,7 @@ from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["deletions"])
 _NAMES = ("userId", "taskId", "fromDate", "toDate", "standing")
+_KIND_NAMES = (("userId",), ("taskId",), ("fromDate", "toDate"))
 _KINDS: dict[frozenset[str], str] = {
     frozenset({"userId"}): "user",
     frozenset({"taskId"}): "task",
@@ -204,10 +205,7 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
     asked = parameters(request, _NAMES)
     kind = _KINDS.get(frozenset(asked) - {"standing"})
     if kind is None:
-        raise ParametersRefused(
-            "a deletion has exactly one kind",
-            remedy="Give userId, or taskId, or fromDate with toDate, and leave out the other parameters.",
-        )
+        raise _no_kind(asked)
     if "standing" in asked and kind != "user":
         raise ParametersRefused(
             "only a deletion by userId can be standing", remedy="Leave standing out, or name the user."
@@ -219,6 +217,28 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
         code = entry.code or "request-refused"
         raise DeletionRefused(reason_of(code), code=code, remedy=remedy_of(code))
     return replace(entry.draft, channel=Channel.API, asked_by=f"api key {who.key_id}", acts_for=who.acts_for)
+
+
+def _no_kind(asked: Collection[str]) -> ParametersRefused:
+    """Return why a call names no kind of deletion, or more than one, and what to leave out or add."""
+    given = [[name for name in names if name in asked] for names in _KIND_NAMES]
+    some = [names for names in given if names]
+    if len(some) > 1:
+        choices = ", or ".join(" and ".join(names) for names in some)
+        named = ", ".join(name for names in some for name in names)
+        return ParametersRefused(
+            f"a deletion has exactly one kind, and the call has {len(some)}: {named}",
+            remedy=f"Keep only one of these, and leave out the others: {choices}.",
+        )
+    if some:
+        (there,), (other,) = some, [name for name in _KIND_NAMES[-1] if name not in asked]
+        return ParametersRefused(
+            f"{there[0]} is given without {other}",
+            remedy=f"Add {other}, or leave out {there[0]} and name another kind.",
+        )
+    return ParametersRefused(
+        "a deletion names what to delete", remedy="Give userId, or taskId, or fromDate with toDate."
+    )
 
 
 def _its_own(house: House, who: Caller, request_id: str) -> Deletion:
@@ -236,7 +256,9 @@ def _states(status: str | None) -> list[RequestState] | None:
     if status is None:
         return None
     if status not in _STATUSES:
-        raise ParametersRefused(f"status is one of: {', '.join(_STATUSES)}")
+        raise ParametersRefused(
+            f"status is one of: {', '.join(_STATUSES)}", remedy="Give one of them, or leave out status for all."
+        )
     return list(OPEN_STATES) if status == "open" else [RequestState(status)]
 
 
@@ -244,5 +266,8 @@ def _limit(text: str | None) -> int:
     if text is None:
         return _ON_A_PAGE
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= _MOST_ON_A_PAGE):  # noqa: PLR2004
-        raise ParametersRefused(f"limit is a whole number from 1 to {_MOST_ON_A_PAGE}")
+        raise ParametersRefused(
+            f"limit is a whole number from 1 to {_MOST_ON_A_PAGE}",
+            remedy=f"Give such a number, or leave out limit for {_ON_A_PAGE}.",
+        )
     return int(text)

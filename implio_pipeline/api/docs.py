@@ -6,18 +6,17 @@ errors are the document's, so that the two cannot differ.
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
 
 from implio_pipeline.api.failures import CallFailed, DeletionRefused
 from implio_pipeline.api.problems import STATUSES
-from implio_pipeline.domain.days import due_at
+from implio_pipeline.api.samples import example_request
 from implio_pipeline.domain.outcome import NOT_KNOWN
-from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
-from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
+from implio_pipeline.domain.words import RequestKind
 from implio_pipeline.stores.inbox.words import REASONS
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
@@ -28,8 +27,6 @@ _OF_A_QUERY = (
     *("bad-date", "zoneless-date", "dates-inverted", "year-out-of-range"),
 )
 """Why a deletion's values are refused; the other reasons belong to request files."""
-_TRIES = 5
-"""How often the example was tried: a request stops after some attempts, never before the first."""
 _NEVER_SHOWN = (RequestState.RECEIVED, RequestState.REFUSED)
 
 
@@ -42,27 +39,15 @@ def docs(context: PageContext) -> Response:
         "docs.html",
         calls=list(_calls(document)),
         schemas=[(name, list(_rows(schema))) for name, schema in schemas.items()],
-        states=[(state.value, *_said(state, context.now)) for state in RequestState if state not in _NEVER_SHOWN],
+        states=[(state.value, *_said(state)) for state in RequestState if state not in _NEVER_SHOWN],
         errors=sorted(set(_errors())),
         api=context.house.settings.api,
     )
 
 
-def _said(state: RequestState, now: datetime) -> tuple[str, str]:
+def _said(state: RequestState) -> tuple[str, str]:
     """Return what is said of a request by dates in this state, before anything of it was counted."""
-    example = Request(
-        request_id=RequestId(""),
-        team=TeamId("team"),
-        kind=RequestKind.DATES,
-        channel=Channel.API,
-        state=state,
-        received_at=now,
-        accepted_at=now,
-        due_at=due_at(now),
-        attempts=_TRIES,
-        scope_pseudonym="",
-        tombstone_sequence=0,
-    )
+    example = example_request(state, kind=RequestKind.DATES)
     return what_is_so(example, NOT_KNOWN), what_comes_next(example, NOT_KNOWN)
 
 

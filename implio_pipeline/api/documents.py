@@ -13,6 +13,7 @@ import msgspec
 
 from implio_pipeline.api.problems import MEDIA_TYPE, PROBLEM_SCHEMA
 from implio_pipeline.api.samples import EXAMPLES, SAMPLES
+from implio_pipeline.domain.waiting import Cause
 from implio_pipeline.stores.landing.item import Item
 
 _TEXT, _COUNT, _FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
@@ -32,7 +33,7 @@ TAGS = [
     {"name": "ads", "description": "Items: take them in, tell what was decided, delete them."},
     {"name": "deletions", "description": "What became of a deletion, and its signed receipt."},
     {"name": "moderation", "description": "Queues of items that wait for a decision."},
-    {"name": "health", "description": "Whether the server answers."},
+    {"name": "health", "description": "Whether the server answers, and what waits longest."},
 ]
 
 
@@ -257,6 +258,19 @@ _OURS: dict[str, Any] = {
             "timestamp": _said(_COUNT, "Its place in the polling feed."),
         },
         optional=("queue", "outcome", "decidedAt", "timestamp"),
+    ),
+    "Wait": _object(
+        {
+            "what": _said(_TEXT, "`landing-file`, `request-file` or `request`."),
+            "since": _INSTANT,
+            "seconds": _COUNT,
+            "cause": _said({"type": "string", "enum": [each.value for each in Cause]}, "Why, for programs."),
+            "why": _TEXT,
+            "remedy": _said(_TEXT, "What whoever runs the server can do."),
+        }
+    ),
+    "WaitingLongest": _object(
+        {"waiting": _said(_list(ref("Wait")), "The oldest of each kind; none when all is done.")}
     ),
     "Health": _object({"status": {"type": "string", "enum": ["alive"]}}),
 }

@@ -23,7 +23,18 @@ async def health() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/v1/health/waiting", include_in_schema=False)
+@router.get(
+    "/v1/health/waiting",
+    operation_id="getWaiting",
+    response_model=None,
+    summary="Tell what waits longest, and why",
+    description=(
+        "How long the oldest landing file, request file and open deletion of all teams have waited, for a monitor. It "
+        "names no team and no person. Callers on the server's own machine need no key."
+    ),
+    responses=answers({200: answer("What waits, or nothing.", "WaitingLongest")}, 401, 429),
+    openapi_extra={"security": [{"ApiKey": []}, {}]},
+)
 def waiting(request: Request) -> dict[str, Any]:
     """Return how long the oldest landing file, request file and open request has waited, why, and what to do.
 

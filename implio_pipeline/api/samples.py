@@ -4,7 +4,18 @@ The calls take the server's address, the key, and the file of the authority to t
 `KEY`, `CA`. Each call that needs an id of an earlier one asks for it.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from implio_pipeline.api.shapes import deletion_shape
+from implio_pipeline.domain.days import due_at
+from implio_pipeline.domain.outcome import NOT_KNOWN
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.waiting import Cause, Wait, Waiting, wait_shape
+from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
+
+_TRIES = 5
+"""How often the example was tried: a request stops after some attempts, never before the first."""
 
 
 def _curl(rest: str) -> str:
@@ -118,6 +129,7 @@ SAMPLES: dict[str, dict[str, str]] = {
         ),
     },
     "getHealth": {"curl": 'curl --fail-with-body --silent --show-error --cacert "$CA" "$SERVER/v1/health"'},
+    "getWaiting": {"curl": _curl('"$SERVER/v1/health/waiting"')},
 }
 
 _AD = {
@@ -126,29 +138,29 @@ _AD = {
     "user": {"id": "u-7", "emailAddresses": ["seller@example.com"]},
 }
 _TASK, _BATCH = "0198c5d0-4a3b-7c2d-8e1f-0a1b2c3d4e5f", "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
-_DELETION = {
-    "requestId": "1be43fd44330b48ff4e02bdad4af044c",
-    "status": "accepted",
-    "kind": "user",
-    "channel": "api",
-    "statusUrl": "/v1/deletions/1be43fd44330b48ff4e02bdad4af044c",
-    "receiptUrl": None,
-    "receivedAt": "2026-03-01T12:00:00Z",
-    "hiddenAt": "2026-03-01T12:00:00Z",
-    "dueAt": "2026-04-01T12:00:00Z",
-    "extendedAt": None,
-    "erasedAt": None,
-    "completedAt": None,
-    "isStanding": False,
-    "standingLiftedAt": None,
-    "queueEntriesRemoved": 1,
-    "outcome": {"matched": None, "erased": None, "withheld": None, "newer": None, "notReachable": None},
-    "errorCode": None,
-    "errorFile": None,
-    "errorDay": None,
-    "why": "Nobody can read the items.",
-    "next": "They are erased.",
-}
+_ACCEPTED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_WAIT = Wait(what=Waiting.LANDING_FILE, since=_ACCEPTED_AT, cause=Cause.NO_DAEMON)
+
+
+def example_request(state: RequestState, *, kind: RequestKind = RequestKind.USER) -> Request:
+    """Return a request as an example, before anything of it was counted."""
+    return Request(
+        request_id=RequestId("1be43fd44330b48ff4e02bdad4af044c"),
+        team=TeamId("team"),
+        kind=kind,
+        channel=Channel.API,
+        state=state,
+        received_at=_ACCEPTED_AT,
+        accepted_at=_ACCEPTED_AT,
+        due_at=due_at(_ACCEPTED_AT),
+        attempts=_TRIES,
+        scope_pseudonym="",
+        tombstone_sequence=0,
+        queue_removed=1,
+    )
+
+
+_DELETION = deletion_shape(example_request(RequestState.ACCEPTED), NOT_KNOWN)
 EXAMPLES: dict[str, Any] = {
     "Ads": [_AD],
     "Submission": {"batchId": _BATCH, "accepted": [{"id": "ad-1", "taskId": _TASK}], "rejected": []},
@@ -168,5 +180,6 @@ EXAMPLES: dict[str, Any] = {
     "Decision": {"moderator": "mia@example.com", "outcome": "refused", "reasons": ["spam"]},
     "Queues": {"queues": [{"queue": "Default", "waiting": 12}, {"queue": "Escalated", "waiting": 0}]},
     "Health": {"status": "alive"},
+    "WaitingLongest": {"waiting": [wait_shape(_WAIT, now=_ACCEPTED_AT + timedelta(hours=2))]},
 }
 """Of bodies and answers, by schema; a test holds each against its schema."""

@@ -76,6 +76,30 @@ def test_a_call_that_names_not_exactly_one_kind_is_refused_without_its_values(
     assert home.rules() == []
 
 
+LEFT_OUT = {
+    "two users": ("userId=a&userId=b", "Leave out all but one userId."),
+    "two of each": ("userId=a&userId=b&taskId=c&taskId=d", "Leave out all but one userId and taskId."),
+    "an empty task beside a user": ("userId=a&taskId=", "Leave out taskId, or give a value."),
+    "two kinds": ("userId=a&taskId=b", "leave out the others: userId, or taskId."),
+    "three kinds": ("userId=a&taskId=b&fromDate=c&toDate=d", "the others: userId, or taskId, or fromDate and toDate."),
+    "half a range beside a user": ("userId=a&fromDate=b", "leave out the others: userId, or fromDate."),
+    "half a range": ("fromDate=a", "Add toDate, or leave out fromDate"),
+    "the other half": ("toDate=a", "Add fromDate, or leave out toDate"),
+    "small letters": ("userid=a&Taskid=b", "Write userId and taskId exactly so"),
+    "an unknown name": ("userId=a&dryRun=true", "Leave out every parameter but: userId, taskId,"),
+    "nothing": ("", "Give userId, or taskId, or fromDate with toDate."),
+    "standing alone": ("standing=true", "Give userId, or taskId, or fromDate with toDate."),
+}
+
+
+@pytest.mark.parametrize(("query", "remedy"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_a_remedy_names_what_to_leave_out_or_add(ads: Server, query: str, remedy: str) -> None:
+    problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
+
+    assert remedy in problem["remedy"]
+    assert "dryRun" not in str(problem)
+
+
 def test_a_body_is_refused_since_it_might_be_meant_as_a_narrower_question(ads: Server, home: Home) -> None:
     problem = ads.problem("DELETE", "/v1/ads?userId=ann", status=400, content=b'{"taskId": "x"}')
 
@@ -272,7 +296,7 @@ def test_who_asked_is_kept_only_as_a_pseudonym(door: Door, home: Home) -> None:
         ("userId=", "Leave out userId"),
         ("userId=ann&taskId=", "Leave out taskId"),
         ("userId=&taskId=&fromDate=&toDate=", "Leave out userId and taskId and fromDate and toDate"),
-        ("userId=ann&taskId=b", "leave out the other parameters"),
+        ("userId=ann&taskId=b", "leave out the others: userId, or taskId."),
     ],
 )
 def test_an_empty_or_mixed_deletion_deletes_nothing_and_the_remedy_says_what_to_leave_out(

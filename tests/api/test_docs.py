@@ -12,6 +12,7 @@ import pytest
 from support.home import Home
 from support.serving import serving
 
+from implio_pipeline.api.samples import EXAMPLES
 from implio_pipeline.domain.request import OPEN_STATES
 from tests.api.conftest import Door, Server
 from tests.api.test_deleting import REFUSED
@@ -82,6 +83,16 @@ def test_it_tells_every_reason_for_which_a_deletion_is_refused(door: Door, ads: 
     problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
 
     assert f"<code>{problem['code']}</code>" in door.stranger()("GET", "/docs").text
+
+
+def test_the_example_of_a_deletion_says_what_the_table_of_states_says(door: Door) -> None:
+    text = html.unescape(door.stranger()("GET", "/docs").text)
+    example = EXAMPLES["Deletion"]
+
+    row = text.partition(f'<th scope="row"><code>{example["status"]}</code></th>')[2].partition("</tr>")[0]
+
+    assert f">{example['why']}<" in row
+    assert f">{example['next']}<" in row
 
 
 def test_no_state_is_worded_as_if_nothing_had_been_tried(door: Door) -> None:

@@ -20,6 +20,13 @@ def test_what_waits_longest_is_told_with_its_cause_and_remedy(ads):
     assert "zqzq" not in str(wait)
 
 
+def test_the_document_for_programs_knows_both_calls(door):
+    paths = door.app.openapi()["paths"]
+
+    assert {"/v1/health", "/v1/health/waiting"} <= paths.keys()
+    assert {} in paths["/v1/health/waiting"]["get"]["security"]  # this machine's own callers need no key
+
+
 def test_strangers_behind_a_proxy_are_told_nothing_of_what_waits(door):
     call = door.stranger()
 

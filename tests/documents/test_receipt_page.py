@@ -87,6 +87,15 @@ def test_the_page_tells_when_how_and_what_was_out_of_reach(lake):
         assert words in text
 
 
+def test_what_cannot_be_undone_is_said_only_after_what_a_backup_could_undo(lake):
+    text = text_of(page_of(lake, erased(lake, SCOPES["user"])))
+
+    said = [part.partition("cannot be undone")[0] for part in text.split("cannot be undone")[:-1]]
+
+    assert said
+    assert all("backup of the key store" in before for before in said)
+
+
 def test_nothing_held_is_said_and_is_no_failure(lake):
     text = text_of(page_of(lake, erased(lake, ByUser(user_id="nobody"))))
 
