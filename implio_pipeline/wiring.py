@@ -34,7 +34,6 @@ from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
-from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.landing.limits import LandingPolicy
@@ -44,7 +43,6 @@ from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_tls import LocalAuthority
 from implio_pipeline.stores.one_time_codes import TimedCodes
 from implio_pipeline.stores.passwords import Argon2Passwords
-from implio_pipeline.stores.people import SealedPeople
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
@@ -239,7 +237,7 @@ def build(settings: Settings) -> House:
     ring = key_ring(settings)
     catalog = open_catalog(settings.catalog, ring)
     keychain = TeamKeychain(ring, catalog.teams.keys)
-    set_aside = SetAside(settings.home / "set-aside", catalog.set_aside_keys(HomeSeal(ring)), clock)
+    set_aside = SetAside(settings.home / "set-aside", catalog.set_aside_keys, clock)
     vault = EncryptedVault(
         RegionFolders({Region(name): settings.below(region.vault) for name, region in settings.regions.items()}),
         keychain,
@@ -247,7 +245,6 @@ def build(settings: Settings) -> House:
         threads=settings.threads,
     )
     ledger = _ledger(settings)
-    people = SealedPeople(ring, catalog.operators)
     landing = _landing(settings, keychain, set_aside, clock)
     world = World(
         clock=clock,
@@ -265,7 +262,7 @@ def build(settings: Settings) -> House:
         ),
         set_aside=set_aside,
         leftovers=LeftoverFolders(home=settings.home),
-        people=people,
+        people=catalog.people,
         threads=settings.threads,
         versions=_versions(),
         clock_bounds=ClockBounds(
@@ -287,8 +284,10 @@ def build(settings: Settings) -> House:
         vault=vault,
         landing=landing,
         courier=_courier(settings),
-        door=Doorkeeper(catalog=catalog, people=people, clock=clock, is_required=settings.access.grants == "required"),
-        desk=_desk(catalog, ring, clock),
+        door=Doorkeeper(
+            catalog=catalog, people=catalog.people, clock=clock, is_required=settings.access.grants == "required"
+        ),
+        desk=_desk(catalog, clock),
     )
 
 
@@ -301,13 +300,12 @@ def _courier(settings: Settings) -> HttpCourier:
     )
 
 
-def _desk(catalog: SqlCatalog, ring: LocalKeyRing, clock: SystemClock) -> Desk:
-    members, sessions, audit_log = catalog.people(HomeSeal(ring))
+def _desk(catalog: SqlCatalog, clock: SystemClock) -> Desk:
     return Desk(
         clock=clock,
-        members=members,
-        sessions=sessions,
-        audit_log=audit_log,
+        members=catalog.members,
+        sessions=catalog.sessions,
+        audit_log=catalog.audit_log,
         passwords=Argon2Passwords(),
         codes=TimedCodes(),
     )

@@ -18,7 +18,6 @@ from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.ledger.log import SignedLog
-from implio_pipeline.stores.people import SealedPeople
 
 
 @contextmanager
@@ -62,7 +61,7 @@ def open_lake(
         named = [team_id(each) for each in ([team] if isinstance(team, str) else team)]
         door = Doorkeeper(
             catalog=catalog,
-            people=SealedPeople(ring, catalog.operators),
+            people=catalog.people,
             clock=SystemClock(),
             is_required=settings.access.grants == "required",
         )

@@ -14,45 +14,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from typing_extensions import override
 
-from implio_pipeline.domain.errors import FileMissing, FileTampered
+from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.set_aside import SetAsideFiles
+from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
 from implio_pipeline.stores.durable import make_folder, sync_folder
+from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES, Sealer
 from implio_pipeline.stores.landing.ad_shape import landing_line
 
 CHUNK_BYTES = 1 << 20
-_TAG_BYTES, _NONCE_BYTES = 16, 12
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SEALED, _SIDECAR = ".sealed", ".json"
-
-
-class SetAsideKeys(Protocol):
-    """Where the keys of the files are kept."""
-
-    def make(self, file_id: str, *, now: datetime) -> bytes:
-        """Make the key of a file, durable on return."""
-
-    def open(self, file_id: str) -> bytes:
-        """Return the key of a file.
-
-        Raises:
-            KeyMissing: it is destroyed, or what wraps it is gone.
-        """
-
-    def older_than(self, instant: datetime) -> list[str]:
-        """Return the files whose keys were made before an instant."""
-
-    def destroy(self, file_ids: Iterable[str]) -> None:
-        """Destroy the keys of files, durable on return; keys that are gone are ignored."""
 
 
 class Origin(StrEnum):
@@ -84,7 +63,7 @@ class SetAside(SetAsideFiles):
         clock: The present.
     """
 
-    def __init__(self, folder: Path, keys: SetAsideKeys, clock: Clock) -> None:
+    def __init__(self, folder: Path, keys: SqlSetAsideKeys, clock: Clock) -> None:
         self._folder = folder
         self._keys = keys
         self._clock = clock
@@ -93,11 +72,11 @@ class SetAside(SetAsideFiles):
         """Seal a file away, durable on return, and return its id; code and reason hold no personal data."""
         make_folder(self._folder)
         identifier = secrets.token_hex(16)
-        key = self._keys.make(identifier, now=self._clock.now())
+        sealer = Sealer(self._keys.make(identifier, now=self._clock.now()))
         with _new_file(self._path(identifier, _SEALED)) as file:
             size = 0
             for index, (chunk, is_last) in enumerate(_chunks(content)):
-                file.write(AESGCM(key).encrypt(_nonce(index), chunk, _bound_to(identifier, index, is_last=is_last)))
+                file.write(sealer.seal(chunk, context=_context(identifier, index, is_last=is_last)))
                 size += len(chunk)
         sealed = SetAsideFile(
             id=identifier,
@@ -137,17 +116,17 @@ class SetAside(SetAsideFiles):
             KeyMissing: its key is destroyed, or what wraps it is gone.
         """
         self._sidecar(identifier)
-        cipher = AESGCM(self._keys.open(identifier))
-        step = CHUNK_BYTES + _TAG_BYTES
+        sealer = Sealer(self._keys.open(identifier))
+        step = CHUNK_BYTES + OVERHEAD_BYTES
         with self._path(identifier, _SEALED).open("rb") as file:
             sealed, index = file.read(step), 0
             while True:
                 following = file.read(step)
-                bound_to = _bound_to(identifier, index, is_last=not following)
                 try:
-                    yield cipher.decrypt(_nonce(index), sealed, bound_to)
-                except InvalidTag:
+                    chunk = sealer.unseal(sealed, context=_context(identifier, index, is_last=not following))
+                except KeyMissing:  # the key itself is there
                     raise FileTampered(f"the set-aside file {identifier} is not what was sealed") from None
+                yield chunk
                 if not following:
                     return
                 sealed, index = following, index + 1
@@ -215,9 +194,5 @@ def _chunks(content: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     yield bytes(held), True
 
 
-def _nonce(index: int) -> bytes:
-    return index.to_bytes(_NONCE_BYTES, "big")
-
-
-def _bound_to(identifier: str, index: int, *, is_last: bool) -> bytes:
-    return f"set-aside/{identifier}/{index}/{'last' if is_last else 'more'}".encode()
+def _context(identifier: str, index: int, *, is_last: bool) -> str:
+    return f"set-aside/{identifier}/{index}/{'last' if is_last else 'more'}"

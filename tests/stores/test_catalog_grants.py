@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from support.ring import OneKey
 from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
 
@@ -15,6 +16,10 @@ from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.stores.catalog import access_log
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.engine import reading
+from implio_pipeline.stores.catalog.grant_tables import operators
+from implio_pipeline.stores.catalog.home_seals import home_key
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 ANN, BOB = PersonKey("a" * 32), PersonKey("b" * 32)
 MANY_READS = 7
@@ -116,20 +121,39 @@ def test_an_empty_log_has_no_newest_line(catalog: SqlCatalog) -> None:
     assert list(catalog.access_log.lines()) == []
 
 
+class Overtaken(HomeSeal):
+    """Makes a key, and meanwhile somebody else has made and stored the first."""
+
+    def __init__(self, catalog: SqlCatalog) -> None:
+        super().__init__(OneKey())
+        self._catalog = catalog
+        self.first: bytes | None = None
+
+    def new_key(self) -> tuple[bytes, str, bytes]:
+        made = super().new_key()
+        if self.first is None:
+            self.first = b""
+            self.first = home_key(self._catalog._engine, self, "any")
+        return made
+
+
 def test_of_two_first_keys_of_a_home_one_wins(catalog: SqlCatalog) -> None:
-    assert catalog.operators.home_key("seal") is None
+    seal = Overtaken(catalog)
 
-    first = catalog.operators.keep_home_key("seal", "home/seal/1", b"first")
+    second = home_key(catalog._engine, seal, "any")
 
-    assert catalog.operators.keep_home_key("seal", "home/seal/1", b"second") == first
-    assert catalog.operators.home_key("seal") == first
+    assert second == seal.first
+    assert home_key(catalog._engine, seal, "another") != second
 
 
 def test_a_name_is_kept_once_and_destroyed_once(catalog: SqlCatalog) -> None:
-    catalog.operators.keep_name(ANN, b"first")
-    catalog.operators.keep_name(ANN, b"second")
+    person = catalog.people.remember("Ann")
+    with reading(catalog._engine) as connection:
+        first = connection.scalar(select(operators.c.sealed))
 
-    assert catalog.operators.sealed_name(ANN) == b"first"
-    assert catalog.operators.destroy_name(ANN)
-    assert not catalog.operators.destroy_name(ANN)
-    assert catalog.operators.sealed_name(ANN) is None
+    assert catalog.people.remember(" Ann ") == person
+    with reading(catalog._engine) as connection:
+        assert connection.scalars(select(operators.c.sealed)).all() == [first]
+    assert catalog.people.forget(person)
+    assert not catalog.people.forget(person)
+    assert catalog.people.name_of(person) is None

@@ -13,8 +13,10 @@ from support.home import ADS, CARS, Home, ring_of
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing, RegionUnknown
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.words import ColumnClass, FileId, KeyPurpose, Region, TeamId
+from implio_pipeline.stores.keys import sealer
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.keys.sealer import Sealer
 
 EU = Region("eu")
 FILE = FileId("f" * 32)
@@ -245,3 +247,25 @@ def test_a_key_that_two_regions_have_is_told_with_both(tmp_path):
     (tmp_path / "us" / "content.2.key").write_bytes((tmp_path / "eu" / "identity.1.key").read_bytes())
 
     assert [sorted(regions) for regions in ring.owners().values() if len(regions) > 1] == [["eu", "us"]]
+
+
+@given(value=st.binary(max_size=200), context=st.text(max_size=50), other=st.text(max_size=50))
+def test_a_sealed_value_opens_whole_under_its_key_and_context_alone(value: bytes, context: str, other: str) -> None:
+    right = Sealer(b"k" * 32)
+    sealed = right.seal(value, context=context)
+
+    assert right.unseal(sealed, context=context) == value
+    assert right.seal(value, context=context) != sealed, "every nonce is new"
+    wrongs = [(Sealer(b"x" * 32), sealed, context), (right, sealed[:-1], context), (right, b"", context)]
+    wrongs += [(right, sealed, other)] if other != context else []
+    for wrong, altered, bound_to in wrongs:
+        with pytest.raises(KeyMissing):
+            wrong.unseal(altered, context=bound_to)
+
+
+def test_values_are_encrypted_in_one_place() -> None:
+    package = Path(sealer.__file__).parents[2]
+
+    found = {path.name for path in package.rglob("*.py") if "ciphers.aead" in path.read_text()}
+
+    assert found == {"sealer.py"}, "use stores.keys.sealer: it binds a value to its context and makes the nonce"

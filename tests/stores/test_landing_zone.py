@@ -17,6 +17,7 @@ from support.set_aside import KeysInMemory
 from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInvalid
 from implio_pipeline.domain.words import TeamId, UserKey
 from implio_pipeline.stores import watched
+from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES
 from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.set_aside import CHUNK_BYTES, Origin, SetAside
@@ -333,7 +334,7 @@ def test_what_is_sealed_comes_back_whole(world, size):
 def test_a_sealed_file_that_was_altered_is_refused(world, tmp_path):
     sealed = world.aside.seal([bytes(3 * CHUNK_BYTES)], origin=Origin.REQUEST, team=None, code="c", reason="r")
     path = tmp_path / "aside" / f"{sealed}.sealed"
-    whole, step = path.read_bytes(), CHUNK_BYTES + 16
+    whole, step = path.read_bytes(), CHUNK_BYTES + OVERHEAD_BYTES
     swapped = whole[step : 2 * step] + whole[:step] + whole[2 * step :]
 
     for altered in (whole[:-step], whole[:-1], whole + b"x", swapped, bytes([whole[0] ^ 1]) + whole[1:], b""):

@@ -1,16 +1,20 @@
 """Operators' names: sealed under the home's own key, found again by whoever opens the home, and gone when destroyed."""
 
 import pytest
+from sqlalchemy import select
 from support.home import ADS, Home, opened, ring_of
 
 from implio_pipeline.domain.errors import KeyMissing
-from implio_pipeline.stores.people import SealedPeople
+from implio_pipeline.stores.catalog.engine import reading
+from implio_pipeline.stores.catalog.grant_tables import operators
+from implio_pipeline.stores.catalog.people import SqlPeople
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 JANE = "Jané Öperator"
 
 
-def people_of(home: Home) -> SealedPeople:
-    return SealedPeople(ring_of(home), home.house.catalog.operators)
+def people_of(home: Home) -> SqlPeople:
+    return SqlPeople(home.house.catalog._engine, HomeSeal(ring_of(home)))
 
 
 def test_a_name_is_the_same_person_for_whoever_opens_the_home(home: Home) -> None:
@@ -48,12 +52,13 @@ def test_a_person_is_no_text_and_no_user_of_a_team(home: Home) -> None:
 
 def test_a_name_that_was_destroyed_is_in_no_byte_of_the_catalog(home: Home) -> None:
     person = home.world.people.remember(JANE)
-    sealed = home.house.catalog.operators.sealed_name(person)
-    assert sealed is not None
+    with reading(home.house.catalog._engine) as connection:
+        sealed = connection.scalar(select(operators.c.sealed).where(operators.c.person == person))
 
     home.world.people.forget(person)
     home.world.catalog.scrub(is_thorough=False)
 
     stored = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+    assert sealed is not None
     assert sealed not in stored
     assert home.world.people.name_of(person) is None

@@ -20,7 +20,6 @@ from implio_pipeline.flows.ingest import add_rows
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
@@ -128,8 +127,7 @@ def opened(
     with wiring.open_home(folder, is_restoring=is_restoring) as house:
         vault = EncryptedVault(folders_of(house), house.world.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
-        ring = LocalKeyRing(folder / "keys")
-        set_aside = SetAside(folder / "set-aside", house.catalog.set_aside_keys(HomeSeal(ring)), clock)
+        set_aside = SetAside(folder / "set-aside", house.catalog.set_aside_keys, clock)
         world = replace(house.world, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads)
         world = replace(world, approvals=approvals)
         timed = replace(house, set_aside=set_aside)

@@ -1,14 +1,23 @@
-"""A home's root key that only wraps: for tests of the catalog alone."""
+"""A key ring without files, for tests of the catalog alone."""
+
+from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+
+from implio_pipeline.domain.words import Region
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 _ROOT = bytes(range(32))
 
 
-class OneKey:
+class OneKey(LocalKeyRing):
     """The same root key in every test and process."""
 
-    def wrap_home_key(self, key: bytes) -> tuple[str, bytes]:
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+
+    def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
+        assert (region, name) == ("home", "seal")
         return "home/seal/1", aes_key_wrap(_ROOT, key)
 
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:

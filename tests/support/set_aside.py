@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
 
 
-class KeysInMemory:
-    """What `SqlSetAsideKeys` is in a home."""
+class KeysInMemory(SqlSetAsideKeys):
+    """The keys of files set aside, in memory."""
 
     def __init__(self) -> None:
         self._keys: dict[str, tuple[datetime, bytes]] = {}

@@ -14,7 +14,7 @@ from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.audit_log import SqlAuditLog
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.grant_tables import operators
-from implio_pipeline.stores.catalog.grants import SqlGrants, SqlOperators
+from implio_pipeline.stores.catalog.grants import SqlGrants
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.home_seals import SqlHomeSeals
 from implio_pipeline.stores.catalog.landings import SqlLandings
@@ -22,12 +22,13 @@ from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.member_tables import members
 from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
+from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
 from implio_pipeline.stores.catalog.posts import SqlPosts
 from implio_pipeline.stores.catalog.queues import SqlQueues
 from implio_pipeline.stores.catalog.readings import SqlClockReadings
 from implio_pipeline.stores.catalog.requests import SqlRequests
-from implio_pipeline.stores.catalog.row_macs import RootKeys, use_key
+from implio_pipeline.stores.catalog.row_macs import use_key
 from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
@@ -35,12 +36,13 @@ from implio_pipeline.stores.catalog.tables import SECRETS
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.catalog.upgrade import upgrade
 from implio_pipeline.stores.keys.home_seal import HomeSeal
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 _QUICK_SCRUB_ROWS = 5_000
 """What an erasure writes anew by itself: 20 ms; the daily housekeeping is thorough."""
 
 
-def open_catalog(url: str, roots: RootKeys) -> "SqlCatalog":
+def open_catalog(url: str, ring: LocalKeyRing) -> "SqlCatalog":
     """Open the catalog at an SQLAlchemy URL, and bring its tables up to date first.
 
     Any number of processes may do so at once. A SQLite file that is not there is made with mode 0600; its folder must
@@ -48,22 +50,23 @@ def open_catalog(url: str, roots: RootKeys) -> "SqlCatalog":
 
     Args:
         url: Where the database is.
-        roots: What wraps the key that authenticates its rows; used when the first row is read or written.
+        ring: Has the home's root key, which wraps the key that authenticates rows; used when the first is read.
     """
     engine = database.connect(url)
-    use_key(engine, roots)
+    seal = HomeSeal(ring)
+    use_key(engine, seal)
     try:
         upgrade(engine)
     except BaseException:
         engine.dispose()
         raise
-    return SqlCatalog(engine)
+    return SqlCatalog(engine, seal)
 
 
 class SqlCatalog(Catalog):
     """The port `Catalog` over SQLite or PostgreSQL."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, seal: HomeSeal) -> None:
         self._engine = engine
         self.clock_readings = SqlClockReadings(engine)
         self.teams = SqlTeams(engine)
@@ -80,22 +83,22 @@ class SqlCatalog(Catalog):
         self.seals = SqlSeals(engine)
         self.api_keys = SqlApiKeys(engine)
         self.grants = SqlGrants(engine)
-        self.operators = SqlOperators(engine)
-        """Operators' sealed names."""
         self.access_log = SqlAccessLog(engine)
+        self.people = SqlPeople(engine, seal)
+        """Operators, by pseudonym."""
+        self.members = SqlMembers(engine, seal)
+        """Who may sign in."""
+        self.sessions = SqlSessions(engine)
+        """Who is signed in."""
+        self.audit_log = SqlAuditLog(engine, seal)
+        """What people who signed in did."""
+        self.set_aside_keys = SqlSetAsideKeys(engine, seal)
+        """Keys of files set aside."""
 
     @override
     def alterations(self) -> list[Alteration]:
         with database.reading(self._engine) as connection:
             return list(alterations(connection))
-
-    def people(self, seal: HomeSeal) -> tuple[SqlMembers, SqlSessions, SqlAuditLog]:
-        """Return the stores of who signs in and of what they did, their names under the home's own seal."""
-        return SqlMembers(self._engine, seal), SqlSessions(self._engine), SqlAuditLog(self._engine, seal)
-
-    def set_aside_keys(self, seal: HomeSeal) -> SqlSetAsideKeys:
-        """Return the keys of files set aside."""
-        return SqlSetAsideKeys(self._engine, seal)
 
     @override
     def urgently(self) -> AbstractContextManager[None]:

@@ -7,15 +7,6 @@ from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Word
 from implio_pipeline.stores.catalog.tables import metadata
 
-operator_keys = Table(
-    "operator_keys",
-    metadata,
-    Column("purpose", String(16), primary_key=True),
-    Column("root_key_id", String(512), nullable=False),
-    Column("wrapped", LargeBinary, nullable=False),
-)
-"""Keys of the home itself, wrapped under its root key, for what belongs to no team."""
-
 operators = Table(
     "operators",
     metadata,

@@ -1,9 +1,9 @@
-"""Grants, and the operators' sealed names."""
+"""What operators may read, until when and for what."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, exists, insert, select, update
+from sqlalchemy import Engine, RowMapping, exists, insert, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import TeamUnknown
@@ -11,7 +11,7 @@ from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.ports.access import Grants
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.grant_tables import grants, operator_keys, operators
+from implio_pipeline.stores.catalog.grant_tables import grants
 from implio_pipeline.stores.catalog.tables import teams
 
 _PLAIN = (
@@ -75,47 +75,6 @@ class SqlGrants(Grants):
     def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
         with writing(self._engine) as connection:
             connection.execute(update(grants).where(grants.c.grant_id.in_(grant_ids)).values(reviewed_at=at))
-
-
-class SqlOperators:
-    """Sealed names by pseudonym, and the home's wrapped keys that seal them."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def home_key(self, purpose: str) -> tuple[str, bytes] | None:
-        """Return the root key's id and a wrapped key of the home, `None` when there is none yet."""
-        with reading(self._engine) as connection:
-            row = connection.execute(select(operator_keys).where(operator_keys.c.purpose == purpose)).one_or_none()
-        return None if row is None else (row.root_key_id, row.wrapped)
-
-    def keep_home_key(self, purpose: str, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        """Store a first key of the home and return the one that is there: of several makers, one wins."""
-        query = select(operator_keys).where(operator_keys.c.purpose == purpose)
-        with writing(self._engine) as connection:
-            row = connection.execute(query.with_for_update()).one_or_none()
-            if row is not None:
-                return row.root_key_id, row.wrapped
-            made = {"purpose": purpose, "root_key_id": root_key_id, "wrapped": wrapped}
-            connection.execute(insert(operator_keys), made)
-        return root_key_id, wrapped
-
-    def sealed_name(self, person: PersonKey) -> bytes | None:
-        """Return the sealed name behind a pseudonym, `None` when it is not known or was destroyed."""
-        with reading(self._engine) as connection:
-            found: bytes | None = connection.scalar(select(operators.c.sealed).where(operators.c.person == person))
-        return found
-
-    def keep_name(self, person: PersonKey, sealed: bytes) -> None:
-        """Store a sealed name; one that is there stays."""
-        with writing(self._engine) as connection:
-            if not connection.scalar(select(exists().where(operators.c.person == person))):
-                connection.execute(insert(operators), {"person": person, "sealed": sealed})
-
-    def destroy_name(self, person: PersonKey) -> bool:
-        """Delete a sealed name and tell whether there was one."""
-        with writing(self._engine) as connection:
-            return bool(connection.execute(delete(operators).where(operators.c.person == person)).rowcount)
 
 
 def _grant_of(row: RowMapping) -> Grant:

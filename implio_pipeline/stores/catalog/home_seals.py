@@ -3,15 +3,16 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Connection, Engine, Table, and_, select, update
+from sqlalchemy import Column, Connection, Engine, Table, and_, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
 from implio_pipeline.ports.seals import HomeSeals
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.grant_tables import operator_keys
+from implio_pipeline.stores.catalog.grant_tables import grants, operators
 from implio_pipeline.stores.catalog.member_tables import audit_log, home_keys, members
 from implio_pipeline.stores.catalog.tables import set_aside_keys
-from implio_pipeline.stores.keys.home_seal import HEAD_END, join_key, split_key
+from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal, join_key, split_key
 
 _PAGE = 500
 
@@ -27,9 +28,18 @@ class _Sealed:
         return self.column.table
 
 
-_WRAPPED = (home_keys, operator_keys, set_aside_keys)
+_WRAPPED = (home_keys, set_aside_keys)
 """Tables of wrapped keys: `root_key_id` and `wrapped`."""
-_SEALED = tuple(_Sealed(column=column) for column in (members.c.sealed, members.c.sealed_code, audit_log.c.sealed_name))
+_SEALED = tuple(
+    _Sealed(column=column)
+    for column in (
+        members.c.sealed,
+        members.c.sealed_code,
+        audit_log.c.sealed_name,
+        operators.c.sealed,
+        grants.c.sealed,
+    )
+)
 
 
 class SqlHomeSeals(HomeSeals):
@@ -80,6 +90,23 @@ class SqlHomeSeals(HomeSeals):
             if len(page) < _PAGE:
                 return
             last = page[-1][0]
+
+
+def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
+    """Return a key of the home by its name, made when it is first needed: of several makers, one wins."""
+    query = select(home_keys.c.root_key_id, home_keys.c.wrapped).where(home_keys.c.name == name)
+    with reading(engine) as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        _, root_key_id, wrapped = seal.new_key()
+        try:
+            with writing(engine) as connection:
+                connection.execute(insert(home_keys), {"name": name, "root_key_id": root_key_id, "wrapped": wrapped})
+        except IntegrityError:
+            pass  # somebody else has just made it
+        with reading(engine) as connection:
+            row = connection.execute(query).one()
+    return seal.open_key(row.root_key_id, row.wrapped)
 
 
 def _replace(

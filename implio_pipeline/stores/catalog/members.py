@@ -17,8 +17,9 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.desk import Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.member_tables import home_keys, members, memberships, sessions, sign_in_attempts
-from implio_pipeline.stores.keys.home_seal import HomeSeal
+from implio_pipeline.stores.catalog.home_seals import home_key
+from implio_pipeline.stores.catalog.member_tables import members, memberships, sessions, sign_in_attempts
+from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
 
 _LOOKUP = "member-lookup"
 
@@ -29,7 +30,7 @@ class SqlMembers(Members):
     def __init__(self, engine: Engine, seal: HomeSeal) -> None:
         self._engine = engine
         self._seal = seal
-        self._key: tuple[str, bytes] | None = None
+        self._key: bytes | None = None
 
     @override
     def add(self, member: Member, *, password_hash: str) -> None:
@@ -175,25 +176,8 @@ class SqlMembers(Members):
 
     def _lookup(self, email: str) -> bytes:
         if self._key is None:
-            self._key = _lookup_key(self._engine, self._seal)
-        return self._seal.digest(self._key, email)
-
-
-def _lookup_key(engine: Engine, seal: HomeSeal) -> tuple[str, bytes]:
-    """Return the wrapped key that addresses are looked up by; made when it is first needed."""
-    query = select(home_keys.c.root_key_id, home_keys.c.wrapped).where(home_keys.c.name == _LOOKUP)
-    with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
-        _, root_key_id, wrapped = seal.new_key()
-        try:
-            with writing(engine) as connection:
-                connection.execute(insert(home_keys), {"name": _LOOKUP, "root_key_id": root_key_id, "wrapped": wrapped})
-        except IntegrityError:
-            pass  # somebody else has just made it
-        with reading(engine) as connection:
-            row = connection.execute(query).one()
-    return row.root_key_id, row.wrapped
+            self._key = home_key(self._engine, self._seal, _LOOKUP)
+        return keyed(self._key, "lookup", email)
 
 
 def _roles(connection: Connection, member_ids: Iterable[str]) -> dict[str, dict[TeamId, Role]]:

@@ -21,7 +21,7 @@ from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from hashlib import blake2b
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -60,9 +60,10 @@ from implio_pipeline.stores.catalog.tables import (
     tombstones,
     vault_files,
 )
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 _KEY_NAME = "catalog"
-_KEY_BYTES, _NONCE_BYTES, _MAC_BYTES = 32, 16, 32
+_NONCE_BYTES, _MAC_BYTES = 16, 32
 _WHOLE = 1 << 256
 _MICROSECOND = timedelta(microseconds=1)
 COUNTED = (
@@ -93,24 +94,14 @@ _APART: Mapping[Table, Collection[str]] = {
 """Columns that a row's MAC leaves out, and what else keeps them."""
 
 
-class RootKeys(Protocol):
-    """What wraps the catalog's key."""
-
-    def wrap_home_key(self, key: bytes) -> tuple[str, bytes]:
-        """Wrap a key under the home's newest root key, and return the root key's id with it."""
-
-    def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
-        """Return the key that was wrapped under a root key."""
-
-
-_roots: weakref.WeakKeyDictionary[Engine, "_Keyed"] = weakref.WeakKeyDictionary()
+_keys: weakref.WeakKeyDictionary[Engine, "_Keyed"] = weakref.WeakKeyDictionary()
 
 
 class _Keyed:
     """The key of one catalog, opened when it is first used."""
 
-    def __init__(self, roots: RootKeys) -> None:
-        self._roots = roots
+    def __init__(self, seal: HomeSeal) -> None:
+        self._seal = seal
         self._key: bytes | None = None
         self._lock = Lock()
 
@@ -120,7 +111,7 @@ class _Keyed:
                 row = connection.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one_or_none()
                 if row is None:
                     raise CatalogTampered("the key that authenticates the catalog's rows is not in it")
-                self._key = self._roots.unwrap(row.root_key_id, row.wrapped)
+                self._key = self._seal.open_key(row.root_key_id, row.wrapped)
         return self._key
 
     def make(self, connection: Connection) -> None:
@@ -128,19 +119,19 @@ class _Keyed:
         is_there = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
         has_teams = select(teams.c.team).limit(1)
         if connection.scalar(is_there) is None and connection.scalar(has_teams) is None:
-            root_key_id, wrapped = self._roots.wrap_home_key(secrets.token_bytes(_KEY_BYTES))
+            _, root_key_id, wrapped = self._seal.new_key()
             row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
             connection.execute(insert(home_keys), row)
 
 
-def use_key(engine: Engine, roots: RootKeys) -> None:
-    """Let an engine's rows be authenticated with a key under these root keys."""
-    _roots[engine] = _Keyed(roots)
+def use_key(engine: Engine, seal: HomeSeal) -> None:
+    """Let an engine's rows be authenticated with a key that is wrapped under the home's root key."""
+    _keys[engine] = _Keyed(seal)
 
 
 def make_key(connection: Connection) -> None:
     """Make the key of a new catalog; one that is there stays."""
-    _roots[connection.engine].make(connection)
+    _keys[connection.engine].make(connection)
 
 
 class RowMacs:
@@ -157,7 +148,7 @@ class RowMacs:
             CatalogTampered: the key is not in the catalog.
             KeyMissing: the root key that wrapped it is not in the key ring.
         """
-        return cls(_roots[connection.engine].key(connection))
+        return cls(_keys[connection.engine].key(connection))
 
     def mac(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bytes:
         """Return the MAC of a row, given as domain values by column; columns beyond the table's own do not count."""

@@ -1,29 +1,26 @@
-"""Sealing what belongs to the home as a whole and to no team: people who sign in, and names in audit logs.
+"""Sealing what belongs to the home as a whole and to no team: members, operators, names in audit logs, files set aside.
 
-Every value has a key of its own, wrapped under the ring's own root key; nothing of it can be read without the ring.
+Every value has a key of its own, wrapped under the root key of the home. A rotation of that root key wraps the keys
+again and leaves the values as they are.
 """
 
 import hmac
+import secrets
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 HEAD_END = b"\0"
 """What ends the root key's id, in front of the wrapped key and the value."""
 _LENGTH_BYTES = 2
-_NONCE = bytes(12)
-"""The same for every value: each key encrypts one value only."""
 
 
 class HomeSeal:
-    """Seals small values under the home's own root key.
+    """Seals small values under the root key of the home.
 
-    A sealed value is the root key's id, a zero octet, the wrapped key with its length before it in two octets, and
-    the value encrypted with AES-256-GCM. What wraps the key may change without the value being encrypted anew.
+    A sealed value is the root key's id, a zero octet, the length of the wrapped key in two octets, the wrapped key,
+    and the value as `Sealer` encrypts it.
     """
 
     def __init__(self, ring: LocalKeyRing) -> None:
@@ -31,39 +28,35 @@ class HomeSeal:
 
     def new_key(self) -> tuple[bytes, str, bytes]:
         """Return a new key, the id of the root key that wraps it, and the key wrapped."""
-        key = AESGCM.generate_key(256)
+        key = secrets.token_bytes(KEY_BYTES)
         return key, *self._ring.wrap(HOME, "seal", key)
 
     def open_key(self, root_key_id: str, wrapped: bytes) -> bytes:
         """Return a key that was wrapped.
 
         Raises:
-            KeyMissing: its root key is gone.
+            KeyMissing: its root key is not in the key ring, or did not wrap it.
         """
         return self._ring.unwrap(root_key_id, wrapped)
 
     def seal(self, text: str, *, context: str) -> bytes:
-        """Encrypt a value, bound to its context."""
+        """Encrypt a text, bound to its context."""
         key, root_key_id, wrapped = self.new_key()
-        return join_key(root_key_id, wrapped, AESGCM(key).encrypt(_NONCE, text.encode(), context.encode()))
+        return join_key(root_key_id, wrapped, Sealer(key).seal(text.encode(), context=context))
 
     def unseal(self, sealed: bytes, *, context: str) -> str:
-        """Decrypt a sealed value.
+        """Decrypt a sealed text.
 
         Raises:
-            KeyMissing: its root key is gone, or it is not what was sealed.
+            KeyMissing: its root key is gone, or the value was altered or sealed for another context.
         """
         root_key_id, wrapped, encrypted = split_key(sealed)
-        key = self._ring.unwrap(root_key_id, wrapped)
-        try:
-            text = AESGCM(key).decrypt(_NONCE, encrypted, context.encode())
-        except (InvalidTag, ValueError):
-            raise KeyMissing("a sealed value of the home does not open under its key") from None
-        return text.decode()
+        return Sealer(self.open_key(root_key_id, wrapped)).unseal(encrypted, context=context).decode()
 
-    def digest(self, key: tuple[str, bytes], text: str) -> bytes:
-        """Return the keyed hash of a text under a wrapped key, by which it is looked up."""
-        return hmac.digest(self._ring.unwrap(*key), b"lookup\0" + text.encode(), "sha256")
+
+def keyed(key: bytes, label: str, text: str) -> bytes:
+    """Return the keyed hash of a text, 32 octets; the label separates the uses of a key."""
+    return hmac.digest(key, f"{label}\0{text}".encode(), "sha256")
 
 
 def join_key(root_key_id: str, wrapped: bytes, encrypted: bytes) -> bytes:

@@ -98,10 +98,6 @@ class LocalKeyRing:
                 missing = error
         raise missing
 
-    def wrap_home_key(self, key: bytes) -> tuple[str, bytes]:
-        """Wrap a key of the home itself, and return the root key's id with it."""
-        return self.wrap(HOME, "seal", key)
-
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
         """Return the key that was wrapped under a root key.
 
