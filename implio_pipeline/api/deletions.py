@@ -1,7 +1,6 @@
 """Deletion requests: made by `DELETE /v1/ads`, followed at `/v1/deletions`, receipted at the end."""
 
 from collections.abc import AsyncIterator, Collection
-from dataclasses import replace
 from datetime import timedelta
 from threading import Lock
 from typing import Annotated
@@ -11,20 +10,18 @@ from fastapi import APIRouter, Depends, Request, Response
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.documents import DELETION, DELETIONS, RECEIPT, answers
-from implio_pipeline.api.failures import BodyRefused, DeletionRefused, NotThere, ParametersRefused
+from implio_pipeline.api.failures import BodyRefused, NotThere, ParametersRefused
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.api.shapes import deletion_shape, status_url
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.errors import RequestUnknown
+from implio_pipeline.domain.errors import ImplioError, RequestUnknown
 from implio_pipeline.domain.request import OPEN_STATES, RequestDraft, RequestState
 from implio_pipeline.domain.request import Request as Deletion
+from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.words import Channel, RequestId
-from implio_pipeline.flows.accept import Refusal
-from implio_pipeline.flows.ask import ask
+from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.lift import lift
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
-from implio_pipeline.stores.inbox.entry import entry_of
-from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["deletions"])
@@ -89,9 +86,9 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
     draft = _draft(request, who)
     window = timedelta(seconds=house.settings.api.same_request_seconds)
     with house.world.catalog.urgently(), _same[hash((draft.team, draft.scope)) % len(_same)]:
-        answer = ask(house.world, draft, same_within=window)
-    if isinstance(answer, Refusal):
-        raise DeletionRefused(answer.reason, code=answer.code, remedy=answer.remedy)
+        (answer,) = accept(house.world, [draft], same_within=window)
+    if isinstance(answer, ImplioError):
+        raise answer
     request.app.state.on_deletion()
     headers = {"Location": status_url(answer)}
     if house.settings.api.deletion_answer == 204:  # noqa: PLR2004
@@ -200,7 +197,7 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
 
     Raises:
         ParametersRefused: it names no kind, or more than one.
-        DeletionRefused: a value will not do.
+        RequestFieldRefused: a value will not do.
     """
     asked = parameters(request, _NAMES)
     kind = _KINDS.get(frozenset(asked) - {"standing"})
@@ -210,13 +207,14 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
         raise ParametersRefused(
             "only a deletion by userId can be standing", remedy="Leave standing out, or name the user."
         )
-    now = request.app.state.house.world.clock.now()
     fields = {_FIELDS.get(name, name): value for name, value in asked.items()}
-    entry = entry_of({"team": who.team, "type": kind, **fields}, position=0, received_at=now)
-    if entry.draft is None:
-        code = entry.code or "request-refused"
-        raise DeletionRefused(reason_of(code), code=code, remedy=remedy_of(code))
-    return replace(entry.draft, channel=Channel.API, asked_by=f"api key {who.key_id}", acts_for=who.acts_for)
+    return request_draft(
+        {"team": who.team, "type": kind, **fields},
+        channel=Channel.API,
+        received_at=request.app.state.house.world.clock.now(),
+        asked_by=f"api key {who.key_id}",
+        acts_for=who.acts_for,
+    )
 
 
 def _no_kind(asked: Collection[str]) -> ParametersRefused:

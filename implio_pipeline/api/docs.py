@@ -10,14 +10,14 @@ from typing import Any
 
 from starlette.responses import Response
 
-from implio_pipeline.api.failures import CallFailed, DeletionRefused
+from implio_pipeline.api.failures import CallFailed
 from implio_pipeline.api.problems import STATUSES
 from implio_pipeline.api.samples import example_request
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.request_refusals import REASONS
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 from implio_pipeline.domain.words import RequestKind
-from implio_pipeline.stores.inbox.words import REASONS
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 
@@ -114,9 +114,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
 def _errors() -> Iterator[tuple[int, str, str, str]]:
     """Yield status, code, meaning and remedy of each failure that a call can be answered with."""
     for failure in (*_below(CallFailed), *STATUSES):
-        if failure is not DeletionRefused:
-            status = failure.status if issubclass(failure, CallFailed) else STATUSES[failure]
-            yield status, failure.code, _first_line(failure), failure.remedy
+        status = failure.status if issubclass(failure, CallFailed) else STATUSES[failure]
+        yield status, failure.code, _first_line(failure), failure.remedy
     for code in _OF_A_QUERY:
         yield 400, code, *REASONS[code]
 

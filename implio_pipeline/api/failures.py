@@ -53,14 +53,6 @@ class MediaTypeRefused(CallFailed):
     remedy = "Send JSON in UTF-8 with `Content-Type: application/json` and no content encoding."
 
 
-class DeletionRefused(CallFailed):
-    """The deletion cannot be accepted; the door's own code says why."""
-
-    def __init__(self, facts: str, *, code: str, remedy: str) -> None:
-        super().__init__(facts, remedy=remedy)
-        self.code = code  # type: ignore[misc]
-
-
 class NotThere(CallFailed):
     """The team has nothing of this name."""
 

@@ -52,6 +52,28 @@ def secret_from(text: str, *, name: str) -> str:
     return answer
 
 
+def fields_of(
+    team: str, *, user: str | None, task: str | None, start: str | None, end: str | None, is_all: bool
+) -> dict[str, str]:
+    """Return what the options name, as the fields of a request file; the team's own confirmation is left to the caller.
+
+    Raises:
+        BadUse: they name nothing, or more than one thing.
+    """
+    named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
+    kinds = [kind for kind, value in named.items() if value is not None]
+    if len(kinds) != 1 or (start is None) != (end is None):
+        raise BadUse("name one thing: --user, --task, --from with --to, or --all")
+    fields = {"team": team, "type": kinds[0]}
+    if user is not None:
+        fields["userId"] = secret_from(user, name="User id")
+    if task is not None:
+        fields["taskId"] = secret_from(task, name="Task id")
+    if start is not None and end is not None:
+        fields |= {"from": start, "to": end}
+    return fields
+
+
 def who(name: str | None) -> str:
     """Return the name that was given, or that of the user of this machine."""
     return name if name is not None and name.strip() else getpass.getuser()

@@ -1,29 +1,28 @@
 """`implio erase`: accept a request, carry it out, show its receipt."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import secret_from, who
+from implio_pipeline.cli.arguments import fields_of, who
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse, NotConfirmed, Refused
+from implio_pipeline.cli.failures import BadUse, NotConfirmed
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import facts, good, look, many, size_text
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
+from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.sentences import plan_files_text, plan_text
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
-from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.approve import approvers
-from implio_pipeline.flows.gates import identity_of
 from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.inbox.entry import entry_of
-from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 
 _SAY_AGAIN = "Nothing was changed; type the team's own name, or give it as --yes TEAM."
 
@@ -67,60 +66,35 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     Ids given as arguments stay in the shell's history: `--user -` and `--task -` read them from stdin.
     """
     session = session_of(context)
-    named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
-    kinds = [kind for kind, value in named.items() if value is not None]
     if is_resume:
-        if kinds or is_preview or plan or is_standing:
+        if any((user, task, start, end, is_all, is_preview, plan, is_standing)):
             raise BadUse("--resume carries out what was accepted before, so it takes --team alone")
         _resume(session, team)
         return
     if team is None:
         raise BadUse("--team is missing")
-    if len(kinds) != 1 or (start is None) != (end is None):
-        raise BadUse("name one thing: --user, --task, --from with --to, or --all")
-    ask = _asked(team, kinds[0], user=user, task=task, start=start, end=end, is_standing=is_standing)
-    if is_all:
-        ask["confirm"] = team if is_preview else _confirmation(session, team, confirmed)
-    if is_preview:
-        _preview(session, ask, name=who(name))
-    else:
-        _erase(session, ask, plan=plan, name=who(name))
-
-
-def _asked(
-    team: str,
-    kind: str,
-    *,
-    user: str | None,
-    task: str | None,
-    start: str | None,
-    end: str | None,
-    is_standing: bool,
-) -> dict[str, str]:
-    """Return a request's fields, as a request file would name them."""
     if is_standing and user is None:
         raise BadUse("--standing goes with --user alone")
-    ask = {"team": team, "type": kind}
+    fields = fields_of(team, user=user, task=task, start=start, end=end, is_all=is_all)
     if is_standing:
-        ask["standing"] = "true"
-    if user is not None:
-        ask["userId"] = secret_from(user, name="User id")
-    if task is not None:
-        ask["taskId"] = secret_from(task, name="Task id")
-    if start is not None and end is not None:
-        ask |= {"from": start, "to": end}
-    return ask
+        fields["standing"] = "true"
+    if is_all:
+        fields["confirm"] = team if is_preview else _confirmation(session, team, confirmed)
+    if is_preview:
+        _preview(session, fields, name=who(name))
+    else:
+        _erase(session, fields, plan=plan, name=who(name))
 
 
-def _erase(session: Session, ask: dict[str, str], *, plan: str | None, name: str) -> None:
+def _erase(session: Session, fields: dict[str, str], *, plan: str | None, name: str) -> None:
     with session.house() as house:
-        draft = replace(_draft(house.world, ask), asked_by=name)
+        draft = _draft(house.world, fields, name=name)
         if plan is None:
             (answer,) = accept(house.world, [draft])
         else:
             answer = accept_plan(house.world, draft, digest=plan)
-        if isinstance(answer, Refusal):
-            raise Refused(answer.reason, code=answer.code, remedy=answer.remedy)
+        if isinstance(answer, ImplioError):
+            raise answer
         results = carry_out(session, house, only=[answer.request_id])
     session.answer(results_shape(results)[0], lambda: results_table(results))
     results.end()
@@ -142,13 +116,8 @@ def _nothing(in_inbox: int) -> RenderableType:
     return look(f"No accepted request waits. {many(in_inbox, 'request file')} in the inbox: `implio requests take`")
 
 
-def _draft(world: World, ask: dict[str, str]) -> RequestDraft:
-    """Return the request, read by the same rules as one in a file."""
-    entry = entry_of(ask, position=0, received_at=world.clock.now())
-    if entry.draft is None:
-        code = entry.code or "refused"
-        raise Refused(reason_of(code), code=code, remedy=remedy_of(code))
-    return replace(entry.draft, channel=Channel.CLI)
+def _draft(world: World, fields: dict[str, str], *, name: str) -> RequestDraft:
+    return request_draft(fields, channel=Channel.CLI, received_at=world.clock.now(), asked_by=name)
 
 
 def _confirmation(session: Session, team: str, given: str | None) -> str:
@@ -161,9 +130,9 @@ def _confirmation(session: Session, team: str, given: str | None) -> str:
     return given
 
 
-def _preview(session: Session, ask: dict[str, str], *, name: str) -> None:
+def _preview(session: Session, fields: dict[str, str], *, name: str) -> None:
     with session.house() as house:
-        plan = plan_erasure(house.world, replace(_draft(house.world, ask), asked_by=name))
+        plan = plan_erasure(house.world, _draft(house.world, fields, name=name))
         asker = identity_of(house.world, plan.team, name)
         others = approvers(house.world, house.desk, plan.team, asked_by=asker)
     session.answer(_plan_shape(plan) | {"approvers": others}, lambda: _plan_view(plan, others))

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import Any, ClassVar, TextIO
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
@@ -40,14 +40,6 @@ class BadUse(typer.BadParameter):
         super().__init__(message)
 
 
-class Refused(RequestRefused):
-    """A request was refused at the door, with the door's own code."""
-
-    def __init__(self, facts: str, *, code: str, remedy: str) -> None:
-        super().__init__(facts, remedy=remedy)
-        self.code = code  # type: ignore[misc]
-
-
 class NotConfirmed(RequestRefused):
     """Nobody said yes."""
 
@@ -60,7 +52,7 @@ class AttemptFailed(ImplioError):
 
     def __init__(self, facts: str, *, code: str) -> None:
         super().__init__(facts, remedy=remedy_of(code))
-        self.code = code  # type: ignore[misc]
+        self.code = code
 
 
 def faults_shape(faults: Faults) -> list[dict[str, Any]]:
@@ -97,8 +89,8 @@ def end_failed(faults: Faults) -> None:
 class SettingsInvalid(ImplioError):
     """The home's settings cannot be read."""
 
-    code: ClassVar[str] = "settings-invalid"
-    remedy: ClassVar[str] = "Correct implio.toml, or the IMPLIO_… variable, that it names."
+    code: str = "settings-invalid"
+    remedy: str = "Correct implio.toml, or the IMPLIO_… variable, that it names."
 
 
 def exit_code_of(error: ImplioError) -> ExitCode:

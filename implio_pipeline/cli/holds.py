@@ -1,23 +1,22 @@
 """`implio holds`: what the law forbids to erase for now."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from, secret_from
+from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from, fields_of, secret_from
 from implio_pipeline.cli.erasing import Results, carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse, Refused
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import hold_shape
 from implio_pipeline.cli.tables import good, table
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.hold import HoldId, HoldReason
+from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.stores.inbox.entry import entry_of
-from implio_pipeline.stores.inbox.words import reason_of, remedy_of
 
 app = typer.Typer(help="Legal holds: what is hidden on request, but not erased.", no_args_is_help=True)
 
@@ -43,28 +42,15 @@ def add_command(  # noqa: PLR0913 -- one parameter for each option of the comman
 ) -> None:
     """Place a hold: requests hide what it covers and erase the rest."""
     session = session_of(context)
-    named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
-    kinds = [kind for kind, value in named.items() if value is not None]
-    if len(kinds) != 1 or (start is None) != (end is None):
-        raise BadUse("name one thing: --user, --task, --from with --to, or --all")
-    ask: dict[str, Any] = {"team": team, "type": kinds[0]}
-    if user is not None:
-        ask["userId"] = secret_from(user, name="User id")
-    if task is not None:
-        ask["taskId"] = secret_from(task, name="Task id")
-    if start is not None and end is not None:
-        ask |= {"from": start, "to": end}
+    fields = fields_of(team, user=user, task=task, start=start, end=end, is_all=is_all)
     if is_all:
-        ask["confirm"] = team
+        fields["confirm"] = team
     with session.house() as house:
         now = house.world.clock.now()
-        entry = entry_of(ask, position=0, received_at=now)
-        if entry.draft is None:
-            refused = entry.code or "refused"
-            raise Refused(reason_of(refused), code=refused, remedy=remedy_of(refused))
+        named = request_draft(fields, channel=Channel.CLI, received_at=now)
         draft = HoldDraft(
-            team=entry.draft.team,
-            scope=entry.draft.scope,
+            team=named.team,
+            scope=named.scope,
             until=start_of(day_from(until)) + timedelta(days=1),
             reason=code,
             words=secret_from(reason, name="Reason"),

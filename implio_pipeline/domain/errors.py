@@ -1,14 +1,13 @@
 """Failures people meet: a stable code, facts without personal data, and a remedy."""
 
 from datetime import date
-from typing import ClassVar
 
 
 class ImplioError(Exception):
     """A failure with a stable `code` and a `remedy` in one imperative sentence."""
 
-    code: ClassVar[str] = "failed"
-    remedy: ClassVar[str] = "Run `implio status` and look at what it names."
+    code: str = "failed"
+    remedy: str = "Run `implio status` and look at what it names."
 
     def __init__(
         self, facts: str, *, remedy: str | None = None, about: str | None = None, day: date | None = None
@@ -20,7 +19,7 @@ class ImplioError(Exception):
         self.day = day
         """UTC day of that file's partition."""
         if remedy is not None:
-            self.remedy = remedy  # type: ignore[misc]
+            self.remedy = remedy
 
 
 class RequestRefused(ImplioError):

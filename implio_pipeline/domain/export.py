@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, assert_never
+from typing import Any, assert_never
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ImplioError
@@ -21,15 +21,15 @@ ACCESS = "access"
 class RecipientInvalid(ImplioError):
     """Nothing can be encrypted to this certificate."""
 
-    code: ClassVar[str] = "recipient-invalid"
-    remedy: ClassVar[str] = "Give a valid X.509 certificate in PEM with an RSA key of 2048 bits or more."
+    code: str = "recipient-invalid"
+    remedy: str = "Give a valid X.509 certificate in PEM with an RSA key of 2048 bits or more."
 
 
 class FolderTaken(ImplioError):
     """There is something where the export was to go."""
 
-    code: ClassVar[str] = "folder-taken"
-    remedy: ClassVar[str] = "Name a folder that does not exist yet; it is made for you alone."
+    code: str = "folder-taken"
+    remedy: str = "Name a folder that does not exist yet; it is made for you alone."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, NewType
+from typing import NewType
 
 from implio_pipeline.domain.errors import AccessDenied, ImplioError
 from implio_pipeline.domain.sensitive import sensitive
@@ -42,15 +42,15 @@ class Purpose(StrEnum):
 class GrantRefused(ImplioError):
     """The grant cannot be given, revoked or found so."""
 
-    code: ClassVar[str] = "grant-refused"
-    remedy: ClassVar[str] = "Run `implio access list` to see the grants that stand."
+    code: str = "grant-refused"
+    remedy: str = "Run `implio access list` to see the grants that stand."
 
 
 class GrantMissing(AccessDenied):
     """No grant of the reader allows this; without one everything is denied."""
 
-    code: ClassVar[str] = "grant-missing"
-    remedy: ClassVar[str] = (
+    code: str = "grant-missing"
+    remedy: str = (
         "Ask for `implio access grant NAME --team TEAM --classes … --purpose … --days …`; "
         "`implio access list` shows what stands."
     )
@@ -59,8 +59,8 @@ class GrantMissing(AccessDenied):
 class PurposeMissing(AccessDenied):
     """The identity class is read for a purpose that is said, or not at all."""
 
-    code: ClassVar[str] = "purpose-missing"
-    remedy: ClassVar[str] = "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same."
+    code: str = "purpose-missing"
+    remedy: str = "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

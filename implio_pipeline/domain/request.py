@@ -9,7 +9,7 @@ from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, ImplioError, Unverified
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
-from implio_pipeline.domain.scope import Scope
+from implio_pipeline.domain.scope import Rule, Scope
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
 
@@ -162,6 +162,17 @@ class Request:
     standing_lifted_by: str | None = None
     """Keyed pseudonym of who lifted it."""
     sealed: bytes | None = sensitive(default=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A request that is ready to be stored."""
+
+    request: Request
+    rule: Rule
+    """What it covers; the catalog moves its end past the newest item when it stores it."""
+    key: str
+    """Keyed pseudonym of what makes two requests the same: the sender's own id, or scope and instant of receipt."""
 
 
 def moved(request: Request, to: RequestState) -> Request:

@@ -9,7 +9,6 @@ from datetime import date
 from enum import StrEnum
 from itertools import combinations
 from pathlib import PurePath
-from typing import ClassVar
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.words import Region, TeamId
@@ -32,50 +31,50 @@ class KeptIn(StrEnum):
 class ResidencyRefused(ImplioError):
     """Items, keys or their hosts are not where they may be; the home is not opened."""
 
-    code: ClassVar[str] = "residency-refused"
-    remedy: ClassVar[str] = "Correct the regions in implio.toml; docs/RESIDENCY.md says what is asked of them."
+    code: str = "residency-refused"
+    remedy: str = "Correct the regions in implio.toml; docs/RESIDENCY.md says what is asked of them."
 
 
 class RegionWithoutRoot(ResidencyRefused):
     """A team's region has no storage root in the settings."""
 
-    code: ClassVar[str] = "region-without-root"
-    remedy: ClassVar[str] = "Put the region back into implio.toml with the `vault` it had: `[regions.NAME]`."
+    code: str = "region-without-root"
+    remedy: str = "Put the region back into implio.toml with the `vault` it had: `[regions.NAME]`."
 
 
 class RootShared(ResidencyRefused):
     """Two regions lie in one storage root, or one within the other's."""
 
-    code: ClassVar[str] = "root-shared"
-    remedy: ClassVar[str] = "Give each region a `vault` of its own in implio.toml, none within another."
+    code: str = "root-shared"
+    remedy: str = "Give each region a `vault` of its own in implio.toml, none within another."
 
 
 class RootKeysShared(ResidencyRefused):
     """Two regions are opened by the same root keys."""
 
-    code: ClassVar[str] = "root-keys-shared"
-    remedy: ClassVar[str] = "Give each region root keys of its own: put back its own `keys`, or rotate one region's."
+    code: str = "root-keys-shared"
+    remedy: str = "Give each region root keys of its own: put back its own `keys`, or rotate one region's."
 
 
 class ProcessorUnlisted(ResidencyRefused):
     """A region is hosted by somebody, or somewhere, that the register of processors does not list."""
 
-    code: ClassVar[str] = "processor-unlisted"
-    remedy: ClassVar[str] = "List the host with its location under `[[processors]]` in implio.toml."
+    code: str = "processor-unlisted"
+    remedy: str = "List the host with its location under `[[processors]]` in implio.toml."
 
 
 class LocationUnknown(ResidencyRefused):
     """A location is no country, and only what this machine hosts is on site."""
 
-    code: ClassVar[str] = "location-unknown"
-    remedy: ClassVar[str] = "Write the country as two letters (ISO 3166-1), EU or EEA."
+    code: str = "location-unknown"
+    remedy: str = "Write the country as two letters (ISO 3166-1), EU or EEA."
 
 
 class TransferUnsafe(ResidencyRefused):
     """A region of the EU is hosted outside the EEA and no safeguard is stated."""
 
-    code: ClassVar[str] = "transfer-unsafe"
-    remedy: ClassVar[str] = (
+    code: str = "transfer-unsafe"
+    remedy: str = (
         "Host the region in the EEA, or state the `safeguards` of that processor (GDPR Art. 45 or 46) in implio.toml."
     )
 
@@ -83,8 +82,8 @@ class TransferUnsafe(ResidencyRefused):
 class OutOfRegion(ResidencyRefused):
     """A file was about to be committed in another region than its team's; nothing was changed."""
 
-    code: ClassVar[str] = "out-of-region"
-    remedy: ClassVar[str] = "Nothing was changed; report it: no flow may write outside a team's region."
+    code: str = "out-of-region"
+    remedy: str = "Nothing was changed; report it: no flow may write outside a team's region."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,13 +5,14 @@ Nothing is erased here, and nothing is ever erased that did not come through her
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.days import due_at, instant_text
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import (
     CatalogTampered,
     ImplioError,
@@ -20,7 +21,7 @@ from implio_pipeline.domain.errors import (
     RequestRefused,
     TeamUnknown,
 )
-from implio_pipeline.domain.request import Request, RequestDraft, RequestState, keeps_out
+from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, keeps_out
 from implio_pipeline.domain.scope import (
     ByDates,
     ByTask,
@@ -40,29 +41,26 @@ from implio_pipeline.domain.scope import (
     kind_of,
 )
 from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
+from implio_pipeline.flows.approval import judged, person_of, release
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.gates import at_gates, person_of, release
+from implio_pipeline.flows.find import find
 from implio_pipeline.ports.world import World
 
 STANDING_LIFTED = "standing-lifted"
 """The kind of the ledger's entry that says who lifted a standing deletion, and when."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
-    """Why a draft was not accepted; free of its values."""
-
-    code: str
-    reason: str
-    remedy: str
-
-
 def accept(
-    world: World, drafts: Sequence[RequestDraft], *, policy: str | None = None, is_paused: bool = False
-) -> list[Request | Refusal]:
+    world: World,
+    drafts: Sequence[RequestDraft],
+    *,
+    policy: str | None = None,
+    same_within: timedelta | None = None,
+    is_paused: bool = False,
+) -> list[Request | ImplioError]:
     """Accept requests: when this returns, the items of each accepted one are hidden from every read.
 
-    A draft that cannot be accepted gets a refusal in its place and does not stop the others. The same request again
+    A draft that cannot be accepted gets its error in its place and does not stop the others. The same request again
     returns the request it made before. Refused is what would be lost silently: another request under the same id of the
     sender's, and the same one after it was cancelled.
 
@@ -70,15 +68,18 @@ def accept(
         world: What the flow may touch.
         drafts: The requests.
         policy: The retention policy they follow, in words.
-        is_paused: Leave every request unapproved; who asks so lets it through, or cancels it.
+        same_within: A request of the same scope that was accepted so recently is the same request: a server whose call
+            got no answer sends it again. Items that came in since would not be hidden by it, so they make it a new one.
+        is_paused: Leave every request unapproved; who asks so releases it, or cancels it.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
     """
-    prepared: list[tuple[Request, Rule, str] | Refusal] = []
+    # 1. Prepare: what each draft covers, in keyed pseudonyms, with its personal part sealed.
     now = agreed_now(world)
     teams = {team.team: team for team in world.catalog.teams.all()}
     sealer = cache(world.keychain.sealer)
+    answers: list[Prepared | Request | ImplioError] = []
     for draft in drafts:
         try:
             if draft.team not in teams:
@@ -86,24 +87,28 @@ def accept(
             if teams[draft.team].is_altered:  # refused alone, so that it stops no other team's
                 raise CatalogTampered(f"the catalog's row of team {draft.team} is not as it was written")
             present = after(teams[draft.team].newest_at, now=now)
-            prepared.append(_prepare(world, draft, now=present, policy=policy, seal=sealer(draft.team)))
-        except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
-            prepared.append(_refusal(RequestRefused("an id is not valid text")))
+            prepared = _prepare(world, draft, now=present, policy=policy, seal=sealer(draft.team))
+            same = None if same_within is None else _same_lately(world, prepared, since=now - same_within)
+            answers.append(same or prepared)
         except ImplioError as error:
-            prepared.append(_refusal(error))
-    # 1. Hide. What may need a second person waits for one until it was counted: a crash between leaves it waiting.
-    asked = at_gates(world, [each for each in prepared if not isinstance(each, Refusal)], teams, is_paused=is_paused)
-    accepted = world.catalog.requests.accept(asked, approvals=world.approvals)
+            answers.append(error)
+    # 2. Judge approval by what the catalog can tell. What may need a second person waits for one until it was counted:
+    #    a crash between leaves it waiting.
+    asked = judged(world, [each for each in answers if isinstance(each, Prepared)], teams, is_paused=is_paused)
+    # 3. Store: request, tombstone and queues in one transaction. From here on the items are hidden.
+    stored = world.catalog.requests.accept(asked, approvals=world.approvals)
+    # 4. Tell the ledger.
     _note_standing(world)
-    # 2. Count, and let through what needs nobody.
-    new = {request.request_id for request, _, _ in asked}
-    suspects = [each for each in accepted if each.request_id in new and each.state is RequestState.UNAPPROVED]
+    # 5. Count by reading, and release what needs nobody.
+    new = {each.request.request_id: each.rule for each in asked}
+    suspects = [each for each in stored if each.request_id in new and each.state is RequestState.UNAPPROVED]
     if suspects and not is_paused:
-        rules = {request.request_id: rule for request, rule, _ in asked}
-        passed = release(world, [(each, rule_as_accepted(each, rules[each.request_id])) for each in suspects], teams)
-        accepted = [passed.get(each.request_id, each) for each in accepted]
-    answers = iter(accepted)
-    return [each if isinstance(each, Refusal) else _same(each[0], next(answers)) for each in prepared]
+        ruled = [(each, rule_as_accepted(each, new[each.request_id])) for each in suspects]
+        released = release(world, ruled, teams)
+        stored = [released.get(each.request_id, each) for each in stored]
+    # 6. Answer, in the order asked.
+    accepted = iter(stored)
+    return [_answer(each, next(accepted)) if isinstance(each, Prepared) else each for each in answers]
 
 
 def rule_as_accepted(request: Request, rule: Rule) -> Rule:
@@ -259,86 +264,108 @@ def _cutoffs_in(body: Mapping[str, Any]) -> Cutoffs:
     )
 
 
-def rule_of(world: World, draft: RequestDraft, *, now: datetime | None = None) -> Rule:
-    """Return the draft's scope in keyed pseudonyms, bound to items submitted before `now`.
-
-    When it is `None` the rule covers every item that the team has.
+def rule_of(world: World, team: TeamId, scope: Scope, *, before: datetime) -> Rule:
+    """Return a scope in keyed pseudonyms, bound to items submitted before an instant.
 
     Raises:
         RequestRefused: the dates are inverted or an id is empty.
     """
-    now = now or after(world.catalog.teams.get(draft.team).newest_at, now=world.clock.now())
-    match draft.scope:
+    match scope:
         case ByUser(user_id=user_id):
             if not user_id.strip():
                 raise RequestRefused("the user id is empty")
-            return UserRule(user_key=world.keychain.user_key(draft.team, user_id), before=now)
+            return UserRule(user_key=world.keychain.user_key(team, user_id), before=before)
         case ByTask(task_id=task_id):
             if not task_id.strip():
                 raise RequestRefused("the task id is empty")
             name = task_id.strip().lower()
-            return TaskRule(
-                task_key=world.identifiers.task_key(name), before=now, submitted_on=world.identifiers.task_day(name)
-            )
+            day = world.identifiers.task_day(name)
+            return TaskRule(task_key=world.identifiers.task_key(name), before=before, submitted_on=day)
         case ByDates(start=start, end=end):
             if start >= end:
                 raise RequestRefused("the range of dates is empty: its start is not before its end")
-            return DatesRule(start=start, end=end, before=now)
+            return DatesRule(start=start, end=end, before=before)
         case ByTeam():
-            return TeamRule(before=now)
+            return TeamRule(before=before)
         case Overdue(cutoffs=cutoffs):
-            return OverdueRule(cutoffs=cutoffs, before=now)
+            return OverdueRule(cutoffs=cutoffs, before=before)
 
 
-def _refusal(error: ImplioError) -> Refusal:
-    return Refusal(code=error.code, reason=error.facts, remedy=error.remedy)
+def present_rule(world: World, draft: RequestDraft) -> Rule:
+    """Return the draft's scope in keyed pseudonyms, over every item that the team has now.
 
-
-def _same(asked: Request, accepted: Request) -> Request | Refusal:
-    if accepted.scope_pseudonym != asked.scope_pseudonym:
-        return _refusal(RequestIdReused("another request was made under the same id"))
-    if asked.is_standing and not keeps_out(accepted):
-        words = "was lifted" if accepted.is_standing else "is not standing"
-        return _refusal(RequestIdReused(f"the request made under the same id {words}"))
-    if accepted.state is RequestState.CANCELLED:  # whether it was sent again, or read again after a crash, is not known
-        return _refusal(RequestIdReused("the request made under the same id was cancelled"))
-    return accepted
+    Raises:
+        TeamUnknown: there is no such team.
+        RequestRefused: the dates are inverted or an id is empty.
+    """
+    newest = world.catalog.teams.get(draft.team).newest_at
+    return rule_of(world, draft.team, draft.scope, before=after(newest, now=world.clock.now()))
 
 
 def _prepare(
     world: World, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
-) -> tuple[Request, Rule, str]:
-    team = draft.team
+) -> Prepared:
     if draft.is_standing and not isinstance(draft.scope, ByUser):
         raise RequestRefused("only a deletion of one user's items can be standing")
-    rule = rule_of(world, draft, now=now)
-    text = scope_text(draft.scope)
-    request_id = world.identifiers.request_id()
-    request = Request(
-        request_id=request_id,
-        team=team,
-        kind=kind_of(draft.scope),
-        channel=draft.channel,
-        state=RequestState.ACCEPTED,
-        received_at=min(draft.received_at, rule.before),
-        accepted_at=rule.before,
-        due_at=due_at(min(draft.received_at, rule.before)),
-        scope_pseudonym=world.keychain.pseudonym(team, text),
-        tombstone_sequence=0,
-        policy=policy,
-        asked_by=person_of(world, draft),
-        is_standing=draft.is_standing,
-        sealed=seal(_sealed_part(draft, text), request_id),
-    )
-    return request, rule, _idempotency(world, team, draft, text)
+    try:
+        rule = rule_of(world, draft.team, draft.scope, before=now)
+        text = scope_text(draft.scope)
+        request_id = world.identifiers.request_id()
+        received_at = min(draft.received_at, now)
+        request = Request(
+            request_id=request_id,
+            team=draft.team,
+            kind=kind_of(draft.scope),
+            channel=draft.channel,
+            state=RequestState.ACCEPTED,
+            received_at=received_at,
+            accepted_at=now,
+            due_at=due_at(received_at),
+            scope_pseudonym=world.keychain.pseudonym(draft.team, text),
+            tombstone_sequence=0,
+            policy=policy,
+            asked_by=person_of(world, draft),
+            is_standing=draft.is_standing,
+            sealed=seal(_sealed_part(draft, text), request_id),
+        )
+        return Prepared(request=request, rule=rule, key=_idempotency(world, draft, text))
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        raise RequestRefused("an id is not valid text") from None
 
 
-def _idempotency(world: World, team: TeamId, draft: RequestDraft, scope: str) -> str:
+def _same_lately(world: World, asked: Prepared, *, since: datetime) -> Request | None:
+    """Return the request of the same scope that was accepted a moment ago, if it covers every item that is there."""
+    earlier = world.catalog.requests.latest(asked.request.team, asked.request.scope_pseudonym)
+    if (
+        earlier is None
+        or earlier.state is RequestState.CANCELLED
+        or earlier.accepted_at <= since
+        or (asked.request.is_standing and not keeps_out(earlier))
+    ):
+        return None
+    claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
+    files = find(world, asked.request.team, [claim])
+    return None if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
+
+
+def _answer(asked: Prepared, accepted: Request) -> Request | ImplioError:
+    """Return the accepted request, unless it is another one than was asked for."""
+    if accepted.scope_pseudonym != asked.request.scope_pseudonym:
+        return RequestIdReused("another request was made under the same id")
+    if asked.request.is_standing and not keeps_out(accepted):
+        words = "was lifted" if accepted.is_standing else "is not standing"
+        return RequestIdReused(f"the request made under the same id {words}")
+    if accepted.state is RequestState.CANCELLED:  # whether it was sent again, or read again after a crash, is not known
+        return RequestIdReused("the request made under the same id was cancelled")
+    return accepted
+
+
+def _idempotency(world: World, draft: RequestDraft, scope: str) -> str:
     """Return what makes two requests the same: the sender's own key, or scope and instant of receipt."""
     own = draft.idempotency_key
     kind = "standing" if draft.is_standing else "scope"
     text = f"key {own}" if own is not None else f"{kind} {scope} {instant_text(draft.received_at)}"
-    return world.keychain.pseudonym(team, text)
+    return world.keychain.pseudonym(draft.team, text)
 
 
 def scope_text(scope: Scope) -> str:

@@ -7,8 +7,8 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import RequestId, TeamId
+from implio_pipeline.flows.approval import identity_of, past_gate, window_of
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.gates import identity_of, past_gate, window_of
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 

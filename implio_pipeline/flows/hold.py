@@ -9,10 +9,10 @@ from typing import Any
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import HoldRefused, LedgerBroken
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
-from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestDraft
+from implio_pipeline.domain.request import WITHHELD_STATES, Request
 from implio_pipeline.domain.scope import FOR_EVER, Scope
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import Channel, TeamId
+from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.accept import rule_in, rule_of, rule_parts, scope_text
 from implio_pipeline.ports.world import World
 
@@ -48,12 +48,11 @@ def place_hold(world: World, draft: HoldDraft) -> Hold:
     if not draft.holder.strip() or not draft.words.strip():
         raise HoldRefused("a hold needs a reason and somebody who answers for it", remedy="Give --reason and --holder.")
     hold_id = HoldId(world.identifiers.request_id())
-    named = RequestDraft(team=team, scope=draft.scope, channel=Channel.CLI, received_at=now)
     words = json.dumps({"scope": scope_text(draft.scope), "reason": draft.words, "holder": draft.holder})
     hold = Hold(
         hold_id=hold_id,
         team=team,
-        rule=rule_of(world, named, now=FOR_EVER),
+        rule=rule_of(world, team, draft.scope, before=FOR_EVER),
         scope_pseudonym=world.keychain.pseudonym(team, scope_text(draft.scope)),
         reason=draft.reason,
         placed_at=now,

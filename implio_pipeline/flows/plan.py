@@ -1,17 +1,17 @@
 """Plan: what an erasure would do, with a digest of it; then exactly that, or nothing."""
 
 from implio_pipeline.domain.erasure import FileWork, NamedRule
-from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanChanged, PlanOutdated
+from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanChanged, PlanOutdated
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, kind_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.accept import Refusal, accept, rule_as_accepted, rule_of
+from implio_pipeline.flows.accept import accept, present_rule, rule_as_accepted
+from implio_pipeline.flows.approval import needs_second_person, person_of, release
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.find import plan_works, standing_holds
-from implio_pipeline.flows.gates import needs_second_person, person_of, release
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports.world import World
 
@@ -28,7 +28,7 @@ def plan_erasure(world: World, draft: RequestDraft) -> ErasurePlan:
         PlanOutdated: files kept changing underneath.
     """
     team = world.catalog.teams.get(draft.team)
-    return _plan(world, team, rule_of(world, draft), who=person_of(world, draft))
+    return _plan(world, team, present_rule(world, draft), who=person_of(world, draft))
 
 
 def plan_request(world: World, request: Request) -> ErasurePlan:
@@ -76,7 +76,7 @@ def _plan(world: World, team: Team, rule: Rule, *, who: str | None) -> ErasurePl
     )
 
 
-def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | Refusal:
+def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | ImplioError:
     """Accept a draft only if it would do exactly what the plan of this digest says.
 
     Compared twice: before, and once its tombstone stands. From then on no covered item comes in, so what is compared
@@ -87,12 +87,12 @@ def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | 
         TeamUnknown: there is no such team.
         RequestRefused: the draft cannot be accepted.
     """
-    rule = rule_of(world, draft)
+    rule = present_rule(world, draft)
     before = world.catalog.requests.newest_tombstone(draft.team)
     if _digest(world, draft.team, rule)[0] != digest:
         raise PlanChanged("what would be erased is not what the plan says")
     (answer,) = accept(world, [draft], is_paused=True)
-    if isinstance(answer, Refusal):
+    if isinstance(answer, ImplioError):
         return answer
     others = [
         each.sequence

@@ -10,9 +10,9 @@ from implio_pipeline.domain.policy_change import ChangeState, PolicyChange, let_
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.approval import allowance_of, identity_of
 from implio_pipeline.flows.approve import refuse_same_person
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.gates import allowance_of, identity_of
 from implio_pipeline.ports.world import World
 
 _MOST_TRIES = 5

@@ -43,9 +43,9 @@ from implio_pipeline.domain.request import (
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import STANDING_LIFTED
+from implio_pipeline.flows.approval import passed_gate
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.find import standing_holds
-from implio_pipeline.flows.gates import passed_gate
 from implio_pipeline.flows.grant import revoke_again
 from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.ports.inbox import InboxEntry, InboxFile
+from implio_pipeline.ports.inbox import InboxFile
 from implio_pipeline.ports.world import World
 
 
@@ -64,14 +64,11 @@ def _code(error: Exception) -> str:
 
 def _take(world: World, file: InboxFile, taken: TakenRequests) -> None:
     entries = file.entries()
-    refused = [entry for entry in entries if entry.draft is None]
-    waiting = [(entry.position, entry.draft) for entry in entries if entry.draft is not None]
-    for (position, _), answer in zip(waiting, accept(world, [draft for _, draft in waiting]), strict=True):
-        if isinstance(answer, Request):
-            taken.accepted.append(answer)
-        else:
-            why = {"code": answer.code, "reason": answer.reason, "remedy": answer.remedy}
-            refused.append(InboxEntry(position=position, draft=None, **why))
-    file.finish(sorted(refused, key=lambda entry: entry.position))
+    drafts = [each.draft for each in entries if isinstance(each.draft, RequestDraft)]
+    accepted = iter(accept(world, drafts))
+    answers = [next(accepted) if isinstance(each.draft, RequestDraft) else each.draft for each in entries]
+    taken.accepted += [each for each in answers if isinstance(each, Request)]
+    refused = [(at.position, why) for at, why in zip(entries, answers, strict=True) if isinstance(why, ImplioError)]
+    file.finish(refused)
     taken.files += 1
     taken.refused += len(refused)

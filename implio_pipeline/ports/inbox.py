@@ -7,18 +7,18 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Protocol
 
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import RequestDraft
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InboxEntry:
-    """One request of a request file: a draft, or why there is none."""
+    """One request of a request file."""
 
     position: int
-    draft: RequestDraft | None
-    code: str | None = None
-    reason: str | None = None
-    remedy: str | None = None
+    """Its line or its element, from 1; 0 for the whole file."""
+    draft: RequestDraft | ImplioError
+    """The request, or why it is refused."""
 
 
 class InboxFile(Protocol):
@@ -30,8 +30,8 @@ class InboxFile(Protocol):
         They were received when the file was last written, by its own date, and never later than now. Its owner asks.
         """
 
-    def finish(self, refused: Sequence[InboxEntry]) -> None:
-        """Destroy the request file; leave a file beside it that says what was refused and why.
+    def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
+        """Destroy the request file; leave a file beside it that says what was refused and why, by position.
 
         A file that could not be parsed at all is sealed away first, and the file beside it names its set-aside id.
         """

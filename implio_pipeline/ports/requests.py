@@ -6,7 +6,7 @@ from typing import Protocol
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
-from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 
@@ -14,7 +14,7 @@ from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 class Requests(Protocol):
     """Accepted requests, their tombstones, and what they did to each file."""
 
-    def accept(self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy) -> list[Request]:
+    def accept(self, requests: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
         """Store requests and tombstones and take the covered entries off the queues, in one transaction.
 
         With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.

@@ -1,39 +1,42 @@
 """What forms say, read into the domain's words."""
 
-from collections.abc import Callable
 from datetime import date, timedelta
 
-from implio_pipeline.domain.altered_ids import task_id_fault, user_id_fault
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import PolicyInvalid, RequestRefused
+from implio_pipeline.domain.request import RequestDraft
+from implio_pipeline.domain.request_fields import MAX_REASON_CHARACTERS, request_draft
 from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy
-from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+from implio_pipeline.domain.words import Channel
 from implio_pipeline.web.context import PageContext
 
-MOST_ID, MOST_WORDS = 1_000, 2_000
+MOST_WORDS = MAX_REASON_CHARACTERS
 
 
-def scope_in(context: PageContext) -> Scope:
-    """Return what a form names.
+def draft_in(context: PageContext) -> RequestDraft:
+    """Return the request that the form for removing makes, read by the rules of every other way of asking.
 
     Raises:
         RequestRefused: it names nothing, or what cannot be read.
     """
-    match context.text("kind"):
+    kind = context.text("kind")
+    fields: dict[str, str] = {"team": context.team.team, "type": kind, "reason": context.text("reason")}
+    match kind:
         case "user":
-            return ByUser(user_id=_identifier(context, "user_id", "The user id", user_id_fault))
+            fields |= {"userId": context.text("user_id"), "standing": str(context.text("standing") == "yes")}
         case "task":
-            return ByTask(task_id=_identifier(context, "task_id", "The task id", task_id_fault))
+            fields["taskId"] = context.text("task_id")
         case "dates":
             first, last = day_in(context, "first_day"), day_in(context, "last_day")
-            if last < first:
-                raise RequestRefused("The last day is before the first", remedy="Swap them.")
-            return ByDates(start=start_of(first), end=start_of(last + timedelta(days=1)))
+            fields |= {"from": _instant(first), "to": _instant(last + timedelta(days=1))}
         case "team":
-            return ByTeam()
+            fields["confirm"] = context.team.team
         case _:
-            raise RequestRefused("It is not said what to remove", remedy="Choose one of the four.")
+            raise RequestRefused("it is not said what to remove", remedy="Choose one of the four.")
+    return request_draft(fields, channel=Channel.PAGE, received_at=context.now, asked_by=context.member.name)
+
+
+def _instant(day: date) -> str:
+    return f"{day.isoformat()}T00:00Z"
 
 
 def day_in(context: PageContext, name: str) -> date:
@@ -45,7 +48,7 @@ def day_in(context: PageContext, name: str) -> date:
     try:
         return date.fromisoformat(context.text(name))
     except ValueError:
-        raise RequestRefused("A day is missing", remedy="Write days like 2026-01-31.") from None
+        raise RequestRefused("a day is missing", remedy="Write days like 2026-01-31.") from None
 
 
 def words_in(context: PageContext, name: str) -> str:
@@ -72,18 +75,3 @@ def _days(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > len("36500"):
         raise PolicyInvalid("a period is whole days")
     return int(text)
-
-
-def _identifier(context: PageContext, name: str, what: str, fault_of: Callable[[str], str | None]) -> str:
-    value = _named(context, name, what)
-    fault = fault_of(value)
-    if fault is not None:
-        raise RequestRefused(reason_of(fault).rstrip("."), remedy=remedy_of(fault))
-    return value
-
-
-def _named(context: PageContext, name: str, what: str) -> str:
-    value = context.text(name)
-    if not value or len(value) > MOST_ID:
-        raise RequestRefused(f"{what} is missing or too long", remedy="Paste it as your own system writes it.")
-    return value

@@ -12,7 +12,7 @@ from implio_pipeline.domain.hold import HoldId, HoldReason, is_standing
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.web.context import PageContext
-from implio_pipeline.web.forms import day_in, scope_in, words_in
+from implio_pipeline.web.forms import day_in, draft_in, words_in
 from implio_pipeline.web.guard import Pages
 
 pages = Pages()
@@ -30,7 +30,7 @@ def hold_form(context: PageContext) -> Response:
     try:
         draft = HoldDraft(
             team=context.team.team,
-            scope=scope_in(context),
+            scope=draft_in(context).scope,
             until=start_of(day_in(context, "until")) + timedelta(days=1),
             reason=_reason(context.text("reason")),
             words=words_in(context, "words"),

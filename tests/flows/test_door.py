@@ -8,11 +8,12 @@ from support.home import ADS, CARS, Home
 from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable
 
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, FileKind, TeamId
-from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
@@ -49,7 +50,7 @@ def test_a_request_that_cannot_be_understood_is_refused_without_its_values_and_s
 ) -> None:
     refused, accepted = home.answers(scope, ByUser(user_id="ann"))
 
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, ImplioError)
     assert refused.code == "request-refused"
     assert isinstance(accepted, Request)
 
@@ -62,7 +63,7 @@ def test_a_request_of_an_unknown_team_is_refused_and_stops_no_other(home: Home) 
 
     refused, accepted = accept(home.world, drafts)
 
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, ImplioError)
     assert isinstance(accepted, Request)
 
 
@@ -89,7 +90,7 @@ def test_another_request_under_a_used_key_is_refused_and_not_taken_for_the_first
     (other,) = home.answers(scope, idempotency_key="k")
     (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
 
-    assert isinstance(other, Refusal)
+    assert isinstance(other, ImplioError)
     assert other.code == "request-id-reused"
     assert again == first
     assert len(home.rules()) == 1
@@ -103,7 +104,7 @@ def test_a_cancelled_request_is_not_made_again_under_its_key_and_not_called_acce
     (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
     (anew,) = home.answers(ByUser(user_id="ann"), idempotency_key="l")
 
-    assert isinstance(again, Refusal)
+    assert isinstance(again, ImplioError)
     assert again.code == "request-id-reused"
     assert isinstance(anew, Request)
     assert [tombstone.request_id for tombstone in home.world.catalog.requests.tombstones(ADS)] == [anew.request_id]
@@ -115,7 +116,7 @@ def test_of_two_requests_under_one_key_that_come_together_the_first_holds(home: 
     )
 
     assert isinstance(first, Request)
-    assert isinstance(second, Refusal)
+    assert isinstance(second, ImplioError)
     assert third == first
     assert len(home.rules()) == 1
 

@@ -14,12 +14,11 @@ from support.home import ADS, CARS, Home
 from support.items import YESTERDAY, Ad, is_covered, tasks_of
 from support.landing import LandedTable
 
-from implio_pipeline.domain.errors import FileMissing, FileTampered
+from implio_pipeline.domain.errors import FileMissing, FileTampered, ImplioError
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import ColumnClass, FileKind, TeamId
-from implio_pipeline.flows.accept import Refusal
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
@@ -382,6 +381,6 @@ def test_receipts_form_one_chain_with_the_tombstones_before_them(home: Home) -> 
 def test_an_unknown_team_is_refused_and_the_others_are_not(home: Home) -> None:
     (unknown,) = home.answers(ByUser(user_id="ann"), team=TeamId("nobody"))
 
-    assert isinstance(unknown, Refusal)
+    assert isinstance(unknown, ImplioError)
     assert unknown.code == "team-unknown"
     assert home.world.catalog.requests.all() == []

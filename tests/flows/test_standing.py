@@ -16,11 +16,11 @@ from support.home import ADS, CARS, Home, a_home, opened
 from support.items import Ad
 from support.landing import LandedTable
 
-from implio_pipeline.domain.errors import CatalogOutdated, CatalogTampered, LiftRefused
+from implio_pipeline.domain.errors import CatalogOutdated, CatalogTampered, ImplioError, LiftRefused
 from implio_pipeline.domain.request import Request, RequestState, keeps_out
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.accept import STANDING_LIFTED, Refusal, note_tombstones
+from implio_pipeline.flows.accept import STANDING_LIFTED, note_tombstones
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.compact import compact
@@ -166,8 +166,8 @@ def test_lifting_twice_lifting_what_keeps_nobody_out_and_lifting_by_nobody_are_r
 def test_only_a_deletion_of_one_user_can_be_standing(home: Home) -> None:
     (answer,) = home.answers(ByTask(task_id="a"), is_standing=True)
 
-    assert isinstance(answer, Refusal)
-    assert "one user" in answer.reason
+    assert isinstance(answer, ImplioError)
+    assert "one user" in answer.facts
 
 
 def test_the_same_senders_id_for_a_standing_one_after_one_that_is_not_is_refused(home: Home) -> None:
@@ -175,8 +175,8 @@ def test_the_same_senders_id_for_a_standing_one_after_one_that_is_not_is_refused
     (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k", is_standing=True)
 
     assert isinstance(first, Request)
-    assert isinstance(again, Refusal)
-    assert "not standing" in again.reason
+    assert isinstance(again, ImplioError)
+    assert "not standing" in again.facts
 
 
 def test_a_standing_deletion_that_is_cancelled_keeps_nobody_out(home: Home) -> None:

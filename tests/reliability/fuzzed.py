@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.stores.inbox.formats import READERS, FileRefused
+from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.stores.inbox.formats import READERS
 from implio_pipeline.stores.landing.pieces import SUFFIXES
 from reliability.hostile import HostileRow, read_landing, read_request
 
@@ -89,7 +90,7 @@ def check_request(file: tuple[str, bytes]) -> None:
     suffix, content = file
     try:
         read_request(content, suffix)
-    except FileRefused:
+    except RequestFieldRefused:
         return
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline import wiring
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Scope
 from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
-from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.teams import add_team
@@ -143,7 +144,7 @@ def ask(world: World, team: TeamId, *scopes: Scope) -> None:
     now = world.clock.now()
     drafts = [RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=now) for scope in scopes]
     for answer in accept(world, drafts):
-        assert not isinstance(answer, Refusal), answer
+        assert not isinstance(answer, ImplioError), answer
         if answer.state is RequestState.UNAPPROVED:
             approve(world, answer.request_id, name="a second person")
 
@@ -152,7 +153,7 @@ def pause(world: World, team: TeamId, scope: Scope) -> None:
     """Ask for what waits until somebody approves or cancels it."""
     draft = RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=world.clock.now())
     (answer,) = accept(world, [draft], is_paused=True)
-    assert not isinstance(answer, Refusal), answer
+    assert not isinstance(answer, ImplioError), answer
 
 
 def set_policy(world: World, team: TeamId, policy: RetentionPolicy) -> None:

@@ -7,6 +7,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.request_fields import request_draft
+from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.words import Channel, FileKind
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.take_requests import take_requests
-from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of
-from implio_pipeline.stores.inbox.formats import READERS, FileRefused, values_of
+from implio_pipeline.stores.inbox.formats import READERS, values_of
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
@@ -71,7 +73,7 @@ def _read_changed(runs: int, chance: random.Random) -> dict[str, Any]:
         began = time.monotonic()
         try:
             (read_landing if is_landing else read_request)(content, suffix)
-        except (LandingInvalid, FileRefused):
+        except (LandingInvalid, RequestFieldRefused):
             pass
         except Exception as error:  # noqa: BLE001  # any other is a breach, whatever it is
             found.append(f"{type(error).__name__} of {suffix} {content[:300]!r}: {error}")
@@ -118,9 +120,10 @@ def read_landing(content: bytes, suffix: str) -> None:
 
 
 def read_request(content: bytes, suffix: str) -> None:
-    for position, value in values_of(content, suffix=suffix):
-        if not isinstance(value, EntryRefused):
-            entry_of(value, position=position, received_at=datetime.now(UTC))
+    for _, value in values_of(content, suffix=suffix):
+        if not isinstance(value, RequestFieldRefused):
+            with suppress(RequestFieldRefused):
+                request_draft(value, channel=Channel.FILE, received_at=datetime.now(UTC))
 
 
 def cases() -> Iterator[HostileRow]:

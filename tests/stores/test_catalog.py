@@ -21,7 +21,7 @@ from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown, TeamInva
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
 from implio_pipeline.domain.keys import TeamKey
-from implio_pipeline.domain.request import Request, RequestState, moved
+from implio_pipeline.domain.request import Prepared, Request, RequestState, moved
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 from implio_pipeline.domain.team import Team
@@ -165,9 +165,13 @@ def request_for(rule: Rule, team: TeamId = ADS, **known: object) -> Request:
     return replace(plain, **known)
 
 
+def prepared(request: Request, rule: Rule, key: str) -> Prepared:
+    return Prepared(request=request, rule=rule, key=key)
+
+
 def accept(catalog: Catalog, rule: Rule, team: TeamId = ADS, **known: object) -> Request:
     return catalog.requests.accept(
-        [(request_for(rule, team, **known), rule, f"key-{number()}")], approvals=NOBODY_APPROVES
+        [prepared(request_for(rule, team, **known), rule, f"key-{number()}")], approvals=NOBODY_APPROVES
     )[0]
 
 
@@ -515,7 +519,7 @@ def test_an_accepted_request_is_returned_whole(catalog: Catalog) -> None:
     rule = UserRule(user_key=user(7), before=NOW)
     asked = request_for(rule, policy="kept 30 days", next_attempt_at=NOW, error_code="x", attempts=3)
 
-    (accepted,) = catalog.requests.accept([(asked, rule, "once")], approvals=NOBODY_APPROVES)
+    (accepted,) = catalog.requests.accept([prepared(asked, rule, "once")], approvals=NOBODY_APPROVES)
 
     assert catalog.requests.get(asked.request_id) == accepted
     assert accepted == replace(asked, tombstone_sequence=accepted.tombstone_sequence)
@@ -528,13 +532,17 @@ def test_a_request_that_is_not_there_is_unknown(catalog: Catalog) -> None:
 
 def test_the_same_idempotency_key_returns_the_first_request_for_thirty_days(catalog: Catalog) -> None:
     rule = UserRule(user_key=user(7), before=NOW)
-    (first,) = catalog.requests.accept([(request_for(rule), rule, "once")], approvals=NOBODY_APPROVES)
+    (first,) = catalog.requests.accept([prepared(request_for(rule), rule, "once")], approvals=NOBODY_APPROVES)
     late, too_late = (NOW + timedelta(days=30) - timedelta(seconds=1), NOW + timedelta(days=30))
 
-    (again,) = catalog.requests.accept([(request_for(rule, accepted_at=late), rule, "once")], approvals=NOBODY_APPROVES)
-    (other_team,) = catalog.requests.accept([(request_for(rule, CARS), rule, "once")], approvals=NOBODY_APPROVES)
+    (again,) = catalog.requests.accept(
+        [prepared(request_for(rule, accepted_at=late), rule, "once")], approvals=NOBODY_APPROVES
+    )
+    (other_team,) = catalog.requests.accept(
+        [prepared(request_for(rule, CARS), rule, "once")], approvals=NOBODY_APPROVES
+    )
     (after,) = catalog.requests.accept(
-        [(request_for(rule, accepted_at=too_late), rule, "once")], approvals=NOBODY_APPROVES
+        [prepared(request_for(rule, accepted_at=too_late), rule, "once")], approvals=NOBODY_APPROVES
     )
 
     assert again == first
@@ -544,7 +552,7 @@ def test_the_same_idempotency_key_returns_the_first_request_for_thirty_days(cata
 
 def test_a_batch_is_accepted_in_its_order_and_each_key_once(catalog: Catalog) -> None:
     rules = [UserRule(user_key=user(n), before=NOW) for n in range(600)]
-    asked = [(request_for(rule, ADS if n % 2 else CARS), rule, f"key-{n}") for n, rule in enumerate(rules)]
+    asked = [prepared(request_for(rule, ADS if n % 2 else CARS), rule, f"key-{n}") for n, rule in enumerate(rules)]
 
     accepted = catalog.requests.accept([*asked, asked[0], asked[1]], approvals=NOBODY_APPROVES)
 
@@ -553,7 +561,7 @@ def test_a_batch_is_accepted_in_its_order_and_each_key_once(catalog: Catalog) ->
     assert sequences == sorted(set(sequences))
     standing = catalog.requests.tombstones(ADS) + catalog.requests.tombstones(CARS)
     assert [tombstone.rule for tombstone in sorted(standing, key=lambda one: one.sequence)] == rules
-    assert [request.request_id for request in accepted[:-2]] == [request.request_id for request, _, _ in asked]
+    assert [request.request_id for request in accepted[:-2]] == [each.request.request_id for each in asked]
 
 
 def test_nothing_asked_is_nothing_done(catalog: Catalog) -> None:
@@ -586,7 +594,7 @@ def test_an_entry_covered_twice_counts_once(catalog: Catalog) -> None:
     rules = (UserRule(user_key=user(7), before=NOW), TeamRule(before=NOW))
 
     accepted = catalog.requests.accept(
-        [(request_for(rule), rule, str(rule)) for rule in rules], approvals=NOBODY_APPROVES
+        [prepared(request_for(rule), rule, str(rule)) for rule in rules], approvals=NOBODY_APPROVES
     )
 
     assert sum(request.queue_removed for request in accepted) == 2

@@ -9,7 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
-from test_catalog import NOW, add_team, change, commit_files, entry, named, number, request_for, sealed_file, task, user
+from test_catalog import (
+    NOW,
+    add_team,
+    change,
+    commit_files,
+    entry,
+    named,
+    number,
+    prepared,
+    request_for,
+    sealed_file,
+    task,
+    user,
+)
 
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.files import SealedFile
@@ -84,7 +97,7 @@ def test_accepting_rules_takes_exactly_the_entries_they_cover(
     catalog.manifest.commit(change(catalog, team, queue=tuple(waiting)))
 
     accepted = catalog.requests.accept(
-        [(request_for(rule, team), rule, f"key-{number()}") for rule in asked], approvals=NOBODY_APPROVES
+        [prepared(request_for(rule, team), rule, f"key-{number()}") for rule in asked], approvals=NOBODY_APPROVES
     )
 
     kept = [one for one in waiting if not any(covers(rule, **_seen_of(one)) for rule in asked)]

@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
-from test_catalog import ADS, NOW, POSTGRES, STORES, add_team, change, commit_files, empty_postgres, request_for, user
+from test_catalog import (
+    ADS,
+    NOW,
+    POSTGRES,
+    STORES,
+    add_team,
+    change,
+    commit_files,
+    empty_postgres,
+    prepared,
+    request_for,
+    user,
+)
 from test_catalog import accept as accept_one
 from test_catalog import sealed_file as new_file
 
@@ -95,7 +107,9 @@ def test_one_idempotency_key_makes_one_request_however_many_ask_at_once(url: str
 
     race(
         lambda _: bool(
-            accepted.extend(catalog.requests.accept([(request_for(rule), rule, "once")], approvals=NOBODY_APPROVES))
+            accepted.extend(
+                catalog.requests.accept([prepared(request_for(rule), rule, "once")], approvals=NOBODY_APPROVES)
+            )
         )
     )
 

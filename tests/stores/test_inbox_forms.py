@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of
-from implio_pipeline.stores.inbox.formats import FileRefused, values_of
+from implio_pipeline.domain.request_fields import request_draft
+from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.words import Channel
+from implio_pipeline.stores.inbox.formats import values_of
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 LINE = '{"team": "acme", "type": "user", "userId": "u-1"}'
@@ -35,15 +38,15 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
 def test_the_request_of_the_file_is_read(content: bytes, suffix: str) -> None:
     ((position, value),) = values_of(content, suffix=suffix)
 
-    entry = entry_of(value, position=position, received_at=AT)
+    draft = request_draft(value, channel=Channel.FILE, received_at=AT)
 
-    assert entry.draft is not None
-    assert "u-1" in str(entry.draft.scope.user_id)  # type: ignore[union-attr]
+    assert draft.scope == ByUser(user_id="u-1")
+    assert position
 
 
 @pytest.mark.parametrize(("content", "suffix", "code"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_text_is_named(content: bytes, suffix: str, code: str) -> None:
-    with pytest.raises(FileRefused) as refusal:
+    with pytest.raises(RequestFieldRefused) as refusal:
         values_of(content, suffix=suffix)
 
     assert refusal.value.code in (code, "not-text")
@@ -52,7 +55,7 @@ def test_what_is_no_text_is_named(content: bytes, suffix: str, code: str) -> Non
 def test_a_value_below_no_name_refuses_its_row_alone() -> None:
     values = values_of(b"team,type,userId,\nacme,user,u-1,x\nacme,user,u-2,\n", suffix=".csv")
 
-    assert isinstance(values[0][1], EntryRefused)
+    assert isinstance(values[0][1], RequestFieldRefused)
     assert values[1] == (3, {"team": "acme", "type": "user", "userId": "u-2"})
 
 
@@ -62,14 +65,14 @@ def test_a_value_below_no_name_refuses_its_row_alone() -> None:
 def test_a_request_file_says_that_a_deletion_is_standing(value: object, is_standing: bool) -> None:
     asked = {"team": "acme", "type": "user", "userId": "u-1", "standing": value}
 
-    entry = entry_of(asked, position=1, received_at=AT)
-
-    assert entry.draft is not None
-    assert entry.draft.is_standing is is_standing
+    assert request_draft(asked, channel=Channel.FILE, received_at=AT).is_standing is is_standing
 
 
 @pytest.mark.parametrize("value", ["yes", "", 1, None, []])
 def test_a_standing_that_is_neither_true_nor_false_is_refused(value: object) -> None:
     asked = {"team": "acme", "type": "user", "userId": "u-1", "standing": value}
 
-    assert entry_of(asked, position=1, received_at=AT).code == "bad-flag"
+    with pytest.raises(RequestFieldRefused) as refusal:
+        request_draft(asked, channel=Channel.FILE, received_at=AT)
+
+    assert refusal.value.code == "bad-flag"

@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from implio_pipeline import wiring
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, Scope
 from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
-from implio_pipeline.flows.accept import Refusal, accept
+from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.ingest import add_rows
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.ports.ledger import LedgerEntry
@@ -59,13 +60,13 @@ class Home:
     def ask(self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None) -> list[Request]:
         """Send requests through the one door, all of which are accepted."""
         answers = self.answers(*scopes, team=team, received_at=received_at)
-        refused = [answer.reason for answer in answers if isinstance(answer, Refusal)]
+        refused = [answer.facts for answer in answers if isinstance(answer, ImplioError)]
         assert not refused
         return [answer for answer in answers if isinstance(answer, Request)]
 
     def answers(
         self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
-    ) -> list[Request | Refusal]:
+    ) -> list[Request | ImplioError]:
         drafts = [self.draft(scope, team=team, received_at=received_at, **known) for scope in scopes]
         return accept(self.world, drafts)
 

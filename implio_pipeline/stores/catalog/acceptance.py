@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, litera
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.request import FINAL_STATES, Request, RequestState, may_be_cancelled
+from implio_pipeline.domain.request import FINAL_STATES, Prepared, Request, RequestState, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
@@ -30,10 +30,9 @@ IDEMPOTENCY_LASTS = timedelta(days=30)
 """How long after a request was accepted its idempotency key returns it again."""
 
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
-_Asked = tuple[Request, Rule, str]
 
 
-def accept(connection: Connection, asked: Sequence[_Asked], *, approvals: ApprovalPolicy) -> list[Request]:
+def accept(connection: Connection, asked: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
     """Return the accepted request of each that is asked: the one its idempotency key made before, or a new one.
 
     The rule of a new one ends after the newest instant that its team knows in this transaction, so that it covers
@@ -43,19 +42,23 @@ def accept(connection: Connection, asked: Sequence[_Asked], *, approvals: Approv
     Raises:
         TeamUnknown: there is no such team.
     """
-    newest = {team: teams.lock(connection, team) for team in sorted({request.team for request, _, _ in asked})}
+    newest = {team: teams.lock(connection, team) for team in sorted({each.request.team for each in asked})}
     answers = _earlier(connection, asked)
-    new: list[_Asked] = []
-    for request, rule, key in asked:
-        earlier = answers.get((request.team, key))
+    new: list[Prepared] = []
+    for each in asked:
+        request, rule = each.request, each.rule
+        earlier = answers.get((request.team, each.key))
         if earlier is None or earlier.accepted_at <= request.accepted_at - IDEMPOTENCY_LASTS:
             before = after(newest[request.team], now=rule.before)
-            new.append((replace(request, accepted_at=before), replace(rule, before=before), key))
-            answers[request.team, key] = request
+            bound = replace(rule, before=before)
+            new.append(replace(each, request=replace(request, accepted_at=before), rule=bound))
+            answers[request.team, each.key] = request
     if new:
-        new = _judged(connection, new, approvals)
-        answers |= zip(((request.team, key) for request, _, key in new), _store(connection, new), strict=True)
-    return [answers[request.team, key] for request, _, key in asked]
+        stored = judged(connection, [each.request for each in new], approvals)
+        new = [replace(each, request=request) for each, request in zip(new, stored, strict=True)]
+        keys = ((each.request.team, each.key) for each in new)
+        answers |= zip(keys, _store(connection, new), strict=True)
+    return [answers[each.request.team, each.key] for each in asked]
 
 
 def reinstate(connection: Connection, lost: Sequence[tuple[Request, Rule]]) -> list[Request]:
@@ -69,7 +72,11 @@ def reinstate(connection: Connection, lost: Sequence[tuple[Request, Rule]]) -> l
     known: set[str] = set()
     for some in chunks([request.request_id for request, _ in lost]):
         known.update(connection.scalars(select(requests.c.request_id).where(requests.c.request_id.in_(some))))
-    new = [(request, rule, f"ledger {request.request_id}") for request, rule in lost if request.request_id not in known]
+    new = [
+        Prepared(request=request, rule=rule, key=f"ledger {request.request_id}")
+        for request, rule in lost
+        if request.request_id not in known
+    ]
     return _store(connection, new, is_in_ledger=True) if new else []
 
 
@@ -78,16 +85,11 @@ def newest_tombstone(connection: Connection, team: TeamId) -> int:
     return connection.scalar(select(func.max(tombstones.c.sequence)).where(tombstones.c.team == team)) or 0
 
 
-def _judged(connection: Connection, new: Sequence[_Asked], approvals: ApprovalPolicy) -> list[_Asked]:
-    stored = judged(connection, [request for request, _, _ in new], approvals)
-    return [(request, rule, key) for request, (_, rule, key) in zip(stored, new, strict=True)]
-
-
-def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[TeamId, str], Request]:
+def _earlier(connection: Connection, asked: Iterable[Prepared]) -> dict[tuple[TeamId, str], Request]:
     """Return the newest request that each of the idempotency keys made."""
     keys: dict[TeamId, list[str]] = {}
-    for request, _, key in asked:
-        keys.setdefault(request.team, []).append(key)
+    for each in asked:
+        keys.setdefault(each.request.team, []).append(each.key)
     found: dict[tuple[TeamId, str], Request] = {}
     macs = RowMacs.of(connection)
     for team, theirs in keys.items():
@@ -99,25 +101,24 @@ def _earlier(connection: Connection, asked: Iterable[_Asked]) -> dict[tuple[Team
     return found
 
 
-def _store(connection: Connection, new: Sequence[_Asked], *, is_in_ledger: bool = False) -> list[Request]:
-    for team in {request.team for request, _, _ in new}:
-        teams.raise_time(connection, team, to=max(rule.before for request, rule, _ in new if request.team == team))
+def _store(connection: Connection, new: Sequence[Prepared], *, is_in_ledger: bool = False) -> list[Request]:
+    for team in {each.request.team for each in new}:
+        teams.raise_time(connection, team, to=max(each.rule.before for each in new if each.request.team == team))
     # In the order asked, so that their sequences say which was first.
     put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
-    rows = [_tombstone_row(request, rule) | {"in_ledger": is_in_ledger} for request, rule, _ in new]
+    rows = [_tombstone_row(each.request, each.rule) | {"in_ledger": is_in_ledger} for each in new]
     sequences = connection.scalars(put, rows).all()
     macs = _authenticate(connection, rows, sequences)
-    removed = _take_off_queues(connection, new)
+    removed = _take_off_queues(connection, [(each.request, each.rule) for each in new])
     accepted = [
-        replace(request, tombstone_sequence=sequence, queue_removed=count)
-        for (request, _, _), sequence, count in zip(new, sequences, removed, strict=True)
+        replace(each.request, tombstone_sequence=sequence, queue_removed=count)
+        for each, sequence, count in zip(new, sequences, removed, strict=True)
     ]
-    keys = [key for _, _, key in new]
-    rows = [row_of_request(macs, request, idempotency=key) for request, key in zip(accepted, keys, strict=True)]
+    rows = [row_of_request(macs, stored, idempotency=each.key) for stored, each in zip(accepted, new, strict=True)]
     bulk_insert(connection, requests, rows)
     put_scopes(connection, accepted)
     callbacks.tell_waiting(connection, [each for each in accepted if each.state is RequestState.UNAPPROVED])
-    standing.put(connection, [(each, rule) for each, (_, rule, _) in zip(accepted, new, strict=True)])
+    standing.put(connection, [(stored, each.rule) for stored, each in zip(accepted, new, strict=True)])
     return accepted
 
 
@@ -137,7 +138,7 @@ def _tombstone_row(request: Request, rule: Rule) -> dict[str, Any]:
     return {"request_id": request.request_id, "team": request.team, **row_of(rule), "is_erased": False}
 
 
-def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]:
+def _take_off_queues(connection: Connection, new: Sequence[tuple[Request, Rule]]) -> list[int]:
     """Take the covered entries off the queues and return how many each request took; in order, first come first served.
 
     Users that follow each other with the same instant are taken off with one statement.
@@ -146,10 +147,10 @@ def _take_off_queues(connection: Connection, new: Sequence[_Asked]) -> list[int]
     for (team, before, is_user), some in groupby(new, key=_kind_of_removal):
         group = list(some)
         if is_user and not traces.has_holds(connection, team):
-            keys = [rule.user_key for _, rule, _ in group if isinstance(rule, UserRule)]
+            keys = [rule.user_key for _, rule in group if isinstance(rule, UserRule)]
             removed += _take_off_users(connection, team, keys, before)
         else:
-            for request, rule, _ in group:
+            for request, rule in group:
                 if may_be_cancelled(request):
                     _keep_aside(connection, request, rule)
                 theirs = delete(queue_entries).where(queue_entries.c.team == team, covered(rule))
@@ -166,7 +167,7 @@ def put_back(connection: Connection, request_id: RequestId) -> None:
     connection.execute(delete(withdrawn_entries).where(withdrawn_entries.c.request_id == request_id))
     newer = _newer(connection, request_id)
     for request, rule in newer:
-        _take_off_queues(connection, [(request, rule, "")])
+        _take_off_queues(connection, [(request, rule)])
     done = [request.request_id for request, _ in newer if request.state in FINAL_STATES]
     traces.forget(connection, done, is_held_too=True)
 
@@ -202,8 +203,8 @@ def _keep_aside(connection: Connection, request: Request, rule: Rule) -> None:
     connection.execute(kept)
 
 
-def _kind_of_removal(asked: _Asked) -> tuple[TeamId, datetime, bool]:
-    request, rule, _ = asked
+def _kind_of_removal(asked: tuple[Request, Rule]) -> tuple[TeamId, datetime, bool]:
+    request, rule = asked
     return request.team, rule.before, isinstance(rule, UserRule) and not may_be_cancelled(request)
 
 

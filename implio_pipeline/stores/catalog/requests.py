@@ -11,7 +11,7 @@ from typing_extensions import override
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
-from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.ports.requests import Requests
@@ -40,7 +40,7 @@ class SqlRequests(Requests):
         self._engine = engine
 
     @override
-    def accept(self, requests: Sequence[tuple[Request, Rule, str]], *, approvals: ApprovalPolicy) -> list[Request]:
+    def accept(self, requests: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
         with writing(self._engine) as connection:
             return accept(connection, requests, approvals=approvals)
 

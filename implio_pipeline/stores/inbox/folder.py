@@ -11,12 +11,15 @@ from typing import Any, Self
 import msgspec
 from typing_extensions import override
 
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.request import RequestDraft
+from implio_pipeline.domain.request_fields import request_draft
+from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.words import Channel
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
-from implio_pipeline.stores.inbox.entry import EntryRefused, entry_of, refused
-from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, FileRefused, values_of
-from implio_pipeline.stores.inbox.words import reason_of, remedy_of
+from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, values_of
 from implio_pipeline.stores.set_aside import Origin, SetAside
 from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
 
@@ -84,7 +87,7 @@ class ClaimedRequests(InboxFile):
         self._file = file
         self._folder = folder
         self._set_aside = set_aside
-        self._refusal: str | None = None
+        self._refusal: RequestFieldRefused | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,21 +99,16 @@ class ClaimedRequests(InboxFile):
     def entries(self) -> list[InboxEntry]:
         try:
             values = values_of(self._content(), suffix=self._file.suffix)
-        except FileRefused as refusal:
-            self._refusal = refusal.code
-            return [refused(refusal.code, position=0)]
+        except RequestFieldRefused as refusal:
+            self._refusal = refusal
+            return [InboxEntry(position=0, draft=refusal)]
         received_at = self._file.arrived_at()
-        return [
-            refused(value.code, position=position)
-            if isinstance(value, EntryRefused)
-            else entry_of(value, position=position, received_at=received_at, asked_by=self._file.owner)
-            for position, value in values
-        ]
+        return [InboxEntry(position=position, draft=self._draft(value, received_at)) for position, value in values]
 
     @override
-    def finish(self, refused: Sequence[InboxEntry]) -> None:
+    def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
         if refused or self._refusal:
-            text: dict[str, Any] = {"refused": [_line(entry) for entry in refused]}
+            text: dict[str, Any] = {"refused": [_line(*each) for each in refused]}
             if self._refusal:
                 text["setAside"] = self._sealed(self._refusal)
             names = self._names_beside()
@@ -119,17 +117,25 @@ class ClaimedRequests(InboxFile):
             )
         self._file.remove()
 
+    def _draft(self, value: object, received_at: datetime) -> RequestDraft | ImplioError:
+        if isinstance(value, RequestFieldRefused):
+            return value
+        try:
+            return request_draft(value, channel=Channel.FILE, received_at=received_at, asked_by=self._file.owner)
+        except RequestFieldRefused as refusal:
+            return refusal
+
     def _content(self) -> bytes:
         with self._file.open() as file:
             content = file.read(MAX_FILE_BYTES + 1)
         if self._file.has_changed():
-            raise FileRefused("changed-while-read")
+            raise RequestFieldRefused("changed-while-read")
         return content
 
-    def _sealed(self, code: str) -> str:
+    def _sealed(self, why: RequestFieldRefused) -> str:
         with self._file.open() as content:
             blocks = iter(lambda: content.read(1 << 20), b"")
-            return self._set_aside.seal(blocks, origin=Origin.REQUEST, team=None, code=code, reason=reason_of(code))
+            return self._set_aside.seal(blocks, origin=Origin.REQUEST, team=None, code=why.code, reason=why.facts)
 
     def _names_beside(self) -> Iterator[str]:
         """Return the original name with the suffix, then with a number as well: a file of that name may have been here.
@@ -143,7 +149,5 @@ class ClaimedRequests(InboxFile):
             yield f"{name}.{number}{REFUSED_SUFFIX}"
 
 
-def _line(entry: InboxEntry) -> dict[str, Any]:
-    code = entry.code or "refused"
-    reason = entry.reason or reason_of(code)
-    return {"position": entry.position, "code": code, "reason": reason, "remedy": entry.remedy or remedy_of(code)}
+def _line(position: int, why: ImplioError) -> dict[str, Any]:
+    return {"position": position, "code": why.code, "reason": why.facts, "remedy": why.remedy}

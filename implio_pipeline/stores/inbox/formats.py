@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
+from implio_pipeline.domain.request_fields import FIELDS
+from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.stores.file_forms import separator_in
-from implio_pipeline.stores.inbox.entry import FIELDS, EntryRefused, without_repeats
 from implio_pipeline.stores.landing.limits import LandingLimits
 from implio_pipeline.stores.landing.unpack import blocks_of
 from implio_pipeline.stores.separators import lacks_commas
@@ -17,38 +18,30 @@ GZIP = ".gz"
 MAX_FILE_BYTES = 16 << 20
 MAX_ENTRIES = 100_000
 
-Value = tuple[int, object | EntryRefused]
+Value = tuple[int, object | RequestFieldRefused]
 """Where an entry stands (its line, or its element; from 1) and its decoded value, or why it has none."""
-
-
-class FileRefused(ValueError):
-    """The file cannot be parsed at all; `code` says why."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 def values_of(content: bytes, *, suffix: str) -> list[Value]:
     """Return the file's entries in order.
 
     Raises:
-        FileRefused: it cannot be parsed at all, holds nothing, or too much.
+        RequestFieldRefused: it cannot be parsed at all, holds nothing, or too much.
     """
     if len(content) > MAX_FILE_BYTES:
-        raise FileRefused("too-large")
+        raise RequestFieldRefused("too-large")
     suffix = suffix.removesuffix(GZIP)
     try:
         text = _plain(content, is_lined=suffix != ".json").decode()
     except UnicodeDecodeError:
-        raise FileRefused("not-csv" if suffix == ".csv" else "not-json") from None
+        raise RequestFieldRefused("not-csv" if suffix == ".csv" else "not-json") from None
     values: list[Value] = []
     for value in READERS[suffix](text):
         values.append(value)
         if len(values) > MAX_ENTRIES:
-            raise FileRefused("too-many-entries")
+            raise RequestFieldRefused("too-many-entries")
     if not values:
-        raise FileRefused("no-entries")
+        raise RequestFieldRefused("no-entries")
     return values
 
 
@@ -59,11 +52,11 @@ def _plain(content: bytes, *, is_lined: bool) -> bytes:
         for block in blocks_of(io.BytesIO(content), limits=LandingLimits(), is_lined=is_lined):
             whole += block
             if len(whole) > MAX_FILE_BYTES:
-                raise FileRefused("too-large")
+                raise RequestFieldRefused("too-large")
     except LandingEmpty:
-        raise FileRefused("no-entries") from None
+        raise RequestFieldRefused("no-entries") from None
     except LandingInvalid:
-        raise FileRefused("not-text") from None
+        raise RequestFieldRefused("not-text") from None
     return bytes(whole)
 
 
@@ -72,7 +65,7 @@ def _json(text: str) -> Iterator[Value]:
     try:
         whole = json.loads(text, object_pairs_hook=_fields_or_refusal, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise FileRefused("not-json") from None
+        raise RequestFieldRefused("not-json") from None
     yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
 
 
@@ -86,10 +79,10 @@ def _lines(text: str) -> Iterator[Value]:
             value = json.loads(line, object_pairs_hook=_fields_or_refusal, parse_constant=_no_constant)
             are_json = True
         except (ValueError, RecursionError):
-            value = EntryRefused("not-json")
+            value = RequestFieldRefused("not-json")
         values.append((position, value))
     if values and not are_json:
-        raise FileRefused("not-json")
+        raise RequestFieldRefused("not-json")
     yield from values
 
 
@@ -103,19 +96,19 @@ def _rows(text: str) -> Iterator[Value]:
         header = [name.strip() for name in next(rows, [])]
         named = [name for name in header if name]
         if len(set(named)) != len(named):
-            raise FileRefused("duplicate-field")
+            raise RequestFieldRefused("duplicate-field")
         if not set(named) <= set(FIELDS):
-            raise FileRefused("not-commas" if lacks_commas(header) else "unknown-field")
+            raise RequestFieldRefused("not-commas" if lacks_commas(header) else "unknown-field")
         if not {"team", "type"} <= set(header):
-            raise FileRefused("missing-field")
+            raise RequestFieldRefused("missing-field")
         for row in rows:
             if not any(cell.strip() for cell in row):
                 continue  # a blank row of a spreadsheet
             fields = {name: cell for name, cell in zip(header, row, strict=False) if cell}
             is_shifted = len(row) != len(header) or bool(fields.get("", "").strip())
-            yield rows.line_num + skipped, EntryRefused("wrong-cell-count") if is_shifted else _named(fields)
+            yield rows.line_num + skipped, RequestFieldRefused("wrong-cell-count") if is_shifted else _named(fields)
     except csv.Error:
-        raise FileRefused("not-csv") from None
+        raise RequestFieldRefused("not-csv") from None
 
 
 def _named(fields: Mapping[str, str]) -> dict[str, str]:
@@ -123,10 +116,9 @@ def _named(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fields_or_refusal(pairs: list[tuple[str, Any]]) -> object:
-    try:
-        return without_repeats(pairs)
-    except EntryRefused as refusal:
-        return refusal
+    """Return an object's fields; a repeated field could erase the wrong person, so it refuses its object."""
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else RequestFieldRefused("duplicate-field")
 
 
 def _no_constant(_: str) -> None:

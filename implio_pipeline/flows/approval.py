@@ -1,4 +1,10 @@
-"""Gates: what an accepted request must pass before anything is erased; its items are hidden meanwhile."""
+"""Approval: which requests need a second person before anything is erased; their items are hidden while they wait.
+
+1. A request is first judged by what the catalog can tell, which is never fewer items than it covers.
+2. What may be above the cap waits as `unapproved`, is counted by reading, and is released when it fits.
+3. The transaction that releases it adds up what the same person had erased lately, so that no two doors or processes
+   let more than the cap through.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,13 +14,12 @@ from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
 from implio_pipeline.domain.member import name_key
 from implio_pipeline.domain.plan import Allowance
-from implio_pipeline.domain.request import Request, RequestDraft, RequestState, accepted
+from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, accepted
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.ports.world import World
 
-_Asked = tuple[Request, Rule, str]
 _MOST_TRIES = 5
 
 
@@ -40,17 +45,18 @@ def window_of(world: World) -> timedelta:
     return timedelta(days=world.approvals.window_days)
 
 
-def at_gates(
-    world: World, asked: Sequence[_Asked], teams: Mapping[TeamId, Team], *, is_paused: bool = False
-) -> list[_Asked]:
-    """Return each request at the gate where it waits when it is accepted, judged by what the catalog alone can tell.
+def judged(
+    world: World, asked: Sequence[Prepared], teams: Mapping[TeamId, Team], *, is_paused: bool = False
+) -> list[Prepared]:
+    """Return each request in the state in which it is to be stored, judged by what the catalog alone can tell.
 
     Those that one person may decide alone carry the most items that they may cover; the transaction that accepts them
     compares these with what the same person had erased lately.
     """
     most = {} if is_paused or not world.approvals.is_asked else _most(world, asked)
-    found: list[_Asked] = []
-    for request, rule, key in asked:
+    found: list[Prepared] = []
+    for each in asked:
+        request = each.request
         is_suspect = is_paused or (world.approvals.is_asked and request.kind is RequestKind.TEAM)
         counted = replace(
             request,
@@ -59,14 +65,14 @@ def at_gates(
             is_alone=not is_suspect and request.kind is not RequestKind.RETENTION,
         )
         grace = grace_of(teams[request.team], request)
-        found.append((accepted(counted, needs_approval=is_suspect, grace=grace), rule, key))
+        found.append(replace(each, request=accepted(counted, needs_approval=is_suspect, grace=grace)))
     return found
 
 
 def release(
     world: World, suspects: Sequence[tuple[Request, Rule]], teams: Mapping[TeamId, Team]
 ) -> dict[RequestId, Request]:
-    """Count what each request covers, by reading, and let those through that need no second person."""
+    """Count what each request covers, by reading, and release those that need no second person."""
     stored: dict[RequestId, Request] = {}
     for team in sorted({request.team for request, _ in suspects}):
         theirs = [(request, rule) for request, rule in suspects if request.team == team]
@@ -75,7 +81,7 @@ def release(
         # 2. Count these. What cannot be counted may be everything.
         live = world.catalog.manifest.items(team)
         counts = _counts(world, team, [each for each in theirs if each[0].kind is not RequestKind.TEAM])
-        # 3. Let through what fits, in the transaction that adds up what the same people decided alone.
+        # 3. Release what fits, in the transaction that adds up what the same people decided alone.
         free: list[Request] = []
         for request, _ in theirs:
             is_team = request.kind is RequestKind.TEAM
@@ -115,14 +121,14 @@ def past_gate(world: World, request: Request, *, approved_by: str | None) -> Req
     return replace(accepted(request, needs_approval=False, grace=grace), approved_by=approved_by)
 
 
-def _most(world: World, asked: Sequence[_Asked]) -> dict[RequestId, int]:
+def _most(world: World, asked: Sequence[Prepared]) -> dict[RequestId, int]:
     """Return how many items each request may cover: never fewer than it does."""
-    most = {request.request_id: 1 for request, _, _ in asked if request.kind is RequestKind.TASK}
-    for team in {request.team for request, _, _ in asked}:
+    most = {each.request.request_id: 1 for each in asked if each.request.kind is RequestKind.TASK}
+    for team in {each.request.team for each in asked}:
         theirs = [
-            (request, rule)
-            for request, rule, _ in asked
-            if request.team == team and request.kind in (RequestKind.USER, RequestKind.DATES)
+            (each.request, each.rule)
+            for each in asked
+            if each.request.team == team and each.request.kind in (RequestKind.USER, RequestKind.DATES)
         ]
         if theirs:
             most |= _most_items(world, team, theirs)
