@@ -83,8 +83,12 @@ def _view(summary: RotationSummary) -> RenderableType:
             f"Destroyed {many(len(summary.team_keys_destroyed), 'team key')} "
             f"and {many(len(summary.root_keys_destroyed), 'root key')}"
         ),
-        look("Copies of the catalog made before open no longer: back up the catalog and the keys folder now"),
+        look("Copies of the catalog made before open no item any more: back up the catalog and the keys folder now"),
     ]
     if summary.seal_keys_waiting:
-        lines.append(look(f"{many(summary.seal_keys_waiting, 'seal key')} left for `implio housekeep`"))
+        keys = many(summary.seal_keys_waiting, "seal key")
+        what = "names, open requests and files set aside in such copies"
+        lines.append(
+            look(f"{keys} left, which still open {what}: `implio housekeep` destroys them, from 10 minutes on")
+        )
     return Group(*lines)

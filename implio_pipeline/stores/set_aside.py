@@ -8,7 +8,7 @@ moved or swapped.
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -134,30 +134,32 @@ class SetAside(SetAsideFiles):
     @override
     def discard(self, identifier: str) -> None:
         if _ID.fullmatch(identifier):
-            self._keys.destroy([identifier])
-        if _ID.fullmatch(identifier) and self._folder.is_dir():
-            self._path(identifier, _SIDECAR).unlink(missing_ok=True)
-            sync_folder(self._folder)
-            self._path(identifier, _SEALED).unlink(missing_ok=True)
+            self._discard([identifier])
 
     @override
     def discard_of(self, team: TeamId, *, before: datetime) -> int:
         theirs = [one.id for one in self.list() if one.team == team and one.created_at < before]
-        for identifier in theirs:
-            self.discard(identifier)
+        self._discard(theirs)
         return len(theirs)
 
     def expire(self, before: datetime) -> tuple[str, ...]:
         """Discard files set aside before an instant, and remains of broken-off work; return the discarded ids."""
         expired = tuple(one.id for one in self.list() if one.created_at < before)
-        for identifier in expired:
-            self.discard(identifier)
-        self._keys.destroy(self._keys.older_than(before))  # those of work that broke off
+        self._discard(expired, with_keys=self._keys.older_than(before))  # also those of work that broke off
         for path in (*self._folder.glob(f"*{_SEALED}"), *self._folder.glob("*.tmp")):
             is_remains = path.suffix != _SEALED or not path.with_suffix(_SIDECAR).exists()
             if is_remains and path.stat().st_mtime < before.timestamp():
                 path.unlink(missing_ok=True)
         return expired
+
+    def _discard(self, identifiers: Sequence[str], *, with_keys: Iterable[str] = ()) -> None:
+        """Destroy all their keys at once, and further ones, before the first file goes."""
+        if keys := {*identifiers, *with_keys}:
+            self._keys.destroy(keys)
+        for identifier in identifiers if self._folder.is_dir() else ():
+            self._path(identifier, _SIDECAR).unlink(missing_ok=True)
+            sync_folder(self._folder)
+            self._path(identifier, _SEALED).unlink(missing_ok=True)
 
     def _sidecar(self, identifier: str) -> SetAsideFile:
         path = self._path(identifier, _SIDECAR)

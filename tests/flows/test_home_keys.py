@@ -78,10 +78,28 @@ def test_a_copy_of_a_file_set_aside_opens_no_more_once_the_file_is_gone(how: str
         content_of(home, file_id)
 
 
+def wrapped_keys(home: Home) -> list[bytes]:
+    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
+        return [row[0] for row in database.execute("select wrapped from set_aside_keys order by made_at")]
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_key_of_a_file_set_aside_is_nowhere_on_the_disk_once_the_file_is_gone(how: str, home: Home) -> None:
+    file_ids = [put_aside(home) for _ in range(40)]
+    wrapped = wrapped_keys(home)
+
+    ENDS[how](home, file_ids[0])
+
+    left = set(wrapped_keys(home))
+    stored = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+    gone = [each for each in wrapped if each not in left]
+    assert gone
+    assert [each for each in gone if each in stored or each.hex().encode() in stored] == []
+
+
 def test_nothing_beside_a_file_set_aside_holds_its_key(home: Home) -> None:
     put_aside(home)
-    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
-        ((wrapped,),) = database.execute("select wrapped from set_aside_keys").fetchall()
+    (wrapped,) = wrapped_keys(home)
 
     for path in (home.path / "set-aside").iterdir():
         content = path.read_bytes()

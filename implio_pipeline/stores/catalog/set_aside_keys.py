@@ -7,7 +7,7 @@ from sqlalchemy import Engine, delete, insert, select
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.stores.catalog.chunks import chunks
-from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.engine import reading, scrub, writing
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
@@ -47,7 +47,8 @@ class SqlSetAsideKeys:
             return list(connection.scalars(query))
 
     def destroy(self, file_ids: Iterable[str]) -> None:
-        """Destroy the keys of files, durable on return; keys that are gone are ignored."""
+        """Destroy the keys of files, durable on return, with every copy of them; keys that are gone are ignored."""
         with writing(self._engine) as connection:
             for some in chunks(list(file_ids)):
                 connection.execute(delete(set_aside_keys).where(set_aside_keys.c.file_id.in_(some)))
+        scrub(self._engine, [set_aside_keys.name])  # a deleted row leaves copies in the file's pages and in the log
