@@ -63,7 +63,7 @@ def _merge(house: House) -> None:
 
 def _settle(house: House) -> None:
     if is_settling_due(house.world, waits=house.settle_waits):
-        settle(house.world, progress=_while_wanted).faults.end()
+        settle(house.world, progress=_while_wanted)
 
 
 def _while_wanted(*_: int) -> None:

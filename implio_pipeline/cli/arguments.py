@@ -16,6 +16,7 @@ TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team,
 MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]
 As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; else that of the machine's user.")]
 Confirm = Annotated[str | None, typer.Option("--confirm", metavar="TEXT", help="What else is asked for, to be typed.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Also what failed before, however often and however lately.")]
 FROM_STDIN = "-"
 
 

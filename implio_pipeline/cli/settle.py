@@ -2,24 +2,26 @@
 
 import typer
 
+from implio_pipeline.cli.arguments import Resume
 from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, many
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.settle import settle
 
 
-def settle_command(context: typer.Context) -> None:
+def settle_command(context: typer.Context, *, is_resume: Resume = False) -> None:
     """Write moderators' verdicts into the files of their items; readers see them at once either way."""
-    session = session_of(context)
+    session, faults = session_of(context), Faults()
     with session.house() as house, session.steps("Settling: files") as progress:
-        summary = settle(house.world, progress=progress)
+        summary = settle(house.world, again=is_resume, faults=faults, progress=progress)
     text = f"Settled {many(summary.verdicts, 'verdict')} in {many(summary.files, 'file')}"
-    failed = f"; {many(len(summary.failed), 'team')} left for the next run" if summary.failed else ""
+    failed = f"; {many(len(faults.found), 'file')} left for later" if faults else ""
     shape = {
         "verdicts": summary.verdicts,
         "files": summary.files,
         "lost": summary.lost,
-        "failed": faults_shape(summary.faults),
+        "failed": faults_shape(faults),
     }
     session.answer(shape, lambda: look(text + failed) if failed else good(text))
-    end_failed(summary.faults)
+    end_failed(faults)

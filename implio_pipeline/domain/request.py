@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, ImplioError, Unverified
+from implio_pipeline.domain.failed_file import MOST_ATTEMPTS, backoff
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
 from implio_pipeline.domain.scope import Rule, Scope
@@ -85,9 +86,6 @@ OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
 """Accepted, and not done yet."""
 PEOPLE_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
 """From here only somebody's decision leads on."""
-_LONGEST_BACKOFF = timedelta(hours=1)
-MOST_ATTEMPTS = 10
-"""So many failed attempts, six hours of back-off or less, send a request to quarantine."""
 SOON = timedelta(days=7)
 """An open request is soon due when it is due within so long."""
 
@@ -230,7 +228,6 @@ def failed(request: Request, error: ImplioError, *, now: datetime) -> Request:
     After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
     """
     attempts = request.attempts + 1
-    wait = min(_LONGEST_BACKOFF, timedelta(seconds=30 * 2 ** min(attempts - 1, 16)))
     to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
     is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[request.state]
     return replace(
@@ -239,7 +236,7 @@ def failed(request: Request, error: ImplioError, *, now: datetime) -> Request:
         error_code=error.code,
         error_about=error.about,
         error_day=error.day,
-        next_attempt_at=now + wait,
+        next_attempt_at=now + backoff(attempts),
     )
 
 

@@ -71,8 +71,8 @@ def retain(
     wanted = None if teams is None else frozenset(teams)
     policies = _policies(world, today, wanted)
     with gathered(faults) as failed:
-        settled = settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome])
-        failed.found += settled.faults.found
+        # A file whose back-off lasts is tried all the same: a policy that goes by outcome needs the verdicts now.
+        settle(world, teams=[team.team for team, _ in policies if team.policy.by_outcome], again=True, faults=failed)
         for team, limits in policies:
             with failed.alone(f"retention of team {team.team}"):
                 requests += _retain_team(world, team, limits, today)

@@ -6,19 +6,20 @@ the commit, and what a deletion covers has no verdict any more.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Self
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
+from implio_pipeline.domain.failed_file import LONGEST_BACKOFF, FailedFile, Work, failed_again, is_put_off
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.alone import Fault, Faults, gathered
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.ports.keychain import Keychain
@@ -34,38 +35,47 @@ _MOST_TRIES = 20
 
 @dataclass(kw_only=True, slots=True)
 class SettleSummary:
-    """What one run did, in counts and codes."""
+    """What one run did, in counts."""
 
     verdicts: int = 0
     files: int = 0
     lost: int = 0
     """Verdicts whose item is in no file any more, given up with a file that was lost."""
-    failed: dict[TeamId, str] = field(default_factory=dict)
-    """The code that each team failed with, or its first file that did."""
-    faults: Faults = field(default_factory=Faults)
-    """Each file or team that failed, while the others were settled."""
 
 
-def settle(world: World, *, teams: Iterable[TeamId] | None = None, progress: Progress | None = None) -> SettleSummary:
-    """Write every verdict that is not in the vault yet into it; a file or team that fails stops no other."""
+def settle(
+    world: World,
+    *,
+    teams: Iterable[TeamId] | None = None,
+    again: bool = False,
+    faults: Faults | None = None,
+    progress: Progress | None = None,
+) -> SettleSummary:
+    """Write every verdict that is not in the vault yet into it; a file or team that fails stops no other.
+
+    Args:
+        world: What the flow may touch.
+        teams: These teams; all when `None`.
+        again: Also the files that failed before and whose back-off lasts.
+        faults: Told of each file and team that failed; when `None`, the first is raised at the end.
+        progress: Told of files done and files in all, of some verdicts at a time.
+    """
     summary = SettleSummary()
     wanted = [team.team for team in world.catalog.teams.all()] if teams is None else list(teams)
-    for team in wanted:
-        before = len(summary.faults.found)
-        with summary.faults.alone(f"verdicts of team {team}"):
-            while _settle_some(world, team, summary, progress):
-                pass
-        if len(summary.faults.found) > before:
-            summary.failed[team] = summary.faults.found[before].error.code
+    with gathered(faults) as failed:
+        for team in wanted:
+            with failed.alone(f"verdicts of team {team}"):
+                _Settling.of(world, team, failed, summary, again=again).settle_all(progress)
     if summary.files:
         sweep_doomed(world)
     return summary
 
 
 def is_settling_due(world: World, *, waits: timedelta) -> bool:
-    """Tell whether the oldest verdict that is not in the vault has waited so long."""
-    since = world.catalog.moderation.unsettled_since()
-    return since is not None and since + waits <= world.clock.now()
+    """Tell whether the oldest verdict that is not in the vault, and not put off, has waited so long."""
+    now = world.clock.now()
+    since = world.catalog.moderation.unsettled_since(now=now)
+    return since is not None and since + waits <= now
 
 
 def opened_values(keychain: Keychain, verdict: Decided) -> Mapping[str, Any]:
@@ -85,27 +95,76 @@ def forget_told(world: World, *, keep: timedelta = FEED_KEEPS) -> int:
     return world.catalog.moderation.forget_settled(before) + world.catalog.callbacks.forget_given_up(before)
 
 
-def _settle_some(world: World, team: TeamId, summary: SettleSummary, progress: Progress | None) -> bool:
-    """Settle a bounded number of verdicts; tell whether there were any. Planned again when others were faster."""
-    for _ in range(_MOST_TRIES):
-        faults = Faults()
-        planned_at = world.catalog.requests.newest_tombstone(team)
-        work = _Work(world=world, team=team, planned_at=planned_at, faults=faults)
-        verdicts = world.catalog.moderation.unsettled(team, most=_AT_ONCE)
-        if not verdicts:
-            return False
-        try:
-            work.settle(verdicts, progress)
-        except PlanOutdated:
-            continue
-        finally:
-            work.discard()
-            summary.verdicts += work.verdicts
-            summary.files += work.files
-            summary.lost += work.lost
-        summary.faults.found += faults.found
-        return not faults  # the verdicts of a file that failed would be the first again
-    raise PlanOutdated(f"others kept changing the files of team {team}")
+@dataclass(kw_only=True, slots=True)
+class _Settling:
+    """The verdicts of one team, and the files that could not be settled: each file is tried once."""
+
+    world: World
+    team: TeamId
+    faults: Faults
+    summary: SettleSummary
+    again: bool
+    failed: dict[FileId, FailedFile]
+    """What is known of files that failed, in this run or before."""
+    left: dict[FileId, datetime]
+    """Files that are left alone in this run, each with the instant until when their verdicts are put off."""
+
+    @classmethod
+    def of(cls, world: World, team: TeamId, faults: Faults, summary: SettleSummary, *, again: bool) -> Self:
+        """Return what is to be done for a team; files that are gone are forgotten."""
+        now = world.clock.now()
+        failed = {FileId(each.file): each for each in world.catalog.failed_files.all(Work.SETTLE, team=team)}
+        if failed:
+            live = {file.file_id for file in world.catalog.manifest.files(team, is_filtered=False)}
+            world.catalog.failed_files.forget(Work.SETTLE, team, failed.keys() - live)
+        left = {
+            file_id: each.next_attempt_at
+            for file_id, each in failed.items()
+            if each.next_attempt_at and is_put_off(each, now=now) and not again
+        }
+        return cls(world=world, team=team, faults=faults, summary=summary, again=again, failed=failed, left=left)
+
+    def settle_all(self, progress: Progress | None) -> None:
+        """Settle the team's verdicts, some at a time: those of a file that fails are passed over."""
+        after: int | None = 0
+        while after is not None:
+            after = self._settle_some(after, progress)
+
+    def _settle_some(self, after: int, progress: Progress | None) -> int | None:
+        """Settle the next verdicts, and return the sequence of the last one; planned again when others were faster."""
+        now = None if self.again else self.world.clock.now()
+        for _ in range(_MOST_TRIES):
+            planned_at = self.world.catalog.requests.newest_tombstone(self.team)
+            verdicts = self.world.catalog.moderation.unsettled(self.team, after=after, now=now, most=_AT_ONCE)
+            if not verdicts:
+                return None
+            work = _Work(world=self.world, team=self.team, planned_at=planned_at, settling=self)
+            try:
+                work.settle(verdicts, progress)
+            except PlanOutdated:
+                continue
+            finally:
+                work.discard()
+                self.summary.verdicts += work.verdicts
+                self.summary.files += work.files
+                self.summary.lost += work.lost
+            return verdicts[-1].sequence
+        raise PlanOutdated(f"others kept changing the files of team {self.team}")
+
+    def note(self, fault: Fault, file_id: FileId) -> None:
+        """Leave a file alone that failed, for longer each time."""
+        now = self.world.clock.now()
+        failed = failed_again(
+            self.failed.get(file_id),
+            team=self.team,
+            work=Work.SETTLE,
+            file=file_id,
+            unit=fault.unit,
+            error_code=fault.error.code,
+            now=now,
+        )
+        self.world.catalog.failed_files.note(failed)
+        self.failed[file_id], self.left[file_id] = failed, failed.next_attempt_at or now
 
 
 @dataclass(kw_only=True, slots=True)
@@ -115,7 +174,7 @@ class _Work:
     world: World
     team: TeamId
     planned_at: int
-    faults: Faults
+    settling: _Settling
     add: list[SealedFile] = field(default_factory=list)
     remove: list[FileId] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
@@ -124,30 +183,64 @@ class _Work:
     lost: int = 0
 
     def settle(self, verdicts: Sequence[Decided], progress: Progress | None) -> None:
-        """Settle the verdicts, file by file; those of a file that fails stay as they are.
+        """Settle the verdicts, file by file; those of a file that fails stay as they are, and are put off.
 
         Raises:
             PlanOutdated: somebody else changed the same files, or a request was accepted meanwhile.
         """
-        by_task = {verdict.task_id: verdict for verdict in verdicts}
-        values = {task: opened_values(self.world.keychain, verdict) for task, verdict in by_task.items()}
-        files = self._files(verdicts)
+        values = self._opened(verdicts)
+        by_task = {verdict.task_id: verdict for verdict in verdicts if verdict.task_id in values}
+        files = self._files(by_task.values())
         found: set[str] = set()
-        for done, file in enumerate(files, start=1):
-            about = file.file_id
-            with self.faults.alone(
-                f"file {about} of team {self.team}", about=about, day=file.day, races=(PlanOutdated,)
-            ):
-                found.update(self._settle_file(file, by_task, values))
+        unread: dict[str, datetime] = {}
+        for done, (file, tasks) in enumerate(files, start=1):
+            if file.file_id not in self.settling.left:
+                found.update(self._settle_alone(file, by_task, values))
+            if file.file_id in self.settling.left:
+                unread |= dict.fromkeys(tasks, self.settling.left[file.file_id])
             if len(self.remove) >= _COMMIT_FILES:
                 self._commit()
             if progress:
                 progress(done, len(files))
-        # What is in no file is lost only when every file was read.
-        missing = [] if self.faults else [each.sequence for task, each in by_task.items() if task not in found]
+        # What is in no file is lost only when every file was read that may hold it.
+        missing = [by_task[task].sequence for task in by_task.keys() - found - unread.keys()]
         self.settled += missing
         self._commit()
         self.lost += len(missing)
+        self._put_off({task: until for task, until in unread.items() if task not in found}, by_task)
+
+    def _opened(self, verdicts: Sequence[Decided]) -> dict[str, Mapping[str, Any]]:
+        """Return by task what each verdict says; one that cannot be opened is put off alone."""
+        values: dict[str, Mapping[str, Any]] = {}
+        closed: list[int] = []
+        for verdict in verdicts:
+            with self.settling.faults.alone(f"verdict {verdict.sequence} of team {self.team}"):
+                values[verdict.task_id] = opened_values(self.world.keychain, verdict)
+            if verdict.task_id not in values:
+                closed.append(verdict.sequence)
+        if closed:
+            until = self.world.clock.now() + LONGEST_BACKOFF
+            self.world.catalog.moderation.put_off(self.team, closed, until=until)
+        return values
+
+    def _put_off(self, unread: Mapping[str, datetime], by_task: Mapping[str, Decided]) -> None:
+        for until in set(unread.values()):
+            late = [by_task[task].sequence for task, each in unread.items() if each == until]
+            self.world.catalog.moderation.put_off(self.team, late, until=until)
+
+    def _settle_alone(
+        self, file: VaultFile, by_task: Mapping[str, Decided], values: Mapping[str, Mapping[str, Any]]
+    ) -> Iterable[str]:
+        """Settle the verdicts in one file and return their tasks; none when it fails, which is noted."""
+        faults, tasks = Faults(), tuple[str, ...]()
+        with faults.alone(
+            f"file {file.file_id} of team {self.team}", about=file.file_id, day=file.day, races=(PlanOutdated,)
+        ):
+            tasks = tuple(self._settle_file(file, by_task, values))
+        for fault in faults.found:
+            self.settling.note(fault, file.file_id)
+        self.settling.faults.found += faults.found
+        return tasks
 
     def _settle_file(
         self, file: VaultFile, by_task: Mapping[str, Decided], values: Mapping[str, Mapping[str, Any]]
@@ -179,7 +272,8 @@ class _Work:
             self.world.vault.delete(sealed.file)
         self.add = []
 
-    def _files(self, verdicts: Sequence[Decided]) -> list[VaultFile]:
+    def _files(self, verdicts: Iterable[Decided]) -> list[tuple[VaultFile, list[str]]]:
+        """Return the files that may hold the verdicts' items, with the tasks that each may hold."""
         named_rules = [
             NamedRule(
                 request_id=RequestId(verdict.task_id),
@@ -187,7 +281,11 @@ class _Work:
             )
             for verdict in verdicts
         ]
-        return [file for file, _ in find(self.world, self.team, named_rules) if file.kind is FileKind.ITEMS]
+        return [
+            (file, [str(rule.request_id) for rule in reached])
+            for file, reached in find(self.world, self.team, named_rules)
+            if file.kind is FileKind.ITEMS
+        ]
 
     def _commit(self) -> None:
         if not self.settled:

@@ -43,11 +43,16 @@ def _place(error: ImplioError) -> dict[str, str]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def end(faults: Faults, **counts: str | int) -> None:
+def end(faults: Faults, *, may_retry: bool = True, **counts: str | int) -> None:
     """End a step whose single units failed, once the others are done; ids, days and codes are told.
 
+    Args:
+        faults: What units failed of.
+        may_retry: Whether the step is tried again at once; not when each unit has a back-off of its own.
+        **counts: What was done.
+
     Raises:
-        dagster.Failure: there was a fault. Its step is tried again.
+        dagster.Failure: there was a fault.
     """
     if not faults:
         return
@@ -60,7 +65,7 @@ def end(faults: Faults, **counts: str | int) -> None:
     raise failure(
         first.error.code,
         remedy=first.error.remedy,
-        may_retry=True,
+        may_retry=may_retry,
         what_failed=f"{first.unit}: {first.error.code}{others}",
         units_failed=len(faults.found),
         failures=dg.MetadataValue.md(markdown_table(("what", "code", "day", "file", "remedy"), rows)),

@@ -5,11 +5,13 @@ attempt, and the attempts are counted in the runs themselves: a batch's newest r
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
+
+from implio_pipeline.domain.failed_file import backoff
 
 BATCH_TAG, ATTEMPT_TAG, TEAM_TAG = "implio/batch", "implio/attempt", "implio/team"
 WORKS_ON_FILES = {"implio/works-on": "files"}
@@ -23,8 +25,6 @@ _ACTIVE = (
     DagsterRunStatus.CANCELING,
 )
 _ENDED_BADLY = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-_FIRST_BACKOFF, _LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=1)
-_MOST_DOUBLINGS = 7
 _MOST_RECORDS = 10_000
 """Runs looked at for back-off, the newest first; a batch whose runs are older begins again."""
 
@@ -78,7 +78,7 @@ def _next_attempt(newest_first: Sequence[RunRecord], *, now: datetime) -> int | 
     if failures:
         ended_at = _ended_at(newest_first[0])
         # A run that ended in the future was ended by a clock that was ahead; waiting for it could take years.
-        if ended_at <= now < ended_at + _backoff(min(failures, _MOST_DOUBLINGS + 1)):
+        if ended_at <= now < ended_at + backoff(failures):
             return None
     return 1 + int(newest_first[0].dagster_run.tags.get(ATTEMPT_TAG, "0"))
 
@@ -87,8 +87,3 @@ def _ended_at(record: RunRecord) -> datetime:
     if record.end_time is None:
         return record.update_timestamp.replace(tzinfo=UTC)
     return datetime.fromtimestamp(record.end_time, UTC)
-
-
-def _backoff(failures: int) -> timedelta:
-    wait: timedelta = _FIRST_BACKOFF * 2 ** (failures - 1)
-    return min(_LONGEST_BACKOFF, wait)

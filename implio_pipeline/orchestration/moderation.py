@@ -4,6 +4,7 @@ import dagster as dg
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.deliver import deliver_due
 from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
@@ -18,13 +19,14 @@ def settle_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """Write verdicts into the files of their items.
 
     Raises:
-        dagster.Failure: a team's could not be; the other teams' were.
+        dagster.Failure: those of a file or team could not be; all others were.
     """
     with guarded(), home.open() as house:
-        summary = settle(house.world)
+        faults = Faults()
+        summary = settle(house.world, faults=faults)
         counts: dict[str, int] = {"verdicts": summary.verdicts, "files": summary.files, "lost": summary.lost}
         context.add_output_metadata(counts)
-        end(summary.faults, teams_failed=len(summary.failed), verdicts=summary.verdicts)
+        end(faults, may_retry=False, verdicts=summary.verdicts)  # each file has its own back-off
 
 
 @dg.op(name="deliver", out=dg.Out(dg.Nothing), retry_policy=QUICK_RETRIES)
@@ -76,7 +78,8 @@ def settle_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg
     with guarded():
         try:
             with home.open() as house:
-                since, now = house.world.catalog.moderation.unsettled_since(), house.world.clock.now()
+                now = house.world.clock.now()
+                since = house.world.catalog.moderation.unsettled_since(now=now)
                 is_due = is_settling_due(house.world, waits=house.settle_waits)
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)

@@ -1,10 +1,12 @@
 """The relational store as a whole, and its memory of landing files."""
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.domain.failed_file import FailedFile, Work
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import AccessLog, Grants
@@ -39,6 +41,19 @@ class Landings(Protocol):
         """Return every record, oldest first."""
 
 
+class FailedFiles(Protocol):
+    """The memory of files that a flow failed at."""
+
+    def all(self, work: Work, *, team: TeamId | None = None) -> list[FailedFile]:
+        """Return the files that failed, of one team or of all."""
+
+    def note(self, file: FailedFile) -> None:
+        """Remember a failed attempt in the place of earlier ones at the same file."""
+
+    def forget(self, work: Work, team: TeamId, files: Collection[str]) -> None:
+        """Forget files that were worked on after all, or that are gone."""
+
+
 class Posts(Protocol):
     """The memory of posts with an idempotency key; commits add to it."""
 
@@ -64,6 +79,8 @@ class Catalog(Protocol):
     """Legal holds."""
     landings: Landings
     """Landing files taken."""
+    failed_files: FailedFiles
+    """Files that a flow failed at."""
     posts: Posts
     """Posts with an idempotency key."""
     queues: Queues

@@ -1,6 +1,6 @@
 """Moderation queues, verdicts and notes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -82,11 +82,23 @@ class Moderation(Protocol):
     def notes_on(self, team: TeamId, user_key: bytes) -> list[Note]:
         """Return the notes on the items of a user, oldest first."""
 
-    def unsettled(self, team: TeamId, *, most: int | None = None) -> list[Decided]:
-        """Return verdicts that are not in the vault yet, oldest first."""
+    def unsettled(
+        self, team: TeamId, *, after: int = 0, now: datetime | None = None, most: int | None = None
+    ) -> list[Decided]:
+        """Return verdicts that are not in the vault yet, oldest first; with `now`, none that is put off until later.
 
-    def unsettled_since(self) -> datetime | None:
-        """Return when the oldest verdict fell that is not in the vault yet."""
+        Args:
+            team: Whose items.
+            after: Only verdicts with a higher sequence.
+            now: The present; all verdicts when `None`.
+            most: So many at once.
+        """
+
+    def unsettled_since(self, *, now: datetime) -> datetime | None:
+        """Return when the oldest verdict fell that is not in the vault yet and is not put off until later."""
+
+    def put_off(self, team: TeamId, verdicts: Sequence[int], *, until: datetime) -> None:
+        """Leave verdicts alone until an instant: the file of their items cannot be settled now."""
 
     def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
         """Return the verdicts after an instant in milliseconds, in the order they fell."""

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from support.clock import NOW
 
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, StorageFull, Unverified
+from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
 from implio_pipeline.domain.request import (
     FINAL_STATES,
-    MOST_ATTEMPTS,
     OPEN_STATES,
     WITHHELD_STATES,
     Request,

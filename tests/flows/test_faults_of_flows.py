@@ -213,7 +213,7 @@ FLOWS = {
     "settling": Flow(
         prepare=decided_on_two_days,
         plant=at_last_weeks_files("read"),
-        run=lambda home, faults: faults.found.extend(settle(home.world).faults.found),
+        run=lambda home, faults: settle(home.world, faults=faults),
         names=lambda _: "of team ads",
         is_other_done=lambda home, _: len(home.world.catalog.moderation.unsettled(ADS)) == 3,
     ),

@@ -16,11 +16,14 @@ from support.home import ADS, CARS, Home, opened
 from support.items import YESTERDAY, Ad
 from support.moderation import MODERATOR, decide_all, decided, keep_waiting, waiting
 
-from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull
+from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull, Unverified
+from implio_pipeline.domain.failed_file import LONGEST_BACKOFF, Work
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.flows import settle as settling
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
@@ -95,7 +98,7 @@ def test_a_refusal_brings_its_reasons_and_feedback_into_the_item(home: Home) -> 
 
     summary = settle(home.world)
 
-    assert (summary.verdicts, summary.files, summary.lost, summary.failed) == (1, 1, 0, {})
+    assert (summary.verdicts, summary.files, summary.lost) == (1, 1, 0)
     assert of(home.rows(ADS), "a") == {
         "outcome": "refused",
         "reasons": ["spam", "rude"],
@@ -147,11 +150,12 @@ def test_a_settlement_that_does_not_prove_right_is_not_committed(home: Home) -> 
 
     home.vault._write = write_another_title
 
-    assert settle(home.world).failed == {ADS: "unverified"}
+    with pytest.raises(Unverified):
+        settle(home.world)
     assert home.rows(ADS) == before
     assert len(home.stored()) == 1
     home.vault._write = write
-    assert settle(home.world).verdicts == 1
+    assert settle(home.world, again=True).verdicts == 1
 
 
 def test_retention_by_outcome_goes_by_the_verdict_and_not_by_what_the_item_came_with(home: Home) -> None:
@@ -261,7 +265,7 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
 
     for tripwire in every_place(settle_under, **death):
         with opened(copy, threads=1) as home:
-            settle(home.world)
+            settle(home.world, again=True)
 
             rows = {row["task_id"]: row for row in home.rows(ADS)}
             assert rows == wanted, tripwire.place
@@ -281,10 +285,89 @@ def test_a_file_that_is_lost_keeps_its_own_verdicts_waiting_and_no_others(home: 
     (path,) = [path for path in home.stored() if bad.file_id in path.name]
     path.unlink()
 
-    summary = settle(home.world)
+    faults = Faults()
+    summary = settle(home.world, faults=faults)
 
-    assert [(each.error.code, each.error.about) for each in summary.faults.found] == [("file-missing", bad.file_id)]
+    assert [(each.error.code, each.error.about) for each in faults.found] == [("file-missing", bad.file_id)]
     assert (summary.verdicts, summary.lost) == (1, 0)
+    assert [each.task_id for each in home.world.catalog.moderation.unsettled(ADS)] == ["a"]
+
+
+def stuck_on_one_file(home: Home, *, bad: int, good: int) -> Path:
+    """Decide items of two files, those of the bad one first; return the bad file's place."""
+    keep_waiting(home, *(Ad(task=f"bad{number}", outcome=None) for number in range(bad)))
+    keep_waiting(home, *(Ad(task=f"good{number}", outcome=None, at=YESTERDAY - DAY) for number in range(good)))
+    decide_all(home, [f"bad{number}" for number in range(bad)] + [f"good{number}" for number in range(good)])
+    (file,) = [file for file in home.files(ADS) if file.day == YESTERDAY.date()]
+    (path,) = [path for path in home.stored() if file.file_id in path.name]
+    return path
+
+
+@given(at_once=st.integers(1, 7), bad=st.integers(1, 9), good=st.integers(1, 4))
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_bad_file_with_more_verdicts_than_a_batch_is_tried_once_and_all_other_verdicts_are_settled(
+    new_home: NewHome, monkeypatch: pytest.MonkeyPatch, at_once: int, bad: int, good: int
+) -> None:
+    # given more verdicts on a bad file than are settled at once, all of them older than those on a good one
+    home = new_home()
+    path = stuck_on_one_file(home, bad=bad, good=good)
+    path.write_bytes(b"nothing")
+    monkeypatch.setattr(settling, "_AT_ONCE", at_once)
+    faults = Faults()
+
+    # when they are settled once
+    summary = settle(home.world, faults=faults)
+
+    # then the bad file was tried once, and everything else is in the vault
+    assert [each.error.code for each in faults.found] == ["file-tampered"]
+    assert (summary.verdicts, summary.lost) == (good, 0)
+    left = home.world.catalog.moderation.unsettled(ADS)
+    assert {each.task_id for each in left} == {f"bad{number}" for number in range(bad)}
+
+
+def test_a_bad_file_is_tried_again_later_each_time_and_delays_no_new_verdict(home: Home) -> None:
+    path = stuck_on_one_file(home, bad=2, good=1)
+    content = path.read_bytes()
+    path.write_bytes(b"nothing")
+    home.clock.pass_by(DAY)  # the verdicts have waited long enough
+    tries = []
+    for _ in range(20):
+        faults = Faults()
+        settle(home.world, faults=faults)
+        tries.append(len(faults.found))
+        assert not settling.is_settling_due(home.world, waits=timedelta(0))
+        home.clock.pass_by(timedelta(minutes=5))
+
+    (failed,) = home.world.catalog.failed_files.all(Work.SETTLE)
+    assert tries[0] == 1
+    assert sum(tries) == failed.attempts < 10
+    assert settle(home.world).verdicts == 0
+
+    keep_waiting(home, Ad(task="new", outcome=None))
+    decided(home, "new", Approve())
+    assert settle(home.world).verdicts == 1
+    path.write_bytes(content)
+    home.clock.pass_by(LONGEST_BACKOFF)
+    assert settle(home.world).verdicts == 2
+    settle(home.world)
+    assert home.world.catalog.failed_files.all(Work.SETTLE) == []
+
+
+def test_a_verdict_that_cannot_be_opened_is_passed_over_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", outcome=None))
+    decide_all(home, ["a", "b"])
+    real = settling.opened_values
+
+    def opened_but_one(keychain: Any, verdict: Any) -> Any:
+        if verdict.task_id == "a":
+            raise FileTampered("the seal does not open")
+        return real(keychain, verdict)
+
+    monkeypatch.setattr(settling, "opened_values", opened_but_one)
+    faults = Faults()
+
+    assert settle(home.world, faults=faults).verdicts == 1
+    assert [each.unit for each in faults.found] == ["verdict 1 of team ads"]
     assert [each.task_id for each in home.world.catalog.moderation.unsettled(ADS)] == ["a"]
 
 
@@ -294,7 +377,8 @@ def test_a_team_that_cannot_be_settled_stops_no_other(home: Home) -> None:
     (file,) = home.stored()
     file.write_bytes(b"nothing")
 
-    assert settle(home.world, teams=[CARS, ADS]).failed == {ADS: "file-tampered"}
+    with pytest.raises(FileTampered):
+        settle(home.world, teams=[CARS, ADS])
     assert len(home.world.catalog.moderation.unsettled(ADS)) == 1
 
 

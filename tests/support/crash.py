@@ -55,6 +55,7 @@ _READS = {
     },
     "catalog.posts": {"seen"},
     "catalog.landings": {"seen", "has_size", "all"},
+    "catalog.failed_files": {"all"},
     "catalog.queues": {"entries", "counts"},
     "catalog.holds": {"get", "all", "newest"},
     "catalog.moderation": {
@@ -80,6 +81,7 @@ _PARTS = {
     "manifest",
     "requests",
     "landings",
+    "failed_files",
     "posts",
     "queues",
     "holds",

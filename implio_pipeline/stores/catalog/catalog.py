@@ -13,6 +13,7 @@ from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.audit_log import SqlAuditLog
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
+from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.grants import SqlGrants
 from implio_pipeline.stores.catalog.holds import SqlHolds
@@ -74,6 +75,7 @@ class SqlCatalog(Catalog):
         self.requests = SqlRequests(engine)
         self.holds = SqlHolds(engine)
         self.landings = SqlLandings(engine)
+        self.failed_files = SqlFailedFiles(engine)
         self.posts = SqlPosts(engine)
         self.queues = SqlQueues(engine)
         self.moderation = SqlModeration(engine)

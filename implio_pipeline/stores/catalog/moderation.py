@@ -1,14 +1,16 @@
 """Locks on what waits, verdicts, notes, and the feed that tells of them."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, exists, func, insert, or_, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueUnknown
+from implio_pipeline.domain.failed_file import LONGEST_BACKOFF
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
 from implio_pipeline.domain.words import TaskKey, TeamId
@@ -128,20 +130,31 @@ class SqlModeration(Moderation):
             return [Note(**row) for row in connection.execute(query).mappings()]
 
     @override
-    def unsettled(self, team: TeamId, *, most: int | None = None) -> list[Decided]:
-        query = _DECISIONS.where(decisions.c.team == team, decisions.c.settled_at.is_(None))
+    def unsettled(
+        self, team: TeamId, *, after: int = 0, now: datetime | None = None, most: int | None = None
+    ) -> list[Decided]:
+        query = _DECISIONS.where(
+            decisions.c.team == team, decisions.c.settled_at.is_(None), decisions.c.sequence > after, *_due(now)
+        )
         with reading(self._engine) as connection:
             found = connection.execute(query.order_by(decisions.c.sequence).limit(most)).mappings()
             return [Decided(**row) for row in found]
 
     @override
-    def unsettled_since(self) -> datetime | None:
+    def unsettled_since(self, *, now: datetime) -> datetime | None:
         query = select(func.min(decisions.c.decided_at)).where(
-            decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None)
+            decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None), *_due(now)
         )
         with reading(self._engine) as connection:
             found: datetime | None = connection.scalar(query)
         return found
+
+    @override
+    def put_off(self, team: TeamId, verdicts: Sequence[int], *, until: datetime) -> None:
+        with writing(self._engine) as connection:
+            for some in chunks(verdicts):
+                is_its = (decisions.c.team == team, decisions.c.sequence.in_(some))
+                connection.execute(update(decisions).where(*is_its).values(put_off_until=until))
 
     @override
     def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
@@ -198,6 +211,14 @@ def settled(connection: Connection, change: Change) -> None:
             for table in (sealed_notes, deliveries):
                 is_about = (table.c.team == change.team, table.c.task_key.in_(tasks))
                 connection.execute(update(table).where(*is_about).values(outcome=decided.value))
+
+
+def _due(now: datetime | None) -> list[ColumnElement[bool]]:
+    """Return what is true of verdicts that are not put off; one put off by a clock that was ahead is not."""
+    if now is None:
+        return []
+    until = decisions.c.put_off_until
+    return [or_(until.is_(None), until <= now, until > now + LONGEST_BACKOFF)]
 
 
 def _same_queue(connection: Connection, team: TeamId, queue: str) -> None:

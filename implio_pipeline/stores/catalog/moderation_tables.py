@@ -26,6 +26,7 @@ decisions = Table(
     Column("queue", String(128), nullable=False),
     Column("feed_at", BigInteger, nullable=False),
     Column("settled_at", Instant),
+    Column("put_off_until", Instant),
     Column("withdrawn_by", String(64), index=True),
     UniqueConstraint("team", "task_id"),
     Index(None, "team", "feed_at"),

@@ -18,6 +18,7 @@ from sqlalchemy import (
     false,
 )
 
+from implio_pipeline.domain.failed_file import Work
 from implio_pipeline.domain.hold import HoldReason
 from implio_pipeline.domain.intake import LandingState
 from implio_pipeline.domain.request import RequestState
@@ -365,6 +366,18 @@ landings = Table(
     Column("first_day", Day),
     Column("last_day", Day),
     Index(None, "team", "size_bytes"),
+)
+
+failed_files = Table(
+    "failed_files",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("work", Word(Work), primary_key=True),
+    Column("file", String(64), primary_key=True),
+    Column("unit", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error_code", String(64), nullable=False),
+    Column("next_attempt_at", Instant),
 )
 
 queues = Table(
