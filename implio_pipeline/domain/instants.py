@@ -13,9 +13,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def instant_of(text: str) -> datetime:
-    """Return the instant in UTC; what is finer than a microsecond is rounded up.
-
-    Items are kept to the microsecond, so that rounding up both ends of a half-open range changes nothing of it.
+    """Return the instant in UTC, to the microsecond: what is finer is cut off, never rounded up over a second or a day.
 
     Raises:
         RequestFieldRefused: `bad-date`, `zoneless-date` or `year-out-of-range`.
@@ -35,8 +33,24 @@ def instant_of(text: str) -> datetime:
         instant = datetime(year, month, day, hour, minute, int(second or 0), tzinfo=zone).astimezone(UTC)
     except ValueError:
         raise RequestFieldRefused("bad-date") from None
-    digits = fraction or "0"
-    instant += timedelta(microseconds=-(-int(digits) * 10**6 // 10 ** len(digits)))
+    instant += timedelta(microseconds=int((fraction or "")[:6].ljust(6, "0")))
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
         raise RequestFieldRefused("year-out-of-range")
     return instant
+
+
+def end_of(text: str) -> datetime:
+    """Return the end of a range that ends before the written instant: of two microseconds around it the later one.
+
+    Items are kept to the microsecond, cut. `…T23:59:59.9999999Z` is how some write the end of a day; cut like an
+    instant, it would leave out what came in within the day's last microsecond.
+
+    Raises:
+        RequestFieldRefused: as `instant_of`; also when the end lies beyond the year 9998.
+    """
+    instant, found = instant_of(text), _INSTANT.fullmatch(text.strip())
+    is_finer = found is not None and (found[7] or "")[6:].strip("0")
+    end = instant + timedelta(microseconds=1) if is_finer else instant
+    if end.year > LAST_YEAR:
+        raise RequestFieldRefused("year-out-of-range")
+    return end

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.altered_ids import task_id_fault, user_id_fault
 from implio_pipeline.domain.errors import TeamInvalid
-from implio_pipeline.domain.instants import instant_of
+from implio_pipeline.domain.instants import end_of, instant_of
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
@@ -125,7 +125,7 @@ def _scope(kind: str, texts: Mapping[str, str]) -> Scope:
         case "task":
             return ByTask(task_id=_identifier(texts["taskId"], task_id_fault))
         case "dates":
-            start, end = instant_of(texts["from"]), instant_of(texts["to"])
+            start, end = instant_of(texts["from"]), end_of(texts["to"])
             if start >= end:
                 raise RequestFieldRefused("dates-inverted")
             return ByDates(start=start, end=end)

@@ -1,13 +1,14 @@
 """Everything that people can ask becomes a draft, or a refusal with a stable code."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.altered_ids import user_id_fault
-from implio_pipeline.domain.instants import instant_of
+from implio_pipeline.domain.instants import end_of, instant_of
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.request_refusals import REASONS, RequestFieldRefused
@@ -115,7 +116,6 @@ def test_an_instant_with_any_offset_is_read(naive, minutes):
         "١٩٩٩-01-01T00:00Z": "bad-date",
         "0000-01-01T00:00Z": "year-out-of-range",
         "1970-01-01T00:00+01:00": "year-out-of-range",
-        "9998-12-31T23:59:59.9999999Z": "year-out-of-range",
         "now": "bad-date",
         "": "bad-date",
     }.items(),
@@ -127,6 +127,30 @@ def test_a_text_that_is_no_instant_is_refused(text, code):
     assert refusal.value.code == code
 
 
-def test_what_is_finer_than_a_microsecond_is_rounded_up():
-    assert instant_of("2026-01-01T00:00:00.0000001Z").microsecond == 1
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9998, 12, 30)),  # noqa: DTZ001
+    st.text("0123456789", min_size=1, max_size=18),
+)
+def test_an_instant_is_never_later_than_it_was_written_and_an_end_leaves_nothing_out(naive, digits):
+    text = f"{naive.replace(microsecond=0).isoformat()}.{digits}Z"
+    second = naive.replace(microsecond=0, tzinfo=UTC)
+    written = Fraction(int(digits), 10 ** len(digits))
+    read = (instant_of(text), end_of(text))
+
+    cut, end = (Fraction((each - second) // timedelta(microseconds=1), 10**6) for each in read)
+
+    assert 0 <= written - cut < Fraction(1, 10**6)
+    assert 0 <= end - written < Fraction(1, 10**6)
+    assert instant_of(text).second == naive.second
+
+
+def test_the_last_instant_of_a_day_stays_in_its_day_and_a_range_that_ends_with_it_takes_it_in():
+    last = datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+    assert instant_of("2026-01-31T23:59:59.9999999Z") == last
+    assert end_of("2026-01-31T23:59:59.9999999Z") == last + timedelta(microseconds=1)
+    assert end_of("2026-01-31T23:59:59.999999000Z") == last
     assert instant_of("2026-01-01 00:00:00.123456000-00:00").microsecond == 123_456
+    with pytest.raises(RequestFieldRefused) as refusal:
+        end_of("9998-12-31T23:59:59.9999999Z")
+    assert refusal.value.code == "year-out-of-range"

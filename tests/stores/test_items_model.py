@@ -2,11 +2,11 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.words import FileKind
@@ -290,3 +290,36 @@ def test_a_text_nested_beyond_what_can_be_decoded_or_described_is_too_deep():
         reasons.add(rejected.reason)
 
     assert reasons == {"invalid-item", "too-deep"}
+
+
+@given(
+    st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2026, 11, 23)),  # noqa: DTZ001
+    st.text("0123456789", min_size=1, max_size=12),
+    st.sampled_from(["Z", "+00:00", "-00:00"]),
+    st.sampled_from([str, lambda text: text.replace(".", "\\u002e"), lambda text: f"{text[:-1]}\\u005a"]),
+)
+@settings(deadline=None)
+def test_an_items_instant_is_cut_to_the_microsecond_and_stays_in_its_second(naive, digits, zone, spelt):
+    # given an instant with any number of decimals, its text written plain or with an escape
+    second = naive.replace(microsecond=0, tzinfo=UTC)
+    text = spelt(f"{naive.replace(microsecond=0).isoformat()}.{digits}{zone}")
+    if text.endswith("u005a"):
+        assume(zone == "Z")
+    raw = f'{{"id": "x", "content": {{"title": "t"}}, "submittedAt": "{text}"}}'.encode()
+
+    # when the item is taken in, alone and beside one that sends its batch the slow way
+    taken = [
+        accept_items(raws, arrived_at=ARRIVED, batch_id="b")[0].rows["submitted_at"][0].as_py()
+        for raws in ([raw], [raw, b"no item"], [raw[:-1] + b', "strange": 1}'])
+    ]
+
+    # then its instant is never later than it was written
+    assert taken == [second + timedelta(microseconds=int(digits[:6].ljust(6, "0")))] * 3
+
+
+def test_an_item_of_the_last_moment_of_a_day_stays_in_its_day():
+    raw = b'{"id": "x", "content": {"title": "t"}, "submittedAt": "2026-01-31T23:59:59.9999999Z"}'
+
+    (items, _), at = accept_items([raw], arrived_at=ARRIVED, batch_id="b"), datetime(2026, 1, 31, tzinfo=UTC)
+
+    assert items.rows["submitted_at"][0].as_py() == at + timedelta(days=1, microseconds=-1)

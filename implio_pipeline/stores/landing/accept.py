@@ -15,6 +15,7 @@ from implio_pipeline.domain.words import FileKind
 from implio_pipeline.stores.identifiers import new_task_ids, task_id_texts
 from implio_pipeline.stores.landing.columns import item_columns
 from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
+from implio_pipeline.stores.landing.instants import cut, dated
 from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
 from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of, result_text
 from implio_pipeline.stores.landing.limits import MIB
@@ -143,7 +144,8 @@ class _Intake:
         """Decode every text, all at once where all of them can be."""
         if not self._known and max(map(len, self._raws), default=0) <= self._max_item_bytes:
             try:
-                self._items, self._places = list(map(decode_lean, self._raws)), range(len(self._raws))
+                self._items = list(map(dated, map(decode_lean, self._raws), self._raws))
+                self._places = range(len(self._raws))
                 self._results = list(map(_result_of, self._items, self._raws))
             except (*_BROKEN, RecursionError):
                 pass
@@ -241,7 +243,7 @@ class _Intake:
 
 def _whole(raw: bytes | msgspec.Raw) -> Any:
     """Return the lean item of a text whose result can be read as well."""
-    item = decode_lean(raw)
+    item = dated(decode_lean(raw), raw)
     _result_of(item, raw)
     return item
 
@@ -253,7 +255,7 @@ def _result_of(item: Any, raw: bytes | msgspec.Raw) -> str | None:
 def is_item(raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: bool = True) -> bool:
     """Tell whether a text is an item within every limit; `explained` says why not, or that it is one all the same."""
     try:
-        item = _decode_item(raw)
+        item = dated(_decode_item(raw), raw)
     except (*_BROKEN, RecursionError):
         return False
     if item.submitted_at is None:
@@ -266,7 +268,7 @@ def explained(
 ) -> tuple[Any | None, str, list[Fault]]:
     """Return why a text is no item; or the lean item, when only its repeated keys had misled the fast path."""
     try:
-        value = _decode_any(raw)
+        value = cut(_decode_any(raw))
         errors = item_faults(value, claimed_at=claimed_at)
     except msgspec.ValidationError:
         return None, "invalid-item", [fault("a number is out of range", code=CUSTOM)]
