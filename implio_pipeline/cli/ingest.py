@@ -1,26 +1,31 @@
 """`implio ingest`: take in what waits in the landing folders."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import MaybeTeam
+from implio_pipeline.cli.arguments import MaybeTeam, Resume
 from implio_pipeline.cli.failures import ExitCode, end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.shapes import failed_file_shape
+from implio_pipeline.cli.status import failed_file_lines
 from implio_pipeline.cli.tables import good, look, many, table
+from implio_pipeline.domain.failed_file import FailedFile
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.ingest import IngestSummary, ingest
+from implio_pipeline.flows.ingest import IngestSummary, failed_landings, ingest
 
 
-def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
+def ingest_command(context: typer.Context, team: MaybeTeam = None, *, is_resume: Resume = False) -> None:
     """Take in every landing file that is ready: validate, encrypt, commit, queue."""
     session, faults = session_of(context), Faults()
     with session.house() as house:
         teams = None if team is None else [house.world.catalog.teams.get(team_id(team)).team]
         with session.tally("Ingesting", of="items") as progress:
-            summary = ingest(house.world, teams=teams, faults=faults, progress=progress)
+            summary = ingest(house.world, teams=teams, again=is_resume, faults=faults, progress=progress)
+        failures = failed_landings(house.world, teams=teams)
     shape = {
         "files": summary.files,
         "duplicates": summary.duplicates,
@@ -38,16 +43,18 @@ def ingest_command(context: typer.Context, team: MaybeTeam = None) -> None:
             for (name, day), items in sorted(summary.partitions.items())
         ],
         "failed": faults_shape(faults),
+        "leftForLater": [failed_file_shape(each) for each in failures],
     }
-    session.answer(shape, lambda: None if faults and not summary.files else _view(summary))
+    session.answer(shape, lambda: None if faults and not summary.files else _view(summary, failures))
     end_failed(faults)
     if summary.set_aside:
         raise typer.Exit(ExitCode.WAITS)
 
 
-def _view(summary: IngestSummary) -> RenderableType:
+def _view(summary: IngestSummary, failures: Sequence[FailedFile]) -> RenderableType:
+    left = failed_file_lines(failures)
     if not (summary.files or summary.duplicates or summary.set_aside or summary.empty):
-        return good("Nothing was ready to be taken.")
+        return Group(good("Nothing was ready to be taken."), *left)
     items, days = Counter[str](), Counter[str]()
     for (team, _), added in summary.partitions.items():
         items[team] += added
@@ -74,4 +81,4 @@ def _view(summary: IngestSummary) -> RenderableType:
         (summary.empty, "file", "empty: removed"),
         (summary.set_aside, "file", "that cannot be read, sealed away: `implio set-aside list`"),
     )
-    return Group(*lines, *(look(f"{many(count, noun)} {text}") for count, noun, text in remarks if count))
+    return Group(*lines, *(look(f"{many(count, noun)} {text}") for count, noun, text in remarks if count), *left)

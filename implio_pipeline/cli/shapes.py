@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+from implio_pipeline.cli.failures import remedy_of
 from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.failed_file import FailedFile
 from implio_pipeline.domain.hold import Hold, is_standing
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
 from implio_pipeline.domain.policy_change import PolicyChange
@@ -24,6 +26,19 @@ def team_shape(team: Team) -> dict[str, Any]:
         "policy": policy_shape(team.policy),
         "capPercent": team.cap_percent,
         "graceHours": team.grace_hours,
+    }
+
+
+def failed_file_shape(file: FailedFile) -> dict[str, Any]:
+    """Return a landing file that an attempt failed at; `nextAttemptAt` is null when it is quarantined."""
+    return {
+        "team": file.team,
+        "what": file.unit,
+        "isQuarantined": file.is_quarantined,
+        "attempts": file.attempts,
+        "code": file.error_code,
+        "nextAttemptAt": None if file.next_attempt_at is None else instant_text(file.next_attempt_at),
+        "remedy": remedy_of(file.error_code),
     }
 
 

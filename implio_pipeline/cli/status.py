@@ -1,6 +1,6 @@
 """`implio status`: what is here, what waits, what is late, and whether the ledger holds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -12,9 +12,10 @@ from rich.text import Text
 
 from implio_pipeline.cli.failures import ExitCode, remedy_of
 from implio_pipeline.cli.session import session_of
-from implio_pipeline.cli.shapes import request_shape
+from implio_pipeline.cli.shapes import failed_file_shape, request_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
 from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.failed_file import FailedFile, failed_file_text
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.policy_change import PolicyChange
@@ -33,6 +34,7 @@ from implio_pipeline.domain.sentences import erased_people_text, what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
+from implio_pipeline.flows.ingest import failed_landings, put_off
 from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import preview_retention
 
@@ -98,6 +100,8 @@ class HomeStatus:
     landing_days: dict[str, int]
     """Days of arrival of the files that wait, by team."""
     unknown_teams: tuple[str, ...]
+    failed_landings: tuple[FailedFile, ...]
+    """Landing files that failed: tried again later, or quarantined."""
     misnamed: Mapping[str, str]
     """Folders whose name is almost a team's, with the team meant."""
     inbox_files: int
@@ -153,7 +157,8 @@ class HomeStatus:
         """Whether something waits for a run or for a person."""
         for_runs = self.landing_days or self.inbox_files or self.open_requests or self.overdue_items
         to_look_at = (
-            self.changes
+            self.failed_landings
+            or self.changes
             or self.refusals
             or self.set_aside
             or self.landing_passed_over.count
@@ -177,7 +182,8 @@ def status_command(context: typer.Context) -> None:
 def status_of(house: "House") -> HomeStatus:
     """Return the status of an opened home."""
     world, now = house.world, house.world.clock.now()
-    waiting = world.landing.waiting()
+    failures = failed_landings(world)
+    waiting = world.landing.waiting(but=put_off(failures, now=now))
     waiting_requests = outcomes_of(world, world.catalog.requests.all(states=OPEN_STATES))
     teams = team_sums(house)
     known = {each.team.team for each in teams}
@@ -187,6 +193,7 @@ def status_of(house: "House") -> HomeStatus:
         teams=teams,
         landing_days={team: len(days) for team, days in waiting.items()},
         unknown_teams=tuple(sorted(set(waiting) - known)),
+        failed_landings=tuple(failures),
         misnamed=world.landing.misnamed(known),
         inbox_files=len(world.inbox.waiting()),
         refusals=world.inbox.refusals(),
@@ -252,6 +259,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
         ],
         "waiting": {
             "landingDays": found.landing_days,
+            "landingFilesFailed": [failed_file_shape(each) for each in found.failed_landings],
             "landingWithoutTeam": list(found.unknown_teams),
             "landingMisnamed": dict(found.misnamed),
             "requestFiles": found.inbox_files,
@@ -354,6 +362,16 @@ def shown_name(name: str) -> str:
     return '"' + ascii(name)[1:-1] + '"'
 
 
+def failed_file_lines(files: Iterable[FailedFile]) -> list[RenderableType]:
+    """Return a line for each landing file that is left for later, or quarantined."""
+    lines: list[RenderableType] = []
+    for each in files:
+        words = f"{failed_file_text(each)}. {remedy_of(each.error_code)}"
+        again = "Then, or to try it now: `implio ingest --resume`."
+        lines.append(bad(f"Quarantined: {words} {again}") if each.is_quarantined else look(f"Failed: {words} {again}"))
+    return lines
+
+
 def _landing_lines(found: HomeStatus) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if found.landing_passed_over.count:
@@ -364,6 +382,7 @@ def _landing_lines(found: HomeStatus) -> list[RenderableType]:
         look(f"landing: nothing is taken from the folder {shown_name(name)}; did you mean {shown_name(team)}?")
         for name, team in found.misnamed.items()
     ]
+    lines += failed_file_lines(found.failed_landings)
     return lines + [
         look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`")
         if team in found.unknown_teams

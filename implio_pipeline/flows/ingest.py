@@ -2,18 +2,18 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from typing import Any
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import FileWork, NamedRule, prove
 from implio_pipeline.domain.errors import (
+    ClockWrong,
     FileMissing,
     KeyMissing,
     LandingEmpty,
@@ -21,6 +21,7 @@ from implio_pipeline.domain.errors import (
     PlanOutdated,
     PostInWork,
 )
+from implio_pipeline.domain.failed_file import FailedFile, Work, failed_again, is_put_off
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord, QueueEntry
 from implio_pipeline.domain.matching import covers
@@ -28,10 +29,10 @@ from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
-from implio_pipeline.flows.alone import Faults, gathered
+from implio_pipeline.flows.alone import Fault, Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.few_at_once import few_at_once
-from implio_pipeline.ports.landing import LandingFile, LandingRemarks
+from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World
 
@@ -100,60 +101,110 @@ def ingest(
     world: World,
     *,
     teams: Iterable[TeamId] | None = None,
+    again: bool = False,
     faults: Faults | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> IngestSummary:
     """Take in every landing file that is ready; a file or a folder that fails keeps no other waiting.
 
-    What failed is back in its landing folder, to be taken by the next run.
+    What failed is back in its landing folder, to be taken once its back-off is over; after too many attempts it stays
+    there, quarantined.
 
     Args:
         world: What the flow may touch.
         teams: These teams; all with files waiting when `None`.
+        again: Also files that failed before: quarantined, or in their back-off.
         faults: Told of each file and folder that failed; when `None`, the first is raised at the end.
         progress: Told of items taken so far.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; files stay in the landing folder.
     """
-    agreed_now(world)
+    now = agreed_now(world)
     summary = IngestSummary()
     known = {team.team: team for team in world.catalog.teams.all()}
-    wanted = world.landing.waiting().keys() if teams is None else teams
+    failures = failed_landings(world)
+    left = set() if again else put_off(failures, now=now)
+    wanted = world.landing.waiting(but=left).keys() if teams is None else teams
     # A folder nobody made a team for is passed over; `status` counts it.
     chosen = [known[team] for team in sorted(wanted) if team in known]
     with gathered(faults) as failed:
-
-        def take(claim: tuple[Team, AbstractContextManager[LandingFile]]) -> IngestSummary:
-            return _taken_alone(world, *claim, failed)
-
+        taking = _Taking(world=world, failures={each.file: each for each in failures}, left=left, faults=failed)
         # One is parsed while another is written.
-        for _, taken in few_at_once(take, _claims(world, chosen, failed), most=world.threads):
+        for _, taken in few_at_once(taking.take, taking.claims(chosen), most=world.threads):
             summary.add(taken)
             if progress:
                 progress(summary.items)
     return summary
 
 
-def _claims(
-    world: World, teams: Iterable[Team], faults: Faults
-) -> Iterator[tuple[Team, AbstractContextManager[LandingFile]]]:
-    for team in teams:
-        with faults.alone(f"landing folder of team {team.team}"):
-            for claimed in world.landing.claim(team.team, since=team.created_at):
-                yield team, claimed
+def failed_landings(world: World, *, teams: Collection[TeamId] | None = None) -> list[FailedFile]:
+    """Return the landing files that an attempt failed at, and that are still there; others are forgotten."""
+    known = [each for each in world.catalog.failed_files.all(Work.INGEST) if teams is None or each.team in teams]
+    found: list[FailedFile] = []
+    for team in sorted({each.team for each in known}):
+        of_team = {each.file: each for each in known if each.team == team}
+        there = set(world.landing.has(team, of_team.keys()))
+        found += [each for each in of_team.values() if each.file in there]
+        if gone := of_team.keys() - there:
+            world.catalog.failed_files.forget(Work.INGEST, team, gone)
+    return found
 
 
-def _taken_alone(
-    world: World, team: Team, claimed: AbstractContextManager[LandingFile], faults: Faults
-) -> IngestSummary:
-    taken = IngestSummary()
-    with claimed as file:
-        # A landing file's name may be somebody's: it is told by when it came and how large it is.
-        unit = f"landing file of team {team.team}, {file.size_bytes} bytes, of {instant_text(file.arrived_at)}"
-        with faults.alone(unit):
-            taken = _take(world, team, file)
-    return taken
+def put_off(failures: Iterable[FailedFile], *, now: datetime) -> set[str]:
+    """Return the marks of the landing files that are left alone now."""
+    return {each.file for each in failures if is_put_off(each, now=now)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Taking:
+    """Takes landing files one by one, each alone: what fails is put off and stops no other."""
+
+    world: World
+    failures: Mapping[str, FailedFile]
+    """What failed before, by mark."""
+    left: set[str]
+    """Marks of files that are left alone; those that fail are added."""
+    faults: Faults
+
+    def claims(self, teams: Iterable[Team]) -> Iterator[tuple[Team, LandingClaim]]:
+        """Yield the files of the teams, each claimed."""
+        for team in teams:
+            with self.faults.alone(f"landing folder of team {team.team}"):
+                for claimed in self.world.landing.claim(team.team, since=team.created_at, but=self.left):
+                    yield team, claimed
+
+    def take(self, claim: tuple[Team, LandingClaim]) -> IngestSummary:
+        """Take one file in.
+
+        Raises:
+            ClockWrong: no other file could be taken either.
+        """
+        team, claimed = claim
+        taken, faults = IngestSummary(), Faults()
+        unit = f"landing file of team {team.team}, {claimed.words}"
+        with faults.alone(unit, races=(ClockWrong,)), claimed as file:
+            taken = _take(self.world, team, file)
+        if faults:
+            self._note(team, claimed.mark, faults.found[0])
+        elif claimed.mark in self.failures:
+            self.world.catalog.failed_files.forget(Work.INGEST, team.team, [claimed.mark])
+        return taken
+
+    def _note(self, team: Team, mark: str, fault: Fault) -> None:
+        self.left.add(mark)
+        self.faults.found.append(fault)
+        self.world.catalog.failed_files.note(
+            failed_again(
+                self.failures.get(mark),
+                team=team.team,
+                work=Work.INGEST,
+                file=mark,
+                unit=fault.unit,
+                error_code=fault.error.code,
+                now=self.world.clock.now(),
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

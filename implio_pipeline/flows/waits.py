@@ -2,6 +2,7 @@
 
 from implio_pipeline.domain.request import OPEN_STATES, is_ready
 from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, Waiting, why_open, why_waiting
+from implio_pipeline.flows.ingest import failed_landings, put_off
 from implio_pipeline.ports.world import World
 
 
@@ -12,10 +13,11 @@ def oldest_waits(world: World, facts: OrchestrationFacts | None) -> tuple[Wait, 
     and would hide all others.
     """
     now = world.clock.now()
+    left = put_off(failed_landings(world), now=now)  # `implio status` names them apart
     waits = [
         Wait(what=what, since=since, cause=why_waiting(what, facts, now=now))
         for what, since in (
-            (Waiting.LANDING_FILE, world.landing.waiting_since()),
+            (Waiting.LANDING_FILE, world.landing.waiting_since(but=left)),
             (Waiting.REQUEST_FILE, world.inbox.waiting_since()),
         )
         if since is not None

@@ -43,7 +43,7 @@ def _place(error: ImplioError) -> dict[str, str]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def end(faults: Faults, *, may_retry: bool = True, **counts: str | int) -> None:
+def end(faults: Faults, *, may_retry: bool = True, **counts: str | int | dg.MetadataValue[Any]) -> None:
     """End a step whose single units failed, once the others are done; ids, days and codes are told.
 
     Args:

@@ -10,6 +10,7 @@ from implio_pipeline.domain.errors import ClockWrong, HomeMissing
 from implio_pipeline.domain.request import OPEN_STATES, is_ready
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.ingest import failed_landings, put_off
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.jobs import CARRY_OUT_REQUESTS, INGEST_LANDING
@@ -123,10 +124,18 @@ def _ingestions(
     context: dg.SensorEvaluationContext, world: World, teams: Sequence[TeamId], first_day: date
 ) -> Iterator[dg.RunRequest]:
     """Yield a run for each team with files waiting, at most `TICK_RUNS`; two queries, however many teams."""
-    waiting, now = world.landing.waiting(), world.clock.now()
+    now = world.clock.now()
+    failures = failed_landings(world)
+    left = put_off(failures, now=now)
+    waiting = world.landing.waiting(but=left)
     busy = running_teams(context.instance, job=INGEST_LANDING) if waiting else set()
+    # A file that failed has a back-off of its own and is in no batch meanwhile, so a new file waits for no failed run.
+    marks: dict[TeamId, list[str]] = {}
+    for each in failures:
+        if each.file in left:
+            marks.setdefault(each.team, []).append(each.file)
     batches = {
-        team: batch_id(team, *(day.isoformat() for day in days))
+        team: batch_id(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ())))
         for team in teams
         if (days := waiting.get(team)) and team not in busy
     }

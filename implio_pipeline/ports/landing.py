@@ -80,13 +80,28 @@ class LandingFile(Protocol):
         """Put the file back as it was, to be taken again."""
 
 
-class LandingZone(Protocol):
-    """`landing/<team>/`, watched."""
+class LandingClaim(AbstractContextManager[LandingFile], Protocol):
+    """A landing file, claimed; to enter one that cannot be read raises why, so that each fails alone."""
 
-    def waiting(self) -> Mapping[TeamId, list[date]]:
+    @property
+    def mark(self) -> str:
+        """Names the file until somebody writes to it; nothing personal."""
+
+    @property
+    def words(self) -> str:
+        """What tells the file from others, such as `12 bytes, of 2026-01-31T00:00:00Z`; nothing personal."""
+
+
+class LandingZone(Protocol):
+    """`landing/<team>/`, watched. What is asked with `but` passes over the files with these marks."""
+
+    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
         """Return the days of arrival of the files that are ready to be taken, by team."""
 
-    def waiting_since(self) -> datetime | None:
+    def has(self, team: TeamId, marks: Collection[str]) -> Collection[str]:
+        """Return which of the files, given by their marks, wait in the team's folder; all if it cannot be listed."""
+
+    def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
         """Return when the oldest waiting file came, or `None` when nothing waits."""
 
     def make_folder(self, team: TeamId) -> None:
@@ -98,8 +113,11 @@ class LandingZone(Protocol):
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
         """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""
 
-    def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
+    def claim(
+        self, team: TeamId, *, since: datetime | None = None, but: Collection[str] = ()
+    ) -> Iterator[LandingClaim]:
         """Yield the team's waiting files, each claimed for this process alone; left-over ones first.
 
-        A file that is dated before `since`, or before the policy's first instant, arrived when it is taken up.
+        A file that is dated before `since`, or before the policy's first instant, arrived when it is taken up. `but` is
+        asked at the moment a file is met.
         """

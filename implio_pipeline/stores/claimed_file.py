@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from implio_pipeline.domain.days import FIRST_BELIEVED
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -46,6 +47,7 @@ class ClaimedFile:
         self.size_bytes = file.size_bytes
         self.modified_at = file.modified_at
         self.claimed_at = file.opened_at
+        self.mark = mark_of(file.fd)
         self.owner = file.owner
         self.name = name
         """What it was called in the folder; a left-over file has lost its name."""
@@ -182,11 +184,11 @@ def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
         return None
-    modified_at = datetime.fromtimestamp(min(max(0.0, status.st_mtime), now.timestamp()), UTC)
+    modified_at = instant_of_ns(max(0, status.st_mtime_ns), latest=now)
     return OpenFile(
         fd=fd,
         size_bytes=status.st_size,
-        modified_at=min(modified_at, now),
+        modified_at=modified_at,
         opened_at=now,
         owner=_name_of(status.st_uid),
     )
@@ -197,6 +199,20 @@ def _name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
+
+
+def instant_of_ns(nanoseconds: int, *, latest: datetime | None = None) -> datetime:
+    """Return a file's instant, cut to the microsecond as all are; not later than `latest`."""
+    microseconds = nanoseconds // 1000
+    if latest is not None:
+        microseconds = min(microseconds, (latest - _EPOCH) // _MICROSECOND)
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def mark_of(fd: int) -> str:
+    """Return what names a file wherever it is moved on its disk, until somebody writes to it; nothing personal."""
+    status = os.fstat(fd)
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 def _written(fd: int) -> tuple[int, int]:

@@ -10,14 +10,15 @@ import fcntl
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 from implio_pipeline.ports.clock import Clock
-from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFile, open_plain
+from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFile, instant_of_ns, mark_of, open_plain
 from implio_pipeline.stores.durable import make_folder
 
 CLAIMED = ".claimed"
@@ -34,8 +35,26 @@ class ReadyFile:
     modified_at: datetime
     arrived_at: datetime
     """When it came here or was last changed, by this machine's clock: its own date may be decades old."""
+    mark: str
+    """Names the file until somebody writes to it; see `mark_of`."""
     is_left_over: bool = False
     """Claimed by a process that died."""
+    fault: OSError | None = None
+    """Why the file could not even be looked at; its dates are not known then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnclaimedFile:
+    """A file that is there and cannot be claimed: whoever enters it is told why, so that it fails alone."""
+
+    mark: str
+    fault: OSError
+
+    def __enter__(self) -> NoReturn:
+        raise self.fault
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was claimed."""
 
 
 class WatchedFolder:
@@ -68,24 +87,28 @@ class WatchedFolder:
         self._is_ignored = is_ignored
 
     def ready(self) -> Iterator[ReadyFile]:
-        """Yield the files that can be claimed, listed lazily, left-over ones first.
+        """Yield the files that can be claimed, listed lazily, left-over ones first; each that cannot be looked at too.
 
         Raises:
-            OSError: a folder could not be listed; or a file could not be looked at, once all others were yielded.
+            OSError: a folder could not be listed.
         """
-        faults: list[OSError] = []
         for folder, is_left_over in ((self._claimed, True), (self.folder, False)):
             with _opened_folder(folder) as folder_fd:
-                for name in self._candidates(folder_fd):
+                for name, inode, is_taken in self._entries(folder_fd):
+                    if not is_taken:
+                        continue
                     try:
                         ready = self._ready_one(name, folder_fd, is_left_over=is_left_over)
                     except OSError as error:
-                        faults.append(error)
-                        continue
+                        ready = self._unreadable(name, inode, error, is_left_over=is_left_over)
                     if ready:
                         yield ready
-        if faults:
-            raise faults[0]
+
+    def _unreadable(self, name: str, inode: int, fault: OSError, *, is_left_over: bool) -> ReadyFile:
+        now = self._clock.now()
+        return ReadyFile(
+            name=name, modified_at=now, arrived_at=now, mark=f"{inode:x}", is_left_over=is_left_over, fault=fault
+        )
 
     def _ready_one(self, name: str, folder_fd: int | None, *, is_left_over: bool) -> ReadyFile | None:
         file = None if folder_fd is None else open_plain(name, folder_fd, now=self._clock.now())
@@ -94,33 +117,46 @@ class WatchedFolder:
         try:
             # The lock of a left-over file is let go when the file is closed.
             is_ready = _is_locked_by_us(file) if is_left_over else self._is_settled(file)
-            arrived_at = datetime.fromtimestamp(os.fstat(file.fd).st_ctime, UTC)
+            arrived_at = instant_of_ns(os.fstat(file.fd).st_ctime_ns)
+            mark = mark_of(file.fd)
         finally:
             os.close(file.fd)
         if not is_ready:
             return None
-        return ReadyFile(name=name, modified_at=file.modified_at, arrived_at=arrived_at, is_left_over=is_left_over)
+        return ReadyFile(
+            name=name, modified_at=file.modified_at, arrived_at=arrived_at, mark=mark, is_left_over=is_left_over
+        )
 
-    def waiting_since(self) -> datetime | None:
-        """Return when the oldest of the files that can be claimed came here, or `None` when there is none."""
-        return min((ready.arrived_at for ready in self.ready()), default=None)
+    def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
+        """Return when the oldest of the files that can be claimed came here, or `None` when there is none.
 
-    def claim(self) -> Iterator[ClaimedFile]:
+        Files whose marks are in `but` do not count.
+        """
+        return min((ready.arrived_at for ready in self.ready() if ready.mark not in but), default=None)
+
+    def claim(self, *, but: Collection[str] = ()) -> Iterator[ClaimedFile | UnclaimedFile]:
         """Yield the files that are ready, each claimed; one that another process takes first is passed over.
 
-        A name is claimed once: a file that was put back would otherwise be listed again, without end.
+        A name is claimed once: a file that was put back would otherwise be listed again, without end. Files whose marks
+        are in `but`, at the moment they are met, are left alone.
         """
         make_folder(self._claimed)
         names: set[str] = set()
         for ready in self.ready():
-            if ready.name in names:
+            if ready.name in names or ready.mark in but:
                 continue
             names.add(ready.name)
-            claimed = self._claimed_one(ready)
+            try:
+                claimed = self._claimed_one(ready)
+            except OSError as error:
+                yield UnclaimedFile(mark=ready.mark, fault=error)
+                continue
             if claimed is not None:
                 yield claimed
 
     def _claimed_one(self, ready: ReadyFile) -> ClaimedFile | None:
+        if ready.fault is not None:
+            raise ready.fault
         with (
             _opened_folder(self._claimed if ready.is_left_over else self.folder) as folder_fd,
             _opened_folder(self._claimed) as claimed_fd,
@@ -132,7 +168,12 @@ class WatchedFolder:
                 return None
             suffix = self._suffix(ready.name)
             name = ready.name if ready.is_left_over else f"{secrets.token_hex(16)}{suffix}"
-            if not _is_ours(file, ready, name, folder_fd, claimed_fd):
+            try:
+                is_ours = _is_ours(file, ready, name, folder_fd, claimed_fd)
+            except OSError:
+                os.close(file.fd)
+                raise
+            if not is_ours:
                 os.close(file.fd)
                 return None
         return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
@@ -140,21 +181,19 @@ class WatchedFolder:
     def passed_over(self) -> Iterator[str]:
         """Yield the names of what is never taken: of another kind, no plain file, or not to be read by us."""
         with _opened_folder(self.folder) as folder_fd:
-            for name, is_taken in self._entries(folder_fd):
+            for name, _, is_taken in self._entries(folder_fd):
                 if not (is_taken and os.access(name, os.R_OK, dir_fd=folder_fd)):
                     yield name
 
-    def _candidates(self, folder_fd: int | None) -> Iterator[str]:
-        return (name for name, is_taken in self._entries(folder_fd) if is_taken)
-
-    def _entries(self, folder_fd: int | None) -> Iterator[tuple[str, bool]]:
-        """Yield names that are meant for us, and whether they are of a kind we take."""
+    def _entries(self, folder_fd: int | None) -> Iterator[tuple[str, int, bool]]:
+        """Yield names that are meant for us with their inodes, and whether they are of a kind we take."""
         if folder_fd is None:
             return
         with os.scandir(folder_fd) as entries:
             for entry in entries:
                 if not (is_hidden(entry.name) or self._is_ignored(entry.name)):
-                    yield entry.name, bool(self._suffix(entry.name)) and entry.is_file(follow_symlinks=False)
+                    is_taken = bool(self._suffix(entry.name)) and entry.is_file(follow_symlinks=False)
+                    yield entry.name, entry.inode(), is_taken
 
     def _suffix(self, name: str) -> str:
         return next((suffix for suffix in self._suffixes if name.lower().endswith(suffix)), "")

@@ -6,10 +6,12 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act, may
+from implio_pipeline.domain.failed_file import failed_file_text
 from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import erased_people_text
 from implio_pipeline.domain.words import FileKind
+from implio_pipeline.flows.ingest import failed_landings
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 from implio_pipeline.web.pictures import age_picture, day_picture
@@ -70,6 +72,9 @@ def overview_page(context: PageContext) -> Response:
         erased_people=erased_people_text(
             catalog.landings.erased_people(team.team, since=today - _LATELY), days=_LATELY.days
         ),
+        failed_files=[
+            (failed_file_text(each), each.is_quarantined) for each in failed_landings(context.world, teams=[team.team])
+        ],
         open_requests=requests,
         late=sum(is_overdue_request(each, now=context.now) for each in requests),
         soon=sum(is_soon_due(each, now=context.now) for each in requests),

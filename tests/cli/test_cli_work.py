@@ -1,5 +1,6 @@
 """Commands that change a home: init, team, ingest, requests, retention, set-aside, upkeep."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import stat
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
+from implio_pipeline.stores.landing.zone import ClaimedLanding
 
 HOUSEKEPT = {
     *("doomed", "strays", "leftovers", "verdictsForgotten", "readsNoted"),
@@ -200,3 +202,31 @@ def test_compacting_and_housekeeping_tell_what_they_did(cli):
     assert cli("compact").exit_code == 0
     assert cli.json("housekeep").keys() == HOUSEKEPT
     assert "scrubbed" in cli("housekeep").stdout
+
+
+def test_a_landing_file_that_fails_is_named_in_the_status_and_tried_again_on_demand(cli, monkeypatch):
+    # given a landing file that the disk refuses
+    folder = cli.home / "landing" / "acme"
+    folder.mkdir(exist_ok=True)
+    (folder / "mueller-canary.ndjson").write_text('{"id": "x1", "user": {"id": "u"}, "content": {"title": "t"}}')
+    os.utime(folder / "mueller-canary.ndjson", (1_700_000_000,) * 2)
+
+    def refused(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ClaimedLanding, "pieces", refused)
+        assert cli.error("ingest", exit_code=1)["code"] == "storage-failed"
+
+    # when the status is asked for, it is named; and without --resume it waits for its back-off
+    (failed,) = cli.json("status", exit_code=5)["waiting"]["landingFilesFailed"]
+    assert (failed["team"], failed["attempts"], failed["isQuarantined"]) == ("acme", 1, False)
+    assert "mueller" not in str(failed)
+    assert "Failed: landing file of team acme" in cli("status").stdout
+    assert "implio ingest --resume" in cli("status").stdout
+    assert "Failed: landing file of team acme" in cli("ingest").stdout
+    assert cli.json("ingest")["leftForLater"] == [failed]
+
+    # then it is taken in when somebody says so
+    assert cli.json("ingest", "--resume")["files"] == 1
+    assert cli.json("ingest")["leftForLater"] == []

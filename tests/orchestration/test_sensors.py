@@ -1,3 +1,4 @@
+import errno
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -6,13 +7,16 @@ from dagster._core.storage.runs import SqlRunStorage
 from support.clock import NOW
 from support.stage import USER, item
 
+from implio_pipeline.domain.failed_file import backoff
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.words import Region, TeamId
 from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.orchestration import launches, sensors
+from implio_pipeline.orchestration import sensors
 from implio_pipeline.orchestration.assets import items as items_module
+from implio_pipeline.stores.claimed_file import mark_of
 from implio_pipeline.stores.inbox.folder import ClaimedRequests
+from implio_pipeline.stores.landing.zone import ClaimedLanding
 
 LATER = datetime.now(tz=UTC) + timedelta(days=2)
 """After the back-off of anything that failed just now."""
@@ -81,7 +85,43 @@ def test_a_failed_run_is_launched_again_after_its_back_off_and_not_before(stage,
 
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 30), (2, 60), (5, 480), (8, 3600)])
 def test_the_back_off_doubles_up_to_an_hour(failures, seconds):
-    assert launches._backoff(failures) == timedelta(seconds=seconds)
+    assert backoff(failures) == timedelta(seconds=seconds)
+
+
+def test_a_file_that_fails_is_named_by_the_run_and_holds_up_no_file_that_comes_later(stage, monkeypatch):
+    # given a file that cannot be read
+    bad = stage.land(item(1), name="mueller-canary")
+    real = ClaimedLanding.pieces
+
+    def pieces(self):
+        if self.mark == mark:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self)
+
+    with bad.open() as file:
+        mark = mark_of(file.fileno())
+    monkeypatch.setattr(ClaimedLanding, "pieces", pieces)
+
+    # when its run fails, the file is named there, and the step is not tried again at once
+    (first,) = stage.tick("landing_sensor").run_requests
+    result = stage.run("ingest_landing", tags=dict(first.tags))
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    metadata = failure.step_failure_data.user_failure_data.metadata
+    assert "landing file of team ads" in metadata["failures"].value
+    assert "tried again" in metadata["landing_files_failed"].value
+    assert not any(b"mueller" in content for content in stage.stored_bytes().values())
+    assert not stage.tick("landing_sensor").run_requests
+
+    # then a new file of the same day is taken in without waiting for the back-off
+    stage.land(item(2), name="new")
+    (second,) = stage.tick("landing_sensor").run_requests
+    result = stage.run("ingest_landing", tags=dict(second.tags))
+    assert result.success
+    told = result.asset_materializations_for_node("content_items")[-1].metadata
+    assert (told["items_added"].value, told["landing_files_quarantined"].value) == (1, 0)
+
+    # and once its back-off is over, the bad one is tried again
+    assert stage.tick("landing_sensor", at=LATER).run_requests
 
 
 def test_a_run_that_a_clock_ahead_ended_holds_up_no_attempt(stage, monkeypatch):

@@ -369,25 +369,62 @@ def test_folders_that_are_almost_a_teams_are_named_with_the_team_meant(world):
     assert set(world.zone.passed_over()) == {"Ads", "ads ", "\uff41ds"}
 
 
-def test_a_file_that_cannot_be_looked_at_hides_no_other_of_its_team(world, monkeypatch):
+def _put_back(claim):
+    with claim:
+        return claim.mark
+
+
+@pytest.mark.parametrize("place", ["opened", "claimed"])
+def test_a_file_that_cannot_be_looked_at_or_claimed_hides_no_other_and_fails_alone(world, monkeypatch, place):
+    # given three files, one of which the disk refuses
     (world.root / "ads").mkdir(exist_ok=True)
     for name in ("a.ndjson", "bad.ndjson", "c.ndjson"):
         path = world.root / "ads" / name
         path.write_text("{}")
         os.utime(path, (NOW.timestamp() - 60,) * 2)
-    real = watched.open_plain
+    owner, name = (watched, "open_plain") if place == "opened" else (os, "rename")
+    real = getattr(owner, name)
 
-    def opened(name, *rest, **known):
+    def refused(name, *rest, **known):
         if name == "bad.ndjson":
             raise OSError(errno.EIO, "Input/output error")
         return real(name, *rest, **known)
 
-    monkeypatch.setattr(watched, "open_plain", opened)
-    files = world.zone.claim(TeamId("ads"))
+    monkeypatch.setattr(owner, name, refused)
 
-    assert len([next(files), next(files)]) == 2
-    with pytest.raises(OSError, match="Input/output error"):
-        next(files)
+    # when they are claimed
+    claims, bad = list(world.zone.claim(TeamId("ads"))), []
+    for claim in claims:
+        try:
+            with claim as file:
+                assert file.size_bytes == 2
+        except OSError:
+            bad.append(claim)
+
+    # then all come, and the bad one raises when it is entered; it has a mark by which it is left alone, and waits still
+    assert (len(claims), len(bad)) == (3, 1)
+    assert "bad" not in bad[0].words
+    assert bad[0].mark not in [_put_back(claim) for claim in world.zone.claim(TeamId("ads"), but={bad[0].mark})]
+    marks = {claim.mark for claim in claims}
+    assert world.zone.waiting(but=marks) == {}
+    assert world.zone.has(TeamId("ads"), marks | {"gone"}) == marks
+    assert world.zone.waiting() != {}
+
+
+def test_the_mark_of_a_file_is_the_same_after_it_was_put_back_and_another_once_it_was_written_to(world):
+    (world.root / "ads").mkdir(exist_ok=True)
+    path = world.root / "ads" / "a.ndjson"
+    path.write_text("{}")
+    os.utime(path, (NOW.timestamp() - 60,) * 2)
+    marks = []
+    for content in ("{}", None, "{ }"):
+        if content is not None:
+            path.write_text(content)
+            os.utime(path, (NOW.timestamp() - 60,) * 2)
+        with next(world.zone.claim(TeamId("ads"))) as file:
+            marks.append(file.mark)
+
+    assert marks[0] == marks[1] != marks[2]
 
 
 def test_a_file_that_may_not_be_read_is_counted_among_what_is_never_taken(world, monkeypatch):

@@ -73,7 +73,7 @@ _READS = {
     "catalog.seals": {"all"},
     "catalog.policy_changes": {"waiting"},
     "ledger": {"entries", "receipt"},
-    "landing": {"waiting"},
+    "landing": {"waiting", "has"},
     "landing.file": {"digest"},
 }
 _PARTS = {
@@ -171,6 +171,9 @@ class _Watched:
 class _Claimed:
     def __init__(self, file: AbstractContextManager[Any], name: str, tripwire: Tripwire) -> None:
         self._file, self._name, self._tripwire = file, name, tripwire
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self._file, attribute)
 
     def __enter__(self) -> _Watched:
         return _Watched(self._file.__enter__(), self._name, self._tripwire)

@@ -1,17 +1,17 @@
 """A landing zone in memory: tables that lie there until they are taken."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
+from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.ports.landing import LandingFile, LandingRemarks, ParsedRows
+from implio_pipeline.ports.landing import LandingClaim, LandingRemarks, ParsedRows
 from support.clock import NOW, TODAY
 from support.items import table_of
 
@@ -28,6 +28,23 @@ class LandedTable:
     is_invalid: bool = False
     arrived_at: datetime = NOW
     became: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to do, as for `release`."""
+
+    def waits(self, but: Collection[str] = ()) -> bool:
+        return self.became is None and self.mark not in but
+
+    @property
+    def mark(self) -> str:
+        return self.digest()[:16]
+
+    @property
+    def words(self) -> str:
+        return f"{self.size_bytes} bytes, of {instant_text(self.arrived_at)}"
 
     @property
     def size_bytes(self) -> int:
@@ -68,11 +85,14 @@ class LandingTables:
         self.files.setdefault(TeamId(team), []).append(file)
         return file
 
-    def waiting(self) -> Mapping[TeamId, list[date]]:
-        return {team: [TODAY] for team, files in self.files.items() if any(file.became is None for file in files)}
+    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
+        return {team: [TODAY] for team, files in self.files.items() if any(file.waits(but) for file in files)}
 
-    def waiting_since(self) -> datetime | None:
-        waiting = [file for files in self.files.values() for file in files if file.became is None]
+    def has(self, team: TeamId, marks: Collection[str]) -> Collection[str]:
+        return {file.mark for file in self.files.get(team, []) if file.waits()} & set(marks)
+
+    def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
+        waiting = [file for files in self.files.values() for file in files if file.waits(but)]
         return min((file.arrived_at for file in waiting), default=None)
 
     def make_folder(self, team: TeamId) -> None:
@@ -84,12 +104,9 @@ class LandingTables:
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
         return {}
 
-    def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
+    def claim(
+        self, team: TeamId, *, since: datetime | None = None, but: Collection[str] = ()
+    ) -> Iterator[LandingClaim]:
         for file in self.files.get(team, []):
-            if file.became is None:
-                yield _claimed(file)
-
-
-@contextmanager
-def _claimed(file: LandedTable) -> Iterator[LandedTable]:
-    yield file
+            if file.waits(but):
+                yield file

@@ -1,13 +1,20 @@
 """Retention, holds and members on the page."""
 
+import errno
+import os
 from datetime import timedelta
 
 from support.home import ADS
+from support.items import Ad
+from support.landing import LandedTable
 from support.page import PASSWORD, Page
 
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.failed_file import LONGEST_BACKOFF, MOST_ATTEMPTS
 from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
 
 
@@ -149,3 +156,27 @@ def test_a_policy_that_lets_more_go_than_one_may_decide_waits_for_a_second_admin
     assert omar.send("/teams/ads/retention/approve", typed="yes").status_code == 422
     assert omar.send("/teams/ads/retention/approve", typed="shorten 24").status_code == 303
     assert page.world.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=30)
+
+
+def test_a_landing_file_that_failed_or_is_quarantined_is_named_on_the_overview(page: Page) -> None:
+    # given a landing file that the disk refuses
+    def refused() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    home = page.home
+    home.landing.land(ADS, LandedTable(name="bad", between=refused, pieces_of_items=[home.table([Ad(task="bad")])]))
+    ingest(home.world, faults=Faults())
+    unit = "landing file of team ads, 3 bytes"
+
+    # when it failed once, then when it is quarantined
+    once = plain(page.browser(who="jane").get("/teams/ads").text)
+    for _ in range(MOST_ATTEMPTS):
+        home.clock.pass_by(LONGEST_BACKOFF)
+        ingest(home.world, faults=Faults())
+    often = plain(page.browser(who="jane").get("/teams/ads").text)
+
+    # then the page says so
+    assert f"The {unit}" in once
+    assert "1 attempt, tried again at" in once
+    assert f"Quarantined: the {unit}" in often
+    assert "10 attempts, not tried again by itself" in often

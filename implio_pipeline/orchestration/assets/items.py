@@ -1,7 +1,7 @@
 """`content_items` and `moderation_queue`: what came in, and what still waits for a decision."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import dagster as dg
 
 from implio_pipeline.domain.columns import ITEM_COLUMNS, Column, ColumnType, ErasureRule
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.failed_file import FailedFile
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.words import ColumnClass, FileKind, TeamId
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.ingest import IngestSummary, ingest
+from implio_pipeline.flows.ingest import IngestSummary, failed_landings, ingest
 from implio_pipeline.orchestration.guarded import end, failure, guarded
 from implio_pipeline.orchestration.partitions import partition_key, team_and_day
 from implio_pipeline.orchestration.pictures import markdown_table
@@ -92,12 +94,14 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
                     known = {team.team for team in house.world.catalog.teams.all()}
                     faults = Faults()
                     summary = ingest(house.world, teams=[team for team in teams if team in known], faults=faults)
+                    failures = failed_landings(house.world, teams=teams)
                     held = _held(house.world, {*partitions_of_run, *summary.partitions})
                 for partition in sorted(partitions_of_run):
                     context.add_asset_metadata(held[partition].metadata, partition_key=partition_key(*partition))
                 _tell_others(context, summary, partitions_of_run, held)
-                end(faults, items=summary.items, files=summary.files)
-                return dg.MaterializeResult(metadata=_counts(summary))
+                # Each file has its own back-off: to try the step again would pass over those that failed, and succeed.
+                end(faults, may_retry=False, items=summary.items, files=summary.files, **_failures(failures))
+                return dg.MaterializeResult(metadata={**_counts(summary), **_failures(failures)})
 
     return content_items
 
@@ -163,6 +167,22 @@ def _tell_others(
                 asset_key=context.asset_key, partition=partition_key(team, day), metadata=held[(team, day)].metadata
             )
         )
+
+
+def _failures(failures: Sequence[FailedFile]) -> dict[str, int | dg.MetadataValue[Any]]:
+    """Return the landing files that are left for later, and those that are quarantined."""
+    if not failures:
+        return {}
+    rows = [(each.unit, each.error_code, each.attempts, _tried_again(each)) for each in failures]
+    return {
+        "landing_files_quarantined": sum(each.is_quarantined for each in failures),
+        "landing_files_failed": dg.MetadataValue.md(markdown_table(("what", "code", "attempts", "tried again"), rows)),
+    }
+
+
+def _tried_again(file: FailedFile) -> str:
+    """Say when a file is tried again."""
+    return "quarantined" if file.next_attempt_at is None else instant_text(file.next_attempt_at)
 
 
 def _counts(summary: IngestSummary) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
 from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, values_of
 from implio_pipeline.stores.set_aside import Origin, SetAside
-from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
+from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder
 
 REFUSED_SUFFIX = ".refused.json"
 MAX_WAITING = 10_000
@@ -77,7 +77,10 @@ class InboxFolder(Inbox):
     @override
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         for file in self._watched.claim():
-            yield ClaimedRequests(file, self._root, self._set_aside)
+            if isinstance(file, UnclaimedFile):
+                yield file
+            else:
+                yield ClaimedRequests(file, self._root, self._set_aside)
 
 
 class ClaimedRequests(InboxFile):

@@ -4,7 +4,7 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache, partial
@@ -14,13 +14,13 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from implio_pipeline.domain.days import day_of
+from implio_pipeline.domain.days import day_of, instant_text
 from implio_pipeline.domain.errors import LandingInvalid, TeamInvalid
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
-from implio_pipeline.ports.landing import LandingFile, LandingRemarks, LandingZone, ParsedRows
+from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks, LandingZone, ParsedRows
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.landing.columns import keyed
@@ -30,7 +30,7 @@ from implio_pipeline.stores.landing.report import entries_of, write_report
 from implio_pipeline.stores.landing.unknown import count_names
 from implio_pipeline.stores.landing.workers import Workers
 from implio_pipeline.stores.set_aside import Origin, SetAside
-from implio_pipeline.stores.watched import CLAIMED, WatchedFolder, is_hidden
+from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder, is_hidden
 
 _BLOCK_BYTES = 1 << 20
 _MOST_USERS = 100_000
@@ -80,23 +80,30 @@ class LandingFolder(LandingZone):
         self._workers.close()
 
     @override
-    def waiting(self) -> Mapping[TeamId, list[date]]:
-        days = {team: self._days_of(team) for team in self._teams()}
+    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
+        days = {team: self._days_of(team, but) for team in self._teams()}
         return {team: sorted(found) for team, found in sorted(days.items()) if found}
 
-    def _days_of(self, team: TeamId) -> set[date]:
+    def _days_of(self, team: TeamId, but: Collection[str]) -> set[date]:
         """Return the days; today for a folder that cannot be listed, so that a run comes to it and names it."""
         try:
-            return {day_of(file.modified_at) for file in self._watched(team).ready()}
+            return {day_of(file.modified_at) for file in self._watched(team).ready() if file.mark not in but}
         except OSError:
             return {day_of(self._clock.now())}
 
     @override
-    def waiting_since(self) -> datetime | None:
+    def has(self, team: TeamId, marks: Collection[str]) -> Collection[str]:
+        try:
+            return {file.mark for file in self._watched(team).ready()} & set(marks)
+        except OSError:
+            return marks
+
+    @override
+    def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
         found = []
         for team in self._teams():
             with suppress(OSError):  # the run that comes to the folder names it
-                found.append(self._watched(team).waiting_since())
+                found.append(self._watched(team).waiting_since(but=but))
         return min((since for since in found if since), default=None)
 
     @override
@@ -124,10 +131,15 @@ class LandingFolder(LandingZone):
         return {name: meant[_plain_name(name)] for name in sorted(names) if _plain_name(name) in meant}
 
     @override
-    def claim(self, team: TeamId, *, since: datetime | None = None) -> Iterator[AbstractContextManager[LandingFile]]:
+    def claim(
+        self, team: TeamId, *, since: datetime | None = None, but: Collection[str] = ()
+    ) -> Iterator[LandingClaim]:
         policy = self._policy if since is None else replace(self._policy, first_at=max(since, self._policy.first_at))
         user_key: Callable[[str], bytes] | None = None
-        for file in self._watched(team).claim():
+        for file in self._watched(team).claim(but=but):
+            if isinstance(file, UnclaimedFile):
+                yield UnclaimedLanding(file)
+                continue
             # People come again from file to file; what is kept goes when the last file has been taken.
             user_key = user_key or lru_cache(_MOST_USERS)(self._keychain.user_key_maker(team))
             yield ClaimedLanding(
@@ -163,7 +175,32 @@ class LandingFolder(LandingZone):
         )
 
 
-class ClaimedLanding(LandingFile):
+class UnclaimedLanding(LandingClaim):
+    """A landing file that is there and cannot be claimed: entering it raises why."""
+
+    def __init__(self, file: UnclaimedFile) -> None:
+        self._file = file
+
+    @override
+    def __enter__(self) -> LandingFile:
+        return self._file.__enter__()
+
+    @override
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    @property
+    @override
+    def mark(self) -> str:
+        return self._file.mark
+
+    @property
+    @override
+    def words(self) -> str:
+        return "that cannot be opened or claimed"
+
+
+class ClaimedLanding(LandingFile, LandingClaim):
     """One claimed landing file; made by `LandingFolder.claim`."""
 
     def __init__(
@@ -197,6 +234,16 @@ class ClaimedLanding(LandingFile):
 
     def __exit__(self, *_: object) -> None:
         self._file.release()
+
+    @property
+    @override
+    def mark(self) -> str:
+        return self._file.mark
+
+    @property
+    @override
+    def words(self) -> str:
+        return f"{self.size_bytes} bytes, of {instant_text(self.arrived_at)}"
 
     @property
     @override
