@@ -8,6 +8,7 @@ from implio_pipeline.domain.compaction import MergeWork, merges, merges_of_small
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.alone import Faults, gathered
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.sweep import sweep_doomed, unlink_doomed
 from implio_pipeline.ports.rows import Progress
@@ -35,7 +36,11 @@ def compact(
 
     `faults` is told of each partition that failed and each replaced file that cannot be unlinked; when `None`, the
     first is raised at the end.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; how large a team is, is noted by day.
     """
+    agreed_now(world)
     with gathered(faults) as failed:
         works = list(merges(world.catalog.manifest.files(), rows_per_file=rows_per_file))
         summary = _carry_out(world, works, failed, progress)
@@ -50,7 +55,11 @@ def merge_small(
 
     The catalog is not scrubbed after each of these, some in a second under load, since every writer would wait: what an
     erasure or the nightly housekeeping does. Items that a deletion covers are in what was merged, to be erased there.
+
+    Raises:
+        ClockWrong: as for `compact`.
     """
+    agreed_now(world)
     files = world.catalog.manifest.files(is_filtered=False)
     works = list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files))
     with gathered(None) as failed:

@@ -33,6 +33,7 @@ from implio_pipeline.domain.scope import FOR_EVER, UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.flows.alone import Faults, gathered
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.moderate import opened_notes
 from implio_pipeline.flows.read import note_export
@@ -85,6 +86,7 @@ def export_person(
     Items that an open request hides are counted, not handed out. The ledger is told before anything is written.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows.
         RequestRefused: the user id is empty.
         TeamUnknown: there is no such team.
         RecipientInvalid: nothing can be encrypted to the certificate.
@@ -99,7 +101,7 @@ def export_person(
     held = _settled(world, team.team, world.keychain.user_key(team.team, draft.user_id), progress)
     # 2. Pack: from here on the content is encrypted, if it is to be.
     files = tuple(exports.pack(name, records, recipient=draft.recipient) for name, records in held.parts.items())
-    now = world.clock.now()
+    now = agreed_now(world)
     access = Access(
         export_id=exports.new_id(),
         team=team.team,
@@ -136,8 +138,11 @@ def purge_exports(world: World, exports: Exports, faults: Faults | None = None) 
     """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many.
 
     `faults` is told of each that failed; when `None`, the first is raised at the end.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; nothing goes for its age.
     """
-    now, purged = world.clock.now(), 0
+    now, purged = agreed_now(world), 0
     with gathered(faults) as failed:
         for record in exports.all():
             with failed.alone(f"export {record.export_id} of team {record.team}"):

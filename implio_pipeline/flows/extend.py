@@ -7,6 +7,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ExtensionRefused
 from implio_pipeline.domain.request import Request, extended
 from implio_pipeline.domain.words import RequestId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
 
 
@@ -14,6 +15,7 @@ def extend(world: World, request_id: RequestId, *, days: int, reason: str) -> Re
     """Put a due date off and note it in the ledger; the reason lies sealed until the request is completed.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows.
         RequestUnknown: there is no such request.
         ExtensionRefused: it may not be, or there is no reason.
         PlanOutdated: somebody else has moved the request.
@@ -23,7 +25,7 @@ def extend(world: World, request_id: RequestId, *, days: int, reason: str) -> Re
     if not reason.strip():
         raise ExtensionRefused("there is no reason, which whoever asked must be told")
     request = world.catalog.requests.get(request_id)
-    after = extended(request, days=days, now=world.clock.now())
+    after = extended(request, days=days, now=agreed_now(world))
     if request.sealed is not None:
         parts = json.loads(world.keychain.unseal(request.team, request.sealed, context=request_id))
         text = json.dumps(parts | {"extensionReason": reason}).encode()

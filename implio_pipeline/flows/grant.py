@@ -25,6 +25,7 @@ from implio_pipeline.domain.grant import (
 )
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
 
 GRANTED, REVOKED = "grant", "grant-revoked"
@@ -49,10 +50,11 @@ def grant(world: World, draft: GrantDraft) -> Grant:
     """Give an operator access; the operational class, which every file's footer needs, goes with any other.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows.
         GrantRefused: it names nobody or nothing, or does not end within a year.
         TeamUnknown: there is no such team.
     """
-    now = world.clock.now()
+    now = agreed_now(world)
     team = world.catalog.teams.get(draft.team).team
     if not draft.person.strip() or not draft.granted_by.strip():
         raise GrantRefused("a grant names whom it is for and who gives it", remedy="Give both names.")

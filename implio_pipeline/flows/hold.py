@@ -14,6 +14,7 @@ from implio_pipeline.domain.scope import FOR_EVER, Scope
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.accept import rule_in, rule_of, rule_parts, scope_text
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
 
 _PLACED, _RELEASED = "hold", "hold-released"
@@ -37,11 +38,12 @@ def place_hold(world: World, draft: HoldDraft) -> Hold:
     The ledger is told first, so that a restore knows of every hold.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows.
         TeamUnknown: there is no such team.
         HoldRefused: it has ended already, or nobody holds it.
         RequestRefused: the scope names nothing.
     """
-    now = world.clock.now()
+    now = agreed_now(world)
     team = world.catalog.teams.get(draft.team).team
     if draft.until <= now:
         raise HoldRefused("it would end before it begins", remedy="Give a day to come with --until.")
@@ -67,9 +69,10 @@ def release_hold(world: World, hold_id: HoldId) -> list[Request]:
     """Release a hold and return the requests that are ready again: what it withheld is erased by the next run.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows.
         HoldRefused: there is no such hold, or it was released before.
     """
-    now = world.clock.now()
+    now = agreed_now(world)
     hold = world.catalog.holds.get(hold_id)
     released_at = max(now, hold.placed_at)
     world.catalog.holds.release(replace(hold, released_at=released_at))

@@ -10,6 +10,7 @@ from implio_pipeline.domain.request import Request, keeps_out
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.approval import identity_of
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
 
 
@@ -25,6 +26,7 @@ def lift(world: World, request_id: RequestId, *, name: str | None = None, acts_f
         acts_for: The keyed pseudonym of the person instead, where an API key acts for whoever made it.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows.
         RequestUnknown: there is no such request.
         LiftRefused: it is not standing, it was lifted before, or nobody is named.
         PlanOutdated: somebody else lifts or moves it at this moment.
@@ -41,7 +43,7 @@ def lift(world: World, request_id: RequestId, *, name: str | None = None, acts_f
     standing = {each.request_id: each for each in world.catalog.requests.keeping_out(request.team)}
     key = standing[request_id].user_key
     same = [each.request_id for each in standing.values() if each.user_key == key and each.lifted_at is None]
-    now = world.clock.now()
+    now = agreed_now(world)
     lifted = [
         # On a host whose clock is behind, the lifting does not lie before the request.
         replace(each, standing_lifted_at=max(now, each.accepted_at), standing_lifted_by=who)

@@ -34,6 +34,7 @@ from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
 from implio_pipeline.flows.alone import Faults, gathered
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.renewed import are_team_keys_renewed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
@@ -78,10 +79,12 @@ def rotate_keys(
         progress: Told of teams done and teams in all.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows; no key is made or destroyed.
         TeamUnknown: there is no such team.
         KeyMissing: a key that is live does not open; it was not destroyed.
         PlanOutdated: others kept changing the same things; what is left to do, `finish_rotation` does.
     """
+    agreed_now(world)
     chosen = [world.catalog.teams.get(team) for team in teams] if teams is not None else world.catalog.teams.all()
     # 1. New root keys, durable before anything is wrapped under them, and told before anything depends on them.
     regions = {team.region for team in chosen}
@@ -104,9 +107,11 @@ def finish_rotation(world: World, *, faults: Faults | None = None) -> RotationSu
     Does nothing when there is nothing to finish.
 
     Raises:
+        ClockWrong: the clock disagrees with what the home knows; a grace period may last still.
         KeyMissing: a key that is live does not open; it was not destroyed.
         PlanOutdated: others kept changing the same things.
     """
+    agreed_now(world)
     world.keychain.shred_root_keys(())  # those that a crash left half destroyed
     ring, statement = world.keychain.root_keys(), newest_statement(world)
     states = root_states(ring)

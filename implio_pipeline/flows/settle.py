@@ -20,6 +20,7 @@ from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.flows.alone import Fault, Faults, gathered
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.ports.keychain import Keychain
@@ -59,7 +60,11 @@ def settle(
         again: Also the files that failed before and whose back-off lasts.
         faults: Told of each file and team that failed; when `None`, the first is raised at the end.
         progress: Told of files done and files in all, of some verdicts at a time.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows; no verdict is settled or put off by it.
     """
+    agreed_now(world)
     summary = SettleSummary()
     wanted = [team.team for team in world.catalog.teams.all()] if teams is None else list(teams)
     with gathered(faults) as failed:

@@ -3,8 +3,9 @@
 import dagster as dg
 
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.domain.errors import ClockWrong, HomeMissing
 from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deliver import deliver_due
 from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.orchestration.assets.items import QUICK_RETRIES
@@ -78,11 +79,13 @@ def settle_sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg
     with guarded():
         try:
             with home.open() as house:
-                now = house.world.clock.now()
+                now = agreed_now(house.world)
                 since = house.world.catalog.moderation.unsettled_since(now=now)
                 is_due = is_settling_due(house.world, waits=house.settle_waits)
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
+        except ClockWrong as wrong:  # readers see the verdicts in any case
+            return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {wrong.remedy}")
         if since is None or not is_due:
             return dg.SkipReason("no verdict has waited long enough")
         if is_running(context.instance, job=SETTLE_VERDICTS):

@@ -12,16 +12,24 @@ from support.landing import LandedTable
 
 from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.errors import ClockAhead, ClockBehind, ClockWrong
+from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import Region
+from implio_pipeline.domain.words import ColumnClass, Region
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.clock import CLOCK, agreed_now, confirm_clock
+from implio_pipeline.flows.compact import compact, merge_small
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.export import purge_exports
+from implio_pipeline.flows.extend import extend
+from implio_pipeline.flows.grant import GrantDraft, grant
+from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.flows.submit import Submission, submit
 from implio_pipeline.flows.teams import add_team
 
@@ -38,6 +46,37 @@ ACTS: dict[str, Callable[[Home], object]] = {
     ),
     "retain": lambda home: retain(home.world, today=home.clock.now().date()),
     "housekeep": lambda home: housekeep(home.world),
+    "compact": lambda home: compact(home.world, rows_per_file=100),
+    "merge small files": lambda home: merge_small(home.world, rows_per_file=100, from_files=2),
+    "rotate keys": lambda home: rotate_keys(home.world),
+    "finish a rotation": lambda home: finish_rotation(home.world),
+    "settle": lambda home: settle(home.world),
+    "place a hold": lambda home: place_hold(
+        home.world,
+        HoldDraft(
+            team=ADS,
+            scope=ByUser(user_id="bob"),
+            until=home.clock.now() + timedelta(days=1),
+            words="a claim",
+            holder="dpo",
+        ),
+    ),
+    "release a hold": lambda home: release_hold(home.world, home.world.catalog.holds.all(ADS)[0].hold_id),
+    "extend": lambda home: extend(
+        home.world, home.world.catalog.requests.all()[0].request_id, days=5, reason="many requests"
+    ),
+    "grant": lambda home: grant(
+        home.world,
+        GrantDraft(
+            team=ADS,
+            classes=frozenset({ColumnClass.CONTENT}),
+            purpose=Purpose.SET_UP,
+            until=home.clock.now() + timedelta(days=1),
+            person="ann",
+            granted_by="bob",
+        ),
+    ),
+    "purge exports": lambda home: purge_exports(home.world, home.house.exports),
     "add a team": lambda home: add_team(home.world, "new", region=Region("eu")),
 }
 
@@ -49,6 +88,12 @@ def watched(home: Home) -> Home:
     home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
     home.ask(ByUser(user_id="ann"))
     home.landing.land(ADS, LandedTable(name="landed", pieces_of_items=[home.table([Ad(task="landed", user="cid")])]))
+    place_hold(
+        home.world,
+        HoldDraft(
+            team=ADS, scope=ByUser(user_id="eve"), until=NOW + timedelta(days=900), words="a claim", holder="dpo"
+        ),
+    )
     agreed_now(home.world)
     home.world = replace(home.world, clock_bounds=BOUNDS)
     return home
@@ -59,7 +104,8 @@ def watched(home: Home) -> Home:
 def test_no_act_goes_by_a_clock_that_disagrees_and_what_waits_stays_as_it_is(
     watched: Home, act: Callable[[Home], object], off: timedelta, refusal: type[ClockWrong]
 ) -> None:
-    tasks, requests = watched.tasks(), watched.world.catalog.requests.all()
+    tasks, requests, files = watched.tasks(), watched.world.catalog.requests.all(), watched.files()
+    holds, keys = watched.world.catalog.holds.all(), watched.world.catalog.teams.keys(ADS)
     watched.clock.pass_by(off)
 
     with pytest.raises(refusal) as refused:
@@ -69,6 +115,9 @@ def test_no_act_goes_by_a_clock_that_disagrees_and_what_waits_stays_as_it_is(
     assert "Set the machine's clock right" in refused.value.remedy
     assert watched.tasks() == tasks
     assert watched.world.catalog.requests.all() == requests
+    assert watched.files() == files
+    assert watched.world.catalog.holds.all() == holds
+    assert watched.world.catalog.teams.keys(ADS) == keys
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)

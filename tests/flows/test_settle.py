@@ -303,7 +303,7 @@ def stuck_on_one_file(home: Home, *, bad: int, good: int) -> Path:
     return path
 
 
-@given(at_once=st.integers(1, 7), bad=st.integers(1, 9), good=st.integers(1, 4))
+@given(at_once=st.integers(1, 7), bad=st.integers(1, 4), good=st.integers(1, 4))
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_bad_file_with_more_verdicts_than_a_batch_is_tried_once_and_all_other_verdicts_are_settled(
     new_home: NewHome, monkeypatch: pytest.MonkeyPatch, at_once: int, bad: int, good: int
