@@ -1,6 +1,7 @@
 """Deletion requests: made by `DELETE /v1/ads`, followed at `/v1/deletions`, receipted at the end."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
 from typing import Annotated
@@ -22,6 +23,7 @@ from implio_pipeline.domain.words import Channel, RequestId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.lift import lift
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
+from implio_pipeline.ports.world import World
 from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["deletions"])
@@ -40,6 +42,26 @@ _STATUSES = (
 _MOST_ON_A_PAGE, _ON_A_PAGE = 1_000, 100
 _same = [Lock() for _ in range(64)]
 """Of calls that ask for the same at once, one goes first; the others find its request."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Named:
+    """A deletion that a call names by its id, and who calls."""
+
+    world: World
+    who: Caller
+    deletion: Deletion
+
+
+def _named(act: Act) -> Callable[..., _Named]:
+    """Return what finds the deletion in the path of a call without parameters, for those who may do this act."""
+
+    def named(request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(act))]) -> _Named:
+        parameters(request, ())
+        house: House = request.app.state.house
+        return _Named(world=house.world, who=who, deletion=_its_own(house, who, request_id))
+
+    return named
 
 
 async def _on_the_way(
@@ -126,14 +148,9 @@ def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     summary="Where a deletion request is, and when it is due",
     responses=answers({200: DELETION}, 400, 401, 403, 404, 429),
 )
-def get_deletion(
-    request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]
-) -> Response:
+def get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) -> Response:
     """Return one request of the team."""
-    parameters(request, ())
-    house: House = request.app.state.house
-    mine = _its_own(house, who, request_id)
-    return json_answer(deletion_shape(mine, outcome_of(house.world, mine)))
+    return json_answer(deletion_shape(asked.deletion, outcome_of(asked.world, asked.deletion)))
 
 
 @router.post(
@@ -146,15 +163,10 @@ def get_deletion(
     ),
     responses=answers({200: DELETION}, 400, 401, 403, 404, 409, 429),
 )
-def lift_deletion(
-    request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.LIFT_STANDING))]
-) -> Response:
+def lift_deletion(asked: Annotated[_Named, Depends(_named(Act.LIFT_STANDING))]) -> Response:
     """Lift a standing deletion of the caller's team."""
-    parameters(request, ())
-    house: House = request.app.state.house
-    mine = _its_own(house, who, request_id)
-    lifted = lift(house.world, mine.request_id, acts_for=who.acts_for)[0]
-    return json_answer(deletion_shape(lifted, outcome_of(house.world, lifted)))
+    lifted = lift(asked.world, asked.deletion.request_id, acts_for=asked.who.acts_for)[0]
+    return json_answer(deletion_shape(lifted, outcome_of(asked.world, lifted)))
 
 
 @router.get(
@@ -163,14 +175,10 @@ def lift_deletion(
     summary="The signed receipt of a deletion, or of what of it a legal hold allowed",
     responses=answers({200: RECEIPT}, 400, 401, 403, 404, 429),
 )
-def get_receipt(
-    request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(Act.READ_RECEIPTS))]
-) -> Response:
+def get_receipt(asked: Annotated[_Named, Depends(_named(Act.READ_RECEIPTS))]) -> Response:
     """Return the ledger's entry whole, so that it can be checked with the ledger's public key."""
-    parameters(request, ())
-    house: House = request.app.state.house
-    mine = _its_own(house, who, request_id)
-    entries = house.world.ledger.receipts({mine.request_id}).get(mine.request_id, [])
+    request_id = asked.deletion.request_id
+    entries = asked.world.ledger.receipts({request_id}).get(request_id, [])
     if not entries:
         raise NotThere("there is no receipt yet", remedy="Ask for the request's status; it says what comes next.")
     entry = entries[-1]

@@ -12,7 +12,7 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
 from implio_pipeline.domain.access_log import LogLine, read_body
 from implio_pipeline.domain.days import instant_text, start_of
-from implio_pipeline.domain.grant import Grant, GrantId, PersonKey, Purpose, Reviewed, is_standing
+from implio_pipeline.domain.grant import Grant, GrantId, PersonKey, Purpose, Reviewed, is_in_force
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.grant import GrantDraft, forget_operator, grant, names_of, review_grants, revived, revoke
 from implio_pipeline.flows.read import log_faults
@@ -93,7 +93,7 @@ def list_command(
     with session.house() as house:
         world, now = house.world, house.world.clock.now()
         name = None if team is None else world.catalog.teams.get(team_id(team)).team
-        found = [each for each in world.catalog.grants.all(team=name) if is_all or is_standing(each, now=now)]
+        found = [each for each in world.catalog.grants.all(team=name) if is_all or is_in_force(each, now=now)]
         names = names_of(world, (person for each in found for person in (each.person, each.granted_by)))
         mode = house.settings.access.grants
     shapes = [_shape(each, names, now=now) for each in found]
@@ -187,7 +187,7 @@ def _shape(one: Grant, names: dict[PersonKey, str], *, now: "datetime") -> dict[
         "grantedBy": names[one.granted_by],
         "grantedAt": instant_text(one.granted_at),
         "until": instant_text(one.until),
-        "isStanding": is_standing(one, now=now),
+        "isInForce": is_in_force(one, now=now),
         "revokedAt": None if one.revoked_at is None else instant_text(one.revoked_at),
         "reviewedAt": None if one.reviewed_at is None else instant_text(one.reviewed_at),
         "lastUsedAt": None if one.last_used_at is None else instant_text(one.last_used_at),
@@ -210,7 +210,7 @@ def _grants_view(shapes: list[dict[str, Any]], mode: str) -> RenderableType:
         *free,
         table(
             columns,
-            ([*_row(each), each["isStanding"], _day(each["lastUsedAt"])] for each in shapes),
+            ([*_row(each), each["isInForce"], _day(each["lastUsedAt"])] for each in shapes),
             spare=("last used", "purpose", "stands"),
         ),
     )

@@ -77,7 +77,7 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
             table(
                 columns,
                 (
-                    [each["holdId"], each["team"], each["kind"], each["reason"], each["until"][:10], each["isStanding"]]
+                    [each["holdId"], each["team"], each["kind"], each["reason"], each["until"][:10], each["isInForce"]]
                     for each in shapes
                 ),
             )

@@ -6,7 +6,7 @@ from typing import Any
 from implio_pipeline.cli.failures import remedy_of
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.failed_file import FailedFile
-from implio_pipeline.domain.hold import Hold, is_standing
+from implio_pipeline.domain.hold import Hold, is_in_force
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
 from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import Request, fault_text
@@ -111,7 +111,7 @@ def hold_shape(hold: Hold, *, now: datetime) -> dict[str, Any]:
         "placedAt": instant_text(hold.placed_at),
         "until": instant_text(hold.until),
         "releasedAt": None if hold.released_at is None else instant_text(hold.released_at),
-        "isStanding": is_standing(hold, now=now),
+        "isInForce": is_in_force(hold, now=now),
     }
 
 

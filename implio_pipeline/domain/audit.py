@@ -109,7 +109,7 @@ class Measured:
     wrong_pseudonyms: int
     """Rows whose user key is not the pseudonym of their user id."""
     matched: Mapping[RequestId, int]
-    """Rows that each standing rule covers; every row was asked."""
+    """Rows that each rule in force covers; every row was asked."""
 
 
 def part_on(day: date) -> int:
@@ -213,22 +213,22 @@ def stray(region: str, path: str) -> AuditFinding:
 
 
 def tombstone_faults(
-    request: Request, standing: Mapping[str, Any], noted: Sequence[Mapping[str, Any]]
+    request: Request, in_force: Mapping[str, Any], noted: Sequence[Mapping[str, Any]]
 ) -> list[AuditFinding]:
     """Return where the ledger's entries of a tombstone differ from the catalog's; one noted twice alike is no fault.
 
     Args:
         request: The tombstone's request.
-        standing: The tombstone as the ledger should have it.
+        in_force: The tombstone as the ledger should have it.
         noted: The ledger's bodies of it.
     """
     if not noted:
         return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
-    if not standing and request.state is not RequestState.CANCELLED:
+    if not in_force and request.state is not RequestState.CANCELLED:
         return [
-            _about(request, FindingKind.TOMBSTONE_DIFFERS, "the ledger has it standing, the catalog lifted or lost")
+            _about(request, FindingKind.TOMBSTONE_DIFFERS, "the ledger has it in force, the catalog lifted or lost")
         ]
-    if any(body.get(name) != value for body in noted for name, value in standing.items()):
+    if any(body.get(name) != value for body in noted for name, value in in_force.items()):
         return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog name different things")]
     return []
 

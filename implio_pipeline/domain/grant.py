@@ -90,7 +90,7 @@ class Reviewed:
     remarks: tuple[str, ...]
 
 
-def is_standing(grant: Grant, *, now: datetime) -> bool:
+def is_in_force(grant: Grant, *, now: datetime) -> bool:
     """Tell whether the grant allows anything now; at the instant it ends it no longer does."""
     return grant.revoked_at is None and now < grant.until
 
@@ -104,7 +104,7 @@ def grants_of(
         for grant in grants
         if grant.person == person
         and grant.team == team
-        and is_standing(grant, now=now)
+        and is_in_force(grant, now=now)
         and purpose in (None, grant.purpose)
     )
 
@@ -116,8 +116,8 @@ def classes_allowed(
 
     The identity class is there only when the purpose is said, and a grant for that very purpose names it.
     """
-    standing = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
-    named = frozenset(each for grant in standing for each in grant.classes)
+    in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
+    named = frozenset(each for grant in in_force for each in grant.classes)
     return named if purpose is not None else named - {ColumnClass.IDENTITY}
 
 
@@ -139,7 +139,7 @@ def review(grants: Iterable[Grant], *, now: datetime, expires_within: timedelta,
     found = [
         Reviewed(grant=grant, remarks=_remarks(grant, now=now, expires_within=expires_within, open_for=open_for))
         for grant in grants
-        if is_standing(grant, now=now)
+        if is_in_force(grant, now=now)
     ]
     return sorted(found, key=lambda each: (-len(each.remarks), each.grant.granted_at, each.grant.grant_id))
 

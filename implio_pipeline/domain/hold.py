@@ -62,7 +62,7 @@ class Spared:
     survivors: int = 0
 
 
-def is_standing(hold: Hold, *, now: datetime) -> bool:
+def is_in_force(hold: Hold, *, now: datetime) -> bool:
     """Tell whether the hold forbids erasing now."""
     return hold.released_at is None and now < hold.until
 

@@ -131,7 +131,7 @@ class QueueCount:
 
     queue: str
     waiting: int
-    is_standing: bool = field(default=False)
+    is_built_in: bool = field(default=False)
 
 
 def is_free(lock: Lock | None, *, by: str, now: datetime) -> bool:

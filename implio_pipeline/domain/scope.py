@@ -1,4 +1,4 @@
-"""What a request asks to erase, and the rule it leaves standing once accepted.
+"""What a request asks to erase, and the rule that is in force once it is accepted.
 
 A scope is the requester's words and holds personal values. A rule says the same in keyed pseudonyms:
 it is what tombstones keep, what reads are filtered by, and what finding, rewriting and verifying use.
@@ -105,7 +105,7 @@ Rule = UserRule | TaskRule | DatesRule | TeamRule | OverdueRule
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tombstone:
-    """The standing rule of an accepted request."""
+    """The rule of an accepted request."""
 
     sequence: int
     request_id: str

@@ -140,8 +140,8 @@ def _recount(world: World, team: TeamId) -> None:
     estimated = world.catalog.requests.estimated(team, since=world.clock.now() - window_of(world))
     if not estimated:
         return
-    standing = world.catalog.requests.tombstones_of([each.request_id for each in estimated])
-    known = [(each, standing[each.request_id].rule) for each in estimated if each.request_id in standing]
+    in_force = world.catalog.requests.tombstones_of([each.request_id for each in estimated])
+    known = [(each, in_force[each.request_id].rule) for each in estimated if each.request_id in in_force]
     counts = _counts(world, team, known)
     if counts is not None:
         world.catalog.requests.counted({each.request_id: counts.get(each.request_id, 0) for each, _ in known})

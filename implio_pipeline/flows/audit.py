@@ -119,22 +119,22 @@ def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -
         _audit_ledger(world, report)
     with faults.alone("log of reads"):
         _audit_access(world, report)
-    standing: dict[TeamId, _Standing] = {}
+    in_force: dict[TeamId, _InForce] = {}
     for team in world.catalog.teams.all():
         with faults.alone(f"tombstones of team {team.team}"):
-            standing[team.team] = _Standing.of(world.catalog.requests.tombstones(team.team, is_checked=False))
+            in_force[team.team] = _InForce.of(world.catalog.requests.tombstones(team.team, is_checked=False))
     failed_at = frozenset(each.error_about for each in world.catalog.requests.all(states=OPEN_STATES))
     # 3. Team keys, queues and files, partition by partition.
     partitions = Counter((file.team, file.day) for file in world.catalog.manifest.files(is_checked=False))
     total, done = sum(partitions.values()), 0
     with ThreadPoolExecutor(world.threads) as pool:
         for team in world.catalog.teams.all():
-            rules = standing.get(team.team) or _Standing.of([])
+            rules = in_force.get(team.team) or _InForce.of([])
             with faults.alone(f"keys of team {team.team}"):
                 _audit_keys(world, team, report)
             with faults.alone(f"queues of team {team.team}"):
                 _audit_queues(world, team, rules, report)
-            work = _TeamAudit(world=world, team=team, standing=rules, failed_at=failed_at, report=report, pool=pool)
+            work = _TeamAudit(world=world, team=team, in_force=rules, failed_at=failed_at, report=report, pool=pool)
             for day in sorted(day for name, day in partitions if name == team.team):
                 with faults.alone(f"{day} of team {team.team}", day=day):
                     work.audit_day(day)
@@ -149,14 +149,14 @@ def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Standing:
+class _InForce:
     """A team's tombstones, as rules over every row."""
 
     erased: tuple[NamedRule, ...]
     hiding: tuple[NamedRule, ...]
 
     @classmethod
-    def of(cls, tombstones: Iterable[Tombstone]) -> "_Standing":
+    def of(cls, tombstones: Iterable[Tombstone]) -> "_InForce":
         """Return them parted; completed retention is left out, since a longer policy lets such items in again."""
         erased, hiding = [], []
         for each in tombstones:
@@ -174,7 +174,7 @@ class _TeamAudit:
 
     world: World
     team: Team
-    standing: _Standing
+    in_force: _InForce
     failed_at: frozenset[str | None]
     """Ids of files that open requests failed at."""
     report: AuditReport
@@ -235,10 +235,10 @@ class _TeamAudit:
             )
             if unlike or not sealed.keys or not self._is_chosen(file):
                 return _Look(sealed=sealed, findings=found + unlike)
-            measured = self.world.vault.measure(sealed, (*self.standing.erased, *self.standing.hiding))
+            measured = self.world.vault.measure(sealed, (*self.in_force.erased, *self.in_force.hiding))
         except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
             return _Look(sealed=sealed, findings=[*found, unread(file, fault_of(error))])
-        erased = {named.request_id for named in self.standing.erased}
+        erased = {named.request_id for named in self.in_force.erased}
         return _Look(
             sealed=sealed,
             findings=found + read_faults(file, measured, erased=erased),
@@ -285,11 +285,11 @@ def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
         report.findings.append(AuditFinding(kind=FindingKind.KEY_MISSING, about=team.team, words=words, team=team.team))
 
 
-def _audit_queues(world: World, team: Team, standing: _Standing, report: AuditReport) -> None:
+def _audit_queues(world: World, team: Team, in_force: _InForce, report: AuditReport) -> None:
     entries = world.catalog.queues.entries(team.team)
     report.queue_entries += len(entries)
     traces = world.catalog.moderation.traces(team.team)
-    covering = _covering((*standing.erased, *standing.hiding))
+    covering = _covering((*in_force.erased, *in_force.hiding))
     for kept, noun in ((entries, "entries"), (traces, "verdicts, notes or deliveries")):
         waiting = Counter(named.request_id for each in kept for named in covering(each))
         for request_id, count in waiting.items():
@@ -390,24 +390,24 @@ def _audit_requests(world: World, noted: _Noted, report: AuditReport) -> None:
     """Compare catalog and ledger both ways; the ledger is read before and, for what lacks in it, after the catalog."""
     report.tombstones, report.receipts = len(noted.tombstones), len(noted.receipts)
     requests = {request.request_id: request for request in world.catalog.requests.all()}
-    standing = _standing_bodies(world, requests)
+    in_force = _bodies_in_force(world, requests)
     report.findings += [
         lost_tombstone(request_id, bodies[0])
         for request_id, bodies in noted.tombstones.items()
         if request_id not in requests
     ]
     keeping_out = _keeping_out(world, requests)
-    faults = dict(_request_faults(requests, standing, keeping_out, noted))
+    faults = dict(_request_faults(requests, in_force, keeping_out, noted))
     if faults:
         settled = world.clock.now() - _SETTLES
         young = {each.request_id for each, _ in world.catalog.requests.without_ledger() if each.accepted_at > settled}
         noted = _noted(world)
         again = {request_id: world.catalog.requests.get(request_id) for request_id in faults if request_id not in young}
-        faults = dict(_request_faults(again, standing, _keeping_out(world, again), noted))
+        faults = dict(_request_faults(again, in_force, _keeping_out(world, again), noted))
     report.findings += [finding for found in faults.values() for finding in found]
 
 
-def _standing_bodies(world: World, requests: Mapping[RequestId, Request]) -> dict[str, Mapping[str, Any]]:
+def _bodies_in_force(world: World, requests: Mapping[RequestId, Request]) -> dict[str, Mapping[str, Any]]:
     return {
         tombstone.request_id: tombstone_body(requests[RequestId(tombstone.request_id)], tombstone)
         for team in {request.team for request in requests.values()}
@@ -426,12 +426,12 @@ def _keeping_out(world: World, requests: Mapping[RequestId, Request]) -> dict[Re
 
 def _request_faults(
     requests: Mapping[RequestId, Request],
-    standing: Mapping[str, Mapping[str, Any]],
+    in_force: Mapping[str, Mapping[str, Any]],
     keeping_out: Mapping[RequestId, StandingErasure],
     noted: _Noted,
 ) -> Iterator[tuple[RequestId, list[AuditFinding]]]:
     for request_id, request in requests.items():
-        found = tombstone_faults(request, standing.get(request_id, {}), noted.tombstones.get(request_id, []))
+        found = tombstone_faults(request, in_force.get(request_id, {}), noted.tombstones.get(request_id, []))
         found += lifting_faults(request, is_lifted=request_id in noted.lifted)
         found += standing_faults(
             request,

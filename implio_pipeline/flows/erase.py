@@ -45,7 +45,7 @@ from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones, tombstone_body
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.find import plan_works, standing_holds
+from implio_pipeline.flows.find import holds_in_force, plan_works
 from implio_pipeline.flows.receipt import write_receipts
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.swap import SwapCounts, swap
@@ -135,7 +135,7 @@ def erase(
 
 
 def _passed_over(world: World) -> tuple[CatalogTampered | None, dict[RequestId, TeamId]]:
-    """Return what would be passed over in silence: a standing tombstone whose request says that it is done or waits.
+    """Return what would be passed over in silence: a tombstone in force whose request says that it is done or waits.
 
     The rows of requests are compared with their MACs when they are read; tombstones with their team's tally.
     """
@@ -152,16 +152,16 @@ def _passed_over(world: World) -> tuple[CatalogTampered | None, dict[RequestId, 
 
 
 def _without_request(world: World, team: TeamId) -> list[RequestId]:
-    """Return the team's standing tombstones whose requests are not open."""
+    """Return the team's tombstones in force whose requests are not open."""
     is_open = {request.request_id for request in world.catalog.requests.all(team=team, states=OPEN_STATES)}
     found = []
     for tombstone in world.catalog.requests.tombstones(team, only_open=True):
         request_id = RequestId(tombstone.request_id)
         if request_id not in is_open and _is_done_or_altered(world, request_id):
             found.append(request_id)
-    # What was completed or cancelled meanwhile has no standing tombstone any more.
-    standing = {each.request_id for each in world.catalog.requests.tombstones(team, only_open=True)} if found else set()
-    return [request_id for request_id in found if request_id in standing]
+    # What was completed or cancelled meanwhile has no tombstone in force any more.
+    in_force = {each.request_id for each in world.catalog.requests.tombstones(team, only_open=True)} if found else set()
+    return [request_id for request_id in found if request_id in in_force]
 
 
 def _is_done_or_altered(world: World, request_id: RequestId) -> bool:
@@ -284,11 +284,11 @@ def _rules_as_told(world: World, requests: list[Request]) -> tuple[dict[RequestI
     Each request is judged by its own row and its own line: what happened to another's is no fault of it.
     """
     ids = [request.request_id for request in requests]
-    standing, told = world.catalog.requests.tombstones_of(ids), world.ledger.tombstones(ids)
+    in_force, told = world.catalog.requests.tombstones_of(ids), world.ledger.tombstones(ids)
     rules: dict[RequestId, Rule] = {}
     faults: dict[RequestId, ImplioError] = {}
     for request in requests:
-        entry, tombstone = told.get(request.request_id), standing.get(request.request_id)
+        entry, tombstone = told.get(request.request_id), in_force.get(request.request_id)
         if isinstance(entry, LedgerBroken):
             faults[request.request_id] = entry
             continue
@@ -347,7 +347,7 @@ def _work_through(
     """
     for _ in range(_MOST_PLANS):
         planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
-        holds = standing_holds(world, team)  # also where none is newest: one taken away shows in their tally
+        holds = holds_in_force(world, team)  # also where none is newest: one taken away shows in their tally
         try:
             works = _plan(world, team, named_rules, holds)
             if not works:

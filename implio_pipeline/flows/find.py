@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.hold import Hold, is_standing
+from implio_pipeline.domain.hold import Hold, is_in_force
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.ports.world import World
@@ -32,10 +32,10 @@ def is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
     return any(reach(named.rule, file) is Reach.EVERYTHING for named in named_rules)
 
 
-def standing_holds(world: World, team: TeamId) -> list[Hold]:
+def holds_in_force(world: World, team: TeamId) -> list[Hold]:
     """Return the legal holds on the team that forbid erasing now."""
     now = world.clock.now()
-    return [hold for hold in world.catalog.holds.all(team) if is_standing(hold, now=now)]
+    return [hold for hold in world.catalog.holds.all(team) if is_in_force(hold, now=now)]
 
 
 def plan_works(world: World, team: TeamId, named_rules: Sequence[NamedRule], holds: Sequence[Hold]) -> list[FileWork]:

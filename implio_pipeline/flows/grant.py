@@ -20,7 +20,7 @@ from implio_pipeline.domain.grant import (
     Purpose,
     Reviewed,
     check_grant,
-    is_standing,
+    is_in_force,
     review,
 )
 from implio_pipeline.domain.sensitive import sensitive
@@ -139,7 +139,7 @@ def revived(world: World) -> list[GrantId]:
     told = _revoked(world)
     now = world.clock.now()
     return [
-        each.grant_id for each in world.catalog.grants.all() if each.grant_id in told and is_standing(each, now=now)
+        each.grant_id for each in world.catalog.grants.all() if each.grant_id in told and is_in_force(each, now=now)
     ]
 
 
@@ -150,7 +150,7 @@ def forget_operator(world: World, name: str) -> bool:
         GrantRefused: a grant of theirs still stands.
     """
     person, now = world.people.person(name), world.clock.now()
-    if any(is_standing(each, now=now) for each in world.catalog.grants.all(person=person)):
+    if any(is_in_force(each, now=now) for each in world.catalog.grants.all(person=person)):
         raise GrantRefused("a grant of theirs still stands", remedy="Revoke it first: `implio access revoke ID`.")
     is_gone = world.people.forget(person)
     world.catalog.scrub(is_thorough=False)

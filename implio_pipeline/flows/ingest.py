@@ -239,7 +239,7 @@ def add_rows(
     submitted_from: datetime | None = None,
     posts: Sequence[PostRecord | None] = (),
 ) -> AddedRows:
-    """Write items that are already in columns and commit them at once, under the team's standing rules.
+    """Write items that are already in columns and commit them at once, under the team's rules.
 
     Args:
         world: What the flow may touch.
@@ -273,7 +273,7 @@ def add_rows(
     raise PlanOutdated("new tombstones kept coming")
 
 
-def standing_rules(
+def rules_in_force(
     world: World, team: Team, *, now: datetime, submitted_from: datetime | None = None
 ) -> list[NamedRule]:
     """Return what must not come in: every tombstone of the team, and what its retention policy calls overdue.
@@ -282,10 +282,10 @@ def standing_rules(
     and retention asks for it when its time has come.
     """
     if submitted_from is not None:
-        standing = world.catalog.requests.tombstones(team.team, reaching=submitted_from)
+        in_force = world.catalog.requests.tombstones(team.team, reaching=submitted_from)
         return [
             NamedRule(request_id=RequestId(each.request_id), rule=each.rule)
-            for each in standing
+            for each in in_force
             if not isinstance(each.rule, OverdueRule)
         ]
     named_rules = [
@@ -624,7 +624,7 @@ class _Intake:
     def _plan(self) -> None:
         self.planned_at = self.world.catalog.requests.newest_tombstone(self.team.team)
         now = self.world.clock.now()
-        self.named_rules = standing_rules(self.world, self.team, now=now, submitted_from=self.submitted_from)
+        self.named_rules = rules_in_force(self.world, self.team, now=now, submitted_from=self.submitted_from)
         self.standing = [
             NamedRule(request_id=RequestId(f"{_STANDING} {each.request_id}"), rule=each.rule)
             for each in self.world.catalog.requests.keeping_out(self.team.team)

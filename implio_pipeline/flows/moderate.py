@@ -47,7 +47,7 @@ class ReadNote:
 
 
 def queues_of(world: World, team: TeamId) -> list[QueueCount]:
-    """Return a team's queues, the standing ones first, with how much waits in each.
+    """Return a team's queues, the built-in ones first, with how much waits in each.
 
     Raises:
         TeamUnknown: there is no such team.
@@ -55,7 +55,7 @@ def queues_of(world: World, team: TeamId) -> list[QueueCount]:
     name = world.catalog.teams.get(team).team
     counts = {queue: count for (owner, queue), count in world.catalog.queues.counts().items() if owner == name}
     order = [*(queue for queue in STANDING_QUEUES if queue in counts), *sorted(set(counts) - set(STANDING_QUEUES))]
-    return [QueueCount(queue=queue, waiting=counts[queue], is_standing=queue in STANDING_QUEUES) for queue in order]
+    return [QueueCount(queue=queue, waiting=counts[queue], is_built_in=queue in STANDING_QUEUES) for queue in order]
 
 
 def add_queue(world: World, team: TeamId, queue: str) -> str:

@@ -11,7 +11,7 @@ from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import accept, present_rule, rule_as_accepted
 from implio_pipeline.flows.approval import needs_second_person, person_of, release
 from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.find import plan_works, standing_holds
+from implio_pipeline.flows.find import holds_in_force, plan_works
 from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.ports.world import World
 
@@ -37,11 +37,11 @@ def plan_request(world: World, request: Request) -> ErasurePlan:
     Raises:
         PlanOutdated: it waits no more, or files kept changing underneath.
     """
-    standing = world.catalog.requests.tombstones_of([request.request_id])
-    if request.request_id not in standing:
+    in_force = world.catalog.requests.tombstones_of([request.request_id])
+    if request.request_id not in in_force:
         raise PlanOutdated("the request is done or was cancelled")
     team = world.catalog.teams.get(request.team)
-    return _plan(world, team, standing[request.request_id].rule, who=request.asked_by)
+    return _plan(world, team, in_force[request.request_id].rule, who=request.asked_by)
 
 
 def _plan(world: World, team: Team, rule: Rule, *, who: str | None) -> ErasurePlan:
@@ -111,7 +111,7 @@ def accept_plan(world: World, draft: RequestDraft, *, digest: str) -> Request | 
 def _digest(world: World, team: TeamId, rule: Rule, *, tombstone: int | None = None) -> tuple[str, list[FileWork]]:
     """Return the digest of what a rule would do now, with the works it was made of."""
     position = world.catalog.requests.newest_tombstone(team) if tombstone is None else tombstone
-    holds = standing_holds(world, team)
+    holds = holds_in_force(world, team)
     works = _works(world, team, rule)
     digest = plan_digest(
         team,
@@ -126,7 +126,7 @@ def _digest(world: World, team: TeamId, rule: Rule, *, tombstone: int | None = N
 def _works(world: World, team: TeamId, rule: Rule) -> list[FileWork]:
     for _ in range(_MOST_TRIES):
         try:
-            return plan_works(world, team, [NamedRule(request_id=_RULE, rule=rule)], standing_holds(world, team))
+            return plan_works(world, team, [NamedRule(request_id=_RULE, rule=rule)], holds_in_force(world, team))
         except PlanOutdated:
             continue
     raise PlanOutdated("files kept changing")

@@ -137,10 +137,10 @@ class Doorkeeper:
         self, person: PersonKey, team: TeamId, *, now: datetime, purpose: Purpose | None
     ) -> tuple[frozenset[ColumnClass], frozenset[GrantId]]:
         grants = self.catalog.grants.all(team=team, person=person)
-        standing = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
+        in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
         allowed = classes_allowed(grants, person=person, team=team, now=now, purpose=purpose)
         free = frozenset() if self.is_required else MAKER_CLASSES
-        return allowed | free, frozenset(each.grant_id for each in standing)
+        return allowed | free, frozenset(each.grant_id for each in in_force)
 
     def _one_purpose(self, used: Iterable[GrantId]) -> Purpose | None:
         purposes = {self.catalog.grants.get(each).purpose for each in used}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.hold import is_standing
+from implio_pipeline.domain.hold import is_in_force
 from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.receipt import receipt_body
 from implio_pipeline.domain.request import Request, RequestState, moved
@@ -71,7 +71,7 @@ def _withhold(world: World, requests: Sequence[Request]) -> None:
     for request in requests:
         named = request.withheld.holds if request.withheld else ()
         holds = [world.catalog.holds.get(hold_id) for hold_id, _, _ in named]
-        ends = [hold.until if is_standing(hold, now=now) else now for hold in holds]
+        ends = [hold.until if is_in_force(hold, now=now) else now for hold in holds]
         state = RequestState.PARTLY_WITHHELD if outcomes.get(request.request_id) else RequestState.HELD
         after = replace(moved(request, state), next_attempt_at=min(ends, default=now))
         moves.append((after, request.state))

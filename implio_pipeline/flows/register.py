@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.grant import is_standing
-from implio_pipeline.domain.hold import is_standing as is_hold_standing
+from implio_pipeline.domain.grant import is_in_force
+from implio_pipeline.domain.hold import is_in_force as is_hold_in_force
 from implio_pipeline.domain.processing import (
     PURPOSES,
     SUBJECTS,
@@ -127,7 +127,7 @@ def _team_record(world: World, team: Team) -> TeamRecord:
     catalog, now = world.catalog, world.clock.now()
     files = list(catalog.manifest.files(team.team))
     items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
-    grants = [each for each in catalog.grants.all(team=team.team) if is_standing(each, now=now)]
+    grants = [each for each in catalog.grants.all(team=team.team) if is_in_force(each, now=now)]
     return TeamRecord(
         team=team.team,
         region=team.region,
@@ -136,7 +136,7 @@ def _team_record(world: World, team: Team) -> TeamRecord:
         unreachable=catalog.manifest.anonymous_items(team.team),
         rejected=sum(file.rows for file in files) - items,
         queued=len(catalog.queues.entries(team.team)),
-        holds=sum(is_hold_standing(each, now=now) for each in catalog.holds.all(team.team)),
+        holds=sum(is_hold_in_force(each, now=now) for each in catalog.holds.all(team.team)),
         grants=len(grants),
         grants_identity=sum(ColumnClass.IDENTITY in each.classes for each in grants),
     )

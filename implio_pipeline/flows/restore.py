@@ -45,7 +45,7 @@ from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.accept import STANDING_LIFTED
 from implio_pipeline.flows.approval import passed_gate
 from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.find import standing_holds
+from implio_pipeline.flows.find import holds_in_force
 from implio_pipeline.flows.grant import revoke_again
 from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
@@ -344,7 +344,7 @@ def _look_for_missing(world: World, summary: RestoreSummary, *, is_given_up: boo
     """Name the files that are not in storage, or give them up; never those that a legal hold may cover."""
     missing = [file for file in world.catalog.manifest.files() if world.vault.look(file) is None]
     for team in sorted({file.team for file in missing}):
-        held_at, holds = world.catalog.holds.newest(team), standing_holds(world, team)
+        held_at, holds = world.catalog.holds.newest(team), holds_in_force(world, team)
         theirs = [file for file in missing if file.team == team]
         free = [file for file in theirs if all(reach(hold.rule, file) is Reach.NOTHING for hold in holds)]
         given_up = free if is_given_up else []

@@ -65,7 +65,7 @@ class Requests(Protocol):
         """
 
     def tombstones_of(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:
-        """Return the standing tombstones of these requests, each judged by itself; one that was altered is left out."""
+        """Return the tombstones in force of these requests, each judged by itself; one that was altered is left out."""
 
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
         """Return how many items a person may have erased alone within the window, and how many of them are used up."""

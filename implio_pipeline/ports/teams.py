@@ -14,7 +14,7 @@ class Teams(Protocol):
     """Teams, their policies and their wrapped keys."""
 
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
-        """Add a team with its first keys and its two standing queues.
+        """Add a team with its first keys and its two built-in queues.
 
         Raises:
             TeamInvalid: there is such a team already.

@@ -8,7 +8,7 @@ from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HoldRefused, RequestRefused
-from implio_pipeline.domain.hold import HoldId, HoldReason, is_standing
+from implio_pipeline.domain.hold import HoldId, HoldReason, is_in_force
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.web.context import PageContext
@@ -57,7 +57,7 @@ def release_form(context: PageContext) -> Response:
 def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     found = context.world.catalog.holds.all(context.team.team)
     shown = [
-        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), is_standing(hold, now=context.now))
+        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), is_in_force(hold, now=context.now))
         for hold in reversed(found)
     ]
     return context.page("holds.html", status=status, error=error, holds=shown, reasons=list(HoldReason))

@@ -133,7 +133,7 @@ def test_a_due_date_is_put_off_once_with_a_reason_that_stays_sealed(cli):
 def test_what_a_hold_covers_is_hidden_and_erased_when_it_is_released(cli, plan):
     user, others = plan.team("acme").busy.user_id, items_of(cli)
     held = hold_on(cli, user)
-    assert (held["kind"], held["isStanding"]) == ("user", True)
+    assert (held["kind"], held["isInForce"]) == ("user", True)
     assert REASON not in json.dumps(held)
     asked = everything_of(cli, "--as", "Ann")
     going = asked["items"] - plan.team("acme").busy.items
@@ -155,7 +155,7 @@ def test_what_a_hold_covers_is_hidden_and_erased_when_it_is_released(cli, plan):
     (done,) = released["requests"]
     assert (done["request"]["state"], done["request"]["withheld"]) == ("completed", None)
     (listed,) = cli.json("holds", "list", "--team", "acme")
-    assert (listed["holdId"], listed["isStanding"]) == (held["holdId"], False)
+    assert (listed["holdId"], listed["isInForce"]) == (held["holdId"], False)
     assert cli.error("holds", "release", held["holdId"], exit_code=3)["code"] == "hold-refused"
 
 

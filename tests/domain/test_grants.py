@@ -16,7 +16,7 @@ from implio_pipeline.domain.grant import (
     Purpose,
     check_grant,
     classes_allowed,
-    is_standing,
+    is_in_force,
     review,
 )
 from implio_pipeline.domain.words import ColumnClass, TeamId
@@ -109,8 +109,8 @@ def test_revoking_everything_leaves_nothing(grants, asked) -> None:
 def test_a_grant_ends_at_its_very_instant() -> None:
     grant = a_grant(until=NOW)
 
-    assert is_standing(grant, now=NOW - timedelta(microseconds=1))
-    assert not is_standing(grant, now=NOW)
+    assert is_in_force(grant, now=NOW - timedelta(microseconds=1))
+    assert not is_in_force(grant, now=NOW)
 
 
 WRONG = {

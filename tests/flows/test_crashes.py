@@ -258,7 +258,7 @@ def test_an_intake_killed_at_any_call_takes_every_landing_file_once_and_whole(
         with seed.taken_up(landing) as home:
             for file in landing.files[ADS]:
                 file.between = lambda: None
-            ingest(home.world)
+            ingest(home.world, again=True)
             home.ask(ByUser(user_id="bob"))
             erase(home.world)
 

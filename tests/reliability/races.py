@@ -2,7 +2,7 @@
 
 Each process lands files, replays old items, asks, approves, cancels, holds, releases, erases, retains, compacts and
 rotates keys as its own seed tells, and writes a journal of what it did. What must be left follows from the journals,
-the standing rules and the standing holds alone.
+the rules and the legal holds in force alone.
 """
 
 import json
@@ -210,9 +210,9 @@ class _Process:
         self.held[hold.hold_id] = sorted(_covered(house, team, hold.rule))
 
     def release(self, house: wiring.House) -> None:
-        standing = [each for each in house.world.catalog.holds.all() if each.released_at is None]
-        if standing:
-            release_hold(house.world, self.chance.choice(standing).hold_id)
+        in_force = [each for each in house.world.catalog.holds.all() if each.released_at is None]
+        if in_force:
+            release_hold(house.world, self.chance.choice(in_force).hold_id)
 
     def ask_team(self, house: wiring.House) -> None:
         if self.chance.random() < 0.4:
@@ -263,11 +263,11 @@ def _settled(home: Path, landed: list[Any], held: dict[str, list[list[str]]]) ->
     with opened(home) as house:
         world = house.world
         _finish(house)
-        standing = {hold.hold_id for hold in world.catalog.holds.all() if hold.released_at is None}
-        kept_back = {(team, name) for key in standing for team, name in held.get(key, [])}
+        in_force = {hold.hold_id for hold in world.catalog.holds.all() if hold.released_at is None}
+        kept_back = {(team, name) for key in in_force for team, name in held.get(key, [])}
         lost = sorted(kept_back - _names_in(house))
         found = [f"a hold did not keep: {len(lost)}, such as {lost[0]}"] if lost else []
-        for key in standing:
+        for key in in_force:
             release_hold(world, key)
         _finish(house)
         rejected = _reports(home)
@@ -286,7 +286,7 @@ def _finish(house: wiring.House) -> None:
     done = {RequestState.COMPLETED, RequestState.CANCELLED, RequestState.HELD, RequestState.PARTLY_WITHHELD}
     for _ in range(_SETTLING):
         with suppress(PlanOutdated):
-            ingest(world)
+            ingest(world, again=True)
             retain(world, today=world.clock.now().date())
             for request in world.catalog.requests.all(states={RequestState.UNAPPROVED}):
                 approve(world, request.request_id, name=_SECOND)

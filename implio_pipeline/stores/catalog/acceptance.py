@@ -180,18 +180,18 @@ def forget_entries(connection: Connection, request_ids: Sequence[RequestId]) -> 
 
 
 def _newer(connection: Connection, request_id: RequestId) -> list[tuple[Request, Rule]]:
-    """Return the standing requests of the same team that were accepted after one, with their rules."""
+    """Return the requests in force of the same team that were accepted after one, with their rules."""
     mine = select(tombstones.c.team, tombstones.c.sequence).where(tombstones.c.request_id == request_id).subquery()
     is_newer = and_(tombstones.c.team == mine.c.team, tombstones.c.sequence > mine.c.sequence)
     query = (
         select(tombstones).join(mine, is_newer).where(tombstones.c.is_lifted.is_(False)).order_by(tombstones.c.sequence)
     )
     macs = RowMacs.of(connection)
-    standing = {row["request_id"]: tombstone_of(macs, row).rule for row in connection.execute(query).mappings()}
+    in_force = {row["request_id"]: tombstone_of(macs, row).rule for row in connection.execute(query).mappings()}
     found: list[tuple[Request, Rule]] = []
-    for some in chunks(list(standing)):
+    for some in chunks(list(in_force)):
         rows = connection.execute(REQUESTS.where(requests.c.request_id.in_(some)))
-        found += [(each, standing[each.request_id]) for each in (request_of(macs, row) for row in rows)]
+        found += [(each, in_force[each.request_id]) for each in (request_of(macs, row) for row in rows)]
     return found
 
 

@@ -147,8 +147,8 @@ class SqlRequests(Requests):
             # The audit names altered ones by their MAC; what their rules would be nobody can tell.
             found = [tombstone_of(macs, row) for row in rows if is_checked or macs.is_whole(tombstones, row)]
             if reaching is None and is_checked:
-                standing = [row["mac"] for row in rows if not row["is_erased"]]
-                macs.check_set(connection, tombstones, team, standing)
+                in_force = [row["mac"] for row in rows if not row["is_erased"]]
+                macs.check_set(connection, tombstones, team, in_force)
         return found
 
     @override
@@ -325,7 +325,7 @@ def _proven(connection: Connection, request_ids: Sequence[RequestId]) -> dict[Re
 
 
 def _discount(connection: Connection, team: TeamId, request_ids: Sequence[RequestId]) -> None:
-    """Count tombstones and file lines no more that stop standing now."""
+    """Count tombstones and file lines no more that are in force no more."""
     macs = RowMacs.of(connection)
     for some in chunks(request_ids):
         stands = (

@@ -77,7 +77,7 @@ COUNTED = (
     team_sizes,
     api_keys,
 )
-"""Tables whose rows are counted: live files, standing tombstones, what open requests did to files; of others all."""
+"""Tables whose rows are counted: live files, tombstones in force, what open requests did to files; of others all."""
 _APART: Mapping[Table, Collection[str]] = {
     vault_files: {"state", "user_filter", "task_filter"},  # counted while live; the filters by their digest
     tombstones: {"is_erased", "is_lifted", "in_ledger"},  # counted while it stands; the ledger knows the others
@@ -279,7 +279,7 @@ class RowMacs:
 
 _NOUNS = {
     vault_files.name: "live files",
-    tombstones.name: "standing tombstones",
+    tombstones.name: "tombstones in force",
     holds.name: "legal holds",
     file_outcomes.name: "notes of what requests did",
     introductions.name: "notes of who made whom an administrator",
