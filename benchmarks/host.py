@@ -1,6 +1,7 @@
 """What a daemon's ticks cost, and how long a dropped request waits to be hidden.
 
-    python -m benchmarks.host ticks [--teams 300 1000]     # one tick of the landing sensor, every team with a file
+    python -m benchmarks.host ticks [--teams 300 1000]     # a tick of each sensor and schedule, every team with a file,
+                                                           # and the runs of retention and settling with nothing to do
     python -m benchmarks.host hiding [--requests 36]       # a real daemon, landing files beside the request files
 
 Both print one line a figure. Processor seconds are this process's own; `hiding` counts wall-clock seconds from the
@@ -16,14 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import quantiles
 
 import dagster as dg
+from sqlalchemy import Engine, event
 
 from implio_pipeline.cli.init import make_home
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.words import Region, TeamId
+from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.settle import settle
 from implio_pipeline.flows.teams import add_team
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.drive import open_instance
@@ -31,6 +38,7 @@ from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.wiring import open_home
 
 TEAM = TeamId("acme")
+POLICY = RetentionPolicy(keep_days=30, by_outcome={"refused": 5})
 
 
 def main() -> None:
@@ -51,23 +59,55 @@ def ticks(teams: int) -> None:
         home = make_home(Path(folder) / "home")
         with open_home(home) as house:
             for number in range(teams):
-                add_team(house.world, TeamId(f"team-{number}"), region=Region("eu"))
+                add_team(house.world, TeamId(f"team-{number}"), region=Region("eu"), policy=POLICY)
         for number in range(teams):
             drop(home / "landing" / f"team-{number}" / "a.ndjson", [item(number)])
         resource = HomeResource(home=str(home))
         repository = build_definitions(resource).get_repository_def()
         with open_instance(home) as instance:
-            for name in ("landing_sensor", "requests_sensor"):
-                began, processor = time.perf_counter(), time.process_time()
-                with dg.build_sensor_context(
-                    instance=instance, repository_def=repository, sensor_name=name, resources={"home": resource}
-                ) as context:
-                    tick = repository.get_sensor_def(name).evaluate_tick(context)
-                used = time.process_time() - processor
-                print(
-                    f"{name}, {teams} teams waiting: {time.perf_counter() - began:.2f} s, "
-                    f"{used:.2f} s of processor, {len(tick.run_requests or [])} runs asked for"
-                )
+            for sensor in repository.sensor_defs:
+                with measured(f"{sensor.name}, {teams} teams") as answer:
+                    with dg.build_sensor_context(
+                        instance=instance,
+                        repository_def=repository,
+                        sensor_name=sensor.name,
+                        resources={"home": resource},
+                    ) as context:
+                        tick = sensor.evaluate_tick(context)
+                    answer.append(f"{len(tick.run_requests or [])} runs asked for")
+            for schedule in repository.schedule_defs:
+                with measured(f"{schedule.name}, {teams} teams") as answer:
+                    with dg.build_schedule_context(
+                        instance=instance,
+                        repository_def=repository,
+                        scheduled_execution_time=datetime.now(UTC),
+                        resources={"home": resource},
+                    ) as context:
+                        tick = schedule.evaluate_tick(context)
+                    answer.append(f"{len(tick.run_requests or [])} runs asked for")
+        with open_home(home) as house:
+            with measured(f"the run of retention, nothing overdue, {teams} teams") as answer:
+                answer.append(f"{len(retain(house.world, today=datetime.now(UTC).date()))} requests")
+            with measured(f"the run that settles, nothing decided, {teams} teams") as answer:
+                answer.append(f"{settle(house.world).verdicts} verdicts")
+
+
+@contextmanager
+def measured(what: str) -> Iterator[list[str]]:
+    """Print what the block cost, with the queries of the catalog's database and of Dagster's."""
+    queries, answer = [0], list[str]()
+
+    def count(*_: object) -> None:
+        queries[0] += 1
+
+    event.listen(Engine, "before_cursor_execute", count)
+    began, processor = time.perf_counter(), time.process_time()
+    try:
+        yield answer
+    finally:
+        seconds, used = time.perf_counter() - began, time.process_time() - processor
+        event.remove(Engine, "before_cursor_execute", count)
+    print(f"{what}: {seconds:.2f} s, {used:.2f} s of processor, {queries[0]} queries, {', '.join(answer)}", flush=True)
 
 
 def hiding(requests: int) -> None:

@@ -44,7 +44,7 @@ def list_command(context: typer.Context) -> None:
     with session.house() as house:
         world = house.world
         statement = newest_statement(world)
-        keys = [key for team in world.catalog.teams.all() for key in world.catalog.teams.keys(team.team)]
+        keys = world.catalog.teams.keys()
         prints = dict(world.keychain.root_keys()) | dict(world.keychain.fingerprints(keys))
     told_at = None if statement is None else statement.at
     newest = newest_ids(prints)

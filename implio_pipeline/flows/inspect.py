@@ -45,7 +45,8 @@ def survivors(world: World, *, teams: list[TeamId] | None = None) -> dict[Reques
 def agreement(world: World) -> Agreement:
     """Compare the catalog's live files with what lies in storage, and their keys with the team keys that live."""
     result = Agreement()
-    live_keys = {key.key_id for team in world.catalog.teams.all() for key in world.catalog.teams.keys(team.team)}
+    keys = world.catalog.teams.keys()
+    live_keys = {key.key_id for key in keys}
     regions = {team.region for team in world.catalog.teams.all()}
     known: set[str] = {file.path for file in world.catalog.manifest.doomed()}
     for files in _chunks(world.catalog.manifest.files()):

@@ -85,8 +85,11 @@ def retain(
 
 
 def _retain_team(world: World, team: Team, limits: Cutoffs, today: date) -> list[Request]:
+    overdue = _overdue(world, team, limits)
+    if not overdue:
+        return []  # what was asked for already is not even read: most teams have nothing overdue on most days
     asked = _asked(world, team)
-    if not any(_is_new(file, limits, asked) for file in _overdue(world, team, limits)):
+    if not any(_is_new(file, limits, asked) for file in overdue):
         return []
     draft = RequestDraft(
         team=team.team,

@@ -66,7 +66,8 @@ def settle(
     """
     agreed_now(world)
     summary = SettleSummary()
-    wanted = [team.team for team in world.catalog.teams.all()] if teams is None else list(teams)
+    waiting = world.catalog.moderation.unsettled_teams()
+    wanted = sorted(waiting) if teams is None else [team for team in teams if team in waiting]
     with gathered(faults) as failed:
         for team in wanted:
             with failed.alone(f"verdicts of team {team}"):
@@ -95,7 +96,15 @@ def opened_values(keychain: Keychain, verdict: Decided) -> Mapping[str, Any]:
 
 
 def forget_told(world: World, *, keep: timedelta = FEED_KEEPS) -> int:
-    """Forget settled verdicts and given-up deliveries whose time in the feed is over, and return how many."""
+    """Forget settled verdicts and given-up deliveries whose time in the feed is over, and return how many.
+
+    Files that could not be settled are forgotten once they are replaced or dropped.
+    """
+    failed = world.catalog.failed_files.all(Work.SETTLE)
+    for team in sorted({each.team for each in failed}):
+        live = {str(file.file_id) for file in world.catalog.manifest.files(team, is_filtered=False)}
+        gone = {each.file for each in failed if each.team == team} - live
+        world.catalog.failed_files.forget(Work.SETTLE, team, gone)
     before = world.clock.now() - keep
     return world.catalog.moderation.forget_settled(before) + world.catalog.callbacks.forget_given_up(before)
 
@@ -116,12 +125,9 @@ class _Settling:
 
     @classmethod
     def of(cls, world: World, team: TeamId, faults: Faults, summary: SettleSummary, *, again: bool) -> Self:
-        """Return what is to be done for a team; files that are gone are forgotten."""
+        """Return what is to be done for a team."""
         now = world.clock.now()
         failed = {FileId(each.file): each for each in world.catalog.failed_files.all(Work.SETTLE, team=team)}
-        if failed:
-            live = {file.file_id for file in world.catalog.manifest.files(team, is_filtered=False)}
-            world.catalog.failed_files.forget(Work.SETTLE, team, failed.keys() - live)
         left = {
             file_id: each.next_attempt_at
             for file_id, each in failed.items()

@@ -94,6 +94,5 @@ def rotation_schedule(context: dg.ScheduleEvaluationContext, home: HomeResource)
 
 
 def _is_due(house: House) -> bool:
-    teams = house.world.catalog.teams
-    keys = [key for team in teams.all() for key in teams.keys(team.team)]
+    keys = house.world.catalog.teams.keys()
     return is_rotation_due(keys, days=house.settings.rotate_keys_days, now=house.world.clock.now())

@@ -94,6 +94,9 @@ class Moderation(Protocol):
             most: So many at once.
         """
 
+    def unsettled_teams(self) -> set[TeamId]:
+        """Return the teams with verdicts that are not in the vault yet; one query, however many teams."""
+
     def unsettled_since(self, *, now: datetime) -> datetime | None:
         """Return when the oldest verdict fell that is not in the vault yet and is not put off until later."""
 

@@ -54,8 +54,8 @@ class Teams(Protocol):
     def introduce(self, introduction: Introduction) -> None:
         """Remember who made whom an administrator."""
 
-    def keys(self, team: TeamId) -> list[TeamKey]:
-        """Return the team's live keys, newest version first."""
+    def keys(self, team: TeamId | None = None) -> list[TeamKey]:
+        """Return the live keys of a team, or of all in one query, newest version first."""
 
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
         """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.

@@ -349,7 +349,7 @@ def test_a_bad_file_is_tried_again_later_each_time_and_delays_no_new_verdict(hom
     path.write_bytes(content)
     home.clock.pass_by(LONGEST_BACKOFF)
     assert settle(home.world).verdicts == 2
-    settle(home.world)
+    housekeep(home.world)
     assert home.world.catalog.failed_files.all(Work.SETTLE) == []
 
 

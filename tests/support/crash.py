@@ -65,6 +65,7 @@ _READS = {
         "notes_on",
         "unsettled",
         "unsettled_since",
+        "unsettled_teams",
         "feed",
         "newest",
         "traces",

@@ -141,6 +141,12 @@ class SqlModeration(Moderation):
             return [Decided(**row) for row in found]
 
     @override
+    def unsettled_teams(self) -> set[TeamId]:
+        query = select(decisions.c.team).where(decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None))
+        with reading(self._engine) as connection:
+            return set(connection.scalars(query.distinct()))
+
+    @override
     def unsettled_since(self, *, now: datetime) -> datetime | None:
         query = select(func.min(decisions.c.decided_at)).where(
             decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None), *_due(now)

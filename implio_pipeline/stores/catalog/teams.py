@@ -88,9 +88,11 @@ class SqlTeams(Teams):
             connection.execute(insert(table), row)
 
     @override
-    def keys(self, team: TeamId) -> list[TeamKey]:
+    def keys(self, team: TeamId | None = None) -> list[TeamKey]:
         keys = tables.team_keys
-        query = select(keys).where(keys.c.team == team).order_by(keys.c.version.desc(), keys.c.purpose)
+        query = select(keys).order_by(keys.c.version.desc(), keys.c.purpose)
+        if team is not None:
+            query = query.where(keys.c.team == team)
         with reading(self._engine) as connection:
             return [TeamKey(**row) for row in connection.execute(query).mappings()]
 
