@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 from implio_pipeline.api.app import create_app
+from implio_pipeline.api.inbox_watch import InboxWatch
 from implio_pipeline.api.judges import Judge, JudgeBeside
 from implio_pipeline.api.protocol import GuardedProtocol
 from implio_pipeline.api.upkeep import Upkeep
@@ -65,6 +66,8 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
             rows_per_file=house.settings.rows_per_file,
             merge_from_files=api.merge_from_files,
         )
+        inbox = InboxWatch(house.world, upkeep.on_deletion)
+        inbox.start()  # first of all: what was dropped while nothing ran hides now
         upkeep.start()
         try:
             with closing(JudgeBeside()) as judge:
@@ -76,6 +79,7 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
                 on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
                 server.run(sockets=[listening])
         finally:
+            inbox.close()
             upkeep.close()
 
 

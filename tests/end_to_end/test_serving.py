@@ -20,6 +20,7 @@ from support.home import ADS, CARS, opened
 from support.receiver import Receiver, receiving
 from support.serving import COMMAND, serving
 
+from implio_pipeline.domain.request import RequestState
 from implio_pipeline.flows.api_keys import add_api_key
 from implio_pipeline.flows.callbacks import allow_hosts, set_callback
 from implio_pipeline.stores.local_tls import RENEWED_BEFORE, LocalAuthority
@@ -172,3 +173,20 @@ def test_a_receiver_that_hangs_holds_up_no_erasure_no_other_callback_and_no_end_
         assert left.team == ADS
         # What was broken off is no attempt. On a slow machine one may have timed out before.
         assert len(hanging.got) - left.attempts in (0, 1)
+
+
+def test_a_request_that_was_dropped_while_nothing_ran_hides_once_the_server_starts_and_no_daemon_is_needed(
+    home: Path,
+) -> None:
+    # given a request file in the inbox, and neither a daemon nor a server
+    asked = json.dumps({"team": ADS, "type": "user", "userId": "zqzq-ann"})
+    (home / "requests" / "inbox" / "a.json").write_text(asked)
+
+    # when a server starts that does not erase
+    with opened(home) as other, serving(home):
+        until(lambda: other.world.catalog.requests.tombstones(ADS))
+        until(lambda: not list((home / "requests" / "inbox").rglob("*.json")))
+
+    # then the request is accepted
+    with opened(home) as after:
+        assert [each.state for each in after.world.catalog.requests.all()] == [RequestState.ACCEPTED]
