@@ -18,6 +18,7 @@ def test_the_status_of_a_home_tells_what_is_there_and_what_waits(look, plan):
     assert teams["globex"]["queue"] >= plan.team("globex").waiting
     assert shape["waiting"] == {
         "landingDays": {},
+        "landingFilesFailed": [],
         "landingWithoutTeam": [],
         "landingMisnamed": {},
         "requestFiles": 0,
