@@ -86,10 +86,10 @@ class Requests(Protocol):
         """
 
     def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
-        """Return open requests accepted since an instant that somebody decided alone, and that were not counted."""
+        """Return requests accepted since an instant that somebody decided alone, not counted and not begun."""
 
     def counted(self, items: Mapping[RequestId, int]) -> None:
-        """Remember how many items open requests cover, counted by reading."""
+        """Remember how many items requests cover, counted by reading, where their erasure has not begun."""
 
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
         """Return the newest request of this scope, whatever became of it; `None` when there is none."""

@@ -1,5 +1,6 @@
 """The second person is a person: a key acts for its maker, and one person's acts count together, through every door."""
 
+import errno
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -137,6 +138,37 @@ def test_a_small_team_counts_as_a_large_one_and_its_wholesale_removal_still_take
 
     assert ask(home.world, ByTeam(), by="Otto") == [RequestState.UNAPPROVED]
     assert ask(home.world, *users(0, 12), by="Otto") == [RequestState.ACCEPTED] * 10 + [RequestState.UNAPPROVED] * 2
+
+
+class NoRoom:
+    """A ledger whose disk is full: what was erased gets no receipt yet."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def append(self, *_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_erased_and_has_no_receipt_yet_counts_as_erased(world: World) -> None:
+    assert ask(world, *users(0, 20), by="Jane") == [RequestState.ACCEPTED] * 20
+    erase(replace(world, ledger=NoRoom(world.ledger)))
+    assert world.catalog.manifest.items(ADS) == 80
+
+    assert ask(world, *users(20, 40), by="Jane") == [RequestState.UNAPPROVED] * 20
+
+
+def test_a_count_that_an_erasure_overtook_is_not_kept(world: World) -> None:
+    assert ask(world, *users(0, 20), by="Jane") == [RequestState.ACCEPTED] * 20
+    counted = {each.request_id: 0 for each in world.catalog.requests.all()}  # as read while the files were swapped
+    erase(replace(world, ledger=NoRoom(world.ledger)))
+
+    world.catalog.requests.counted(counted)
+
+    assert ask(world, *users(20, 40), by="Jane") == [RequestState.UNAPPROVED] * 20
 
 
 def test_estimates_that_were_too_high_take_nothing_away(home: Home) -> None:

@@ -100,7 +100,7 @@ class SqlRequests(Requests):
 
     @override
     def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
-        is_its = (requests.c.team == team, requests.c.accepted_at > since, requests.c.completed_at.is_(None))
+        is_its = (requests.c.team == team, requests.c.accepted_at > since, _IS_UNBEGUN)
         is_open = (requests.c.is_alone.is_(True), requests.c.is_exact.is_(False), requests.c.covered_items > 0)
         return self._read(REQUESTS.where(*is_its, *is_open))
 
@@ -282,10 +282,18 @@ class SqlRequests(Requests):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
 
 
+_IS_UNBEGUN = requests.c.state.in_((RequestState.ACCEPTED, RequestState.WAITING))
+
+
 def _count(connection: Connection, items: Mapping[RequestId, int]) -> None:
-    """Store how many items requests covered, exactly."""
+    """Store how many items requests cover, exactly, of those whose erasure has not begun.
+
+    What an erasure has begun to take out of the files cannot be counted there any more: it would count as less than was
+    erased, and its asker could have as much erased again.
+    """
     for some in chunks(list(items)):
-        rows = connection.execute(select(requests).where(requests.c.request_id.in_(some)).with_for_update()).mappings()
+        is_theirs = (requests.c.request_id.in_(some), _IS_UNBEGUN)
+        rows = connection.execute(select(requests).where(*is_theirs).with_for_update()).mappings()
         macs = RowMacs.of(connection)
         for row in rows.all():
             request_id = row["request_id"]
