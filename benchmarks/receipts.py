@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -53,8 +54,7 @@ def measure(world: World, *, first: int, requests: int, receipts: int) -> None:
     ids = [RequestId(str(UUID(int=random.getrandbits(128), version=4))) for _ in range(receipts)]
     for start in range(0, receipts, _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
-        body = {name: value for name, value in real.body.items() if name != "log"}
-        world.ledger.append([("receipt", body | {"requestId": request_id}) for request_id in some])
+        world.ledger.append([replace(real.statement, request_id=request_id, log=None) for request_id in some])
     print(f"ledger: {world.ledger.size() / 1e6:.1f} MB, {receipts:,} receipts more")
     timed("index brought up to date with all of them, once", lambda: found(world, ids[0]), times=1)
     resume(world, range(first + requests, first + 2 * requests), f"--resume, {receipts:,} receipts more in the ledger")

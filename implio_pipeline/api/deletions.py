@@ -181,17 +181,7 @@ def get_receipt(asked: Annotated[_Named, Depends(_named(Act.READ_RECEIPTS))]) ->
     entries = asked.world.ledger.receipts({request_id}).get(request_id, [])
     if not entries:
         raise NotThere("there is no receipt yet", remedy="Ask for the request's status; it says what comes next.")
-    entry = entries[-1]
-    return json_answer(
-        {
-            "sequence": entry.sequence,
-            "kind": entry.kind,
-            "body": dict(entry.body),
-            "previous": entry.previous,
-            "digest": entry.digest,
-            "signature": entry.signature,
-        }
-    )
+    return json_answer(entries[-1].shape())
 
 
 def _refuse_body(request: Request) -> None:

@@ -21,6 +21,7 @@ from implio_pipeline.cli.status import TeamSums, team_sums
 from implio_pipeline.cli.tables import bad, good, many, size_text, table
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.postings import LEAST_A_DAY
+from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.ports.ledger import LedgerEntry
@@ -96,7 +97,7 @@ def _tell(story: Story, house: "House", *, items: int, days: int) -> dict[str, A
     _retain(story)
     after, have = team_sums(house), demo_steps.counted(story.home, probes)
     _compare(story, before, after, probes, had, have)
-    entries = [entry for entry in house.ledger.entries() if entry.kind == "receipt"]
+    entries = sorted(house.ledger.newest_first(WholeReceipt), key=lambda each: each.sequence)
     story.head("Receipts")
     story.show(receipts_table(entries))
     return _prove(story, house, probes, have, entries)
@@ -189,7 +190,7 @@ def _compare(
 
 
 def _prove(
-    story: Story, house: "House", probes: Sequence[Probe], have: Sequence[int], entries: Sequence[LedgerEntry]
+    story: Story, house: "House", probes: Sequence[Probe], have: Sequence[int], entries: Sequence[LedgerEntry[Receipt]]
 ) -> dict[str, Any]:
     story.head("Proof")
     with story.timed("prove", "Looking for what is left"):

@@ -9,10 +9,11 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
-from implio_pipeline.cli.shapes import entry_shape, request_shape
+from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.outcome import RequestOutcome, outcome_in
+from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState, fault_text
 from implio_pipeline.domain.sentences import (
     badge,
@@ -45,7 +46,7 @@ _COMMANDS: Mapping[RequestState, str] = {
 class Results:
     """What came of some requests, each with its newest receipt if it has one."""
 
-    requests: list[tuple[Request, RequestOutcome, LedgerEntry | None]] = field(default_factory=list)
+    requests: list[tuple[Request, RequestOutcome, LedgerEntry[Receipt] | None]] = field(default_factory=list)
     ledger_path: str = ""
 
     def __bool__(self) -> bool:
@@ -84,21 +85,21 @@ def carry_out(session: Session, house: "House", *, only: Iterable[RequestId], ag
     )
 
 
-def receipt_of(house: "House", request: Request) -> LedgerEntry | None:
+def receipt_of(house: "House", request: Request) -> LedgerEntry[Receipt] | None:
     """Return the receipt of a request: the whole one, or the newest of those that say what a legal hold kept."""
     return _newest_receipt(request, house.ledger.receipts({request.request_id}).get(request.request_id, []))
 
 
-def _newest_receipt(request: Request, entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
+def _newest_receipt(request: Request, entries: Sequence[LedgerEntry[Receipt]]) -> LedgerEntry[Receipt] | None:
     if request.state is RequestState.COMPLETED:
-        return next((entry for entry in entries if entry.kind == "receipt"), None)
+        return next((entry for entry in entries if isinstance(entry.statement, WholeReceipt)), None)
     return entries[-1] if entries and request.state in WITHHELD_STATES else None
 
 
 def results_shape(results: Results) -> list[dict[str, Any]]:
     """Return each request with its receipt, or null."""
     return [
-        {"request": request_shape(request, outcome), "receipt": None if entry is None else entry_shape(entry)}
+        {"request": request_shape(request, outcome), "receipt": None if entry is None else entry.shape()}
         for request, outcome, entry in results.requests
     ]
 
@@ -117,66 +118,58 @@ def results_table(results: Results) -> RenderableType:
     )
 
 
-def receipts_table(entries: Iterable[LedgerEntry]) -> RenderableType:
+def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
     """Return receipts as lines of one table."""
     return table(
         ("request", "team", "kind", "erased", "held back", "queue", "files", "keys", "erased at"),
-        (
-            [
-                entry.body["requestId"],
-                entry.body["team"],
-                entry.body["kind"],
-                outcome_in(entry.body["outcome"]).erased,
-                outcome_in(entry.body["outcome"]).withheld,
-                entry.body["erased"]["queueEntries"],
-                _files(entry),
-                entry.body["erased"]["keysDestroyed"],
-                _erased_at(entry),
-            ]
-            for entry in entries
-        ),
+        (_line(entry.statement) for entry in entries),
         spare=("erased at", "keys", "files", "queue"),
     )
 
 
-def receipt_view(entry: LedgerEntry, ledger_path: str) -> RenderableType:
+def _line(told: Receipt) -> list[object]:
+    outcome, erased = told.outcome, told.erased
+    line: list[object] = [told.request_id, told.team, told.kind.value, outcome.erased, outcome.withheld]
+    return [*line, erased.queue_entries, erased.files, erased.keys_destroyed, _erased_at(told)]
+
+
+def receipt_view(entry: LedgerEntry[Receipt], ledger_path: str) -> RenderableType:
     """Return a receipt for people: what is so first, then the figures."""
-    body = entry.body
-    kind, outcome = RequestKind(body["kind"]), outcome_in(body["outcome"])
-    erased, proof = body["erased"], body["verification"]
-    rejected = f"{many(erased['rejectedItems'], 'rejected item')} among them" if erased["rejectedItems"] else ""
+    told = entry.statement
+    kind, outcome, erased, proof = told.kind, told.outcome, told.erased, told.verification
+    rejected = f"{many(erased.rejected_items, 'rejected item')} among them" if erased.rejected_items else ""
     lines: list[tuple[str, object] | tuple[str, object, str]] = [
-        ("request", body["requestId"]),
-        ("hidden at", second(body["hiddenAt"]), "from every read, from then on"),
-        ("checked at", second(body["checkedAt"]), f"due by {str(body['dueAt'])[:10]}"),
+        ("request", told.request_id),
+        ("hidden at", second(told.hidden_at), "from every read, from then on"),
+        ("checked at", second(told.checked_at), f"due by {told.due_at.date()}"),
         ("matched", outcome.matched, "= erased + held back"),
         ("erased", outcome.erased, rejected),
         ("held back", outcome.withheld, "hidden, until the hold ends" if outcome.withheld else ""),
-        ("queue entries", erased["queueEntries"], "taken off"),
+        ("queue entries", erased.queue_entries, "taken off"),
     ]
-    if _files(entry):
+    if erased.files:
         read_back = (
-            f"{many(proof['filesReadBack'], 'file')} read back" if proof["filesReadBack"] else "every file went whole"
+            f"{many(proof.files_read_back, 'file')} read back" if proof.files_read_back else "every file went whole"
         )
-        unreadable = f"{size_text(erased['bytesShredded'])} unreadable for ever"
+        unreadable = f"{size_text(erased.bytes_shredded)} unreadable for ever"
         lines += [
-            ("files", _files(entry), f"{erased['filesRewritten']:,} rewritten, {erased['filesDropped']:,} dropped"),
-            ("keys destroyed", erased["keysDestroyed"], unreadable),
-            ("survivors", proof["survivors"], read_back),
+            ("files", erased.files, f"{erased.files_rewritten:,} rewritten, {erased.files_dropped:,} dropped"),
+            ("keys destroyed", erased.keys_destroyed, unreadable),
+            ("survivors", proof.survivors, read_back),
         ]
-    if erased["filesRewritten"]:
-        lines.append(("kept rows", proof["rowsReadBack"], "unchanged, value by value"))
+    if erased.files_rewritten:
+        lines.append(("kept rows", proof.rows_read_back, "unchanged, value by value"))
     lines += [("newer", outcome.newer, newer_text(outcome))] if outcome.newer else []
     if kind is RequestKind.USER and outcome.not_reachable is not None:
         lines.append(("not reachable", outcome.not_reachable, not_reachable_text(outcome)))
-    holds = body.get("withheld", {}).get("holds", [])
-    lines += [("hold", hold["holdId"], f"keeps {many(hold['items'], 'item')} ({hold['reason']})") for hold in holds]
-    if "policy" in body:
-        lines.append(("policy", body["policy"]))
+    holds = told.withheld.holds if told.withheld is not None else ()
+    lines += [("hold", hold.hold_id, f"keeps {many(hold.items, 'item')} ({hold.reason})") for hold in holds]
+    if told.policy is not None:
+        lines.append(("policy", told.policy))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
     said = receipt_text(outcome)
     said_first = look(said) if outcome.withheld or outcome.is_nothing_matched else good(said)
-    return Group(said_first, facts(f"Receipt: {body['team']}, by {kind.value}", lines))
+    return Group(said_first, facts(f"Receipt: {told.team}, by {kind.value}", lines))
 
 
 def unfinished(request: Request, outcome: RequestOutcome) -> RenderableType:
@@ -208,17 +201,15 @@ def next_text(request: Request, outcome: RequestOutcome) -> str:
     return " ".join(parts)
 
 
-def _row(request: Request, outcome: RequestOutcome, entry: LedgerEntry | None) -> list[object]:
+def _row(request: Request, outcome: RequestOutcome, entry: LedgerEntry[Receipt] | None) -> list[object]:
     state = badge(request, outcome).text
     head: list[object] = [request.request_id, request.team, request.kind.value, state]
     head += [outcome.erased, outcome.withheld]
-    return [*head, None, None] if entry is None else [*head, _files(entry), entry.body["erased"]["keysDestroyed"]]
+    if entry is None:
+        return [*head, None, None]
+    erased = entry.statement.erased
+    return [*head, erased.files, erased.keys_destroyed]
 
 
-def _erased_at(entry: LedgerEntry) -> str:
-    outcome = outcome_in(entry.body["outcome"])
-    return second(entry.body["erasedAt"]) if outcome.is_anything_erased else "nothing erased"
-
-
-def _files(entry: LedgerEntry) -> int:
-    return int(entry.body["erased"]["filesRewritten"]) + int(entry.body["erased"]["filesDropped"])
+def _erased_at(told: Receipt) -> str:
+    return "nothing erased" if told.erased_at is None or not told.outcome.erased else second(told.erased_at)

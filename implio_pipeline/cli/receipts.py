@@ -11,9 +11,9 @@ from implio_pipeline.cli.arguments import MaybeTeam
 from implio_pipeline.cli.erasing import receipt_view, receipts_table
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.shapes import entry_shape
 from implio_pipeline.cli.tables import bad, good, many, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
+from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.verify import Finding, canonical, check_against, check_ledger
@@ -29,13 +29,14 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show receipts, oldest first."""
     session = session_of(context)
     with session.house() as house:
+        entries = (*house.ledger.newest_first(WholeReceipt), *house.ledger.newest_first(PartialReceipt))
         found = [
             entry
-            for entry in house.ledger.entries()
-            if entry.kind in ("receipt", "partial-receipt") and (team is None or entry.body.get("team") == team)
+            for entry in sorted(entries, key=lambda each: each.sequence)
+            if team is None or entry.statement.team == team
         ]
     session.answer(
-        [entry_shape(entry) for entry in found],
+        [entry.shape() for entry in found],
         lambda: receipts_table(found) if found else good("No receipts."),
     )
 
@@ -49,7 +50,7 @@ def show_command(
     with session.house() as house:
         entry = _entry(house, RequestId(request_id))
         ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
-    session.answer(entry_shape(entry), lambda: receipt_view(entry, ledger_path))
+    session.answer(entry.shape(), lambda: receipt_view(entry, ledger_path))
 
 
 @app.command("page")
@@ -66,7 +67,7 @@ def page_command(
         entry = _entry(house, RequestId(request_id))
         lifted_at = house.world.catalog.requests.get(RequestId(request_id)).standing_lifted_at
         folder = house.settings.below(house.settings.ledger_folder)
-    line = canonical({name: value for name, value in entry_shape(entry).items() if name != "digest"})
+    line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
     page = receipt_page(
         entry,
         signed_line=line,
@@ -78,7 +79,7 @@ def page_command(
             file.write(page)
     except FileExistsError:
         raise BadUse("--out names a file that exists; it is not written over") from None
-    shape = {"requestId": entry.body["requestId"], "savedTo": str(out)}
+    shape = {"requestId": entry.statement.request_id, "savedTo": str(out)}
     session.answer(shape, lambda: good(f"Written to {out}; open it in a browser, or print it"))
 
 
@@ -132,17 +133,16 @@ def _kept(path: Path) -> str:
         raise BadUse("--against names no file that can be read as text") from None
 
 
-def _entry(house: "House", request_id: RequestId) -> LedgerEntry:
+def _entry(house: "House", request_id: RequestId) -> LedgerEntry[Receipt]:
     """Return the receipt of a request, or the newest of those that say what a legal hold kept.
 
     Raises:
         RequestUnknown: the ledger has none.
     """
-    whole = house.ledger.receipt(request_id)
-    parts = [] if whole else house.ledger.receipts({request_id}).get(request_id, [])
-    if whole is None and not parts:
+    entry = house.ledger.receipt(request_id)
+    if entry is None:
         raise RequestUnknown("the ledger has no receipt of this request")
-    return whole or parts[-1]
+    return entry
 
 
 def _checked(folder: Path, kept: str | None) -> tuple[Path, int, list[Finding]]:

@@ -10,7 +10,7 @@ from implio_pipeline.cli.arguments import As, Confirm, MaybeTeam, secret_from, w
 from implio_pipeline.cli.erasing import next_text, receipt_of, receipt_view, withheld_lines
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.shapes import entry_shape, request_shape
+from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, table
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan, approval_text
@@ -58,7 +58,7 @@ def show_command(context: typer.Context, request_id: RequestName) -> None:
         outcome, entry = outcome_of(house.world, request), receipt_of(house, request)
         done = len(house.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
         ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
-    receipt = None if entry is None else entry_shape(entry)
+    receipt = None if entry is None else entry.shape()
     shape = request_shape(request, outcome) | {"filesDone": done, "receipt": receipt}
     if entry is None or request.state in OPEN_STATES:
         session.answer(shape, lambda: _open_view(request, outcome, done))

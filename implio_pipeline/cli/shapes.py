@@ -14,7 +14,6 @@ from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 from implio_pipeline.domain.team import Team
-from implio_pipeline.ports.ledger import LedgerEntry
 
 
 def team_shape(team: Team) -> dict[str, Any]:
@@ -112,16 +111,4 @@ def hold_shape(hold: Hold, *, now: datetime) -> dict[str, Any]:
         "until": instant_text(hold.until),
         "releasedAt": None if hold.released_at is None else instant_text(hold.released_at),
         "isInForce": is_in_force(hold, now=now),
-    }
-
-
-def entry_shape(entry: LedgerEntry) -> dict[str, Any]:
-    """Return a ledger entry whole, so that it can be checked."""
-    return {
-        "sequence": entry.sequence,
-        "kind": entry.kind,
-        "body": dict(entry.body),
-        "previous": entry.previous,
-        "digest": entry.digest,
-        "signature": entry.signature,
     }

@@ -191,9 +191,9 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} TB"
 
 
-def second(instant: str) -> str:
-    """Return an RFC 3339 instant in UTC without what is finer than a second."""
-    return f"{instant[:19]}Z"
+def second(instant: datetime) -> str:
+    """Return an instant in UTC without what is finer than a second."""
+    return instant_text(instant.replace(microsecond=0))
 
 
 def left_text(until: datetime, *, now: datetime) -> str:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from implio_pipeline.domain import sentences
-from implio_pipeline.domain.outcome import RequestOutcome, outcome_in
-from implio_pipeline.domain.words import RequestKind
+from implio_pipeline.domain.receipt import Receipt
+from implio_pipeline.domain.words import Channel, RequestKind
 from implio_pipeline.ports.ledger import LedgerEntry
 
 _MOST_FILES = 60
@@ -33,12 +32,12 @@ _REASONS: Mapping[str, str] = {
     "investigation": "an investigation",
     "other": "a legal reason",
 }
-_CHANNELS: Mapping[str, str] = {
-    "file": "by a request file",
-    "api": "through the API",
-    "page": "on the Data & Privacy page",
-    "cli": "through an administrator",
-    "retention": "by the team's retention policy",
+_CHANNELS: Mapping[Channel, str] = {
+    Channel.FILE: "by a request file",
+    Channel.API: "through the API",
+    Channel.PAGE: "on the Data & Privacy page",
+    Channel.CLI: "through an administrator",
+    Channel.RETENTION: "by the team's retention policy",
 }
 
 
@@ -52,35 +51,38 @@ class Step:
 
 
 def receipt_page(
-    entry: LedgerEntry, *, signed_line: bytes, public_key_pem: bytes, standing_lifted_at: datetime | None = None
+    entry: LedgerEntry[Receipt],
+    *,
+    signed_line: bytes,
+    public_key_pem: bytes,
+    standing_lifted_at: datetime | None = None,
 ) -> str:
     """Return a receipt as one HTML page: no script, nothing to load, ready to be printed.
 
     Args:
-        entry: The ledger's entry of kind `receipt`, or `partial-receipt` while a legal hold keeps something.
+        entry: The ledger's entry: of the whole receipt, or of a partial one while a legal hold keeps something.
         signed_line: The entry as it was signed, one line of canonical JSON.
         public_key_pem: The key that checks its signature.
         standing_lifted_at: When somebody lifted what is standing of it, which the ledger says in an entry of its own.
     """
-    body = entry.body
-    kind = RequestKind(body["kind"])
-    outcome = outcome_in(body["outcome"])
+    receipt = entry.statement
+    kind, outcome = receipt.kind, receipt.outcome
     is_short = len(signed_line) <= _MOST_RECORD_BYTES
     return _template().render(
         entry=entry,
-        body=body,
+        receipt=receipt,
         kind=kind.value,
         title=sentences.receipt_title(kind, outcome),
         outcome=outcome,
-        withheld=body.get("withheld"),
-        standing=_standing(body, standing_lifted_at),
+        withheld=receipt.withheld,
+        standing=_standing(receipt, standing_lifted_at),
         reasons=_REASONS,
         asked=_ASKED[kind],
-        channel=_CHANNELS.get(body["channel"], "by a request"),
-        steps=_steps(body, outcome),
-        size=_size(body["erased"]["bytesShredded"]),
-        files=body["files"][:_MOST_FILES],
-        files_left_out=max(0, len(body["files"]) - _MOST_FILES),
+        channel=_CHANNELS[receipt.channel],
+        steps=_steps(receipt),
+        size=_size(receipt.erased.bytes_shredded),
+        files=receipt.files[:_MOST_FILES],
+        files_left_out=max(0, len(receipt.files) - _MOST_FILES),
         record=signed_line.decode().strip() if is_short else None,
         public_key=public_key_pem.decode().strip(),
         key_fingerprint=_grouped(sha256(public_key_pem).hexdigest()),
@@ -88,8 +90,9 @@ def receipt_page(
     )
 
 
-def _steps(body: Mapping[str, Any], outcome: RequestOutcome) -> tuple[Step, ...]:
-    received, hidden, checked, due = (_instant(body[name]) for name in ("receivedAt", "hiddenAt", "checkedAt", "dueAt"))
+def _steps(receipt: Receipt) -> tuple[Step, ...]:
+    received, hidden, checked, due = receipt.received_at, receipt.hidden_at, receipt.checked_at, receipt.due_at
+    outcome = receipt.outcome
     is_late = checked > due
     margin = _span(abs(due - checked))
     name = "Erased and checked" if outcome.is_anything_erased and not outcome.withheld else "Checked"
@@ -98,7 +101,7 @@ def _steps(body: Mapping[str, Any], outcome: RequestOutcome) -> tuple[Step, ...]
     if outcome.withheld:
         last = "The day by which you must be told what is held back, and why."
     return (
-        Step(name="Received", at=_words(received), words=f"The request arrived {_CHANNELS.get(body['channel'], '')}."),
+        Step(name="Received", at=_words(received), words=f"The request arrived {_CHANNELS[receipt.channel]}."),
         Step(
             name="Hidden",
             at=_words(hidden),
@@ -109,12 +112,11 @@ def _steps(body: Mapping[str, Any], outcome: RequestOutcome) -> tuple[Step, ...]
     )
 
 
-def _standing(body: Mapping[str, Any], lifted_at: datetime | None) -> str | None:
-    if "standing" not in body:
+def _standing(receipt: Receipt, lifted_at: datetime | None) -> str | None:
+    if receipt.standing is None:
         return None
-    since = _words(_instant(body["standing"]["from"]))
-    told = body["standing"].get("liftedAt")
-    lifted_at = _instant(told) if lifted_at is None and told is not None else lifted_at
+    since = _words(receipt.standing.from_)
+    lifted_at = lifted_at or receipt.standing.lifted_at
     if lifted_at is None:
         return f"This deletion is standing: what you submit from {since} on is not stored, until the team lifts that."
     until = _words(lifted_at)
@@ -123,11 +125,8 @@ def _standing(body: Mapping[str, Any], lifted_at: datetime | None) -> str | None
     )
 
 
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
 def _words(instant: datetime) -> str:
+    instant = instant.astimezone(UTC)
     return f"{instant.day} {instant:%B %Y, %H:%M}\N{NO-BREAK SPACE}UTC"
 
 

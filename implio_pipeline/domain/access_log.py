@@ -18,8 +18,6 @@ from implio_pipeline.domain.words import ColumnClass, TeamId
 
 GENESIS = "0" * 64
 """What the first line is chained to."""
-NOTED, SHORTENED = "access-log", "access-log-shortened"
-"""The kinds of the ledger's entries: how far the log reached, and that a restore made it shorter."""
 
 
 class ReadDoor(StrEnum):
@@ -96,23 +94,6 @@ def read_body(read: Read) -> dict[str, Any]:
         "grants": list(read.grants),
         "statement": read.statement,
     }
-
-
-def expected_digests(entries: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[int, str]:
-    """Return which digest the ledger noted at which line.
-
-    Args:
-        entries: Kind and body of the ledger's entries about the log, oldest first. What a restore cut off no longer
-            counts; that it did is told by the entry itself.
-    """
-    noted: dict[int, str] = {}
-    for kind, body in entries:
-        if kind == SHORTENED:
-            kept = int(body["lines"])
-            noted = {line: digest for line, digest in noted.items() if line <= kept}
-        if kind in (NOTED, SHORTENED) and body["lines"]:
-            noted[int(body["lines"])] = str(body["digest"])
-    return noted
 
 
 def faults_of(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator[LogFault]:

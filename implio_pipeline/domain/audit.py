@@ -2,24 +2,23 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
 
-from implio_pipeline.domain.days import day_of, instant_text
+from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import CatalogTampered, FileMissing, FileTampered, ImplioError, KeyMissing
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.outcome import outcome_in
+from implio_pipeline.domain.ledger_codec import body_of, differences
+from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.scope import StandingErasure
+from implio_pipeline.domain.scope import StandingErasure, UserRule
+from implio_pipeline.domain.statements import TombstonePlaced
 from implio_pipeline.domain.words import ColumnClass, FileId, RequestId, TeamId, UserKey
 
 PARTS = 7
 """Without `full` an audit reads one part of the files; audits on so many consecutive days read all."""
-RECEIPT, PARTIAL, AGAIN = "receipt", "partial-receipt", "re-erasure"
-"""The kinds of ledger entries that tell of an erasure."""
 _OUR_PATH = re.compile(r"team=[a-z0-9_-]{1,48}/day=\d{4}-\d\d-\d\d/[0-9a-f]{32}\.parquet", re.ASCII)
 _RECEIPTED = (RequestState.SHREDDED, RequestState.COMPLETED)
 
@@ -213,45 +212,47 @@ def stray(region: str, path: str) -> AuditFinding:
 
 
 def tombstone_faults(
-    request: Request, in_force: Mapping[str, Any], noted: Sequence[Mapping[str, Any]]
+    request: Request, in_force: TombstonePlaced | None, told: Sequence[TombstonePlaced]
 ) -> list[AuditFinding]:
     """Return where the ledger's entries of a tombstone differ from the catalog's; one noted twice alike is no fault.
 
     Args:
         request: The tombstone's request.
-        in_force: The tombstone as the ledger should have it.
-        noted: The ledger's bodies of it.
+        in_force: The tombstone as the ledger should have it; `None` when the catalog has none.
+        told: The ledger's tombstones of it.
     """
-    if not noted:
+    if not told:
         return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
-    if not in_force and request.state is not RequestState.CANCELLED:
+    if in_force is None:
+        if request.state is RequestState.CANCELLED:
+            return []
         return [
             _about(request, FindingKind.TOMBSTONE_DIFFERS, "the ledger has it in force, the catalog lifted or lost")
         ]
-    if any(body.get(name) != value for body in noted for name, value in in_force.items()):
+    if any(differences(in_force, body_of(each)) for each in told):
         return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog name different things")]
     return []
 
 
 def standing_faults(
-    request: Request, standing: StandingErasure | None, *, told: Sequence[Mapping[str, Any]], is_lifted: bool
+    request: Request, standing: StandingErasure | None, *, told: Sequence[TombstonePlaced], is_lifted: bool
 ) -> list[AuditFinding]:
     """Return where catalog and ledger differ on whether a person's new items stay out.
 
     Args:
         request: The request.
         standing: What keeps the person out, lifted or not, as the catalog has it.
-        told: The ledger's bodies of the request's tombstone.
+        told: The ledger's tombstones of the request.
         is_lifted: Whether the ledger has its lifting.
     """
-    is_told = any(body.get("standing") is True for body in told)
+    is_told = any(each.standing for each in told)
     if told and is_told != request.is_standing:
         return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on whether it is standing")]
     if not request.is_standing or request.state is RequestState.CANCELLED:
         return []
     is_same = (
         standing is not None
-        and all(body.get("userKey") == standing.user_key.hex() for body in told)
+        and all(isinstance(each.rule, UserRule) and each.rule.user_key == standing.user_key for each in told)
         and standing.since == request.accepted_at
         and standing.lifted_at == request.standing_lifted_at
     )
@@ -265,16 +266,10 @@ def standing_faults(
     return []
 
 
-def lost_tombstone(request_id: str, body: Mapping[str, Any]) -> AuditFinding:
+def lost_tombstone(told: TombstonePlaced) -> AuditFinding:
     """Return the finding for a tombstone that only the ledger has: the catalog was set back behind it."""
     words = "the catalog has no such request: it is older than the ledger"
-    team = body.get("team")
-    return AuditFinding(
-        kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG,
-        about=request_id,
-        words=words,
-        team=None if team is None else TeamId(str(team)),
-    )
+    return AuditFinding(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
 
 
 def lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
@@ -287,83 +282,82 @@ def lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
     return []
 
 
-def receipt_faults(request: Request, told: Sequence[tuple[str, Mapping[str, Any]]]) -> list[AuditFinding]:
+def receipt_faults(
+    request: Request, told: Sequence[Receipt], *, unread: Sequence[type[Receipt]] = ()
+) -> list[AuditFinding]:
     """Return what is wrong with the receipts of a request: a completed one has exactly one, and it is plausible.
 
     Args:
         request: The request.
-        told: Kind and body of its receipts and re-erasures in the ledger, oldest first. Of several, after a
-            restore, only that of the erasure which the catalog knows of must tell the request as it is now.
+        told: Its receipts in the ledger, oldest first. Of several, after a restore, only that of the erasure which
+            the catalog knows of must tell the request as it is now.
+        unread: The types of its receipts that cannot be read.
     """
-    whole = [body for kind, body in told if kind != PARTIAL]
-    originals = sum(kind == RECEIPT for kind, _ in told)
-    if not whole and request.state is RequestState.COMPLETED:
+    whole = [each for each in told if not isinstance(each, PartialReceipt)]
+    types = [*(type(each) for each in told), *unread]
+    originals = types.count(WholeReceipt)
+    is_receipted = any(each is not PartialReceipt for each in types)
+    if not is_receipted and request.state is RequestState.COMPLETED:
         return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")]
-    if whole and request.state not in _RECEIPTED:
+    if is_receipted and request.state not in _RECEIPTED:
         return [_about(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
-    checked_at = None if request.checked_at is None else instant_text(request.checked_at)
     current = next(
-        (body for body in reversed(whole) if body.get("checkedAt") == checked_at), whole[-1] if whole else None
+        (each for each in reversed(whole) if each.checked_at == request.checked_at), whole[-1] if whole else None
     )
-    found = [
-        _about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem)
-        for _, body in told
-        for problem in _contradictions(request, body, is_current=body is current)
-    ]
+    problems = [problem for each in told for problem in _contradictions(request, each, is_current=each is current)] + [
+        "a part of it is missing or is no number"
+    ] * len(unread)
+    found = [_about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem) for problem in problems]
     if originals > 1:
         found.append(_about(request, FindingKind.RECEIPT_REPEATED, f"the ledger has {originals} of them"))
     return found
 
 
-def _contradictions(request: Request, body: Mapping[str, Any], *, is_current: bool) -> Iterator[str]:
-    told: dict[str, str | None] = {
-        "team": request.team,
-        "kind": request.kind.value,
-        "scope": request.scope_pseudonym,
-        "receivedAt": instant_text(request.received_at),
+def _contradictions(request: Request, told: Receipt, *, is_current: bool) -> Iterator[str]:
+    pairs: dict[str, tuple[object, object]] = {
+        "team": (told.team, request.team),
+        "kind": (told.kind, request.kind),
+        "scope": (told.scope, request.scope_pseudonym),
+        "receivedAt": (told.received_at, request.received_at),
     }
     if is_current and request.state is RequestState.COMPLETED:
-        told |= {
-            "hiddenAt": instant_text(request.accepted_at),
-            "dueAt": instant_text(request.due_at),
-            "checkedAt": None if request.checked_at is None else instant_text(request.checked_at),
-            "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
+        pairs |= {
+            "hiddenAt": (told.hidden_at, request.accepted_at),
+            "dueAt": (told.due_at, request.due_at),
+            "checkedAt": (told.checked_at, request.checked_at),
+            "erasedAt": (told.erased_at, request.erased_at),
         }
-    others = [name for name, value in told.items() if body.get(name) != value]
+    others = [name for name, (one, other) in pairs.items() if one != other]
     if others:
         yield f"it tells another {', '.join(others)} than the request"
-    try:
-        if is_current and body["erased"]["queueEntries"] != request.queue_removed:
-            yield "it counts other queue entries than the request"
-        yield from _miscounts(body["erased"], body["verification"], body["files"])
-        yield from _misstated(body)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        yield "a part of it is missing or is no number"
+    if is_current and told.erased.queue_entries != request.queue_removed:
+        yield "it counts other queue entries than the request"
+    yield from _miscounts(told)
+    yield from _misstated(told)
 
 
-def _miscounts(
-    erased: Mapping[str, int], proof: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
-) -> Iterator[str]:
-    if min(erased.values()) < 0 or proof["survivors"] != 0 or proof["keptRowsUnchanged"] is not True:
+def _miscounts(told: Receipt) -> Iterator[str]:
+    erased, proof, files = told.erased, told.verification, told.files
+    if min(astuple(erased)) < 0 or proof.survivors != 0 or not proof.kept_rows_unchanged:
         yield "it counts less than nothing, or proves nothing"
-    if erased["items"] + erased["rejectedItems"] != sum(line["matched"] for line in files):
+    if erased.items + erased.rejected_items != sum(file.matched for file in files):
         yield "its items are not the sum of its files"
-    if erased["filesRewritten"] + erased["filesDropped"] != len(files):
+    if erased.files != len(files):
         yield "its files are not as many as it lists"
-    if erased["keysDestroyed"] < len(files):
+    if erased.keys_destroyed < len(files):
         yield "it destroyed fewer keys than files"
-    if any(not 0 < line["matched"] <= line["rowsBefore"] - line["rowsAfter"] for line in files):
+    if any(not 0 < file.matched <= file.rows_before - file.rows_after for file in files):
         yield "more rows matched than went"
 
 
-def _misstated(body: Mapping[str, Any]) -> Iterator[str]:
+def _misstated(told: Receipt) -> Iterator[str]:
     """Yield where a receipt's outcome is not what its parts say."""
-    outcome = outcome_in(body["outcome"])
-    withheld = body["withheld"]["items"] if "withheld" in body else 0
-    erased = body["erased"]["items"] + body["erased"]["rejectedItems"]
+    outcome = told.outcome
+    withheld = told.withheld.items if told.withheld is not None else 0
+    erased = told.erased.items + told.erased.rejected_items
     if (outcome.matched, outcome.erased, outcome.withheld) != (erased + withheld, erased, withheld):
         yield "its outcome is not the sum of its parts"
-    if ("erasedAt" in body) != (erased > 0 or not withheld):
+    if (told.erased_at is not None) != (erased > 0 or not withheld):
         yield "it has an instant of erasure though nothing was erased, or has none"
 
 

@@ -7,14 +7,11 @@ is never given twice, so whatever is below a live one and not told is destroyed.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.statements import Statement
 from implio_pipeline.domain.words import ColumnClass, KeyPurpose
 
-FORMAT = "implio-keys/1"
 CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
 """What wraps the keys of files; with the seal key, what rotates."""
 ROTATING_PURPOSES = (*CLASS_PURPOSES, KeyPurpose.SEAL)
@@ -36,7 +33,7 @@ class KeyStates:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeyStatement:
+class KeyStatement(Statement):
     """What the ledger tells of keys at one instant: all root keys, and the team keys that were rotated."""
 
     at: datetime
@@ -54,32 +51,6 @@ class RingFaults:
     """Of the right name, and another key."""
     returned: tuple[str, ...] = ()
     """Destroyed, and in the ring again."""
-
-
-def statement_body(statement: KeyStatement) -> dict[str, Any]:
-    """Return a statement as the ledger keeps it."""
-    return {
-        "format": FORMAT,
-        "at": instant_text(statement.at),
-        "roots": _states_body(statement.roots),
-        "teamKeys": _states_body(statement.team_keys),
-    }
-
-
-def statement_of(body: Mapping[str, Any]) -> KeyStatement:
-    """Return the statement that the ledger keeps.
-
-    Raises:
-        LedgerBroken: it is not a statement about keys.
-    """
-    try:
-        return KeyStatement(
-            at=datetime.fromisoformat(body["at"]),
-            roots=_states_of(body["roots"]),
-            team_keys=_states_of(body["teamKeys"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise LedgerBroken("an entry about keys cannot be read") from None
 
 
 def ring_faults(statement: KeyStatement, ring: Fingerprints) -> RingFaults:
@@ -150,15 +121,3 @@ def number_of(key_id: str) -> int:
     """Return the epoch or version in a key's id, 0 when it has none."""
     number = key_id.rpartition("/")[2]
     return int(number) if number.isascii() and number.isdigit() else 0
-
-
-def _states_body(states: KeyStates) -> dict[str, dict[str, str]]:
-    return {"live": dict(states.live), "retired": dict(states.retired), "destroyed": dict(states.destroyed)}
-
-
-def _states_of(body: Mapping[str, Any]) -> KeyStates:
-    live, retired, destroyed = ({str(k): str(v) for k, v in body[state].items()} for state in _STATES)
-    return KeyStates(live=live, retired=retired, destroyed=destroyed)
-
-
-_STATES = ("live", "retired", "destroyed")

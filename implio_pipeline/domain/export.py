@@ -10,12 +10,10 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, TaskRule, TeamRule, Tombstone, UserRule
+from implio_pipeline.domain.statements import PersonExported
 from implio_pipeline.domain.words import Region, TeamId, UserKey
 
 FORMAT = "implio-export/1"
-ACCESS_FORMAT = "implio-access/1"
-ACCESS = "access"
-"""The kind of the ledger's entry about an export."""
 
 
 class RecipientInvalid(ImplioError):
@@ -85,22 +83,21 @@ class Access:
     not_searched: Mapping[str, int] = field(default_factory=dict)
 
 
-def access_body(access: Access, *, manifest_digest: str) -> dict[str, Any]:
-    """Return what the ledger keeps of an access request: who asked, about which pseudonym, and counts."""
-    return {
-        "format": ACCESS_FORMAT,
-        "exportId": access.export_id,
-        "team": access.team,
-        "region": access.region,
-        "userKey": access.user_key.hex(),
-        "askedBy": access.asked_by,
-        "at": instant_text(access.made_at),
-        "expiresAt": instant_text(access.expires_at),
-        "recipient": None if access.recipient is None else f"sha256:{access.recipient}",
-        "counts": _counts(access),
-        "hiddenByOpenRequests": access.hidden,
-        "manifest": f"sha256:{manifest_digest}",
-    }
+def export_statement(access: Access, *, manifest_digest: str) -> PersonExported:
+    """Return what the ledger is told of an access request: who asked, about which pseudonym, and counts."""
+    return PersonExported(
+        export_id=access.export_id,
+        team=access.team,
+        region=access.region,
+        user_key=access.user_key,
+        asked_by=access.asked_by,
+        at=access.made_at,
+        expires_at=access.expires_at,
+        recipient=None if access.recipient is None else f"sha256:{access.recipient}",
+        counts=_counts(access),
+        hidden_by_open_requests=access.hidden,
+        manifest=f"sha256:{manifest_digest}",
+    )
 
 
 def manifest_of(access: Access, files: Iterable[PackedFile]) -> dict[str, Any]:

@@ -1,30 +1,158 @@
 """The receipt of a completed request: what was erased and how it was proven, free of personal data."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import FileOutcome
-from implio_pipeline.domain.outcome import outcome_parts
+from implio_pipeline.domain.hold import HoldId
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.request import Request
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.statements import AboutRequest
+from implio_pipeline.domain.words import Channel, FileKind, Region, RequestKind
 
-FORMAT = "implio-receipt/1"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Erased:
+    """What went, in counts."""
+
+    items: int
+    rejected_items: int
+    queue_entries: int
+    files_rewritten: int
+    files_dropped: int
+    keys_destroyed: int
+    bytes_shredded: int
+
+    @property
+    def files(self) -> int:
+        """Files that were rewritten or dropped."""
+        return self.files_rewritten + self.files_dropped
 
 
-def receipt_body(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What was read back."""
+
+    survivors: int
+    files_read_back: int
+    rows_read_back: int
+    kept_rows_unchanged: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReceiptFile:
+    """One file that held covered rows. Digests are `sha256:` and hexadecimal; `after` is `None` when it was dropped."""
+
+    before: str
+    after: str | None
+    rows_before: int
+    rows_after: int
+    matched: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandingPart:
+    """From when on the person's new items stay out, and until when, if that was lifted before the receipt."""
+
+    from_: datetime
+    lifted_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldPart:
+    """What one legal hold keeps; `reason` is its code."""
+
+    hold_id: HoldId
+    reason: str
+    items: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WithheldPart:
+    """What legal holds keep: each item counts once, and once for each hold upon it."""
+
+    items: int
+    holds: tuple[HeldPart, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotReachable:
+    """Items that no deletion by user can find."""
+
+    items_without_user_id: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogHead:
+    """How long the ledger was before this receipt, in lines, and the digest of the last of them."""
+
+    size: int
+    head: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt(AboutRequest):
+    """What an erasure did. Every receipt is one of the three types below."""
+
+    kind: RequestKind
+    region: Region
+    channel: Channel
+    scope: str
+    """Keyed pseudonym of the scope."""
+    received_at: datetime
+    accepted_at: datetime
+    hidden_at: datetime
+    checked_at: datetime
+    due_at: datetime
+    outcome: RequestOutcome
+    erased: Erased
+    verification: Verification
+    files: tuple[ReceiptFile, ...]
+    not_reachable: NotReachable
+    versions: Mapping[str, str]
+    erased_at: datetime | None = None
+    standing: StandingPart | None = None
+    policy: str | None = None
+    withheld: WithheldPart | None = None
+    log: LogHead | None = None
+    """The ledger adds it as it signs the receipt."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WholeReceipt(Receipt):
+    """All that the request covers is erased."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartialReceipt(Receipt):
+    """All but what legal holds keep is erased."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepeatedReceipt(Receipt):
+    """What a backup brought back is erased again; the receipt of the first erasure stays."""
+
+
+RECEIPTS = (WholeReceipt, RepeatedReceipt, PartialReceipt)
+"""Every type of receipt."""
+
+
+def receipt_of(
     request: Request,
     outcomes: Sequence[FileOutcome],
     *,
-    region: str,
+    type_: type[Receipt] = WholeReceipt,
+    region: Region,
     unreachable_items: int,
-    versions: dict[str, str],
-) -> dict[str, Any]:
-    """Return a receipt as JSON values: strings, whole numbers, lists and objects only.
+    versions: Mapping[str, str],
+) -> Receipt:
+    """Return the receipt of a request.
 
     Args:
         request: The request, with every file of it verified and its old keys destroyed.
         outcomes: What happened to each file the request covered a row of.
+        type_: Which of the three types of receipt.
         region: Where the team's items lie.
         unreachable_items: Items of the team without a user id, which no deletion by user can reach.
         versions: What carried the erasure out.
@@ -34,65 +162,62 @@ def receipt_body(
     """
     if request.checked_at is None:
         raise ValueError("a request that was not carried out has no receipt")
-    items = [outcome for outcome in outcomes if outcome.kind is FileKind.ITEMS]
-    rejected = [outcome for outcome in outcomes if outcome.kind is FileKind.REJECTED]
-    body: dict[str, Any] = {
-        "format": FORMAT,
-        "requestId": request.request_id,
-        "kind": request.kind.value,
-        "team": request.team,
-        "region": region,
-        "channel": request.channel.value,
-        "scope": request.scope_pseudonym,
-        "receivedAt": instant_text(request.received_at),
-        "acceptedAt": instant_text(request.accepted_at),
-        "hiddenAt": instant_text(request.accepted_at),
-        "checkedAt": instant_text(request.checked_at),
-        "dueAt": instant_text(request.due_at),
-        "outcome": outcome_parts(request.outcome),
-        "erased": {
-            "items": sum(outcome.matched for outcome in items),
-            "rejectedItems": sum(outcome.matched for outcome in rejected),
-            "queueEntries": request.queue_removed,
-            "filesRewritten": sum(outcome.digest_after is not None for outcome in outcomes),
-            "filesDropped": sum(outcome.digest_after is None for outcome in outcomes),
-            "keysDestroyed": sum(outcome.keys_destroyed for outcome in outcomes),
-            "bytesShredded": sum(outcome.size_before_bytes for outcome in outcomes),
-        },
-        "verification": {
-            "survivors": 0,
-            "filesReadBack": sum(outcome.is_read_back for outcome in outcomes),
-            "rowsReadBack": sum(outcome.rows_after for outcome in outcomes),
-            "keptRowsUnchanged": True,
-        },
-        "files": [_line(outcome) for outcome in outcomes],
-        "notReachable": {"itemsWithoutUserId": unreachable_items},
-        "versions": versions,
-    }
-    if request.erased_at is not None:
-        body["erasedAt"] = instant_text(request.erased_at)
-    if request.is_standing:
-        body["standing"] = {"from": instant_text(request.accepted_at)}
-        if request.standing_lifted_at is not None:
-            body["standing"]["liftedAt"] = instant_text(request.standing_lifted_at)
-    if request.policy is not None:
-        body["policy"] = request.policy
-    if request.withheld is not None:
-        body["withheld"] = {
-            "items": request.withheld.items,
-            "holds": [
-                {"holdId": hold_id, "reason": reason, "items": items}
-                for hold_id, reason, items in request.withheld.holds
-            ],
-        }
-    return body
+    return type_(
+        request_id=request.request_id,
+        kind=request.kind,
+        team=request.team,
+        region=region,
+        channel=request.channel,
+        scope=request.scope_pseudonym,
+        received_at=request.received_at,
+        accepted_at=request.accepted_at,
+        hidden_at=request.accepted_at,
+        checked_at=request.checked_at,
+        due_at=request.due_at,
+        outcome=request.outcome,
+        erased=_erased(request, outcomes),
+        verification=Verification(
+            survivors=0,
+            files_read_back=sum(outcome.is_read_back for outcome in outcomes),
+            rows_read_back=sum(outcome.rows_after for outcome in outcomes),
+            kept_rows_unchanged=True,
+        ),
+        files=tuple(_file(outcome) for outcome in outcomes),
+        not_reachable=NotReachable(items_without_user_id=unreachable_items),
+        versions=versions,
+        erased_at=request.erased_at,
+        standing=StandingPart(from_=request.accepted_at, lifted_at=request.standing_lifted_at)
+        if request.is_standing
+        else None,
+        policy=request.policy,
+        withheld=_withheld(request),
+    )
 
 
-def _line(outcome: FileOutcome) -> dict[str, Any]:
-    return {
-        "before": f"sha256:{outcome.digest_before}",
-        "after": None if outcome.digest_after is None else f"sha256:{outcome.digest_after}",
-        "rowsBefore": outcome.rows_before,
-        "rowsAfter": outcome.rows_after,
-        "matched": outcome.matched,
-    }
+def _erased(request: Request, outcomes: Sequence[FileOutcome]) -> Erased:
+    return Erased(
+        items=sum(outcome.matched for outcome in outcomes if outcome.kind is FileKind.ITEMS),
+        rejected_items=sum(outcome.matched for outcome in outcomes if outcome.kind is FileKind.REJECTED),
+        queue_entries=request.queue_removed,
+        files_rewritten=sum(outcome.digest_after is not None for outcome in outcomes),
+        files_dropped=sum(outcome.digest_after is None for outcome in outcomes),
+        keys_destroyed=sum(outcome.keys_destroyed for outcome in outcomes),
+        bytes_shredded=sum(outcome.size_before_bytes for outcome in outcomes),
+    )
+
+
+def _file(outcome: FileOutcome) -> ReceiptFile:
+    return ReceiptFile(
+        before=f"sha256:{outcome.digest_before}",
+        after=None if outcome.digest_after is None else f"sha256:{outcome.digest_after}",
+        rows_before=outcome.rows_before,
+        rows_after=outcome.rows_after,
+        matched=outcome.matched,
+    )
+
+
+def _withheld(request: Request) -> WithheldPart | None:
+    if request.withheld is None:
+        return None
+    holds = (HeldPart(hold_id=hold_id, reason=reason, items=items) for hold_id, reason, items in request.withheld.holds)
+    return WithheldPart(items=request.withheld.items, holds=tuple(holds))

@@ -4,9 +4,9 @@ Nothing is erased here, and nothing is ever erased that did not come through her
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,6 @@ from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import (
     CatalogTampered,
     ImplioError,
-    LedgerBroken,
     RequestIdReused,
     RequestRefused,
     TeamUnknown,
@@ -27,27 +26,22 @@ from implio_pipeline.domain.scope import (
     ByTask,
     ByTeam,
     ByUser,
-    Cutoffs,
     DatesRule,
     Overdue,
     OverdueRule,
     Rule,
     Scope,
-    StandingErasure,
     TaskRule,
     TeamRule,
-    Tombstone,
     UserRule,
     kind_of,
 )
-from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TaskKey, TeamId, UserKey
+from implio_pipeline.domain.statements import StandingLifted, TombstoneLifted, TombstonePlaced
+from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.approval import judged, person_of, release
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import find
 from implio_pipeline.ports.world import World
-
-STANDING_LIFTED = "standing-lifted"
-"""The kind of the ledger's entry that says who lifted a standing deletion, and when."""
 
 
 def accept(
@@ -122,11 +116,12 @@ def note_tombstones(world: World) -> None:
     lifted = world.catalog.requests.lifted_without_ledger()
     if lifted:
         now = world.clock.now()
-        bodies = [
-            {"requestId": each.request_id, "team": each.team, "liftedAt": instant_text(max(now, each.accepted_at))}
-            for each in lifted
-        ]
-        world.ledger.append([("lifted", body) for body in bodies])
+        world.ledger.append(
+            [
+                TombstoneLifted(request_id=each.request_id, team=each.team, lifted_at=max(now, each.accepted_at))
+                for each in lifted
+            ]
+        )
         world.catalog.requests.in_ledger([request.tombstone_sequence for request in lifted])
     note_liftings(world)
 
@@ -135,133 +130,25 @@ def note_liftings(world: World) -> None:
     """Write into the ledger who lifted which standing deletion, where it does not say so yet."""
     untold = world.catalog.requests.liftings_without_ledger()
     if untold:
-        world.ledger.append([(STANDING_LIFTED, lifting_body(each)) for each in untold])
+        world.ledger.append(
+            [
+                StandingLifted(
+                    request_id=RequestId(each.request_id),
+                    team=TeamId(each.team),
+                    lifted_at=each.lifted_at,
+                    lifted_by=each.lifted_by,
+                )
+                for each in untold
+            ]
+        )
         world.catalog.requests.lifting_in_ledger([RequestId(each.request_id) for each in untold])
-
-
-def lifting_body(standing: StandingErasure) -> dict[str, Any]:
-    """Return the lifting of a standing deletion as the ledger keeps it."""
-    return {
-        "requestId": standing.request_id,
-        "team": standing.team,
-        "liftedAt": None if standing.lifted_at is None else instant_text(standing.lifted_at),
-        "liftedBy": standing.lifted_by,
-    }
 
 
 def _note_standing(world: World) -> None:
     missing = world.catalog.requests.without_ledger()
     if missing:
-        entries = [("tombstone", tombstone_body(request, each) | _gate_of(request)) for request, each in missing]
-        world.ledger.append(entries)
+        world.ledger.append([TombstonePlaced.of(request, each.rule).at_gate(request) for request, each in missing])
         world.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
-
-
-def _gate_of(request: Request) -> dict[str, Any]:
-    """Return what a restore must know of the gate that a request had to pass."""
-    alone = {"itemsAlone": request.covered_items} if request.is_alone else {}
-    if request.state is RequestState.UNAPPROVED:
-        return {"gate": request.state.value}
-    if request.state is RequestState.WAITING and request.next_attempt_at is not None:
-        return {"gate": request.state.value, "notBefore": instant_text(request.next_attempt_at)} | alone
-    return alone
-
-
-def tombstone_body(request: Request, tombstone: Tombstone) -> dict[str, Any]:
-    """Return a tombstone as the ledger keeps it: keyed pseudonyms and times, enough to erase again."""
-    rule = tombstone.rule
-    body: dict[str, Any] = {
-        "requestId": request.request_id,
-        "team": request.team,
-        "kind": request.kind.value,
-        "channel": request.channel.value,
-        "scope": request.scope_pseudonym,
-        "receivedAt": instant_text(request.received_at),
-    }
-    if request.policy is not None:
-        body["policy"] = request.policy
-    if request.asked_by is not None:
-        body["askedBy"] = request.asked_by
-    if request.is_standing:
-        body["standing"] = True
-    return body | rule_parts(rule)
-
-
-def rule_parts(rule: Rule) -> dict[str, Any]:
-    """Return a rule as the ledger keeps it."""
-    parts: dict[str, Any] = {"kind": kind_of(rule).value, "before": instant_text(rule.before)}
-    match rule:
-        case UserRule(user_key=key):
-            return parts | {"userKey": key.hex()}
-        case TaskRule(task_key=key, submitted_on=day):
-            return parts | {"taskKey": key.hex(), "submittedOn": None if day is None else day.isoformat()}
-        case DatesRule(start=start, end=end):
-            return parts | {"from": instant_text(start), "to": instant_text(end)}
-        case TeamRule():
-            return parts
-        case OverdueRule(cutoffs=cutoffs):
-            limits = {
-                "every": None if cutoffs.every is None else cutoffs.every.isoformat(),
-                "byOutcome": [[outcome, day.isoformat()] for outcome, day in cutoffs.by_outcome],
-            }
-            return parts | {"cutoffs": limits}
-
-
-def tombstone_of(body: Mapping[str, Any]) -> tuple[Request, Rule]:
-    """Return the request, as it was just accepted, and the rule that the ledger keeps: `tombstone_body` read back.
-
-    Raises:
-        LedgerBroken: it is not the body of a tombstone.
-    """
-    try:
-        rule = rule_in(body)
-        received_at = datetime.fromisoformat(body["receivedAt"])
-        request = Request(
-            request_id=RequestId(body["requestId"]),
-            team=TeamId(body["team"]),
-            kind=kind_of(rule),
-            channel=Channel(body["channel"]),
-            state=RequestState.ACCEPTED,
-            received_at=received_at,
-            accepted_at=rule.before,
-            due_at=due_at(received_at),
-            scope_pseudonym=body["scope"],
-            tombstone_sequence=0,
-            policy=body.get("policy"),
-            asked_by=body.get("askedBy"),
-            covered_items=body.get("itemsAlone", 0),
-            is_alone="itemsAlone" in body,
-            is_standing=body.get("standing", False) is True,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise LedgerBroken("a tombstone in the ledger cannot be read") from None
-    return request, rule
-
-
-def rule_in(body: Mapping[str, Any]) -> Rule:
-    """Return the rule that a body in the ledger keeps: `rule_parts` read back."""
-    before = datetime.fromisoformat(body["before"])
-    match RequestKind(body["kind"]):
-        case RequestKind.USER:
-            return UserRule(user_key=UserKey(bytes.fromhex(body["userKey"])), before=before)
-        case RequestKind.TASK:
-            day = body["submittedOn"]
-            submitted_on = None if day is None else date.fromisoformat(day)
-            return TaskRule(task_key=TaskKey(bytes.fromhex(body["taskKey"])), before=before, submitted_on=submitted_on)
-        case RequestKind.DATES:
-            start, end = datetime.fromisoformat(body["from"]), datetime.fromisoformat(body["to"])
-            return DatesRule(start=start, end=end, before=before)
-        case RequestKind.TEAM:
-            return TeamRule(before=before)
-        case RequestKind.RETENTION:
-            return OverdueRule(cutoffs=_cutoffs_in(body["cutoffs"]), before=before)
-
-
-def _cutoffs_in(body: Mapping[str, Any]) -> Cutoffs:
-    return Cutoffs(
-        every=None if body["every"] is None else date.fromisoformat(body["every"]),
-        by_outcome=tuple((outcome, date.fromisoformat(day)) for outcome, day in body["byOutcome"]),
-    )
 
 
 def rule_of(world: World, team: TeamId, scope: Scope, *, before: datetime) -> Rule:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from implio_pipeline.domain.access import Act, may
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.statements import RequestApproved
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.approval import identity_of, past_gate, window_of
 from implio_pipeline.flows.clock import agreed_now
@@ -47,17 +47,18 @@ def approve_many(world: World, requests: Sequence[Request], *, name: str) -> lis
         identity = refuse_same_person(world, request.team, asked_by=request.asked_by, name=name)
         stored.append(past_gate(world, request, approved_by=identity))
     world.catalog.requests.save([(after, RequestState.UNAPPROVED) for after in stored])
-    bodies = [
-        {
-            "requestId": each.request_id,
-            "team": each.team,
-            "approvedAt": instant_text(max(now, each.accepted_at)),
-            "approvedBy": each.approved_by,
-            "items": each.covered_items,
-        }
-        for each in stored
-    ]
-    world.ledger.append([("approved", body) for body in bodies])
+    world.ledger.append(
+        [
+            RequestApproved(
+                request_id=each.request_id,
+                team=each.team,
+                approved_at=max(now, each.accepted_at),
+                approved_by=each.approved_by,
+                items=each.covered_items,
+            )
+            for each in stored
+        ]
+    )
     return stored
 
 

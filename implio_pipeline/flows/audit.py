@@ -10,12 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from implio_pipeline.domain.audit import (
-    AGAIN,
-    PARTIAL,
-    RECEIPT,
     AuditFinding,
     FindingKind,
     altered,
@@ -33,22 +29,24 @@ from implio_pipeline.domain.audit import (
     unaudited,
     unread,
 )
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.ledger_codec import entry_kind
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.moderation import Trace
+from implio_pipeline.domain.receipt import RECEIPTS
 from implio_pipeline.domain.request import OPEN_STATES, Request
 from implio_pipeline.domain.scope import OverdueRule, Rule, StandingErasure, TaskRule, Tombstone, UserRule
+from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Region, RequestId, TeamId
-from implio_pipeline.flows.accept import STANDING_LIFTED, tombstone_body
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
+from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.flows.read import log_faults
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
@@ -57,8 +55,7 @@ _MOST_LOOKS = 5
 _SETTLES = timedelta(minutes=10)
 """A tombstone this young may be accepted and about to be noted in the ledger."""
 _SEAL_CONTEXT = "audit"
-AUDITED = "audited"
-"""The kind of the ledger's entry about an audit."""
+_RECEIPT_KINDS = [entry_kind(type_) for type_ in RECEIPTS]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -349,16 +346,6 @@ def _audit_strays(world: World, region: Region, report: AuditReport) -> None:
         report.findings += [stray(region, path) for path in sorted(unknown & still)]
 
 
-@dataclass(kw_only=True, slots=True)
-class _Noted:
-    """What the ledger has, by request."""
-
-    tombstones: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
-    lifted: set[str] = field(default_factory=set)
-    let_in: set[str] = field(default_factory=set)
-    receipts: dict[str, list[tuple[str, Mapping[str, Any]]]] = field(default_factory=dict)
-
-
 def _audit_ledger(world: World, report: AuditReport) -> None:
     faults = world.ledger.check()
     report.findings += [
@@ -366,8 +353,15 @@ def _audit_ledger(world: World, report: AuditReport) -> None:
         for fault in faults
     ]
     try:
-        noted = _noted(world)
-        _audit_requests(world, noted, report)
+        told = LedgerState.of(world.ledger)
+        report.findings += [
+            AuditFinding(
+                kind=FindingKind.LEDGER_BROKEN, about=f"line {entry.sequence}", words="what it says cannot be read"
+            )
+            for entry in told.unreadable
+            if entry.kind not in _RECEIPT_KINDS  # named with their requests
+        ]
+        _audit_requests(world, told, report)
     except LedgerBroken:
         words = "a line cannot be read, so it was not compared with the catalog"
         report.findings.append(AuditFinding(kind=FindingKind.LEDGER_BROKEN, about="ledger", words=words))
@@ -386,30 +380,30 @@ def _audit_access(world: World, report: AuditReport) -> None:
         ]
 
 
-def _audit_requests(world: World, noted: _Noted, report: AuditReport) -> None:
+def _audit_requests(world: World, told: LedgerState, report: AuditReport) -> None:
     """Compare catalog and ledger both ways; the ledger is read before and, for what lacks in it, after the catalog."""
-    report.tombstones, report.receipts = len(noted.tombstones), len(noted.receipts)
+    report.tombstones, report.receipts = len(told.tombstones), len(told.receipts)
     requests = {request.request_id: request for request in world.catalog.requests.all()}
-    in_force = _bodies_in_force(world, requests)
+    in_force = _tombstones_in_force(world, requests)
     report.findings += [
-        lost_tombstone(request_id, bodies[0])
-        for request_id, bodies in noted.tombstones.items()
+        lost_tombstone(tombstones[0])
+        for request_id, tombstones in told.tombstones.items()
         if request_id not in requests
     ]
     keeping_out = _keeping_out(world, requests)
-    faults = dict(_request_faults(requests, in_force, keeping_out, noted))
+    faults = dict(_request_faults(requests, in_force, keeping_out, told))
     if faults:
         settled = world.clock.now() - _SETTLES
         young = {each.request_id for each, _ in world.catalog.requests.without_ledger() if each.accepted_at > settled}
-        noted = _noted(world)
+        told = LedgerState.of(world.ledger)
         again = {request_id: world.catalog.requests.get(request_id) for request_id in faults if request_id not in young}
-        faults = dict(_request_faults(again, in_force, _keeping_out(world, again), noted))
+        faults = dict(_request_faults(again, in_force, _keeping_out(world, again), told))
     report.findings += [finding for found in faults.values() for finding in found]
 
 
-def _bodies_in_force(world: World, requests: Mapping[RequestId, Request]) -> dict[str, Mapping[str, Any]]:
+def _tombstones_in_force(world: World, requests: Mapping[RequestId, Request]) -> dict[str, TombstonePlaced]:
     return {
-        tombstone.request_id: tombstone_body(requests[RequestId(tombstone.request_id)], tombstone)
+        tombstone.request_id: TombstonePlaced.of(requests[RequestId(tombstone.request_id)], tombstone.rule)
         for team in {request.team for request in requests.values()}
         for tombstone in world.catalog.requests.tombstones(team, is_checked=False)
         if tombstone.request_id in requests
@@ -426,37 +420,31 @@ def _keeping_out(world: World, requests: Mapping[RequestId, Request]) -> dict[Re
 
 def _request_faults(
     requests: Mapping[RequestId, Request],
-    in_force: Mapping[str, Mapping[str, Any]],
+    in_force: Mapping[str, TombstonePlaced],
     keeping_out: Mapping[RequestId, StandingErasure],
-    noted: _Noted,
+    told: LedgerState,
 ) -> Iterator[tuple[RequestId, list[AuditFinding]]]:
+    unread: dict[str, list[str]] = {}
+    for entry in told.unreadable:
+        unread.setdefault(str(entry.body.get("requestId")), []).append(entry.kind)
     for request_id, request in requests.items():
-        found = tombstone_faults(request, in_force.get(request_id, {}), noted.tombstones.get(request_id, []))
-        found += lifting_faults(request, is_lifted=request_id in noted.lifted)
+        tombstones = told.tombstones.get(request_id, [])
+        found = tombstone_faults(request, in_force.get(request_id), tombstones)
+        found += lifting_faults(request, is_lifted=request_id in told.lifted)
         found += standing_faults(
             request,
             keeping_out.get(request_id),
-            told=noted.tombstones.get(request_id, []),
-            is_lifted=request_id in noted.let_in,
+            told=tombstones,
+            is_lifted=request_id in told.standing_lifted,
         )
-        found += receipt_faults(request, noted.receipts.get(request_id, []))
+        kinds = unread.get(request_id, [])
+        found += receipt_faults(
+            request,
+            told.receipts.get(request_id, []),
+            unread=[type_ for type_ in RECEIPTS for kind in kinds if kind == entry_kind(type_)],
+        )
         if found:
             yield request_id, found
-
-
-def _noted(world: World) -> _Noted:
-    noted = _Noted()
-    for entry in world.ledger.entries():
-        request_id = str(entry.body.get("requestId"))
-        if entry.kind == "tombstone":
-            noted.tombstones.setdefault(request_id, []).append(entry.body)
-        elif entry.kind == "lifted":
-            noted.lifted.add(request_id)
-        elif entry.kind == STANDING_LIFTED:
-            noted.let_in.add(request_id)
-        elif entry.kind in (RECEIPT, PARTIAL, AGAIN):
-            noted.receipts.setdefault(request_id, []).append((entry.kind, entry.body))
-    return noted
 
 
 def note_audit(world: World, report: AuditReport) -> None:
@@ -464,12 +452,12 @@ def note_audit(world: World, report: AuditReport) -> None:
 
     A ledger that cannot be read is found by the audit itself, and is not written to.
     """
-    body = {
-        "auditedAt": instant_text(report.audited_at),
-        "isFull": report.part is None,
-        "files": report.files,
-        "filesRead": report.files_read,
-        "findings": len(report.findings),
-    }
+    told = AuditMade(
+        audited_at=report.audited_at,
+        is_full=report.part is None,
+        files=report.files,
+        files_read=report.files_read,
+        findings=len(report.findings),
+    )
     with suppress(LedgerBroken, KeyMissing):
-        world.ledger.append([(AUDITED, body)])
+        world.ledger.append([told])

@@ -3,13 +3,11 @@
 from datetime import datetime, timedelta
 
 from implio_pipeline.domain.clock import RECORD_EVERY, check_clock
-from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.statements import ClockRead
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.world import World
 
-CLOCK = "clock"
-"""The kind of the ledger's entries about a clock's reading."""
 _NOTE_EVERY = timedelta(hours=20)
 """The daily housekeeping notes one reading a day, also when it begins a little early."""
 
@@ -34,8 +32,7 @@ def confirm_clock(world: World) -> datetime:
     Instants that were handed out under another clock stay: each team's logical time goes on from there.
     """
     now, newest = world.clock.now(), world.catalog.clock_readings.newest()
-    known = None if newest is None else instant_text(newest)
-    world.ledger.append([(CLOCK, {"at": instant_text(now), "isConfirmed": True, "newestKnown": known})])
+    world.ledger.append([ClockRead(at=now, is_confirmed=True, newest_known=newest)])
     world.catalog.clock_readings.confirm(now)
     return now
 
@@ -48,7 +45,7 @@ def note_clock(world: World) -> None:
     """
     now, noted = agreed_now(world), _noted_at(world.ledger)
     if noted is None or now - noted > _NOTE_EVERY:
-        world.ledger.append([(CLOCK, {"at": instant_text(now), "isConfirmed": False})])
+        world.ledger.append([ClockRead(at=now, is_confirmed=False)])
 
 
 def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:
@@ -63,5 +60,5 @@ def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:
 
 
 def _noted_at(ledger: Ledger) -> datetime | None:
-    entry = next(ledger.newest_first(CLOCK), None)
-    return None if entry is None else datetime.fromisoformat(entry.body["at"])
+    entry = next(ledger.newest_first(ClockRead), None)
+    return None if entry is None else entry.statement.at

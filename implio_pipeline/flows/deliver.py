@@ -37,6 +37,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
 from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.policy_change import PolicyChange
+from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import what_is_so
@@ -158,7 +159,7 @@ def decision_body(delivery: Delivery, item: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry | None) -> dict[str, Any]:
+def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry[Receipt] | None) -> dict[str, Any]:
     """Return what a team is told of a completed deletion: nothing personal."""
     return _about_request(delivery, request) | {
         "completedAt": instant_text(request.completed_at or delivery.made_at),

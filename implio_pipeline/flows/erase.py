@@ -28,6 +28,7 @@ from implio_pipeline.domain.errors import (
 )
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
+from implio_pipeline.domain.ledger_codec import differences
 from implio_pipeline.domain.outcome import counted
 from implio_pipeline.domain.request import (
     FINAL_STATES,
@@ -42,8 +43,9 @@ from implio_pipeline.domain.request import (
     moved,
 )
 from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.statements import TombstonePlaced
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
-from implio_pipeline.flows.accept import note_tombstones, tombstone_body
+from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import holds_in_force, plan_works
 from implio_pipeline.flows.receipt import write_receipts
@@ -298,8 +300,7 @@ def _rules_as_told(world: World, requests: list[Request]) -> tuple[dict[RequestI
             )
             faults[request.request_id] = CatalogTampered(words)
             continue
-        body = tombstone_body(request, tombstone)
-        others = sorted(name for name in body if entry.body.get(name) != body[name])
+        others = differences(TombstonePlaced.of(request, tombstone.rule), entry.body)
         if others:
             words = f"the catalog has another {', '.join(others)} for request {request.request_id} than the ledger"
             faults[request.request_id] = CatalogTampered(words)

@@ -16,11 +16,10 @@ from typing import Any
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
-    ACCESS,
     Access,
     ExportRecord,
     PackedFile,
-    access_body,
+    export_statement,
     manifest_of,
     moderation_record,
     must_go,
@@ -124,7 +123,7 @@ def export_person(
     # 3. Say so, in the audit log of reads too, then hand it out.
     read = access.items + access.rejected + access.queue_entries + access.requests
     note_export(world, operator=draft.operator or draft.asked_by, team=team.team, rows=read, grants=draft.grants)
-    (entry,) = world.ledger.append([(ACCESS, access_body(access, manifest_digest=manifest.digest))])
+    (entry,) = world.ledger.append([export_statement(access, manifest_digest=manifest.digest)])
     folder = exports.put(_record(access, held.tombstone, (*files, manifest)), (*files, manifest), folder=draft.folder)
     return ExportMade(
         access=access,
@@ -186,7 +185,7 @@ def _settled(world: World, team: TeamId, user_key: UserKey, progress: Progress |
 def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:
     rule = UserRule(user_key=user_key, before=FOR_EVER)
     hiding = [each.rule for each in world.catalog.requests.tombstones(team, only_open=True)]
-    named = NamedRule(request_id=RequestId(ACCESS), rule=rule)
+    named = NamedRule(request_id=RequestId("export"), rule=rule)
     files = [file for file, _ in find(world, team, [named], is_proven=True)]
     # The oldest file first, as a person reads it; the manifest gives them in no order.
     files.sort(key=lambda file: (file.day, file.first_submitted_at, file.file_id))

@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ExtensionRefused
 from implio_pipeline.domain.request import Request, extended
+from implio_pipeline.domain.statements import DueDateExtended
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
@@ -31,6 +31,6 @@ def extend(world: World, request_id: RequestId, *, days: int, reason: str) -> Re
         text = json.dumps(parts | {"extensionReason": reason}).encode()
         after = replace(after, sealed=world.keychain.seal(request.team, text, context=request_id))
     world.catalog.requests.save([(after, request.state)])
-    body = {"requestId": request_id, "team": request.team, "dueAt": instant_text(after.due_at), "days": days}
-    world.ledger.append([("extended", body)])
+    told = DueDateExtended(request_id=request_id, team=request.team, due_at=after.due_at, days=days)
+    world.ledger.append([told])
     return after

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.grant import (
     LONG_OPEN,
     MAKER_CLASSES,
@@ -24,12 +23,12 @@ from implio_pipeline.domain.grant import (
     review,
 )
 from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.statements import GrantMade, GrantRevoked
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.ports.world import World
 
-GRANTED, REVOKED = "grant", "grant-revoked"
-"""The kinds of the ledger's entries about grants."""
 _SOON = timedelta(days=14)
 
 
@@ -72,7 +71,20 @@ def grant(world: World, draft: GrantDraft) -> Grant:
         until=draft.until,
         sealed=world.people.seal(note, context=grant_id) if note else None,
     )
-    world.ledger.append([(GRANTED, _body(made))])
+    world.ledger.append(
+        [
+            GrantMade(
+                grant_id=made.grant_id,
+                team=made.team,
+                person=made.person,
+                classes=made.classes,
+                purpose=made.purpose,
+                granted_by=made.granted_by,
+                granted_at=made.granted_at,
+                until=made.until,
+            )
+        ]
+    )
     world.catalog.grants.add(made)
     return made
 
@@ -104,8 +116,7 @@ def revoke(world: World, grant_id: GrantId, *, by: str) -> Grant:
         raise GrantRefused("the grant was revoked before")
     person = world.people.remember(by)
     # The ledger first: were the catalog told alone, an older one would bring the grant back.
-    body = {"grantId": grant_id, "team": found.team, "revokedBy": person, "revokedAt": instant_text(now)}
-    world.ledger.append([(REVOKED, body)])
+    world.ledger.append([GrantRevoked(grant_id=grant_id, team=found.team, revoked_by=person, revoked_at=now)])
     world.catalog.grants.revoke(grant_id, by=person, at=now)
     return replace(found, revoked_at=now, revoked_by=person)
 
@@ -127,16 +138,16 @@ def revoke_again(world: World) -> list[GrantId]:
     Grants that such a catalog lost are not made again: nobody may read what nobody granted since.
     """
     again = []
-    for grant_id, (person, at) in _revoked(world).items():
+    for told in LedgerState.readable(world.ledger, GrantRevoked).revoked.values():
         with suppress(GrantRefused):  # unknown to this catalog, or revoked in it too
-            world.catalog.grants.revoke(grant_id, by=person, at=at)
-            again.append(grant_id)
+            world.catalog.grants.revoke(told.grant_id, by=told.revoked_by, at=told.revoked_at)
+            again.append(told.grant_id)
     return again
 
 
 def revived(world: World) -> list[GrantId]:
     """Return the grants that stand though the ledger knows them as revoked."""
-    told = _revoked(world)
+    told = LedgerState.readable(world.ledger, GrantRevoked).revoked
     now = world.clock.now()
     return [
         each.grant_id for each in world.catalog.grants.all() if each.grant_id in told and is_in_force(each, now=now)
@@ -160,26 +171,3 @@ def forget_operator(world: World, name: str) -> bool:
 def names_of(world: World, people: Iterable[PersonKey | None]) -> dict[PersonKey, str]:
     """Return the names behind pseudonyms, for who may see grants; a name that was destroyed is told as such."""
     return {each: world.people.name_of(each) or f"forgotten ({each[:8]})" for each in set(people) if each is not None}
-
-
-def _revoked(world: World) -> dict[GrantId, tuple[PersonKey, datetime]]:
-    return {
-        GrantId(str(entry.body["grantId"])): (
-            PersonKey(str(entry.body["revokedBy"])),
-            datetime.fromisoformat(str(entry.body["revokedAt"])),
-        )
-        for entry in world.ledger.newest_first(REVOKED)
-    }
-
-
-def _body(made: Grant) -> dict[str, object]:
-    return {
-        "grantId": made.grant_id,
-        "team": made.team,
-        "person": made.person,
-        "classes": sorted(each.value for each in made.classes),
-        "purpose": made.purpose.value,
-        "grantedBy": made.granted_by,
-        "grantedAt": instant_text(made.granted_at),
-        "until": instant_text(made.until),
-    }

@@ -1,23 +1,20 @@
 """Hold: keep items from being erased for as long as the law needs them; requests go on hiding them."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.errors import HoldRefused, LedgerBroken
+from implio_pipeline.domain.errors import HoldRefused
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
 from implio_pipeline.domain.request import WITHHELD_STATES, Request
 from implio_pipeline.domain.scope import FOR_EVER, Scope
 from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.statements import HoldPlaced, HoldReleased
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.accept import rule_in, rule_of, rule_parts, scope_text
+from implio_pipeline.flows.accept import rule_of, scope_text
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.ports.world import World
-
-_PLACED, _RELEASED = "hold", "hold-released"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +58,7 @@ def place_hold(world: World, draft: HoldDraft) -> Hold:
         until=draft.until,
         sealed=world.keychain.seal(team, words.encode(), context=hold_id),
     )
-    world.ledger.append([(_PLACED, _body(hold))])
+    world.ledger.append([HoldPlaced.of(hold)])
     return world.catalog.holds.place(hold)
 
 
@@ -76,8 +73,7 @@ def release_hold(world: World, hold_id: HoldId) -> list[Request]:
     hold = world.catalog.holds.get(hold_id)
     released_at = max(now, hold.placed_at)
     world.catalog.holds.release(replace(hold, released_at=released_at))
-    body = {"holdId": hold_id, "team": hold.team, "releasedAt": instant_text(released_at)}
-    world.ledger.append([(_RELEASED, body)])
+    world.ledger.append([HoldReleased(hold_id=hold_id, team=hold.team, released_at=released_at)])
     waiting = [
         request
         for request in world.catalog.requests.all(team=hold.team, states=WITHHELD_STATES)
@@ -97,42 +93,9 @@ def reinstate_holds(world: World) -> list[Hold]:
     """
     known = {hold.hold_id: hold for hold in world.catalog.holds.all()}
     teams = {team.team for team in world.catalog.teams.all()}
-    placed: dict[HoldId, Mapping[str, Any]] = {}
-    released: dict[HoldId, datetime] = {}
-    for entry in world.ledger.entries():
-        if entry.kind == _PLACED:
-            placed[HoldId(str(entry.body.get("holdId")))] = entry.body
-        elif entry.kind == _RELEASED:
-            released[HoldId(str(entry.body.get("holdId")))] = datetime.fromisoformat(str(entry.body["releasedAt"]))
-    lost = [_hold_in(body) for hold_id, body in placed.items() if hold_id not in known and hold_id not in released]
+    told = LedgerState.readable(world.ledger, HoldPlaced, HoldReleased)
+    lost = [each.hold() for each in told.holds.values() if each.hold_id not in known.keys() | told.released.keys()]
     for hold_id, hold in known.items():
-        if hold_id in released and hold.released_at is None:
-            world.catalog.holds.release(replace(hold, released_at=released[hold_id]))
+        if hold_id in told.released and hold.released_at is None:
+            world.catalog.holds.release(replace(hold, released_at=told.released[hold_id]))
     return [world.catalog.holds.place(hold) for hold in lost if hold.team in teams]
-
-
-def _body(hold: Hold) -> dict[str, Any]:
-    return {
-        "holdId": hold.hold_id,
-        "team": hold.team,
-        "scope": hold.scope_pseudonym,
-        "reason": hold.reason.value,
-        "placedAt": instant_text(hold.placed_at),
-        "until": instant_text(hold.until),
-        **rule_parts(hold.rule),
-    }
-
-
-def _hold_in(body: Mapping[str, Any]) -> Hold:
-    try:
-        return Hold(
-            hold_id=HoldId(body["holdId"]),
-            team=TeamId(body["team"]),
-            rule=rule_in(body),
-            scope_pseudonym=body["scope"],
-            reason=HoldReason(body["reason"]),
-            placed_at=datetime.fromisoformat(body["placedAt"]),
-            until=datetime.fromisoformat(body["until"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise LedgerBroken("a legal hold in the ledger cannot be read") from None

@@ -4,10 +4,10 @@ The old policy is in force until a second person approves. What a policy in forc
 the policy decided on it.
 """
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ApprovalRefused, PlanOutdated
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange, let_go_sooner
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.approval import allowance_of, identity_of
@@ -119,17 +119,17 @@ def _decided(world: World, change: PolicyChange, state: ChangeState, *, by: str)
 
 
 def _note(world: World, change: PolicyChange) -> None:
-    body = {
-        "changeId": change.change_id,
-        "team": change.team,
-        "state": change.state.value,
-        "was": policy_text(change.was),
-        "policy": policy_text(change.policy),
-        "wasCapPercent": change.was_cap_percent,
-        "capPercent": change.cap_percent,
-        "items": change.affected_items,
-        "askedAt": instant_text(change.asked_at),
-        "askedBy": change.asked_by,
-        "decidedBy": change.decided_by,
-    }
-    world.ledger.append([("policy", body)])
+    told = PolicyChanged(
+        change_id=change.change_id,
+        team=change.team,
+        state=change.state,
+        was=policy_text(change.was),
+        policy=policy_text(change.policy),
+        was_cap_percent=change.was_cap_percent,
+        cap_percent=change.cap_percent,
+        items=change.affected_items,
+        asked_at=change.asked_at,
+        asked_by=change.asked_by,
+        decided_by=change.decided_by,
+    )
+    world.ledger.append([told])

@@ -4,18 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from implio_pipeline.domain.access_log import (
-    GENESIS,
-    NOTED,
-    SHORTENED,
-    LogFault,
-    Read,
-    ReadDoor,
-    expected_digests,
-    faults_of,
-)
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.errors import LedgerBroken
+from implio_pipeline.domain.access_log import GENESIS, LogFault, Read, ReadDoor, faults_of
 from implio_pipeline.domain.grant import (
     MAKER_CLASSES,
     GrantId,
@@ -26,7 +15,9 @@ from implio_pipeline.domain.grant import (
     classes_allowed,
     grants_of,
 )
+from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened
 from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.ports.access import People
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.clock import Clock
@@ -179,8 +170,7 @@ def note_log(world: World) -> int:
     if not newest or newest[0].line <= last:
         return 0
     (line,) = newest
-    body = {"lines": line.line, "digest": line.digest, "notedAt": instant_text(world.clock.now())}
-    world.ledger.append([(NOTED, body)])
+    world.ledger.append([AccessLogNoted(lines=line.line, digest=line.digest, noted_at=world.clock.now())])
     return line.line - last
 
 
@@ -203,18 +193,13 @@ def accept_shortened_log(world: World) -> int:
     lines, digest = (newest[0].line, newest[0].digest) if newest else (0, GENESIS)
     lost = max(0, max(_noted(world), default=0) - lines)
     if lost:
-        at = instant_text(world.clock.now())
-        body = {"lines": lines, "digest": digest, "lost": lost, "shortenedAt": at}
-        world.ledger.append([(SHORTENED, body)])
+        at = world.clock.now()
+        world.ledger.append([AccessLogShortened(lines=lines, digest=digest, lost=lost, shortened_at=at)])
     return lost
 
 
 def _noted(world: World) -> dict[int, str]:
-    entries = [*world.ledger.newest_first(NOTED), *world.ledger.newest_first(SHORTENED)]
-    try:
-        return expected_digests((each.kind, each.body) for each in sorted(entries, key=lambda entry: entry.sequence))
-    except (KeyError, TypeError, ValueError):
-        raise LedgerBroken("an entry about the log of reads cannot be read") from None
+    return LedgerState.readable(world.ledger, AccessLogNoted, AccessLogShortened).log_digests
 
 
 def _refuse(team: TeamId, missing: Iterable[ColumnClass]) -> None:

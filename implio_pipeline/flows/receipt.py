@@ -1,14 +1,12 @@
 """Write receipts: the last step of a request, after which even we no longer know what it named."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.hold import is_in_force
-from implio_pipeline.domain.outcome import outcome_in
-from implio_pipeline.domain.receipt import receipt_body
+from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt, receipt_of
 from implio_pipeline.domain.request import Request, RequestState, moved
+from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.world import World
 
@@ -18,8 +16,8 @@ def write_receipts(world: World, requests: Sequence[Request], *, unreachable_ite
 
     A crash between the two leaves requests shredded with their receipts written: what the ledger has is
     not written again. A request that was receipted for an earlier erasure, whose items a backup brought back, gets an
-    entry of kind `re-erasure` with the same body. What a legal hold kept from being done whole gets a
-    `partial-receipt` now, and its receipt, which tells all of it, when the hold is gone.
+    entry of its own kind with the same fields. What a legal hold kept from being done whole gets a
+    partial receipt now, and its receipt, which tells all of it, when the hold is gone.
 
     Args:
         world: What the flow may touch.
@@ -29,9 +27,8 @@ def write_receipts(world: World, requests: Sequence[Request], *, unreachable_ite
     earlier = world.ledger.receipts([request.request_id for request in requests])
     missing = [request for request in requests if not _is_told(request, earlier.get(request.request_id, []))]
     if missing:
-        kinds = [_kind(request, earlier.get(request.request_id, [])) for request in missing]
-        bodies = _bodies(world, missing, unreachable_items)
-        world.ledger.append(list(zip(kinds, bodies, strict=True)), is_told_once=True)
+        types = {each.request_id: _type(each, earlier.get(each.request_id, [])) for each in missing}
+        world.ledger.append(list(_receipts(world, missing, types, unreachable_items)), is_told_once=True)
     now = world.clock.now()
     _withhold(world, [request for request in requests if request.withheld is not None])
     whole = [
@@ -47,18 +44,19 @@ def write_receipts(world: World, requests: Sequence[Request], *, unreachable_ite
     )
 
 
-def _as_first_told(request: Request, earlier: Sequence[LedgerEntry]) -> Request:
+def _as_first_told(request: Request, earlier: Sequence[LedgerEntry[Receipt]]) -> Request:
     """Return a request erased again after a restore; with nothing left, its outcome is that of its first receipt."""
-    told = [outcome_in(entry.body.get("outcome")) for entry in earlier if entry.kind != "partial-receipt"]
+    told = [each.outcome for each in _statements(earlier) if not isinstance(each, PartialReceipt)]
     if request.outcome.is_nothing_matched and told:
         return replace(request, outcome=told[0])
     return request
 
 
-def _kind(request: Request, earlier: Sequence[LedgerEntry]) -> str:
+def _type(request: Request, earlier: Sequence[LedgerEntry[Receipt]]) -> type[Receipt]:
     if request.withheld is not None:
-        return "partial-receipt"
-    return "re-erasure" if any(entry.kind != "partial-receipt" for entry in earlier) else "receipt"
+        return PartialReceipt
+    is_repeated = any(not isinstance(each, PartialReceipt) for each in _statements(earlier))
+    return RepeatedReceipt if is_repeated else WholeReceipt
 
 
 def _withhold(world: World, requests: Sequence[Request]) -> None:
@@ -78,23 +76,28 @@ def _withhold(world: World, requests: Sequence[Request]) -> None:
     world.catalog.requests.save(moves)
 
 
-def _is_told(request: Request, entries: Sequence[LedgerEntry]) -> bool:
+def _is_told(request: Request, entries: Sequence[LedgerEntry[Receipt]]) -> bool:
     """Tell whether the ledger has the receipt of this very pass of the request."""
-    checked_at = None if request.checked_at is None else instant_text(request.checked_at)
     is_part = request.withheld is not None
-    return any(
-        entry.body.get("checkedAt") == checked_at and (entry.kind == "partial-receipt") is is_part for entry in entries
-    )
+    told = _statements(entries)
+    return any(each.checked_at == request.checked_at and isinstance(each, PartialReceipt) is is_part for each in told)
 
 
-def _bodies(world: World, requests: Sequence[Request], unreachable_items: int) -> Iterator[dict[str, Any]]:
+def _statements(entries: Sequence[LedgerEntry[Receipt]]) -> list[Receipt]:
+    return [entry.statement for entry in entries]
+
+
+def _receipts(
+    world: World, requests: Sequence[Request], types: Mapping[RequestId, type[Receipt]], unreachable_items: int
+) -> Iterator[Receipt]:
     outcomes = world.catalog.requests.outcomes([request.request_id for request in requests])
     teams = {team: world.catalog.teams.get(team) for team in {request.team for request in requests}}
     for request in requests:
-        yield receipt_body(
+        yield receipt_of(
             request,
             outcomes.get(request.request_id, []),
+            type_=types[request.request_id],
             region=teams[request.team].region,
             unreachable_items=unreachable_items,
-            versions=dict(world.versions),
+            versions=world.versions,
         )

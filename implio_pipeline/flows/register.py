@@ -1,6 +1,6 @@
 """Register: make the record of processing activities from what is configured and what is there."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,10 +21,9 @@ from implio_pipeline.domain.processing import (
     policy_of,
 )
 from implio_pipeline.domain.residency import Place, Processor
+from implio_pipeline.domain.statements import AuditMade, RestoreMade
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import ColumnClass, FileKind
-from implio_pipeline.flows.audit import AUDITED
-from implio_pipeline.flows.restore import RESTORED
 from implio_pipeline.flows.rotate_keys import newest_statement
 from implio_pipeline.ports.world import World
 
@@ -187,8 +186,8 @@ def _measures(world: World, configured: Configured) -> Iterable[tuple[str, str]]
     yield "Least privilege", _access(configured)
     yield "Log of reads", f"reaches line {_log_length(world):,}; chained, and noted in the signed ledger daily"
     yield "Approval by a second person", _approvals(world)
-    yield "Self-audit of files, catalog, keys and ledger", _last(world, AUDITED, "auditedAt", now)
-    yield "Restore, with everything erased again", _last(world, RESTORED, "restoredAt", now)
+    yield "Self-audit of files, catalog, keys and ledger", _last_audit(world, now)
+    yield "Restore, with everything erased again", _last_restore(world, now)
     yield "Deletion", "hidden at once, rewritten away, verified by reading, keys destroyed, signed receipt"
     yield "Residency", "each team in one region; a region's files and keys lie apart from any other's"
 
@@ -212,18 +211,21 @@ def _approvals(world: World) -> str:
     return f"for whole teams, and above these shares of a team's items: {named}" if named else "for whole teams"
 
 
-def _last(world: World, kind: str, name: str, now: datetime) -> str:
-    entry = next(world.ledger.newest_first(kind), None)
+def _last_audit(world: World, now: datetime) -> str:
+    entry = next(world.ledger.newest_first(AuditMade), None)
     if entry is None:
         return "never yet"
-    at = datetime.fromisoformat(str(entry.body[name]))
-    return _ago(now - at, at) + _outcome(entry.body)
+    told = entry.statement
+    findings = f", with {told.findings} findings" if told.findings else ""
+    return _ago(now - told.audited_at, told.audited_at) + findings
 
 
-def _outcome(body: Mapping[str, Any]) -> str:
-    if body.get("findings"):
-        return f", with {body['findings']} findings"
-    return ", not proven" if body.get("isProven") is False else ""
+def _last_restore(world: World, now: datetime) -> str:
+    entry = next(world.ledger.newest_first(RestoreMade), None)
+    if entry is None:
+        return "never yet"
+    told = entry.statement
+    return _ago(now - told.restored_at, told.restored_at) + ("" if told.is_proven else ", not proven")
 
 
 def _ago(age: timedelta, at: datetime) -> str:

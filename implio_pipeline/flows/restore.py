@@ -3,14 +3,13 @@
 The ledger is kept apart from catalog and vault, so that it outlives both. Every step may be repeated.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import TypeVar
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.epochs import (
     ROTATING_PURPOSES,
     RingFaults,
@@ -29,7 +28,6 @@ from implio_pipeline.domain.errors import (
     RequestUnknown,
 )
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.hold import HoldId
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.request import (
     OPEN_STATES,
@@ -40,9 +38,9 @@ from implio_pipeline.domain.request import (
     may_be_cancelled,
     moved,
 )
+from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingLifted, TombstoneLifted, TombstonePlaced
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.accept import STANDING_LIFTED
 from implio_pipeline.flows.approval import passed_gate
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.find import holds_in_force
@@ -50,7 +48,7 @@ from implio_pipeline.flows.grant import revoke_again
 from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
 from implio_pipeline.flows.inspect import survivors
-from implio_pipeline.flows.known import Known
+from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.flows.read import accept_shortened_log
 from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys
 from implio_pipeline.ports.catalog import Catalog
@@ -61,8 +59,7 @@ from implio_pipeline.ports.world import World
 _SETTLES = timedelta(minutes=1)
 """A hold this young may be noted in the ledger and about to be placed."""
 _COMMIT_FILES = 256
-RESTORED = "restored"
-"""The kind of the ledger's entry about a restore."""
+_OfTeam = TypeVar("_OfTeam", TombstonePlaced, TombstoneLifted, StandingLifted, HoldPlaced)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -128,13 +125,13 @@ def restore(
         BackupForgotten: the catalog is from before a rotation of keys; nothing was changed.
     """
     # 1. Refuse what cannot be made right from here.
-    known = Known.of(world)
+    known = _known(world)
     faults = faults_of_ring(world)
     _refuse_old_ring(faults)
     _refuse_forgotten(world)
     _refuse_old_ledger(world, known)
     # 2. Legal holds, then tombstones: from here on everything that was ever asked for is hidden from every read.
-    summary = RestoreSummary(tombstones=len(known.requests))
+    summary = RestoreSummary(tombstones=len(known.tombstones))
     summary.holds_reinstated = len(reinstate_holds(world))
     _reinstate(world, known, summary)
     # 3. Catalog and storage.
@@ -157,10 +154,17 @@ def restore(
     return summary
 
 
+def _known(world: World) -> LedgerState:
+    """Return what the ledger says, once it is known to hold: a forged line could erase anything."""
+    faults = world.ledger.check()
+    if faults:
+        raise LedgerBroken(f"line {faults[0].line} of the ledger {faults[0].problem}")
+    return LedgerState.readable(world.ledger)
+
+
 def note_restore(world: World, summary: RestoreSummary) -> None:
     """Tell the ledger that a restore was made, and whether it was proven; the record of processing names the last."""
-    body = {"restoredAt": instant_text(world.clock.now()), "isProven": summary.is_proven}
-    world.ledger.append([(RESTORED, body)])
+    world.ledger.append([RestoreMade(restored_at=world.clock.now(), is_proven=summary.is_proven)])
 
 
 def refuse_put_back(world: World) -> None:
@@ -196,12 +200,13 @@ def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
         CatalogOutdated: it has not.
     """
     teams = {team.team for team in catalog.teams.all()}
-    asked, lifted, let_in = (_newest(ledger, kind, teams) for kind in ("tombstone", "lifted", STANDING_LIFTED))
+    asked, lifted = _newest(ledger, TombstonePlaced, teams), _newest(ledger, TombstoneLifted, teams)
+    let_in = _newest(ledger, StandingLifted, teams)
     try:
         if asked is not None:
-            catalog.requests.get(RequestId(asked["requestId"]))
-        is_lifted = lifted is None or _is_cancelled(catalog.requests.get(RequestId(lifted["requestId"])))
-        is_lifted &= let_in is None or not keeps_out(catalog.requests.get(RequestId(let_in["requestId"])))
+            catalog.requests.get(asked.request_id)
+        is_lifted = lifted is None or _is_cancelled(catalog.requests.get(lifted.request_id))
+        is_lifted &= let_in is None or not keeps_out(catalog.requests.get(let_in.request_id))
     except RequestUnknown:
         is_lifted = False
     if not is_lifted:
@@ -211,20 +216,20 @@ def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
 def _refuse_lost_holds(world: World) -> None:
     """Let a catalog through only when it has the newest legal hold; one so young may be about to be placed."""
     teams = {team.team for team in world.catalog.teams.all()}
-    placed = _newest(world.ledger, "hold", teams)
-    if placed is None or datetime.fromisoformat(placed["placedAt"]) > world.clock.now() - _SETTLES:
+    placed = _newest(world.ledger, HoldPlaced, teams)
+    if placed is None or placed.placed_at > world.clock.now() - _SETTLES:
         return
     try:
         with suppress(CatalogTampered):  # it is there; the audit names it, which must be able to open the home
-            world.catalog.holds.get(HoldId(placed["holdId"]))
+            world.catalog.holds.get(placed.hold_id)
     except HoldRefused:
         raise CatalogOutdated("the ledger has a legal hold that the catalog has not") from None
 
 
-def _newest(ledger: Ledger, kind: str, teams: Collection[TeamId]) -> Mapping[str, Any] | None:
-    """Return the newest body of a kind of one of these teams; `None` for a ledger that cannot be read."""
+def _newest(ledger: Ledger, type_: type[_OfTeam], teams: Collection[TeamId]) -> _OfTeam | None:
+    """Return the newest statement of a type about one of these teams; `None` for a ledger that cannot be read."""
     with suppress(LedgerBroken):
-        return next((each.body for each in ledger.newest_first(kind) if each.body.get("team") in teams), None)
+        return next((each.statement for each in ledger.newest_first(type_) if each.statement.team in teams), None)
     return None
 
 
@@ -253,14 +258,14 @@ def _refuse_forgotten(world: World) -> None:
         world.keychain.fingerprints(world.catalog.teams.keys(team.team))
 
 
-def _refuse_old_ledger(world: World, known: Known) -> None:
+def _refuse_old_ledger(world: World, known: LedgerState) -> None:
     waiting = {request.request_id for request, _ in world.catalog.requests.without_ledger()}
-    lost = [each for each in world.catalog.requests.all() if each.request_id not in known.requests.keys() | waiting]
+    lost = [each for each in world.catalog.requests.all() if each.request_id not in known.tombstones.keys() | waiting]
     if lost:
         raise LedgerBroken(f"{len(lost)} requests of the catalog are not in the ledger: it is older than the catalog")
 
 
-def _reinstate(world: World, known: Known, summary: RestoreSummary) -> None:
+def _reinstate(world: World, known: LedgerState, summary: RestoreSummary) -> None:
     """Bring the catalog's requests to where the ledger knows them to be: put back, lifted, approved, or to be erased.
 
     A request that was tried before looks for its receipt in the ledger, so that what is written is a re-erasure.
@@ -268,7 +273,8 @@ def _reinstate(world: World, known: Known, summary: RestoreSummary) -> None:
     teams = {team.team for team in world.catalog.teams.all()}
     here = {request.request_id for request in world.catalog.requests.all()}
     lost = []
-    for request_id, (request, rule) in known.requests.items():
+    for request_id, (told, *_) in known.tombstones.items():
+        request, rule = told.request(), told.rule
         if request.team not in teams:
             summary.without_team[request.team] = summary.without_team.get(request.team, 0) + 1
         elif request_id in known.lifted and request_id not in here:
@@ -281,16 +287,18 @@ def _reinstate(world: World, known: Known, summary: RestoreSummary) -> None:
     for request in world.catalog.requests.all(states=OPEN_STATES):
         if request.request_id in known.lifted:
             _lift(world, request)
-        elif request.request_id in here and request.request_id in known.begun:
+        elif request.request_id in here and request.request_id in known.receipts:
             _stored(world, known, request)
             summary.reopened.append(request.request_id)
         elif request.state is RequestState.UNAPPROVED and request.request_id in known.approved:
-            passed_gate(world, _stored(world, known, request), approved_by=known.approved[request.request_id])
+            passed_gate(
+                world, _stored(world, known, request), approved_by=known.approved[request.request_id].approved_by
+            )
         elif request.request_id in known.due_at:
             _stored(world, known, request)
 
 
-def _stored(world: World, known: Known, request: Request) -> Request:
+def _stored(world: World, known: LedgerState, request: Request) -> Request:
     """Store and return a request as the ledger knows it."""
     after = _due(known, _begun(known, request))
     if after != request:
@@ -298,9 +306,9 @@ def _stored(world: World, known: Known, request: Request) -> Request:
     return after
 
 
-def _begun(known: Known, request: Request) -> Request:
+def _begun(known: LedgerState, request: Request) -> Request:
     """Return a request free to be erased again, if it was begun before; else as it is."""
-    if request.request_id not in known.begun:
+    if request.request_id not in known.receipts:
         return request
     tried = replace(request, attempts=max(1, request.attempts))
     if request.state in (RequestState.UNAPPROVED, RequestState.WAITING):
@@ -308,15 +316,15 @@ def _begun(known: Known, request: Request) -> Request:
     return tried
 
 
-def _let_in(known: Known, request: Request) -> Request:
+def _let_in(known: LedgerState, request: Request) -> Request:
     """Return a standing request lifted, if the ledger knows that it was."""
     if request.request_id not in known.standing_lifted:
         return request
-    at, by = known.standing_lifted[request.request_id]
-    return replace(request, standing_lifted_at=at, standing_lifted_by=by)
+    told = known.standing_lifted[request.request_id]
+    return replace(request, standing_lifted_at=told.lifted_at, standing_lifted_by=told.lifted_by)
 
 
-def _due(known: Known, request: Request) -> Request:
+def _due(known: LedgerState, request: Request) -> Request:
     due_at = known.due_at.get(request.request_id)
     if due_at is None or request.extended_at is not None:
         return request
@@ -331,12 +339,12 @@ def _lift(world: World, request: Request) -> None:
         world.catalog.requests.in_ledger([request.tombstone_sequence])
 
 
-def _to_erase(world: World, known: Known) -> list[Request]:
+def _to_erase(world: World, known: LedgerState) -> list[Request]:
     """Return what is open; what waits for a person only if it was erased once."""
     return [
         request
         for request in world.catalog.requests.all(states=OPEN_STATES)
-        if request.state not in PEOPLE_STATES or request.request_id in known.begun
+        if request.state not in PEOPLE_STATES or request.request_id in known.receipts
     ]
 
 
@@ -365,10 +373,12 @@ def _give_up(world: World, team: TeamId, files: list[VaultFile], *, held_at: int
         world.catalog.manifest.commit(change)
 
 
-def _destroy_keys_again(world: World, known: Known, faults: RingFaults, summary: RestoreSummary) -> None:
-    outdated = [team for team in world.catalog.teams.all() if _is_behind(world, team, known.versions.get(team.team, 0))]
+def _destroy_keys_again(world: World, known: LedgerState, faults: RingFaults, summary: RestoreSummary) -> None:
+    outdated = [
+        team for team in world.catalog.teams.all() if _is_behind(world, team, known.key_versions.get(team.team, 0))
+    ]
     for team in outdated:
-        renew_keys(world, team, above=known.versions[team.team])
+        renew_keys(world, team, above=known.key_versions[team.team])
     old = [team for team in world.catalog.teams.all() if _has_old_keys(world, team)]
     if old or faults.returned:
         settled = settle_keys(world, old)

@@ -24,8 +24,6 @@ from implio_pipeline.domain.epochs import (
     ring_faults,
     root_states,
     series_of,
-    statement_body,
-    statement_of,
 )
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -178,8 +176,8 @@ def newest_statement(world: World) -> KeyStatement | None:
     Raises:
         LedgerBroken: the ledger is not there, or the entry cannot be read.
     """
-    entry = next(world.ledger.newest_first("keys"), None)
-    return None if entry is None else statement_of(entry.body)
+    entry = next(world.ledger.newest_first(KeyStatement), None)
+    return None if entry is None else entry.statement
 
 
 def faults_of_ring(world: World) -> RingFaults:
@@ -209,7 +207,7 @@ def tell_keys(world: World, teams: Iterable[Team] = (), summary: RotationSummary
             roots=root_states(ring, destroyed=summary.root_keys_destroyed if summary else {}),
             team_keys=_team_states(world, listed, summary),
         )
-        world.ledger.append([("keys", statement_body(statement))])
+        world.ledger.append([statement])
         if world.keychain.root_keys() == ring:  # else another rotation's word may stand before ours, and be newer
             return
 
@@ -364,8 +362,8 @@ def _settle_home(world: World, summary: RotationSummary) -> None:
 def _told_since(world: World, root_key_id: str) -> datetime | None:
     """Return when the ledger first told of a root key that is there now, `None` when it did not yet."""
     since: datetime | None = None
-    for entry in world.ledger.newest_first("keys"):
-        statement = statement_of(entry.body)
+    for entry in world.ledger.newest_first(KeyStatement):
+        statement = entry.statement
         if root_key_id not in statement.roots.live:
             break
         since = statement.at

@@ -10,6 +10,7 @@ from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
 from implio_pipeline.domain.plan import approval_text
+from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.flows.approve import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.cancel import cancel
@@ -123,7 +124,7 @@ def receipt(context: PageContext) -> Response:
     entry = _receipt(context)
     settings = context.house.settings
     public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
-    line = canonical({name: value for name, value in _shape(entry).items() if name != "digest"})
+    line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
     lifted_at = context.asked().standing_lifted_at
     text = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
     context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
@@ -137,7 +138,7 @@ def receipt_file(context: PageContext) -> Response:
     context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
     name = f"receipt-{entry.body['requestId']}.json"
     return Response(
-        json.dumps(_shape(entry), indent=2, ensure_ascii=False),
+        json.dumps(entry.shape(), indent=2, ensure_ascii=False),
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -202,23 +203,8 @@ def _progress(context: PageContext, request: Request) -> dict[str, Any]:
     }
 
 
-def _shape(entry: LedgerEntry) -> dict[str, Any]:
-    """Return a ledger entry whole, so that it can be checked."""
-    return {
-        "sequence": entry.sequence,
-        "kind": entry.kind,
-        "body": dict(entry.body),
-        "previous": entry.previous,
-        "digest": entry.digest,
-        "signature": entry.signature,
-    }
-
-
-def _receipt(context: PageContext) -> LedgerEntry:
-    request, ledger = context.asked(), context.house.ledger
-    entries = ledger.receipts({request.request_id}).get(request.request_id, [])
-    parts = [each for each in entries if each.kind == "partial-receipt"] if request.withheld is not None else []
-    entry = next((each for each in entries if each.kind == "receipt"), parts[-1] if parts else None)
+def _receipt(context: PageContext) -> LedgerEntry[Receipt]:
+    entry = context.house.ledger.receipt(context.asked().request_id)
     if entry is None:
         raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
     return entry

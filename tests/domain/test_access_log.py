@@ -1,5 +1,6 @@
 """The log of reads: whatever is altered, left out or cut off shows."""
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,17 +10,16 @@ from hypothesis import strategies as st
 
 from implio_pipeline.domain.access_log import (
     GENESIS,
-    NOTED,
-    SHORTENED,
     LogLine,
     Read,
     ReadDoor,
     chained,
-    expected_digests,
     faults_of,
 )
 from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened, Statement
 from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.flows.ledger_state import LedgerState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OTHERS = {
@@ -58,8 +58,15 @@ def a_log(count: int, *, start: int = 0, previous: str = GENESIS) -> list[LogLin
     return lines
 
 
-def noted(line: LogLine) -> tuple[str, dict]:
-    return NOTED, {"lines": line.line, "digest": line.digest}
+def noted(line: LogLine) -> AccessLogNoted:
+    return AccessLogNoted(lines=line.line, digest=line.digest, noted_at=NOW)
+
+
+def expected_digests(statements: Iterable[Statement]) -> dict[int, str]:
+    state = LedgerState()
+    for statement in statements:
+        state.note(statement)
+    return state.log_digests
 
 
 @given(count=st.integers(0, 6))
@@ -103,7 +110,8 @@ def test_a_log_that_was_written_anew_from_some_line_on_shows_by_the_ledger() -> 
 def test_a_log_that_a_restore_made_shorter_goes_on_from_there() -> None:
     log = a_log(5)
     kept = log[:3]
-    entries = [noted(log[1]), noted(log[4]), (SHORTENED, {"lines": 3, "digest": log[2].digest})]
+    shortened = AccessLogShortened(lines=3, digest=log[2].digest, lost=2, shortened_at=NOW)
+    entries = [noted(log[1]), noted(log[4]), shortened]
     longer = [*kept, chained(a_read(9), line=4, previous=kept[-1].digest)]
 
     assert [fault.line for fault in faults_of(kept, expected_digests(entries[:2]))] == [4]

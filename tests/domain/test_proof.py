@@ -10,7 +10,8 @@ from test_request_machine import a_request
 from implio_pipeline.domain.erasure import FileOutcome, Rewrite, prove
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.receipt import FORMAT, receipt_body
+from implio_pipeline.domain.ledger_codec import body_of
+from implio_pipeline.domain.receipt import receipt_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.words import FileId, FileKind, Region, RequestId, TeamId
 
@@ -104,9 +105,9 @@ def test_a_receipt_adds_up_what_happened_to_each_file() -> None:
     dropped = {"digest_after": None, "rows_after": 0, "rows_before": 2, "matched": 2, "is_read_back": False}
     outcomes = [an_outcome(), an_outcome(**dropped), an_outcome(kind=FileKind.REJECTED, matched=1, rows_after=9)]
 
-    body = receipt_body(request, outcomes, region="eu", unreachable_items=5, versions={"p": "1"})
+    body = body_of(receipt_of(request, outcomes, region=Region("eu"), unreachable_items=5, versions={"p": "1"}))
 
-    assert body["format"] == FORMAT
+    assert body["format"] == "implio-receipt/1"
     assert body["erased"] == {
         "items": 5,
         "rejectedItems": 1,
@@ -126,7 +127,7 @@ def test_a_receipt_adds_up_what_happened_to_each_file() -> None:
 def test_a_receipt_names_no_field_that_could_hold_a_person() -> None:
     request = a_request(RequestState.SHREDDED, checked_at=NOW, erased_at=NOW, policy="kept 60 days", sealed=b"canary")
 
-    body = receipt_body(request, [an_outcome()], region="eu", unreachable_items=0, versions={})
+    body = body_of(receipt_of(request, [an_outcome()], region=Region("eu"), unreachable_items=0, versions={}))
 
     top = {"format", "requestId", "kind", "team", "region", "channel", "scope", "receivedAt", "acceptedAt", "hiddenAt"}
     top |= {
@@ -151,13 +152,13 @@ def test_a_receipt_names_no_field_that_could_hold_a_person() -> None:
 
 def test_a_request_that_was_not_carried_out_has_no_receipt() -> None:
     with pytest.raises(ValueError, match="no receipt"):
-        receipt_body(a_request(), [], region="eu", unreachable_items=0, versions={})
+        receipt_of(a_request(), [], region=Region("eu"), unreachable_items=0, versions={})
 
 
 def test_a_request_that_found_nothing_has_a_receipt_that_says_so() -> None:
     request = a_request(RequestState.SHREDDED, checked_at=NOW, erased_at=NOW)
 
-    body = receipt_body(request, [], region="eu", unreachable_items=0, versions={})
+    body = body_of(receipt_of(request, [], region=Region("eu"), unreachable_items=0, versions={}))
 
     assert body["erased"]["items"] == 0
     assert body["files"] == []

@@ -16,14 +16,16 @@ from support.clock import NOW
 from support.damage import damaged
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
+from support.ledger import raw
 
 from implio_pipeline.domain.audit import PARTS, AuditFinding, FindingKind
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, TeamRule
+from implio_pipeline.domain.statements import TombstonePlaced
+from implio_pipeline.domain.words import FileKind, RequestId
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.compact import compact
@@ -351,7 +353,9 @@ def test_an_unreadable_line_is_named_and_the_rest_of_the_audit_goes_on(lake):
 
 
 def test_a_tombstone_that_only_the_ledger_has_is_named(lake):
-    lake.world.ledger.append([("tombstone", {"requestId": "f" * 32, "team": "ads", "kind": "team"})])
+    (request, _) = lake.world.catalog.requests.all()
+    lost = replace(request, request_id=RequestId("f" * 32))
+    lake.world.ledger.append([TombstonePlaced.of(lost, TeamRule(before=NOW))])
 
     assert named(lake) == {(FindingKind.TOMBSTONE_NOT_IN_CATALOG, "f" * 32)}
 
@@ -394,7 +398,7 @@ def test_a_second_receipt_and_an_implausible_one_are_named(lake, told):
     body = dict(receipt.body)
     for name, value in RECEIPTS[told].items():
         body[name] = {**body[name], **value} if isinstance(value, dict) else value
-    lake.world.ledger.append([("receipt", body)])
+    lake.world.ledger.append([raw("receipt", body)])
 
     assert named(lake) == {
         (FindingKind.RECEIPT_REPEATED, request.request_id),
@@ -452,14 +456,17 @@ def test_a_re_erasure_after_a_restore_is_no_second_receipt(lake, is_known):
         execute(lake, "update requests set checked_at = checked_at + 1 where request_id = :one", one=request.request_id)
         written_anew(lake)
     body = {**receipt.body, "checkedAt": "2026-03-01T12:00:00.000001Z"}
-    lake.world.ledger.append([("re-erasure", body)])
+    lake.world.ledger.append([raw("re-erasure", body)])
 
     assert findings(lake) == []
 
 
 def test_a_receipt_of_a_request_that_is_not_done_is_named(lake):
     (request,) = lake.ask(ByUser(user_id="bob"))
-    lake.world.ledger.append([("receipt", {"requestId": request.request_id})])
+    (done, *_) = lake.world.catalog.requests.all()
+    receipt = lake.world.ledger.receipt(done.request_id)
+    assert receipt is not None
+    lake.world.ledger.append([replace(receipt.statement, request_id=request.request_id)])
 
     assert named(lake) == {(FindingKind.RECEIPT_EARLY, request.request_id)}
 

@@ -16,9 +16,10 @@ from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.statements import ClockRead
 from implio_pipeline.domain.words import ColumnClass, Region
 from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.clock import CLOCK, agreed_now, confirm_clock
+from implio_pipeline.flows.clock import agreed_now, confirm_clock
 from implio_pipeline.flows.compact import compact, merge_small
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.export import purge_exports
@@ -147,7 +148,7 @@ def test_a_confirmed_clock_is_believed_and_the_ledger_says_so(watched: Home, off
     confirm_clock(watched.world)
     erase(watched.world)
 
-    noted = [entry.body["isConfirmed"] for entry in watched.world.ledger.entries() if entry.kind == CLOCK]
+    noted = [entry.statement.is_confirmed for entry in watched.world.ledger.newest_first(ClockRead)]
     assert noted == [True]
     assert watched.tasks() == ["old"]
 
@@ -157,7 +158,7 @@ def test_a_home_notes_its_clock_in_the_ledger_once_a_day(watched: Home) -> None:
         housekeep(watched.world)
         watched.clock.pass_by(timedelta(hours=12))
 
-    assert sum(entry.kind == CLOCK for entry in watched.world.ledger.entries()) == 3
+    assert len(list(watched.world.ledger.newest_first(ClockRead))) == 3
 
 
 def test_a_catalog_that_has_lost_its_readings_takes_up_what_the_ledger_noted(watched: Home) -> None:

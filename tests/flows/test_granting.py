@@ -14,6 +14,7 @@ from support.items import Ad
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import AccessDenied, TeamUnknown
 from implio_pipeline.domain.grant import GrantId, GrantMissing, GrantRefused, Purpose, PurposeMissing
+from implio_pipeline.domain.statements import AccessLogNoted
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.export import AccessDraft, export_person
@@ -239,7 +240,7 @@ def test_housekeeping_notes_the_log_in_the_ledger_once(home: Home) -> None:
     assert housekeep(home.world).reads == 2
     assert housekeep(home.world).reads == 0
 
-    (entry,) = home.world.ledger.newest_first("access-log")
+    (entry,) = home.world.ledger.newest_first(AccessLogNoted)
     assert (entry.body["lines"], entry.body["digest"]) == (2, home.world.catalog.access_log.newest(1)[0].digest)
     assert home.world.ledger.check() == []
 

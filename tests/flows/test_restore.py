@@ -11,23 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, every_place, watched
 from support.home import ADS, CARS, Home, opened
 from support.items import YESTERDAY, Ad
-from support.rules import rules
 
 from implio_pipeline.domain.audit import FindingKind
-from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.errors import CatalogOutdated, KeyRingOutdated, LedgerBroken
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import FINAL_STATES, Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Rule, Tombstone, kind_of
-from implio_pipeline.domain.words import Channel, Region, RequestId, TeamId
-from implio_pipeline.flows.accept import accept, tombstone_body, tombstone_of
+from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
+from implio_pipeline.domain.words import Channel, Region, TeamId
+from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.cancel import cancel
@@ -491,35 +487,6 @@ def test_requests_of_a_team_that_the_old_catalog_does_not_know_are_counted(folde
         assert (finding.kind, finding.team) == (FindingKind.TOMBSTONE_NOT_IN_CATALOG, "later")
     with opened(folder):
         pass  # let through again
-
-
-@given(rule=rules, channel=st.sampled_from(Channel), policy=st.none() | st.text())
-def test_a_tombstone_is_read_back_from_the_ledger_as_it_was_written(
-    rule: Rule, channel: Channel, policy: str | None
-) -> None:
-    received_at = rule.before - timedelta(days=3)
-    request = Request(
-        request_id=RequestId("r"),
-        team=ADS,
-        kind=kind_of(rule),
-        channel=channel,
-        state=RequestState.ACCEPTED,
-        received_at=received_at,
-        accepted_at=rule.before,
-        due_at=due_at(received_at),
-        scope_pseudonym="ab" * 16,
-        tombstone_sequence=0,
-        policy=policy,
-    )
-    body = tombstone_body(request, Tombstone(sequence=7, request_id="r", team=ADS, rule=rule))
-
-    assert tombstone_of(json.loads(json.dumps(body))) == (request, rule)
-
-
-@pytest.mark.parametrize("body", [{}, {"kind": "user"}, {"kind": "x", "before": "2026-01-01T00:00:00Z"}, {"before": 5}])
-def test_what_is_no_tombstone_is_not_taken_for_one(body: dict[str, Any]) -> None:
-    with pytest.raises(LedgerBroken):
-        tombstone_of(body)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from support.home import ADS, CARS, Home, opened, ring_of
 from support.items import YESTERDAY, Ad
 from support.landing import LandedTable
 
-from implio_pipeline.domain.epochs import RingFaults, ring_faults, statement_body, statement_of
+from implio_pipeline.domain.epochs import KeyStatement, RingFaults, ring_faults
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
+from implio_pipeline.domain.ledger_codec import body_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser
 from implio_pipeline.domain.team import Team
@@ -356,8 +357,8 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
 
     rotate_keys(home.world)
 
-    for entry in home.world.ledger.entries():
-        assert statement_body(statement_of(entry.body)) == entry.body
+    for entry in home.world.ledger.newest_first(KeyStatement):
+        assert body_of(entry.statement) == entry.body
     raw += [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
     text = (home.path / "ledger" / "ledger.jsonl").read_text()
     assert [key for key in raw if key[:16] in text] == []

@@ -19,8 +19,9 @@ from support.landing import LandedTable
 from implio_pipeline.domain.errors import CatalogOutdated, CatalogTampered, ImplioError, LiftRefused
 from implio_pipeline.domain.request import Request, RequestState, keeps_out
 from implio_pipeline.domain.scope import ByTask, ByUser
+from implio_pipeline.domain.statements import StandingLifted
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.accept import STANDING_LIFTED, note_tombstones
+from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.compact import compact
@@ -125,7 +126,7 @@ def test_once_it_is_lifted_new_items_come_in_and_are_told_as_those_of_a_person_w
     assert (file.items, file.kept_out, file.returned_items, file.returned_people) == (1, 0, 1, 1)
     assert home.tasks(ADS) == ["a-2"]
     assert not keeps_out(lifted)
-    (entry,) = (each for each in home.world.ledger.entries() if each.kind == STANDING_LIFTED)
+    (entry,) = home.world.ledger.newest_first(StandingLifted)
     assert entry.body["requestId"] == request.request_id
     assert entry.body["liftedBy"] == home.world.keychain.pseudonym(ADS, "identity ada")
     assert home.house.ledger.check() == []
@@ -307,9 +308,9 @@ def test_a_lifting_that_the_ledger_was_not_told_is_told_later(home: Home, monkey
         patched.setattr("implio_pipeline.flows.lift.note_tombstones", lambda _: None)
         note_tombstones(home.world)
         lift(home.world, request.request_id, name="Ada")
-    assert not any(each.kind == STANDING_LIFTED for each in home.world.ledger.entries())
+    assert not list(home.world.ledger.newest_first(StandingLifted))
 
     note_tombstones(home.world)
     note_tombstones(home.world)
 
-    assert sum(each.kind == STANDING_LIFTED for each in home.world.ledger.entries()) == 1
+    assert len(list(home.world.ledger.newest_first(StandingLifted))) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from support.ledger import raw
 
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
@@ -43,7 +44,7 @@ def log(tmp_path: Path) -> SignedLog:
     made = SignedLog(tmp_path / "ledger", tmp_path / "keys" / "ledger.pem")
     made.make()
     for each in range(9):
-        made.append([("tombstone", {"requestId": f"r-{each}"}), ("receipt", {"requestId": f"r-{each}"})])
+        made.append([raw("tombstone", {"requestId": f"r-{each}"}), raw("receipt", {"requestId": f"r-{each}"})])
     return made
 
 
@@ -97,7 +98,7 @@ def test_a_signature_of_a_witness_beside_ours_is_passed_over(log):
 def test_a_ledger_that_only_grew_goes_on_from_what_was_kept(log, more):
     kept = [log.checkpoint(), receipt_of(log), json.dumps({"checkpoint": log.checkpoint()})]
 
-    log.append([("audited", {"number": each}) for each in range(more)])
+    log.append([raw("audited", {"number": each}) for each in range(more)])
 
     assert [check_against(lines_of(log), each, public_key(log)) for each in kept] == [[], [], []]
 
@@ -115,7 +116,7 @@ def test_a_ledger_cut_at_its_end_is_found_by_a_checkpoint_and_by_a_receipt(log, 
 def test_a_ledger_cut_and_written_on_is_found_though_it_holds_by_itself(log, left):
     kept = [log.checkpoint(), receipt_of(log)]
     log._path.write_bytes(b"".join(lines_of(log)[:left]))
-    log.append([("audited", {"number": each}) for each in range(30)])  # with the very same key
+    log.append([raw("audited", {"number": each}) for each in range(30)])  # with the very same key
 
     findings = [check_against(lines_of(log), each, public_key(log)) for each in kept]
 
@@ -126,7 +127,7 @@ def test_a_ledger_cut_and_written_on_is_found_though_it_holds_by_itself(log, lef
 def test_what_was_kept_counts_only_with_the_ledgers_own_signature(log, tmp_path):
     other = SignedLog(tmp_path / "other", tmp_path / "keys" / "other.pem")
     other.make()
-    other.append([("receipt", {"requestId": "r-1"})])
+    other.append([raw("receipt", {"requestId": "r-1"})])
     origin, size, rest = log.checkpoint().split("\n", 2)
     false = {
         "another ledger's checkpoint": other.checkpoint(),

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.ledger import raw
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.words import RequestId
@@ -30,8 +31,8 @@ def log_of(folder: Path) -> SignedLog:
 
 def filled(folder: Path, count: int = 5) -> SignedLog:
     log = log_of(folder)
-    log.append([("tombstone", {"requestId": f"r{number}", "text": "é"}) for number in range(count - 1)])
-    log.append([("receipt", {"requestId": "r0", "erased": {"items": 3}})])
+    log.append([raw("tombstone", {"requestId": f"r{number}", "text": "é"}) for number in range(count - 1)])
+    log.append([raw("receipt", {"requestId": "r0", "erased": {"items": 3}})])
     return log
 
 
@@ -56,7 +57,7 @@ def test_what_is_appended_is_read_back_in_order_and_holds(folder: Path) -> None:
 def test_a_ledger_opened_anew_goes_on_with_the_same_chain(folder: Path) -> None:
     filled(folder)
 
-    (entry,) = log_of(folder).append([("receipt", {})])
+    (entry,) = log_of(folder).append([raw("receipt", {})])
 
     assert entry.sequence == 6
     assert log_of(folder).check() == []
@@ -64,7 +65,7 @@ def test_a_ledger_opened_anew_goes_on_with_the_same_chain(folder: Path) -> None:
 
 def test_only_a_receipt_of_the_request_is_found_as_its_receipt(folder: Path) -> None:
     log = filled(folder)
-    log.append([("receipt", {"requestId": "other", "note": "r3"})])
+    log.append([raw("receipt", {"requestId": "other", "note": "r3"})])
 
     receipt = log.receipt(RequestId("r0"))
 
@@ -121,7 +122,7 @@ def test_a_line_signed_anew_with_the_ledgers_own_key_still_breaks_the_chain(fold
     log_of(other).make()
     (other / "keys" / "ledger.pem").write_bytes((folder / "keys" / "ledger.pem").read_bytes())
     filled(folder)
-    log_of(other).append([("tombstone", {"requestId": "forged"})])
+    log_of(other).append([raw("tombstone", {"requestId": "forged"})])
 
     changed = [*lines_of(other), *lines_of(folder)[1:]]
 
@@ -150,7 +151,7 @@ def test_a_line_torn_by_a_crash_is_cut_off_and_never_counted(folder: Path) -> No
 
     assert len(list(log.entries())) == 5
     assert log.check() == []
-    (entry,) = log.append([("receipt", {})])
+    (entry,) = log.append([raw("receipt", {})])
 
     assert entry.sequence == 6
     assert path.read_bytes().startswith(whole)
@@ -162,7 +163,7 @@ def test_a_first_line_torn_by_a_crash_leaves_an_empty_ledger(folder: Path) -> No
     path = folder / "ledger" / "ledger.jsonl"
     path.write_bytes(b'{"body":')
 
-    (entry,) = log_of(folder).append([("receipt", {})])
+    (entry,) = log_of(folder).append([raw("receipt", {})])
 
     assert entry.sequence == 1
     assert log_of(folder).check() == []
@@ -171,7 +172,7 @@ def test_a_first_line_torn_by_a_crash_leaves_an_empty_ledger(folder: Path) -> No
 def test_a_receipt_longer_than_the_tail_that_is_read_keeps_the_chain(folder: Path) -> None:
     log = log_of(folder)
     for _ in range(3):
-        log.append([("receipt", {"files": ["f" * 70] * 20_000})])
+        log.append([raw("receipt", {"files": ["f" * 70] * 20_000})])
 
     assert log.check() == []
     assert [entry.sequence for entry in log.entries()] == [1, 2, 3]
@@ -183,7 +184,7 @@ def test_a_ledger_whose_last_line_cannot_be_read_takes_no_more(folder: Path) -> 
     path.write_bytes(path.read_bytes() + b"{}\n")
 
     with pytest.raises(LedgerBroken):
-        log_of(folder).append([("receipt", {})])
+        log_of(folder).append([raw("receipt", {})])
 
 
 def test_without_its_signing_key_nothing_is_appended(folder: Path) -> None:
@@ -191,7 +192,7 @@ def test_without_its_signing_key_nothing_is_appended(folder: Path) -> None:
     (folder / "keys" / "ledger.pem").unlink()
 
     with pytest.raises(KeyMissing):
-        log_of(folder).append([("receipt", {})])
+        log_of(folder).append([raw("receipt", {})])
     assert log_of(folder).check() == []
 
 
@@ -207,7 +208,7 @@ def test_making_a_ledger_again_leaves_it_as_it_is(folder: Path) -> None:
 def append_many(folder: str, name: str) -> None:
     log = log_of(Path(folder))
     for number in range(40):
-        log.append([("tombstone", {"by": name, "number": number}), ("receipt", {"by": name})])
+        log.append([raw("tombstone", {"by": name, "number": number}), raw("receipt", {"by": name})])
 
 
 def test_processes_that_append_at_once_keep_one_chain(folder: Path) -> None:

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.ledger import raw
 
+from implio_pipeline.domain.epochs import KeyStatement
 from implio_pipeline.domain.errors import LedgerBroken
+from implio_pipeline.domain.receipt import WholeReceipt
+from implio_pipeline.domain.statements import HoldPlaced
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.stores.ledger import log as log_module
 from implio_pipeline.stores.ledger.log import SignedLog
@@ -22,35 +26,39 @@ def log(tmp_path: Path) -> SignedLog:
 
 
 def test_entries_of_a_kind_come_newest_first_and_others_that_only_speak_of_it_do_not(log: SignedLog) -> None:
-    log.append([("keys", {"n": 1}), ("tombstone", {"kind": "keys"}), ("keys", {"n": 2}), ("receipt", {"n": 3})])
+    log.append(
+        [raw("keys", {"n": 1}), raw("tombstone", {"kind": "keys"}), raw("keys", {"n": 2}), raw("receipt", {"n": 3})]
+    )
 
-    assert [entry.body["n"] for entry in log.newest_first("keys")] == [2, 1]
-    assert [entry.sequence for entry in log.newest_first("receipt")] == [4]
-    assert list(log.newest_first("hold")) == []
+    assert [entry.body["n"] for entry in log.newest_first(KeyStatement)] == [2, 1]
+    assert [entry.sequence for entry in log.newest_first(WholeReceipt)] == [4]
+    assert list(log.newest_first(HoldPlaced)) == []
 
 
 def test_a_line_without_its_end_and_an_empty_ledger_have_no_entry(log: SignedLog, tmp_path: Path) -> None:
-    assert list(log.newest_first("keys")) == []
-    log.append([("keys", {"n": 1})])
+    assert list(log.newest_first(KeyStatement)) == []
+    log.append([raw("keys", {"n": 1})])
     path = tmp_path / "ledger" / "ledger.jsonl"
     path.write_bytes(path.read_bytes() + path.read_bytes().rstrip(b"\n"))
 
-    assert len(list(log.newest_first("keys"))) == 1
+    assert len(list(log.newest_first(KeyStatement))) == 1
 
 
 def test_a_ledger_that_is_not_there_or_cannot_be_read_says_so(log: SignedLog, tmp_path: Path) -> None:
     path = tmp_path / "ledger" / "ledger.jsonl"
     path.write_bytes(b'{"kind":"keys"}\n')
     with pytest.raises(LedgerBroken):
-        list(log.newest_first("keys"))
+        list(log.newest_first(KeyStatement))
     path.unlink()
     with pytest.raises(LedgerBroken):
-        list(log.newest_first("keys"))
+        list(log.newest_first(KeyStatement))
 
 
 def test_receipts_and_re_erasures_of_requests_are_found_in_their_order(log: SignedLog) -> None:
     one, two = RequestId("one"), RequestId("two")
-    log.append([("receipt", {"requestId": one}), ("receipt", {"requestId": two}), ("re-erasure", {"requestId": one})])
+    log.append(
+        [raw("receipt", {"requestId": one}), raw("receipt", {"requestId": two}), raw("re-erasure", {"requestId": one})]
+    )
 
     assert {each: [entry.kind for entry in found] for each, found in log.receipts([one]).items()} == {
         one: ["receipt", "re-erasure"]
@@ -68,7 +76,7 @@ def receipts_of(log: SignedLog, *names: str) -> dict[str, list[int]]:
 
 
 def test_a_receipt_is_found_without_reading_the_others(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    log.append([("receipt", {"requestId": f"r{number}", "n": number}) for number in range(300)])
+    log.append([raw("receipt", {"requestId": f"r{number}", "n": number}) for number in range(300)])
     log.receipt(RequestId("r1"))  # the index is made
     read: list[bytes] = []
     real = log_module._entry
@@ -81,7 +89,7 @@ def test_a_receipt_is_found_without_reading_the_others(log: SignedLog, monkeypat
 
 @pytest.mark.parametrize("harm", ["deleted", "not a database", "a folder", "of another ledger", "leads astray"])
 def test_an_index_that_is_gone_or_wrong_is_not_believed(log: SignedLog, tmp_path: Path, harm: str) -> None:
-    log.append([("receipt", {"requestId": name, "n": n}) for n, name in enumerate(["one", "two", "one"])])
+    log.append([raw("receipt", {"requestId": name, "n": n}) for n, name in enumerate(["one", "two", "one"])])
     assert receipts_of(log, "one") == {"one": [0, 2]}
     path = index_of(tmp_path)
     match harm:
@@ -95,7 +103,7 @@ def test_an_index_that_is_gone_or_wrong_is_not_believed(log: SignedLog, tmp_path
         case "of another ledger":
             other = SignedLog(tmp_path / "other", tmp_path / "other.pem")
             other.make()
-            other.append([("receipt", {"requestId": "one", "n": 9}), ("receipt", {"requestId": "two", "n": 8})])
+            other.append([raw("receipt", {"requestId": "one", "n": 9}), raw("receipt", {"requestId": "two", "n": 8})])
             other.receipt(RequestId("one"))
             shutil.copy(tmp_path / "other" / "requests.index", path)
         case _:
@@ -111,8 +119,8 @@ def test_tombstones_are_found_without_reading_the_others_and_each_is_judged_by_i
     log: SignedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [RequestId(f"r{number}") for number in range(300)]
-    log.append([("tombstone", {"requestId": name, "n": n}) for n, name in enumerate(names)])
-    log.append([("receipt", {"requestId": names[7], "n": 0})])
+    log.append([raw("tombstone", {"requestId": name, "n": n}) for n, name in enumerate(names)])
+    log.append([raw("receipt", {"requestId": names[7], "n": 0})])
     assert set(log.tombstones(names)) == set(names)
     path = tmp_path / "ledger" / "ledger.jsonl"
     path.write_bytes(
@@ -134,7 +142,7 @@ def test_tombstones_are_found_without_reading_the_others_and_each_is_judged_by_i
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_tombstone_that_the_index_leaves_out_is_searched_for(log: SignedLog, tmp_path: Path, is_there: bool) -> None:
-    log.append([("tombstone", {"requestId": name}) for name in ("one", "two")])
+    log.append([raw("tombstone", {"requestId": name}) for name in ("one", "two")])
     log.tombstones([RequestId("one")])
     with sqlite3.connect(index_of(tmp_path)) as index:
         index.execute("delete from entries where key = 'tombstone one'")
@@ -145,24 +153,24 @@ def test_a_tombstone_that_the_index_leaves_out_is_searched_for(log: SignedLog, t
 
 def test_a_ledger_put_back_cut_off_or_replaced_is_read_anew(log: SignedLog, tmp_path: Path) -> None:
     path = tmp_path / "ledger" / "ledger.jsonl"
-    log.append([("receipt", {"requestId": "one", "n": 1})])
+    log.append([raw("receipt", {"requestId": "one", "n": 1})])
     backup = path.read_bytes()
-    log.append([("receipt", {"requestId": "two", "n": 2})])
+    log.append([raw("receipt", {"requestId": "two", "n": 2})])
     assert receipts_of(log, "one", "two") == {"one": [1], "two": [2]}
 
     path.write_bytes(backup)
     assert receipts_of(log, "one", "two") == {"one": [1]}
-    log.append([("receipt", {"requestId": "six", "n": 6})])
+    log.append([raw("receipt", {"requestId": "six", "n": 6})])
     assert receipts_of(log, "one", "two", "six") == {"one": [1], "six": [6]}
 
 
 def test_a_receipt_is_told_once_whoever_told_it(log: SignedLog, tmp_path: Path) -> None:
-    told = ("receipt", {"requestId": "one", "checkedAt": "2026-03-01T00:00:00Z"})
+    told = raw("receipt", {"requestId": "one", "checkedAt": "2026-03-01T00:00:00Z"})
     again = SignedLog(tmp_path / "ledger", tmp_path / "keys" / "ledger.pem")
 
     assert len(log.append([told], is_told_once=True)) == 1
     assert again.append([told], is_told_once=True) == []
-    assert len(again.append([("receipt", {"requestId": "one", "checkedAt": "later"})], is_told_once=True)) == 1
+    assert len(again.append([raw("receipt", {"requestId": "one", "checkedAt": "later"})], is_told_once=True)) == 1
 
 
 @given(
@@ -188,7 +196,7 @@ def test_the_index_says_what_reading_the_whole_ledger_says(
             path = folder / "ledger" / "ledger.jsonl"
             path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
         elif step != "look":
-            log.append([("receipt", {"requestId": name, "n": number}) for name in step])
+            log.append([raw("receipt", {"requestId": name, "n": number}) for name in step])
         expected: dict[str, list[int]] = {}
         for entry in log.entries():
             expected.setdefault(entry.body["requestId"], []).append(entry.body["n"])

@@ -23,8 +23,11 @@ from typing_extensions import override
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, LedgerUnavailable, StorageFull
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.ledger_codec import body_of, entry_kind
+from implio_pipeline.domain.receipt import RECEIPTS, Receipt, WholeReceipt
+from implio_pipeline.domain.statements import Statement, TombstonePlaced
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports.ledger import Ledger, LedgerEntry
+from implio_pipeline.ports.ledger import Ledger, LedgerEntry, StatementT
 from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.ledger.index import EntryIndex
 from implio_pipeline.stores.ledger.verify import (
@@ -38,12 +41,9 @@ from implio_pipeline.stores.ledger.verify import (
 )
 
 _TAIL_BYTES = 1 << 16
-RECEIPTS = ("receipt", "re-erasure", "partial-receipt")
-"""The kinds of entry that tell what was erased: all, again after a backup was put back, and all but what is held."""
-
-TOMBSTONE = "tombstone"
-
-_MARKS = tuple(f'"kind":{json.dumps(kind)}'.encode() for kind in (*RECEIPTS, TOMBSTONE))
+_RECEIPT_KINDS = tuple(entry_kind(each) for each in RECEIPTS)
+_TOMBSTONE_KIND = entry_kind(TombstonePlaced)
+_MARKS = tuple(f'"kind":{json.dumps(kind)}'.encode() for kind in (*_RECEIPT_KINDS, _TOMBSTONE_KIND))
 
 
 class SignedLog(Ledger):
@@ -75,20 +75,20 @@ class SignedLog(Ledger):
         write_whole(self._path, b"")
 
     @override
-    def append(
-        self, entries: Sequence[tuple[str, Mapping[str, Any]]], *, is_told_once: bool = False
-    ) -> list[LedgerEntry]:
+    def append(self, statements: Sequence[Statement], *, is_told_once: bool = False) -> list[LedgerEntry[Statement]]:
         key = self._signing_key()
         with _explained(), self._locked() as handle:
             sequence, previous = self._last(handle)
-            added, lines = [], []
+            added: list[LedgerEntry[Statement]] = []
+            lines = []
+            entries = [(entry_kind(each), body_of(each)) for each in statements]
             told = self._told(entries) if is_told_once else set()
             for kind, body in entries:
                 if _erasure(kind, body) in told:
                     continue
                 sequence += 1
                 # Whoever keeps a receipt can find a cut or a fork: it says how long the log was, and its head.
-                head = {"log": {"size": sequence - 1, "head": previous}} if kind in RECEIPTS else {}
+                head = {"log": {"size": sequence - 1, "head": previous}} if kind in _RECEIPT_KINDS else {}
                 entry = {"sequence": sequence, "kind": kind, "body": {**body, **head}, "previous": previous}
                 previous = digest_of(entry)
                 signature = key.sign(bytes.fromhex(previous)).hex()
@@ -99,7 +99,7 @@ class SignedLog(Ledger):
         return added
 
     @override
-    def entries(self) -> Iterator[LedgerEntry]:
+    def entries(self) -> Iterator[LedgerEntry[Statement]]:
         for line in self._lines():
             yield _entry(line)
 
@@ -114,13 +114,14 @@ class SignedLog(Ledger):
         return {_erasure(each.kind, each.body) for each in map(_entry, self._index.lines(map(_receipt_key, ids)))}
 
     @override
-    def receipt(self, request_id: RequestId) -> LedgerEntry | None:
+    def receipt(self, request_id: RequestId) -> LedgerEntry[Receipt] | None:
         entries = self.receipts({request_id}).get(request_id, [])
-        return next((entry for entry in entries if entry.kind == "receipt"), None)
+        whole = (entry for entry in entries if entry.kind == entry_kind(WholeReceipt))
+        return next(whole, entries[-1] if entries else None)
 
     @override
-    def receipts(self, request_ids: Collection[RequestId]) -> dict[RequestId, list[LedgerEntry]]:
-        found: dict[RequestId, list[LedgerEntry]] = {}
+    def receipts(self, request_ids: Collection[RequestId]) -> dict[RequestId, list[LedgerEntry[Receipt]]]:
+        found: dict[RequestId, list[LedgerEntry[Receipt]]] = {}
         if not request_ids:
             return found
         with _explained():
@@ -130,12 +131,15 @@ class SignedLog(Ledger):
         return found
 
     @override
-    def newest_first(self, kind: str) -> Iterator[LedgerEntry]:
+    def newest_first(self, type_: type[StatementT]) -> Iterator[LedgerEntry[StatementT]]:
+        kind = entry_kind(type_)
         yield from (entry for entry in self._from_the_end(f'"kind":{json.dumps(kind)}') if entry.kind == kind)
 
     @override
-    def tombstones(self, request_ids: Collection[RequestId]) -> dict[RequestId, LedgerEntry | LedgerBroken]:
-        found: dict[RequestId, LedgerEntry | LedgerBroken] = {}
+    def tombstones(
+        self, request_ids: Collection[RequestId]
+    ) -> dict[RequestId, LedgerEntry[TombstonePlaced] | LedgerBroken]:
+        found: dict[RequestId, LedgerEntry[TombstonePlaced] | LedgerBroken] = {}
         if not request_ids:
             return found
         with _explained():
@@ -147,7 +151,7 @@ class SignedLog(Ledger):
             for request_id in frozenset(request_ids).difference(found):
                 try:
                     for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
-                        if entry.kind == TOMBSTONE and entry.body.get("requestId") == request_id:
+                        if entry.kind == _TOMBSTONE_KIND and entry.body.get("requestId") == request_id:
                             found[request_id] = _signed(entry, key)
                             break
                 except LedgerBroken as error:
@@ -160,7 +164,7 @@ class SignedLog(Ledger):
             raise LedgerBroken("public.pem is not an Ed25519 key")
         return key
 
-    def _from_the_end(self, text: str) -> Iterator[LedgerEntry]:
+    def _from_the_end(self, text: str) -> Iterator[LedgerEntry[Any]]:
         needle = text.encode()
         try:
             file = self._path.open("rb")
@@ -253,7 +257,7 @@ def _receipt_key(request_id: str) -> str:
 
 
 def _tombstone_key(request_id: str) -> str:
-    return f"{TOMBSTONE} {request_id}"
+    return f"{_TOMBSTONE_KIND} {request_id}"
 
 
 def _key_of(line: bytes) -> str | None:
@@ -262,13 +266,13 @@ def _key_of(line: bytes) -> str | None:
         return None
     with suppress(ValueError, AttributeError):
         entry = json.loads(line)
-        if entry.get("kind") in (*RECEIPTS, TOMBSTONE):
-            key = _tombstone_key if entry["kind"] == TOMBSTONE else _receipt_key
+        if entry.get("kind") in (*_RECEIPT_KINDS, _TOMBSTONE_KIND):
+            key = _tombstone_key if entry["kind"] == _TOMBSTONE_KIND else _receipt_key
             return key(str(entry.get("body", {}).get("requestId")))
     return None
 
 
-def _signed(entry: LedgerEntry, key: Ed25519PublicKey) -> LedgerEntry | LedgerBroken:
+def _signed(entry: LedgerEntry[TombstonePlaced], key: Ed25519PublicKey) -> LedgerEntry[TombstonePlaced] | LedgerBroken:
     line = {name: value for name, value in asdict(entry).items() if name != "digest"}
     if is_signed(line, key):
         return entry
@@ -279,7 +283,7 @@ def _erasure(kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
     return kind, str(body.get("requestId")), str(body.get("checkedAt"))
 
 
-def _entry(line: bytes) -> LedgerEntry:
+def _entry(line: bytes) -> LedgerEntry[Any]:
     try:
         values = json.loads(line)
         return LedgerEntry(**values, digest=digest_of(values))

@@ -1,0 +1,255 @@
+"""The ledger's entries as JSON: what each kind is called, and how a statement becomes a body and is read back.
+
+Nothing else names a kind, writes a body or reads a field of one. `docs/FORMAT.md` lists the kinds. Names are those of
+the dataclass in camelCase (`from_` is `from`); instants are RFC 3339 in UTC, days ISO 8601, keys hexadecimal.
+
+A body that is more than a few fields says its version in `format`. A field may be added with a default and without a
+new version; what a new field, or another meaning, would make an old reader do wrong needs one. An entry of another
+version, or that lacks a field, cannot be read, and whoever would act on it stops.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hints
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.epochs import KeyStatement
+from implio_pipeline.domain.errors import LedgerBroken
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
+from implio_pipeline.domain.receipt import PartialReceipt, RepeatedReceipt, WholeReceipt
+from implio_pipeline.domain.scope import (
+    Cutoffs,
+    DatesRule,
+    OverdueRule,
+    Rule,
+    TaskRule,
+    TeamRule,
+    UserRule,
+    kind_of,
+)
+from implio_pipeline.domain.statements import (
+    AccessLogNoted,
+    AccessLogShortened,
+    AuditMade,
+    ClockRead,
+    DueDateExtended,
+    GrantMade,
+    GrantRevoked,
+    HoldPlaced,
+    HoldReleased,
+    PersonExported,
+    PolicyChanged,
+    RequestApproved,
+    RestoreMade,
+    StandingLifted,
+    Statement,
+    TombstoneLifted,
+    TombstonePlaced,
+    UnknownStatement,
+)
+from implio_pipeline.domain.words import RequestKind, TaskKey, UserKey
+
+KINDS: Final[Mapping[str, type[Statement]]] = {
+    "tombstone": TombstonePlaced,
+    "approved": RequestApproved,
+    "extended": DueDateExtended,
+    "lifted": TombstoneLifted,
+    "standing-lifted": StandingLifted,
+    "receipt": WholeReceipt,
+    "partial-receipt": PartialReceipt,
+    "re-erasure": RepeatedReceipt,
+    "hold": HoldPlaced,
+    "hold-released": HoldReleased,
+    "policy": PolicyChanged,
+    "clock": ClockRead,
+    "keys": KeyStatement,
+    "grant": GrantMade,
+    "grant-revoked": GrantRevoked,
+    "access": PersonExported,
+    "access-log": AccessLogNoted,
+    "access-log-shortened": AccessLogShortened,
+    "audited": AuditMade,
+    "restored": RestoreMade,
+}
+"""The type of each kind of entry."""
+_NAMES = {type_: kind for kind, type_ in KINDS.items()}
+_FORMATS: Mapping[type[Statement], str] = {
+    WholeReceipt: "implio-receipt/1",
+    PartialReceipt: "implio-receipt/1",
+    RepeatedReceipt: "implio-receipt/1",
+    KeyStatement: "implio-keys/1",
+    PersonExported: "implio-access/1",
+}
+
+
+def entry_kind(of: Statement | type[Statement]) -> str:
+    """Return what entries of a type are called in the ledger."""
+    match of:
+        case UnknownStatement(kind=kind):
+            return kind
+        case Statement():
+            return _NAMES[type(of)]
+        case _:
+            return _NAMES[of]
+
+
+def body_of(statement: Statement) -> dict[str, Any]:
+    """Return a statement as JSON values: strings, whole numbers, booleans, lists, objects and null."""
+    if isinstance(statement, UnknownStatement):
+        return dict(statement.body)
+    version = _FORMATS.get(type(statement))
+    return _parts(statement) | ({} if version is None else {"format": version})
+
+
+def statement_in(kind: str, body: Mapping[str, Any]) -> Statement:
+    """Return what an entry says: `body_of` read back.
+
+    Raises:
+        LedgerBroken: a field is missing or no value of its type, or the entry is of another version.
+    """
+    type_ = KINDS.get(kind)
+    if type_ is None:
+        return UnknownStatement(kind=kind, body=body)
+    try:
+        if body.get("format") != _FORMATS.get(type_):
+            raise ValueError("another version")  # noqa: TRY301 -- told like every other reason below
+        read: Statement = _read(type_, body)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise LedgerBroken(f"an entry of kind {kind} cannot be read") from None
+    return read
+
+
+def differences(expected: Statement, body: Mapping[str, Any]) -> list[str]:
+    """Return the names in `expected` that a body of the ledger has another value under, or does not have."""
+    return sorted(name for name, value in body_of(expected).items() if body.get(name) != value)
+
+
+@cache
+def _shape(type_: Any) -> tuple[tuple[str, str, Any, Any], ...]:
+    """Return for each field its name, its name in JSON, its type and its default."""
+    types = get_type_hints(type_)
+    return tuple((each.name, _camel(each.name), types[each.name], each.default) for each in fields(type_))
+
+
+def _camel(name: str) -> str:
+    first, *others = name.strip("_").split("_")
+    return first + "".join(part.capitalize() for part in others)
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    of: Any = type(value)
+    for name, json_name, type_, default in _shape(of):
+        each = getattr(value, name)
+        if type_ == Rule:
+            found |= _rule_parts(each)
+        elif default is MISSING or each != default:
+            found[json_name] = _encoded(each)
+    return found
+
+
+def _encoded(value: Any) -> Any:  # noqa: PLR0911 -- one line a type
+    match value:
+        case StrEnum():
+            return value.value
+        case datetime():
+            return instant_text(value)
+        case date():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case frozenset():
+            return sorted(_encoded(each) for each in value)
+        case tuple():
+            return [_encoded(each) for each in value]
+        case Mapping():
+            return {name: _encoded(each) for name, each in value.items()}
+        case RequestOutcome():
+            return outcome_parts(value)
+        case _ if is_dataclass(value):
+            return _parts(value)
+        case _:
+            return value
+
+
+def _read(type_: Any, body: Mapping[str, Any]) -> Any:
+    found: dict[str, Any] = {}
+    for name, json_name, each, default in _shape(type_):
+        if each == Rule:
+            found[name] = _rule_in(body)
+        elif json_name in body or default is MISSING:
+            found[name] = _decoded(each, body[json_name])
+    return type_(**found)
+
+
+def _decoded(type_: Any, value: Any) -> Any:  # noqa: PLR0911 -- one line a type
+    origin, parts = get_origin(type_), get_args(type_)
+    if isinstance(type_, NewType):
+        return _decoded(type_.__supertype__, value)
+    if origin in (Union, UnionType):
+        (some,) = (each for each in parts if each is not NoneType)
+        return None if value is None else _decoded(some, value)
+    if origin in (tuple, frozenset):
+        return origin(_decoded(parts[0], each) for each in _typed(list, value))
+    if origin is Mapping:
+        return {_typed(str, name): _decoded(parts[1], each) for name, each in _typed(dict, value).items()}
+    if type_ in (datetime, date):
+        return type_.fromisoformat(value)
+    if type_ is bytes:
+        return bytes.fromhex(value)
+    if type_ is RequestOutcome:
+        return outcome_in(value)
+    if is_dataclass(type_):
+        return _read(type_, _typed(dict, value))
+    if issubclass(type_, StrEnum):
+        return type_(value)
+    return _typed(type_, value)
+
+
+def _typed(type_: type[Any], value: Any) -> Any:
+    if type(value) is not type_:  # `True` is no number
+        raise TypeError(f"{type_.__name__} expected")
+    return value
+
+
+def _rule_parts(rule: Rule) -> dict[str, Any]:
+    """Return a rule as its entry's body holds it, beside the other fields."""
+    parts: dict[str, Any] = {"kind": kind_of(rule).value, "before": instant_text(rule.before)}
+    match rule:
+        case UserRule(user_key=key):
+            return parts | {"userKey": key.hex()}
+        case TaskRule(task_key=key, submitted_on=day):
+            return parts | {"taskKey": key.hex(), "submittedOn": _encoded(day)}
+        case DatesRule(start=start, end=end):
+            return parts | {"from": instant_text(start), "to": instant_text(end)}
+        case TeamRule():
+            return parts
+        case OverdueRule(cutoffs=cutoffs):
+            limits = {"every": _encoded(cutoffs.every), "byOutcome": _encoded(cutoffs.by_outcome)}
+            return parts | {"cutoffs": limits}
+
+
+def _rule_in(body: Mapping[str, Any]) -> Rule:
+    """Return the rule of a body: `_rule_parts` read back."""
+    before = datetime.fromisoformat(body["before"])
+    match RequestKind(body["kind"]):
+        case RequestKind.USER:
+            return UserRule(user_key=UserKey(bytes.fromhex(body["userKey"])), before=before)
+        case RequestKind.TASK:
+            day = body["submittedOn"]
+            submitted_on = None if day is None else date.fromisoformat(day)
+            return TaskRule(task_key=TaskKey(bytes.fromhex(body["taskKey"])), before=before, submitted_on=submitted_on)
+        case RequestKind.DATES:
+            start, end = datetime.fromisoformat(body["from"]), datetime.fromisoformat(body["to"])
+            return DatesRule(start=start, end=end, before=before)
+        case RequestKind.TEAM:
+            return TeamRule(before=before)
+        case RequestKind.RETENTION:
+            limits = body["cutoffs"]
+            every = None if limits["every"] is None else date.fromisoformat(limits["every"])
+            by_outcome = tuple((_typed(str, outcome), date.fromisoformat(day)) for outcome, day in limits["byOutcome"])
+            return OverdueRule(cutoffs=Cutoffs(every=every, by_outcome=by_outcome), before=before)

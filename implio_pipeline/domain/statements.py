@@ -1,0 +1,296 @@
+"""What the ledger may say: one type for each kind of entry.
+
+A statement holds keyed pseudonyms, instants, ids and counts, never a personal value. `domain/ledger_codec.py` alone
+knows what a kind is called and what its JSON looks like. A field without a default stands in every entry, as null when
+it is `None`; a field with a default is left out of the entry when it has that value.
+
+An erasure's receipt is in `domain/receipt.py`, the statement about keys in `domain/epochs.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from implio_pipeline.domain.days import due_at
+from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
+from implio_pipeline.domain.policy_change import ChangeState
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.scope import Rule, kind_of
+from implio_pipeline.domain.words import Channel, ColumnClass, Region, RequestId, TeamId, UserKey
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statement:
+    """What one entry of the ledger says."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnknownStatement(Statement):
+    """An entry of a kind that this version does not know: it is signed like any other, and says nothing to us."""
+
+    kind: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AboutRequest(Statement):
+    """A statement about one request."""
+
+    request_id: RequestId
+    team: TeamId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TombstonePlaced(AboutRequest):
+    """A request was accepted: what it covers is hidden. It is enough to erase the same items again."""
+
+    channel: Channel
+    scope: str
+    """Keyed pseudonym of the scope."""
+    received_at: datetime
+    rule: Rule
+    policy: str | None = None
+    asked_by: str | None = None
+    standing: bool = False
+    gate: RequestState | None = None
+    """`UNAPPROVED` or `WAITING`: what the request had to pass before it could begin."""
+    not_before: datetime | None = None
+    items_alone: int | None = None
+    """The items of a request that one person decided on alone."""
+
+    @classmethod
+    def of(cls, request: Request, rule: Rule) -> "TombstonePlaced":
+        """Return the tombstone of a request as it was accepted, without the gate that it had to pass."""
+        return cls(
+            request_id=request.request_id,
+            team=request.team,
+            channel=request.channel,
+            scope=request.scope_pseudonym,
+            received_at=request.received_at,
+            rule=rule,
+            policy=request.policy,
+            asked_by=request.asked_by,
+            standing=request.is_standing,
+        )
+
+    def at_gate(self, request: Request) -> "TombstonePlaced":
+        """Return the tombstone with what a restore must know of the gate at which the request waits."""
+        items_alone = request.covered_items if request.is_alone else None
+        if request.state is RequestState.UNAPPROVED:
+            return replace(self, gate=request.state)
+        if request.state is RequestState.WAITING and request.next_attempt_at is not None:
+            return replace(self, gate=request.state, not_before=request.next_attempt_at, items_alone=items_alone)
+        return replace(self, items_alone=items_alone)
+
+    def request(self) -> Request:
+        """Return the request that the ledger knows, at its gate; one that passed by itself since asks again."""
+        return Request(
+            request_id=self.request_id,
+            team=self.team,
+            kind=kind_of(self.rule),
+            channel=self.channel,
+            state=self.gate or RequestState.ACCEPTED,
+            received_at=self.received_at,
+            accepted_at=self.rule.before,
+            due_at=due_at(self.received_at),
+            scope_pseudonym=self.scope,
+            tombstone_sequence=0,
+            next_attempt_at=self.not_before,
+            policy=self.policy,
+            asked_by=self.asked_by,
+            covered_items=self.items_alone or 0,
+            is_alone=self.items_alone is not None,
+            is_standing=self.standing,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestApproved(AboutRequest):
+    """A second person let a request begin."""
+
+    approved_at: datetime
+    approved_by: str | None
+    """Keyed pseudonym."""
+    items: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueDateExtended(AboutRequest):
+    """The due date of a request was put off."""
+
+    due_at: datetime
+    days: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TombstoneLifted(AboutRequest):
+    """A request was cancelled: what it covered is shown again."""
+
+    lifted_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StandingLifted(AboutRequest):
+    """New items of the person come in again."""
+
+    lifted_at: datetime | None
+    lifted_by: str | None
+    """Keyed pseudonym."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldPlaced(Statement):
+    """A legal hold keeps items from being erased."""
+
+    hold_id: HoldId
+    team: TeamId
+    scope: str
+    """Keyed pseudonym of the scope."""
+    reason: HoldReason
+    placed_at: datetime
+    until: datetime
+    rule: Rule
+
+    @classmethod
+    def of(cls, hold: Hold) -> "HoldPlaced":
+        """Return what the ledger is told of a hold."""
+        return cls(
+            hold_id=hold.hold_id,
+            team=hold.team,
+            scope=hold.scope_pseudonym,
+            reason=hold.reason,
+            placed_at=hold.placed_at,
+            until=hold.until,
+            rule=hold.rule,
+        )
+
+    def hold(self) -> Hold:
+        """Return the hold that the ledger knows, without its sealed words."""
+        return Hold(
+            hold_id=self.hold_id,
+            team=self.team,
+            rule=self.rule,
+            scope_pseudonym=self.scope,
+            reason=self.reason,
+            placed_at=self.placed_at,
+            until=self.until,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldReleased(Statement):
+    """A legal hold ended early."""
+
+    hold_id: HoldId
+    team: TeamId
+    released_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyChanged(Statement):
+    """A change of a team's retention or cap came into force, waits for a second person, or was refused."""
+
+    change_id: str
+    team: TeamId
+    state: ChangeState
+    was: str
+    policy: str
+    was_cap_percent: int
+    cap_percent: int
+    items: int
+    asked_at: datetime
+    asked_by: str
+    decided_by: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockRead(Statement):
+    """The clock's reading, once a day, or when somebody confirmed it against the newest known one."""
+
+    at: datetime
+    is_confirmed: bool
+    newest_known: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrantMade(Statement):
+    """An operator may read some classes of a team's items."""
+
+    grant_id: GrantId
+    team: TeamId
+    person: PersonKey
+    classes: frozenset[ColumnClass]
+    purpose: Purpose
+    granted_by: PersonKey
+    granted_at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrantRevoked(Statement):
+    """An operator may no longer."""
+
+    grant_id: GrantId
+    team: TeamId
+    revoked_by: PersonKey
+    revoked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PersonExported(Statement):
+    """Everything held on one person was handed out."""
+
+    export_id: str
+    team: TeamId
+    region: Region
+    user_key: UserKey
+    asked_by: str
+    """Keyed pseudonym."""
+    at: datetime
+    expires_at: datetime
+    recipient: str | None
+    """`sha256:` and the digest of the certificate that it is encrypted to."""
+    counts: Mapping[str, int]
+    hidden_by_open_requests: int
+    manifest: str
+    """`sha256:` and the digest of the export's manifest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccessLogNoted(Statement):
+    """How far the log of reads reached, and its newest link."""
+
+    lines: int
+    digest: str
+    noted_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccessLogShortened(Statement):
+    """A restore put an older log of reads back; lines that were noted are gone for good."""
+
+    lines: int
+    digest: str
+    lost: int
+    shortened_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditMade(Statement):
+    """The home audited itself."""
+
+    audited_at: datetime
+    is_full: bool
+    files: int
+    files_read: int
+    findings: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreMade(Statement):
+    """A backup was put back, and what was erased since was erased again."""
+
+    restored_at: datetime
+    is_proven: bool
