@@ -304,7 +304,6 @@ def _desk(catalog: SqlCatalog, clock: SystemClock) -> Desk:
     return Desk(
         clock=clock,
         members=catalog.members,
-        sessions=catalog.sessions,
         audit_log=catalog.audit_log,
         passwords=Argon2Passwords(),
         codes=TimedCodes(),

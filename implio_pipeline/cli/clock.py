@@ -20,7 +20,7 @@ def show_command(context: typer.Context) -> None:
     session = session_of(context)
     with session.house() as house:
         world = house.world
-        now, newest = world.clock.now(), world.catalog.clock_readings.newest()
+        now, newest = world.clock.now(), world.catalog.newest_reading()
         refusal: ClockWrong | None = None
         try:
             check_clock(now, newest=newest, bounds=world.clock_bounds)

@@ -217,7 +217,7 @@ def team_sums(house: "House") -> tuple[TeamSums, ...]:
     catalog, today = house.world.catalog, house.world.clock.now().date()
     overdue = {each.team: each.items for each in preview_retention(house.world, today=today)}
     queued: dict[str, int] = {}
-    for (team, _), count in catalog.queues.counts().items():
+    for (team, _), count in catalog.moderation.counts().items():
         queued[team] = queued.get(team, 0) + count
     sums = []
     for each in catalog.teams.all():

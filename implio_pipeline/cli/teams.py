@@ -119,7 +119,7 @@ def show_command(context: typer.Context, name: Name) -> None:
             "rejectedItems": sum(file.rows for file in files if file.kind.value == "rejected"),
             "days": len({file.day for file in files}),
             "files": len(files),
-            "queue": len(catalog.queues.entries(team.team)),
+            "queue": len(catalog.moderation.entries(team.team)),
         }
         keys = [{"purpose": key.purpose.value, "version": key.version} for key in catalog.teams.keys(team.team)]
         processor = house.settings.regions[team.region].processor

@@ -283,7 +283,7 @@ def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
 
 
 def _audit_queues(world: World, team: Team, in_force: _InForce, report: AuditReport) -> None:
-    entries = world.catalog.queues.entries(team.team)
+    entries = world.catalog.moderation.entries(team.team)
     report.queue_entries += len(entries)
     traces = world.catalog.moderation.traces(team.team)
     covering = _covering((*in_force.erased, *in_force.hiding))

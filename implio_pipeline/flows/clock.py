@@ -19,10 +19,10 @@ def agreed_now(world: World) -> datetime:
         ClockBehind: it lies too far behind the newest reading that the home knows.
         ClockAhead: it lies too far ahead of it.
     """
-    now, newest = world.clock.now(), world.catalog.clock_readings.newest()
+    now, newest = world.clock.now(), world.catalog.newest_reading()
     check_clock(now, newest=newest, bounds=world.clock_bounds)
     if newest is None or now - newest > RECORD_EVERY:
-        world.catalog.clock_readings.record(now)
+        world.catalog.record_reading(now)
     return now
 
 
@@ -31,9 +31,9 @@ def confirm_clock(world: World) -> datetime:
 
     Instants that were handed out under another clock stay: each team's logical time goes on from there.
     """
-    now, newest = world.clock.now(), world.catalog.clock_readings.newest()
+    now, newest = world.clock.now(), world.catalog.newest_reading()
     world.ledger.append([ClockRead(at=now, is_confirmed=True, newest_known=newest)])
-    world.catalog.clock_readings.confirm(now)
+    world.catalog.confirm_reading(now)
     return now
 
 
@@ -54,9 +54,9 @@ def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:
     Raises:
         LedgerBroken: the ledger cannot be read.
     """
-    noted, newest = _noted_at(ledger), catalog.clock_readings.newest()
+    noted, newest = _noted_at(ledger), catalog.newest_reading()
     if noted is not None and (newest is None or newest < noted):
-        catalog.clock_readings.record(noted)
+        catalog.record_reading(noted)
 
 
 def _noted_at(ledger: Ledger) -> datetime | None:

@@ -199,7 +199,7 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
             found[each.file.kind].append(disclosed.rows)
         if progress:
             progress(done, len(sealed))
-    waiting = [queue_record(entry) for entry in world.catalog.queues.entries(team) if entry.user_key == user_key]
+    waiting = [queue_record(entry) for entry in world.catalog.moderation.entries(team) if entry.user_key == user_key]
     notes = world.catalog.moderation.notes_on(team, user_key)
     about = [
         moderation_record(note.task_id, written_at=opened.written_at, note=opened.text)

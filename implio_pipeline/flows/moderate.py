@@ -53,7 +53,7 @@ def queues_of(world: World, team: TeamId) -> list[QueueCount]:
         TeamUnknown: there is no such team.
     """
     name = world.catalog.teams.get(team).team
-    counts = {queue: count for (owner, queue), count in world.catalog.queues.counts().items() if owner == name}
+    counts = {queue: count for (owner, queue), count in world.catalog.moderation.counts().items() if owner == name}
     order = [*(queue for queue in STANDING_QUEUES if queue in counts), *sorted(set(counts) - set(STANDING_QUEUES))]
     return [QueueCount(queue=queue, waiting=counts[queue], is_built_in=queue in STANDING_QUEUES) for queue in order]
 
@@ -66,7 +66,7 @@ def add_queue(world: World, team: TeamId, queue: str) -> str:
         QueueInvalid: the name is none.
     """
     name = check_queue_name(queue)
-    world.catalog.queues.add(team, name)
+    world.catalog.moderation.add_queue(team, name)
     return name
 
 
@@ -79,7 +79,7 @@ def remove_queue(world: World, team: TeamId, queue: str) -> None:
     """
     if queue in STANDING_QUEUES:
         raise QueueInvalid("every team has this queue")
-    world.catalog.queues.remove(team, queue)
+    world.catalog.moderation.remove_queue(team, queue)
 
 
 def next_entries(world: World, team: TeamId, queue: str, *, by: str, count: int = AT_ONCE) -> list[QueueEntry]:

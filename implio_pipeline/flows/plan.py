@@ -149,5 +149,5 @@ def _queued(world: World, team: TeamId, rule: Rule) -> int:
             submitted_at=entry.submitted_at,
             outcome=entry.outcome,
         )
-        for entry in world.catalog.queues.entries(team)
+        for entry in world.catalog.moderation.entries(team)
     )

@@ -134,7 +134,7 @@ def _team_record(world: World, team: Team) -> TeamRecord:
         items=items,
         unreachable=catalog.manifest.anonymous_items(team.team),
         rejected=sum(file.rows for file in files) - items,
-        queued=len(catalog.queues.entries(team.team)),
+        queued=len(catalog.moderation.entries(team.team)),
         holds=sum(is_hold_in_force(each, now=now) for each in catalog.holds.all(team.team)),
         grants=len(grants),
         grants_identity=sum(ColumnClass.IDENTITY in each.classes for each in grants),

@@ -350,7 +350,7 @@ def _settle_home(world: World, summary: RotationSummary) -> None:
     old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(HOME, key_id)}
     if not old:
         return
-    world.catalog.home_seals.rewrap(tuple(old), world.keychain.rewrap_home_key)
+    world.catalog.seals.rewrap_home_keys(tuple(old), world.keychain.rewrap_home_key)
     told_at = _told_since(world, next(key_id for key_id in newest if _is_in(HOME, key_id)))
     if told_at is None or told_at + SEAL_GRACE > world.clock.now():
         summary.seal_keys_waiting += len(old)

@@ -68,7 +68,7 @@ def second_step(desk: Desk, token: str, *, code: str) -> Entry:
     _begin(desk, member.email, origin=_CODES)
     check_code(desk, member.member_id, code)
     desk.members.forget_attempts(member.email)
-    desk.sessions.end(session_id_of(token))
+    desk.members.end_session(session_id_of(token))
     return begin_session(desk, member, is_halfway=False)
 
 
@@ -93,21 +93,21 @@ def visitor(desk: Desk, token: str, *, is_by_itself: bool = False) -> tuple[Sess
         is_by_itself: The browser asks without its user, which keeps no session alive.
     """
     now = desk.clock.now()
-    session = desk.sessions.get(session_id_of(token))
+    session = desk.members.session(session_id_of(token))
     if session is None:
         return None
     if not is_live(session, now=now):
-        desk.sessions.end(session.session_id)
+        desk.members.end_session(session.session_id)
         return None
     after = None if session.is_halfway or is_by_itself else seen(session, now=now)
     if after is not None:
-        desk.sessions.save(after)
+        desk.members.save_session(after)
     return session, desk.members.get(session.member_id)
 
 
 def sign_out(desk: Desk, token: str) -> None:
     """End a session."""
-    desk.sessions.end(session_id_of(token))
+    desk.members.end_session(session_id_of(token))
 
 
 def begin_session(desk: Desk, member: Member, *, is_halfway: bool = False) -> Entry:
@@ -116,7 +116,7 @@ def begin_session(desk: Desk, member: Member, *, is_halfway: bool = False) -> En
     session = Session(
         session_id=session_id_of(token), member_id=member.member_id, began_at=now, seen_at=now, is_halfway=is_halfway
     )
-    desk.sessions.add(session)
+    desk.members.add_session(session)
     return Entry(token=token, member=member, is_halfway=is_halfway)
 
 

@@ -12,13 +12,12 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import AccessLog, Grants
 from implio_pipeline.ports.api_keys import ApiKeys
 from implio_pipeline.ports.callbacks import Callbacks
-from implio_pipeline.ports.clock import ClockReadings
 from implio_pipeline.ports.holds import Holds
 from implio_pipeline.ports.manifest import Manifest
 from implio_pipeline.ports.policy_changes import PolicyChanges
-from implio_pipeline.ports.queues import Moderation, Queues
+from implio_pipeline.ports.queues import Moderation
 from implio_pipeline.ports.requests import Requests
-from implio_pipeline.ports.seals import HomeSeals, Seals
+from implio_pipeline.ports.seals import Seals
 from implio_pipeline.ports.teams import Teams
 
 
@@ -67,8 +66,6 @@ class Posts(Protocol):
 class Catalog(Protocol):
     """The relational store as a whole."""
 
-    clock_readings: ClockReadings
-    """What clocks said."""
     teams: Teams
     """Teams, policies, team keys."""
     manifest: Manifest
@@ -83,16 +80,12 @@ class Catalog(Protocol):
     """Files that a flow failed at."""
     posts: Posts
     """Posts with an idempotency key."""
-    queues: Queues
-    """Moderation queues."""
     moderation: Moderation
-    """Locks, verdicts, notes and the feed."""
+    """Queues, locks, verdicts, notes and the feed."""
     policy_changes: PolicyChanges
     """Changes of policies and caps."""
     callbacks: Callbacks
     """Result callbacks and their deliveries."""
-    home_seals: HomeSeals
-    """What is wrapped under the home's own root key."""
     seals: Seals
     """Sealed values that last."""
     api_keys: ApiKeys
@@ -101,6 +94,15 @@ class Catalog(Protocol):
     """What operators may read."""
     access_log: AccessLog
     """What was read, by whom and for what."""
+
+    def newest_reading(self) -> datetime | None:
+        """Return the newest reading of any clock that worked on this home, `None` when there is none yet."""
+
+    def record_reading(self, at: datetime) -> None:
+        """Record a reading of a clock; one that is older than the newest changes nothing."""
+
+    def confirm_reading(self, at: datetime) -> None:
+        """Record a reading that somebody confirmed, even if it is older than the newest."""
 
     def alterations(self) -> list[Alteration]:
         """Return what of it is not as it was written: every authenticated row and every tally is compared."""

@@ -13,19 +13,6 @@ class Clock(Protocol):
         """Return the present instant, in UTC."""
 
 
-class ClockReadings(Protocol):
-    """The newest reading of any clock that worked on this home."""
-
-    def newest(self) -> datetime | None:
-        """Return the newest reading, `None` when there is none yet."""
-
-    def record(self, at: datetime) -> None:
-        """Record a reading; an older one than the newest changes nothing."""
-
-    def confirm(self, at: datetime) -> None:
-        """Record a reading that somebody confirmed, also an older one than the newest."""
-
-
 class Identifiers(Protocol):
     """The only source of randomness in the flows."""
 

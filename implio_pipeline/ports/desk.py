@@ -14,7 +14,7 @@ from implio_pipeline.ports.clock import Clock
 
 
 class Members(Protocol):
-    """Who may sign in, with what, and their roles."""
+    """Who may sign in, with what, their roles, and who is signed in."""
 
     def add(self, member: Member, *, password_hash: str) -> None:
         """Add a member with their roles.
@@ -77,21 +77,17 @@ class Members(Protocol):
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
         """Begin the count anew: an attempt from there succeeded, or, without `origin`, the password was reset."""
 
+    def add_session(self, session: Session) -> None:
+        """Store a session; those that ended long ago are deleted."""
 
-class Sessions(Protocol):
-    """Who is signed in."""
-
-    def add(self, session: Session) -> None:
-        """Store a session; those that are long over go."""
-
-    def get(self, session_id: str) -> Session | None:
+    def session(self, session_id: str) -> Session | None:
         """Return a session, live or not."""
 
-    def save(self, session: Session) -> None:
+    def save_session(self, session: Session) -> None:
         """Store when a session was seen."""
 
-    def end(self, session_id: str) -> None:
-        """Delete a session; one that is gone is no error."""
+    def end_session(self, session_id: str) -> None:
+        """Delete a session; one that is gone is ignored."""
 
 
 class AuditLog(Protocol):
@@ -142,7 +138,6 @@ class Desk:
 
     clock: Clock
     members: Members
-    sessions: Sessions
     audit_log: AuditLog
     passwords: Passwords
     codes: Codes

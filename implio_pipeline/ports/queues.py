@@ -9,8 +9,8 @@ from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace
 from implio_pipeline.domain.words import TaskKey, TeamId
 
 
-class Queues(Protocol):
-    """Moderation queues."""
+class Moderation(Protocol):
+    """What waits for a decision, locks on it, verdicts, notes, and the feed of verdicts."""
 
     def entries(self, team: TeamId | None = None) -> list[QueueEntry]:
         """Return what waits, oldest first."""
@@ -18,24 +18,20 @@ class Queues(Protocol):
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many items wait, by team and queue; an empty queue counts 0."""
 
-    def add(self, team: TeamId, queue: str) -> None:
+    def add_queue(self, team: TeamId, queue: str) -> None:
         """Add a queue; one that is there already is no error.
 
         Raises:
             TeamUnknown: there is no such team.
         """
 
-    def remove(self, team: TeamId, queue: str) -> None:
+    def remove_queue(self, team: TeamId, queue: str) -> None:
         """Remove an empty queue.
 
         Raises:
             QueueUnknown: there is none.
             QueueInvalid: something waits in it, or would when a request is cancelled.
         """
-
-
-class Moderation(Protocol):
-    """Locks on what waits, verdicts, notes, and the feed that tells of them."""
 
     def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
         """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.

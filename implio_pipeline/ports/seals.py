@@ -16,12 +16,8 @@ class Seals(Protocol):
     def replace(self, before: Seal, sealed: bytes) -> bool:
         """Put a value sealed anew in place of one; tell whether it was still there as it was."""
 
-
-class HomeSeals(Protocol):
-    """Everything in the catalog that is wrapped under the home's own root key."""
-
-    def rewrap(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
-        """Wrap anew every key that is wrapped under one of these root keys, and return how many there were.
+    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+        """Wrap every key again that is wrapped under one of these root keys of the home; return how many there were.
 
         Args:
             old: Ids of root keys.

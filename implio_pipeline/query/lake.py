@@ -327,7 +327,7 @@ class Lake:
         )
 
     def _queue(self) -> pa.Table:
-        entries = [entry for team in self.teams for entry in self._catalog.queues.entries(team)]
+        entries = [entry for team in self.teams for entry in self._catalog.moderation.entries(team)]
         rows = [{name: getattr(entry, name) for name in _QUEUE_SCHEMA.names} for entry in entries]
         return pa.Table.from_pylist(rows, schema=_QUEUE_SCHEMA)
 

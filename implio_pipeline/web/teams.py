@@ -57,7 +57,7 @@ def overview_page(context: PageContext) -> Response:
         items=sum(file.rows for file in own),
         rejected=sum(file.rows for file in files) - sum(file.rows for file in own),
         without_user=catalog.manifest.anonymous_items(team.team),
-        queued=sum(number for (name, _), number in catalog.queues.counts().items() if name == team.team),
+        queued=sum(number for (name, _), number in catalog.moderation.counts().items() if name == team.team),
         days=len({file.day for file in files}),
         files=len(files),
         size_bytes=sum(file.size_bytes for file in files),

@@ -158,7 +158,7 @@ def test_items_are_hidden_and_dequeued_when_the_call_is_answered(ads: Server, ho
     assert body["kind"] == "task"
     assert body["dueAt"] > body["receivedAt"]
     assert ads("GET", f"/v1/ads?taskIds={task}").json()["ads"] == []
-    assert home.world.catalog.queues.entries(ADS) == []
+    assert home.world.catalog.moderation.entries(ADS) == []
     assert len(home.tasks(ADS)) == 1
 
 

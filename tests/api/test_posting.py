@@ -46,7 +46,7 @@ def test_accepted_items_are_live_and_queued_when_the_call_is_answered(ads: Serve
     assert set(rows) == set(task_ids)
     assert {row["batch_id"] for row in rows.values()} == {answer["batchId"]}
     assert {row["submitted_at"] for row in rows.values()} == {home.clock.now()}
-    waiting = home.world.catalog.queues.entries(ADS)
+    waiting = home.world.catalog.moderation.entries(ADS)
     assert {entry.task_id for entry in waiting} == set(task_ids[:2])
     assert {entry.queue for entry in waiting} == {DEFAULT_QUEUE}
     assert home.rows(CARS) == []
@@ -159,7 +159,7 @@ def test_an_item_whose_user_was_forgotten_after_it_was_posted_is_never_seen(door
     vault.write = write  # type: ignore[method-assign]
 
     assert home.tasks(ADS) == [answer["accepted"][1]["taskId"]]
-    assert [entry.task_id for entry in home.world.catalog.queues.entries(ADS)] == home.tasks(ADS)
+    assert [entry.task_id for entry in home.world.catalog.moderation.entries(ADS)] == home.tasks(ADS)
     assert len(home.stored()) == 1
     home.clock.pass_by(timedelta(seconds=1))
     ads.post(ITEM)

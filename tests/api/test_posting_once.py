@@ -41,7 +41,7 @@ def test_the_same_key_and_body_get_the_same_answer_and_nothing_is_stored_twice(a
     assert first.status_code == again.status_code == 200
     assert again.content == first.content
     assert {row["task_id"] for row in home.rows(ADS)} == {one["taskId"] for one in first.json()["accepted"]}
-    assert len(home.rows(ADS)) == len(home.world.catalog.queues.entries(ADS)) == 2
+    assert len(home.rows(ADS)) == len(home.world.catalog.moderation.entries(ADS)) == 2
 
 
 def test_a_post_of_rejected_items_alone_is_remembered_too(ads: Server) -> None:

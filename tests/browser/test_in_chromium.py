@@ -167,7 +167,7 @@ def test_who_may_not_sees_no_way_in_and_finds_none(served: Served, tab: Tab, who
 
 def test_a_moderator_works_through_a_queue(served: Served, tab: Tab) -> None:
     page = tab(who="mo")
-    before = len(served.page.world.catalog.queues.entries(ADS))
+    before = len(served.page.world.catalog.moderation.entries(ADS))
     page.get_by_role("link", name="Moderation").click()
     page.get_by_role("button", name="Take the next of Default").click()
     assert page.get_by_role("article").count() == 10
@@ -177,7 +177,7 @@ def test_a_moderator_works_through_a_queue(served: Served, tab: Tab) -> None:
     page.get_by_role("button", name="Refuse").first.click()
     page.get_by_text("Decided.").wait_for()
 
-    assert len(served.page.world.catalog.queues.entries(ADS)) == before - 2
+    assert len(served.page.world.catalog.moderation.entries(ADS)) == before - 2
 
 
 def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:

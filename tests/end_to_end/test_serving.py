@@ -108,7 +108,7 @@ def test_every_item_that_was_acknowledged_survives_a_kill(home: Path) -> None:
         kept = set(house.tasks(ADS))
         assert len(acknowledged) > 200
         assert set(acknowledged) <= kept
-        assert {entry.task_id for entry in house.world.catalog.queues.entries(ADS)} == kept
+        assert {entry.task_id for entry in house.world.catalog.moderation.entries(ADS)} == kept
 
 
 def test_without_tls_only_this_machine_is_answered(home: Path) -> None:

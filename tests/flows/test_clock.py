@@ -164,7 +164,7 @@ def test_a_home_notes_its_clock_in_the_ledger_once_a_day(watched: Home) -> None:
 def test_a_catalog_that_has_lost_its_readings_takes_up_what_the_ledger_noted(watched: Home) -> None:
     watched.clock.pass_by(timedelta(days=3))
     housekeep(watched.world)
-    watched.world.catalog.clock_readings.confirm(NOW)  # as in a backup of three days ago
+    watched.world.catalog.confirm_reading(NOW)  # as in a backup of three days ago
 
     with opened(watched.path, at=NOW + timedelta(days=1)) as again:
         again.world = replace(again.world, clock_bounds=BOUNDS)
@@ -173,9 +173,9 @@ def test_a_catalog_that_has_lost_its_readings_takes_up_what_the_ledger_noted(wat
 
 
 def test_readings_never_fall_by_themselves(home: Home) -> None:
-    readings = home.world.catalog.clock_readings
-    readings.record(NOW + timedelta(days=1))
+    catalog = home.world.catalog
+    catalog.record_reading(NOW + timedelta(days=1))
 
-    readings.record(NOW)
+    catalog.record_reading(NOW)
 
-    assert readings.newest() == NOW + timedelta(days=1)
+    assert catalog.newest_reading() == NOW + timedelta(days=1)

@@ -131,11 +131,11 @@ def test_the_same_request_received_at_the_same_instant_is_one_request(home: Home
 def test_covered_entries_leave_the_queue_when_the_request_is_accepted(home: Home, kind: str) -> None:
     new_items(home)
     ingest(home.world)
-    waiting = home.world.catalog.queues.entries(ADS)
+    waiting = home.world.catalog.moderation.entries(ADS)
 
     (request,) = home.ask(SCOPES[kind])
 
-    left = [entry.task_id for entry in home.world.catalog.queues.entries(ADS)]
+    left = [entry.task_id for entry in home.world.catalog.moderation.entries(ADS)]
     rows = {row["task_id"]: row for row in home.rows(ADS)}
     assert left == [each.task_id for each in waiting if not is_covered(rows[each.task_id], home.rules())]
     assert request.queue_removed == len(waiting) - len(left) > 0
@@ -154,7 +154,7 @@ def test_items_submitted_before_the_request_and_landing_late_stay_out(home: Home
     assert not [row for row in home.rows(ADS) if is_covered(row, home.rules())]
     assert summary.items == len(home.tasks(ADS))
     assert summary.erased_before + summary.too_old == 4 - summary.items - summary.rejected > 0
-    assert {entry.task_id for entry in home.world.catalog.queues.entries(ADS)} == set(home.tasks(ADS))
+    assert {entry.task_id for entry in home.world.catalog.moderation.entries(ADS)} == set(home.tasks(ADS))
     erase(home.world)
     assert survivors(home.world) == {}
 
@@ -191,7 +191,7 @@ def test_a_request_accepted_while_a_file_is_read_reaches_its_items_all_the_same(
     assert not [row for row in home.rows(ADS) if is_covered(row, home.rules())]
     expected = {"user": ["n-1"], "task": ["n-1", "n-2"], "dates": [], "team": []}[kind]
     assert home.tasks(ADS) == expected
-    assert {entry.task_id for entry in home.world.catalog.queues.entries(ADS)} == set(expected)
+    assert {entry.task_id for entry in home.world.catalog.moderation.entries(ADS)} == set(expected)
     if is_erased:
         assert summary.items == len(expected)
     assert file.became == "finished"

@@ -118,7 +118,7 @@ def wrapped_under_the_home(catalog: Path) -> list[bytes]:
         for table in home_seals._WRAPPED:
             found += [row[0] for row in database.execute(f"select wrapped from {table.name}")]
         for each in home_seals._SEALED:
-            query = f"select {each.column.name} from {each.table.name} where {each.column.name} is not null"
+            query = f"select {each.name} from {each.table.name} where {each.name} is not null"
             found += [split_key(row[0])[1] for row in database.execute(query)]
     return found
 
@@ -208,7 +208,7 @@ def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Cal
     put_aside(home)
     home.world.people.remember("Olga Operator")
     known = {(table.name, "wrapped") for table in home_seals._WRAPPED}
-    known |= {(each.table.name, each.column.name) for each in home_seals._SEALED}
+    known |= {(each.table.name, each.name) for each in home_seals._SEALED}
 
     found = set()
     with reading(home.house.catalog._engine) as connection:

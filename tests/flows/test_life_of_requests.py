@@ -63,16 +63,16 @@ def test_a_whole_team_always_needs_one_and_any_name_will_do_for_a_request_of_nob
 def test_a_request_cancelled_in_its_grace_period_leaves_everything_as_it_was(home: Home) -> None:
     home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     some_ads(home)
-    rows, queued = home.rows(), home.world.catalog.queues.entries(ADS)
+    rows, queued = home.rows(), home.world.catalog.moderation.entries(ADS)
     (request,) = home.ask(ByUser(user_id="ann"))
     assert request.state is RequestState.WAITING
-    assert len(home.world.catalog.queues.entries(ADS)) == len(queued) - 4
+    assert len(home.world.catalog.moderation.entries(ADS)) == len(queued) - 4
 
     cancel(home.world, request.request_id)
 
     home.clock.pass_by(48 * HOUR)
     assert erase(home.world, again=True).items_erased == 0
-    assert (home.rows(), home.world.catalog.queues.entries(ADS)) == (rows, queued)
+    assert (home.rows(), home.world.catalog.moderation.entries(ADS)) == (rows, queued)
     assert home.world.catalog.requests.tombstones(ADS) == []
     assert kinds(home) == ["tombstone", "lifted"]
 

@@ -139,7 +139,7 @@ def test_catalog_and_vault_put_back_together_lose_again_what_was_erased_and_noth
             (entry.kind, entry.body["requestId"]) for entry in home.world.ledger.entries() if "requestId" in entry.body
         )
         assert all(kinds["receipt", each.request_id] == kinds["re-erasure", each.request_id] == 1 for each in requests)
-        queued = [entry.task_id for entry in home.world.catalog.queues.entries(ADS)]
+        queued = [entry.task_id for entry in home.world.catalog.moderation.entries(ADS)]
         assert queued == []
         home.keep(Ad(task="replayed", at=NOW - timedelta(minutes=1)))
         assert "replayed" not in home.tasks()
@@ -270,7 +270,7 @@ def test_a_cancelled_request_is_cancelled_again_and_its_items_stay(folder: Path)
         home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     make_backup(folder)
     with opened(folder, at=LATER) as home:
-        rows, queued = home.rows(), home.world.catalog.queues.entries(ADS)
+        rows, queued = home.rows(), home.world.catalog.moderation.entries(ADS)
         (lost,) = home.ask(ByUser(user_id="cid"))
         cancel(home.world, lost.request_id)
     put_back(folder, "catalog", "vault")
@@ -280,7 +280,7 @@ def test_a_cancelled_request_is_cancelled_again_and_its_items_stay(folder: Path)
     with restored(folder) as (home, summary):
         assert summary.items_erased == 0
         assert home.world.catalog.requests.get(lost.request_id).state is RequestState.CANCELLED
-        assert (home.rows(), home.world.catalog.queues.entries(ADS)) == (rows, queued)
+        assert (home.rows(), home.world.catalog.moderation.entries(ADS)) == (rows, queued)
         assert [entry.kind for entry in home.world.ledger.entries()] == ["tombstone", "lifted", "clock"]
         check_restored(home, summary)
 

@@ -18,7 +18,7 @@ def refuse_one(stage: Stage) -> None:
     stage.land(item(1), item(2))
     stage.take_in()
     with stage.house() as house:
-        (first, *_) = house.world.catalog.queues.entries(ADS)
+        (first, *_) = house.world.catalog.moderation.entries(ADS)
         decide(house.world, ADS, first.task_id, Refuse(reasons=(REASON,), note=REASON), by=MODERATOR)
 
 

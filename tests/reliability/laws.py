@@ -60,7 +60,7 @@ def breaches(
     bad = len(rows_of(house, FileKind.REJECTED, columns=["task_id"]))
     if rejected is not None and bad != rejected:
         found.append(f"{bad} rejected items, not {rejected}")
-    waiting = Counter(entry.task_id for entry in world.catalog.queues.entries())
+    waiting = Counter(entry.task_id for entry in world.catalog.moderation.entries())
     due = Counter(row["task_id"] for row in rows if row["outcome"] in (None, "no decision"))
     if waiting != due:
         found.append(f"the queues hold {len(waiting - due)} entries too many and {len(due - waiting)} too few")

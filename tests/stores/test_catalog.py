@@ -405,7 +405,7 @@ def test_a_landing_file_is_taken_once_with_all_that_came_of_it(catalog: Catalog)
         catalog.manifest.commit(change(catalog, add=(sealed_file(),), landing=record, queue=(entry(),)))
 
     assert len(list(catalog.manifest.files())) == 1
-    assert len(catalog.queues.entries()) == 1
+    assert len(catalog.moderation.entries()) == 1
 
 
 def test_a_file_removed_and_added_is_wrapped_again_in_place(catalog: Catalog) -> None:
@@ -585,8 +585,8 @@ def test_accepting_takes_the_covered_entries_off_the_queues_at_once(catalog: Cat
     accepted = accept(catalog, UserRule(user_key=user(7), before=NOW))
 
     assert accepted.queue_removed == catalog.requests.get(accepted.request_id).queue_removed == 1
-    assert catalog.queues.entries(ADS) == [others, late]
-    assert catalog.queues.entries(CARS) == [foreign]
+    assert catalog.moderation.entries(ADS) == [others, late]
+    assert catalog.moderation.entries(CARS) == [foreign]
 
 
 def test_an_entry_covered_twice_counts_once(catalog: Catalog) -> None:
@@ -598,7 +598,7 @@ def test_an_entry_covered_twice_counts_once(catalog: Catalog) -> None:
     )
 
     assert sum(request.queue_removed for request in accepted) == 2
-    assert catalog.queues.entries() == []
+    assert catalog.moderation.entries() == []
 
 
 def test_requests_are_listed_oldest_first_by_team_and_state(catalog: Catalog) -> None:
@@ -722,7 +722,7 @@ def test_every_team_starts_with_two_queues_and_gains_those_its_entries_name(cata
 
     catalog.manifest.commit(change(catalog, queue=entries))
 
-    counts = catalog.queues.counts()
+    counts = catalog.moderation.counts()
     assert counts == {
         ("ads", "Default"): 1,
         ("ads", "Escalated"): 0,
@@ -742,4 +742,4 @@ def test_entries_wait_oldest_first(catalog: Catalog) -> None:
 
     catalog.manifest.commit(change(catalog, queue=(young, old, older, nobodys)))
 
-    assert catalog.queues.entries() == [older, old, young, nobodys]
+    assert catalog.moderation.entries() == [older, old, young, nobodys]

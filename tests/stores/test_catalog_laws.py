@@ -101,7 +101,7 @@ def test_accepting_rules_takes_exactly_the_entries_they_cover(
     )
 
     kept = [one for one in waiting if not any(covers(rule, **_seen_of(one)) for rule in asked)]
-    assert {one.task_id for one in catalog.queues.entries(team)} == {one.task_id for one in kept}
+    assert {one.task_id for one in catalog.moderation.entries(team)} == {one.task_id for one in kept}
     assert sum(request.queue_removed for request in accepted) == len(waiting) - len(kept)
 
 

@@ -250,7 +250,7 @@ def test_a_commit_that_need_not_wait_for_the_disk_leaves_the_next_one_to_wait(fi
 
 
 def test_a_full_disk_is_told_as_one_and_nothing_is_kept(catalog: SqlCatalog) -> None:
-    queues_before = catalog.queues.counts()
+    queues_before = catalog.moderation.counts()
     with catalog._engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     event.listen(
@@ -260,7 +260,7 @@ def test_a_full_disk_is_told_as_one_and_nothing_is_kept(catalog: SqlCatalog) -> 
     with pytest.raises(StorageFull), engine.writing(catalog._engine) as connection:
         connection.execute(insert(queues), [{"team": ADS, "queue": f"queue {number}"} for number in range(10_000)])
 
-    assert catalog.queues.counts() == queues_before
+    assert catalog.moderation.counts() == queues_before
 
 
 def _is_a_folder(file: Path) -> None:

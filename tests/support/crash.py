@@ -37,6 +37,7 @@ _READS = {
         "check",
         "strays",
     },
+    "catalog": {"newest_reading"},
     "catalog.teams": {"get", "all", "keys"},
     "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items", "items", "most_items"},
     "catalog.requests": {
@@ -56,9 +57,10 @@ _READS = {
     "catalog.posts": {"seen"},
     "catalog.landings": {"seen", "has_size", "all"},
     "catalog.failed_files": {"all"},
-    "catalog.queues": {"entries", "counts"},
     "catalog.holds": {"get", "all", "newest"},
     "catalog.moderation": {
+        "entries",
+        "counts",
         "waiting",
         "decided",
         "notes",
@@ -84,7 +86,6 @@ _PARTS = {
     "landings",
     "failed_files",
     "posts",
-    "queues",
     "holds",
     "moderation",
     "callbacks",

@@ -19,7 +19,7 @@ def keep_waiting(home: Home, *ads: Ad, team: TeamId = ADS) -> None:
 
 def waiting(home: Home, team: TeamId = ADS) -> list[str]:
     """Return the task ids that wait, oldest first."""
-    return [entry.task_id for entry in home.world.catalog.queues.entries(team)]
+    return [entry.task_id for entry in home.world.catalog.moderation.entries(team)]
 
 
 def given(home: Home, *, by: str = MODERATOR, queue: str = DEFAULT_QUEUE) -> list[str]:

@@ -34,7 +34,7 @@ def state_of(page: Page) -> tuple:
         catalog.teams.all(),
         catalog.requests.all(),
         catalog.holds.all(),
-        catalog.queues.entries(),
+        catalog.moderation.entries(),
         page.desk.members.all(),
         page.desk.audit_log.newest(ADS, most=100),
         page.world.ledger.size(),

@@ -7,7 +7,7 @@ from implio_pipeline.domain.scope import ByTask
 
 
 def waiting(page: Page) -> list[str]:
-    return [entry.task_id for entry in page.world.catalog.queues.entries(ADS)]
+    return [entry.task_id for entry in page.world.catalog.moderation.entries(ADS)]
 
 
 def test_a_moderator_takes_what_waits_and_decides(page: Page) -> None:
@@ -25,7 +25,7 @@ def test_a_moderator_takes_what_waits_and_decides(page: Page) -> None:
     browser.send("/teams/ads/queues/decide", queue="Default", task_id=before[2], decision="move", to="Escalated")
 
     assert waiting(page) == before[2:]
-    assert page.world.catalog.queues.counts()[("ads", "Escalated")] == 1
+    assert page.world.catalog.moderation.counts()[("ads", "Escalated")] == 1
     assert [entry.deed.value for entry in page.desk.audit_log.newest(ADS, most=3)] == [
         "moved an item to another queue",
         "decided on an item",
@@ -64,9 +64,9 @@ def test_queues_are_added_and_removed_by_who_may(page: Page) -> None:
     browser = page.browser(who="ada")
     browser.get("/teams/ads/queues")
     browser.send("/teams/ads/queues", name="Cars")
-    assert ("ads", "Cars") in page.world.catalog.queues.counts()
+    assert ("ads", "Cars") in page.world.catalog.moderation.counts()
     browser.send("/teams/ads/queues/remove", queue="Cars")
-    assert ("ads", "Cars") not in page.world.catalog.queues.counts()
+    assert ("ads", "Cars") not in page.world.catalog.moderation.counts()
 
     assert page.browser(who="mo").send("/teams/ads/queues", name="Mine").status_code == 403
 

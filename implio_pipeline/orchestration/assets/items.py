@@ -116,7 +116,7 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
 def moderation_queue(home: HomeResource) -> dg.MaterializeResult[None]:
     """Count what waits."""
     with guarded(), home.open() as house:
-        counts = house.world.catalog.queues.counts()
+        counts = house.world.catalog.moderation.counts()
         rows = [[team, queue, count] for (team, queue), count in sorted(counts.items())]
         return dg.MaterializeResult(
             metadata={

@@ -1,8 +1,9 @@
 """The catalog as a whole, over one database."""
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.audit import Alteration
@@ -17,7 +18,6 @@ from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.grants import SqlGrants
 from implio_pipeline.stores.catalog.holds import SqlHolds
-from implio_pipeline.stores.catalog.home_seals import SqlHomeSeals
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.member_tables import members
@@ -26,14 +26,11 @@ from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
 from implio_pipeline.stores.catalog.posts import SqlPosts
-from implio_pipeline.stores.catalog.queues import SqlQueues
-from implio_pipeline.stores.catalog.readings import SqlClockReadings
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import use_key
 from implio_pipeline.stores.catalog.seals import SqlSeals
-from implio_pipeline.stores.catalog.sessions import SqlSessions
 from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
-from implio_pipeline.stores.catalog.tables import SECRETS
+from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.catalog.upgrade import upgrade
 from implio_pipeline.stores.keys.home_seal import HomeSeal
@@ -69,7 +66,6 @@ class SqlCatalog(Catalog):
 
     def __init__(self, engine: Engine, seal: HomeSeal) -> None:
         self._engine = engine
-        self.clock_readings = SqlClockReadings(engine)
         self.teams = SqlTeams(engine)
         self.manifest = SqlManifest(engine)
         self.requests = SqlRequests(engine)
@@ -77,11 +73,9 @@ class SqlCatalog(Catalog):
         self.landings = SqlLandings(engine)
         self.failed_files = SqlFailedFiles(engine)
         self.posts = SqlPosts(engine)
-        self.queues = SqlQueues(engine)
         self.moderation = SqlModeration(engine)
         self.policy_changes = SqlPolicyChanges(engine)
         self.callbacks = SqlCallbacks(engine)
-        self.home_seals = SqlHomeSeals(engine)
         self.seals = SqlSeals(engine)
         self.api_keys = SqlApiKeys(engine)
         self.grants = SqlGrants(engine)
@@ -89,13 +83,25 @@ class SqlCatalog(Catalog):
         self.people = SqlPeople(engine, seal)
         """Operators, by pseudonym."""
         self.members = SqlMembers(engine, seal)
-        """Who may sign in."""
-        self.sessions = SqlSessions(engine)
-        """Who is signed in."""
+        """Who may sign in, and who is signed in."""
         self.audit_log = SqlAuditLog(engine, seal)
         """What people who signed in did."""
         self.set_aside_keys = SqlSetAsideKeys(engine, seal)
         """Keys of files set aside."""
+
+    @override
+    def newest_reading(self) -> datetime | None:
+        with database.reading(self._engine) as connection:
+            found: datetime | None = connection.scalar(select(clock_readings.c.newest_at))
+        return found
+
+    @override
+    def record_reading(self, at: datetime) -> None:
+        self._put_reading(at, is_lowering=False)
+
+    @override
+    def confirm_reading(self, at: datetime) -> None:
+        self._put_reading(at, is_lowering=True)
 
     @override
     def alterations(self) -> list[Alteration]:
@@ -125,3 +131,11 @@ class SqlCatalog(Catalog):
     def close(self) -> None:
         """Close every connection of this process."""
         self._engine.dispose()
+
+    def _put_reading(self, at: datetime, *, is_lowering: bool) -> None:
+        with database.writing(self._engine) as connection:
+            newest: datetime | None = connection.scalar(select(clock_readings.c.newest_at).with_for_update())
+            if newest is None:
+                connection.execute(insert(clock_readings), {"line": 1, "newest_at": at})
+            elif is_lowering or newest < at:
+                connection.execute(update(clock_readings).values(newest_at=at))

@@ -14,7 +14,7 @@ from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState
 from implio_pipeline.domain.residency import OutOfRegion
 from implio_pipeline.domain.words import FileId, KeyId, TeamId
-from implio_pipeline.stores.catalog import moderation, queues, teams
+from implio_pipeline.stores.catalog import moderation, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.alone import note_size
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
@@ -69,7 +69,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     if latest > newest_at:
         teams.raise_time(connection, change.team, to=latest)
     # 4. What goes with them.
-    queues.put(connection, change.team, change.queue)
+    moderation.put_entries(connection, change.team, change.queue)
     _record_outcomes(connection, change)
     moderation.settled(connection, change)
     _count_people(connection, change.team, change.committed_at.date(), change.erased_people)

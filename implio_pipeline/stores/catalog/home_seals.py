@@ -1,95 +1,29 @@
-"""Everything in the catalog that is wrapped under the home's own root key, to be wrapped anew when that key rotates."""
+"""What is wrapped under the root key of the home: keys by name, and values that each carry their own wrapped key.
+
+A rotation of that root key wraps every key again before the old root key is destroyed. A column that is sealed under
+it must stand in `_SEALED`, a table of wrapped keys in `_WRAPPED`: what is forgotten here is lost with the old root key.
+"""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from sqlalchemy import Column, Connection, Engine, Table, and_, insert, select, update
+from sqlalchemy import Column, Connection, Engine, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from typing_extensions import override
 
-from implio_pipeline.ports.seals import HomeSeals
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.grant_tables import grants, operators
 from implio_pipeline.stores.catalog.member_tables import audit_log, home_keys, members
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal, join_key, split_key
 
+Rewrap: TypeAlias = Callable[[str, bytes], tuple[str, bytes]]
+"""From a root key's id and a key wrapped under it to the same under the newest root key."""
+
 _PAGE = 500
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Sealed:
-    """A column of sealed values, each with its wrapped key in front."""
-
-    column: Column[bytes]
-
-    @property
-    def table(self) -> Table:
-        return self.column.table
-
-
 _WRAPPED = (home_keys, set_aside_keys)
 """Tables of wrapped keys: `root_key_id` and `wrapped`."""
-_SEALED = tuple(
-    _Sealed(column=column)
-    for column in (
-        members.c.sealed,
-        members.c.sealed_code,
-        audit_log.c.sealed_name,
-        operators.c.sealed,
-        grants.c.sealed,
-    )
-)
-
-
-class SqlHomeSeals(HomeSeals):
-    """The port `HomeSeals` over tables."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @override
-    def rewrap(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
-        return sum(self._rewrap_keys(table, old, rewrap) for table in _WRAPPED) + sum(
-            self._rewrap_values(each, root_key_id, rewrap) for each in _SEALED for root_key_id in old
-        )
-
-    def _rewrap_keys(
-        self, table: Table, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]
-    ) -> int:
-        keys = list(table.primary_key.columns)
-        done = 0
-        with writing(self._engine) as connection:
-            query = select(*keys, table.c.root_key_id, table.c.wrapped).where(table.c.root_key_id.in_(list(old)))
-            for *key, root_key_id, wrapped in connection.execute(query).all():
-                newer_id, newer = rewrap(root_key_id, wrapped)
-                is_it = and_(*(column == value for column, value in zip(keys, key, strict=True)))
-                connection.execute(update(table).where(is_it).values(root_key_id=newer_id, wrapped=newer))
-                done += 1
-        return done
-
-    def _rewrap_values(self, each: _Sealed, root_key_id: str, rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
-        done = 0
-        for rows in self._pages(each, root_key_id):
-            with writing(self._engine) as connection:
-                done += sum(_replace(connection, each, key, sealed, rewrap) for key, sealed in rows)
-        return done
-
-    def _pages(self, each: _Sealed, root_key_id: str) -> Iterator[list[tuple[object, bytes]]]:
-        """Yield the values whose key lies under a root key, some at a time, so that no lock is held for long."""
-        (key,) = each.table.primary_key.columns
-        head = root_key_id.encode() + HEAD_END
-        last: object = None
-        while True:
-            query = select(key, each.column).where(each.column.is_not(None)).order_by(key).limit(_PAGE)
-            if last is not None:
-                query = query.where(key > last)
-            with reading(self._engine) as connection:
-                page = [(row[0], row[1]) for row in connection.execute(query)]
-            yield [(name, sealed) for name, sealed in page if sealed.startswith(head)]
-            if len(page) < _PAGE:
-                return
-            last = page[-1][0]
+_SEALED = (members.c.sealed, members.c.sealed_code, audit_log.c.sealed_name, operators.c.sealed, grants.c.sealed)
+"""Columns of sealed values, each with its wrapped key in front."""
 
 
 def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
@@ -109,16 +43,51 @@ def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
     return seal.open_key(row.root_key_id, row.wrapped)
 
 
-def _replace(
-    connection: Connection,
-    each: _Sealed,
-    key: object,
-    sealed: bytes,
-    rewrap: Callable[[str, bytes], tuple[str, bytes]],
-) -> int:
-    """Replace a value that still is what it was; one that changed since was sealed under the newest key."""
-    (name,) = each.table.primary_key.columns
+def rewrap_home_keys(engine: Engine, old: Collection[str], rewrap: Rewrap) -> int:
+    """Wrap every key again that is wrapped under one of these root keys; return how many there were."""
+    return sum(_rewrap_keys(engine, table, old, rewrap) for table in _WRAPPED) + sum(
+        _rewrap_values(engine, column, root_key_id, rewrap) for column in _SEALED for root_key_id in old
+    )
+
+
+def _rewrap_keys(engine: Engine, table: Table, old: Collection[str], rewrap: Rewrap) -> int:
+    (name,) = table.primary_key.columns
+    with writing(engine) as connection:
+        query = select(name, table.c.root_key_id, table.c.wrapped).where(table.c.root_key_id.in_(list(old)))
+        rows = connection.execute(query).all()
+        for key, *wrapped in rows:
+            newer_id, newer = rewrap(*wrapped)
+            connection.execute(update(table).where(name == key).values(root_key_id=newer_id, wrapped=newer))
+    return len(rows)
+
+
+def _rewrap_values(engine: Engine, column: Column[Any], root_key_id: str, rewrap: Rewrap) -> int:
+    done = 0
+    for rows in _pages(engine, column, root_key_id):
+        with writing(engine) as connection:
+            done += sum(_replace(connection, column, key, sealed, rewrap) for key, sealed in rows)
+    return done
+
+
+def _pages(engine: Engine, column: Column[Any], root_key_id: str) -> Iterator[list[tuple[Any, bytes]]]:
+    """Yield the values whose key is wrapped under a root key, in pages, so that no lock is held for long."""
+    (name,) = column.table.primary_key.columns
+    head = root_key_id.encode() + HEAD_END
+    query = select(name, column).where(column.is_not(None)).order_by(name).limit(_PAGE)
+    page: list[tuple[Any, bytes]] = []
+    while not page or len(page) == _PAGE:
+        with reading(engine) as connection:
+            rows = connection.execute(query.where(name > page[-1][0]) if page else query)
+            page = [(key, sealed) for key, sealed in rows]
+        yield [(key, sealed) for key, sealed in page if sealed.startswith(head)]
+        if not page:
+            return
+
+
+def _replace(connection: Connection, column: Column[Any], key: Any, sealed: bytes, rewrap: Rewrap) -> int:
+    """Replace a value that is still what was read; one that changed since was sealed under the newest key."""
+    (name,) = column.table.primary_key.columns
     root_key_id, wrapped, rest = split_key(sealed)
     newer = join_key(*rewrap(root_key_id, wrapped), rest)
-    is_same = (name == key, each.column == sealed)
-    return connection.execute(update(each.table).where(*is_same).values({each.column: newer})).rowcount
+    is_same = (name == key, column == sealed)
+    return connection.execute(update(column.table).where(*is_same).values({column.name: newer})).rowcount

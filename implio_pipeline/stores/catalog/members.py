@@ -1,7 +1,8 @@
-"""Members: name and address sealed, found by a keyed hash of the address."""
+"""Members: name and address sealed, found by a keyed hash of the address; and sessions, by the hash of their token."""
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,15 @@ from typing_extensions import override
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin
-from implio_pipeline.domain.sign_in import FORGET_FAILURES, Attempts, Credential, locked_until, one_more
+from implio_pipeline.domain.sign_in import (
+    ABSOLUTE,
+    FORGET_FAILURES,
+    Attempts,
+    Credential,
+    Session,
+    locked_until,
+    one_more,
+)
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.desk import Members
 from implio_pipeline.stores.catalog import teams
@@ -149,6 +158,30 @@ class SqlMembers(Members):
             is_wanted = column == lookup + self._lookup(origin)
         with writing(self._engine) as connection:
             connection.execute(delete(sign_in_attempts).where(is_wanted))
+
+    @override
+    def add_session(self, session: Session) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(delete(sessions).where(sessions.c.began_at < session.began_at - ABSOLUTE))
+            connection.execute(insert(sessions), asdict(session))
+
+    @override
+    def session(self, session_id: str) -> Session | None:
+        with reading(self._engine) as connection:
+            query = select(sessions).where(sessions.c.session_id == session_id)
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else Session(**row)
+
+    @override
+    def save_session(self, session: Session) -> None:
+        with writing(self._engine) as connection:
+            its_own = sessions.c.session_id == session.session_id
+            connection.execute(update(sessions).where(its_own).values(seen_at=session.seen_at))
+
+    @override
+    def end_session(self, session_id: str) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(delete(sessions).where(sessions.c.session_id == session_id))
 
     def _of_team(self, connection: Connection, team: TeamId | None) -> list[Member]:
         if team is None:

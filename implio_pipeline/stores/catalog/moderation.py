@@ -1,21 +1,38 @@
-"""Locks on what waits, verdicts, notes, and the feed that tells of them."""
+"""Moderation: queues of what waits, locks, verdicts, notes, and the feed of verdicts.
 
-from collections.abc import Sequence
+Commits add entries to the queues; accepted requests take theirs off.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueUnknown
+from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueInvalid, QueueUnknown
 from implio_pipeline.domain.failed_file import LONGEST_BACKOFF
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
 from implio_pipeline.domain.words import TaskKey, TeamId
 from implio_pipeline.ports.queues import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.moderation_tables import (
@@ -26,10 +43,10 @@ from implio_pipeline.stores.catalog.moderation_tables import (
     sealed_decisions,
     sealed_notes,
 )
-from implio_pipeline.stores.catalog.queues import has_queue
-from implio_pipeline.stores.catalog.tables import queue_entries
+from implio_pipeline.stores.catalog.tables import queue_entries, queues, withdrawn_entries
 
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
+_ENTRY_COLUMNS = [queue_entries.c[name] for name in _ENTRY]
 _DECIDED = tuple(field.name for field in fields(Decided) if field.name != "sealed")
 _NOTE = tuple(field.name for field in fields(Note))
 _TRACE = tuple(field.name for field in fields(Trace))
@@ -45,6 +62,44 @@ class SqlModeration(Moderation):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    @override
+    def entries(self, team: TeamId | None = None) -> list[QueueEntry]:
+        query = select(*_ENTRY_COLUMNS).order_by(queue_entries.c.submitted_at, queue_entries.c.entry)
+        if team is not None:
+            query = query.where(queue_entries.c.team == team)
+        with reading(self._engine) as connection:
+            return [QueueEntry(**row) for row in connection.execute(query).mappings()]
+
+    @override
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        same = and_(queue_entries.c.team == queues.c.team, queue_entries.c.queue == queues.c.queue)
+        query = (
+            select(queues.c.team, queues.c.queue, func.count(queue_entries.c.entry))
+            .outerjoin_from(queues, queue_entries, same)
+            .group_by(queues.c.team, queues.c.queue)
+        )
+        with reading(self._engine) as connection:
+            return {(team, queue): count for team, queue, count in connection.execute(query)}
+
+    @override
+    def add_queue(self, team: TeamId, queue: str) -> None:
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            if not has_queue(connection, team, queue):
+                connection.execute(insert(queues), {"team": team, "queue": queue})
+
+    @override
+    def remove_queue(self, team: TeamId, queue: str) -> None:
+        with writing(self._engine) as connection:
+            teams.lock(connection, team)
+            for table in (queue_entries, withdrawn_entries):
+                is_in = (table.c.team == team, table.c.queue == queue)
+                if connection.scalar(select(exists().where(*is_in))):
+                    raise QueueInvalid("items wait in this queue; decide on them or move them first")
+            is_it = (queues.c.team == team, queues.c.queue == queue)
+            if not connection.execute(delete(queues).where(*is_it)).rowcount:
+                raise QueueUnknown("the team has no queue of this name")
 
     @override
     def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
@@ -191,6 +246,23 @@ class SqlModeration(Moderation):
                 rows = connection.execute(select(*(table.c[name] for name in _TRACE)).where(*is_its)).mappings()
                 found += [Trace(**row) for row in rows]
         return found
+
+
+def has_queue(connection: Connection, team: TeamId, queue: str) -> bool:
+    """Tell within a transaction whether the team has the queue."""
+    return bool(connection.scalar(select(exists().where(queues.c.team == team, queues.c.queue == queue))))
+
+
+def put_entries(connection: Connection, team: TeamId, entries: Sequence[QueueEntry]) -> None:
+    """Insert entries, and the queues they name that are not there yet."""
+    if not entries:
+        return
+    known = set(connection.scalars(select(queues.c.queue).where(queues.c.team == team)))
+    new = {entry.queue for entry in entries} - known
+    if new:
+        connection.execute(insert(queues), [{"team": team, "queue": name} for name in sorted(new)])
+    rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in entries]
+    bulk_insert(connection, queue_entries, rows)
 
 
 def settled(connection: Connection, change: Change) -> None:

@@ -1,5 +1,6 @@
 """Sealed values that last longer than a request: sealed anew when a team's seal key rotates."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, Table, select, update
@@ -10,6 +11,7 @@ from implio_pipeline.domain.moderation import seal_context
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.seals import Seals
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.home_seals import rewrap_home_keys
 from implio_pipeline.stores.catalog.moderation_tables import decisions, sealed_callbacks, sealed_decisions, sealed_notes
 
 
@@ -54,3 +56,7 @@ class SqlSeals(Seals):
         is_same = (kind.table.c[kind.key] == before.key, kind.table.c.sealed == before.sealed)
         with writing(self._engine) as connection:
             return bool(connection.execute(update(kind.table).where(*is_same).values(sealed=sealed)).rowcount)
+
+    @override
+    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+        return rewrap_home_keys(self._engine, old, rewrap)
