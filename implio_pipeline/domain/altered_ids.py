@@ -8,8 +8,10 @@ import re
 
 _ROUNDED = re.compile(r"\s*[+-]?\d(?:[.,]\d+)?[eE]\+\d{2,3}\s*", re.ASCII)
 """How spreadsheets write a number that is too long for a cell: `1.23457E+15`."""
-_PLACEHOLDERS = frozenset({"undefined", "null", "none", "nil", "nan", "[object object]", "n/a", "#n/a"})
+_PLACEHOLDERS = frozenset({"undefined", "null", "none", "nil", "nan", "[object object]", "n/a"})
 """What programs write for a value that is not there."""
+_UNFILLED = re.compile(r"#(n/a|ref!|name\?|value!|div/0!|null!|num!)|\{\{.*\}\}|\$\{.*\}|<%.*%>", re.ASCII | re.DOTALL)
+"""A spreadsheet's error, and a place in a template that nothing was put into."""
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 ROUNDED = "is a number that a spreadsheet has rounded; format the column as text and export it again"
 
@@ -23,7 +25,8 @@ def user_id_fault(text: str) -> str | None:
     """Return the code of what is wrong with a user id that something is asked for by; `None` when nothing is."""
     if is_rounded(text):
         return "rounded-id"
-    return "placeholder-id" if text.strip().lower() in _PLACEHOLDERS else None
+    word = text.strip().lower()
+    return "placeholder-id" if word in _PLACEHOLDERS or _UNFILLED.fullmatch(word) else None
 
 
 def task_id_fault(text: str) -> str | None:

@@ -166,6 +166,9 @@ def create_storage(home: Path) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock while the block lasts; other processes that open the storage wait."""
     make_folder(folder)
+    # Dagster makes it before us, and all it puts there, under the umask.
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
     fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -10,6 +10,7 @@ from implio_pipeline.domain.altered_ids import is_rounded, task_id_fault, user_i
 
 ROUNDED = ["1.23457E+15", "1,23457E+15", "7.2E+09", "-1.5e+20", "1E+015", " 1.23457E+15 "]
 MISSING = ["undefined", "null", "None", "NaN", "[object Object]", " NULL "]
+MISSING += ["#N/A", "#REF!", "#NAME?", "#DIV/0!", "{{ user.id }}", "${user.id}", " {{userId}} ", "<%= id %>"]
 TRUE = [
     "421",
     "00421",
@@ -22,6 +23,9 @@ TRUE = [
     "Nona",
     "ann",
     "a1",
+    "#421",
+    "$ann",
+    "{ann}",
 ]
 
 

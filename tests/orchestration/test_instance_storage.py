@@ -1,5 +1,6 @@
 """Dagster's storage of a home: created whole by whoever comes first, repaired, and not stopped by a wrong clock."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._time import get_current_timestamp
 from support.instigators import sensor_state
 
+from implio_pipeline.cli.init import make_home
 from implio_pipeline.orchestration.drive import open_instance
 from implio_pipeline.orchestration.instance_files import dagster_yaml
 
@@ -198,3 +200,15 @@ def test_a_deleted_storage_is_created_again(home):
     shutil.rmtree(home / "dagster")
 
     assert works(home)
+
+
+def test_only_the_owner_reaches_the_storage_of_a_home_made_in_a_folder_that_was_there_under_any_umask(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o755)
+    before = os.umask(0)
+    try:
+        make_home(tmp_path / "home")
+    finally:
+        os.umask(before)
+
+    reached = {path.name for path in (tmp_path / "home").iterdir() if path.stat().st_mode & 0o077}
+    assert reached == set()
