@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.contestant import Batch, Contestant, main
+from implio_pipeline import open_lake
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.request import Request, RequestDraft
@@ -24,7 +25,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.grant import GrantDraft, grant
 from implio_pipeline.flows.ingest import add_rows, ingest
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.query import Lake, open_lake
+from implio_pipeline.query.lake import Lake
 from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House, init_home, open_home
 

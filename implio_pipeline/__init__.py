@@ -1,3 +1,24 @@
-"""Keeps user-generated content lawfully: an encrypted lake that can forget, and prove it."""
+"""Keeps user-generated content lawfully: an encrypted lake that can forget, and prove it.
+
+from implio_pipeline import open_lake
+
+with open_lake(team="acme") as lake:
+print(lake.sql("select count(*) from items"))
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from implio_pipeline.wiring import open_lake
 
 __version__ = "0.2.0"
+__all__ = ["open_lake"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what opens a lake when it is asked for: every command imports this package, and few read."""
+    if name != "open_lake":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from implio_pipeline.wiring import open_lake  # noqa: PLC0415
+
+    return open_lake

@@ -1,26 +1,30 @@
 """Settings to flows over chosen stores: the only file that knows both."""
 
 import gc
+import getpass
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from implio_pipeline import __version__
 from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
+from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
-from implio_pipeline.domain.words import Region
+from implio_pipeline.domain.words import ColumnClass, Region
 from implio_pipeline.flows.clock import take_up_noted
 from implio_pipeline.flows.read import Doorkeeper
 from implio_pipeline.flows.reside import refuse_misplaced
-from implio_pipeline.flows.restore import refuse_put_back
+from implio_pipeline.flows.restore import refuse_old_catalog, refuse_put_back
 from implio_pipeline.flows.waits import oldest_waits
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
@@ -47,6 +51,9 @@ from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
+
+if TYPE_CHECKING:
+    from implio_pipeline.query.lake import Lake
 
 _MAY_LIE_THERE = {"samples", "README.md", ".gitignore"}
 _SETTINGS_TEXT = """\
@@ -175,12 +182,7 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
     house = build(load_settings(find_home(home)))
     gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
     try:
-        refuse_misplaced(
-            house.catalog.teams,
-            places=house.settings.places,
-            processors=house.settings.processor_register,
-            owners=key_ring(house.settings).owners(),
-        )
+        _refuse_misplaced(house.settings, house.catalog, key_ring(house.settings))
         if not is_restoring:
             refuse_put_back(house.world)
         with suppress(LedgerBroken):  # as there: commands must be able to say so
@@ -188,6 +190,68 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         yield house
     finally:
         house.close()
+
+
+@contextmanager
+def open_lake(
+    home: Path | None = None,
+    *,
+    team: str | Iterable[str],
+    classes: Iterable[ColumnClass | str] | None = None,
+    as_: str | None = None,
+    purpose: Purpose | str | None = None,
+    threads: int | None = None,
+) -> Iterator["Lake"]:
+    """Open a team's lake for reading, for as long as the block lasts.
+
+    Args:
+        home: The home; `IMPLIO_HOME` or `./data` when `None`.
+        team: Whose items; one team or several.
+        classes: Column classes the reader wants to decrypt; columns of others are not there. Operational always is.
+            What their grants allow of operational and content when `None`.
+        as_: The reader, an operator by name; the user of this machine when `None`.
+        purpose: What it is read for; the identity class is there only for a purpose that a grant names.
+        threads: DuckDB's threads; the home's setting when `None`.
+
+    Raises:
+        HomeMissing: there is no home.
+        TeamUnknown: there is no such team.
+        GrantMissing: no grant of the reader allows it.
+        PurposeMissing: identity is wanted, and no purpose is said.
+        ResidencyRefused: a region's items, keys or host are not where they may be.
+        CatalogOutdated: an old catalog was put back, and what was erased since may be in it.
+    """
+    # DuckDB takes a while to import, which only readers need to wait for.
+    from implio_pipeline.query.lake import Lake  # noqa: PLC0415
+
+    forbid_core_dumps()
+    settings = load_settings(find_home(home))
+    ring = key_ring(settings)
+    catalog = open_catalog(settings.catalog, ring)
+    try:
+        _refuse_misplaced(settings, catalog, ring)
+        refuse_old_catalog(_ledger(settings), catalog)
+        door = _doorkeeper(settings, catalog, SystemClock())
+        named = [team_id(each) for each in ([team] if isinstance(team, str) else team)]
+        admission = door.admit(
+            as_ if as_ is not None and as_.strip() else getpass.getuser(),
+            teams=[catalog.teams.get(each).team for each in named],
+            classes=None if classes is None else frozenset(ColumnClass(each) for each in classes),
+            purpose=None if purpose is None else Purpose(purpose),
+        )
+        with closing(
+            Lake(
+                settings=settings,
+                catalog=catalog,
+                ring=ring,
+                door=door,
+                admission=admission,
+                threads=threads or settings.threads,
+            )
+        ) as lake:
+            yield lake
+    finally:
+        catalog.close()
 
 
 def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
@@ -284,10 +348,20 @@ def build(settings: Settings) -> House:
         vault=vault,
         landing=landing,
         courier=_courier(settings),
-        door=Doorkeeper(
-            catalog=catalog, people=catalog.people, clock=clock, is_required=settings.access.grants == "required"
-        ),
+        door=_doorkeeper(settings, catalog, clock),
         desk=_desk(catalog, clock),
+    )
+
+
+def _refuse_misplaced(settings: Settings, catalog: SqlCatalog, ring: LocalKeyRing) -> None:
+    refuse_misplaced(
+        catalog.teams, places=settings.places, processors=settings.processor_register, owners=ring.owners()
+    )
+
+
+def _doorkeeper(settings: Settings, catalog: SqlCatalog, clock: SystemClock) -> Doorkeeper:
+    return Doorkeeper(
+        catalog=catalog, people=catalog.people, clock=clock, is_required=settings.access.grants == "required"
     )
 
 

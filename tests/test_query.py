@@ -17,6 +17,7 @@ from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable
 from support.moderation import MODERATOR, decided
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.errors import (
@@ -37,7 +38,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.settle import settle
-from implio_pipeline.query import Lake, open_lake
+from implio_pipeline.query.lake import Lake
 
 EVERY_CLASS = list(ColumnClass)
 HANGS_AFTER_SECONDS = 100

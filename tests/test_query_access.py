@@ -11,13 +11,14 @@ from support.home import ADS, CARS, Home
 from support.items import Ad
 from support.moderation import decided, keep_waiting
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.access_log import LogLine
 from implio_pipeline.domain.errors import ClassNotGranted, QueryRefused
 from implio_pipeline.domain.grant import GrantMissing, Purpose, PurposeMissing
 from implio_pipeline.domain.moderation import Refuse
 from implio_pipeline.domain.words import ColumnClass
 from implio_pipeline.flows.grant import revoke
-from implio_pipeline.query import Lake, open_lake
+from implio_pipeline.query.lake import Lake
 
 OPERATIONAL, CONTENT = ColumnClass.OPERATIONAL, ColumnClass.CONTENT
 JANE = "jane"

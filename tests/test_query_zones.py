@@ -10,7 +10,7 @@ import pytest
 from support.home import ADS, Home
 from support.items import Ad
 
-from implio_pipeline.query import open_lake
+from implio_pipeline import open_lake
 
 MIDNIGHT = datetime(2025, 11, 2, tzinfo=UTC)
 """The night on which clocks went back in Los Angeles; the half hours about it lie on two days."""
@@ -35,7 +35,7 @@ QUESTIONS = (
 ASK = """
 import sys
 from pathlib import Path
-from implio_pipeline.query import open_lake
+from implio_pipeline import open_lake
 with open_lake(Path(sys.argv[1]), team="ads") as lake:
     for question in sys.argv[2:]:
         result = lake.sql(question)

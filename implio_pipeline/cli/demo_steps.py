@@ -162,7 +162,7 @@ def probes_of(plan: DemoPlan) -> tuple[Probe, ...]:
 
 def counted(home: Path, probes: Sequence[Probe]) -> list[int]:
     """Return how many items of each probe somebody with every key can read."""
-    from implio_pipeline.query import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
+    from implio_pipeline import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
 
     counts = []
     for probe in probes:
@@ -189,7 +189,7 @@ def _search_file(path: Path, result: Search) -> None:
 
 
 def _queued_tasks(home: Path, team: str) -> list[str]:
-    from implio_pipeline.query import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
+    from implio_pipeline import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
 
     with open_lake(home, team=team) as lake:
         rows = lake.sql(f"select task_id from queue order by submitted_at desc, task_id limit {_TASKS}").fetchall()

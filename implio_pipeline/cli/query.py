@@ -22,7 +22,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import QueryRefused
 
 if TYPE_CHECKING:
-    from implio_pipeline.query import Result
+    from implio_pipeline.query.result import Result
 
 _MOST_ROWS, _MOST_RECORDS = 100, 20
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -96,7 +96,7 @@ def query_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     stated = None if purpose is None else purpose_from(purpose)
     written = Format.JSON if session.is_json else None if form is None else _format(form)
     # DuckDB and Arrow take a second to import, which `--help` need not wait for.
-    from implio_pipeline.query import open_lake  # noqa: PLC0415
+    from implio_pipeline import open_lake  # noqa: PLC0415
 
     with open_lake(session.home, team=team, classes=wanted, as_=name, purpose=stated) as lake:
         bound = None if user is None else {"user_key": lake.user_key(secret_from(user, name="User id"))}

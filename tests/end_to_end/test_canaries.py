@@ -21,7 +21,7 @@ from support.grants import let_read
 from support.serving import serving
 from typer.testing import CliRunner
 
-from implio_pipeline import wiring
+from implio_pipeline import open_lake, wiring
 from implio_pipeline.cli import app
 from implio_pipeline.domain.errors import QueryRefused
 from implio_pipeline.domain.files import VaultFile
@@ -43,7 +43,6 @@ from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.settle import settle
 from implio_pipeline.flows.take_requests import take_requests
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.query import open_lake
 from implio_pipeline.stores.callbacks.courier import HttpCourier
 
 ADS = TeamId("ads")

@@ -15,7 +15,7 @@ WAYS = {
     "from implio_pipeline.cli import main\n"
     "try: main()\nexcept SystemExit: pass\n",
     "a home": "from implio_pipeline.wiring import open_home\nwith open_home(): pass\n",
-    "a lake": "from implio_pipeline.query import open_lake\n"
+    "a lake": "from implio_pipeline import open_lake\n"
     "from implio_pipeline.domain.errors import TeamUnknown\n"
     "try:\n  with open_lake(team='none'): pass\nexcept TeamUnknown: pass\n",
     "a step of Dagster": "import dagster as dg\n"

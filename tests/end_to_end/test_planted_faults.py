@@ -12,12 +12,12 @@ from support.home import ADS, Home
 from support.items import Ad
 from support.stage import failure_codes
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.orchestration.assets.requests import deletion_requests, erasure_receipts, retention_requests
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.query import open_lake
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.vault import describe
 from implio_pipeline.stores.vault.vault import EncryptedVault

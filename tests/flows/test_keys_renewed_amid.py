@@ -6,12 +6,12 @@ import pytest
 from reliability.renewals import FLOWS, fill, renewals
 from support.home import ADS, Home, opened
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.plan import plan_erasure
 from implio_pipeline.flows.rotate_keys import rotate_keys
-from implio_pipeline.query import open_lake
 
 NewHome = Callable[[], Home]
 STEP = 11

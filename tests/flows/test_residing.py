@@ -10,6 +10,7 @@ from support.clock import TODAY
 from support.home import ADS, CARS, Home, opened
 from support.items import Ad
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.residency import (
     OutOfRegion,
@@ -28,7 +29,6 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import rotate_keys
-from implio_pipeline.query import open_lake
 from implio_pipeline.settings import SETTINGS_FILE
 from implio_pipeline.wiring import open_home
 

@@ -16,6 +16,7 @@ from support.crash import Tripwire, every_place, watched
 from support.home import ADS, CARS, Home, opened
 from support.items import YESTERDAY, Ad
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogOutdated, KeyRingOutdated, LedgerBroken
 from implio_pipeline.domain.plan import ApprovalPolicy
@@ -35,7 +36,6 @@ from implio_pipeline.flows.restore import RestoreSummary, refuse_put_back, resto
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import faults_of_ring, rotate_keys
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.query import open_lake
 
 LATER = NOW + timedelta(hours=1)
 AT_LAST = NOW + timedelta(hours=2)

@@ -20,6 +20,7 @@ from support.clock import NOW
 from support.home import ADS, CARS, Home, a_home, opened
 from support.items import Ad
 
+from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError
 from implio_pipeline.domain.person import Introduction
@@ -37,7 +38,6 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.policy import change_policy
 from implio_pipeline.flows.retain import retain
-from implio_pipeline.query.door import open_lake
 from implio_pipeline.stores.catalog.api_key_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
 from implio_pipeline.stores.catalog.row_macs import _APART, RowMacs, covered
