@@ -24,7 +24,7 @@ from implio_pipeline.ports.world import World
 
 HEADER = "Idempotency-Key"
 MOST_CHARACTERS = 255
-_PATTERN = r'^(?:"[ -~]{1,253}"|[!#-~]|[!-~][ -~]{0,253}[!#-~])$'
+_PATTERN = r'^(?:"[ -~]{0,126}[!-~][ -~]{0,126}"|[!#-~]|[!-~][ -~]{0,253}[!#-~])$'
 """Printable ASCII, in quotes or not."""
 PARAMETER = {
     "name": HEADER,
@@ -42,7 +42,7 @@ def key_of(request: Request) -> str | None:
     """Return a call's idempotency key without its quotes; `None` when it has none.
 
     Raises:
-        ParametersRefused: there is more than one, or it is empty, too long, or no printable ASCII.
+        ParametersRefused: there is more than one, or it is blank, too long, or no printable ASCII.
     """
     shown = request.headers.getlist(HEADER)
     if not shown:
@@ -50,7 +50,7 @@ def key_of(request: Request) -> str | None:
     key = shown[0].strip()
     if len(key) > 1 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if len(shown) > 1 or not 0 < len(key) <= MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
+    if len(shown) > 1 or not key.strip() or len(key) > MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
         raise ParametersRefused(
             f"{HEADER} is one text of 1 to {MOST_CHARACTERS} printable ASCII characters",
             remedy=f"Send a UUID as the {HEADER}, or leave the header out.",

@@ -404,7 +404,7 @@ def _moderation_lines(found: HomeStatus) -> list[RenderableType]:
 def _second_person_lines(found: HomeStatus) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for team, (requests, items) in sorted(found.unapproved.items()):
-        asked = f"{many(requests, 'request')} of team {team}, {many(items, 'item')}"
+        asked = f"{many(requests, 'request')} of team {team}, {'up to ' if requests > 1 else ''}{many(items, 'item')}"
         lines.append(look(f"Waiting for a second person: {asked}: `implio requests approve`"))
     for change in found.changes:
         wanted = f"{policy_text(change.policy)}, cap {change.cap_percent} %, {many(change.affected_items, 'item')}"
@@ -435,7 +435,7 @@ def _lines(found: HomeStatus) -> list[RenderableType]:
     lines += [
         look(f"Request {each.request_id}: {what_is_so(each, found.outcomes[each.request_id])}")
         for each in found.for_people
-        if each.state not in FAULTS
+        if each.state not in FAULTS and each.state is not RequestState.UNAPPROVED  # told for each team together
     ]
     lines += _fault_lines(found)
     lines += _second_person_lines(found)

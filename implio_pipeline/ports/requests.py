@@ -71,7 +71,10 @@ class Requests(Protocol):
         """Return how many items a person may have erased alone within the window, and how many of them are used up."""
 
     def unapproved(self, team: TeamId) -> tuple[int, int]:
-        """Return how many requests of a team wait for a second person, and how many items they cover."""
+        """Return how many requests of a team wait for a second person, and how many items they cover at most.
+
+        Requests that cover the same item each count it, but never more than the team has.
+        """
 
     def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
         """Return everybody who counts as one person with somebody: who let whom in since an instant."""

@@ -245,7 +245,7 @@ def test_two_server_processes_that_get_one_call_at_once_store_it_once(home: Home
     assert len(home.rows(ADS)) == 1
 
 
-@pytest.mark.parametrize("key", ["", '""', "x" * 256, "a\x7fb"])
+@pytest.mark.parametrize("key", ["", '""', '"  "', "x" * 256, "a\x7fb"])
 def test_a_key_that_is_none_is_refused(ads: Server, home: Home, key: str) -> None:
     problem = ads.problem("POST", "/v1/ads", status=400, json=[ITEM], headers={"Idempotency-Key": key})
 

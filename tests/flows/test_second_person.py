@@ -21,7 +21,7 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.policy_change import ChangeState
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import ByTeam, ByUser, Scope
+from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_key
@@ -138,6 +138,13 @@ def test_a_small_team_counts_as_a_large_one_and_its_wholesale_removal_still_take
 
     assert ask(home.world, ByTeam(), by="Otto") == [RequestState.UNAPPROVED]
     assert ask(home.world, *users(0, 12), by="Otto") == [RequestState.ACCEPTED] * 10 + [RequestState.UNAPPROVED] * 2
+
+
+def test_requests_for_the_same_items_hide_no_more_than_the_team_has(world: World) -> None:
+    both = [ByDates(start=NOW - timedelta(days=days), end=NOW + timedelta(days=400)) for days in (300, 400)]
+    assert ask(world, *both, by="Jane") == [RequestState.UNAPPROVED] * 2
+
+    assert world.catalog.requests.unapproved(ADS) == (2, 100)
 
 
 class NoRoom:

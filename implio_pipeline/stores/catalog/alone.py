@@ -35,7 +35,7 @@ def note_size(connection: Connection, team: TeamId, day: date) -> None:
     if connection.scalar(select(exists().where(*is_noted))):
         return
     is_old = (team_sizes.c.team == team, team_sizes.c.day < day - _SIZES_KEPT)
-    macs, row = RowMacs.of(connection), {"team": team, "day": day, "items": _live_items(connection, team)}
+    macs, row = RowMacs.of(connection), {"team": team, "day": day, "items": rows_of(connection, team)}
     mac = macs.mac(team_sizes, row)
     old = connection.scalars(select(team_sizes.c.mac).where(*is_old)).all()
     macs.count(connection, team_sizes, team, added=[mac], removed=old)
@@ -113,7 +113,7 @@ def _items_at(connection: Connection, team: TeamId, day: date) -> int:
     query = select(team_sizes).where(*is_since).order_by(team_sizes.c.day).limit(1)
     noted = connection.execute(query).mappings().one_or_none()
     if noted is None:
-        return _live_items(connection, team)
+        return rows_of(connection, team)
     RowMacs.of(connection).check(team_sizes, noted, about=team, noun="the size of team")
     return int(noted["items"])
 
@@ -127,6 +127,7 @@ def _proven(connection: Connection, table: Table, team: TeamId, *, noun: str) ->
     return list(rows)
 
 
-def _live_items(connection: Connection, team: TeamId) -> int:
+def rows_of(connection: Connection, team: TeamId) -> int:
+    """Return how many rows the live files of a team have, rejected ones too."""
     is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
     return int(connection.scalar(select(func.sum(vault_files.c.rows)).where(*is_its)) or 0)

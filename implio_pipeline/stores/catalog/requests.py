@@ -17,7 +17,7 @@ from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
-from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
+from implio_pipeline.stores.catalog.alone import allowance, judged, people_of, rows_of
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -82,7 +82,8 @@ class SqlRequests(Requests):
         query = sums.where(requests.c.team == team, requests.c.state == RequestState.UNAPPROVED)
         with reading(self._engine) as connection:
             count, items = connection.execute(query).one()
-        return int(count), int(items or 0)
+            most = rows_of(connection, team)
+        return int(count), min(int(items or 0), most)
 
     @override
     def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
