@@ -45,9 +45,8 @@ from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_tls import LocalAuthority
-from implio_pipeline.stores.one_time_codes import TimedCodes
-from implio_pipeline.stores.passwords import Argon2Passwords
 from implio_pipeline.stores.set_aside import SetAside
+from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
@@ -379,8 +378,7 @@ def _desk(catalog: SqlCatalog, clock: SystemClock) -> Desk:
         clock=clock,
         members=catalog.members,
         audit_log=catalog.audit_log,
-        passwords=Argon2Passwords(),
-        codes=TimedCodes(),
+        secrets=LocalSignInSecrets(),
     )
 
 

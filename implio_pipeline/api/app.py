@@ -22,7 +22,6 @@ from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes
 from implio_pipeline.flows.polling import DecisionFeed
-from implio_pipeline.ports.polling import Polling
 from implio_pipeline.web import app as page
 from implio_pipeline.web.security_headers import SecurityHeaders
 from implio_pipeline.wiring import House
@@ -40,7 +39,7 @@ def create_app(
     house: House,
     *,
     routers: Sequence[APIRouter] = ROUTERS,
-    polling: Polling | None = None,
+    polling: DecisionFeed | None = None,
     upkeep: Wakes | None = None,
     judge: Judge | None = None,
     seconds: Callable[[], float] = time.monotonic,

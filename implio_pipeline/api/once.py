@@ -76,7 +76,7 @@ def known(world: World, post: PostRecord) -> PostRecord | None:
     Raises:
         KeyReused: the key was used for another body.
     """
-    before = world.catalog.posts.seen(post.team, post.key_digest)
+    before = world.catalog.landings.seen_post(post.team, post.key_digest)
     if before is None or before.taken_at <= post.taken_at - POST_KEPT:
         return None
     if before.body_digest != post.body_digest:

@@ -5,7 +5,7 @@ from typing import Any
 
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import look_up
-from implio_pipeline.ports.polling import PolledDecision, Polling
+from implio_pipeline.flows.polling import DecisionFeed, PolledDecision
 from implio_pipeline.ports.world import World
 from implio_pipeline.stores.landing.ad_shape import ad_shape, result_shape
 
@@ -13,19 +13,25 @@ ON_A_PAGE = 100
 """Decisions of one answer."""
 
 
-def poll(world: World, polling: Polling, team: TeamId, *, since_ms: int, has_content: bool) -> dict[str, Any]:
+def poll(world: World, feed: DecisionFeed, team: TeamId, *, since_ms: int, has_content: bool) -> dict[str, Any]:
     """Return what was decided after a place in the feed; hidden and erased items are absent."""
-    page = polling.after(team, since_ms=since_ms, limit=ON_A_PAGE)
+    page = feed.after(team, since_ms=since_ms, limit=ON_A_PAGE)
     decisions = {each.task_id: each for each in page.decisions}
     ads = _ads(world, team, decisions, decisions, has_content=has_content)
     return _answer(ads, newest_ms=page.newest_ms, has_more=page.has_more)
 
 
 def look(
-    world: World, polling: Polling, team: TeamId, task_ids: Collection[str], *, since_ms: int | None, has_content: bool
+    world: World,
+    feed: DecisionFeed,
+    team: TeamId,
+    task_ids: Collection[str],
+    *,
+    since_ms: int | None,
+    has_content: bool,
 ) -> dict[str, Any]:
     """Return given items as they are now; with `since_ms` only those decided after that place in the feed."""
-    decisions = polling.of_tasks(team, task_ids)
+    decisions = feed.of_tasks(team, task_ids)
     wanted = [
         task_id
         for task_id in task_ids

@@ -8,7 +8,7 @@ from implio_pipeline.domain.callback import Callback, CallbackSecrets, Delivery,
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown
 from implio_pipeline.domain.moderation import seal_context
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.callbacks import Courier
+from implio_pipeline.ports.moderation import Courier
 from implio_pipeline.ports.world import World
 
 

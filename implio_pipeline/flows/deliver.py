@@ -44,8 +44,8 @@ from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.callbacks import secrets_of
 from implio_pipeline.flows.look_up import items_of
-from implio_pipeline.ports.callbacks import Courier
 from implio_pipeline.ports.ledger import LedgerEntry
+from implio_pipeline.ports.moderation import Courier
 from implio_pipeline.ports.world import World
 
 _AT_ONCE = 100

@@ -252,7 +252,7 @@ def _carry_out(
     started = _save(world, started, RequestState.VERIFIED)
     if any(request.kind is RequestKind.TEAM for request in started):
         shred_old_class_keys(world, team)
-        world.catalog.posts.forget(team=team, before=max(rules[each.request_id].before for each in started))
+        world.catalog.landings.forget_posts(team=team, before=max(rules[each.request_id].before for each in started))
         if not holds:  # whose an unreadable file is, nobody can tell: it may be what a hold is for
             world.set_aside.discard_of(team, before=max(rules[each.request_id].before for each in started))
     # 2. Nothing is left but what a legal hold covers, and every old key is destroyed. Dated by the team's logical time,

@@ -65,7 +65,7 @@ def housekeep(
         with failed.alone("feed of decisions"):
             summary.verdicts = forget_told(world, keep=feed_keeps)
         with failed.alone("idempotency keys"):
-            summary.posts = world.catalog.posts.forget(before=world.clock.now() - POST_KEPT)
+            summary.posts = world.catalog.landings.forget_posts(before=world.clock.now() - POST_KEPT)
         older_than = world.clock.now() - stray_age
         teams = world.catalog.teams.all()
         for region in sorted({team.region for team in teams}):

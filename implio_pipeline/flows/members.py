@@ -62,7 +62,7 @@ def add_member(
         return desk.members.get(there.member_id), None
     if password is not None:
         check_password(password, email=address, name=named)
-    made = password or desk.passwords.generate()
+    made = password or desk.secrets.new_password()
     member = Member(
         member_id=MemberId(world.identifiers.request_id()),
         email=address,
@@ -72,7 +72,7 @@ def add_member(
         is_temporary=password is None,
     )
     _introduce(world, named, team=team, role=role, by=by)
-    desk.members.add(member, password_hash=desk.passwords.hash(made))
+    desk.members.add(member, password_hash=desk.secrets.hash(made))
     return member, made if password is None else None
 
 
@@ -138,9 +138,9 @@ def reset_password(desk: Desk, member: Member, *, password: str | None = None) -
     """
     if password is not None:
         check_password(password, email=member.email, name=member.name)
-    made = password or desk.passwords.generate()
+    made = password or desk.secrets.new_password()
     desk.members.set_code_secret(member.member_id, None)
-    desk.members.set_password(member.member_id, password_hash=desk.passwords.hash(made), is_temporary=password is None)
+    desk.members.set_password(member.member_id, password_hash=desk.secrets.hash(made), is_temporary=password is None)
     desk.members.forget_attempts(member.email)
     return made if password is None else None
 
@@ -154,9 +154,9 @@ def change_password(desk: Desk, member: Member, *, old: str, new: str) -> None:
     """
     prove(desk, member, password=old)
     check_password(new, email=member.email, name=member.name)
-    if desk.passwords.is_right(new, desk.members.credential(member.member_id).password_hash):
+    if desk.secrets.is_right(new, desk.members.credential(member.member_id).password_hash):
         raise MemberRefused("the new password is the old one", remedy="Choose another one.")
-    desk.members.set_password(member.member_id, password_hash=desk.passwords.hash(new), is_temporary=False)
+    desk.members.set_password(member.member_id, password_hash=desk.secrets.hash(new), is_temporary=False)
 
 
 def use_codes(desk: Desk, member: Member, *, secret: str, code: str) -> None:
@@ -188,6 +188,6 @@ def prove(desk: Desk, member: Member, *, password: str) -> None:
     until = desk.members.begin_attempt(member.email, origin=_SIGNED_IN, now=desk.clock.now())
     if until is not None:
         raise SignInRefused("too many attempts failed", remedy="Wait, then try again.")
-    if not desk.passwords.is_right(password, desk.members.credential(member.member_id).password_hash):
+    if not desk.secrets.is_right(password, desk.members.credential(member.member_id).password_hash):
         raise SignInRefused("the password is not right")
     desk.members.forget_attempts(member.email, origin=_SIGNED_IN)

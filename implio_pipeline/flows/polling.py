@@ -1,6 +1,7 @@
 """The polling feed: what was decided since, told from the catalog while it is new and from the items afterwards."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from implio_pipeline.domain.moderation import Decided
@@ -8,12 +9,34 @@ from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import feed
 from implio_pipeline.flows.settle import opened_values
-from implio_pipeline.ports.polling import PolledDecision, PolledPage
 from implio_pipeline.ports.world import World
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledDecision:
+    """A decision as a polling server is told it."""
+
+    task_id: str
+    decided_ms: int
+    """Its place in the team's feed: milliseconds since 1970, growing with every decision."""
+    outcome: str
+    reasons: tuple[str, ...] = field(default=(), repr=False)
+    feedback: tuple[str, ...] = field(default=(), repr=False)
+    actor_id: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolledPage:
+    """Some decisions in the order they fell."""
+
+    decisions: tuple[PolledDecision, ...]
+    newest_ms: int
+    """What to ask after for the next page."""
+    has_more: bool
+
+
 class DecisionFeed:
-    """The port `Polling` over the verdicts of moderators.
+    """The feed of decisions, as servers poll it; it tells nothing of items that a tombstone hides.
 
     Args:
         world: What it may read.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from implio_pipeline.domain.residency import Place, Processor, check_keys, check_places, check_teams
-from implio_pipeline.ports.teams import Teams
+from implio_pipeline.ports.catalog import Teams
 
 
 def refuse_misplaced(

@@ -45,7 +45,7 @@ def sign_in(desk: Desk, *, email: str, password: str, origin: str) -> Entry:
     _begin(desk, address, origin=origin)
     member = desk.members.find(address)
     credential = None if member is None else desk.members.credential(member.member_id)
-    is_right = desk.passwords.is_right(password, None if credential is None else credential.password_hash)
+    is_right = desk.secrets.is_right(password, None if credential is None else credential.password_hash)
     if member is None or credential is None or not is_right:
         raise SignInRefused("the address or the password is not right")
     if credential.code_secret is None:
@@ -79,7 +79,7 @@ def check_code(desk: Desk, member_id: MemberId, code: str, *, secret: str | None
         SignInRefused: it is wrong, or was used before.
     """
     secret = secret or desk.members.credential(member_id).code_secret
-    step = None if secret is None else desk.codes.step(secret, code, at=desk.clock.now())
+    step = None if secret is None else desk.secrets.code_step(secret, code, at=desk.clock.now())
     if step is None or not desk.members.use_code(member_id, step):
         raise SignInRefused("the code is not right, or was used before")
 
@@ -112,7 +112,7 @@ def sign_out(desk: Desk, token: str) -> None:
 
 def begin_session(desk: Desk, member: Member, *, is_halfway: bool = False) -> Entry:
     """Begin a session under a new token."""
-    token, now = desk.passwords.token(), desk.clock.now()
+    token, now = desk.secrets.new_token(), desk.clock.now()
     session = Session(
         session_id=session_id_of(token), member_id=member.member_id, began_at=now, seen_at=now, is_halfway=is_halfway
     )

@@ -1,1 +1,1 @@
-"""What the flows need from the world, one port or a few that belong together a file; `stores` has the real thing."""
+"""What the flows need from the world: protocols that the stores inherit, grouped by what they serve."""

@@ -1,28 +1,200 @@
-"""The relational store as a whole, and its memory of landing files."""
+"""The catalog: one relational database that knows which files are live, and everything that goes with them."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.failed_file import FailedFile, Work
+from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.access import AccessLog, Grants
-from implio_pipeline.ports.api_keys import ApiKeys
-from implio_pipeline.ports.callbacks import Callbacks
-from implio_pipeline.ports.holds import Holds
-from implio_pipeline.ports.manifest import Manifest
-from implio_pipeline.ports.policy_changes import PolicyChanges
-from implio_pipeline.ports.queues import Moderation
-from implio_pipeline.ports.requests import Requests
-from implio_pipeline.ports.seals import Seals
-from implio_pipeline.ports.teams import Teams
+from implio_pipeline.domain.keys import Seal, TeamKey
+from implio_pipeline.domain.person import Introduction
+from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.words import Region, TeamId
+from implio_pipeline.ports.access import AccessLog, ApiKeys, Grants
+from implio_pipeline.ports.moderation import Callbacks, Moderation
+from implio_pipeline.ports.requests import Holds, Requests
+
+
+class Teams(Protocol):
+    """Teams, their policies and their wrapped keys."""
+
+    def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
+        """Add a team with its first keys and its two built-in queues.
+
+        Raises:
+            TeamInvalid: there is such a team already.
+        """
+
+    def get(self, team: TeamId) -> Team:
+        """Return the team.
+
+        Raises:
+            TeamUnknown: there is none.
+            CatalogTampered: its row is not as it was written.
+        """
+
+    def all(self) -> list[Team]:
+        """Return every team, by name; one whose row is not as it was written keeps everything and lets nobody erase."""
+
+    def regions(self) -> dict[TeamId, Region]:
+        """Return where each team's items lie, as the catalog says.
+
+        Rows are not compared here, which needs a key: a home must tell that its key ring is old before it needs one.
+        """
+
+    def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
+        """Replace the team's retention policy.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
+        """Replace the team's cap and grace period.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Remember who made whom an administrator."""
+
+    def keys(self, team: TeamId | None = None) -> list[TeamKey]:
+        """Return the live keys of a team, or of all in one query, newest version first."""
+
+    def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
+        """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.
+
+        From then on no key is added that is wrapped under an older root key.
+
+        Raises:
+            PlanOutdated: one is gone or was wrapped anew by somebody else.
+        """
+
+
+class PolicyChanges(Protocol):
+    """Changes of teams' policies and caps, and those that wait for a second person."""
+
+    def propose(self, change: PolicyChange, *, approvals: ApprovalPolicy) -> PolicyChange:
+        """Put a change in force where its asker may decide alone, else let it wait; one that waited gives way to it.
+
+        Raises:
+            PlanOutdated: the team's policy or cap is no longer what the change was made from.
+            TeamUnknown: there is no such team.
+        """
+
+    def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
+        """Return the changes that wait for a second person, oldest first.
+
+        One that was altered is nobody's to approve: it is left out, and the audit names it.
+        """
+
+    def decide(self, change: PolicyChange, state: ChangeState, *, by: str, at: datetime) -> PolicyChange:
+        """Put a waiting change in force, or refuse it.
+
+        Raises:
+            ApprovalRefused: it waits no more.
+            PlanOutdated: the team's policy or cap is no longer what the change was made from.
+        """
+
+
+class Manifest(Protocol):
+    """Which files are live; the only word on what exists."""
+
+    def files(
+        self,
+        team: TeamId | None = None,
+        *,
+        day: date | None = None,
+        is_filtered: bool = True,
+        is_checked: bool = True,
+    ) -> Iterator[VaultFile]:
+        """Yield live files of one instant, by team and day.
+
+        The iterator holds a snapshot of that instant: exhaust it or close it. Without `is_filtered` the membership
+        filters are empty and not read.
+
+        Raises:
+            CatalogTampered: a row is not as it was written; only the audit reads on without `is_checked`.
+        """
+
+    def candidates(
+        self, team: TeamId, named_rules: Sequence[NamedRule], *, since: datetime | None = None, is_proven: bool = False
+    ) -> Iterator[VaultFile]:
+        """Yield live files whose ranges and counts some rule reaches, in no order; exhaust or close it, as `files`.
+
+        With `since` only those with an item that was submitted at that instant or later. With `is_proven` no file of
+        the team was passed over: all rows are compared with the team's tally first.
+
+        Raises:
+            CatalogTampered: a row is not as it was written, missing or too many.
+        """
+
+    def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
+        """Return the files, in their order, with their wrapped keys; a file without keys is returned without any.
+
+        Raises:
+            PlanOutdated: one of them is no longer live.
+        """
+
+    def commit(self, change: Change) -> None:
+        """Carry the change out whole.
+
+        Raises:
+            PlanOutdated: a file to remove is gone, the team has a newer tombstone, its keys were changed or shredded,
+                or the landing file is taken already.
+            TeamUnknown: there is no such team.
+        """
+
+    def doomed(self) -> list[VaultFile]:
+        """Return files that are no longer live and still to be unlinked."""
+
+    def unlinked(self, files: Sequence[VaultFile]) -> None:
+        """Forget doomed files whose unlinking is done; live ones stay."""
+
+    def most_items(self, team: TeamId, rule: UserRule) -> int:
+        """Return how many items the user may have, judged by the files that may hold one: never too few."""
+
+    def items(self, team: TeamId) -> int:
+        """Return how many live items the team has, rejected ones too."""
+
+    def anonymous_items(self, team: TeamId) -> int:
+        """Return how many live items of the team, rejected ones too, have no user id: receipts say so, so it is proven.
+
+        Raises:
+            CatalogTampered: a file's row is not as it was written, missing or too many.
+        """
+
+
+class Seals(Protocol):
+    """Sealed values that last longer than a request."""
+
+    def all(self, team: TeamId) -> list[Seal]:
+        """Return every lasting sealed value of the team, withdrawn ones too."""
+
+    def replace(self, before: Seal, sealed: bytes) -> bool:
+        """Put a value sealed anew in place of one; tell whether it was still there as it was."""
+
+    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+        """Wrap every key again that is wrapped under one of these root keys of the home; return how many there were.
+
+        Args:
+            old: Ids of root keys.
+            rewrap: Root key's id and wrapped key in; the same of the newest root key out.
+        """
 
 
 class Landings(Protocol):
-    """The memory of landing files."""
+    """What came in before: landing files by their content, posts by their idempotency key. Commits add to it."""
 
     def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
         """Return what became of a landing file with this content."""
@@ -37,7 +209,13 @@ class Landings(Protocol):
         """Return what came in or was kept out, since a day, of people whose deletion was asked for."""
 
     def all(self, team: TeamId | None = None) -> list[LandingRecord]:
-        """Return every record, oldest first."""
+        """Return every record of a landing file, oldest first."""
+
+    def seen_post(self, team: TeamId, key_digest: str) -> PostRecord | None:
+        """Return the post that used this key last, however long ago."""
+
+    def forget_posts(self, *, before: datetime, team: TeamId | None = None) -> int:
+        """Forget posts taken in before an instant, of one team or of all, and return how many."""
 
 
 class FailedFiles(Protocol):
@@ -53,16 +231,6 @@ class FailedFiles(Protocol):
         """Forget files that were worked on after all, or that are gone."""
 
 
-class Posts(Protocol):
-    """The memory of posts with an idempotency key; commits add to it."""
-
-    def seen(self, team: TeamId, key_digest: str) -> PostRecord | None:
-        """Return the post that used this key last, however long ago."""
-
-    def forget(self, *, before: datetime, team: TeamId | None = None) -> int:
-        """Forget posts taken in before an instant, of one team or of all, and return how many."""
-
-
 class Catalog(Protocol):
     """The relational store as a whole."""
 
@@ -75,11 +243,9 @@ class Catalog(Protocol):
     holds: Holds
     """Legal holds."""
     landings: Landings
-    """Landing files taken."""
+    """Landing files and posts that came in."""
     failed_files: FailedFiles
     """Files that a flow failed at."""
-    posts: Posts
-    """Posts with an idempotency key."""
     moderation: Moderation
     """Queues, locks, verdicts, notes and the feed."""
     policy_changes: PolicyChanges

@@ -100,35 +100,34 @@ class AuditLog(Protocol):
         """Return a team's newest lines, newest first."""
 
 
-class Passwords(Protocol):
-    """Hashing that is slow on purpose."""
+class SignInSecrets(Protocol):
+    """Passwords, hashed slowly on purpose; tokens of sessions; one-time codes.
+
+    Source: RFC 6238 (codes).
+    """
 
     def hash(self, password: str) -> str:
-        """Return a salted hash."""
+        """Return a salted hash of a password."""
 
     def is_right(self, password: str, password_hash: str | None) -> bool:
         """Tell whether a password is the one hashed; with `None` take as long and say no."""
 
-    def generate(self) -> str:
+    def new_password(self) -> str:
         """Return a new password: 100 random bits in groups that can be read out."""
 
-    def token(self) -> str:
+    def new_token(self) -> str:
         """Return a new token of a session: 256 random bits."""
 
+    def new_code_secret(self) -> str:
+        """Return a new secret of one-time codes: 160 random bits, base 32."""
 
-class Codes(Protocol):
-    """One-time codes.
+    def code_step(self, secret: str, code: str, *, at: datetime) -> int | None:
+        """Return the step whose code this is, or `None` for a wrong code.
 
-    Source: RFC 6238.
-    """
+        The steps before and after the present one are accepted, since clocks differ.
+        """
 
-    def secret(self) -> str:
-        """Return a new secret: 160 random bits, base 32."""
-
-    def step(self, secret: str, code: str, *, at: datetime) -> int | None:
-        """Return the step whose code this is, one before and one after the present counting; `None` for a wrong one."""
-
-    def address(self, secret: str, *, email: str) -> str:
+    def code_address(self, secret: str, *, email: str) -> str:
         """Return the address that an authenticator takes the secret from."""
 
 
@@ -139,5 +138,4 @@ class Desk:
     clock: Clock
     members: Members
     audit_log: AuditLog
-    passwords: Passwords
-    codes: Codes
+    secrets: SignInSecrets

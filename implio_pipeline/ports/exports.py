@@ -1,11 +1,12 @@
-"""Exports for access requests, and what killed processes left."""
+"""Files beside the vault: exports for access requests, files set aside, and what killed processes left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Protocol
 
 from implio_pipeline.domain.export import ExportRecord, PackedFile
+from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.rows import Rows
 
 
@@ -58,3 +59,19 @@ class Leftovers(Protocol):
 
     def expire_reports(self, *, before: datetime) -> int:
         """Unlink reports on refused request files from before an instant; return how many."""
+
+
+class SetAsideFiles(Protocol):
+    """The sealed files of all teams."""
+
+    def seal_items(self, parts: Iterable[Rows], *, team: TeamId, code: str, reason: str) -> str:
+        """Seal rows of items, or of rejected ones, as a landing file, durable on return; return its id.
+
+        Code and reason hold no personal data.
+        """
+
+    def discard(self, identifier: str) -> None:
+        """Destroy a file's key, then the file; one that is gone already is ignored."""
+
+    def discard_of(self, team: TeamId, *, before: datetime) -> int:
+        """Destroy the keys of a team's files that were set aside before an instant, then the files; return how many."""

@@ -46,16 +46,14 @@ class LedgerEntry(Generic[StatementT_co]):
         }
 
 
-class LedgerFault(Protocol):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerFault:
     """One thing that is wrong with the ledger."""
 
-    @property
-    def line(self) -> int:
-        """The line it was found on."""
-
-    @property
-    def problem(self) -> str:
-        """What is wrong, in words."""
+    line: int
+    """The line it was found on."""
+    problem: str
+    """What is wrong, in words."""
 
 
 class Ledger(Protocol):

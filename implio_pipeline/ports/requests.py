@@ -1,10 +1,11 @@
-"""Requests, their tombstones, and what they did."""
+"""Requests, their tombstones, what they did, and the legal holds that spare items from them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
@@ -172,4 +173,40 @@ class Requests(Protocol):
         """Remember that the ledger has these tombstones.
 
         A power cut may undo this: then the tombstones are offered to the ledger again.
+        """
+
+
+class Holds(Protocol):
+    """Legal holds."""
+
+    def place(self, hold: Hold) -> Hold:
+        """Store a hold and return it; one that is there already stays. No later commit erases what it covers.
+
+        Raises:
+            TeamUnknown: there is no such team.
+        """
+
+    def get(self, hold_id: HoldId) -> Hold:
+        """Return a hold.
+
+        Raises:
+            HoldRefused: there is none.
+            CatalogTampered: it is not as it was written.
+        """
+
+    def all(self, team: TeamId | None = None) -> list[Hold]:
+        """Return every hold, oldest first.
+
+        Raises:
+            CatalogTampered: one is not as it was written; or one of the team that is asked for is missing or too many.
+        """
+
+    def newest(self, team: TeamId) -> int:
+        """Return the sequence of the team's newest hold, 0 when it has none."""
+
+    def release(self, hold: Hold) -> None:
+        """Store that a hold was released, and destroy its sealed part.
+
+        Raises:
+            HoldRefused: it was released before.
         """

@@ -8,12 +8,11 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.ports.access import People
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.clock import Clock, Identifiers
-from implio_pipeline.ports.exports import Leftovers
+from implio_pipeline.ports.exports import Leftovers, SetAsideFiles
 from implio_pipeline.ports.inbox import Inbox
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingZone
 from implio_pipeline.ports.ledger import Ledger
-from implio_pipeline.ports.set_aside import SetAsideFiles
 from implio_pipeline.ports.vault import Vault
 
 

@@ -23,7 +23,7 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.clock import Clock
-from implio_pipeline.ports.set_aside import SetAsideFiles
+from implio_pipeline.ports.exports import SetAsideFiles
 from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
 from implio_pipeline.stores.durable import make_folder, sync_folder
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES, Sealer

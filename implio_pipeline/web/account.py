@@ -41,7 +41,7 @@ def password_form(context: PageContext) -> Response:
 @pages.post("/account/codes", demands=Anybody.MEMBER)
 def codes_page(context: PageContext) -> Response:
     """Show a new secret, to be confirmed by one code of it."""
-    return _offer(context, context.desk.codes.secret())
+    return _offer(context, context.desk.secrets.new_code_secret())
 
 
 @pages.post("/account/codes/confirm", demands=Anybody.MEMBER)
@@ -72,7 +72,7 @@ def _page(
 
 
 def _offer(context: PageContext, secret: str, *, error: str | None = None) -> Response:
-    address = context.desk.codes.address(secret, email=context.member.email)
+    address = context.desk.secrets.code_address(secret, email=context.member.email)
     return context.page(
         "codes.html", status=422 if error else 200, secret=secret, picture=_picture(address), error=error
     )

@@ -8,7 +8,7 @@ import pytest
 from support.home import ADS, Home
 
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.polling import PolledDecision, PolledPage
+from implio_pipeline.flows.polling import DecisionFeed, PolledDecision, PolledPage
 from tests.api.conftest import Server
 
 WHOLE: dict[str, Any] = {
@@ -67,8 +67,8 @@ REFUSED: dict[str, str] = {
 }
 
 
-class Feed:
-    """The port `Polling` in the test's hand."""
+class Feed(DecisionFeed):
+    """A feed in the test's hand."""
 
     def __init__(self) -> None:
         self.decisions: list[PolledDecision] = []

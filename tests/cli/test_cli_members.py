@@ -31,8 +31,8 @@ def test_a_password_is_read_from_stdin_and_checked(cli) -> None:
         assert member is not None
         stored = house.desk.members.credential(member.member_id).password_hash
         assert stored.startswith("$argon2id$")
-        assert house.desk.passwords.is_right("a quiet bicycle in march", stored)
-        assert not house.desk.passwords.is_right("a quiet bicycle in april", stored)
+        assert house.desk.secrets.is_right("a quiet bicycle in march", stored)
+        assert not house.desk.secrets.is_right("a quiet bicycle in april", stored)
 
 
 def test_a_forgotten_password_is_replaced_and_shown_once(cli) -> None:

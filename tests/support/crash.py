@@ -54,8 +54,7 @@ _READS = {
         "unapproved",
         "estimated",
     },
-    "catalog.posts": {"seen"},
-    "catalog.landings": {"seen", "has_size", "all"},
+    "catalog.landings": {"seen", "seen_post", "has_size", "all"},
     "catalog.failed_files": {"all"},
     "catalog.holds": {"get", "all", "newest"},
     "catalog.moderation": {
@@ -85,7 +84,6 @@ _PARTS = {
     "requests",
     "landings",
     "failed_files",
-    "posts",
     "holds",
     "moderation",
     "callbacks",

@@ -14,7 +14,7 @@ from implio_pipeline.domain.access import Role
 from implio_pipeline.flows.members import Inviter, add_member
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.passwords import Argon2Passwords
+from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.web.app import ROUTERS, mount_assets
 from implio_pipeline.web.security_headers import SecurityHeaders
 from implio_pipeline.wiring import House
@@ -102,7 +102,7 @@ def page_app(house: House) -> FastAPI:
 
 def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
     """Build the page over a home; everybody has the same password, and is what they are in the team `ads`."""
-    desk = replace(home.house.desk, clock=home.clock, passwords=Argon2Passwords(CHEAP))
+    desk = replace(home.house.desk, clock=home.clock, secrets=LocalSignInSecrets(CHEAP))
     for name, role in people.items():
         add_member(
             home.world,

@@ -92,7 +92,7 @@ def test_a_page_that_looks_for_progress_by_itself_keeps_nobody_signed_in(page: P
 
 def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page: Page) -> None:
     jane = page.desk.members.find("jane@example.com")
-    secret = page.desk.codes.secret()
+    secret = page.desk.secrets.new_code_secret()
     clock = pyotp.TOTP(secret)
     assert jane is not None
     use_codes(page.desk, jane, secret=secret, code=clock.at(page.home.clock.now()))

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address, destination_of
 from implio_pipeline.domain.errors import CallbackRefused
-from implio_pipeline.ports.callbacks import Courier
+from implio_pipeline.ports.moderation import Courier
 
 WHOLE_SECONDS = 15.0
 """The longest a delivery takes, whatever the other side does."""

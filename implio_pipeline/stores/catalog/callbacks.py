@@ -14,7 +14,7 @@ from implio_pipeline.domain.moderation import Decided
 from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.ports.callbacks import Callbacks
+from implio_pipeline.ports.moderation import Callbacks
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.engine import reading, writing

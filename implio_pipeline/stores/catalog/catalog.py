@@ -25,7 +25,6 @@ from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
-from implio_pipeline.stores.catalog.posts import SqlPosts
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import use_key
 from implio_pipeline.stores.catalog.seals import SqlSeals
@@ -72,7 +71,6 @@ class SqlCatalog(Catalog):
         self.holds = SqlHolds(engine)
         self.landings = SqlLandings(engine)
         self.failed_files = SqlFailedFiles(engine)
-        self.posts = SqlPosts(engine)
         self.moderation = SqlModeration(engine)
         self.policy_changes = SqlPolicyChanges(engine)
         self.callbacks = SqlCallbacks(engine)

@@ -21,7 +21,7 @@ from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.file_rows import row_of_file
 from implio_pipeline.stores.catalog.holds import newest_hold
-from implio_pipeline.stores.catalog.posts import remember
+from implio_pipeline.stores.catalog.landings import remember_posts
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
     FileState,
@@ -57,7 +57,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     # 2. Landing file, posts, team keys: each may be there only once.
     if change.landing is not None:
         _remember(connection, change.landing)
-    remember(connection, change.posts)
+    remember_posts(connection, change.posts)
     _add_team_keys(connection, change)
     # 3. Files out, with their keys, then files in; those that go must be those that were proved.
     _same_files(connection, change)

@@ -1,29 +1,32 @@
-"""The memory of landing files."""
+"""What came in before: landing files by their content, posts by their idempotency key."""
 
-from dataclasses import fields
-from datetime import date
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from datetime import date, datetime
 
-from sqlalchemy import Engine, delete, exists, func, select
+from sqlalchemy import Connection, Engine, delete, exists, func, insert, select
 from typing_extensions import override
 
-from implio_pipeline.domain.intake import ErasedPeople, LandingRecord
+from implio_pipeline.domain.errors import PostInWork
+from implio_pipeline.domain.intake import POST_KEPT, ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.catalog import Landings
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.tables import erased_people, landings
+from implio_pipeline.stores.catalog.tables import erased_people, landings, posts
 
-_COLUMNS = [landings.c[field.name] for field in fields(LandingRecord)]
+_LANDING = [landings.c[field.name] for field in fields(LandingRecord)]
+_POST = [posts.c[field.name] for field in fields(PostRecord)]
 
 
 class SqlLandings(Landings):
-    """The port `Landings` over a table; its rows are made by commits."""
+    """The port `Landings` over tables; their rows are made by commits."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @override
     def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
-        query = select(*_COLUMNS).where(landings.c.team == team, landings.c.digest == digest)
+        query = select(*_LANDING).where(landings.c.team == team, landings.c.digest == digest)
         with reading(self._engine) as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else LandingRecord(**row)
@@ -51,8 +54,39 @@ class SqlLandings(Landings):
 
     @override
     def all(self, team: TeamId | None = None) -> list[LandingRecord]:
-        query = select(*_COLUMNS).order_by(landings.c.taken_at, landings.c.team, landings.c.digest)
+        query = select(*_LANDING).order_by(landings.c.taken_at, landings.c.team, landings.c.digest)
         if team is not None:
             query = query.where(landings.c.team == team)
         with reading(self._engine) as connection:
             return [LandingRecord(**row) for row in connection.execute(query).mappings()]
+
+    @override
+    def seen_post(self, team: TeamId, key_digest: str) -> PostRecord | None:
+        query = select(*_POST).where(posts.c.team == team, posts.c.key_digest == key_digest)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else PostRecord(**{**row, "kept_out": tuple(row["kept_out"])})
+
+    @override
+    def forget_posts(self, *, before: datetime, team: TeamId | None = None) -> int:
+        change = delete(posts).where(posts.c.taken_at < before)
+        if team is not None:
+            change = change.where(posts.c.team == team)
+        with writing(self._engine) as connection:
+            return connection.execute(change).rowcount
+
+
+def remember_posts(connection: Connection, new: Iterable[PostRecord]) -> None:
+    """Add posts of a locked team, within a writing transaction.
+
+    Their number has no limit of its own: a post takes 200 bytes for a day, and its items more.
+
+    Raises:
+        PostInWork: one with the same idempotency key was added within a day.
+    """
+    for post in new:
+        is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
+        connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
+        if connection.scalar(select(posts.c.batch_id).where(*is_same)) is not None:
+            raise PostInWork("another call with this Idempotency-Key was taken in meanwhile")
+        connection.execute(insert(posts), asdict(post))

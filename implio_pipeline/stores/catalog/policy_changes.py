@@ -12,7 +12,7 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.policy_changes import PolicyChanges
+from implio_pipeline.ports.catalog import PolicyChanges
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.alone import allowance
 from implio_pipeline.stores.catalog.engine import reading, writing

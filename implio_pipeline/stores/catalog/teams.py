@@ -17,7 +17,7 @@ from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import Region, TeamId
-from implio_pipeline.ports.teams import Teams
+from implio_pipeline.ports.catalog import Teams
 from implio_pipeline.stores.catalog import tables
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs, make_key

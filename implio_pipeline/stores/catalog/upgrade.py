@@ -15,22 +15,20 @@ from implio_pipeline.stores.catalog.engine import lock_schema, reading, writing
 from implio_pipeline.stores.catalog.tables import metadata
 
 HEAD = "0001"
-"""The newest migration."""
-_EARLIER: frozenset[str] = frozenset()
-"""The migrations before it."""
+"""The newest migration, and so far the only one."""
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that the database lacks; of several processes that ask at once, one does.
+    """Make the tables of a new database; of several processes that ask at once, one does.
 
     Raises:
-        CatalogNewer: a newer version has run migrations that this one does not know.
+        CatalogNewer: another version has run a migration that this one does not know.
     """
     with reading(engine) as connection:
         revision = _revision(connection)
     if revision == HEAD:
         return
-    if revision is not None and revision not in _EARLIER:
+    if revision is not None:
         raise CatalogNewer("the catalog has a migration that this version does not know")
     with writing(engine) as connection:
         lock_schema(connection)

@@ -27,12 +27,11 @@ from implio_pipeline.domain.ledger_codec import body_of, entry_kind
 from implio_pipeline.domain.receipt import RECEIPTS, Receipt, WholeReceipt
 from implio_pipeline.domain.statements import Statement, TombstonePlaced
 from implio_pipeline.domain.words import RequestId
-from implio_pipeline.ports.ledger import Ledger, LedgerEntry, StatementT
+from implio_pipeline.ports.ledger import Ledger, LedgerEntry, LedgerFault, StatementT
 from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.ledger.index import EntryIndex
 from implio_pipeline.stores.ledger.verify import (
     GENESIS,
-    Finding,
     canonical,
     check_ledger,
     digest_of,
@@ -189,8 +188,9 @@ class SignedLog(Ledger):
         return signed_checkpoint(self._lines(), self._signing_key())
 
     @override
-    def check(self) -> list[Finding]:
-        return check_ledger(self._lines(), self._public.read_bytes())
+    def check(self) -> list[LedgerFault]:
+        found = check_ledger(self._lines(), self._public.read_bytes())
+        return [LedgerFault(line=each.line, problem=each.problem) for each in found]
 
     def _lines(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:

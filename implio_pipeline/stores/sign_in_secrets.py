@@ -1,25 +1,28 @@
-"""Passwords hashed with Argon2id, and tokens from the system's generator."""
+"""Passwords hashed with Argon2id, tokens of sessions, and one-time codes as authenticators make them."""
 
 import secrets
+from datetime import datetime, timedelta
 
+import pyotp
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from typing_extensions import override
 
-from implio_pipeline.domain.sign_in import normal_password
-from implio_pipeline.ports.desk import Passwords
+from implio_pipeline.domain.sign_in import CODE_SECONDS, normal_password
+from implio_pipeline.ports.desk import SignInSecrets
 
 _TOKEN_BYTES = 32
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without what looks like something else."""
 _GROUPS, _GROUP = 4, 5
+_ISSUER = "Implio"
 
 
-class Argon2Passwords(Passwords):
-    """The port `Passwords`: Argon2id, 64 MiB and three passes a hash.
+class LocalSignInSecrets(SignInSecrets):
+    """The port `SignInSecrets`: Argon2id, 64 MiB and three passes a hash; codes of six digits, every 30 seconds.
 
-    Source: RFC 9106 §4, second recommended option.
+    Source: RFC 9106 §4, second recommended option; RFC 6238.
     """
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
@@ -41,10 +44,28 @@ class Argon2Passwords(Passwords):
         return is_same and password_hash is not None
 
     @override
-    def generate(self) -> str:
+    def new_password(self) -> str:
         groups = ("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
         return "-".join(groups)
 
     @override
-    def token(self) -> str:
+    def new_token(self) -> str:
         return secrets.token_urlsafe(_TOKEN_BYTES)
+
+    @override
+    def new_code_secret(self) -> str:
+        return pyotp.random_base32()
+
+    @override
+    def code_step(self, secret: str, code: str, *, at: datetime) -> int | None:
+        given = "".join(code.split())
+        clock = pyotp.TOTP(secret, interval=CODE_SECONDS)
+        for drift in (0, -1, 1):
+            moment = at + timedelta(seconds=CODE_SECONDS * drift)
+            if clock.verify(given, for_time=moment):
+                return int(moment.timestamp()) // CODE_SECONDS
+        return None
+
+    @override
+    def code_address(self, secret: str, *, email: str) -> str:
+        return pyotp.TOTP(secret, interval=CODE_SECONDS).provisioning_uri(name=email, issuer_name=_ISSUER)
