@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytz  # noqa: F401 - the same, at its first instant
 
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.formats.schema import arrow_schema
 
 COLUMNS = tuple(arrow_schema(FileKind.ITEMS).names)
 ZSTD_LEVEL = 3

@@ -25,8 +25,8 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.grant import GrantDraft, grant
 from implio_pipeline.flows.ingest import add_rows, ingest
 from implio_pipeline.flows.teams import add_team
+from implio_pipeline.formats.columns import keyed
 from implio_pipeline.query.lake import Lake
-from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House, init_home, open_home
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from benchmarks import duck
 from benchmarks.contestant import Batch, Contestant, main
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.formats.schema import arrow_schema
 
 
 class Pandas(Contestant):

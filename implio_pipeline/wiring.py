@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from implio_pipeline import __version__
+from implio_pipeline.core_dumps import forbid_core_dumps
 from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
@@ -26,21 +27,20 @@ from implio_pipeline.flows.read import Doorkeeper
 from implio_pipeline.flows.reside import refuse_misplaced
 from implio_pipeline.flows.restore import refuse_old_catalog, refuse_put_back
 from implio_pipeline.flows.waits import oldest_waits
+from implio_pipeline.formats.identifiers import RandomIdentifiers
+from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.callbacks.courier import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
-from implio_pipeline.stores.core_dumps import forbid_core_dumps
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
-from implio_pipeline.stores.identifiers import RandomIdentifiers
 from implio_pipeline.stores.inbox.folder import InboxFolder
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
-from implio_pipeline.stores.landing.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.leftovers import LeftoverFolders
@@ -156,6 +156,14 @@ class House:
     def oldest_waits(self) -> tuple[Wait, ...]:
         """Return what has waited longest, and why."""
         return oldest_waits(self.world, orchestration_facts(self.settings.home))
+
+    def server_files(self) -> tuple[Path, Path]:
+        """Return the certificate and private key of the server: those configured, or the home's own, renewed."""
+        api, below = self.settings.api, self.settings.below
+        if api.certificate is not None and api.private_key is not None:
+            return below(api.certificate), below(api.private_key)
+        files = _local_authority(self.settings.home).server_files(now=self.world.clock.now())
+        return files.certificate, files.private_key
 
     def close(self) -> None:
         """Close what holds connections or processes."""
@@ -280,7 +288,7 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     for name, region in settings.regions.items():
         make_folder(settings.below(region.vault))
         ring.make(Region(name))
-    LocalAuthority(home / "keys" / "tls").server_files(now=SystemClock().now())
+    _local_authority(home).server_files(now=SystemClock().now())
     _ledger(settings).make()
     open_catalog(settings.catalog, ring).close()
     sync_folder(settings.home / "catalog")  # SQLite makes its file durable, not the file's name
@@ -362,6 +370,10 @@ def _doorkeeper(settings: Settings, catalog: SqlCatalog, clock: SystemClock) -> 
     return Doorkeeper(
         catalog=catalog, people=catalog.people, clock=clock, is_required=settings.access.grants == "required"
     )
+
+
+def _local_authority(home: Path) -> LocalAuthority:
+    return LocalAuthority(home / "keys" / "tls")
 
 
 def _courier(settings: Settings) -> HttpCourier:

@@ -21,9 +21,9 @@ from implio_pipeline.domain.columns import (
 from implio_pipeline.domain.errors import FileTampered, KeyMissing
 from implio_pipeline.domain.moderation import Words, settled_values
 from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, Outcome
+from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import leaves_by_class
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
-from implio_pipeline.stores.vault.schema import arrow_schema
 
 FILE = FileId("f" * 32)
 KINDS = list(FileKind)

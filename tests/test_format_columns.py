@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from implio_pipeline.stores.landing.sheet import known_columns
+from implio_pipeline.formats.sheet import known_columns
 
 FORMAT = Path(__file__).parent.parent / "docs" / "FORMAT.md"
 

@@ -24,8 +24,8 @@ from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.api_keys import recognise
 from implio_pipeline.flows.ingest import Part
 from implio_pipeline.flows.submit import Submission, arrival
+from implio_pipeline.formats.columns import keyed
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.landing.columns import keyed
 from implio_pipeline.wiring import House
 
 router = APIRouter(tags=["ads"])

@@ -13,10 +13,10 @@ from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.flows.ingest import Part
-from implio_pipeline.stores.landing.accept import MAX_ITEM_BYTES, accept_items
-from implio_pipeline.stores.landing.elements import elements
-from implio_pipeline.stores.landing.faults import CUSTOM, fault
-from implio_pipeline.stores.landing.rejected import RejectedItem
+from implio_pipeline.formats.elements import elements
+from implio_pipeline.formats.faults import CUSTOM, fault
+from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.formats.validate import MAX_ITEM_BYTES, accept_items
 
 KEPT_OUT = "kept-out"
 """The code of an item that a standing deletion keeps out."""

@@ -14,7 +14,7 @@ import msgspec
 from implio_pipeline.api.problems import MEDIA_TYPE, PROBLEM_SCHEMA
 from implio_pipeline.api.samples import EXAMPLES, SAMPLES
 from implio_pipeline.domain.waiting import Cause
-from implio_pipeline.stores.landing.item import Item
+from implio_pipeline.formats.item import Item
 
 _TEXT, _COUNT, _FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
 _INSTANT = {"type": "string", "format": "date-time"}

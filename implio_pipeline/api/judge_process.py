@@ -4,8 +4,8 @@ import os
 from datetime import datetime
 
 from implio_pipeline.api.batch import judged
-from implio_pipeline.stores.landing.chunk import to_bytes
-from implio_pipeline.stores.worker_process import Answer, work
+from implio_pipeline.formats.chunk import to_bytes
+from implio_pipeline.formats.worker_process import Answer, work
 
 _NICE = 5
 """The server's own threads come first; upkeep is as nice, so that files are merged as fast as posts make them."""

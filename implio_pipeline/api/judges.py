@@ -9,8 +9,8 @@ from typing import Protocol
 
 from implio_pipeline.api.batch import Judged, judged
 from implio_pipeline.api.failures import JudgeGone
-from implio_pipeline.stores.landing.chunk import from_bytes
-from implio_pipeline.stores.worker_process import WorkerProcess
+from implio_pipeline.formats.chunk import from_bytes
+from implio_pipeline.formats.worker_process import WorkerProcess
 
 _GONE = (EOFError, OSError)
 _MODULE = "implio_pipeline.api.judge_process"

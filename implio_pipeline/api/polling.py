@@ -6,8 +6,8 @@ from typing import Any
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import look_up
 from implio_pipeline.flows.polling import DecisionFeed, PolledDecision
+from implio_pipeline.formats.ad_shape import ad_shape, result_shape
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.landing.ad_shape import ad_shape, result_shape
 
 ON_A_PAGE = 100
 """Decisions of one answer."""

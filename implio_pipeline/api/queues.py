@@ -18,9 +18,9 @@ from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Deci
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queues_of
+from implio_pipeline.formats.ad_shape import ad_shape
+from implio_pipeline.formats.repeated_keys import has_repeated_key
 from implio_pipeline.ports.world import World
-from implio_pipeline.stores.landing.ad_shape import ad_shape
-from implio_pipeline.stores.landing.repeated_keys import has_repeated_key
 
 router = APIRouter(tags=["moderation"])
 

@@ -19,8 +19,6 @@ from implio_pipeline.api.judges import Judge, JudgeBeside
 from implio_pipeline.api.protocol import GuardedProtocol
 from implio_pipeline.api.upkeep import Upkeep
 from implio_pipeline.domain.errors import AddressUnavailable, CertificateInvalid, PlainHttpRefused
-from implio_pipeline.settings import Settings
-from implio_pipeline.stores.local_tls import LocalAuthority, ServerFiles
 from implio_pipeline.wiring import House, open_home
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -58,7 +56,7 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
         host = wanted.host or api.host
         if wanted.is_plain and not is_loopback(host):
             raise PlainHttpRefused("without TLS only this machine's own programs are answered")
-        context = None if wanted.is_plain else tls_context(server_files(house))
+        context = None if wanted.is_plain else tls_context(*house.server_files())
         listening = _listen(host, api.port if wanted.port is None else wanted.port)
         upkeep = Upkeep(
             house.settings.home,
@@ -105,22 +103,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def server_files(house: House) -> ServerFiles:
-    """Return the configured certificate, or the home's own, renewed where it would soon expire."""
-    settings = house.settings
-    if settings.api.certificate is not None and settings.api.private_key is not None:
-        return ServerFiles(
-            certificate=settings.below(settings.api.certificate), private_key=settings.below(settings.api.private_key)
-        )
-    return local_authority(settings).server_files(now=house.world.clock.now())
-
-
-def local_authority(settings: Settings) -> LocalAuthority:
-    """Return the home's own authority."""
-    return LocalAuthority(settings.home / "keys" / "tls")
-
-
-def tls_context(files: ServerFiles) -> ssl.SSLContext:
+def tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
     """Return how connections are encrypted: TLS 1.2 or newer, with forward secrecy.
 
     Raises:
@@ -132,7 +115,7 @@ def tls_context(files: ServerFiles) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(files.certificate, files.private_key)
+        context.load_cert_chain(certificate, private_key)
     except OSError:
         raise CertificateInvalid("the certificate and its private key cannot be loaded") from None
     return context

@@ -37,7 +37,7 @@ from implio_pipeline.cli import (
 )
 from implio_pipeline.cli.root import Root
 from implio_pipeline.cli.session import Session
-from implio_pipeline.stores.core_dumps import forbid_core_dumps
+from implio_pipeline.core_dumps import forbid_core_dumps
 
 _WORK, _LOOK, _CARE = "Work", "Look", "Care"
 _EPILOG = """

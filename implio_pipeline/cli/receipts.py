@@ -16,7 +16,7 @@ from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.stores.ledger.verify import Finding, canonical, check_against, check_ledger
+from implio_pipeline.verify import Finding, canonical, check_against, check_ledger
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House

@@ -11,9 +11,10 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import facts, good, size_text, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import FileMissing
+from implio_pipeline.ports.exports import SetAsideFile
 
 if TYPE_CHECKING:
-    from implio_pipeline.stores.set_aside import SetAside, SetAsideFile
+    from implio_pipeline.wiring import House
 
 app = typer.Typer(help="Files that could not be read, sealed away.", no_args_is_help=True)
 _UNKNOWN = "Run `implio set-aside list` to see what there is."
@@ -62,9 +63,9 @@ def show_command(
     """Show a sealed file; with --save get its content back to correct it."""
     session = session_of(context)
     with session.house() as house:
-        file = _found(house.set_aside, identifier)
+        file = _found(house, identifier)
         if save is not None:
-            _write_clear(house.set_aside, file.id, save)
+            _write_clear(house, file.id, save)
     session.answer(
         _shape(file) | {"savedTo": None if save is None else str(save)},
         lambda: facts(
@@ -86,33 +87,33 @@ def discard_command(context: typer.Context, identifier: Id) -> None:
     """Destroy a sealed file's key, then the file."""
     session = session_of(context)
     with session.house() as house:
-        file = _found(house.set_aside, identifier)
+        file = _found(house, identifier)
         house.set_aside.discard(file.id)
     session.answer({"discarded": file.id}, lambda: good(f"Discarded {file.id}; nothing of it can be read any more"))
 
 
-def _found(set_aside: "SetAside", identifier: str) -> "SetAsideFile":
-    for file in set_aside.list():
+def _found(house: "House", identifier: str) -> SetAsideFile:
+    for file in house.set_aside.list():
         if file.id == identifier:
             return file
     raise FileMissing("no set-aside file has this id", remedy=_UNKNOWN)
 
 
-def _write_clear(set_aside: "SetAside", identifier: str, path: Path) -> None:
+def _write_clear(house: "House", identifier: str, path: Path) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise BadUse("--save names a file that exists; it is not written over") from None
     with os.fdopen(handle, "wb") as clear:
-        for block in set_aside.open(identifier):
+        for block in house.set_aside.open(identifier):
             clear.write(block)
 
 
-def _reason(file: "SetAsideFile") -> str:
+def _reason(file: SetAsideFile) -> str:
     return f"{file.code}: {file.reason}" if file.reason else file.code
 
 
-def _shape(file: "SetAsideFile") -> dict[str, Any]:
+def _shape(file: SetAsideFile) -> dict[str, Any]:
     return {
         "id": file.id,
         "origin": file.origin.value,

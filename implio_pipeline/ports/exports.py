@@ -1,7 +1,9 @@
 """Files beside the vault: exports for access requests, files set aside, and what killed processes left."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -59,6 +61,26 @@ class Leftovers(Protocol):
 
     def expire_reports(self, *, before: datetime) -> int:
         """Unlink reports on refused request files from before an instant; return how many."""
+
+
+class Origin(StrEnum):
+    """What a file was meant to be."""
+
+    LANDING = "landing"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetAsideFile:
+    """What is known of a sealed file without opening it; no personal data."""
+
+    id: str
+    origin: Origin
+    team: TeamId | None
+    code: str
+    reason: str
+    size_bytes: int
+    created_at: datetime
 
 
 class SetAsideFiles(Protocol):

@@ -10,9 +10,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,36 +20,16 @@ from typing_extensions import override
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.formats.ad_shape import landing_line
 from implio_pipeline.ports.clock import Clock
-from implio_pipeline.ports.exports import SetAsideFiles
+from implio_pipeline.ports.exports import Origin, SetAsideFile, SetAsideFiles
 from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
 from implio_pipeline.stores.durable import make_folder, sync_folder
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES, Sealer
-from implio_pipeline.stores.landing.ad_shape import landing_line
 
 CHUNK_BYTES = 1 << 20
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SEALED, _SIDECAR = ".sealed", ".json"
-
-
-class Origin(StrEnum):
-    """What a file was meant to be."""
-
-    LANDING = "landing"
-    REQUEST = "request"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SetAsideFile:
-    """What is known of a sealed file without opening it; no personal data."""
-
-    id: str
-    origin: Origin
-    team: TeamId | None
-    code: str
-    reason: str
-    size_bytes: int
-    created_at: datetime
 
 
 class SetAside(SetAsideFiles):

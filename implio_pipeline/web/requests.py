@@ -19,7 +19,7 @@ from implio_pipeline.flows.lift import lift
 from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
 from implio_pipeline.flows.plan import plan_request
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.stores.ledger.verify import canonical
+from implio_pipeline.verify import canonical
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
 from implio_pipeline.web.guard import Pages

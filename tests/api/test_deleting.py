@@ -12,7 +12,7 @@ from support.home import ADS, CARS, Home
 from support.items import YESTERDAY, Ad
 
 from implio_pipeline.flows.erase import erase
-from implio_pipeline.stores.ledger.verify import canonical
+from implio_pipeline.verify import canonical
 from tests.api.conftest import ITEM, Door, Server
 
 REFUSED: dict[str, tuple[str, str]] = {

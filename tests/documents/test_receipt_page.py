@@ -23,7 +23,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.stores.ledger.verify import canonical
+from implio_pipeline.verify import canonical
 
 CANARY = "canary.person@example.com"
 SCOPES: dict[str, Scope] = {

@@ -24,7 +24,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.inspect import Agreement, agreement, survivors
 from implio_pipeline.flows.retain import preview_retention, retain
-from implio_pipeline.stores.set_aside import Origin
+from implio_pipeline.ports.exports import Origin
 
 NewHome = Callable[[], Home]
 TASKS = [f"task-{number:02}" for number in range(12)]

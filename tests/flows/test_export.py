@@ -30,8 +30,8 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.export import AccessDraft, ExportMade, export_person, purge_exports
 from implio_pipeline.flows.moderate import decide
 from implio_pipeline.flows.settle import settle
-from implio_pipeline.stores.ledger.verify import check_ledger
 from implio_pipeline.stores.vault.predicate import task_key
+from implio_pipeline.verify import check_ledger
 
 CANARY = "canary.person@example.com"
 ASKER = "clerk.canary@example.com"

@@ -22,11 +22,11 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.members import add_member
 from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
+from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores.catalog import home_seals, member_tables
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.catalog.tables import metadata
 from implio_pipeline.stores.keys.home_seal import split_key
-from implio_pipeline.stores.set_aside import Origin
 
 CONTENT = b"{not json, and a person: ann"
 

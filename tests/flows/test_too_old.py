@@ -18,7 +18,7 @@ from implio_pipeline.domain.words import FileKind
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import IngestSummary, ingest
 from implio_pipeline.flows.retain import retain
-from implio_pipeline.stores.landing.limits import LandingPolicy
+from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 
 LINES = b'{"id":"t-1","content":{"title":"a"},"user":{"id":"u-1"}}\n{"id":"t-2"}\n'

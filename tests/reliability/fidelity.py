@@ -20,8 +20,8 @@ from implio_pipeline.domain.words import ColumnClass, FileKind
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import add_rows
+from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import decryption_properties
-from implio_pipeline.stores.vault.schema import arrow_schema
 from reliability import forks
 from reliability.homes import ADS, DAYS, USERS, ask, init, opened
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.formats.pieces import SUFFIXES
 from implio_pipeline.stores.inbox.formats import READERS
-from implio_pipeline.stores.landing.pieces import SUFFIXES
 from reliability.hostile import HostileRow, read_landing, read_request
 
 _NAMES = st.sampled_from(

@@ -20,10 +20,10 @@ from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.domain.words import Channel, FileKind
 from implio_pipeline.flows.ingest import ingest
 from implio_pipeline.flows.take_requests import take_requests
+from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.pieces import SUFFIXES, tables_of
 from implio_pipeline.stores.inbox.formats import READERS, values_of
-from implio_pipeline.stores.landing.columns import keyed
-from implio_pipeline.stores.landing.limits import LandingLimits
-from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
 from reliability import forks
 from reliability.homes import ADS, init, opened
 

@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from support.ledger import raw
 
+from implio_pipeline import verify
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.stores.ledger import verify
 from implio_pipeline.stores.ledger.log import SignedLog
-from implio_pipeline.stores.ledger.verify import check_against, merkle_root, opened_note, origin_of
+from implio_pipeline.verify import check_against, merkle_root, opened_note, origin_of
 
 # The leaves and roots that certificate-transparency-go and its kin test RFC 6962 with.
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.stores.identifiers import RandomIdentifiers, new_task_ids, task_id_texts
+from implio_pipeline.formats.identifiers import RandomIdentifiers, new_task_ids, task_id_texts
 
 IDS = RandomIdentifiers()
 

@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.landing.accept import accept_items, is_item
-from implio_pipeline.stores.landing.columns import keyed, rejected_table
-from implio_pipeline.stores.landing.faults import item_faults, item_schema
-from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.formats.columns import keyed, rejected_table
+from implio_pipeline.formats.faults import item_faults, item_schema
+from implio_pipeline.formats.schema import arrow_schema
+from implio_pipeline.formats.validate import accept_items, is_item
 
 ARRIVED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOTTOMLESS = 100_000

@@ -16,11 +16,12 @@ from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInvalid
 from implio_pipeline.domain.words import TeamId, UserKey
+from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
+from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores import watched
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES
-from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
-from implio_pipeline.stores.set_aside import CHUNK_BYTES, Origin, SetAside
+from implio_pipeline.stores.set_aside import CHUNK_BYTES, SetAside
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 GOOD, BAD = {"id": "1", "content": {}, "user": {"id": "u"}}, {"id": 7, "content": {"body": "zqzq-canary"}}

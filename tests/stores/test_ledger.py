@@ -14,7 +14,7 @@ from support.ledger import raw
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.stores.ledger.log import SignedLog
-from implio_pipeline.stores.ledger.verify import canonical, check_ledger, digest_of
+from implio_pipeline.verify import canonical, check_ledger, digest_of
 
 Lines = list[bytes]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.stores.landing.people import MOST_IDS, MOST_WORDS, candidates
+from implio_pipeline.formats.people import MOST_IDS, MOST_WORDS, candidates
 
 AT_THEIR_PLACE = {
     "a text": ('{"user":{"id":"ann"},"x":1}', ("ann",)),

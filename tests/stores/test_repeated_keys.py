@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from implio_pipeline.stores.landing import repeated_keys
-from implio_pipeline.stores.landing.accept import accept_items
-from implio_pipeline.stores.landing.repeated_keys import _has_repeated_key, has_repeated_key
+from implio_pipeline.formats import repeated_keys
+from implio_pipeline.formats.repeated_keys import _has_repeated_key, has_repeated_key
+from implio_pipeline.formats.validate import accept_items
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 BLANKS = st.sampled_from(["", " ", "\n", "\t "])
@@ -77,7 +77,7 @@ def test_common_items_are_not_parsed_a_second_time(monkeypatch: pytest.MonkeyPat
         raise AssertionError("counting was not enough")
 
     monkeypatch.setattr(repeated_keys, "_has_repeated_key", parsed_again)
-    monkeypatch.setattr("implio_pipeline.stores.landing.accept.has_repeated_key", parsed_again)
+    monkeypatch.setattr("implio_pipeline.formats.validate.has_repeated_key", parsed_again)
     item = {"id": "a:1", "content": {"url": "https://x.example"}, "submittedAt": "2021-05-04T12:31:18Z"}
 
     accepted, _ = accept_items([json.dumps(item).encode()] * 3, arrived_at=NOW, batch_id="b")

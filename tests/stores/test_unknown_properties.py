@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.stores.landing.accept import AcceptedItems, accept_items
-from implio_pipeline.stores.landing.ad_shape import ad_shape, landing_line, result_shape
-from implio_pipeline.stores.landing.rejected import RejectedItem
+from implio_pipeline.formats.ad_shape import ad_shape, landing_line, result_shape
+from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.formats.validate import AcceptedItems, accept_items
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 

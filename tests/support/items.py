@@ -11,7 +11,7 @@ import pyarrow as pa
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.formats.schema import arrow_schema
 from support.clock import NOW
 
 YESTERDAY = NOW - timedelta(days=1)

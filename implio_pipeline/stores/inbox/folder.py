@@ -17,10 +17,11 @@ from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
 from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, values_of
-from implio_pipeline.stores.set_aside import Origin, SetAside
+from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder
 
 REFUSED_SUFFIX = ".refused.json"

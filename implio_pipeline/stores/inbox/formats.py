@@ -9,10 +9,10 @@ from typing import Any
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
 from implio_pipeline.domain.request_fields import FIELDS
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
-from implio_pipeline.stores.file_forms import separator_in
-from implio_pipeline.stores.landing.limits import LandingLimits
-from implio_pipeline.stores.landing.unpack import blocks_of
-from implio_pipeline.stores.separators import lacks_commas
+from implio_pipeline.formats.file_forms import separator_in
+from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.separators import lacks_commas
+from implio_pipeline.formats.unpack import blocks_of
 
 GZIP = ".gz"
 MAX_FILE_BYTES = 16 << 20

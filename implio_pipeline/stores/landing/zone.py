@@ -18,18 +18,19 @@ from implio_pipeline.domain.days import day_of, instant_text
 from implio_pipeline.domain.errors import LandingInvalid, TeamInvalid
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
+from implio_pipeline.formats.pieces import SUFFIXES, tables_of
+from implio_pipeline.formats.unknown import count_names
+from implio_pipeline.formats.workers import Workers
 from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks, LandingZone, ParsedRows
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.durable import make_folder
-from implio_pipeline.stores.landing.columns import keyed
-from implio_pipeline.stores.landing.limits import LandingLimits, LandingPolicy
-from implio_pipeline.stores.landing.pieces import SUFFIXES, tables_of
 from implio_pipeline.stores.landing.report import entries_of, write_report
-from implio_pipeline.stores.landing.unknown import count_names
-from implio_pipeline.stores.landing.workers import Workers
-from implio_pipeline.stores.set_aside import Origin, SetAside
+from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder, is_hidden
 
 _BLOCK_BYTES = 1 << 20

@@ -30,7 +30,7 @@ from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import Ledger, LedgerEntry, LedgerFault, StatementT
 from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.ledger.index import EntryIndex
-from implio_pipeline.stores.ledger.verify import (
+from implio_pipeline.verify import (
     GENESIS,
     canonical,
     check_ledger,

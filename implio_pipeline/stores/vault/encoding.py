@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from implio_pipeline.domain.columns import ColumnType, columns_of
 from implio_pipeline.domain.errors import FileTampered, KeyMissing
 from implio_pipeline.domain.words import ColumnClass, FileId, FileKind
+from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import decryption_properties, encryption_properties, leaf_of
-from implio_pipeline.stores.vault.schema import arrow_schema
 
 CODEC, LEVEL = "zstd", 2
 _LEVEL_OF_IDENTIFIERS = 1

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from implio_pipeline.stores.landing.accept import KEPT_BYTES_OF_TOO_LARGE
-from implio_pipeline.stores.landing.chunk import Chunk
-from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.formats.chunk import Chunk
+from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.validate import KEPT_BYTES_OF_TOO_LARGE
 
 
 def line_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[Chunk]:

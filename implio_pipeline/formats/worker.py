@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from implio_pipeline.stores.landing.chunk import Chunk, parsed, to_bytes
-from implio_pipeline.stores.landing.spans import Span, lines_in
-from implio_pipeline.stores.worker_process import Answer, work
+from implio_pipeline.formats.chunk import Chunk, parsed, to_bytes
+from implio_pipeline.formats.spans import Span, lines_in
+from implio_pipeline.formats.worker_process import Answer, work
 
 
 def parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> Answer:

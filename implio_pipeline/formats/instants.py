@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from implio_pipeline.stores.landing.item import Instant
+from implio_pipeline.formats.item import Instant
 
 _FINER = re.compile(r"(\.\d{6})\d+", re.ASCII)
 _MAY_BE_FINER = re.compile(rb'submittedAt"\s*:\s*"[^"]{19}\.\d{7}')

@@ -15,9 +15,9 @@ import msgspec
 import pyarrow as pa
 from msgspec import inspect
 
-from implio_pipeline.stores.landing.faults import shown
-from implio_pipeline.stores.landing.item import Item, Result
-from implio_pipeline.stores.landing.people import candidates
+from implio_pipeline.formats.faults import shown
+from implio_pipeline.formats.item import Item, Result
+from implio_pipeline.formats.people import candidates
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.stores.landing.chunk import Chunk
-from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.formats.chunk import Chunk
+from implio_pipeline.formats.limits import LandingLimits
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _FLAT = rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+"

@@ -8,8 +8,8 @@ import msgspec
 import pyarrow as pa
 
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.landing.rejected import RejectedItem
-from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.formats.schema import arrow_schema
 
 _encode = msgspec.json.encode
 

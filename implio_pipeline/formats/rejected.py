@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.stores.landing.faults import Fault
+from implio_pipeline.formats.faults import Fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.formats.limits import LandingLimits
 
 _TAIL_BYTES = 64 << 10
 

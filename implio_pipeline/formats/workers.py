@@ -4,12 +4,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Lock
 
-from implio_pipeline.stores.landing.chunk import Chunk
-from implio_pipeline.stores.landing.limits import LandingLimits
-from implio_pipeline.stores.landing.spans import Span
-from implio_pipeline.stores.worker_process import Answer, WorkerProcess
+from implio_pipeline.formats.chunk import Chunk
+from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.spans import Span
+from implio_pipeline.formats.worker_process import Answer, WorkerProcess
 
-_MODULE = "implio_pipeline.stores.landing.worker"
+_MODULE = "implio_pipeline.formats.worker"
 
 
 class Workers:

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.stores.file_forms import separator_in
-from implio_pipeline.stores.landing.chunk import Chunk
-from implio_pipeline.stores.landing.faults import item_schema
-from implio_pipeline.stores.landing.limits import LandingLimits
-from implio_pipeline.stores.separators import lacks_commas
+from implio_pipeline.formats.chunk import Chunk
+from implio_pipeline.formats.faults import item_schema
+from implio_pipeline.formats.file_forms import separator_in
+from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.separators import lacks_commas
 
 REQUIRED_COLUMNS = ("id", "content.title", "content.body")
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from implio_pipeline.stores.landing.item import Content, Item, Location, Named, Price, Result, User
+from implio_pipeline.formats.item import Content, Item, Location, Named, Price, Result, User
 
 
 def lean(struct: type[Struct]) -> type[Struct]:

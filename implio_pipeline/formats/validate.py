@@ -12,19 +12,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.stores.identifiers import new_task_ids, task_id_texts
-from implio_pipeline.stores.landing.columns import item_columns
-from implio_pipeline.stores.landing.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
-from implio_pipeline.stores.landing.instants import cut, dated
-from implio_pipeline.stores.landing.item import TOO_DEEP, Item, submission_fault
-from implio_pipeline.stores.landing.lean import LeanItem, decode_lean, parts_of, result_text
-from implio_pipeline.stores.landing.limits import MIB
-from implio_pipeline.stores.landing.people import candidates
-from implio_pipeline.stores.landing.rejected import RejectedItem
-from implio_pipeline.stores.landing.repeated_keys import has_repeated_key, have_keys_once
-from implio_pipeline.stores.landing.suspects import micros, submission_suspects, suspects
-from implio_pipeline.stores.landing.unknown import names_shown, names_somebody_else, set_apart
-from implio_pipeline.stores.vault.schema import arrow_schema
+from implio_pipeline.formats.columns import item_columns
+from implio_pipeline.formats.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
+from implio_pipeline.formats.identifiers import new_task_ids, task_id_texts
+from implio_pipeline.formats.instants import cut, dated
+from implio_pipeline.formats.item import TOO_DEEP, Item, submission_fault
+from implio_pipeline.formats.lean import LeanItem, decode_lean, parts_of, result_text
+from implio_pipeline.formats.limits import MIB
+from implio_pipeline.formats.people import candidates
+from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.formats.repeated_keys import has_repeated_key, have_keys_once
+from implio_pipeline.formats.schema import arrow_schema
+from implio_pipeline.formats.suspects import micros, submission_suspects, suspects
+from implio_pipeline.formats.unknown import names_shown, names_somebody_else, set_apart
 
 MAX_ITEM_BYTES = 8 * MIB
 KEPT_BYTES_OF_TOO_LARGE = 64 << 10

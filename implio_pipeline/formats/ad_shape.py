@@ -1,11 +1,11 @@
-"""An item's row as the platform's JSON: `stores.landing.columns` read back."""
+"""An item's row as the platform's JSON: `columns` read back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from implio_pipeline.stores.landing.unknown import put_back
+from implio_pipeline.formats.unknown import put_back
 
 Row = Mapping[str, Any]
 _encode = msgspec.json.encode

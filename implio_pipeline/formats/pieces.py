@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.stores.file_forms import FileForm, form_of
-from implio_pipeline.stores.landing.chunk import Chunk, from_bytes, parsed
-from implio_pipeline.stores.landing.elements import element_chunks
-from implio_pipeline.stores.landing.limits import LandingLimits
-from implio_pipeline.stores.landing.lines import line_chunks
-from implio_pipeline.stores.landing.sheet import sheet_chunks
-from implio_pipeline.stores.landing.spans import Span, spans_of
-from implio_pipeline.stores.landing.unpack import blocks_of, has_newlines
-from implio_pipeline.stores.landing.workers import Workers
-from implio_pipeline.stores.worker_process import Answer
+from implio_pipeline.formats.chunk import Chunk, from_bytes, parsed
+from implio_pipeline.formats.elements import element_chunks
+from implio_pipeline.formats.file_forms import FileForm, form_of
+from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.lines import line_chunks
+from implio_pipeline.formats.sheet import sheet_chunks
+from implio_pipeline.formats.spans import Span, spans_of
+from implio_pipeline.formats.unpack import blocks_of, has_newlines
+from implio_pipeline.formats.worker_process import Answer
+from implio_pipeline.formats.workers import Workers
 
 _GZIP = ".gz"
 _READERS: Mapping[str, Callable[..., Iterator[Chunk]]] = {

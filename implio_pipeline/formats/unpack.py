@@ -9,8 +9,8 @@ from itertools import chain
 from typing import BinaryIO
 
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
-from implio_pipeline.stores.file_forms import FileForm, form_of, utf8_of
-from implio_pipeline.stores.landing.limits import LandingLimits
+from implio_pipeline.formats.file_forms import FileForm, form_of, utf8_of
+from implio_pipeline.formats.limits import LandingLimits
 
 
 def blocks_of(

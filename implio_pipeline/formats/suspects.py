@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import inspect
 
-from implio_pipeline.stores.landing.columns import PLACES
-from implio_pipeline.stores.landing.item import END_OF_SUBMISSIONS, FIRST_SUBMISSION
-from implio_pipeline.stores.landing.lean import PARTS
+from implio_pipeline.formats.columns import PLACES
+from implio_pipeline.formats.item import END_OF_SUBMISSIONS, FIRST_SUBMISSION
+from implio_pipeline.formats.lean import PARTS
 
 Mask = npt.NDArray[np.bool_]
 _MOST_CUSTOM_BYTES = 1_024

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from implio_pipeline.stores.landing.accept import accept_items
-from implio_pipeline.stores.landing.columns import rejected_table
+from implio_pipeline.formats.columns import rejected_table
+from implio_pipeline.formats.validate import accept_items
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
