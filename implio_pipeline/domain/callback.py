@@ -11,7 +11,7 @@ from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import RequestId, TaskKey, TeamId, UserKey
 
 MOST_ATTEMPTS = 10
-FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=6)
+LONGEST_DELIVERY_BACKOFF = timedelta(hours=6)
 CLAIM_LASTS = timedelta(minutes=5)
 """A delivery that somebody began is nobody else's for so long; a crash meanwhile leaves it to be tried again."""
 TEAM_SECONDS = 10.0
@@ -98,12 +98,6 @@ class Destination:
     scheme: str
     host: str
     port: int
-
-
-def backoff(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts, each twice as long as the one before."""
-    wait: timedelta = FIRST_BACKOFF * 2 ** min(attempts - 1, 20)
-    return min(LONGEST_BACKOFF, wait)
 
 
 def check_host(host: str) -> str:

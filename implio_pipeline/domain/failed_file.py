@@ -5,16 +5,15 @@ verdicts cannot be settled is tried for ever, at most once an hour: readers see 
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
+from implio_pipeline.domain.backoff import LONGEST_BACKOFF, backoff
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.words import TeamId
 
 MOST_ATTEMPTS = 10
 """After this many failed attempts, six hours of back-off or less, a request or a landing file is quarantined."""
-_FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=1)
-_MOST_DOUBLINGS = 16
 
 
 class Work(StrEnum):
@@ -43,12 +42,6 @@ class FailedFile:
     def is_quarantined(self) -> bool:
         """Tell whether it is not tried again until somebody says so."""
         return self.next_attempt_at is None
-
-
-def backoff(attempts: int) -> timedelta:
-    """Return how long to wait after so many failed attempts: 30 s, doubling, at most an hour."""
-    wait: timedelta = _FIRST_BACKOFF * 2 ** min(attempts - 1, _MOST_DOUBLINGS)
-    return min(LONGEST_BACKOFF, wait)
 
 
 def failed_again(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from implio_pipeline.domain.backoff import backoff
 from implio_pipeline.domain.errors import PasswordRefused
 from implio_pipeline.domain.member import MemberId
 from implio_pipeline.domain.sensitive import sensitive
@@ -13,7 +14,6 @@ from implio_pipeline.domain.sensitive import sensitive
 SHORTEST_PASSWORD, LONGEST_PASSWORD, FEWEST_SIGNS = 12, 256, 5
 FREE_FAILURES = 5
 """So many failures in a row cost nothing; people mistype."""
-FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
 FORGET_FAILURES = timedelta(days=1)
 """After so long without a failure the count begins anew."""
 IDLE, ABSOLUTE, HALFWAY = timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=5)
@@ -90,7 +90,7 @@ def wait_after(failures: int) -> timedelta:
     """Return how long nobody may try again after so many failures in a row: 30 s, doubling, at most an hour."""
     if failures < FREE_FAILURES:
         return timedelta()
-    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(failures - FREE_FAILURES, 16)))
+    return backoff(failures - FREE_FAILURES + 1)
 
 
 def locked_until(attempts: Attempts) -> datetime | None:

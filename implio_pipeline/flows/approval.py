@@ -7,20 +7,20 @@
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from implio_pipeline.domain.erasure import FileWork, NamedRule
-from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanOutdated
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.member import name_key
 from implio_pipeline.domain.plan import Allowance
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, accepted
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.ports.world import World
-
-_MOST_TRIES = 5
 
 
 def identity_of(world: World, team: TeamId, name: str) -> str:
@@ -168,13 +168,12 @@ def _most_items(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]
 
 def _counts(world: World, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int] | None:
     """Return how many items each request covers, by reading what may hold one; `None` when that cannot be told."""
-    for _ in range(_MOST_TRIES):
-        try:
-            return _counts_once(world, team, asked)
-        except (PlanOutdated, FileMissing, KeyMissing):
-            world.keychain.forget(team)  # a file was swapped or a key renewed; if it is a fault, it stays
-        except ImplioError:
-            break
+    with suppress(ImplioError):  # what cannot be counted waits for a second person
+        return reread(
+            lambda: _counts_once(world, team, asked),
+            about=f"the files of team {team}",
+            again=lambda: world.keychain.forget(team),
+        )
     return None
 
 

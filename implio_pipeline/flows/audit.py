@@ -38,6 +38,7 @@ from implio_pipeline.domain.ledger_codec import entry_kind
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.moderation import Trace
 from implio_pipeline.domain.receipt import RECEIPTS
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import OPEN_STATES, Request
 from implio_pipeline.domain.scope import OverdueRule, Rule, StandingErasure, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
@@ -51,7 +52,6 @@ from implio_pipeline.flows.read import log_faults
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
-_MOST_LOOKS = 5
 _SETTLES = timedelta(minutes=10)
 """A tombstone this young may be accepted and about to be noted in the ledger."""
 _SEAL_CONTEXT = "audit"
@@ -198,15 +198,19 @@ class _TeamAudit:
     def _settled(self, first: "_Look") -> "_Look | None":
         """Look again while something is found and keys are others than at the look before."""
         look = first
-        for _ in range(_MOST_LOOKS):
-            if not look.findings:
-                break
-            again = self._look_again(look.file)
+
+        def settle() -> _Look | None:
+            nonlocal look
+            again = self._look_again(look.file) if look.findings else look
             if again is None:
                 return None
             is_settled, look = again.sealed.keys == look.sealed.keys, again
-            if is_settled:
-                break
+            if not is_settled:
+                raise PlanOutdated("its keys were renewed meanwhile")
+            return look
+
+        with suppress(PlanOutdated):
+            return replan(settle, about="the keys of a file")
         return look
 
     def _look_again(self, file: VaultFile) -> "_Look | None":

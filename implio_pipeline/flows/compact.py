@@ -7,15 +7,13 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.compaction import MergeWork, merges, merges_of_small
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.renewed import are_renewed
+from implio_pipeline.flows.races import ReadFiles, commit_under_newer_tombstones
 from implio_pipeline.flows.sweep import sweep_doomed, unlink_doomed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
-
-_MOST_TRIES = 5
-_MOST_COMMITS = 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,39 +95,23 @@ def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
 
 
 def _merged(world: World, work: MergeWork) -> list[SealedFile]:
-    for _ in range(_MOST_TRIES):
-        sealed = world.catalog.manifest.sealed(work.files)
-        try:
-            return world.vault.merge(sealed)
-        except KeyMissing:
-            if not are_renewed(world, work.team, sealed):
-                raise
-    raise PlanOutdated("the keys of the files kept being renewed")
+    read = ReadFiles(world=world, team=work.team)
+    return replan(
+        lambda: world.vault.merge(read.sealed(work.files)),
+        about=f"the keys of files of team {work.team}",
+        is_race=lambda error: isinstance(error, KeyMissing) and read.are_renewed(),
+    )
 
 
 def _commit(world: World, work: MergeWork, merged: list[SealedFile]) -> None:
-    """Swap the files; a tombstone that came while they were written is no reason to write them again.
-
-    A merge takes rows from live files alone, and they must still be live at the commit: whoever erased a row of one
-    has replaced it. What a newer tombstone covers is in a live file after the merge as it was before.
-    """
-    for attempt in range(_MOST_COMMITS):
-        planned_at = world.catalog.requests.newest_tombstone(work.team)
-        change = Change(
-            team=work.team,
-            planned_at=planned_at,
-            committed_at=world.clock.now(),
-            add=tuple(merged),
-            remove=tuple(file.file_id for file in work.files),
-        )
-        try:
-            world.catalog.manifest.commit(change)
-        except PlanOutdated:
-            is_newer = world.catalog.requests.newest_tombstone(work.team) != planned_at
-            if not is_newer or attempt + 1 == _MOST_COMMITS:
-                raise
-            continue
-        return
+    change = Change(
+        team=work.team,
+        planned_at=world.catalog.requests.newest_tombstone(work.team),
+        committed_at=world.clock.now(),
+        add=tuple(merged),
+        remove=tuple(file.file_id for file in work.files),
+    )
+    commit_under_newer_tombstones(world, change)
 
 
 def _discard(world: World, files: Iterable[SealedFile]) -> None:

@@ -18,12 +18,13 @@ from datetime import datetime
 from threading import Semaphore
 from typing import Any, assert_never
 
+from implio_pipeline.domain.backoff import FIRST_BACKOFF, backoff
 from implio_pipeline.domain.callback import (
     ABANDONED,
     CLAIM_LASTS,
     DELIVERY_HEADER,
-    FIRST_BACKOFF,
     KEY_HEADER,
+    LONGEST_DELIVERY_BACKOFF,
     MOST_ATTEMPTS,
     SIGNATURE_HEADER,
     TEAM_SECONDS,
@@ -31,7 +32,6 @@ from implio_pipeline.domain.callback import (
     CallbackEvent,
     CallbackSecrets,
     Delivery,
-    backoff,
 )
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
@@ -296,7 +296,11 @@ def _note(world: World, delivery: Delivery, answer: Answer, summary: DeliverySum
         summary.delivered += 1
         return
     now: datetime = world.clock.now()
-    after = replace(delivery, error_code=answer.code, next_attempt_at=now + backoff(delivery.attempts))
+    after = replace(
+        delivery,
+        error_code=answer.code,
+        next_attempt_at=now + backoff(delivery.attempts, longest=LONGEST_DELIVERY_BACKOFF),
+    )
     if delivery.attempts >= MOST_ATTEMPTS:
         after = replace(after, given_up_at=now)
         summary.given_up += 1

@@ -30,6 +30,7 @@ from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.ledger_codec import differences
 from implio_pipeline.domain.outcome import counted
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import (
     FINAL_STATES,
     OPEN_STATES,
@@ -48,8 +49,8 @@ from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
 from implio_pipeline.flows.accept import note_tombstones
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.find import holds_in_force, plan_works
+from implio_pipeline.flows.races import are_renewed
 from implio_pipeline.flows.receipt import write_receipts
-from implio_pipeline.flows.renewed import are_renewed
 from implio_pipeline.flows.swap import SwapCounts, swap
 from implio_pipeline.flows.sweep import sweep_doomed
 from implio_pipeline.flows.team_keys import renew_class_keys, shred_old_class_keys
@@ -57,7 +58,6 @@ from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
 _Found = TypeVar("_Found")
-_MOST_PLANS = 20
 _MOST_TOGETHER = 3
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
 """Where a request is left alone by the attempts after a failed one."""
@@ -186,19 +186,22 @@ def _erase_team(
     Where another process got in the way, what it left open is tried together again: one by one, a hundred requests
     would rewrite the same files a hundred times.
     """
-    conflict = PlanOutdated("others kept changing the same files")
-    for _ in range(_MOST_TOGETHER):
-        try:
-            _carry_out(world, team, requests, summary, progress)
-        except PlanOutdated as error:
-            conflict = error
-            requests = _still_open(world, requests, summary)
-            if requests:
-                continue
-        except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises what ends the run
-            _in_halves(world, team, requests, fault_of(error), summary, progress)
-        return
-    _fail(world, requests, conflict, summary)
+    left = requests
+
+    def carry_out() -> None:
+        if left:
+            _carry_out(world, team, left, summary, progress)
+
+    def again() -> None:
+        nonlocal left
+        left = _still_open(world, left, summary)
+
+    try:
+        replan(carry_out, about="the same files", again=again, tries=_MOST_TOGETHER)
+    except PlanOutdated as error:
+        _fail(world, left, error, summary)
+    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises what ends the run
+        _in_halves(world, team, left, fault_of(error), summary, progress)
 
 
 def _still_open(world: World, requests: list[Request], summary: ErasureSummary) -> list[Request]:
@@ -346,20 +349,18 @@ def _work_through(
 
     Returns the legal holds it spared what they cover for, and what requests fail of whose files could not be swapped.
     """
-    for _ in range(_MOST_PLANS):
+
+    def work_through() -> tuple[list[Hold], dict[RequestId, ImplioError]]:
         planned_at, held_at = world.catalog.requests.newest_tombstone(team), world.catalog.holds.newest(team)
         holds = holds_in_force(world, team)  # also where none is newest: one taken away shows in their tally
-        try:
-            works = _plan(world, team, named_rules, holds)
-            if not works:
-                return holds, {}
-            faulty = swap(world, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
-        except PlanOutdated:
-            continue
-        if any(_is_race(world, team, work, error) for work, error in faulty):
-            continue
+        works = _plan(world, team, named_rules, holds)
+        if not works:
+            return holds, {}
+        faulty = swap(world, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
+        _refuse_races(world, team, faulty)
         return holds, _by_request(faulty)
-    raise PlanOutdated("others kept changing the same files")
+
+    return replan(work_through, about="the same files")
 
 
 def _plan(world: World, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]) -> list[FileWork]:
@@ -378,6 +379,16 @@ def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> dict[RequestI
         for named in work.named_rules:
             found.setdefault(named.request_id, error)
     return found
+
+
+def _refuse_races(world: World, team: TeamId, faulty: Iterable[tuple[FileWork, ImplioError]]) -> None:
+    """Have the work planned again when others caused what a file failed of.
+
+    Raises:
+        PlanOutdated: they did.
+    """
+    if any(_is_race(world, team, work, error) for work, error in faulty):
+        raise PlanOutdated("a file was replaced, or its keys renewed, meanwhile")
 
 
 def _is_race(world: World, team: TeamId, work: FileWork, error: ImplioError) -> bool:
@@ -447,22 +458,20 @@ def _read_each(
     world: World, team: TeamId, plan: Callable[[], list[FileWork]], read: Callable[[FileWork], list[_Found]]
 ) -> tuple[list[_Found], dict[RequestId, ImplioError]]:
     """Read every planned file, and return what was found, with what requests fail of whose files cannot be read."""
-    for _ in range(_MOST_PLANS):
-        try:
-            works = plan()
-        except PlanOutdated:
-            continue
+
+    def read_each() -> tuple[list[_Found], dict[RequestId, ImplioError]]:
         found: list[_Found] = []
         faulty: list[tuple[FileWork, ImplioError]] = []
-        for work in works:
+        for work in plan():
             file = work.sealed.file
             try:
                 found += read(work)
             except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises it again
                 faulty.append((work, fault_of(error, about=file.file_id, day=file.day)))
-        if not any(_is_race(world, team, work, error) for work, error in faulty):
-            return found, _by_request(faulty)
-    raise PlanOutdated("others kept changing the same files")
+        _refuse_races(world, team, faulty)
+        return found, _by_request(faulty)
+
+    return replan(read_each, about="the same files")
 
 
 def _of(requests: list[Request], named_rules: list[NamedRule]) -> list[NamedRule]:

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from implio_pipeline.domain.erasure import NamedRule
-from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, RequestRefused
+from implio_pipeline.domain.errors import PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
     Access,
     ExportRecord,
@@ -27,6 +27,7 @@ from implio_pipeline.domain.export import (
     request_record,
 )
 from implio_pipeline.domain.grant import GrantId
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import FOR_EVER, UserRule
 from implio_pipeline.domain.sensitive import sensitive
@@ -45,7 +46,6 @@ KEEP = timedelta(days=7)
 """How long an export lies where it was made."""
 _BREAKS_OFF = timedelta(hours=6)
 """An export that is this old and not whole was broken off."""
-_MOST_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,18 +168,15 @@ class _Held:
 
 def _settled(world: World, team: TeamId, user_key: UserKey, progress: Progress | None) -> _Held:
     """Search until no tombstone came and no file went while it was done."""
-    conflict: PlanOutdated | FileMissing | KeyMissing = PlanOutdated("requests kept being accepted")
-    for _ in range(_MOST_TRIES):
+
+    def search() -> _Held:
         newest = world.catalog.requests.newest_tombstone(team)
-        try:
-            held = _search(world, team, user_key, newest, progress)
-        except (PlanOutdated, FileMissing, KeyMissing) as met:
-            conflict = met  # a file was swapped, or a key renewed; when it is a fault, it stays
-            world.keychain.forget(team)
-            continue
-        if world.catalog.requests.newest_tombstone(team) == newest:
-            return held
-    raise conflict
+        held = _search(world, team, user_key, newest, progress)
+        if world.catalog.requests.newest_tombstone(team) != newest:
+            raise PlanOutdated("a request was accepted meanwhile")
+        return held
+
+    return reread(search, about=f"the files of team {team}", again=lambda: world.keychain.forget(team))
 
 
 def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:

@@ -25,6 +25,7 @@ from implio_pipeline.domain.failed_file import FailedFile, Work, failed_again, i
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord, QueueEntry
 from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.replan import discarding, is_outdated, replan, reread
 from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
 from implio_pipeline.domain.team import Team
@@ -38,7 +39,6 @@ from implio_pipeline.ports.world import World
 
 BUFFER_BYTES = 96 << 20
 """Rows held before files are written; one buffer fills while the one before it is written, so memory is bounded."""
-_MOST_TRIES = 20
 _STANDING = "standing"
 """What the rule of a standing deletion is named by, beside that of the same request's tombstone."""
 TOO_OLD = "too-old"
@@ -252,9 +252,10 @@ def add_rows(
     Raises:
         PostInWork: one of the posts is known already; nothing was kept.
     """
-    for _ in range(_MOST_TRIES):
+
+    def add() -> AddedRows:
         intake = _Intake(world=world, team=team, submitted_from=submitted_from)
-        try:
+        with discarding(intake.discard):
             told = [intake.add(rows, FileKind.ITEMS) for rows in parts]
             intake.posts = tuple(
                 replace(post, kept_out=part.kept_out, returned=part.returned)
@@ -262,15 +263,10 @@ def add_rows(
                 if post is not None
             )
             intake.commit(None)
-        except PlanOutdated:
-            intake.discard()
-            world.keychain.forget(team.team)
-            continue
-        except PostInWork:
-            intake.discard()
-            raise
         return AddedRows(files=intake.staged, parts=told)
-    raise PlanOutdated("new tombstones kept coming")
+
+    about = f"the keys or tombstones of team {team.team}"
+    return replan(add, about=about, again=lambda: world.keychain.forget(team.team))
 
 
 def rules_in_force(
@@ -301,36 +297,33 @@ def rules_in_force(
 
 def _take(world: World, team: Team, file: LandingFile) -> IngestSummary:
     agreed_now(world)
-    if world.catalog.landings.has_size(team.team, file.size_bytes) and _is_in(world, team, file):
+
+    def take() -> tuple[list[Mapping[str, Any]], _Intake] | None:
+        # Another process, or thread, may take the same content in while we do.
+        if world.catalog.landings.has_size(team.team, file.size_bytes) and _is_in(world, team, file):
+            return None
+        intake = _Intake(world=world, team=team)
+        with discarding(intake.discard):
+            return intake.take(file), intake
+
+    about = f"the keys or tombstones of team {team.team}"
+    try:
+        taken = replan(take, about=about, again=lambda: world.keychain.forget(team.team))
+    except LandingEmpty:
+        file.finish([])
+        return IngestSummary(empty=1)
+    except LandingInvalid as error:
+        _set_aside(world, team, file, error)
+        return IngestSummary(set_aside=1)
+    except BaseException:
+        file.release()
+        raise
+    if taken is None:
         file.finish([])
         return IngestSummary(duplicates=1)
-    for _ in range(_MOST_TRIES):
-        intake = _Intake(world=world, team=team)
-        try:
-            report = intake.take(file)
-        except LandingEmpty:
-            intake.discard()
-            file.finish([])
-            return IngestSummary(empty=1)
-        except LandingInvalid as error:
-            intake.discard()
-            _set_aside(world, team, file, error)
-            return IngestSummary(set_aside=1)
-        except PlanOutdated:
-            intake.discard()
-            world.keychain.forget(team.team)
-            if _is_in(world, team, file):
-                file.finish([])  # another process, or thread, took the same content while we did
-                return IngestSummary(duplicates=1)
-            continue
-        except BaseException:
-            intake.discard()
-            file.release()
-            raise
-        file.finish(report, intake.remarks())
-        return intake.summary()
-    file.release()
-    raise PlanOutdated("the team's keys or tombstones kept changing")
+    report, intake = taken
+    file.finish(report, intake.remarks())
+    return intake.summary()
 
 
 def _is_in(world: World, team: Team, file: LandingFile) -> bool:
@@ -371,20 +364,22 @@ def _is_left(world: World, record: LandingRecord) -> bool:
 
     Rejected text carries no batch id. Where nothing else of a file came in, it counts as left while its days have any.
     """
-    for _ in range(_MOST_TRIES):
+
+    def read() -> bool:
         files = _of_its_days(world, record)
         if record.batch_id is None:
             return any(file.kind is FileKind.REJECTED for file in files)
-        try:
-            return any(
-                world.vault.has_batch(sealed, record.batch_id)
-                for file in files
-                if file.kind is FileKind.ITEMS
-                for sealed in world.catalog.manifest.sealed([file])
-            )
-        except (PlanOutdated, FileMissing, KeyMissing):
-            world.keychain.forget(record.team)  # a file was swapped or a key renewed; if it is a fault, it stays
-    return True  # not known: nothing is taken twice
+        return any(
+            world.vault.has_batch(sealed, record.batch_id)
+            for file in files
+            if file.kind is FileKind.ITEMS
+            for sealed in world.catalog.manifest.sealed([file])
+        )
+
+    try:
+        return reread(read, about="the files", again=lambda: world.keychain.forget(record.team))
+    except (PlanOutdated, FileMissing, KeyMissing):
+        return True  # not known: nothing is taken twice
 
 
 def _of_its_days(world: World, record: LandingRecord) -> list[VaultFile]:
@@ -545,36 +540,38 @@ class _Intake:
         self._wait()
         self.writer.shutdown()
         self._seal_old()
-        for _ in range(_MOST_TRIES):
-            newest = self.world.catalog.requests.newest_tombstone(self.team.team)
-            if newest > self.planned_at:
-                self._apply_newer_rules()
-            change = Change(
-                team=self.team.team,
-                planned_at=self.planned_at,
-                committed_at=self.world.clock.now(),
-                add=tuple(self.staged),
-                queue=tuple(self.queue),
-                landing=self._record(file) if file else None,
-                posts=self.posts,
-                erased_people=ErasedPeople(kept_out=self.kept_out, returned=self.returned.total()),
-            )
-            # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
-            staged, self.staged = self.staged, []
-            aside, self.sealed_aside = self.sealed_aside, []
-            try:
-                self.world.catalog.manifest.commit(change)
-            except PlanOutdated:
-                self.staged, self.sealed_aside = staged, aside
-                if self.world.catalog.requests.newest_tombstone(self.team.team) == self.planned_at:
-                    raise
-                continue
-            except PostInWork:
-                self.staged, self.sealed_aside = staged, aside
-                raise
-            self.staged = staged
-            return
-        raise PlanOutdated("new tombstones kept coming")
+        if self._newest_tombstone() > self.planned_at:
+            self._apply_newer_rules()
+        replan(
+            lambda: self._commit_once(file),
+            about=f"the tombstones of team {self.team.team}",
+            is_race=lambda error: is_outdated(error) and self._newest_tombstone() != self.planned_at,
+            again=self._apply_newer_rules,  # what it raises ends the act: only part of the rules may have been applied
+        )
+
+    def _commit_once(self, file: LandingFile | None) -> None:
+        change = Change(
+            team=self.team.team,
+            planned_at=self.planned_at,
+            committed_at=self.world.clock.now(),
+            add=tuple(self.staged),
+            queue=tuple(self.queue),
+            landing=self._record(file) if file else None,
+            posts=self.posts,
+            erased_people=ErasedPeople(kept_out=self.kept_out, returned=self.returned.total()),
+        )
+        # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
+        staged, self.staged = self.staged, []
+        aside, self.sealed_aside = self.sealed_aside, []
+        try:
+            self.world.catalog.manifest.commit(change)
+        except (PlanOutdated, PostInWork):
+            self.staged, self.sealed_aside = staged, aside
+            raise
+        self.staged = staged
+
+    def _newest_tombstone(self) -> int:
+        return self.world.catalog.requests.newest_tombstone(self.team.team)
 
     def discard(self) -> None:
         """Unlink what was staged."""

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import FileWork, NamedRule
-from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.request import OPEN_STATES, Request, is_overdue_request
 from implio_pipeline.domain.scope import OverdueRule
 from implio_pipeline.domain.words import RequestId, TeamId
@@ -49,7 +49,7 @@ def agreement(world: World) -> Agreement:
     live_keys = {key.key_id for key in keys}
     regions = {team.region for team in world.catalog.teams.all()}
     known: set[str] = {file.path for file in world.catalog.manifest.doomed()}
-    for files in _chunks(world.catalog.manifest.files()):
+    for files in chunks(world.catalog.manifest.files()):
         for sealed in world.catalog.manifest.sealed(files):
             file = sealed.file
             result.files += 1
@@ -71,17 +71,6 @@ def late_requests(world: World) -> list[Request]:
     """Return the open requests that are past the day they were due."""
     now = world.clock.now()
     return [each for each in world.catalog.requests.all(states=OPEN_STATES) if is_overdue_request(each, now=now)]
-
-
-def _chunks(files: Iterator[VaultFile], size: int = 500) -> Iterator[list[VaultFile]]:
-    chunk: list[VaultFile] = []
-    for file in files:
-        chunk.append(file)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _works(world: World, team: TeamId, named_rules: list[NamedRule]) -> Iterator[FileWork]:

@@ -4,15 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from implio_pipeline.domain.erasure import NamedRule
-from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.flows.find import find
 from implio_pipeline.flows.settle import opened_values
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.world import World
-
-_MOST_TRIES = 5
 
 
 def look_up(world: World, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
@@ -22,21 +21,19 @@ def look_up(world: World, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
         PlanOutdated: files kept changing underneath.
     """
     named_rules = [_named_rule(world, task_id) for task_id in task_ids]
-    conflict: PlanOutdated | FileMissing | KeyMissing = PlanOutdated("files kept changing")
-    for _ in range(_MOST_TRIES if named_rules else 0):
+    if not named_rules:
+        return []
+
+    def read() -> list[Rows]:
         hidden = [tombstone.rule for tombstone in world.catalog.requests.tombstones(team, only_open=True)]
-        try:
-            found = [(file, reached) for file, reached in find(world, team, named_rules) if file.kind is FileKind.ITEMS]
-            sealed = world.catalog.manifest.sealed([file for file, _ in found])
-            return [
-                world.vault.covered(each, [named.rule for named in reached], hidden=hidden)
-                for each, (_, reached) in zip(sealed, found, strict=True)
-            ]
-        except (PlanOutdated, FileMissing, KeyMissing) as met:
-            conflict = met  # a file was swapped meanwhile; when it is a fault, it stays
-    if named_rules:
-        raise conflict
-    return []
+        found = [(file, reached) for file, reached in find(world, team, named_rules) if file.kind is FileKind.ITEMS]
+        sealed = world.catalog.manifest.sealed([file for file, _ in found])
+        return [
+            world.vault.covered(each, [named.rule for named in reached], hidden=hidden)
+            for each, (_, reached) in zip(sealed, found, strict=True)
+        ]
+
+    return reread(read, about=f"the files of team {team}")
 
 
 def items_of(world: World, team: TeamId, task_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
@@ -53,14 +50,17 @@ def items_of(world: World, team: TeamId, task_ids: Iterable[str]) -> dict[str, M
         PlanOutdated: files kept changing underneath, or requests kept being accepted.
     """
     wanted = list(dict.fromkeys(task.strip().lower() for task in task_ids))
-    for _ in range(_MOST_TRIES):
+
+    def read() -> dict[str, Mapping[str, Any]]:
         newest = world.catalog.requests.newest_tombstone(team)
         # Verdicts first: one that is settled while we read is in both, and says the same.
         laid_over = _unsettled(world, team, wanted)
         found = {row["task_id"]: row for rows in look_up(world, team, wanted) for row in rows.to_pylist()}
-        if world.catalog.requests.newest_tombstone(team) == newest:
-            return {task: {**found[task], **laid_over.get(task, {})} for task in wanted if task in found}
-    raise PlanOutdated("requests kept being accepted")
+        if world.catalog.requests.newest_tombstone(team) != newest:
+            raise PlanOutdated("a request was accepted meanwhile")
+        return {task: {**found[task], **laid_over.get(task, {})} for task in wanted if task in found}
+
+    return replan(read, about=f"the tombstones of team {team}")
 
 
 def _unsettled(world: World, team: TeamId, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:

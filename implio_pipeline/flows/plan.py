@@ -4,6 +4,7 @@ from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanChanged, PlanOutdated
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, kind_of
 from implio_pipeline.domain.team import Team
@@ -12,10 +13,9 @@ from implio_pipeline.flows.accept import accept, present_rule, rule_as_accepted
 from implio_pipeline.flows.approval import needs_second_person, person_of, release
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.find import holds_in_force, plan_works
-from implio_pipeline.flows.renewed import are_renewed
+from implio_pipeline.flows.races import are_renewed
 from implio_pipeline.ports.world import World
 
-_MOST_TRIES = 5
 _RULE = RequestId("plan")
 
 
@@ -45,17 +45,18 @@ def plan_request(world: World, request: Request) -> ErasurePlan:
 
 
 def _plan(world: World, team: Team, rule: Rule, *, who: str | None) -> ErasurePlan:
-    for _ in range(_MOST_TRIES):
+    works: list[FileWork] = []
+
+    def count() -> tuple[str, list[tuple[int, int]]]:
+        nonlocal works
         digest, works = _digest(world, team.team, rule)
-        try:
-            counts = [_counted(world, work) for work in works]
-        except (FileMissing, KeyMissing):
-            if not are_renewed(world, team.team, [work.sealed for work in works]):
-                raise
-            continue
-        break
-    else:
-        raise PlanOutdated("files kept changing")
+        return digest, [_counted(world, work) for work in works]
+
+    def is_race(error: Exception) -> bool:
+        is_missing = isinstance(error, FileMissing | KeyMissing)
+        return is_missing and are_renewed(world, team.team, [work.sealed for work in works])
+
+    digest, counts = replan(count, about=f"the files of team {team.team}", is_race=is_race)
     # A file that holds keep of all that is covered, or that only a filter took for one of these, is not written again.
     touched = [(work.sealed.file, goes) for work, (goes, _) in zip(works, counts, strict=True) if goes]
     dropped = sum(goes == file.rows for file, goes in touched)
@@ -124,12 +125,10 @@ def _digest(world: World, team: TeamId, rule: Rule, *, tombstone: int | None = N
 
 
 def _works(world: World, team: TeamId, rule: Rule) -> list[FileWork]:
-    for _ in range(_MOST_TRIES):
-        try:
-            return plan_works(world, team, [NamedRule(request_id=_RULE, rule=rule)], holds_in_force(world, team))
-        except PlanOutdated:
-            continue
-    raise PlanOutdated("files kept changing")
+    def plan() -> list[FileWork]:
+        return plan_works(world, team, [NamedRule(request_id=_RULE, rule=rule)], holds_in_force(world, team))
+
+    return replan(plan, about=f"the files of team {team}")
 
 
 def _counted(world: World, work: FileWork) -> tuple[int, int]:

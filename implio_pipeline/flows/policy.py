@@ -4,8 +4,9 @@ The old policy is in force until a second person approves. What a policy in forc
 the policy decided on it.
 """
 
-from implio_pipeline.domain.errors import ApprovalRefused, PlanOutdated
+from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange, let_go_sooner
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
@@ -14,8 +15,6 @@ from implio_pipeline.flows.approval import allowance_of, identity_of
 from implio_pipeline.flows.approve import refuse_same_person
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
-
-_MOST_TRIES = 5
 
 
 def change_policy(
@@ -36,7 +35,8 @@ def change_policy(
         PlanOutdated: somebody else kept changing it.
     """
     now = agreed_now(world)
-    for _ in range(_MOST_TRIES):
+
+    def propose() -> PolicyChange:
         team = world.catalog.teams.get(name)
         change = PolicyChange(
             change_id=world.identifiers.request_id(),
@@ -49,13 +49,11 @@ def change_policy(
             asked_at=now,
             affected_items=affected_items(world, team, policy=policy, cap_percent=cap_percent),
         )
-        try:
-            stored = world.catalog.policy_changes.propose(change, approvals=world.approvals)
-        except PlanOutdated:
-            continue
-        _note(world, stored)
-        return stored
-    raise PlanOutdated(f"the policy of team {name} kept being changed")
+        return world.catalog.policy_changes.propose(change, approvals=world.approvals)
+
+    stored = replan(propose, about=f"the policy of team {name}")
+    _note(world, stored)
+    return stored
 
 
 def affected_items(

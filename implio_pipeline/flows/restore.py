@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.epochs import (
     ROTATING_PURPOSES,
     RingFaults,
@@ -362,13 +363,13 @@ def _look_for_missing(world: World, summary: RestoreSummary, *, is_given_up: boo
 
 
 def _give_up(world: World, team: TeamId, files: list[VaultFile], *, held_at: int) -> None:
-    for start in range(0, len(files), _COMMIT_FILES):
+    for some in chunks(files, _COMMIT_FILES):
         change = Change(
             team=team,
             planned_at=world.catalog.requests.newest_tombstone(team),
             held_at=held_at,
             committed_at=world.clock.now(),
-            remove=tuple(file.file_id for file in files[start : start + _COMMIT_FILES]),
+            remove=tuple(file.file_id for file in some),
         )
         world.catalog.manifest.commit(change)
 

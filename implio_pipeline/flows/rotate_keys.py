@@ -7,12 +7,12 @@ last. No vault file is written: a file's own keys stay, only their wrapping in t
 A crash at any step leaves both old and new keys, and everything readable; `finish_rotation` goes on from there.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.epochs import (
     CLASS_PURPOSES,
     ROTATING_PURPOSES,
@@ -26,21 +26,21 @@ from implio_pipeline.domain.epochs import (
     series_of,
 )
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
-from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.keys import HOME, TeamKey
+from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
 from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.renewed import are_team_keys_renewed
+from implio_pipeline.flows.races import are_team_keys_renewed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
 SEAL_GRACE = timedelta(minutes=10)
 """An old seal key outlives its successor so long: a request sealed under it may be about to be accepted."""
 _COMMIT_FILES = 256
-_MOST_TRIES = 50
 
 
 @dataclass(kw_only=True, slots=True)
@@ -156,18 +156,16 @@ def renew_keys(world: World, team: Team, *, above: int = 0) -> None:
     Raises:
         PlanOutdated: others kept renewing them.
     """
-    for _ in range(_MOST_TRIES):
+
+    def renew() -> None:
         version = 1 + max([above, *(key.version for key in world.catalog.teams.keys(team.team))])
         new = world.keychain.new_team_keys(
             team.team, team.region, version=version, at=world.clock.now(), purposes=ROTATING_PURPOSES
         )
-        try:
-            _commit(world, team.team, new=new)
-        except PlanOutdated:
-            continue
-        world.keychain.forget(team.team)
-        return
-    raise PlanOutdated(f"others kept renewing the keys of team {team.team}")
+        _commit(world, team.team, new=new)
+
+    replan(renew, about=f"the keys of team {team.team}")
+    world.keychain.forget(team.team)
 
 
 def newest_statement(world: World) -> KeyStatement | None:
@@ -186,21 +184,20 @@ def faults_of_ring(world: World) -> RingFaults:
     Raises:
         LedgerBroken: the ledger is not there, or its newest entry about keys cannot be read.
     """
-    faults = RingFaults()
-    for _ in range(2):  # once more, since a rotation may end between the two looks
+
+    def look() -> RingFaults:
         statement = newest_statement(world)
-        if statement is None:
-            return RingFaults()
-        faults = ring_faults(statement, world.keychain.root_keys())
-        if faults == RingFaults():
-            break
-    return faults
+        return RingFaults() if statement is None else ring_faults(statement, world.keychain.root_keys())
+
+    faults = look()
+    return faults if faults == RingFaults() else look()  # a rotation may end between the two reads of a look
 
 
 def tell_keys(world: World, teams: Iterable[Team] = (), summary: RotationSummary | None = None) -> None:
     """Write into the ledger which root keys there are, and which keys of these teams; told again if they change."""
     listed = list(teams)
-    for _ in range(_MOST_TRIES):
+
+    def tell() -> None:
         ring = world.keychain.root_keys()
         statement = KeyStatement(
             at=world.clock.now(),
@@ -208,8 +205,10 @@ def tell_keys(world: World, teams: Iterable[Team] = (), summary: RotationSummary
             team_keys=_team_states(world, listed, summary),
         )
         world.ledger.append([statement])
-        if world.keychain.root_keys() == ring:  # else another rotation's word may stand before ours, and be newer
-            return
+        if world.keychain.root_keys() != ring:  # another rotation's word may stand before ours, and be newer
+            raise PlanOutdated("root keys were renewed meanwhile")
+
+    replan(tell, about="the root keys")
 
 
 def _team_states(world: World, teams: Iterable[Team], summary: RotationSummary | None) -> KeyStates:
@@ -224,14 +223,18 @@ def _team_states(world: World, teams: Iterable[Team], summary: RotationSummary |
 
 
 def _keys_and_prints(world: World, team: TeamId) -> tuple[list[TeamKey], Mapping[str, str]]:
-    for _ in range(_MOST_TRIES):
+    keys: list[TeamKey] = []
+
+    def read() -> tuple[list[TeamKey], Mapping[str, str]]:
+        nonlocal keys
         keys = world.catalog.teams.keys(team)
-        try:
-            return keys, world.keychain.fingerprints(keys)
-        except KeyMissing:
-            if not are_team_keys_renewed(world, keys, teams=[team]):
-                raise
-    raise PlanOutdated(f"others kept renewing the keys of team {team}")
+        return keys, world.keychain.fingerprints(keys)
+
+    return replan(
+        read,
+        about=f"the keys of team {team}",
+        is_race=lambda error: isinstance(error, KeyMissing) and are_team_keys_renewed(world, keys, teams=[team]),
+    )
 
 
 def _has_old_keys(world: World, team: Team) -> bool:
@@ -240,27 +243,28 @@ def _has_old_keys(world: World, team: Team) -> bool:
 
 
 def _settle_team(world: World, team: TeamId, summary: RotationSummary) -> None:
-    for _ in range(_MOST_TRIES):
+    keys: list[TeamKey] = []
+
+    def settle() -> None:
+        nonlocal keys
         world.keychain.forget(team)
         _seal_anew(world, team)
         keys = world.catalog.teams.keys(team)
-        idle = _idle_seal_keys(world, team, keys)
-        old = [*old_keys(keys, CLASS_PURPOSES), *idle]
-        if not old:
-            summary.seal_keys_waiting += len(old_keys(keys, (KeyPurpose.SEAL,)))
-            return
-        try:
+        old = [*old_keys(keys, CLASS_PURPOSES), *_idle_seal_keys(world, team, keys)]
+        if old:
             prints = world.keychain.fingerprints(old)
             summary.files += _rewrap_files(world, team, {key.key_id for key in old})
             _commit(world, team, shred=old)
-        except PlanOutdated:
-            continue  # a new tombstone, a replaced file, or a new file under the old keys
-        except KeyMissing:
-            if not are_team_keys_renewed(world, keys, teams=[team]):
-                raise
-            continue  # another rotation is further
-        summary.team_keys_destroyed |= prints
-    raise PlanOutdated(f"others kept changing the files of team {team}")
+            summary.team_keys_destroyed |= prints
+            world.keychain.forget(team)
+
+    def is_race(error: Exception) -> bool:
+        """A new tombstone, a replaced file, a new file under the old keys; or another rotation that is further."""
+        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(world, keys, teams=[team])
+        return is_outdated(error) or is_further
+
+    replan(settle, about=f"the files of team {team}", is_race=is_race)
+    summary.seal_keys_waiting += len(old_keys(world.catalog.teams.keys(team), (KeyPurpose.SEAL,)))
 
 
 def _seal_anew(world: World, team: TeamId) -> None:
@@ -289,7 +293,7 @@ def _idle_seal_keys(world: World, team: TeamId, keys: Iterable[TeamKey]) -> list
 def _rewrap_files(world: World, team: TeamId, old: Collection[KeyId]) -> int:
     """Wrap the keys of files under the team's newest keys where they lie under old ones; return how many files."""
     done = 0
-    for files in _parts(world.catalog.manifest.files(team)):
+    for files in chunks(world.catalog.manifest.files(team), _COMMIT_FILES):
         stale = [
             sealed
             for sealed in world.catalog.manifest.sealed(files)
@@ -304,7 +308,10 @@ def _rewrap_files(world: World, team: TeamId, old: Collection[KeyId]) -> int:
 
 def _settle_roots(world: World, region: Region, summary: RotationSummary) -> None:
     """Wrap every team key of a region under its newest root keys, then destroy the older ones."""
-    for _ in range(_MOST_TRIES):
+    keys: list[TeamKey] = []
+
+    def settle() -> None:
+        nonlocal keys
         ring = world.keychain.root_keys()
         newest = newest_ids(ring)
         old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(region, key_id)}
@@ -312,24 +319,23 @@ def _settle_roots(world: World, region: Region, summary: RotationSummary) -> Non
             return
         keys = _keys_of(world, region)
         stale = [key for key in keys if key.root_key_id not in newest]
-        try:
-            world.catalog.teams.rewrap(list(zip(stale, world.keychain.rewrap_team_keys(stale), strict=True)))
-            # From here on the catalog takes no key under an old root key, so what we see now stays so.
-            keys = _keys_of(world, region)
-            if any(key.root_key_id not in newest for key in keys):
-                continue
-            world.keychain.fingerprints(keys)  # every one opens, or nothing is destroyed
-        except PlanOutdated:
-            continue
-        except KeyMissing:
-            if not are_team_keys_renewed(world, keys, teams=_teams_in(world, region)):
-                raise
-            continue  # another rotation is further
+        world.catalog.teams.rewrap(list(zip(stale, world.keychain.rewrap_team_keys(stale), strict=True)))
+        # From here on the catalog takes no key under an old root key, so what we see now stays so.
+        keys = _keys_of(world, region)
+        if any(key.root_key_id not in newest for key in keys):
+            raise PlanOutdated("a key was wrapped under an old root key meanwhile")
+        world.keychain.fingerprints(keys)  # every one opens, or nothing is destroyed
         _refuse_needed(world, region, old)
         world.keychain.shred_root_keys(old)
         summary.root_keys_destroyed |= old
-        return
-    raise PlanOutdated(f"others kept changing the team keys of region {region}")
+
+    def is_race(error: Exception) -> bool:
+        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(
+            world, keys, teams=_teams_in(world, region)
+        )
+        return is_outdated(error) or is_further
+
+    replan(settle, about=f"the team keys of region {region}", is_race=is_race)
 
 
 def _refuse_needed(world: World, region: Region, old: Collection[str]) -> None:
@@ -380,11 +386,6 @@ def _keys_of(world: World, region: Region) -> list[TeamKey]:
 
 def _is_in(region: Region, root_key_id: str) -> bool:
     return series_of(series_of(root_key_id)) == region
-
-
-def _parts(files: Iterator[VaultFile]) -> Iterator[list[VaultFile]]:
-    while part := list(islice(files, _COMMIT_FILES)):
-        yield part
 
 
 def _commit(

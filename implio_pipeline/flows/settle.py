@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
-from implio_pipeline.domain.failed_file import LONGEST_BACKOFF, FailedFile, Work, failed_again, is_put_off
+from implio_pipeline.domain.failed_file import FailedFile, Work, failed_again, is_put_off
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.domain.words import FileId, FileKind, RequestId, TeamId
@@ -31,7 +33,6 @@ FEED_KEEPS = timedelta(days=30)
 """How long a settled verdict stays in the feed."""
 _AT_ONCE = 5_000
 _COMMIT_FILES = 64
-_MOST_TRIES = 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -144,7 +145,8 @@ class _Settling:
     def _settle_some(self, after: int, progress: Progress | None) -> int | None:
         """Settle the next verdicts, and return the sequence of the last one; planned again when others were faster."""
         now = None if self.again else self.world.clock.now()
-        for _ in range(_MOST_TRIES):
+
+        def settle_some() -> int | None:
             planned_at = self.world.catalog.requests.newest_tombstone(self.team)
             verdicts = self.world.catalog.moderation.unsettled(self.team, after=after, now=now, most=_AT_ONCE)
             if not verdicts:
@@ -152,15 +154,14 @@ class _Settling:
             work = _Work(world=self.world, team=self.team, planned_at=planned_at, settling=self)
             try:
                 work.settle(verdicts, progress)
-            except PlanOutdated:
-                continue
             finally:
                 work.discard()
                 self.summary.verdicts += work.verdicts
                 self.summary.files += work.files
                 self.summary.lost += work.lost
             return verdicts[-1].sequence
-        raise PlanOutdated(f"others kept changing the files of team {self.team}")
+
+        return replan(settle_some, about=f"the files of team {self.team}")
 
     def note(self, fault: Fault, file_id: FileId) -> None:
         """Leave a file alone that failed, for longer each time."""

@@ -5,21 +5,22 @@ A file's fault is that file's alone: it stays as it is, its fault is returned, a
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, StorageFull
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.replan import discarding
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.few_at_once import few_at_once
+from implio_pipeline.flows.races import commit_under_newer_tombstones
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
 
 _COMMIT_FILES = 256
 """Files in one commit: a checkpoint that a crash cannot take back."""
-_MOST_TRIES = 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,7 +60,7 @@ def swap(
     """
     faulty: list[tuple[FileWork, ImplioError]] = []
     batch = _Batch(team=works[0].sealed.file.team, planned_at=planned_at, held_at=held_at)
-    try:
+    with discarding(lambda: batch.discard(world)):
         # Those that go whole first: to drop a file costs nothing.
         ordered = sorted(works, key=lambda work: not work.is_whole)
         attempts = few_at_once(lambda work: _attempt(world, work), ordered, most=world.threads)
@@ -72,9 +73,6 @@ def swap(
                 progress(done, len(works))
             if len(batch.remove) >= _COMMIT_FILES or done == len(works):
                 batch.commit(world, counts)
-    except BaseException:
-        batch.discard(world)
-        raise
     return faulty
 
 
@@ -151,7 +149,7 @@ class _Batch:
         # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
         staged, self.add_files = self.add_files, []
         try:
-            self._carry_out(world, change)
+            self.planned_at = commit_under_newer_tombstones(world, change)
         except PlanOutdated:
             self.add_files = staged
             raise
@@ -160,23 +158,3 @@ class _Batch:
         counts.items_erased += self.items_erased
         self.remove, self.outcomes = [], []
         self.files_rewritten = self.files_dropped = self.items_erased = 0
-
-    def _carry_out(self, world: World, change: Change) -> None:
-        """Commit; a tombstone that came meanwhile is no reason to rewrite the files again.
-
-        A rewrite only takes rows out of files that must still be live. What a newer tombstone covers is in a live file
-        after it as before, and found by the erasure of that tombstone. Without this a stream of requests, each newer
-        than the work at hand, would keep an erasure from ever ending.
-        """
-        for _ in range(_MOST_TRIES):
-            try:
-                world.catalog.manifest.commit(change)
-            except PlanOutdated:
-                newest = world.catalog.requests.newest_tombstone(self.team)
-                if newest == change.planned_at:
-                    raise
-                change = replace(change, planned_at=newest)
-                self.planned_at = newest
-                continue
-            return
-        raise PlanOutdated("requests kept being accepted")

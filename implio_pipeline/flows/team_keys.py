@@ -4,12 +4,12 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.words import ColumnClass, KeyPurpose, TeamId
-from implio_pipeline.flows.renewed import are_renewed
+from implio_pipeline.flows.races import are_renewed
 from implio_pipeline.ports.world import World
 
 _CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
-_MOST_TRIES = 20
 
 
 def renew_class_keys(world: World, team: TeamId) -> None:
@@ -21,16 +21,14 @@ def renew_class_keys(world: World, team: TeamId) -> None:
         PlanOutdated: others kept renewing them.
     """
     region, now = world.catalog.teams.get(team).region, world.clock.now()
-    for _ in range(_MOST_TRIES):
+
+    def renew() -> None:
         version = 1 + max(key.version for key in world.catalog.teams.keys(team))
         keys = world.keychain.new_team_keys(team, region, version=version, at=now, purposes=_CLASS_PURPOSES)
-        try:
-            _commit(world, team, new=keys)
-        except PlanOutdated:
-            continue  # a rotation made keys of this version, or renewed the root keys
-        world.keychain.forget(team)
-        return
-    raise PlanOutdated(f"others kept renewing the keys of team {team}")
+        _commit(world, team, new=keys)
+
+    replan(renew, about=f"the keys of team {team}")  # a rotation may make keys of the same version
+    world.keychain.forget(team)
 
 
 def shred_old_class_keys(world: World, team: TeamId) -> int:
@@ -38,18 +36,17 @@ def shred_old_class_keys(world: World, team: TeamId) -> int:
 
     Files still under an old key hold items that no request covers: they are written again first.
     """
-    for _ in range(_MOST_TRIES):
+
+    def shred() -> int:
         old = _old_keys(world.catalog.teams.keys(team))
-        if not old:
-            return 0
-        try:
+        if old:
             _rekey_files(world, team, old)
             _commit(world, team, shred=old)
-        except PlanOutdated:
-            continue
-        world.keychain.forget(team)
         return len(old)
-    raise PlanOutdated("new files kept coming under the old keys")
+
+    destroyed = replan(shred, about=f"the files of team {team} under its old keys")
+    world.keychain.forget(team)
+    return destroyed
 
 
 def _old_keys(keys: list[TeamKey]) -> list[TeamKey]:

@@ -1,13 +1,11 @@
 """Teams: made with their keys and a landing folder, in a region that has storage."""
 
-from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.world import World
-
-_MOST_TRIES = 20
 
 
 def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy | None = None) -> Team:
@@ -22,11 +20,9 @@ def add_team(world: World, name: str, *, region: Region, policy: RetentionPolicy
     now = agreed_now(world)
     team = Team(team=team_id(name), region=region, created_at=now, policy=policy or RetentionPolicy())
     world.landing.make_folder(team.team)  # first: without one the team is not made, and may be added again
-    for _ in range(_MOST_TRIES):
-        keys = world.keychain.new_team_keys(team.team, region, version=1, at=now)
-        try:
-            world.catalog.teams.add(team, keys)
-        except PlanOutdated:
-            continue  # the region's root keys were renewed meanwhile
-        return team
-    raise PlanOutdated(f"the root keys of region {region} kept being renewed")
+
+    def add() -> None:
+        world.catalog.teams.add(team, world.keychain.new_team_keys(team.team, region, version=1, at=now))
+
+    replan(add, about=f"the root keys of region {region}")
+    return team

@@ -1,11 +1,8 @@
 """Checks: what we promise, counted. A check that cannot count fails its step; it never says yes."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import dagster as dg
 
-from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.flows.inspect import Agreement, agreement, late_requests, survivors
 from implio_pipeline.flows.retain import preview_retention
 from implio_pipeline.orchestration.assets.inventory import lake_inventory
@@ -13,15 +10,12 @@ from implio_pipeline.orchestration.assets.requests import deletion_requests, era
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.resources import HomeResource
 
-_MOST_TRIES = 5
-_T = TypeVar("_T")
-
 
 @dg.asset_check(asset=erasure_receipts, description="No item that a completed request covers is in the lake.")
 def no_survivors(home: HomeResource) -> dg.AssetCheckResult:
     """Read what may hold a survivor, for every completed request."""
     with guarded(), home.open() as house:
-        found = _settled(lambda: survivors(house.world))
+        found = reread(lambda: survivors(house.world), about="the files")
     return dg.AssetCheckResult(
         passed=not found, metadata={"requests_with_survivors": len(found), "survivors": sum(found.values())}
     )
@@ -103,23 +97,7 @@ CHECKS = (no_survivors, nothing_overdue, encrypted_under_live_keys, catalog_and_
 def _agreement(home: HomeResource) -> Agreement:
     """Compare, and once more where it disagrees: a file that was swapped meanwhile is no fault."""
     with guarded(), home.open() as house:
-        found = _settled(lambda: agreement(house.world))
+        found = reread(lambda: agreement(house.world), about="the files")
         if found.missing or found.other_size or found.in_clear or found.without_live_key or found.strays:
-            found = _settled(lambda: agreement(house.world))
+            found = reread(lambda: agreement(house.world), about="the files")
     return found
-
-
-def _settled(count: Callable[[], _T]) -> _T:
-    """Count again when files were swapped or keys renewed while they were counted.
-
-    Raises:
-        PlanOutdated: they kept being swapped.
-        FileMissing: a file is really not there.
-        KeyMissing: a key is really gone.
-    """
-    for _ in range(_MOST_TRIES - 1):
-        try:
-            return count()
-        except (PlanOutdated, FileMissing, KeyMissing):
-            continue
-    return count()

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from implio_pipeline.domain.columns import columns_of
-from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, KeyMissing, PlanOutdated, QueryRefused
+from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.scope import Rule, TaskRule
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
@@ -38,7 +39,6 @@ _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}
 _QUEUE = "queue"
 _VIEW_NAMES = (*_VIEWS, _QUEUE)
 _READING = {"SELECT", "EXPLAIN", "RELATION"}
-_MOST_TRIES = 5
 _WORD = re.compile(r"\w+")
 _COLUMN_NAMES = frozenset({"team", "day", "queue"} | {column.name for kind in FileKind for column in columns_of(kind)})
 """Names that the audit log may keep; any other name in a statement was made up by somebody, and may be anything."""
@@ -151,29 +151,28 @@ class Lake:
         return found
 
     def _answer(self, query: str, params: Mapping[str, Any] | None) -> Result:
-        for attempt in range(_MOST_TRIES):
-            connection = self._current()
-            try:
-                statements = connection.extract_statements(query)
-                if len(statements) != 1 or statements[0].type.name not in _READING:
-                    raise QueryRefused("this is not one reading statement")
-                with connection.cursor() as cursor:
-                    for view in _VIEW_NAMES:
-                        if view in query.lower():  # perhaps as another word: then it is opened in vain
-                            self._register(cursor, view)
-                    return Result(cursor.sql(query, params=dict(params) if params else None).to_arrow_table())
-            except duckdb.Error as error:
-                fault = self._fault()
-                may_pass = _is_lost_file(error) if fault is None else isinstance(fault, FileMissing | KeyMissing)
-                if may_pass and attempt < _MOST_TRIES - 1:
-                    self._start_anew()  # an erasure replaced a file meanwhile, or keys were renewed
-                    continue
-                if fault is None and _is_broken_scan(error):
-                    self._check_files()
-                raise (self._explained(error) if fault is None else fault) from None
-            except FileNotFoundError:
-                self._start_anew()
-        raise QueryRefused("the lake kept changing underneath", remedy="Run it again.")
+        return reread(lambda: self._answer_once(query, params), about="the lake", again=self._start_anew)
+
+    def _answer_once(self, query: str, params: Mapping[str, Any] | None) -> Result:
+        connection = self._current()
+        try:
+            statements = connection.extract_statements(query)
+            if len(statements) != 1 or statements[0].type.name not in _READING:
+                raise QueryRefused("this is not one reading statement")
+            with connection.cursor() as cursor:
+                for view in _VIEW_NAMES:
+                    if view in query.lower():  # perhaps as another word: then it is opened in vain
+                        self._register(cursor, view)
+                return Result(cursor.sql(query, params=dict(params) if params else None).to_arrow_table())
+        except duckdb.Error as error:
+            fault = self._fault()
+            if fault is None and _is_lost_file(error):
+                fault = FileMissing("a file of the lake is not in storage")
+            if fault is None and _is_broken_scan(error):
+                self._check_files()
+            raise (self._explained(error) if fault is None else fault) from None
+        except FileNotFoundError:
+            raise FileMissing("a file of the lake is not in storage") from None
 
     def user_key(self, user_id: str, *, team: str | None = None) -> bytes:
         """Return the pseudonym of a user id, to compare with the column `user_key`.
@@ -259,17 +258,8 @@ class Lake:
     def _view(self, name: str) -> ds.Dataset | pa.Table:
         """Return the rows of a view, found when a statement names it first."""
         if name not in self._views:
-            self._views[name] = self._queue() if name == _QUEUE else self._dataset(_VIEWS[name])
+            self._views[name] = self._queue() if name == _QUEUE else self._open(_VIEWS[name])
         return self._views[name]
-
-    def _dataset(self, kind: FileKind) -> ds.Dataset:
-        for _ in range(_MOST_TRIES):
-            try:
-                return self._open(kind)
-            except (PlanOutdated, FileMissing, KeyMissing) as conflict:
-                last = conflict  # files were swapped or keys renewed; if it is a fault, it stays
-                self._forget_keys()
-        raise last
 
     def _open(self, kind: FileKind) -> ds.Dataset:
         readable: list[ReadableFile] = []

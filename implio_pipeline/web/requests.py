@@ -136,7 +136,7 @@ def receipt_file(context: PageContext) -> Response:
     """Hand the receipt out as it was signed."""
     entry = _receipt(context)
     context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
-    name = f"receipt-{entry.body['requestId']}.json"
+    name = f"receipt-{entry.statement.request_id}.json"
     return Response(
         json.dumps(entry.shape(), indent=2, ensure_ascii=False),
         media_type="application/json",

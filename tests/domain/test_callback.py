@@ -4,13 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from implio_pipeline.domain.backoff import FIRST_BACKOFF, backoff
 from implio_pipeline.domain.callback import (
-    FIRST_BACKOFF,
-    LONGEST_BACKOFF,
+    LONGEST_DELIVERY_BACKOFF,
     MOST_ATTEMPTS,
     Answer,
     CallbackSecrets,
-    backoff,
     check_address,
     check_host,
     destination_of,
@@ -93,11 +92,11 @@ def test_hosts_are_compared_in_lower_case_without_the_last_dot() -> None:
 
 
 def test_waits_double_up_to_a_bound() -> None:
-    waits = [backoff(attempt) for attempt in range(1, MOST_ATTEMPTS + 1)]
+    waits = [backoff(attempt, longest=LONGEST_DELIVERY_BACKOFF) for attempt in range(1, MOST_ATTEMPTS + 1)]
 
     assert waits[:3] == [FIRST_BACKOFF, 2 * FIRST_BACKOFF, 4 * FIRST_BACKOFF]
-    assert max(waits) <= LONGEST_BACKOFF
-    assert backoff(1_000) == LONGEST_BACKOFF
+    assert max(waits) <= LONGEST_DELIVERY_BACKOFF
+    assert backoff(1_000, longest=LONGEST_DELIVERY_BACKOFF) == LONGEST_DELIVERY_BACKOFF
     assert sum(waits, timedelta()) > timedelta(hours=4)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from support.clock import NOW
 
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.errors import MemberRefused, PasswordRefused
 from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin, email_of, name_of, role_of
 from implio_pipeline.domain.sign_in import (
@@ -15,7 +16,6 @@ from implio_pipeline.domain.sign_in import (
     FORGET_FAILURES,
     FREE_FAILURES,
     IDLE,
-    LONGEST_WAIT,
     Attempts,
     Session,
     check_password,
@@ -37,8 +37,8 @@ def test_a_guesser_waits_twice_as_long_each_time_and_at_most_an_hour(failures: i
     wait, following = wait_after(failures), wait_after(failures + 1)
 
     assert (wait == timedelta()) is (failures < FREE_FAILURES)
-    assert wait <= following <= LONGEST_WAIT
-    assert following in (2 * wait, LONGEST_WAIT, timedelta(), timedelta(seconds=30))
+    assert wait <= following <= LONGEST_BACKOFF
+    assert following in (2 * wait, LONGEST_BACKOFF, timedelta(), timedelta(seconds=30))
 
 
 def test_a_day_without_a_failure_begins_the_count_anew() -> None:

@@ -7,7 +7,7 @@ from dagster._core.storage.runs import SqlRunStorage
 from support.clock import NOW
 from support.stage import USER, item
 
-from implio_pipeline.domain.failed_file import backoff
+from implio_pipeline.domain.backoff import backoff
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.words import Region, TeamId
 from implio_pipeline.flows.take_requests import take_requests

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, literal, select, update
 
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.plan import ApprovalPolicy
@@ -20,7 +21,6 @@ from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
-from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import covered, row_of, tombstone_of

@@ -11,6 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, insert
 
+from implio_pipeline.domain.chunks import chunks
+
 _VALUES_AT_ONCE = 2_000
 """Of one statement; SQLite takes 32,766."""
 
@@ -25,8 +27,7 @@ def bulk_insert(connection: Connection, table: Table, rows: Sequence[Mapping[str
     names = tuple(rows[0])
     binders = [(name, _binder(connection.dialect, table, name)) for name in names]
     at_once = max(1, _VALUES_AT_ONCE // len(names))
-    for start in range(0, len(rows), at_once):
-        some = rows[start : start + at_once]
+    for some in chunks(rows, at_once):
         values = tuple(row[name] if bind is None else bind(row[name]) for row in some for name, bind in binders)
         connection.exec_driver_sql(_statement(table.name, names, len(some)), values)
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey
@@ -18,7 +19,6 @@ from implio_pipeline.stores.catalog import moderation, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.alone import note_size
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
-from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.file_rows import row_of_file
 from implio_pipeline.stores.catalog.holds import newest_hold
 from implio_pipeline.stores.catalog.landings import remember_posts

@@ -9,6 +9,7 @@ from sqlalchemy import Column, Connection, Engine, String, cast, delete, func, s
 from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
@@ -16,7 +17,6 @@ from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
 from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.stores.catalog.candidates import candidates, prove
-from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of

@@ -24,16 +24,16 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
+from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueInvalid, QueueUnknown
-from implio_pipeline.domain.failed_file import LONGEST_BACKOFF
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
 from implio_pipeline.domain.words import TaskKey, TeamId
 from implio_pipeline.ports.moderation import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
-from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.moderation_tables import (
     TRACES,

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, select, update
 from typing_extensions import override
 
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
@@ -18,7 +19,6 @@ from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
 from implio_pipeline.stores.catalog.alone import allowance, judged, people_of, rows_of
-from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs

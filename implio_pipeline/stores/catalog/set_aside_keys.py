@@ -5,8 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import Engine, delete, insert, select
 
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import KeyMissing
-from implio_pipeline.stores.catalog.chunks import chunks
 from implio_pipeline.stores.catalog.engine import reading, scrub, writing
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HomeSeal

@@ -16,13 +16,13 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.keys import HOME, TeamKey
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.words import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing, fingerprint
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 PSEUDONYM_BYTES = 16
-_MOST_LOOKS = 4
 """Looks at a team's keys before one that does not open is missing: a rotation may wrap it anew between two."""
 
 
@@ -190,36 +190,35 @@ class TeamKeychain(Keychain):
         )
 
     def _newest(self, team: TeamId, purpose: KeyPurpose, *, is_fresh: bool = False) -> tuple[KeyId, bytes]:
-        found = self._opened(team, lambda key: key.purpose is purpose, is_fresh=is_fresh)
-        if found is None:
-            raise KeyMissing(f"team {team} has no {purpose} key")
-        return found
+        if is_fresh:
+            self._of(team, refresh=True)
+        return self._opened(team, lambda key: key.purpose is purpose, missing=f"team {team} has no {purpose} key")
 
     def _by_id(self, team: TeamId, key_id: KeyId) -> bytes:
-        found = self._opened(team, lambda key: key.key_id == key_id)
-        if found is None:
-            raise KeyMissing(f"team key {key_id} is destroyed or was never here")
-        return found[1]
+        words = f"team key {key_id} is destroyed or was never here"
+        return self._opened(team, lambda key: key.key_id == key_id, missing=words)[1]
 
-    def _opened(
-        self, team: TeamId, is_wanted: Callable[[TeamKey], bool], *, is_fresh: bool = False
-    ) -> tuple[KeyId, bytes] | None:
-        """Return the newest key that is wanted; one that does not open may have been wrapped anew meanwhile."""
-        missing: KeyMissing | None = None
-        last: TeamKey | None = None
-        for look in range(_MOST_LOOKS):
-            key = next(filter(is_wanted, self._of(team, refresh=is_fresh or look > 0)), None)
-            if look and key == last:
-                break  # the same as before: it is missing
-            last = key
-            try:
-                if key is not None:
-                    return key.key_id, self._open(key)
-            except KeyMissing as error:
-                missing = error
-        if missing is not None and last is not None:
-            raise missing
-        return None
+    def _opened(self, team: TeamId, is_wanted: Callable[[TeamKey], bool], *, missing: str) -> tuple[KeyId, bytes]:
+        """Return the newest key that is wanted; one that does not open may have been wrapped anew meanwhile.
+
+        Raises:
+            KeyMissing: there is none, as `missing` says, or it does not open and is the same as before.
+        """
+        tried: TeamKey | None = None
+
+        def open_newest() -> tuple[KeyId, bytes]:
+            nonlocal tried
+            tried = next(filter(is_wanted, self._of(team)), None)
+            if tried is None:
+                raise KeyMissing(missing)
+            return tried.key_id, self._open(tried)
+
+        def is_renewed(error: Exception) -> bool:
+            if not isinstance(error, KeyMissing):
+                return False
+            return next(filter(is_wanted, self._of(team, refresh=True)), None) != tried
+
+        return replan(open_newest, about=f"the keys of team {team}", is_race=is_renewed)
 
     def _of(self, team: TeamId, *, refresh: bool = False) -> list[TeamKey]:
         if refresh or team not in self._wrapped:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.keys import HOME
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.words import ColumnClass, Region
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
@@ -24,7 +25,6 @@ _FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
 _KEY_BYTES = 32
 _PRINT_BYTES = 8
 _UNFINISHED, _DOOMED = ".new", ".shred"
-_MOST_LOOKS = 4
 """Looks for the newest root key: a rotation may destroy between two what was the newest."""
 
 
@@ -86,17 +86,17 @@ class LocalKeyRing:
 
         Source: RFC 3394.
         """
-        missing = _none(region, name)
-        for _ in range(_MOST_LOOKS):
+
+        def wrap() -> tuple[str, bytes]:
             epochs = self._epochs(region, name)
             if not epochs:
-                raise missing
+                raise _none(region, name)
             root_key_id = f"{region}/{name}/{epochs[-1]}"
-            try:
-                return root_key_id, aes_key_wrap(self._root(root_key_id), key)
-            except KeyMissing as error:
-                missing = error
-        raise missing
+            return root_key_id, aes_key_wrap(self._root(root_key_id), key)
+
+        return reread(
+            wrap, about=f"the root keys of region {region}"
+        )  # a rotation may destroy what was just the newest
 
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
         """Return the key that was wrapped under a root key.

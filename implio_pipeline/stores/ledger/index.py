@@ -16,11 +16,12 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from implio_pipeline.domain.chunks import chunks
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries (key TEXT NOT NULL, start INTEGER NOT NULL, PRIMARY KEY (key, start)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, last BLOB NOT NULL);
 """
-_AT_ONCE = 500
 _BUSY_SECONDS = 5.0
 
 
@@ -59,12 +60,10 @@ class EntryIndex:
     def _offsets(self, log: BinaryIO, wanted: frozenset[str]) -> dict[int, str] | None:
         """Return where entries lie, with their keys, in the log's order; `None` when the index cannot be used."""
         found: dict[int, str] = {}
-        keys = sorted(wanted)
         try:
             with self._opened() as index:
                 self._bring_up_to_date(index, log)
-                for first in range(0, len(keys), _AT_ONCE):
-                    some = keys[first : first + _AT_ONCE]
+                for some in chunks(sorted(wanted)):
                     marks = ",".join("?" * len(some))
                     query = f"SELECT start, key FROM entries WHERE key IN ({marks})"
                     found.update(index.execute(query, some).fetchall())

@@ -12,10 +12,9 @@ from typing import BinaryIO
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
 from implio_pipeline.domain.faults import FULL
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.words import Region
 from implio_pipeline.stores.durable import make_folder, sync_folder
-
-_MOST_TRIES = 100
 
 
 class RegionFolders:
@@ -137,13 +136,12 @@ def digest_of(content: bytes | memoryview) -> str:
 
 
 def _new_file(target: Path) -> int:
-    for _ in range(_MOST_TRIES):
-        try:
-            make_folder(target.parent)
-            return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        except FileNotFoundError:
-            continue  # somebody deleted the last other file of the folder, and the folder with it
-    raise FileNotFoundError(errno.ENOENT, "its folder kept being deleted")
+    def make() -> int:
+        make_folder(target.parent)
+        return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+    # Somebody may delete the last other file of the folder, and the folder with it.
+    return replan(make, about="a folder", is_race=lambda error: isinstance(error, FileNotFoundError))
 
 
 def _write_all(handle: int, content: memoryview) -> None:

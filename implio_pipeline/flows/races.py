@@ -1,0 +1,86 @@
+"""Races: tell what others changed meanwhile from what is missing, and commit what they do not make wrong.
+
+A step that meets `FileMissing` or `KeyMissing` asks here. Where files or keys are others by now, its plan has changed,
+and it is planned again (`domain/replan.py`). Where they are the same, something is missing, and the step fails closed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.replan import is_outdated, replan
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.ports.world import World
+
+
+@dataclass(kw_only=True, slots=True)
+class ReadFiles:
+    """The files that an act read, as they were then."""
+
+    world: World
+    team: TeamId
+    files: Sequence[SealedFile] = field(default_factory=list)
+
+    def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
+        """Return the files with their keys, and remember them.
+
+        Raises:
+            PlanOutdated: one of them is no longer live.
+        """
+        found = self.world.catalog.manifest.sealed(files)
+        self.files = found
+        return found
+
+    def are_renewed(self) -> bool:
+        """Tell whether some file has other keys than it had, or is no longer live."""
+        return are_renewed(self.world, self.team, self.files)
+
+    def is_race(self, error: Exception) -> bool:
+        """Tell whether others caused an error of the act."""
+        return is_outdated(error) or (isinstance(error, FileMissing | KeyMissing) and self.are_renewed())
+
+
+def are_renewed(world: World, team: TeamId, files: Sequence[SealedFile]) -> bool:
+    """Tell whether some file has other keys than it had, or is no longer live; the team's keys are read anew then."""
+    world.keychain.forget(team)
+    try:
+        now = world.catalog.manifest.sealed([each.file for each in files])
+    except PlanOutdated:
+        return True
+    return [each.keys for each in now] != [each.keys for each in files]
+
+
+def are_team_keys_renewed(world: World, keys: Iterable[TeamKey], *, teams: Iterable[TeamId]) -> bool:
+    """Tell whether teams have other keys than these, or wrapped in another way."""
+    now = [key for team in teams for key in world.catalog.teams.keys(team)]
+    return now != list(keys)
+
+
+def commit_under_newer_tombstones(world: World, change: Change) -> int:
+    """Commit a change that no newer tombstone makes wrong; return the tombstone that it was committed under.
+
+    A change that only takes rows out of files, or merges them, is such a one: the files it removes must still be live,
+    so whoever erased a row of one has replaced it. What a newer tombstone covers is in a live file after the commit as
+    it was before, and found by the erasure of that tombstone. Without this a stream of requests, each newer than the
+    work at hand, would keep the work from ever ending.
+
+    Raises:
+        PlanOutdated: somebody else changed the same files.
+    """
+    planned_at = change.planned_at
+
+    def commit() -> None:
+        world.catalog.manifest.commit(replace(change, planned_at=planned_at))
+
+    def is_newer(error: Exception) -> bool:
+        nonlocal planned_at
+        if not is_outdated(error):
+            return False
+        was, planned_at = planned_at, world.catalog.requests.newest_tombstone(change.team)
+        return planned_at != was
+
+    replan(commit, about=f"the files of team {change.team}", is_race=is_newer)
+    return planned_at
