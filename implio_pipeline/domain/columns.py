@@ -41,18 +41,24 @@ class Column:
     name: str
     type: ColumnType
     column_class: ColumnClass
+    meaning: str
+    """What a value is, in one sentence; `docs/FORMAT.md` and Dagster's catalog repeat it."""
     erasure: ErasureRule = ErasureRule.WITH_ITEM
 
 
-def _columns(column_class: ColumnClass, names: dict[str, ColumnType]) -> tuple[Column, ...]:
-    return tuple(Column(name=name, type=kind, column_class=column_class) for name, kind in names.items())
+def _columns(column_class: ColumnClass, described: dict[str, tuple[ColumnType, str]]) -> tuple[Column, ...]:
+    return tuple(
+        Column(name=name, type=kind, column_class=column_class, meaning=meaning)
+        for name, (kind, meaning) in described.items()
+    )
 
 
 _T, _W, _L, _N = ColumnType.TEXT, ColumnType.WORD, ColumnType.TEXTS, ColumnType.NUMBER
 
 
-def _queued(name: str, kind: ColumnType) -> Column:
-    return Column(name=name, type=kind, column_class=OPERATIONAL, erasure=ErasureRule.WITH_ITEM_AND_QUEUE)
+def _queued(name: str, kind: ColumnType, meaning: str) -> Column:
+    rule = ErasureRule.WITH_ITEM_AND_QUEUE
+    return Column(name=name, type=kind, column_class=OPERATIONAL, meaning=meaning, erasure=rule)
 
 
 def _decided(columns: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -66,67 +72,86 @@ SETTLED_COLUMNS = ("outcome", "reasons", "feedback", "actor_id")
 
 ITEM_COLUMNS: tuple[Column, ...] = _decided(
     (
-        _queued("task_id", _T),
-        _queued("user_key", ColumnType.KEY),
-        _queued("submitted_at", ColumnType.INSTANT),
+        _queued("task_id", _T, "Our id of the item in moderation; made when it came in."),
+        _queued("user_key", ColumnType.KEY, "A keyed pseudonym of the user id; empty where no user id was sent."),
+        _queued("submitted_at", ColumnType.INSTANT, "When the item was submitted; its UTC day is its partition."),
         *_columns(
             OPERATIONAL,
             {
-                "item_id": _T,
-                "batch_id": _W,
-                "outcome": _W,
-                "reasons": _L,
-                "feedback": _L,
-                "matching_filters": _L,
-                "category_id": _W,
-                "category_name": _W,
-                "type_id": _W,
-                "type_name": _W,
-                "price_amount": _N,
-                "price_currency": _W,
-                "status": _W,
-                "language_expected": _W,
-                "created_at": _T,
-                "published_at": _T,
+                "item_id": (_T, "The customer's own id of the item, as it was sent."),
+                "batch_id": (_W, "The id of the landing file or post that the item came in."),
+                "outcome": (
+                    _W,
+                    "What moderation decided: `approved`, `refused` or another word; empty while undecided.",
+                ),
+                "reasons": (_L, "The names of the reasons for the outcome."),
+                "feedback": (_L, "The names of the feedback that was given to the user."),
+                "matching_filters": (_L, "The names of the moderation filters that matched the item."),
+                "category_id": (_W, "The id of the item's category."),
+                "category_name": (_W, "The name of the item's category."),
+                "type_id": (_W, "The id of the kind of advert, such as for sale or wanted."),
+                "type_name": (_W, "The name of the kind of advert."),
+                "price_amount": (_N, "The price asked, as a number."),
+                "price_currency": (_W, "The currency of the price, as three letters."),
+                "status": (_W, "The item's state on the customer's site."),
+                "language_expected": (_W, "The language that the text should be in."),
+                "created_at": (_T, "When the item was made on the customer's site, as it was sent."),
+                "published_at": (_T, "When the item was published on the customer's site, as it was sent."),
             },
         ),
         *_columns(
             CONTENT,
-            {"title": _T, "body": _T, "url": _T, "images": _L, "videos": _L, "content_custom": _T, "custom": _T},
+            {
+                "title": (_T, "The item's title."),
+                "body": (_T, "The item's text."),
+                "url": (_T, "Where the item is on the customer's site."),
+                "images": (_L, "The addresses of the item's images."),
+                "videos": (_L, "The addresses of the item's videos."),
+                "content_custom": (_T, "The customer's own fields of the content, as JSON."),
+                "custom": (_T, "The customer's own fields of the item, as JSON."),
+            },
         ),
         *_columns(
             IDENTITY,
             {
-                "user_id": _T,
-                "user_name": _T,
-                "user_agent": _W,
-                "phone_numbers": _L,
-                "email_addresses": _L,
-                "user_custom": _T,
-                "city": _W,
-                "postal_code": _W,
-                "region": _W,
-                "country_code": _W,
-                "ip_address": _T,
-                "location_custom": _T,
-                "actor_id": _W,
-                "result": _T,
-                "unknown_properties": _T,
+                "user_id": (_T, "The customer's own id of the user who wrote the item."),
+                "user_name": (_T, "The user's name."),
+                "user_agent": (_W, "The browser or app that the user wrote it with."),
+                "phone_numbers": (_L, "The user's phone numbers."),
+                "email_addresses": (_L, "The user's e-mail addresses."),
+                "user_custom": (_T, "The customer's own fields of the user, as JSON."),
+                "city": (_W, "The city that the item is in."),
+                "postal_code": (_W, "The postal code that the item is in."),
+                "region": (_W, "The region that the item is in."),
+                "country_code": (_W, "The country that the item is in, as two letters."),
+                "ip_address": (_T, "The address that the user wrote it from."),
+                "location_custom": (_T, "The customer's own fields of the location, as JSON."),
+                "actor_id": (_W, "The id of the moderator or program that decided."),
+                "result": (_T, "The item's result as it was sent: the text of its JSON, to the character."),
+                "unknown_properties": (
+                    _T,
+                    "Properties that nothing here says anything about, by JSON pointer, as JSON.",
+                ),
             },
         ),
     )
 )
 
 REJECTED_COLUMNS: tuple[Column, ...] = (
-    Column(name="task_id", type=_T, column_class=OPERATIONAL),
-    Column(name="user_key", type=ColumnType.KEY, column_class=OPERATIONAL),
-    Column(name="other_keys", type=_T, column_class=OPERATIONAL),
-    Column(name="submitted_at", type=ColumnType.INSTANT, column_class=OPERATIONAL),
-    Column(name="outcome", type=_W, column_class=OPERATIONAL),
-    Column(name="position", type=_N, column_class=OPERATIONAL),
-    Column(name="reason", type=_W, column_class=OPERATIONAL),
-    Column(name="errors", type=_T, column_class=CONTENT),
-    Column(name="original_ad", type=_T, column_class=IDENTITY),
+    *_columns(
+        OPERATIONAL,
+        {
+            "task_id": (_T, "Our id of the rejected item."),
+            "user_key": (ColumnType.KEY, "A keyed pseudonym of the id at the place meant for it."),
+            "other_keys": (_T, "Pseudonyms of further ids that the text may be of: hexadecimal, with blanks between."),
+            "submitted_at": (ColumnType.INSTANT, "When it was submitted; its UTC day is its partition."),
+            "outcome": (_W, "The word `rejected`."),
+            "position": (_N, "Its place in the file or post that it came in."),
+            "reason": (_W, "The code of what is wrong with it."),
+        },
+    ),
+    *_columns(CONTENT, {"errors": (_T, "What is wrong with it, field by field.")}),
+    *_columns(IDENTITY, {"original_ad": (_T, "The item as it was sent.")}),
 )
 """An item that failed validation, kept so that nothing is lost; every erasure reaches it like an item.
 
