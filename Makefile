@@ -28,7 +28,7 @@ demo: env  ## Run the whole pipeline on 20,000 realistic items, in ./data.
 	@$(BIN)/implio --home $(HOME_DIR) demo
 
 ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
-	@DAGSTER_HOME=$(CURDIR) IMPLIO_HOME=$(HOME_DIR) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	@DAGSTER_HOME=$(HOME_DIR) IMPLIO_HOME=$(HOME_DIR) $(BIN)/dagster dev -w $(HOME_DIR)/workspace.yaml -h 127.0.0.1 -p 3000
 
 # Compiled once for the hundreds of interpreters that tests start, also where PYTHONDONTWRITEBYTECODE is set.
 test: env  ## Run every test.

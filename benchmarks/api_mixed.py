@@ -78,7 +78,7 @@ class _Books:
 def run_mixed(home: Path, *, seconds: float) -> MixedRun:
     """Load a server with faults for so long, let it settle, and compare what is there with what was acknowledged."""
     server, books, run = Server(home), _Books(), MixedRun(seconds=seconds)
-    server.start("--erase")
+    server.start("--jobs")
     until = time.monotonic() + seconds
     threads = [threading.Thread(target=_post, args=(server, books, number, until)) for number in range(_POSTERS)]
     threads += [threading.Thread(target=_delete, args=(server, books, number, until)) for number in range(_DELETERS)]
@@ -106,7 +106,7 @@ def _break(server: Server, run: MixedRun, until: float) -> None:
         else:
             server.kill()
             run.server_kills += 1
-            server.start("--erase")
+            server.start("--jobs")
 
 
 def _post(server: Server, books: _Books, number: int, until: float) -> None:

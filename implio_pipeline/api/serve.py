@@ -35,7 +35,8 @@ class Serving:
     host: str | None = None
     port: int | None = None
     is_plain: bool = False
-    is_erasing: bool = False
+    is_alone: bool = False
+    """Whether every job is done here, since no Dagster runs."""
 
 
 def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None] = lambda _: None) -> None:
@@ -60,7 +61,7 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
         listening = _listen(host, api.port if wanted.port is None else wanted.port)
         upkeep = Upkeep(
             house.settings.home,
-            is_erasing=wanted.is_erasing,
+            is_alone=wanted.is_alone,
             rows_per_file=house.settings.rows_per_file,
             merge_from_files=api.merge_from_files,
         )

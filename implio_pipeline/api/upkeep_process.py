@@ -1,8 +1,10 @@
-"""The child process of `implio serve` that merges small files, settles verdicts, and may erase.
+"""The loop of jobs, for those who run without Dagster: a child process that looks at rows of the table in `jobs.py`.
 
-It looks at everything when it starts, when it is woken by a byte on its standard input, and every half minute. It ends
-when its standard input does, with the file it is at: a server that was killed is started again with another child, and
-two that erase undo each other's work.
+It looks when it starts, when it is woken by a byte on its standard input, and when a row's time has come. It ends when
+its standard input does, with the file it is at: whoever was killed is started again with other children, and two that
+erase undo each other's work.
+
+    python -m implio_pipeline.api.upkeep_process HOME JOB…
 """
 
 import json
@@ -10,19 +12,20 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from time import monotonic
 
 from implio_pipeline.api.child_processes import FromServer
-from implio_pipeline.domain.errors import CatalogUnavailable
+from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.faults import fault_of
-from implio_pipeline.flows.compact import merge_small
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.settle import is_settling_due, settle
+from implio_pipeline.flows.deliver import Deliverer
+from implio_pipeline.jobs import At, Every, Job, Order, job_of
 from implio_pipeline.wiring import House, open_home
 
-_LOOK_EVERY_SECONDS = 30.0
+_LONGEST_WAIT_SECONDS = 60.0
 _NICE = 5
 """As the judge of posts: the server comes first, and files are merged as fast as posts that make them are judged."""
 _LOG = logging.getLogger("implio_pipeline.upkeep")
@@ -36,37 +39,91 @@ class _ServerGone(BaseException):
 def main() -> int:
     """Work until standard input ends."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write each receiver's address
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
-    home, is_erasing = Path(sys.argv[1]), "--erase" in sys.argv[2:]
-    with open_home(home) as house, suppress(_ServerGone):
-        while True:
-            # Merged first, since an erasure costs by the file: otherwise files would come faster than it ends.
-            _attempt("merge", lambda: _merge(house))
-            if is_erasing:
-                _attempt("erase", lambda: erase(house.world, progress=_while_wanted))
-            _attempt("settle", lambda: _settle(house))
-            if not _server.wait(_LOOK_EVERY_SECONDS):
-                break
+    with open_home(Path(sys.argv[1])) as house:
+        deliverer = Deliverer(house.world, house.courier)
+        order = Order(progress=lambda _done, _total: _while_wanted(), still_wanted=_while_wanted, deliverer=deliverer)
+        with suppress(_ServerGone):
+            _Loop(house, [job_of(name) for name in sys.argv[2:]], order).run()
+        house.courier.abandon()
+        deliverer.finish()
     return 0
 
 
-def _merge(house: House) -> None:
-    settings = house.settings
-    merge_small(
-        house.world,
-        rows_per_file=settings.rows_per_file,
-        from_files=settings.api.merge_from_files,
-        progress=_while_wanted,
-    )
+class _Loop:
+    """Some jobs, and when each is looked at next.
+
+    Args:
+        house: The home.
+        jobs: In the order in which they are looked at.
+        order: How each is run.
+    """
+
+    def __init__(self, house: House, jobs: Sequence[Job], order: Order) -> None:
+        self._house = house
+        self._jobs = jobs
+        self._order = order
+        now = house.world.clock.now()
+        # What is due each day is made up for at once, since nobody knows how long nobody was there.
+        self._looked_at: dict[str, float] = {}
+        self._done: dict[str, datetime] = {
+            job.name: job.wakes.newest(now) for job in jobs if isinstance(job.wakes, At) and job.wakes.weekday
+        }
+
+    def run(self) -> None:
+        """Look at the jobs until standard input ends."""
+        while True:
+            for job in list(self._due()):
+                for code in sorted(_attempt(self._house, job, self._order)):
+                    _LOG.warning(json.dumps({"upkeep": job.name, "code": code}))
+            was_woken_after = monotonic()
+            wait_seconds = self._wait_seconds()
+            if not _server.wait(wait_seconds):
+                return
+            if monotonic() - was_woken_after < wait_seconds:
+                self._looked_at.clear()  # woken: there may be something to do for each
+
+    def _due(self) -> Iterator[Job]:
+        for job in self._jobs:
+            match job.wakes:
+                case Every(seconds=seconds):
+                    if monotonic() - self._looked_at.get(job.name, -float("inf")) >= seconds:
+                        yield job
+                        self._looked_at[job.name] = monotonic()
+                case At() as at:
+                    newest = at.newest(self._house.world.clock.now())
+                    if self._done.get(job.name) != newest:
+                        self._done[job.name] = newest
+                        yield job
+
+    def _wait_seconds(self) -> float:
+        """Return how long nothing is due; the clock is looked at at least once a minute."""
+        waits = [
+            job.wakes.seconds - (monotonic() - self._looked_at.get(job.name, 0.0))
+            for job in self._jobs
+            if isinstance(job.wakes, Every)
+        ]
+        return max(0.0, min([_LONGEST_WAIT_SECONDS, *waits]))
 
 
-def _settle(house: House) -> None:
-    if is_settling_due(house.world, waits=house.settle_waits):
-        settle(house.world, progress=_while_wanted)
+def _attempt(house: House, job: Job, order: Order) -> Iterable[str]:
+    """Run a job if it has something to do, and return the codes of what went wrong; all of it is tried again anyway."""
+    try:
+        if job.waits is not None and not job.waits(house).batches:
+            return ()
+        report = job.run(house, order)
+    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises that there is no memory
+        return (_code_of(error),)
+    return {*(each.code for each in report.troubles), *report.codes}
 
 
-def _while_wanted(*_: int) -> None:
+def _code_of(error: Exception) -> str:
+    return error.code if isinstance(error, ImplioError) else fault_of(error).code
+
+
+def _while_wanted() -> None:
     """Go on only while somebody holds the other end of standard input; what was not committed is begun anew.
 
     Raises:
@@ -74,16 +131,6 @@ def _while_wanted(*_: int) -> None:
     """
     if _server.is_gone():
         raise _ServerGone
-
-
-def _attempt(act: str, do: Callable[[], object]) -> None:
-    """Do something that is tried again anyway; what went wrong is told by its code."""
-    try:
-        do()
-    except CatalogUnavailable as error:
-        _LOG.warning(json.dumps({"upkeep": act, "code": error.code}))
-    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises that there is no memory
-        _LOG.warning(json.dumps({"upkeep": act, "code": fault_of(error).code}))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from implio_pipeline.cli import (
     holds,
     ingest,
     init,
+    jobs,
     keys,
     members,
     processors,
@@ -108,6 +109,7 @@ def _add_commands() -> None:
     app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
     app.add_typer(clock.app, name="clock", rich_help_panel=_CARE)
     app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
+    app.add_typer(jobs.app, name="jobs", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
     app.command("settle", rich_help_panel=_CARE)(settle.settle_command)
     app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)

@@ -23,7 +23,7 @@ from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.postings import LEAST_A_DAY
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.retention import policy_text
-from implio_pipeline.flows.inspect import survivors
+from implio_pipeline.flows.audit import survivors
 from implio_pipeline.ports.ledger import LedgerEntry
 
 if TYPE_CHECKING:

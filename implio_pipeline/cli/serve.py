@@ -17,13 +17,13 @@ def serve_command(
     is_plain: Annotated[
         bool, typer.Option("--http", help="Without TLS, for this machine's own programs alone.")
     ] = False,
-    is_erasing: Annotated[
-        bool, typer.Option("--erase", help="Carry deletions out as well, where no Dagster daemon does.")
+    is_alone: Annotated[
+        bool, typer.Option("--jobs", help="Do every job of `implio jobs list` as well, where no Dagster daemon does.")
     ] = False,
 ) -> None:
     """Answer customers' servers over HTTPS, until told to stop."""
     from implio_pipeline.api.serve import Serving, serve  # noqa: PLC0415 -- a web server, which `--help` need not load
 
     session = session_of(context)
-    wanted = Serving(host=host, port=port, is_plain=is_plain, is_erasing=is_erasing)
+    wanted = Serving(host=host, port=port, is_plain=is_plain, is_alone=is_alone)
     serve(session.home, wanted, on_start=lambda address: session.err.print(f"Serving {address}", markup=False))

@@ -1,7 +1,5 @@
 """`implio compact` and `implio housekeep`: fewer files, and none that nothing refers to."""
 
-from datetime import timedelta
-
 import typer
 
 from implio_pipeline.cli.failures import end_failed, faults_shape
@@ -9,8 +7,6 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, many
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.export import purge_exports
-from implio_pipeline.flows.housekeep import housekeep
 
 
 def compact_command(context: typer.Context) -> None:
@@ -34,16 +30,12 @@ def compact_command(context: typer.Context) -> None:
 
 def housekeep_command(context: typer.Context) -> None:
     """Unlink files that nothing refers to, and discard set-aside files that are too old."""
+    from implio_pipeline.jobs import tidy  # noqa: PLC0415 -- opens stores, which `--help` need not load
+
     session, faults = session_of(context), Faults()
-    expired = reports = 0
     with session.house() as house:
-        summary = housekeep(house.world, feed_keeps=house.feed_keeps, faults=faults)
-        before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
-        with faults.alone("files set aside"):
-            expired = len(house.set_aside.expire(before))
-        with faults.alone("reports"):
-            reports = house.world.leftovers.expire_reports(before=before)
-        purged = purge_exports(house.world, house.exports, faults)
+        done = tidy(house, faults)
+    summary, expired, reports, purged = done.sweep, done.set_aside, done.reports, done.exports
     session.answer(
         {
             "doomed": summary.doomed,

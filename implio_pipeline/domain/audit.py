@@ -23,6 +23,32 @@ _OUR_PATH = re.compile(r"team=[a-z0-9_-]{1,48}/day=\d{4}-\d\d-\d\d/[0-9a-f]{32}\
 _RECEIPTED = (RequestState.SHREDDED, RequestState.COMPLETED)
 
 
+class AuditPart(StrEnum):
+    """What an audit looks at. Each part can be asked for alone."""
+
+    CATALOG = "catalog"
+    """Every row that decides is as it was written, and none is missing."""
+    LEDGER = "ledger"
+    """The ledger's chain, and its entries beside the requests of the catalog."""
+    READS = "reads"
+    """The log of reads, and grants that were revoked."""
+    KEYS = "keys"
+    """The team keys that no file uses: those of pseudonyms and seals."""
+    QUEUES = "queues"
+    """What moderation keeps of items that an accepted request covers."""
+    FILES = "files"
+    """Each file's catalog row, keys, size and encryption. No file is read."""
+    SURVIVORS = "survivors"
+    """Files that may hold an item which a completed request covers, read."""
+    CONTENTS = "contents"
+    """One part of the files, or all of them, read whatever the catalog says of them."""
+    STORAGE = "storage"
+    """Files in storage that the catalog does not know."""
+
+
+FILE_PARTS = frozenset({AuditPart.FILES, AuditPart.SURVIVORS, AuditPart.CONTENTS})
+
+
 class FindingKind(StrEnum):
     """What can be wrong."""
 

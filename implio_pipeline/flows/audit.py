@@ -5,14 +5,16 @@ longer live. Nothing is changed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from implio_pipeline.domain.audit import (
+    FILE_PARTS,
     AuditFinding,
+    AuditPart,
     FindingKind,
     altered,
     known_faults,
@@ -30,7 +32,7 @@ from implio_pipeline.domain.audit import (
     unread,
 )
 from implio_pipeline.domain.erasure import NamedRule
-from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated
+from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated, Unverified
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.intake import QueueEntry
@@ -43,7 +45,7 @@ from implio_pipeline.domain.request import OPEN_STATES, Request
 from implio_pipeline.domain.scope import OverdueRule, Rule, StandingErasure, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import Region, RequestId, TeamId
+from implio_pipeline.domain.words import FileId, Region, RequestId, TeamId
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.grant import revived
 from implio_pipeline.flows.housekeep import STRAY_AGE
@@ -65,6 +67,10 @@ class AuditReport:
     audited_at: datetime
     part: int | None
     """The part of the files that was read; `None` for all."""
+    parts: frozenset[AuditPart] = frozenset(AuditPart)
+    """What was looked at."""
+    only: tuple[TeamId, date] | None = None
+    """The one partition whose files were looked at; `None` for all."""
     files: int = 0
     files_read: int = 0
     rows_read: int = 0
@@ -75,6 +81,10 @@ class AuditReport:
     tombstones: int = 0
     receipts: int = 0
     queue_entries: int = 0
+    young_strays: int = 0
+    """Files that the catalog does not know yet: about to be committed, or left by a crash just now."""
+    survivors: Counter[RequestId] = field(default_factory=Counter)
+    """Rows that completed requests cover and that were read all the same."""
     findings: list[AuditFinding] = field(default_factory=list)
 
     @property
@@ -83,22 +93,34 @@ class AuditReport:
         return dict(Counter(finding.kind for finding in self.findings))
 
 
-def audit(world: World, *, is_full: bool = False, progress: Progress | None = None) -> AuditReport:
+def audit(
+    world: World,
+    *,
+    parts: Collection[AuditPart] = frozenset(AuditPart),
+    is_full: bool = False,
+    only: tuple[TeamId, date] | None = None,
+    progress: Progress | None = None,
+) -> AuditReport:
     """Compare files, catalog, keys, storage and ledger with each other.
 
     What one file, team or region raises is a finding that names it, and the others are looked at. Files that open
-    requests failed at are read whatever the part.
+    requests failed at are read whatever the part of the day.
 
     Args:
         world: What the flow may touch.
+        parts: What to look at.
         is_full: Read every file; otherwise one part of seven, by day, so that seven audits on consecutive days read
             all. Everything that needs no file read is checked either way.
+        only: Look at the files of this partition and at no others.
         progress: Told of files done and files in all.
     """
     now = world.clock.now()
-    report = AuditReport(audited_at=now, part=None if is_full else part_on(now.date()))
+    report = AuditReport(
+        audited_at=now, part=None if is_full else part_on(now.date()), parts=frozenset(parts), only=only
+    )
     # 1. The catalog's own rows; what is altered is looked at all the same, as far as it can be read.
-    report.findings += [altered(each) for each in world.catalog.alterations()]
+    if AuditPart.CATALOG in report.parts:
+        report.findings += [altered(each) for each in world.catalog.alterations()]
     try:
         _look_at_all(world, report, progress)
     except ImplioError as error:  # an altered row may lead anywhere; whatever it was, the audit names the row
@@ -109,29 +131,56 @@ def audit(world: World, *, is_full: bool = False, progress: Progress | None = No
     return report
 
 
+def survivors(world: World) -> dict[RequestId, int]:
+    """Return how many items survive each completed request, read from the files; only what is not zero.
+
+    Retention is not asked: an item may come in late under a policy that has become longer since.
+
+    Raises:
+        ImplioError: a file that may hold one cannot be read, so the answer is not known.
+    """
+    report = audit(world, parts=(AuditPart.CATALOG, AuditPart.SURVIVORS))
+    for finding in report.findings:
+        if finding.kind is not FindingKind.SURVIVOR:
+            raise Unverified(f"{finding.kind.value}: {finding.about}: {finding.words}")
+    return dict(report.survivors)
+
+
 def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -> None:
-    faults = Faults()
+    faults, parts = Faults(), report.parts
     # 2. What was asked and what was told, before the files: what is completed by now must be gone from them.
-    with faults.alone("ledger and requests"):
-        _audit_ledger(world, report)
-    with faults.alone("log of reads"):
-        _audit_access(world, report)
+    for part, unit, look in (
+        (AuditPart.LEDGER, "ledger and requests", _audit_ledger),
+        (AuditPart.READS, "log of reads", _audit_access),
+    ):
+        if part in parts:
+            with faults.alone(unit):
+                look(world, report)
     in_force: dict[TeamId, _InForce] = {}
-    for team in world.catalog.teams.all():
+    teams = [team for team in world.catalog.teams.all() if report.only is None or team.team == report.only[0]]
+    for team in teams:
         with faults.alone(f"tombstones of team {team.team}"):
             in_force[team.team] = _InForce.of(world.catalog.requests.tombstones(team.team, is_checked=False))
     failed_at = frozenset(each.error_about for each in world.catalog.requests.all(states=OPEN_STATES))
     # 3. Team keys, queues and files, partition by partition.
-    partitions = Counter((file.team, file.day) for file in world.catalog.manifest.files(is_checked=False))
+    partitions = _partitions(world, report)
     total, done = sum(partitions.values()), 0
     with ThreadPoolExecutor(world.threads) as pool:
-        for team in world.catalog.teams.all():
+        for team in teams:
             rules = in_force.get(team.team) or _InForce.of([])
             with faults.alone(f"keys of team {team.team}"):
                 _audit_keys(world, team, report)
             with faults.alone(f"queues of team {team.team}"):
                 _audit_queues(world, team, rules, report)
-            work = _TeamAudit(world=world, team=team, in_force=rules, failed_at=failed_at, report=report, pool=pool)
+            work = _TeamAudit(
+                world=world,
+                team=team,
+                in_force=rules,
+                failed_at=failed_at,
+                report=report,
+                pool=pool,
+                reaches=world.vault.reaches(rules.erased),
+            )
             for day in sorted(day for name, day in partitions if name == team.team):
                 with faults.alone(f"{day} of team {team.team}", day=day):
                     work.audit_day(day)
@@ -139,10 +188,20 @@ def _look_at_all(world: World, report: AuditReport, progress: Progress | None) -
                 if progress:
                     progress(min(done, total), total)
     # 4. Storage, last: what lies there and is known by nobody.
-    for region in sorted({team.region for team in world.catalog.teams.all()}):
-        with faults.alone(f"storage of region {region}"):
-            _audit_strays(world, region, report)
+    if AuditPart.STORAGE in parts:
+        for region in sorted({team.region for team in world.catalog.teams.all()}):
+            with faults.alone(f"storage of region {region}"):
+                _audit_strays(world, region, report)
     report.findings += [unaudited(each.unit, each.error) for each in faults.found]
+
+
+def _partitions(world: World, report: AuditReport) -> Counter[tuple[TeamId, date]]:
+    """Count the files of each partition that is looked at."""
+    if not report.parts & FILE_PARTS:
+        return Counter()
+    team, day = report.only or (None, None)
+    live = world.catalog.manifest.files(team, day=day, is_checked=False, is_filtered=False)
+    return Counter((file.team, file.day) for file in live)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,11 +235,16 @@ class _TeamAudit:
     """Ids of files that open requests failed at."""
     report: AuditReport
     pool: ThreadPoolExecutor
+    reaches: Callable[[VaultFile], tuple[NamedRule, ...]]
+    """Which completed requests may cover an item of a file, by the catalog."""
 
     def audit_day(self, day: date) -> None:
         """Audit the live files of one partition."""
         files = list(self.world.catalog.manifest.files(self.team.team, day=day, is_checked=False))
-        for first in list(self._looked_at(files)):  # all, since to look again makes the keychain forget
+        suspected = frozenset[FileId]()
+        if AuditPart.SURVIVORS in self.report.parts:
+            suspected = frozenset(file.file_id for file in files if self._may_hold_survivors(file))
+        for first in list(self._looked_at(files, suspected)):  # all, since to look again makes the keychain forget
             look = self._settled(first)
             if look is None:
                 self.report.files_changed += 1
@@ -189,11 +253,13 @@ class _TeamAudit:
             self.report.files_read += look.rows is not None
             self.report.rows_read += look.rows or 0
             self.report.hidden_rows += look.hidden_rows
+            self.report.survivors.update(look.survivors)
             self.report.findings += look.findings
 
-    def _looked_at(self, files: Sequence[VaultFile]) -> Iterator["_Look"]:
+    def _looked_at(self, files: Sequence[VaultFile], suspected: Collection[FileId]) -> Iterator["_Look"]:
         live_keys = frozenset(key.key_id for key in self.world.catalog.teams.keys(self.team.team))
-        yield from self.pool.map(lambda file: self._look(file, live_keys), files)
+        chosen = [(file, file.file_id in suspected or self._is_chosen(file)) for file in files]
+        yield from self.pool.map(lambda each: self._look(each[0], live_keys, is_chosen=each[1]), chosen)
 
     def _settled(self, first: "_Look") -> "_Look | None":
         """Look again while something is found and keys are others than at the look before."""
@@ -201,7 +267,7 @@ class _TeamAudit:
 
         def settle() -> _Look | None:
             nonlocal look
-            again = self._look_again(look.file) if look.findings else look
+            again = self._look_again(look) if look.findings else look
             if again is None:
                 return None
             is_settled, look = again.sealed.keys == look.sealed.keys, again
@@ -213,17 +279,17 @@ class _TeamAudit:
             return replan(settle, about="the keys of a file")
         return look
 
-    def _look_again(self, file: VaultFile) -> "_Look | None":
+    def _look_again(self, look: "_Look") -> "_Look | None":
         """Look once more, `None` when the file is no longer live: keys and files may have been swapped meanwhile."""
         self.world.keychain.forget(self.team.team)
-        live = self.world.catalog.manifest.files(self.team.team, day=file.day, is_checked=False)
-        now = next((each for each in list(live) if each.file_id == file.file_id), None)
+        live = self.world.catalog.manifest.files(self.team.team, day=look.file.day, is_checked=False)
+        now = next((each for each in list(live) if each.file_id == look.file.file_id), None)
         if now is None:
             return None
         live_keys = frozenset(key.key_id for key in self.world.catalog.teams.keys(self.team.team))
-        return self._look(now, live_keys)
+        return self._look(now, live_keys, is_chosen=look.is_chosen)
 
-    def _look(self, file: VaultFile, live_keys: frozenset[str]) -> "_Look":
+    def _look(self, file: VaultFile, live_keys: frozenset[str], *, is_chosen: bool) -> "_Look":
         sealed, found = SealedFile(file=file, keys=()), []
         try:
             sealed = self._sealed(file)
@@ -234,17 +300,19 @@ class _TeamAudit:
                 size_bytes=None if seen is None else seen.size_bytes,
                 is_encrypted=seen is not None and seen.is_encrypted,
             )
-            if unlike or not sealed.keys or not self._is_chosen(file):
-                return _Look(sealed=sealed, findings=found + unlike)
+            if unlike or not sealed.keys or not is_chosen:
+                return _Look(sealed=sealed, is_chosen=is_chosen, findings=found + unlike)
             measured = self.world.vault.measure(sealed, (*self.in_force.erased, *self.in_force.hiding))
         except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
-            return _Look(sealed=sealed, findings=[*found, unread(file, fault_of(error))])
+            return _Look(sealed=sealed, is_chosen=is_chosen, findings=[*found, unread(file, fault_of(error))])
         erased = {named.request_id for named in self.in_force.erased}
         return _Look(
             sealed=sealed,
+            is_chosen=is_chosen,
             findings=found + read_faults(file, measured, erased=erased),
             rows=measured.rows,
             hidden_rows=sum(rows for request_id, rows in measured.matched.items() if request_id not in erased),
+            survivors={each: rows for each, rows in measured.matched.items() if rows and each in erased},
         )
 
     def _sealed(self, file: VaultFile) -> SealedFile:
@@ -254,10 +322,20 @@ class _TeamAudit:
             return SealedFile(file=file, keys=())
         return sealed
 
-    def _is_chosen(self, file: VaultFile) -> bool:
-        if self.report.part is None or file.file_id in self.failed_at:
+    def _may_hold_survivors(self, file: VaultFile) -> bool:
+        """Tell whether the catalog does not rule out an erased item; a row that makes no sense rules out nothing."""
+        try:
+            return bool(self.reaches(file))
+        except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
+            fault_of(error)
             return True
-        return part_of(file.file_id) == self.report.part
+
+    def _is_chosen(self, file: VaultFile) -> bool:
+        """Tell whether a file is read although nothing in the catalog suspects it."""
+        if AuditPart.CONTENTS not in self.report.parts:
+            return False
+        is_todays = self.report.part is None or part_of(file.file_id) == self.report.part
+        return is_todays or file.file_id in self.failed_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,9 +343,12 @@ class _Look:
     """What one file showed; `rows` is `None` when it was not read."""
 
     sealed: SealedFile
+    is_chosen: bool
+    """Whether it is to be read."""
     findings: list[AuditFinding]
     rows: int | None = None
     hidden_rows: int = 0
+    survivors: Mapping[RequestId, int] = field(default_factory=dict)
 
     @property
     def file(self) -> VaultFile:
@@ -277,6 +358,8 @@ class _Look:
 
 def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
     """Use the two team keys that no file tries: pseudonyms and seals."""
+    if AuditPart.KEYS not in report.parts:
+        return
     try:
         sealed = world.keychain.seal(team.team, b"", context=_SEAL_CONTEXT)
         world.keychain.unseal(team.team, sealed, context=_SEAL_CONTEXT)
@@ -287,6 +370,8 @@ def _audit_keys(world: World, team: Team, report: AuditReport) -> None:
 
 
 def _audit_queues(world: World, team: Team, in_force: _InForce, report: AuditReport) -> None:
+    if AuditPart.QUEUES not in report.parts:
+        return
     entries = world.catalog.moderation.entries(team.team)
     report.queue_entries += len(entries)
     traces = world.catalog.moderation.traces(team.team)
@@ -340,14 +425,15 @@ def _covers(rule: Rule, entry: QueueEntry | Trace) -> bool:
 
 def _audit_strays(world: World, region: Region, report: AuditReport) -> None:
     """Name what lies in storage and in no catalog; seen before the catalog is asked, and still there afterwards."""
-    older_than = world.clock.now() - STRAY_AGE
-    paths = frozenset(world.vault.strays(region, known=frozenset(), older_than=older_than))
+    seen = frozenset(world.vault.strays(region, known=frozenset()))
     live = world.catalog.manifest.files(is_checked=False)
     known = {file.path for file in (*live, *world.catalog.manifest.doomed())}
-    unknown = paths - known
-    if unknown:
-        still = frozenset(world.vault.strays(region, known=frozenset(known)))
-        report.findings += [stray(region, path) for path in sorted(unknown & still)]
+    if seen - known:
+        still = seen & frozenset(world.vault.strays(region, known=frozenset(known)))
+        before = world.clock.now() - STRAY_AGE
+        old = still & frozenset(world.vault.strays(region, known=frozenset(known), older_than=before))
+        report.findings += [stray(region, path) for path in sorted(old)]
+        report.young_strays += len(still - old)
 
 
 def _audit_ledger(world: World, report: AuditReport) -> None:

@@ -43,12 +43,12 @@ from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingL
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.approval import passed_gate
+from implio_pipeline.flows.audit import survivors
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.find import holds_in_force
 from implio_pipeline.flows.grant import revoke_again
 from implio_pipeline.flows.hold import reinstate_holds
 from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
-from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.flows.read import accept_shortened_log
 from implio_pipeline.flows.rotate_keys import faults_of_ring, renew_keys, settle_keys

@@ -6,6 +6,7 @@ A file's fault is that file's alone: it stays as it is, its fault is returned, a
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
@@ -30,6 +31,8 @@ class SwapCounts:
     files_rewritten: int = 0
     files_dropped: int = 0
     items_erased: int = 0
+    partitions: set[tuple[TeamId, date]] = field(default_factory=set)
+    """Partitions whose files were swapped."""
 
 
 def swap(
@@ -156,5 +159,6 @@ class _Batch:
         counts.files_rewritten += self.files_rewritten
         counts.files_dropped += self.files_dropped
         counts.items_erased += self.items_erased
+        counts.partitions |= {(file.team, file.day) for file in self.remove}
         self.remove, self.outcomes = [], []
         self.files_rewritten = self.files_dropped = self.items_erased = 0

@@ -13,10 +13,9 @@ import dagster as dg
 from dagster import DagsterInstance, RepositoryDefinition, RunsFilter
 
 from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.jobs import CARRY_OUT_REQUESTS, INGEST_LANDING, RETENTION, job_of
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.orchestration.schedules import inventory_schedule, retention_schedule
-from implio_pipeline.orchestration.sensors import landing_sensor, requests_sensor
 from implio_pipeline.settings import load_settings
 
 _RUN_KEY, _SENSOR, _SCHEDULE = "dagster/run_key", "dagster/sensor_name", "dagster/schedule_name"
@@ -91,13 +90,13 @@ class _Daemon:
             if not (yield from self._round()):
                 break
         if nightly_on is not None:
-            for schedule in (retention_schedule, inventory_schedule):
-                yield from self._tick_schedule(schedule.name, nightly_on)
+            for name in (job_of(RETENTION).waker, "inventory_daily"):
+                yield from self._tick_schedule(name, nightly_on)
 
     def _round(self) -> Generator[Ran, None, int]:
         ran = 0
-        for sensor in (landing_sensor, requests_sensor):
-            for one in self._tick_sensor(sensor.name):
+        for name in (INGEST_LANDING, CARRY_OUT_REQUESTS):
+            for one in self._tick_sensor(job_of(name).waker):
                 ran += 1
                 yield one
         return ran
@@ -108,9 +107,6 @@ class _Daemon:
             instance=self.instance, repository_def=self.repository, sensor_name=name, resources={"home": self.home}
         ) as context:
             tick = sensor.evaluate_tick(context)
-        for request in tick.dynamic_partitions_requests or []:
-            if isinstance(request, dg.AddDynamicPartitionsRequest):
-                self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
         for run_request in tick.run_requests or []:
             yield from self._execute(str(sensor.job_name), run_request, {_SENSOR: name})
 

@@ -1,17 +1,21 @@
 """What Dagster is told of a failure: a code, a remedy and a type's name, since whatever it hears it keeps."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
-from implio_pipeline.domain.errors import ImplioError, PlanOutdated
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.errors import ImplioError, PlanOutdated, Unverified
+from implio_pipeline.jobs import Report, Trouble
 from implio_pipeline.orchestration.pictures import markdown_table
 
 UNEXPECTED = "unexpected"
 _UNEXPECTED_REMEDY = "Run the same `implio` command by hand to see what it is; nothing of it is kept in Dagster."
+_MOST_SHOWN = 200
+"""Troubles in a failed run's table; the command that its remedy names shows all."""
 
 
 @contextmanager
@@ -29,49 +33,67 @@ def guarded() -> Iterator[None]:
     except dg.Failure:
         raise
     except ImplioError as error:
+        place = {"file": error.about, "day": None if error.day is None else error.day.isoformat()}
         raise failure(
-            error.code, remedy=error.remedy, may_retry=isinstance(error, PlanOutdated), **_place(error)
+            error.code,
+            remedy=error.remedy,
+            may_retry=isinstance(error, PlanOutdated),
+            **{name: value for name, value in place.items() if value is not None},
         ) from None
     except Exception as error:  # noqa: BLE001
         kind = type(error).__name__
         raise failure(UNEXPECTED, remedy=_UNEXPECTED_REMEDY, may_retry=True, kind=kind) from None
 
 
-def _place(error: ImplioError) -> dict[str, str]:
-    """Return the file that a failure names, and its day."""
-    named = {"file": error.about, "day": None if error.day is None else error.day.isoformat()}
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def end(faults: Faults, *, may_retry: bool = True, **counts: str | int | dg.MetadataValue[Any]) -> None:
+def end(report: Report) -> None:
     """End a step whose single units failed, once the others are done; ids, days and codes are told.
 
-    Args:
-        faults: What units failed of.
-        may_retry: Whether the step is tried again at once; not when each unit has a back-off of its own.
-        **counts: What was done.
-
     Raises:
-        dagster.Failure: there was a fault.
+        dagster.Failure: there was trouble.
     """
-    if not faults:
+    if not report.troubles:
         return
-    first = faults.found[0]
-    others = f"; {len(faults.found) - 1} more failed" if len(faults.found) > 1 else ""
+    codes = Counter(each.code for each in report.troubles)
+    # What did not prove right comes first: somebody must look at it.
+    worst = next((each for each in report.troubles if each.code == Unverified.code), report.troubles[0])
+    others = f"; {len(report.troubles) - 1} more failed" if len(report.troubles) > 1 else ""
     rows = [
-        (each.unit, each.error.code, each.error.day or "", each.error.about or "", each.error.remedy)
-        for each in faults.found
+        (each.unit, each.code, each.team or "", each.day or "", each.about or "")
+        for each in report.troubles[:_MOST_SHOWN]
     ]
-    raise failure(
-        first.error.code,
-        remedy=first.error.remedy,
-        may_retry=may_retry,
-        what_failed=f"{first.unit}: {first.error.code}{others}",
-        units_failed=len(faults.found),
-        failures=dg.MetadataValue.md(markdown_table(("what", "code", "day", "file", "remedy"), rows)),
-        **_place(first.error),
-        **counts,
-    )
+    told: dict[str, str | int | dg.MetadataValue[Any]]
+    told = {name: count for name, count in report.counts.items() if not isinstance(count, list)}
+    told |= {
+        "what_failed": f"{worst.unit}: {worst.code}{_place(worst)}{others}.",
+        "failures": dg.MetadataValue.md(markdown_table(("what", "code", "team", "day", "file"), rows)),
+        "files": ", ".join(sorted({each.about for each in report.troubles if each.about})),
+        "partitions": ", ".join(sorted({f"{each.team or ''}/{each.day}" for each in report.troubles if each.day})),
+        "codes": ", ".join(f"{code}: {count}" for code, count in sorted(codes.items())),
+        "units_failed": len(report.troubles),
+        **left_for_later(report),
+    }
+    raise failure(worst.code, remedy=worst.remedy, may_retry=report.may_try_again, **told)
+
+
+def left_for_later(report: Report) -> dict[str, dg.MetadataValue[Any]]:
+    """Return the landing files that are tried again later, or only when somebody says so."""
+    rows = [
+        (
+            each.unit,
+            each.error_code,
+            each.attempts,
+            "quarantined" if each.next_attempt_at is None else instant_text(each.next_attempt_at),
+        )
+        for each in report.left
+    ]
+    table = markdown_table(("what", "code", "attempts", "tried again"), rows)
+    return {"landing_files_failed": dg.MetadataValue.md(table)} if rows else {}
+
+
+def _place(trouble: Trouble) -> str:
+    at = f" at file {trouble.about}" if trouble.about else ""
+    of = f" of team {trouble.team}" if trouble.team else ""
+    return f"{at}{of}{f', day {trouble.day}' if trouble.day else ''}"
 
 
 def failure(

@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance
-from dagster._core.scheduler.instigation import (
+
+from implio_pipeline.orchestration.dagster_internals import (
+    ConfigurableClassData,
+    DagsterSqliteStorage,
     InstigatorState,
     InstigatorTick,
     ScheduleInstigatorData,
     SensorInstigatorData,
+    SqliteEventLogStorage,
+    SqliteRunStorage,
+    SqliteScheduleStorage,
+    get_current_timestamp,
 )
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
-from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClassData
-from dagster._time import get_current_timestamp
-
 from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.signs_of_life import SignsOfLife
 

@@ -1,53 +1,192 @@
-"""Jobs: which assets and checks run together. All in one process: a step of ours is a batch, not a file."""
+"""The table of jobs as Dagster's jobs, sensors and schedules. All in one process: a step is a batch, not a file.
+
+A sensor or schedule only says *that* something waits. What waits is the catalog's word, so a tick that was missed or a
+run that failed loses nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, timedelta
+from typing import TypeVar
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from implio_pipeline.orchestration.launches import WORKS_ON_FILES
+from implio_pipeline.domain.days import day_of
+from implio_pipeline.domain.errors import ClockWrong, HomeMissing
+from implio_pipeline.domain.words import TeamId
+from implio_pipeline.jobs import HOUSEKEEPING, JOBS, At, Every, Job, Order, Waiting
+from implio_pipeline.orchestration.assets import QUICK_RETRIES, tell_changes
+from implio_pipeline.orchestration.checks import CHECKS, evaluated
+from implio_pipeline.orchestration.guarded import end, guarded, left_for_later
+from implio_pipeline.orchestration.launches import AS_OF_TAG, TEAM_TAG, WORKS_ON_FILES, launches
+from implio_pipeline.orchestration.purge import purge_runs
+from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.wiring import House
 
-INGEST_LANDING = "ingest_landing"
-CARRY_OUT_REQUESTS = "carry_out_requests"
-RETENTION = "retention"
 TAKE_INVENTORY = "take_inventory"
-HOUSEKEEPING = "housekeeping"
-SETTLE_VERDICTS = "settle_verdicts"
-DELIVER_CALLBACKS = "deliver_callbacks"
+KEEP_RUNS = timedelta(days=90)
+"""How long Dagster remembers a run. Nothing depends on it: what exists and what was erased is told elsewhere."""
+_T = TypeVar("_T")
+_FIRST = {"dagster/priority": "10"}
+_TENTHS = 10
 
-_REQUESTS_FIRST = {"dagster/priority": "10"}
-"""A person who waits for a deletion goes before files that wait."""
+inventory_job = dg.define_asset_job(
+    TAKE_INVENTORY,
+    dg.AssetSelection.assets(
+        "moderation_queue", "deletion_requests", "retention_requests", "erasure_receipts", "lake_inventory"
+    )
+    | dg.AssetSelection.all_asset_checks(),
+    description="Counts the lake by team and age, and asks every check.",
+    executor_def=dg.in_process_executor,
+    run_tags=WORKS_ON_FILES,
+)
 
 
-def _job(name: str, selection: dg.AssetSelection, description: str, **tags: str) -> UnresolvedAssetJobDefinition:
-    return dg.define_asset_job(
-        name, selection, description=description, executor_def=dg.in_process_executor, run_tags=WORKS_ON_FILES | tags
+def dagster_jobs() -> Iterator[dg.JobDefinition]:
+    """Yield a job for each row of the table."""
+    for job in JOBS:
+        yield _job(job)
+
+
+def sensors() -> Iterator[dg.SensorDefinition]:
+    """Yield a sensor for each job that is looked at again and again."""
+    for job in JOBS:
+        if isinstance(job.wakes, Every):
+            yield _sensor(job, job.wakes)
+
+
+def schedules() -> Iterator[dg.ScheduleDefinition]:
+    """Yield a schedule for each job that is due at a time of day, and one for the inventory."""
+    for job in JOBS:
+        if isinstance(job.wakes, At):
+            yield _schedule(job.waker, job.name, job.wakes.cron, about=job.about, waits=job.waits)
+    yield _schedule("inventory_daily", TAKE_INVENTORY, "15 3 * * *", about="Counts the lake and asks every check.")
+
+
+def _job(job: Job) -> dg.JobDefinition:
+    run = _op(job)
+
+    @dg.job(
+        name=job.name,
+        executor_def=dg.in_process_executor,
+        tags=(WORKS_ON_FILES if job.is_on_files else {}) | (_FIRST if job.is_urgent else {}),
+        description=job.about,
+    )
+    def graph() -> None:
+        done = run()
+        if job.name == HOUSEKEEPING:
+            purge_runs_op(done)
+
+    return graph
+
+
+def _op(job: Job) -> dg.OpDefinition:
+    @dg.op(
+        name=f"run_{job.name}",
+        description=job.about,
+        out=dg.Out(dg.Nothing),
+        pool=job.alone,
+        retry_policy=QUICK_RETRIES,
+        ins={},
+    )
+    def run(context: dg.OpExecutionContext, home: HomeResource) -> None:
+        with guarded():
+            with home.open() as house:
+                report = job.run(house, _order(context))
+                context.add_output_metadata(
+                    {**report.counts, "partitions_touched": len(report.partitions), **left_for_later(report)}
+                )
+                tell_changes(context, house, job, report)
+                names = {each.name for each in CHECKS} if report.audit else job.proves
+                for evaluation in evaluated(house, names, report.audit):
+                    context.log_event(evaluation)  # type: ignore[arg-type]  # its body takes it, its annotation forgot
+            end(report)
+
+    return run
+
+
+def _order(context: dg.OpExecutionContext) -> Order:
+    tags = context.run.tags
+    told = -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        tenth = _TENTHS * done // max(1, total)
+        if tenth > told:  # each line is a row in the event log
+            told = tenth
+            context.log.info("%s of %s done", done, total)
+
+    return Order(
+        team=TeamId(tags[TEAM_TAG]) if TEAM_TAG in tags else None,
+        as_of=date.fromisoformat(tags[AS_OF_TAG]) if AS_OF_TAG in tags else None,
+        is_again=context.retry_number > 0,
+        progress=tell,
     )
 
 
-def asset_jobs() -> list[UnresolvedAssetJobDefinition]:
-    """Return the jobs that materialize assets, each with the checks of what it materializes."""
-    keys = dg.AssetSelection.assets
-    checks = dg.AssetSelection.all_asset_checks()
-    encrypted = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("lake_inventory"), "encrypted_under_live_keys"))
-    return [
-        _job(
-            INGEST_LANDING,
-            keys("content_items", "moderation_queue") | encrypted,
-            "Takes in what waits in the landing folders of the teams it is given.",
-        ),
-        _job(
-            CARRY_OUT_REQUESTS,
-            keys("deletion_requests", "erasure_receipts", "moderation_queue"),
-            "Accepts the requests in the inbox, erases, verifies, shreds, and writes receipts.",
-            **_REQUESTS_FIRST,
-        ),
-        _job(
-            RETENTION,
-            keys("retention_requests", "erasure_receipts", "moderation_queue"),
-            "Erases what retention policies no longer allow, by the same path as any request.",
-        ),
-        _job(
-            TAKE_INVENTORY,
-            keys("lake_inventory") | checks,
-            "Counts the lake by team and age, and runs every check.",
-        ),
-    ]
+@dg.op(name="purge_runs", ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), retry_policy=QUICK_RETRIES)
+def purge_runs_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
+    """Make Dagster forget old runs, with their files."""
+    with guarded():
+        with home.open() as house:
+            before = house.world.clock.now() - KEEP_RUNS
+        summary = purge_runs(context.instance, before=before)
+        context.add_output_metadata({"runs": summary.runs, "files": summary.files})
+
+
+def _sensor(job: Job, every: Every) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=job.waker,
+        job_name=job.name,
+        minimum_interval_seconds=every.seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=job.about,
+    )
+    def sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
+        def ask(house: House, waiting: Waiting) -> dg.SensorResult | dg.SkipReason:
+            now = house.world.clock.now()
+            requests, why_none = launches(context.instance, job=job.name, batches=waiting.batches, now=now)
+            return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(why_none)
+
+        return _looked_at(home, job.waits, ask)
+
+    return sensor
+
+
+def _schedule(
+    name: str, job: str, cron: str, *, about: str, waits: Callable[[House], Waiting] | None = None
+) -> dg.ScheduleDefinition:
+    """Return a schedule that is on by default; after a pause the one latest tick is made up for."""
+
+    @dg.schedule(
+        name=name,
+        job_name=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=about,
+    )
+    def schedule(context: dg.ScheduleEvaluationContext, home: HomeResource) -> dg.RunRequest | dg.SkipReason:
+        def ask(_house: House, _waiting: Waiting) -> dg.RunRequest:
+            day = day_of(context.scheduled_execution_time.astimezone(UTC)).isoformat()
+            return dg.RunRequest(run_key=f"{job}:{day}", tags={AS_OF_TAG: day})
+
+        return _looked_at(home, waits, ask)
+
+    return schedule
+
+
+def _looked_at(
+    home: HomeResource, waits: Callable[[House], Waiting] | None, ask: Callable[[House, Waiting], _T]
+) -> _T | dg.SkipReason:
+    """Look whether anything is to be done, and ask for it; otherwise say why not, in codes and counts."""
+    with guarded():
+        try:
+            with home.open() as house:
+                waiting = Waiting() if waits is None else waits(house)
+                if waits is not None and not waiting.batches:
+                    return dg.SkipReason(waiting.why_none)
+                return ask(house, waiting)
+        except HomeMissing as missing:
+            return dg.SkipReason(missing.code)
+        except ClockWrong as wrong:  # what waits goes on waiting
+            return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {wrong.remedy}")

@@ -6,8 +6,8 @@ first round after the daemon's start, and every `poll_interval_seconds` after th
 """
 
 from dagster import DagsterRun, DefaultRunLauncher
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 
+from implio_pipeline.orchestration.dagster_internals import CheckRunHealthResult, WorkerStatus
 from implio_pipeline.orchestration.instance_storage import signs_of
 
 

@@ -108,7 +108,7 @@ def test_every_example_runs_as_it_is_shown(home: Home, door: Door) -> None:
     assert {lang for lang, _ in samples} == set(RUN)
     assert len(samples) > 10
 
-    with serving(home.path, "--erase", call_seconds="600") as server, server.client() as patient:
+    with serving(home.path, "--jobs", call_seconds="600") as server, server.client() as patient:
         patient.post("/v1/ads", json=[]).raise_for_status()  # what starts with the first call has started
         known = {"SERVER": server.address, "KEY": server.key, "CA": str(home.path / "keys" / "tls" / "ca.pem")}
         for lang, source in samples:

@@ -75,7 +75,7 @@ def test_the_generated_client_posts_polls_decides_deletes_and_reads_receipts(
     home: Home, door: Door, tmp_path: Path
 ) -> None:
     generated(door.app.openapi(), tmp_path)
-    with serving(home.path, "--erase", call_seconds="600") as server:
+    with serving(home.path, "--jobs", call_seconds="600") as server:
         known = {"SERVER": server.address, "KEY": server.key, "CA": str(home.path / "keys" / "tls" / "ca.pem")}
         done = subprocess.run(
             [BIN / "python", "-c", CALLS],

@@ -15,6 +15,7 @@ from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.jobs import CARRY_OUT_REQUESTS
 
 LASTS_SECONDS = 300.0
 
@@ -31,7 +32,7 @@ def asked(new_home: Callable[[], Home]) -> tuple[Home, RequestId]:
 
 
 def upkeep(home: Home) -> "subprocess.Popen[bytes]":
-    said = [sys.executable, "-m", "implio_pipeline.api.upkeep_process", str(home.path), "--erase"]
+    said = [sys.executable, "-m", "implio_pipeline.api.upkeep_process", str(home.path), CARRY_OUT_REQUESTS]
     return subprocess.Popen(said, stdin=subprocess.PIPE)
 
 

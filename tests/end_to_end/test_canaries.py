@@ -31,13 +31,13 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.audit import survivors
 from implio_pipeline.flows.callbacks import allow_hosts, set_callback
 from implio_pipeline.flows.clock import confirm_clock
 from implio_pipeline.flows.compact import compact
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.moderate import decide, feed
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.settle import settle
@@ -281,7 +281,7 @@ def test_what_comes_through_the_api_leaves_no_trace_once_it_is_erased(
     good = [without_instant(an_ad(number, is_canary=True)) for number in range(20)]
     others = [without_instant(an_ad(number, is_canary=False)) for number in range(20)]
     said = {"moderator": CANARIES["moderator"], "note": CANARIES["note"]}
-    with serving(home, "--erase") as server, server.client() as client:
+    with serving(home, "--jobs") as server, server.client() as client:
         # 1. Items come in, bad ones are refused; what is no post at all is refused too.
         posted = client.post("/v1/ads", json=[*good, *others, good[0] | {"content": CANARIES["body"]}]).json()
         assert (len(posted["accepted"]), len(posted["rejected"])) == (40, 1)

@@ -16,7 +16,8 @@ from implio_pipeline import open_lake
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.orchestration.assets.requests import deletion_requests, erasure_receipts, retention_requests
+from implio_pipeline.jobs import CARRY_OUT_REQUESTS
+from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.vault import describe
@@ -90,12 +91,8 @@ def test_a_fault_ends_unverified_with_its_file_named(home: Home, monkeypatch: py
     (asked,) = home.ask(ByUser(user_id="ann"))
 
     with dg.instance_for_test() as instance:
-        result = dg.materialize(
-            [deletion_requests, retention_requests, erasure_receipts],
-            resources={"home": HomeResource(home=str(home.path))},
-            instance=instance,
-            raise_on_error=False,
-        )
+        repository = build_definitions(HomeResource(home=str(home.path))).get_repository_def()
+        result = repository.get_job(CARRY_OUT_REQUESTS).execute_in_process(instance=instance, raise_on_error=False)
         log = "".join(str(each.event_log_entry) for each in instance.get_records_for_run(result.run_id).records)
 
     # 1. It ends unverified, and names the file.

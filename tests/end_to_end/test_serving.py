@@ -54,7 +54,7 @@ def completed(client: httpx.Client, status_url: str) -> dict[str, Any]:
 
 
 def test_a_server_answers_over_tls_to_who_trusts_its_authority_and_erases_what_it_is_asked_to(home: Path) -> None:
-    with serving(home, "--erase", header_seconds="0.2") as server, server.client() as client:
+    with serving(home, "--jobs", header_seconds="0.2") as server, server.client() as client:
         posted = client.post("/v1/ads", json=[ITEM]).raise_for_status()
         deleted = client.delete("/v1/ads", params={"userId": "zqzq-ann"}).raise_for_status().json()
         status = completed(client, deleted["statusUrl"])
@@ -155,7 +155,7 @@ def test_a_receiver_that_hangs_holds_up_no_erasure_no_other_callback_and_no_end_
                 allow_hosts(house.world, team, ["127.0.0.1"])
                 set_callback(house.world, house.house.courier, team, f"http://127.0.0.1:{receiver.port}/")
             key = add_api_key(house.world, CARS, label="test", by="Jane")[1]
-        with serving(home, "--http", "--erase") as server, server.client() as ads, server.client() as cars:
+        with serving(home, "--http", "--jobs") as server, server.client() as ads, server.client() as cars:
             cars.headers["X-Api-Key"] = key
             ads.delete("/v1/ads", params={"userId": "nobody"}).raise_for_status()
             until(lambda: hanging.got)

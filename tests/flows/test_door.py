@@ -14,10 +14,10 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, FileKind, TeamId
 from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.audit import survivors
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.inspect import survivors
 
 SCOPES: dict[str, Scope] = {
     "user": ByUser(user_id="ann"),

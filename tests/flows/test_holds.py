@@ -15,9 +15,9 @@ from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.flows.audit import survivors
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold, reinstate_holds, release_hold
-from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.outcomes import outcome_of
 from implio_pipeline.flows.plan import plan_erasure
 from implio_pipeline.flows.retain import preview_retention, retain

@@ -25,10 +25,9 @@ from implio_pipeline.domain.errors import (
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE, QueueEntry
 from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Move, Refuse
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.audit import audit, survivors
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.inspect import survivors
 from implio_pipeline.flows.look_up import items_of
 from implio_pipeline.flows.moderate import (
     add_queue,

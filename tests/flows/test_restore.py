@@ -15,6 +15,7 @@ from support.clock import NOW, TODAY
 from support.crash import Tripwire, every_place, watched
 from support.home import ADS, CARS, Home, opened
 from support.items import YESTERDAY, Ad
+from support.promises import disagreements
 
 from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
@@ -31,7 +32,6 @@ from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.extend import extend
 from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.inspect import Agreement, agreement
 from implio_pipeline.flows.restore import RestoreSummary, refuse_put_back, restore
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import faults_of_ring, rotate_keys
@@ -92,7 +92,7 @@ def check_restored(home: Home, summary: RestoreSummary) -> None:
     assert summary.missing == []
     assert home.house.ledger.check() == []
     assert audit(home.world, is_full=True).findings == []
-    assert agreement(home.world) == Agreement(files=len(home.files()))
+    assert disagreements(home.world) == []
     assert len(home.stored()) == len(home.files())
     assert {each.state for each in home.world.catalog.requests.all()} <= FINAL_STATES
     noted = Counter(entry.body["requestId"] for entry in home.world.ledger.entries() if entry.kind == "tombstone")

@@ -1,14 +1,17 @@
-from dataclasses import replace
 from datetime import timedelta
 
+import dagster as dg
 import pytest
 from support.clock import NOW
 from support.stage import USER, item, results
 
+from implio_pipeline.domain.audit import AuditPart
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows import inspect
+from implio_pipeline.flows import ingest
+from implio_pipeline.flows.audit import audit
 from implio_pipeline.orchestration import checks
+from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.purge import purge_runs
 
 REQUEST = {"team": "ads", "type": "user", "userId": USER}
@@ -80,22 +83,33 @@ def test_a_check_fails_when(kept, fault):
 def test_survivors_fail_their_check(kept, monkeypatch):
     kept.ask(REQUEST)
     assert kept.run("carry_out_requests").success
-    monkeypatch.setattr(checks, "survivors", lambda _: {"request": 2})
+    monkeypatch.setattr(ingest, "rules_in_force", lambda *_, **__: [])  # lets in what was erased
+    kept.land(item(9), name="late")
+    assert kept.take_in().success
 
-    assert failed(kept) == {"no_survivors"}
+    assert failed(kept) == {"no_survivors", "nothing_erased_waits"}
 
 
-def test_a_file_swapped_while_it_was_counted_is_no_fault(kept, monkeypatch):
-    real, looks = inspect.agreement, []
+def test_one_selected_check_asks_the_part_of_the_audit_that_can_tell_and_no_other(kept, monkeypatch):
+    asked = []
+    monkeypatch.setattr(checks, "audit", lambda world, parts: asked.append(parts) or audit(world, parts=parts))
+    job = dg.define_asset_job(
+        "one", dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("moderation_queue"), "nothing_erased_waits"))
+    )
+    definitions = dg.Definitions.merge(build_definitions(kept.resource()), dg.Definitions(jobs=[job]))
 
-    def first_look_is_stale(world):
-        looks.append(1)
-        found = real(world)
-        return replace(found, missing=["gone"]) if len(looks) == 1 else found
+    done = definitions.get_repository_def().get_job("one").execute_in_process(instance=kept.instance)
 
-    monkeypatch.setattr(checks, "agreement", first_look_is_stale)
+    assert results(done) == {"nothing_erased_waits": True}
+    assert asked == [{AuditPart.QUEUES}]
 
-    assert failed(kept) == set()
+
+def test_a_run_that_erased_says_at_once_whether_anything_survived(kept):
+    kept.ask(REQUEST)
+
+    done = kept.run("carry_out_requests")
+
+    assert results(done) == {"no_survivors": True, "no_request_past_due": True}
 
 
 def test_retention_erases_what_is_overdue_and_then_its_check_passes(kept):

@@ -8,11 +8,13 @@ import dagster as dg
 import pytest
 import yaml
 
+from implio_pipeline.domain.audit import AuditPart, FindingKind
 from implio_pipeline.domain.columns import ITEM_COLUMNS
+from implio_pipeline.jobs import DELIVER_CALLBACKS, JOBS, At, Every
 from implio_pipeline.orchestration import instance_files
 from implio_pipeline.orchestration.build import build_definitions
-from implio_pipeline.orchestration.jobs import DELIVER_CALLBACKS
-from implio_pipeline.orchestration.launches import WORKS_ON_FILES
+from implio_pipeline.orchestration.checks import CHECKS
+from implio_pipeline.orchestration.launches import TEAM_TAG, WORKS_ON_FILES
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,13 +67,61 @@ def test_sensors_and_schedules_run_by_default(repository):
 
 
 def test_every_promise_has_its_check(repository):
-    assert {key.name for key in repository.asset_checks_defs_by_key} == {
-        "no_survivors",
-        "nothing_overdue",
-        "encrypted_under_live_keys",
-        "catalog_and_storage_agree",
-        "no_request_past_due",
+    checks: dict[str, set[str]] = {}
+    for key in repository.asset_checks_defs_by_key:
+        checks.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+
+    assert checks == {
+        "content_items": {
+            "no_survivors",
+            "nothing_overdue",
+            "encrypted_under_live_keys",
+            "catalog_and_storage_agree",
+        },
+        "moderation_queue": {"nothing_erased_waits"},
+        "deletion_requests": {"no_request_past_due", "requests_are_in_the_ledger"},
+        "erasure_receipts": {"receipts_are_true"},
+        "lake_inventory": {"nothing_was_altered"},
     }
+
+
+def test_every_kind_of_finding_breaks_some_check():
+    assert {kind for check in CHECKS for kind in check.kinds} | {FindingKind.NOT_AUDITED} == set(FindingKind)
+
+
+def test_every_part_of_the_audit_is_asked_by_some_check():
+    assert frozenset[AuditPart]().union(*(check.parts for check in CHECKS)) == set(AuditPart)
+
+
+def test_every_asset_has_an_owner_a_group_of_the_flow_a_kind_and_a_description(repository):
+    specs = [spec for each in repository.assets_defs_by_key.values() for spec in each.specs]
+
+    assert {spec.group_name for spec in specs} == {"intake", "moderation", "erasure", "oversight"}
+    assert all(spec.owners and spec.kinds and spec.description for spec in specs)
+
+
+def test_what_commands_is_a_job_and_what_is_data_is_an_asset(repository):
+    """A job of the table has no asset of its own making: it tells of those that it changes."""
+    assets = {key.to_user_string() for key in repository.assets_defs_by_key}
+    jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
+
+    assert set(jobs) == {job.name for job in JOBS} | {"take_inventory"}
+    for job in JOBS:
+        assert not jobs[job.name].asset_layer.executable_asset_keys
+        assert set(job.changes) <= assets
+        assert set(job.proves) <= {check.name for check in CHECKS}
+
+
+def test_every_job_is_woken_by_one_sensor_or_schedule(repository):
+    woken = {each.name: each.job_name for each in (*repository.sensor_defs, *repository.schedule_defs)}
+
+    assert woken == {job.waker: job.name for job in JOBS} | {"inventory_daily": "take_inventory"}
+    for sensor in repository.sensor_defs:
+        (job,) = (each for each in JOBS if each.waker == sensor.name)
+        assert job.wakes == Every(seconds=sensor.minimum_interval_seconds)
+    for job in JOBS:
+        if isinstance(job.wakes, At):
+            assert repository.get_schedule_def(job.waker).cron_schedule == job.wakes.cron
 
 
 def test_every_column_is_shown_with_its_class_and_whether_it_is_personal(repository):
@@ -80,10 +130,20 @@ def test_every_column_is_shown_with_its_class_and_whether_it_is_personal(reposit
 
     assert [column.name for column in schema.columns] == [column.name for column in ITEM_COLUMNS]
     tags = {column.name: column.tags for column in schema.columns}
-    assert tags["user_id"] == {"class": "identity", "pii": "true"}
-    assert tags["title"] == {"class": "content", "pii": "true"}
-    assert tags["user_key"] == {"class": "operational", "pii": "pseudonym"}
-    assert tags["outcome"] == {"class": "operational", "pii": "false"}
+    assert tags["user_id"] == {"class": "identity", "pii": "true", "erased": "with-item"}
+    assert tags["title"] == {"class": "content", "pii": "true", "erased": "with-item"}
+    assert tags["user_key"] == {"class": "operational", "pii": "pseudonym", "erased": "with-item-and-queue"}
+    assert tags["outcome"] == {"class": "operational", "pii": "false", "erased": "with-item-and-verdict"}
+
+
+def test_a_column_is_described_by_its_meaning_and_no_two_by_the_same(repository):
+    assets = repository.assets_defs_by_key
+    schema = assets[dg.AssetKey("content_items")].metadata_by_key[dg.AssetKey("content_items")]["dagster/column_schema"]
+
+    described = [column.description for column in schema.columns]
+
+    assert described == [column.meaning for column in ITEM_COLUMNS]
+    assert len(set(described)) == len(described)
 
 
 def test_no_edge_lists_the_partitions_of_content_items(repository):
@@ -93,12 +153,13 @@ def test_no_edge_lists_the_partitions_of_content_items(repository):
             for dependency in spec.deps:
                 if dependency.asset_key == dg.AssetKey("content_items"):
                     assert dependency.partition_mapping == dg.SpecificPartitionsPartitionMapping([])
-    assert not [key for key in repository.asset_checks_defs_by_key if key.asset_key == dg.AssetKey("content_items")]
 
 
-def test_the_files_of_the_checkout_are_those_that_the_code_writes():
-    assert (ROOT / "dagster.yaml").read_text() == instance_files.dagster_yaml(Path("data"))
-    assert (ROOT / "workspace.yaml").read_text() == instance_files.workspace_yaml()
+def test_dagsters_files_exist_once():
+    found = [path.name for path in (ROOT / "implio_pipeline").rglob("*.yaml")]
+    found += [path.name for path in ROOT.glob("*.yaml") if not path.name.startswith(".")]
+
+    assert sorted(found) == ["dagster.yaml", "workspace.yaml"]
 
 
 def test_workspace_and_dg_name_the_same_module():
@@ -126,6 +187,7 @@ def _home():
 def test_every_job_but_delivering_shares_the_slots_for_files_so_that_receivers_hold_up_no_erasure(repository):
     settings = yaml.safe_load(instance_files.dagster_yaml(ROOT / "data"))["concurrency"]["runs"]
     (key, value) = next(iter(WORKS_ON_FILES.items()))
+    assert TEAM_TAG in {each["key"] for each in settings["tag_concurrency_limits"]}
     limits = {each["key"]: each["limit"] for each in settings["tag_concurrency_limits"]}
 
     jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]

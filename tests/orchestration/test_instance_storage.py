@@ -187,11 +187,10 @@ def test_ticks_from_a_clock_that_was_ahead_are_not_the_newest_ones(home):
     assert newest.timestamp < get_current_timestamp()
 
 
-def test_a_checkout_and_a_home_of_its_own_use_the_same_storage(home):
-    checkout = Path(__file__).parents[2]
-    for text in ((checkout / "dagster.yaml").read_text(), dagster_yaml(home)):
-        assert "class: HomeStorage" in text
-        assert "class: WatchedRunLauncher" in text
+def test_a_home_uses_the_storage_and_the_launcher_that_know_who_is_alive(home):
+    text = dagster_yaml(home)
+    assert "class: HomeStorage" in text
+    assert "class: WatchedRunLauncher" in text
 
 
 def test_a_deleted_storage_is_created_again(home):

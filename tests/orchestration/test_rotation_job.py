@@ -12,14 +12,9 @@ from support.stage import BODY, CANARIES, TITLE, USER, HomeInTime
 from implio_pipeline.domain.words import Region
 from implio_pipeline.flows.rotate_keys import newest_statement
 from implio_pipeline.flows.teams import add_team
-from implio_pipeline.orchestration.rotation import (
-    KEY_ROTATION,
-    NEVER,
-    NOT_DUE,
-    RotationScope,
-    rotation_job,
-    rotation_schedule,
-)
+from implio_pipeline.jobs import KEY_ROTATION, ROTATION_NOT_DUE, ROTATION_OFF
+from implio_pipeline.orchestration.build import build_definitions
+from implio_pipeline.orchestration.launches import AS_OF_TAG
 
 DAY = timedelta(days=1)
 
@@ -28,20 +23,16 @@ def resource(home: Home, at: datetime = NOW) -> HomeInTime:
     return HomeInTime(home=str(home.path), now=at.isoformat())
 
 
-def run(home: Home, instance: dg.DagsterInstance, *, at: datetime = NOW, **config: bool) -> dg.ExecuteInProcessResult:
-    return rotation_job.execute_in_process(
-        resources={"home": resource(home, at)},
-        run_config=dg.RunConfig(ops={"rotate": RotationScope(**config)}),
-        instance=instance,
-        raise_on_error=False,
-    )
+def run(home: Home, instance: dg.DagsterInstance, *, at: datetime = NOW, tags: dict[str, str] | None = None):
+    job = build_definitions(resource(home, at)).get_repository_def().get_job(KEY_ROTATION)
+    return job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
 
 
 def tick(home: Home, at: datetime) -> dg.RunRequest | dg.SkipReason:
     with dg.build_schedule_context(
         scheduled_execution_time=at.astimezone(UTC), resources={"home": resource(home, at)}
     ) as context:
-        return rotation_schedule(context)
+        return build_definitions().get_repository_def().get_schedule_def("rotation_when_due")(context)
 
 
 def test_a_run_renews_every_key_and_tells_ids_and_counts_alone(home):
@@ -57,22 +48,23 @@ def test_a_run_renews_every_key_and_tells_ids_and_counts_alone(home):
     assert {"ads/identity/2", "ads/content/2", "ads/operational/2", "ads/seal/2"} <= after
     assert not {"ads/identity/1", "ads/content/1", "ads/operational/1"} & after
     assert before != after
-    assert "the keys of 2 of 2 teams are settled" in log
+    assert "2 of 2 done" in log
     assert "ads/identity/1" in log
     assert not [canary for canary in CANARIES if canary in log]
     assert home.tasks() == [f"{USER}-1"]
 
 
-def test_a_run_that_is_asked_for_only_when_due_leaves_young_keys(home):
+def test_a_run_that_a_schedule_asked_for_leaves_young_keys(home):
     with dg.instance_for_test() as instance:
-        assert run(home, instance, at=NOW + 29 * DAY, is_only_when_due=True).success
+        asked = {AS_OF_TAG: NOW.date().isoformat()}
+        assert run(home, instance, at=NOW + 29 * DAY, tags=asked).success
         assert newest_statement(home.world) is None
-        assert run(home, instance, at=NOW + 30 * DAY, is_only_when_due=True).success
+        assert run(home, instance, at=NOW + 30 * DAY, tags=asked).success
 
     assert newest_statement(home.world) is not None
 
 
-@pytest.mark.parametrize(("days", "answer"), [(29, NOT_DUE), (30, None), (45, None)])
+@pytest.mark.parametrize(("days", "answer"), [(29, ROTATION_NOT_DUE), (30, None), (45, None)])
 def test_the_schedule_asks_when_the_oldest_newest_key_is_a_month_old(home, days, answer):
     at = NOW + days * DAY
 
@@ -82,7 +74,7 @@ def test_the_schedule_asks_when_the_oldest_newest_key_is_a_month_old(home, days,
         assert asked.skip_message == answer
     else:
         assert asked.run_key == f"{KEY_ROTATION}:{at.date().isoformat()}"
-        assert asked.run_config["ops"]["rotate"]["config"] == {"is_only_when_due": True}
+        assert asked.tags[AS_OF_TAG] == at.date().isoformat()
 
 
 def test_a_team_that_came_later_does_not_put_it_off(home):
@@ -99,4 +91,4 @@ def test_a_home_may_choose_other_days_or_never(home):
     settings.write_text(f"rotate_keys_days = 7\n{text}")
     assert isinstance(tick(home, NOW + 7 * DAY), dg.RunRequest)
     settings.write_text(f"rotate_keys_days = 0\n{text}")
-    assert tick(home, NOW + 900 * DAY).skip_message == NEVER
+    assert tick(home, NOW + 900 * DAY).skip_message == ROTATION_OFF

@@ -63,10 +63,7 @@ class Stage:
             sensor_name=sensor,
             resources={"home": self.resource(at)},
         ) as context:
-            answer = repository.get_sensor_def(sensor).evaluate_tick(context)
-        for request in answer.dynamic_partitions_requests or []:
-            self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-        return answer
+            return repository.get_sensor_def(sensor).evaluate_tick(context)
 
     def land(self, *items: dict, name: str = "ads", team: str = "ads", at: datetime = NOW - timedelta(days=2)) -> Path:
         """Land a file; each item says when it came, since a file from before its team is dated by its intake."""

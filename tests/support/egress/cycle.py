@@ -96,7 +96,7 @@ def _serve(home: Path, key: str) -> None:
 
     said = [sys.executable, "-W", "ignore", "-c", "from implio_pipeline.cli import main; main()", "--home", str(home)]
     server = subprocess.Popen(
-        [*said, "serve", "--erase", "--port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*said, "serve", "--jobs", "--port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     address = server.stderr.readline().split()[-1].replace("127.0.0.1", "localhost")
     trust = ssl.create_default_context(cafile=str(home / "keys" / "tls" / "ca.pem"))

@@ -1,9 +1,10 @@
-"""`lake_inventory`: what is there, by team and age, in numbers and in a picture."""
+"""What the lake holds by team and age, in numbers and in a picture."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -12,11 +13,8 @@ from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.retention import cutoffs
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.orchestration.assets.items import AFTER_ITEMS, GROUP, QUICK_RETRIES
-from implio_pipeline.orchestration.assets.requests import erasure_receipts
-from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.pictures import AgeRow, age_picture, markdown_image, markdown_table, size_text
-from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.wiring import House
 
 MOST_TEAMS = 12
 """Teams in the picture, those with most items first; the table has all."""
@@ -39,31 +37,21 @@ class _Sum:
         self.size_bytes += file.size_bytes
 
 
-@dg.asset(
-    group_name=GROUP,
-    kinds={"sql"},
-    deps=[AFTER_ITEMS, erasure_receipts],
-    retry_policy=QUICK_RETRIES,
-    description="Items, bytes and files by team and age; the picture shows each team's retention cut-off.",
-)
-def lake_inventory(home: HomeResource) -> dg.MaterializeResult[None]:
+def describe_lake(house: House) -> dict[str, Any]:
     """Count every live file of the catalog."""
-    with guarded(), home.open() as house:
-        today = house.world.clock.now().date()
-        teams = house.world.catalog.teams.all()
-        files = list(house.world.catalog.manifest.files(is_filtered=False))
+    today = house.world.clock.now().date()
+    teams = house.world.catalog.teams.all()
+    files = list(house.world.catalog.manifest.files(is_filtered=False))
     total = _sum(files)
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": total.items,
-            "items_rejected": total.rejected,
-            "files": total.files,
-            "size_bytes": total.size_bytes,
-            "teams": len(teams),
-            "picture": dg.MetadataValue.md(markdown_image(age_picture(_rows(teams, files, today)), "Items by age")),
-            "by_team_and_age": dg.MetadataValue.md(_table(teams, files, today)),
-        }
-    )
+    return {
+        "dagster/row_count": total.items,
+        "items_rejected": total.rejected,
+        "files": total.files,
+        "size_bytes": total.size_bytes,
+        "teams": len(teams),
+        "picture": dg.MetadataValue.md(markdown_image(age_picture(_rows(teams, files, today)), "Items by age")),
+        "by_team_and_age": dg.MetadataValue.md(_table(teams, files, today)),
+    }
 
 
 def _sum(files: Iterable[VaultFile]) -> _Sum:
