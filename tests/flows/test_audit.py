@@ -352,6 +352,21 @@ def test_an_unreadable_line_is_named_and_the_rest_of_the_audit_goes_on(lake):
     assert set(kinds) == {FindingKind.LEDGER_BROKEN, FindingKind.STRAY}
 
 
+def test_a_signed_entry_that_cannot_be_read_is_named_and_the_others_are_compared(lake):
+    (entry, lost) = lake.world.ledger.append(
+        [raw("lifted", {"requestId": "r", "liftedAt": "then"}), raw("restored", {"isProven": True})]
+    )
+    stray = lake.stored()[0].with_suffix(".tmp")
+    stray.write_bytes(b"left")
+    os.utime(stray, (1, 1))
+
+    found = named(lake)
+
+    broken = {(FindingKind.LEDGER_BROKEN, f"line {each.sequence}") for each in (entry, lost)}
+    assert broken < found
+    assert {kind for kind, _ in found - broken} == {FindingKind.STRAY}
+
+
 def test_a_tombstone_that_only_the_ledger_has_is_named(lake):
     (request, _) = lake.world.catalog.requests.all()
     lost = replace(request, request_id=RequestId("f" * 32))
