@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline.api.answers import json_answer, raw_answer
 from implio_pipeline.api.batch import Judged, answer_of
 from implio_pipeline.api.caller import HEADER, Caller, who_may
-from implio_pipeline.api.documents import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
 from implio_pipeline.api.judges import Judge
 from implio_pipeline.api.once import PARAMETER, key_of, known, post_of
+from implio_pipeline.api.openapi import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act

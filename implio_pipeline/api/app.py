@@ -12,12 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from implio_pipeline import __version__
 from implio_pipeline.api import ads, deletions, docs, health, metrics, queues
 from implio_pipeline.api.call_record import CallRecord
-from implio_pipeline.api.documents import DESCRIPTION, completed
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
 from implio_pipeline.api.judges import Judge, JudgeHere
 from implio_pipeline.api.metrics import Metrics
 from implio_pipeline.api.once import InWork
+from implio_pipeline.api.openapi import DESCRIPTION, completed
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes

@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+from msgspec import UNSET
 
+from implio_pipeline.api import models
 from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
+from implio_pipeline.api.models import AcceptedAd, RejectedAd, Submission
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.flows.ingest import Part
 from implio_pipeline.formats.elements import elements
-from implio_pipeline.formats.faults import CUSTOM, fault
-from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.formats.faults import CUSTOM, Fault, fault
 from implio_pipeline.formats.validate import MAX_ITEM_BYTES, accept_items
 
 KEPT_OUT = "kept-out"
@@ -24,6 +26,7 @@ _FEW_COMMAS = 100_000
 """A body with more is counted before it is taken apart: each element of an array costs memory, an empty one too."""
 _texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode = msgspec.json.Decoder().decode
+_answer = msgspec.json.Decoder(Submission).decode
 _encode = msgspec.json.encode
 
 
@@ -60,38 +63,39 @@ def judged(body: bytes, *, arrived_at: datetime, max_items: int, batch_id: str |
         may_be_dated=False,
         is_repeatable=True,
     )
-    answer = {
-        "batchId": batch_id,
-        "accepted": [
-            {"id": item_id, "taskId": task_id, **({"unknownProperties": unknown} if unknown else {})}
+    answer = Submission(
+        batch_id=batch_id,
+        accepted=[
+            AcceptedAd(id=item_id, task_id=task_id, unknown_properties=unknown or UNSET)
             for (item_id, task_id), unknown in zip(accepted.ids, accepted.unknown, strict=True)
         ],
-        "rejected": [_rejected(one) for one in rejected],
-    }
+        rejected=[_rejected(_original(one.original_ad), one.reason, one.errors) for one in rejected],
+    )
     return Judged(rows=accepted.rows, rejected=tuple(one.position for one in rejected), answer=_encode(answer))
-
-
-_STAYS_OUT: dict[str, Any] = {
-    "reason": KEPT_OUT,
-    "errors": [fault("is that of a user whose deletion is standing: not stored", code=CUSTOM, path="/user/id")],
-}
 
 
 def answer_of(found: Judged, part: Part, *, body: bytes) -> bytes:
     """Return what is answered once a post is durable: with what a standing deletion kept out, and who came back."""
     if not part.kept_out and not part.returned:
         return found.answer
-    answer = _decode(found.answer)
+    answer = _answer(found.answer)
+    accepted, rejected = answer.accepted, answer.rejected
     if part.kept_out:
         raws, were_rejected = _texts(body), frozenset(found.rejected)
         places = [place for place in range(len(raws)) if place not in were_rejected]
         out = frozenset(part.kept_out)
-        answer["accepted"] = [each for row, each in enumerate(answer["accepted"]) if row not in out]
-        answer["rejected"] += [{"originalAd": raws[places[row]], **_STAYS_OUT} for row in part.kept_out]
-        answer["keptOut"] = len(part.kept_out)
-    if part.returned:
-        answer["returned"] = part.returned
-    return _encode(answer)
+        accepted = [each for row, each in enumerate(accepted) if row not in out]
+        why = [fault("is that of a user whose deletion is standing: not stored", code=CUSTOM, path="/user/id")]
+        rejected = [*rejected, *(_rejected(raws[places[row]], KEPT_OUT, why) for row in part.kept_out)]
+    return _encode(
+        Submission(
+            batch_id=answer.batch_id,
+            accepted=accepted,
+            rejected=rejected,
+            kept_out=len(part.kept_out) or UNSET,
+            returned=part.returned or UNSET,
+        )
+    )
 
 
 def _items(body: bytes, max_items: int) -> list[msgspec.Raw]:
@@ -114,8 +118,9 @@ def _check(count: int, max_items: int) -> None:
         raise BodyTooLarge(f"the body has more than {max_items} items")
 
 
-def _rejected(one: RejectedItem) -> dict[str, Any]:
-    return {"originalAd": _original(one.original_ad), "reason": one.reason, "errors": one.errors}
+def _rejected(original: Any, reason: str, faults: list[Fault]) -> RejectedAd:
+    errors = msgspec.convert(faults, list[models.Fault])
+    return RejectedAd(original_ad=original, reason=reason, errors=errors)
 
 
 def _original(text: str) -> Any:

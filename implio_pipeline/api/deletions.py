@@ -7,13 +7,14 @@ from threading import Lock
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
+from msgspec import convert
 
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
-from implio_pipeline.api.documents import DELETION, DELETIONS, RECEIPT, answers
 from implio_pipeline.api.failures import BodyRefused, NotThere, ParametersRefused
+from implio_pipeline.api.models import DeletionPage, Receipt, deletion_of, status_url
+from implio_pipeline.api.openapi import DELETION, DELETIONS, RECEIPT, answers
 from implio_pipeline.api.query_string import documented, parameters
-from implio_pipeline.api.shapes import deletion_shape, status_url
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.errors import ImplioError, RequestUnknown
 from implio_pipeline.domain.request import OPEN_STATES, RequestDraft, RequestState
@@ -35,7 +36,7 @@ _KINDS: dict[frozenset[str], str] = {
     frozenset({"fromDate", "toDate"}): "dates",
 }
 _FIELDS = {"fromDate": "from", "toDate": "to"}
-_STATUSES = (
+_STATES = (
     "open",
     *(state.value for state in RequestState if state not in (RequestState.RECEIVED, RequestState.REFUSED)),
 )
@@ -115,7 +116,7 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
     headers = {"Location": status_url(answer)}
     if house.settings.api.deletion_answer == 204:  # noqa: PLR2004
         return Response(status_code=204, headers=headers)
-    return json_answer(deletion_shape(answer, outcome_of(house.world, answer)), status=202, headers=headers)
+    return json_answer(deletion_of(answer, outcome_of(house.world, answer)), status=202, headers=headers)
 
 
 @router.get(
@@ -125,7 +126,7 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
     responses=answers({200: DELETIONS}, 400, 401, 403, 404, 429),
     openapi_extra={
         "parameters": [
-            documented("status", "Only those in this state; `open` for all that are not done.", enum=list(_STATUSES)),
+            documented("state", "Only those in this state; `open` for all that are not done.", enum=list(_STATES)),
             documented("limit", f"How many; {_ON_A_PAGE} when not given.", pattern="^[1-9][0-9]{0,2}$|^1000$"),
             documented("after", "Those that come after this request's id in the list."),
         ]
@@ -134,12 +135,12 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
 def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]) -> Response:
     """Return a page of requests, and the id to give for the next one."""
     house: House = request.app.state.house
-    asked = parameters(request, ("status", "limit", "after"))
+    asked = parameters(request, ("state", "limit", "after"))
     limit = _limit(asked.get("limit"))
     after = _its_own(house, who, asked["after"]).tombstone_sequence if "after" in asked else None
-    found = house.world.catalog.requests.page(who.team, states=_states(asked.get("status")), limit=limit, before=after)
-    shapes = [deletion_shape(*each) for each in outcomes_of(house.world, found)]
-    return json_answer({"deletions": shapes, "next": found[-1].request_id if len(found) == limit else None})
+    found = house.world.catalog.requests.page(who.team, states=_states(asked.get("state")), limit=limit, before=after)
+    deletions = [deletion_of(*each) for each in outcomes_of(house.world, found)]
+    return json_answer(DeletionPage(deletions=deletions, next=found[-1].request_id if len(found) == limit else None))
 
 
 @router.get(
@@ -150,7 +151,7 @@ def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.
 )
 def get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) -> Response:
     """Return one request of the team."""
-    return json_answer(deletion_shape(asked.deletion, outcome_of(asked.world, asked.deletion)))
+    return json_answer(deletion_of(asked.deletion, outcome_of(asked.world, asked.deletion)))
 
 
 @router.post(
@@ -166,7 +167,7 @@ def get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) ->
 def lift_deletion(asked: Annotated[_Named, Depends(_named(Act.LIFT_STANDING))]) -> Response:
     """Lift a standing deletion of the caller's team."""
     lifted = lift(asked.world, asked.deletion.request_id, acts_for=asked.who.acts_for)[0]
-    return json_answer(deletion_shape(lifted, outcome_of(asked.world, lifted)))
+    return json_answer(deletion_of(lifted, outcome_of(asked.world, lifted)))
 
 
 @router.get(
@@ -181,7 +182,7 @@ def get_receipt(asked: Annotated[_Named, Depends(_named(Act.READ_RECEIPTS))]) ->
     entries = asked.world.ledger.receipts({request_id}).get(request_id, [])
     if not entries:
         raise NotThere("there is no receipt yet", remedy="Ask for the request's status; it says what comes next.")
-    return json_answer(entries[-1].shape())
+    return json_answer(convert(entries[-1].shape(), Receipt))
 
 
 def _refuse_body(request: Request) -> None:
@@ -248,14 +249,14 @@ def _its_own(house: House, who: Caller, request_id: str) -> Deletion:
     return found
 
 
-def _states(status: str | None) -> list[RequestState] | None:
-    if status is None:
+def _states(state: str | None) -> list[RequestState] | None:
+    if state is None:
         return None
-    if status not in _STATUSES:
+    if state not in _STATES:
         raise ParametersRefused(
-            f"status is one of: {', '.join(_STATUSES)}", remedy="Give one of them, or leave out status for all."
+            f"state is one of: {', '.join(_STATES)}", remedy="Give one of them, or leave out state for all."
         )
-    return list(OPEN_STATES) if status == "open" else [RequestState(status)]
+    return list(OPEN_STATES) if state == "open" else [RequestState(state)]
 
 
 def _limit(text: str | None) -> int:

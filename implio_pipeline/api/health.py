@@ -1,11 +1,12 @@
 """`GET /v1/health`: whether the server answers. `GET /v1/health/waiting`: what waits longest, and why."""
 
-from typing import Any
+from fastapi import APIRouter, Request, Response
+from msgspec import convert
 
-from fastapi import APIRouter, Request
-
-from implio_pipeline.api.documents import answer, answers
+from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.metrics import refuse_strangers
+from implio_pipeline.api.models import Health, Wait, WaitingLongest
+from implio_pipeline.api.openapi import answer, answers
 from implio_pipeline.domain.waiting import wait_shape
 
 router = APIRouter(tags=["health"])
@@ -14,19 +15,17 @@ router = APIRouter(tags=["health"])
 @router.get(
     "/v1/health",
     operation_id="getHealth",
-    response_model=None,
     summary="Tell that the server is alive",
     responses=answers({200: answer("It answers.", "Health")}, 429),
 )
-async def health() -> dict[str, str]:
+async def health() -> Response:
     """Answer without looking at anything, so that a busy catalog does not look like a dead server."""
-    return {"status": "alive"}
+    return json_answer(Health(status="alive"))
 
 
 @router.get(
     "/v1/health/waiting",
     operation_id="getWaiting",
-    response_model=None,
     summary="Tell what waits longest, and why",
     description=(
         "How long the oldest landing file, request file and open deletion of all teams have waited, for a monitor. It "
@@ -35,7 +34,7 @@ async def health() -> dict[str, str]:
     responses=answers({200: answer("What waits, or nothing.", "WaitingLongest")}, 401, 429),
     openapi_extra={"security": [{"ApiKey": []}, {}]},
 )
-def waiting(request: Request) -> dict[str, Any]:
+def waiting(request: Request) -> Response:
     """Return how long the oldest landing file, request file and open request has waited, why, and what to do.
 
     For whoever watches the home: callers on this machine, and those with an API key. It names no team and no person.
@@ -43,4 +42,5 @@ def waiting(request: Request) -> dict[str, Any]:
     refuse_strangers(request)
     house = request.app.state.house
     now = house.world.clock.now()
-    return {"waiting": [wait_shape(each, now=now) for each in house.oldest_waits()]}
+    waits = [wait_shape(each, now=now) for each in house.oldest_waits()]
+    return json_answer(WaitingLongest(waiting=convert(waits, list[Wait])))

@@ -3,6 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from msgspec import UNSET
+
+from implio_pipeline.api.models import Poll, PolledAd, PolledItem, PollingInfo
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.flows.look_up import look_up
 from implio_pipeline.flows.polling import DecisionFeed, PolledDecision
@@ -13,7 +16,7 @@ ON_A_PAGE = 100
 """Decisions of one answer."""
 
 
-def poll(world: World, feed: DecisionFeed, team: TeamId, *, since_ms: int, has_content: bool) -> dict[str, Any]:
+def poll(world: World, feed: DecisionFeed, team: TeamId, *, since_ms: int, has_content: bool) -> Poll:
     """Return what was decided after a place in the feed; hidden and erased items are absent."""
     page = feed.after(team, since_ms=since_ms, limit=ON_A_PAGE)
     decisions = {each.task_id: each for each in page.decisions}
@@ -29,7 +32,7 @@ def look(
     *,
     since_ms: int | None,
     has_content: bool,
-) -> dict[str, Any]:
+) -> Poll:
     """Return given items as they are now; with `since_ms` only those decided after that place in the feed."""
     decisions = feed.of_tasks(team, task_ids)
     wanted = [
@@ -49,19 +52,20 @@ def _ads(
     decisions: Mapping[str, PolledDecision],
     *,
     has_content: bool,
-) -> list[dict[str, Any]]:
+) -> list[PolledAd]:
     names = list(task_ids)
     packed_at = int(world.clock.now().timestamp() * 1000)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, PolledAd] = {}
     for rows in look_up(world, team, names):
         for row in rows.to_pylist():
             decision = decisions.get(row["task_id"])
-            found[row["task_id"]] = {
-                "items": [{"id": row["item_id"], "batchId": row["batch_id"], "taskId": row["task_id"]}],
-                **({"ad": ad_shape(row)} if has_content else {}),
-                "packedAt": packed_at,
-                "result": result_shape(row) if decision is None else _result(decision),
-            }
+            result: Any = result_shape(row) if decision is None else _result(decision)  # may be text of JSON as it came
+            found[row["task_id"]] = PolledAd(
+                items=[PolledItem(id=row["item_id"], batch_id=row["batch_id"], task_id=row["task_id"])],
+                ad=ad_shape(row) if has_content else UNSET,
+                packed_at=packed_at,
+                result=result,
+            )
     return [found[name] for name in (each.strip().lower() for each in names) if name in found]
 
 
@@ -76,5 +80,5 @@ def _result(decision: PolledDecision) -> dict[str, Any]:
     return shape
 
 
-def _answer(ads: list[dict[str, Any]], *, newest_ms: int, has_more: bool) -> dict[str, Any]:
-    return {"pollingInfo": {"newTimestamp": newest_ms, "newerAdsExist": has_more}, "ads": ads}
+def _answer(ads: list[PolledAd], *, newest_ms: int, has_more: bool) -> Poll:
+    return Poll(polling_info=PollingInfo(new_timestamp=newest_ms, newer_ads_exist=has_more), ads=ads)

@@ -3,16 +3,16 @@
 Source: RFC 9457.
 """
 
-import json
 from http import HTTPStatus
-from typing import Any
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from implio_pipeline.api.failures import CallFailed
+from implio_pipeline.api.models import Problem
 from implio_pipeline.domain.errors import (
     AccessDenied,
     ApiKeyRefused,
@@ -30,6 +30,7 @@ from implio_pipeline.domain.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+_encode = msgspec.json.encode
 STATUSES: dict[type[ImplioError], int] = {
     ApiKeyRefused: 401,
     AccessDenied: 403,
@@ -51,18 +52,6 @@ _REMEDIES = {
 }
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _FAILED = "The failure is in the server's log; call again later, or ask who runs the server."
-PROBLEM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "remedy"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "remedy": {"type": "string"},
-    },
-}
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -95,15 +84,15 @@ def crash() -> Response:
 
 def answer(status: int, *, code: str, detail: str, remedy: str, headers: dict[str, str] | None = None) -> Response:
     """Return a problem."""
-    body = {
-        "type": f"urn:implio-pipeline:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": detail,
-        "code": code,
-        "remedy": remedy,
-    }
-    return Response(json.dumps(body), status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
+    body = problem_json(status, code=code, detail=detail, remedy=remedy)
+    return Response(body, status_code=int(status), media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_json(status: int, *, code: str, detail: str, remedy: str) -> bytes:
+    """Return the body of a problem."""
+    name = f"urn:implio-pipeline:problem:{code}"
+    title = HTTPStatus(status).phrase
+    return _encode(Problem(type=name, title=title, status=int(status), detail=detail, code=code, remedy=remedy))
 
 
 def _status_of(error: ImplioError) -> int:

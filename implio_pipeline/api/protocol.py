@@ -4,12 +4,12 @@ uvicorn waits for ever for the head of a call, and answers what it cannot parse 
 """
 
 import asyncio
-import json
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from implio_pipeline.api.problems import MEDIA_TYPE
+from implio_pipeline.api.problems import MEDIA_TYPE, problem_json
 
 MOST_HEAD_BYTES = 32 << 10
 
@@ -42,7 +42,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._is_in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse(431, "Request Header Fields Too Large", "the headers are too large")
+                self._refuse(431, "the headers are too large")
 
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a head."""
@@ -59,7 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as a problem, and close."""
         del msg
-        self._refuse(400, "Bad Request", "this is not a well-formed HTTP call")
+        self._refuse(400, "this is not a well-formed HTTP call")
 
     def _expect_head(self) -> None:
         self._is_in_head, self._head_bytes = True, 0
@@ -73,21 +73,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
-            self._refuse(408, "Request Timeout", "the headers did not come in time")
+            self._refuse(408, "the headers did not come in time")
 
-    def _refuse(self, status: int, title: str, detail: str) -> None:
+    def _refuse(self, status: int, detail: str) -> None:
         self._disarm()
-        code = "call-not-readable"
-        body = json.dumps(
-            {
-                "type": f"urn:implio-pipeline:problem:{code}",
-                "title": title,
-                "status": status,
-                "detail": detail,
-                "code": code,
-                "remedy": "Send one well-formed HTTP/1.1 call, without delay.",
-            }
-        ).encode()
+        remedy = "Send one well-formed HTTP/1.1 call, without delay."
+        body = problem_json(status, code="call-not-readable", detail=detail, remedy=remedy)
+        title = HTTPStatus(status).phrase
         head = f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}x-content-type-options: nosniff\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()

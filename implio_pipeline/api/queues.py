@@ -6,10 +6,11 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from implio_pipeline.api import models
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
-from implio_pipeline.api.documents import answer, answers, body
 from implio_pipeline.api.failures import BodyRefused
+from implio_pipeline.api.openapi import answer, answers, body
 from implio_pipeline.api.query_string import parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.days import instant_text
@@ -25,25 +26,8 @@ from implio_pipeline.ports.world import World
 router = APIRouter(tags=["moderation"])
 
 
-class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a call for the next items."""
-
-    moderator: str
-
-
-class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a decision: an outcome, or a queue to move the item to."""
-
-    moderator: str
-    outcome: str | None = None
-    reasons: list[str] | None = None
-    feedback: list[str] | None = None
-    note: str | None = None
-    queue: str | None = None
-
-
-_asked = msgspec.json.Decoder(_Asked).decode
-_said = msgspec.json.Decoder(_Said).decode
+_asked = msgspec.json.Decoder(models.NextAsked).decode
+_said = msgspec.json.Decoder(models.Decision).decode
 
 
 @router.get(
@@ -56,7 +40,7 @@ def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_
     """Return the queues, those that every team has first."""
     parameters(request, ())
     found = queues_of(request.app.state.house.world, who.team)
-    return json_answer({"queues": [{"queue": each.queue, "waiting": each.waiting} for each in found]})
+    return json_answer(models.Queues(queues=[models.Queue(queue=each.queue, waiting=each.waiting) for each in found]))
 
 
 @router.post(
@@ -120,7 +104,7 @@ def _decoded(decode: Any, body: bytes) -> Any:
         raise BodyRefused("the body is not the JSON object that this call takes") from None
 
 
-def _decision(said: _Said) -> Decision:
+def _decision(said: models.Decision) -> Decision:
     """Return what was decided.
 
     Raises:
@@ -136,34 +120,32 @@ def _decision(said: _Said) -> Decision:
     raise BodyRefused("a decision is `approved`, `refused` with reasons, or another queue")
 
 
-def _next(world: World, team: TeamId, queue: str, moderator: str) -> dict[str, Any]:
+def _next(world: World, team: TeamId, queue: str, moderator: str) -> models.NextAds:
     entries = next_entries(world, team, queue, by=moderator)
     items = items_of(world, team, [entry.task_id for entry in entries])
-    return {
-        "lockedUntil": instant_text(world.clock.now() + LOCK_LASTS),
-        "items": [
-            {
-                "taskId": entry.task_id,
-                "queue": entry.queue,
-                "submittedAt": instant_text(entry.submitted_at),
-                "ad": ad_shape(items[entry.task_id]),
-                "notes": [
-                    {"writtenAt": instant_text(note.written_at), "text": note.text}
-                    for note in notes_of(world, team, entry.task_id)
-                ],
-            }
-            for entry in entries
-            if entry.task_id in items  # deleted since it was given out
-        ],
-    }
+    waiting = [
+        models.WaitingAd(
+            task_id=entry.task_id,
+            queue=entry.queue,
+            submitted_at=instant_text(entry.submitted_at),
+            ad=ad_shape(items[entry.task_id]),
+            notes=[
+                models.Note(written_at=instant_text(note.written_at), text=note.text)
+                for note in notes_of(world, team, entry.task_id)
+            ],
+        )
+        for entry in entries
+        if entry.task_id in items  # deleted since it was given out
+    ]
+    return models.NextAds(locked_until=instant_text(world.clock.now() + LOCK_LASTS), items=waiting)
 
 
-def _result(result: Decided | QueueEntry) -> dict[str, Any]:
+def _result(result: Decided | QueueEntry) -> models.Decided:
     if isinstance(result, QueueEntry):
-        return {"taskId": result.task_id, "queue": result.queue}
-    return {
-        "taskId": result.task_id,
-        "outcome": result.decided.value,
-        "decidedAt": instant_text(result.decided_at),
-        "timestamp": result.feed_at,
-    }
+        return models.Decided(task_id=result.task_id, queue=result.queue)
+    return models.Decided(
+        task_id=result.task_id,
+        outcome=result.decided.value,
+        decided_at=instant_text(result.decided_at),
+        timestamp=result.feed_at,
+    )

@@ -7,7 +7,9 @@ The calls take the server's address, the key, and the file of the authority to t
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from implio_pipeline.api.shapes import deletion_shape
+import msgspec
+
+from implio_pipeline.api.models import deletion_of
 from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import Request, RequestState
@@ -77,11 +79,11 @@ SAMPLES: dict[str, dict[str, str]] = {
         "curl": _DELETE_KINDS_CURL,
         "Python": _python(
             'deletion = client.delete("/v1/ads", params={"userId": "u-7"}).raise_for_status().json()',
-            'print(deletion["status"], "hidden at", deletion["hiddenAt"], "ask", deletion["statusUrl"])',
+            'print(deletion["state"], "hidden at", deletion["hiddenAt"], "ask", deletion["statusUrl"])',
         ),
     },
     "listDeletions": {
-        "curl": _curl('"$SERVER/v1/deletions?status=open&limit=100"'),
+        "curl": _curl('"$SERVER/v1/deletions?state=open&limit=100"'),
         "Python": _python(
             'page = client.get("/v1/deletions", params={"limit": 100}).raise_for_status().json()',
             'while page["next"]:',
@@ -93,7 +95,7 @@ SAMPLES: dict[str, dict[str, str]] = {
         "Python": _python(
             'deletion = client.delete("/v1/ads", params={"userId": "u-7"}).raise_for_status().json()',
             'status = client.get(deletion["statusUrl"]).raise_for_status().json()',
-            'print(status["status"], status["why"], status["next"])',
+            'print(status["state"], status["why"], status["next"])',
         ),
     },
     "liftDeletion": {
@@ -106,7 +108,7 @@ SAMPLES: dict[str, dict[str, str]] = {
     },
     "getReceipt": {
         "Python": _python(
-            'done = client.get("/v1/deletions", params={"status": "completed"}).raise_for_status().json()',
+            'done = client.get("/v1/deletions", params={"state": "completed"}).raise_for_status().json()',
             'for deletion in done["deletions"]:',
             '    receipt = client.get(deletion["receiptUrl"]).raise_for_status().json()',
             '    print(receipt["body"]["erased"], receipt["signature"])',
@@ -160,7 +162,7 @@ def example_request(state: RequestState, *, kind: RequestKind = RequestKind.USER
     )
 
 
-_DELETION = deletion_shape(example_request(RequestState.ACCEPTED), NOT_KNOWN)
+_DELETION = msgspec.to_builtins(deletion_of(example_request(RequestState.ACCEPTED), NOT_KNOWN))
 EXAMPLES: dict[str, Any] = {
     "Ads": [_AD],
     "Submission": {"batchId": _BATCH, "accepted": [{"id": "ad-1", "taskId": _TASK}], "rejected": []},

@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
-from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState, fault_text
+from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import (
     badge,
     newer_text,
@@ -99,7 +99,7 @@ def _newest_receipt(request: Request, entries: Sequence[LedgerEntry[Receipt]]) -
 def results_shape(results: Results) -> list[dict[str, Any]]:
     """Return each request with its receipt, or null."""
     return [
-        {"request": request_shape(request, outcome), "receipt": None if entry is None else entry.shape()}
+        {"request": request_view(request, outcome), "receipt": None if entry is None else entry.shape()}
         for request, outcome, entry in results.requests
     ]
 

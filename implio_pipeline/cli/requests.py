@@ -10,11 +10,11 @@ from implio_pipeline.cli.arguments import As, Confirm, MaybeTeam, secret_from, w
 from implio_pipeline.cli.erasing import next_text, receipt_of, receipt_view, withheld_lines
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, table
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan, approval_text
 from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import badge, newer_text, standing_text, what_is_so
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import RequestId
@@ -44,7 +44,7 @@ def list_command(
         found = outcomes_of(house.world, asked)
         now = house.world.clock.now()
     session.answer(
-        [request_shape(*each) for each in found],
+        [request_view(*each) for each in found],
         lambda: _list_view(found, now=now) if found else good("No requests."),
     )
 
@@ -59,7 +59,7 @@ def show_command(context: typer.Context, request_id: RequestName) -> None:
         done = len(house.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
         ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
     receipt = None if entry is None else entry.shape()
-    shape = request_shape(request, outcome) | {"filesDone": done, "receipt": receipt}
+    shape = request_view(request, outcome) | {"filesDone": done, "receipt": receipt}
     if entry is None or request.state in OPEN_STATES:
         session.answer(shape, lambda: _open_view(request, outcome, done))
     else:
@@ -95,7 +95,7 @@ def approve_command(
         request = approve(house.world, request.request_id, name=who(name))
         outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is approved. {next_text(request, outcome)}"
-    session.answer(request_shape(request, outcome), lambda: good(text))
+    session.answer(request_view(request, outcome), lambda: good(text))
 
 
 def _approve_all(session: Session, team: str, *, confirmed: str | None, name: str) -> None:
@@ -107,7 +107,7 @@ def _approve_all(session: Session, team: str, *, confirmed: str | None, name: st
             session.say(f"{many(len(waiting), 'request')} of {named} cover {many(items, 'item')}, which are hidden.")
             session.confirm(approval_text(items), given=confirmed)
         approved = approve_many(house.world, waiting, name=name) if waiting else []
-        shapes = [request_shape(each, outcome) for each, outcome in outcomes_of(house.world, approved)]
+        shapes = [request_view(each, outcome) for each, outcome in outcomes_of(house.world, approved)]
     text = f"{many(len(approved), 'request')} approved. `implio erase --resume`, or the sensor."
     session.answer(shapes, lambda: good(text))
 
@@ -130,7 +130,7 @@ def cancel_command(context: typer.Context, request_id: RequestName) -> None:
         request = cancel(house.world, RequestId(request_id))
         outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is cancelled: its items are readable, its queue entries are back."
-    session.answer(request_shape(request, outcome), lambda: good(text))
+    session.answer(request_view(request, outcome), lambda: good(text))
 
 
 @app.command("lift")
@@ -142,7 +142,7 @@ def lift_command(context: typer.Context, request_id: RequestName, name: As = Non
         found = outcomes_of(house.world, lifted)
     more = f", with {many(len(lifted) - 1, 'other request')} of the same person" if len(lifted) > 1 else ""
     text = f"Request {request_id} is lifted{more}: new items of this person come in again."
-    session.answer([request_shape(*each) for each in found], lambda: good(text))
+    session.answer([request_view(*each) for each in found], lambda: good(text))
 
 
 @app.command("extend")
@@ -161,7 +161,7 @@ def extend_command(
         request = extend(house.world, RequestId(request_id), days=days, reason=words)
         outcome = outcome_of(house.world, request)
     text = f"Request {request.request_id} is due by {request.due_at.date()}; tell who asked, and why."
-    session.answer(request_shape(request, outcome), lambda: good(text))
+    session.answer(request_view(request, outcome), lambda: good(text))
 
 
 @app.command("take")
@@ -174,7 +174,7 @@ def take_command(context: typer.Context) -> None:
         inbox = house.settings.home / "requests" / "inbox"
     shape = {
         "files": taken.files,
-        "accepted": [request_shape(*each) for each in accepted],
+        "accepted": [request_view(*each) for each in accepted],
         "refused": taken.refused,
         "filesFailed": dict(taken.failed),
     }

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from implio_pipeline.cli.failures import ExitCode, remedy_of
 from implio_pipeline.cli.session import session_of
-from implio_pipeline.cli.shapes import failed_file_shape, request_shape
+from implio_pipeline.cli.shapes import failed_file_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.failed_file import FailedFile, failed_file_text
@@ -29,6 +29,7 @@ from implio_pipeline.domain.request import (
     is_overdue_request,
     is_soon_due,
 )
+from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import erased_people_text, what_is_so
 from implio_pipeline.domain.team import Team
@@ -265,7 +266,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "requestFiles": found.inbox_files,
             "refusedRequestFiles": found.refusals,
             "passedOver": {"landing": found.landing_passed_over.count, "inbox": found.inbox_passed_over.count},
-            "openRequests": [request_shape(each, found.outcomes[each.request_id]) for each in found.open_requests],
+            "openRequests": [request_view(each, found.outcomes[each.request_id]) for each in found.open_requests],
             "setAsideFiles": found.set_aside,
             "overdueItems": found.overdue_items,
             "unsettledVerdicts": found.unsettled,
@@ -285,7 +286,10 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
                 for team, (requests, items) in sorted(_second_person(found).items())
             },
         },
-        "faults": {state.value: [_fault_shape(each) for each in found.faulty(state)] for state in FAULTS},
+        "faults": {
+            state.value: [_fault_shape(each, found.outcomes[each.request_id]) for each in found.faulty(state)]
+            for state in FAULTS
+        },
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
         "requestsForPeople": [each.request_id for each in found.for_people],
@@ -293,17 +297,9 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
     }
 
 
-def _fault_shape(request: Request) -> dict[str, Any]:
-    return {
-        "requestId": request.request_id,
-        "team": request.team,
-        "day": None if request.error_day is None else request.error_day.isoformat(),
-        "file": request.error_about,
-        "code": request.error_code,
-        "attempts": request.attempts,
-        "nextAttemptAt": None if request.next_attempt_at is None else instant_text(request.next_attempt_at),
-        "remedy": remedy_of(str(request.error_code)),
-    }
+def _fault_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
+    names = ("requestId", "team", "errorCode", "errorDay", "errorFile", "attempts", "nextAttemptAt")
+    return request_view(request, outcome, only=names) | {"remedy": remedy_of(str(request.error_code))}
 
 
 def _fault_lines(found: HomeStatus) -> list[RenderableType]:

@@ -8,7 +8,6 @@ from typing import Any, assert_never
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, TaskRule, TeamRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import PersonExported
 from implio_pipeline.domain.words import Region, TeamId, UserKey
@@ -149,19 +148,6 @@ def moderation_record(
     """Return a moderator's note, or a verdict that its item does not have yet, as it is handed out."""
     said = {"note": note} if verdict is None else {"verdict": dict(verdict)}
     return {"taskId": task_id, "writtenAt": instant_text(written_at), **said}
-
-
-def request_record(request: Request) -> dict[str, Any]:
-    """Return a deletion request as it is handed out."""
-    return {
-        "requestId": request.request_id,
-        "kind": request.kind.value,
-        "channel": request.channel.value,
-        "state": request.state.value,
-        "receivedAt": instant_text(request.received_at),
-        "hiddenAt": instant_text(request.accepted_at),
-        "erasedAt": None if request.erased_at is None else instant_text(request.erased_at),
-    }
 
 
 def must_go(record: ExportRecord, *, now: datetime, tombstones: Iterable[Tombstone]) -> bool:

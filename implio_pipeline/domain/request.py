@@ -174,6 +174,11 @@ class Prepared:
     """Keyed pseudonym of what makes two requests the same: the sender's own id, or scope and instant of receipt."""
 
 
+def has_receipt(request: Request) -> bool:
+    """Tell whether the ledger has a receipt of the request: it is done, or done as far as legal holds allow."""
+    return request.state is RequestState.COMPLETED or request.state in WITHHELD_STATES
+
+
 def moved(request: Request, to: RequestState) -> Request:
     """Return the request in another state.
 

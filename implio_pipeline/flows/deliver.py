@@ -39,8 +39,8 @@ from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.retention import policy_text
-from implio_pipeline.domain.sentences import what_is_so
 from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.flows.callbacks import secrets_of
 from implio_pipeline.flows.look_up import items_of
@@ -180,10 +180,7 @@ def _about_request(delivery: Delivery, request: Request) -> dict[str, Any]:
     return {
         "type": delivery.event.value,
         "deliveryId": delivery.delivery_id,
-        "requestId": request.request_id,
-        "kind": request.kind.value,
-        "state": request.state.value,
-        "text": what_is_so(request, request.outcome),
+        **request_view(request, request.outcome, only=("requestId", "kind", "state", "why")),
     }
 
 

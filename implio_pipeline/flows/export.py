@@ -24,11 +24,11 @@ from implio_pipeline.domain.export import (
     moderation_record,
     must_go,
     queue_record,
-    request_record,
 )
 from implio_pipeline.domain.grant import GrantId
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.scope import FOR_EVER, UserRule
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId, UserKey
@@ -46,6 +46,8 @@ KEEP = timedelta(days=7)
 """How long an export lies where it was made."""
 _BREAKS_OFF = timedelta(hours=6)
 """An export that is this old and not whole was broken off."""
+_OF_A_REQUEST = ("requestId", "kind", "channel", "state", "receivedAt", "hiddenAt", "erasedAt")
+"""What a person is told of each deletion request about them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +211,7 @@ def _search(world: World, team: TeamId, user_key: UserKey, newest: int, progress
         for verdict in world.catalog.moderation.unsettled(team)
         if verdict.user_key == user_key
     ]
-    asked = [request_record(request) for request in _requests(world, team, user_key)]
+    asked = [request_view(request, request.outcome, only=_OF_A_REQUEST) for request in _requests(world, team, user_key)]
     parts: dict[str, Rows | list[dict[str, Any]]] = {
         "items.jsonl": world.vault.join(found[FileKind.ITEMS]) if found[FileKind.ITEMS] else [],
         "rejected.jsonl": world.vault.join(found[FileKind.REJECTED]) if found[FileKind.REJECTED] else [],

@@ -154,7 +154,7 @@ def test_items_are_hidden_and_dequeued_when_the_call_is_answered(ads: Server, ho
     body = answer.json()
     assert answer.status_code == 202
     assert answer.headers["Location"] == body["statusUrl"] == f"/v1/deletions/{body['requestId']}"
-    assert body["status"] == "accepted"
+    assert body["state"] == "accepted"
     assert body["kind"] == "task"
     assert body["dueAt"] > body["receivedAt"]
     assert ads("GET", f"/v1/ads?taskIds={task}").json()["ads"] == []
@@ -242,7 +242,7 @@ def test_a_request_is_followed_until_its_signed_receipt(ads: Server, home: Home)
     erase(home.world)
 
     done = ads("GET", url).json()
-    assert done["status"] == "completed"
+    assert done["state"] == "completed"
     entry = ads("GET", done["receiptUrl"]).json()
     assert entry["body"]["requestId"] == request["requestId"]
     assert entry["body"]["erased"]["items"] == 1
@@ -256,8 +256,8 @@ def test_requests_are_listed_newest_first_in_pages_and_by_status(ads: Server, ho
 
     first = ads("GET", "/v1/deletions?limit=2").json()
     second = ads("GET", f"/v1/deletions?limit=3&after={first['next']}").json()
-    waiting = ads("GET", "/v1/deletions?status=open").json()["deletions"]
-    done = ads("GET", "/v1/deletions?status=completed").json()["deletions"]
+    waiting = ads("GET", "/v1/deletions?state=open").json()["deletions"]
+    done = ads("GET", "/v1/deletions?state=completed").json()["deletions"]
 
     listed = [each["requestId"] for page in (first, second) for each in page["deletions"]]
     assert listed == made[::-1]

@@ -89,7 +89,7 @@ def test_the_example_of_a_deletion_says_what_the_table_of_states_says(door: Door
     text = html.unescape(door.stranger()("GET", "/docs").text)
     example = EXAMPLES["Deletion"]
 
-    row = text.partition(f'<th scope="row"><code>{example["status"]}</code></th>')[2].partition("</tr>")[0]
+    row = text.partition(f'<th scope="row"><code>{example["state"]}</code></th>')[2].partition("</tr>")[0]
 
     assert f">{example['why']}<" in row
     assert f">{example['next']}<" in row

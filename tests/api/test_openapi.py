@@ -14,7 +14,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from implio_pipeline.api.documents import schemas
+from implio_pipeline.api.openapi import schemas
 from implio_pipeline.api.samples import EXAMPLES
 from tests.api.conftest import Door
 

@@ -54,7 +54,7 @@ def test_a_team_is_removed_only_when_a_second_person_approves(cli):
     asked = everything_of(cli, "--as", "Ann")
 
     assert (asked["state"], asked["isApproved"]) == ("unapproved", False)
-    assert "A second person approves it" in asked["nextStep"]
+    assert "A second person approves it" in asked["next"]
     assert items_of(cli) == 0  # hidden, not erased
     assert cli.json("erase", "--resume", exit_code=5)[0]["request"]["state"] == "unapproved"
     refused = cli.error("requests", "approve", asked["requestId"], "--as", " ann ", exit_code=3)

@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 from support.clock import NOW
 
-from implio_pipeline.api.shapes import deletion_shape
 from implio_pipeline.cli.erasing import unfinished
 from implio_pipeline.cli.requests import _list_view, _open_view
-from implio_pipeline.cli.shapes import request_shape
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.callback import CallbackEvent, Delivery
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome, outcome_in, outcome_parts, under_way
@@ -30,6 +28,7 @@ from implio_pipeline.domain.request import (
     Request,
     RequestState,
 )
+from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import (
     StepState,
     badge,
@@ -166,8 +165,7 @@ def edges(request: Request, outcome: RequestOutcome) -> dict[str, str]:
     )
     found = {
         "page": page_text(request, outcome),
-        "api": str(deletion_shape(request, outcome)),
-        "command, --json": str(request_shape(request, outcome)),
+        "api, and command with --json": str(request_view(request, outcome)),
         "command": printed(_open_view(request, outcome, 0)) + printed(unfinished(request, outcome)),
         "command, list": printed(_list_view([(request, outcome)], now=NOW)),
         "dagster": str(in_states([(request, outcome)])),
@@ -311,7 +309,7 @@ def test_what_is_not_known_is_never_worded_as_nothing(case: tuple[Request, Reque
         assert not re.search(r"\b0\b|None|\bnull\b", sentence), sentence
     if outcome.erased is None:
         assert "Nothing is erased" not in what_is_so(request, outcome) or request.state is S.CANCELLED
-    parts = deletion_shape(request, outcome)["outcome"]
+    parts = request_view(request, outcome)["outcome"]
     assert parts == outcome_parts(outcome)
     assert outcome_in(parts) == outcome
 

@@ -301,7 +301,7 @@ def test_what_comes_through_the_api_leaves_no_trace_once_it_is_erased(
         asked += [client.delete("/v1/ads", params={"taskId": each["taskId"]}) for each in shown[:2]]
         assert {each.status_code for each in asked} == {202}
         for each in asked:
-            while client.get(each.json()["statusUrl"]).json()["status"] != "completed":
+            while client.get(each.json()["statusUrl"]).json()["state"] != "completed":
                 time.sleep(0.05)
         late = client.post(f"/v1/tasks/{shown[5]['taskId']}/decision", json=refusal)
         assert (late.status_code, CANARIES["verdict"] in late.text) == (410, False)

@@ -47,7 +47,7 @@ def until(happened: Callable[[], object]) -> None:
 def completed(client: httpx.Client, status_url: str) -> dict[str, Any]:
     for _ in range(_MOST_LOOKS):
         status = client.get(status_url).raise_for_status().json()
-        if status["status"] == "completed":
+        if status["state"] == "completed":
             return status
         time.sleep(_LOOKS_SECONDS)
     raise TimeoutError("the deletion was not completed")

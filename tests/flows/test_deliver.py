@@ -113,7 +113,7 @@ def test_a_completed_deletion_is_told_with_its_receipt_and_nothing_personal(home
         "state": "completed",
         "completedAt": "2026-03-01T12:00:00Z",
         "outcome": {"matched": 1, "erased": 1, "withheld": 0, "newer": 0, "notReachable": 0},
-        "text": "The item is erased. We checked: it is gone.",
+        "why": "The item is erased. We checked: it is gone.",
         "receipt": f"sha256:{receipt.digest}",
     }
 

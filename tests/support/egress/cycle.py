@@ -104,7 +104,7 @@ def _serve(home: Path, key: str) -> None:
     with httpx.Client(base_url=address, verify=trust, headers={"X-Api-Key": key}, timeout=60) as client:
         client.post("/v1/ads", json=[item]).raise_for_status()
         status = client.delete("/v1/ads", params={"userId": "u-api"}).raise_for_status().json()
-        while status["status"] != "completed":
+        while status["state"] != "completed":
             time.sleep(0.05)
             status = client.get(status["statusUrl"]).raise_for_status().json()
         client.get(status["receiptUrl"]).raise_for_status()

@@ -1,0 +1,64 @@
+"""What programs get of a deletion request: one view, in JSON's types, names in camel case, instants in RFC 3339.
+
+The commands and the API give all of it; a callback, a person's export and the status of faults give parts of it by
+their names here. Nothing of it is personal: the sealed part of a request is not in it.
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.hold import Withheld
+from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
+from implio_pipeline.domain.request import Request, fault_text
+from implio_pipeline.domain.sentences import what_comes_next, what_is_so
+
+
+def request_view(request: Request, outcome: RequestOutcome, *, only: Collection[str] | None = None) -> dict[str, Any]:
+    """Return where a request is, what became of its items, when it is due, and what comes next.
+
+    Args:
+        request: The request.
+        outcome: What is known of its items now.
+        only: The names to return; all of them when `None`.
+    """
+    view = {
+        "requestId": request.request_id,
+        "team": request.team,
+        "kind": request.kind.value,
+        "channel": request.channel.value,
+        "state": request.state.value,
+        "receivedAt": instant_text(request.received_at),
+        "hiddenAt": instant_text(request.accepted_at),
+        "dueAt": instant_text(request.due_at),
+        "extendedAt": _maybe_instant(request.extended_at),
+        "erasedAt": _maybe_instant(request.erased_at),
+        "completedAt": _maybe_instant(request.completed_at),
+        "isStanding": request.is_standing,
+        "standingLiftedAt": _maybe_instant(request.standing_lifted_at),
+        "isApproved": request.approved_by is not None,
+        "policy": request.policy,
+        "items": request.covered_items,
+        "queueEntriesRemoved": request.queue_removed,
+        "outcome": outcome_parts(outcome),
+        "withheld": None if request.withheld is None else _withheld(request.withheld),
+        "attempts": request.attempts,
+        "nextAttemptAt": _maybe_instant(request.next_attempt_at),
+        "error": fault_text(request),
+        "errorCode": request.error_code,
+        "errorFile": request.error_about,
+        "errorDay": None if request.error_day is None else request.error_day.isoformat(),
+        "why": what_is_so(request, outcome),
+        "next": what_comes_next(request, outcome),
+    }
+    return view if only is None else {name: view[name] for name in only}
+
+
+def _withheld(withheld: Withheld) -> dict[str, Any]:
+    holds = [{"holdId": hold_id, "reason": reason, "items": items} for hold_id, reason, items in withheld.holds]
+    return {"items": withheld.items, "holds": holds}
+
+
+def _maybe_instant(instant: datetime | None) -> str | None:
+    return None if instant is None else instant_text(instant)
