@@ -33,6 +33,7 @@ from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.flows.settle import is_settling_due, settle
 from implio_pipeline.flows.take_requests import TakenRequests, take_requests
 from implio_pipeline.ports.rows import Progress
+from implio_pipeline.remedies import remedy_for_operators
 from implio_pipeline.wiring import House
 
 INGEST_LANDING = "ingest_landing"
@@ -151,7 +152,13 @@ class Report:
         for each in faults.found:
             error = each.error
             self.troubles.append(
-                Trouble(unit=each.unit, code=error.code, remedy=error.remedy, day=error.day, about=error.about)
+                Trouble(
+                    unit=each.unit,
+                    code=error.code,
+                    remedy=remedy_for_operators(error),
+                    day=error.day,
+                    about=error.about,
+                )
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.responses import Response
 
 from implio_pipeline.api.failures import CallFailed
-from implio_pipeline.api.problems import STATUSES
+from implio_pipeline.api.problems import STATUSES, remedy_of
 from implio_pipeline.api.samples import example_request
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import RequestState
@@ -115,7 +115,7 @@ def _errors() -> Iterator[tuple[int, str, str, str]]:
     """Yield status, code, meaning and remedy of each failure that a call can be answered with."""
     for failure in (*_below(CallFailed), *STATUSES):
         status = failure.status if issubclass(failure, CallFailed) else STATUSES[failure]
-        yield status, failure.code, _first_line(failure), failure.remedy
+        yield status, failure.code, _first_line(failure), remedy_of(failure)
     for code in _OF_A_QUERY:
         yield 400, code, *REASONS[code]
 

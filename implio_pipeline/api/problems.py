@@ -46,7 +46,12 @@ STATUSES: dict[type[ImplioError], int] = {
     ClockWrong: 503,
 }
 """The HTTP status of each failure that is not the call's own."""
-_REMEDIES = {
+_REMEDIES: dict[type[ImplioError], str] = {
+    ApiKeyRefused: "Send a valid key of the team in one X-Api-Key header; an administrator of the team makes keys.",
+    QueueUnknown: "Call GET /v1/queues for the team's queues.",
+}
+"""Where this edge knows more than the failure's own remedy says."""
+_OF_STATUSES = {
     404: "Check the address; /openapi.json describes every call.",
     405: "Use a method that the Allow header names.",
 }
@@ -74,7 +79,7 @@ def problem(error: ImplioError) -> Response:
         headers["WWW-Authenticate"] = "ApiKey"
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer(status, code=error.code, detail="the call failed", remedy=_FAILED)
-    return answer(status, code=error.code, detail=error.facts, remedy=error.remedy, headers=headers)
+    return answer(status, code=error.code, detail=error.facts, remedy=_remedy_of(error), headers=headers)
 
 
 def crash() -> Response:
@@ -93,6 +98,15 @@ def problem_json(status: int, *, code: str, detail: str, remedy: str) -> bytes:
     name = f"urn:implio-pipeline:problem:{code}"
     title = HTTPStatus(status).phrase
     return _encode(Problem(type=name, title=title, status=int(status), detail=detail, code=code, remedy=remedy))
+
+
+def remedy_of(kind: type[ImplioError]) -> str:
+    """Return what a caller can do about a kind of failure."""
+    return _REMEDIES.get(kind, kind.remedy)
+
+
+def _remedy_of(error: ImplioError) -> str:
+    return error.remedy if "remedy" in vars(error) else remedy_of(type(error))
 
 
 def _status_of(error: ImplioError) -> int:
@@ -118,7 +132,7 @@ async def _of_routing(request: Request, error: Exception) -> Response:
         status,
         code=status.phrase.lower().replace(" ", "-"),
         detail=status.description.lower() or status.phrase.lower(),
-        remedy=_REMEDIES.get(status, "Correct the call and send it again."),
+        remedy=_OF_STATUSES.get(status, "Correct the call and send it again."),
         headers=headers,
     )
 

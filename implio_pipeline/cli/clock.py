@@ -10,6 +10,7 @@ from implio_pipeline.domain.clock import check_clock
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ClockWrong
 from implio_pipeline.flows.clock import confirm_clock
+from implio_pipeline.remedies import remedy_for_operators
 
 app = typer.Typer(help="Compare the clock with what the home knows, and confirm it.", no_args_is_help=True)
 
@@ -36,7 +37,7 @@ def show_command(context: typer.Context) -> None:
         lambda: (
             good(f"The clock agrees with what this home knows: it says {instant_text(now)}.")
             if refusal is None
-            else bad(f"{refusal.code}: {refusal.facts}. {refusal.remedy}")
+            else bad(f"{refusal.code}: {refusal.facts}. {remedy_for_operators(refusal)}")
         ),
     )
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, TextIO
 
@@ -19,6 +19,7 @@ from implio_pipeline.domain.errors import (
     Unverified,
 )
 from implio_pipeline.flows.alone import Faults
+from implio_pipeline.remedies import remedy_for_operators, remedy_of_code
 
 
 class ExitCode(IntEnum):
@@ -51,7 +52,7 @@ class AttemptFailed(ImplioError):
     """Something could not be carried out this time, and is tried again; an accepted request stays hidden."""
 
     def __init__(self, facts: str, *, code: str) -> None:
-        super().__init__(facts, remedy=remedy_of(code))
+        super().__init__(facts, remedy=remedy_of_code(code))
         self.code = code
 
 
@@ -64,7 +65,7 @@ def faults_shape(faults: Faults) -> list[dict[str, Any]]:
             "message": each.error.facts,
             "day": None if each.error.day is None else each.error.day.isoformat(),
             "file": each.error.about,
-            "remedy": each.error.remedy,
+            "remedy": remedy_for_operators(each.error),
         }
         for each in faults.found
     ]
@@ -100,11 +101,6 @@ def exit_code_of(error: ImplioError) -> ExitCode:
     if isinstance(error, Unverified) or error.code == Unverified.code:
         return ExitCode.NOT_VERIFIED
     return ExitCode.FAILED
-
-
-def remedy_of(code: str) -> str:
-    """Return the remedy of a failure known only by its code."""
-    return next((kind.remedy for kind in _kinds(ImplioError) if kind.code == code), ImplioError.remedy)
 
 
 def tell(stream: TextIO, *, code: str, facts: str, remedy: str, is_json: bool) -> None:
@@ -154,9 +150,3 @@ def _name_of(parameter: Any) -> str:
 def _meant(names: Iterable[str]) -> str:
     found = " or ".join(sorted(names))
     return f"; did you mean {found}?" if found else ""
-
-
-def _kinds(kind: type[ImplioError]) -> Iterator[type[ImplioError]]:
-    yield kind
-    for narrower in kind.__subclasses__():
-        yield from _kinds(narrower)

@@ -20,6 +20,7 @@ from implio_pipeline.cli.failures import (
     usage_facts,
 )
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.remedies import remedy_for_operators
 
 
 class Root(TyperGroup):
@@ -60,7 +61,7 @@ def _run(command: Callable[[], Any], *, is_json: bool) -> int:
     try:
         ended_with = command()
     except ImplioError as error:
-        tell(sys.stderr, code=error.code, facts=error.facts, remedy=error.remedy, is_json=is_json)
+        tell(sys.stderr, code=error.code, facts=error.facts, remedy=remedy_for_operators(error), is_json=is_json)
         return exit_code_of(error)
     except (pydantic.ValidationError, tomllib.TOMLDecodeError) as error:
         tell(

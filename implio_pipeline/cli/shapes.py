@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from implio_pipeline.cli.failures import remedy_of
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.failed_file import FailedFile
 from implio_pipeline.domain.hold import Hold, is_in_force
@@ -11,6 +10,7 @@ from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.team import Team
+from implio_pipeline.remedies import remedy_of_code
 
 
 def team_shape(team: Team) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def failed_file_shape(file: FailedFile) -> dict[str, Any]:
         "attempts": file.attempts,
         "code": file.error_code,
         "nextAttemptAt": None if file.next_attempt_at is None else instant_text(file.next_attempt_at),
-        "remedy": remedy_of(file.error_code),
+        "remedy": remedy_of_code(file.error_code),
     }
 
 

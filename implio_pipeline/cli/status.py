@@ -10,7 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from implio_pipeline.cli.failures import ExitCode, remedy_of
+from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import failed_file_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
@@ -38,6 +38,7 @@ from implio_pipeline.domain.words import FileKind, RequestId, TeamId
 from implio_pipeline.flows.ingest import failed_landings, put_off
 from implio_pipeline.flows.outcomes import outcomes_of
 from implio_pipeline.flows.retain import preview_retention
+from implio_pipeline.remedies import remedy_of_code
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import House
@@ -299,7 +300,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
 
 def _fault_shape(request: Request, outcome: RequestOutcome) -> dict[str, Any]:
     names = ("requestId", "team", "errorCode", "errorDay", "errorFile", "attempts", "nextAttemptAt")
-    return request_view(request, outcome, only=names) | {"remedy": remedy_of(str(request.error_code))}
+    return request_view(request, outcome, only=names) | {"remedy": remedy_of_code(str(request.error_code))}
 
 
 def _fault_lines(found: HomeStatus) -> list[RenderableType]:
@@ -313,7 +314,7 @@ def _fault_lines(found: HomeStatus) -> list[RenderableType]:
         words = f"{fault_text(each)}, {many(each.attempts, 'attempt')}, {following}"
         show = look if each.state is RequestState.FAILED else bad
         text = f"{each.state.value.capitalize()}: request {each.request_id}: {words}"
-        lines.append(show(f"{text}. {remedy_of(str(each.error_code))}"))
+        lines.append(show(f"{text}. {remedy_of_code(str(each.error_code))}"))
     return lines
 
 
@@ -362,7 +363,7 @@ def failed_file_lines(files: Iterable[FailedFile]) -> list[RenderableType]:
     """Return a line for each landing file that is left for later, or quarantined."""
     lines: list[RenderableType] = []
     for each in files:
-        words = f"{failed_file_text(each)}. {remedy_of(each.error_code)}"
+        words = f"{failed_file_text(each)}. {remedy_of_code(each.error_code)}"
         again = "Then, or to try it now: `implio ingest --resume`."
         lines.append(bad(f"Quarantined: {words} {again}") if each.is_quarantined else look(f"Failed: {words} {again}"))
     return lines

@@ -7,7 +7,7 @@ class ImplioError(Exception):
     """A failure with a stable `code` and a `remedy` in one imperative sentence."""
 
     code: str = "failed"
-    remedy: str = "Run `implio status` and look at what it names."
+    remedy: str = "Ask who runs this installation."
 
     def __init__(
         self, facts: str, *, remedy: str | None = None, about: str | None = None, day: date | None = None
@@ -40,28 +40,28 @@ class RequestUnknown(ImplioError):
     """No request has this id."""
 
     code = "request-unknown"
-    remedy = "Run `implio requests list` to see the requests that exist."
+    remedy = "Check the id; the list of requests has it."
 
 
 class PlanChanged(RequestRefused):
     """What would be erased is not what the plan that was shown says; nothing was hidden and nothing erased."""
 
     code = "plan-changed"
-    remedy = "Run it again with --preview, look, and give the new digest."
+    remedy = "Look at the plan as it is now, then confirm that."
 
 
 class ApprovalRefused(RequestRefused):
     """The request cannot be approved, or not by this person."""
 
     code = "approval-refused"
-    remedy = "Let somebody other than who asked approve it, while it is `unapproved`."
+    remedy = "Let somebody other than who asked approve it, while it waits for approval."
 
 
 class CancelTooLate(RequestRefused):
     """The request can no longer be cancelled: its erasure has begun, or it was carried out."""
 
     code = "cancel-too-late"
-    remedy = "Give the team a grace period for the next time: `implio team set TEAM --grace-hours 24`."
+    remedy = "Give the team a grace period for the next time."
 
 
 class LiftRefused(RequestRefused):
@@ -82,7 +82,7 @@ class HoldRefused(RequestRefused):
     """The legal hold cannot be placed or released so."""
 
     code = "hold-refused"
-    remedy = "Run `implio holds list` to see the holds that stand."
+    remedy = "Look at the team's holds, then correct it."
 
 
 class IllegalMove(ImplioError):
@@ -95,7 +95,7 @@ class TeamUnknown(ImplioError):
     """No team has this name."""
 
     code = "team-unknown"
-    remedy = "Run `implio team list`, or make it with `implio team add`."
+    remedy = "Check the name of the team."
 
 
 class TeamInvalid(ImplioError):
@@ -123,7 +123,7 @@ class HomeMissing(ImplioError):
     """There is no home where one was expected."""
 
     code = "home-missing"
-    remedy = "Run `implio init HOME`, then pass --home or set IMPLIO_HOME."
+    remedy = "Make a home first."
 
 
 class HomeExists(ImplioError):
@@ -144,10 +144,7 @@ class CatalogTampered(ImplioError):
     """A row of the catalog is not as this pipeline wrote it, or is missing: somebody changed the catalog by hand."""
 
     code = "catalog-tampered"
-    remedy = (
-        "Run `implio audit` to name every such row, keep the catalog for whoever looks into it, "
-        "then put back a backup of it and run `implio restore`."
-    )
+    remedy = "Keep the catalog for whoever looks into it, then put back a backup of it."
 
 
 class AccessDenied(ImplioError):
@@ -161,14 +158,14 @@ class ApiKeyRefused(ImplioError):
     """The call brought no API key, or one that is unknown, expired or revoked; which of them is not told."""
 
     code = "api-key-refused"
-    remedy = "Send a valid key of the team in one X-Api-Key header; make one with `implio api-keys add`."
+    remedy = "Use a valid key of the team."
 
 
 class ApiKeyUnknown(ImplioError):
     """No API key has this id."""
 
     code = "api-key-unknown"
-    remedy = "Run `implio api-keys list` to see the keys there are."
+    remedy = "Check the id; the list of keys has it."
 
 
 class ApiKeyInvalid(ImplioError):
@@ -182,14 +179,14 @@ class PlainHttpRefused(ImplioError):
     """The server was asked to answer without TLS where others could listen."""
 
     code = "plain-http-refused"
-    remedy = "Leave --http out, or serve on 127.0.0.1 or ::1."
+    remedy = "Serve with TLS, or on 127.0.0.1 or ::1."
 
 
 class AddressUnavailable(ImplioError):
     """The server cannot listen where it was told to."""
 
     code = "address-unavailable"
-    remedy = "Choose another with --host and --port, or stop what answers there."
+    remedy = "Choose another address and port, or stop what answers there."
 
 
 class CertificateInvalid(ImplioError):
@@ -203,14 +200,14 @@ class ClassNotGranted(ImplioError):
     """The reader asked for a column of a class that was not granted."""
 
     code = "class-not-granted"
-    remedy = "Ask for the class with --classes if your assignment allows it."
+    remedy = "Ask for the class, if your assignment allows it."
 
 
 class MemberRefused(ImplioError):
     """The member cannot be added or changed so."""
 
     code = "member-refused"
-    remedy = "Run `implio members list` to see who there is."
+    remedy = "Look at the team's members, then correct it."
 
 
 class PasswordRefused(MemberRefused):
@@ -238,14 +235,14 @@ class FileTampered(ImplioError):
     """A vault file is not the file its catalog row describes."""
 
     code = "file-tampered"
-    remedy = "Take the named file out of the vault and restore it from a backup, then run `implio erase --resume`."
+    remedy = "Take the named file out of the vault and restore it from a backup, then erase again."
 
 
 class FileMissing(ImplioError):
     """A vault file that the catalog lists is not in storage."""
 
     code = "file-missing"
-    remedy = "Restore the named file from a backup, then run `implio status`."
+    remedy = "Restore the named file from a backup."
 
 
 class Unverified(ImplioError):
@@ -292,20 +289,14 @@ class ClockBehind(ClockWrong):
     """The clock lies behind the newest instant that the home knows, by more than the bound."""
 
     code = "clock-behind"
-    remedy = (
-        "Set the machine's clock right, then run it again; if the clock is right now and was ahead before, run "
-        "`implio clock confirm`."
-    )
+    remedy = "Set the machine's clock right, then run it again."
 
 
 class ClockAhead(ClockWrong):
     """The clock lies ahead of the newest instant that the home knows, by more than the bound."""
 
     code = "clock-ahead"
-    remedy = (
-        "Set the machine's clock right, then run it again; if the clock is right and nothing ran here for so long, run "
-        "`implio clock confirm`."
-    )
+    remedy = "Set the machine's clock right, then run it again."
 
 
 class StorageFailed(ImplioError):
@@ -364,6 +355,13 @@ class KeyRingOutdated(ImplioError):
     remedy = "Put the newest backup of the keys folder back; an older one opens nothing that was written since."
 
 
+class KeyReturned(KeyRingOutdated):
+    """A root key that was destroyed is in the key ring again: an old one was copied over the newest."""
+
+    code = "key-returned"
+    remedy = "Restore: that destroys the key again, and erases again what was erased."
+
+
 class CatalogNewer(ImplioError):
     """A newer version of the software changed the catalog's tables; this one cannot know what they mean."""
 
@@ -375,7 +373,7 @@ class CatalogOutdated(ImplioError):
     """The catalog is older than the ledger: a backup was put back, and what was erased since may be in it."""
 
     code = "catalog-outdated"
-    remedy = "Run `implio restore`: it erases again what the ledger knows was erased."
+    remedy = "Restore: that erases again what the ledger knows was erased."
 
 
 class BackupForgotten(ImplioError):
@@ -389,7 +387,7 @@ class QueueUnknown(ImplioError):
     """The team has no moderation queue of this name."""
 
     code = "queue-unknown"
-    remedy = "Run `implio queue list` to see the queues that exist, or add it with `implio queue add`."
+    remedy = "Name a queue of the team."
 
 
 class QueueInvalid(RequestRefused):
@@ -431,13 +429,11 @@ class CallbackRefused(RequestRefused):
     """The callback cannot be sent where it was to go."""
 
     code = "callback-refused"
-    remedy = (
-        "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
-    )
+    remedy = "Give a URL of https whose host is on the team's allow list."
 
 
 class CallbackUnknown(ImplioError):
     """The team has no callback."""
 
     code = "callback-unknown"
-    remedy = "Make one with `implio callbacks set`."
+    remedy = "Set a callback first."

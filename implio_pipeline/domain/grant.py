@@ -43,24 +43,21 @@ class GrantRefused(ImplioError):
     """The grant cannot be given, revoked or found so."""
 
     code: str = "grant-refused"
-    remedy: str = "Run `implio access list` to see the grants that stand."
+    remedy: str = "Look at the grants that stand, then correct it."
 
 
 class GrantMissing(AccessDenied):
     """No grant of the reader allows this; without one everything is denied."""
 
     code: str = "grant-missing"
-    remedy: str = (
-        "Ask for `implio access grant NAME --team TEAM --classes … --purpose … --days …`; "
-        "`implio access list` shows what stands."
-    )
+    remedy: str = "Ask who runs the installation for a grant of the team, the classes and the purpose."
 
 
 class PurposeMissing(AccessDenied):
     """The identity class is read for a purpose that is said, or not at all."""
 
     code: str = "purpose-missing"
-    remedy: str = "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same."
+    remedy: str = "Say what it is for; the grant must name the same."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,9 +125,9 @@ def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until:
         GrantRefused: it names no class, ends before it begins, or runs for more than a year.
     """
     if not classes:
-        raise GrantRefused("a grant names at least one class", remedy="Give --classes operational, for example.")
+        raise GrantRefused("a grant names at least one class", remedy="Name a class, such as operational.")
     if not granted_at < until <= granted_at + LONGEST:
-        remedy = "Give --days or --until; an assignment that goes on is granted again."
+        remedy = "Give its days or its end; an assignment that goes on is granted again."
         raise GrantRefused("a grant ends in the future, within 366 days", remedy=remedy)
 
 

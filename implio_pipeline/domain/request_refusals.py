@@ -35,7 +35,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "dates-inverted": ("the range is empty: `from` is not before `to`", "Exchange or correct the dates."),
     "year-out-of-range": ("a date lies outside the years 1970 to 9998", "Correct the year."),
     "confirm-mismatch": ("`confirm` does not repeat the team's name", "Write the team's name in `confirm`."),
-    "bad-team-name": ("no team can have this name", "Use the name that `implio team list` shows."),
+    "bad-team-name": ("no team can have this name", "Use 1 to 48 characters of a-z, 0-9, '_' and '-'."),
     "wrong-cell-count": ("the row has another number of cells than the header", "Quote cells that hold commas."),
     "not-json": ("it is not JSON", "Write JSON in UTF-8."),
     "not-commas": ("its cells are not separated by commas", "Save it as CSV with commas, in UTF-8."),

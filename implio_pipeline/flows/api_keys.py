@@ -57,7 +57,7 @@ def rotate_api_key(
     old = world.catalog.api_keys.get(key_id)
     now = world.clock.now()
     if not is_usable(old, now=now):
-        raise ApiKeyInvalid("the key is revoked or expired", remedy="Make a new one with `implio api-keys add`.")
+        raise ApiKeyInvalid("the key is revoked or expired", remedy="Make a new key.")
     made = add_api_key(world, old.team, label=old.label, by=by, expires_at=expires_at)
     if grace:
         world.catalog.api_keys.expire(key_id, at=now + grace)

@@ -162,7 +162,7 @@ def forget_operator(world: World, name: str) -> bool:
     """
     person, now = world.people.person(name), world.clock.now()
     if any(is_in_force(each, now=now) for each in world.catalog.grants.all(person=person)):
-        raise GrantRefused("a grant of theirs still stands", remedy="Revoke it first: `implio access revoke ID`.")
+        raise GrantRefused("a grant of theirs still stands", remedy="Revoke that one first.")
     is_gone = world.people.forget(person)
     world.catalog.scrub(is_thorough=False)
     return is_gone

@@ -43,9 +43,9 @@ def place_hold(world: World, draft: HoldDraft) -> Hold:
     now = agreed_now(world)
     team = world.catalog.teams.get(draft.team).team
     if draft.until <= now:
-        raise HoldRefused("it would end before it begins", remedy="Give a day to come with --until.")
+        raise HoldRefused("it would end before it begins", remedy="Give a day that is still to come.")
     if not draft.holder.strip() or not draft.words.strip():
-        raise HoldRefused("a hold needs a reason and somebody who answers for it", remedy="Give --reason and --holder.")
+        raise HoldRefused("a hold needs a reason and somebody who answers for it", remedy="Give both.")
     hold_id = HoldId(world.identifiers.request_id())
     words = json.dumps({"scope": scope_text(draft.scope), "reason": draft.words, "holder": draft.holder})
     hold = Hold(

@@ -24,6 +24,7 @@ from implio_pipeline.domain.errors import (
     CatalogOutdated,
     CatalogTampered,
     HoldRefused,
+    KeyReturned,
     KeyRingOutdated,
     LedgerBroken,
     RequestUnknown,
@@ -176,6 +177,7 @@ def refuse_put_back(world: World) -> None:
 
     Raises:
         KeyRingOutdated: an old key ring was put back.
+        KeyReturned: a key that was destroyed is in the key ring again.
         CatalogOutdated: an old catalog was put back.
     """
     try:
@@ -184,10 +186,7 @@ def refuse_put_back(world: World) -> None:
         return
     _refuse_old_ring(faults)
     if faults.returned:
-        raise KeyRingOutdated(
-            f"root key {faults.returned[0]} was destroyed, and is in the key ring again",
-            remedy="Run `implio restore`: it destroys the key again, and erases again what was erased.",
-        )
+        raise KeyReturned(f"root key {faults.returned[0]} was destroyed, and is in the key ring again")
     refuse_old_catalog(world.ledger, world.catalog)
     _refuse_lost_holds(world)
 

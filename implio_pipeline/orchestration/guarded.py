@@ -11,6 +11,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, Unverified
 from implio_pipeline.jobs import Report, Trouble
 from implio_pipeline.orchestration.pictures import markdown_table
+from implio_pipeline.remedies import remedy_for_operators
 
 UNEXPECTED = "unexpected"
 _UNEXPECTED_REMEDY = "Run the same `implio` command by hand to see what it is; nothing of it is kept in Dagster."
@@ -36,7 +37,7 @@ def guarded() -> Iterator[None]:
         place = {"file": error.about, "day": None if error.day is None else error.day.isoformat()}
         raise failure(
             error.code,
-            remedy=error.remedy,
+            remedy=remedy_for_operators(error),
             may_retry=isinstance(error, PlanOutdated),
             **{name: value for name, value in place.items() if value is not None},
         ) from None

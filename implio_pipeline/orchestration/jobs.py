@@ -20,6 +20,7 @@ from implio_pipeline.orchestration.guarded import end, guarded, left_for_later
 from implio_pipeline.orchestration.launches import AS_OF_TAG, TEAM_TAG, WORKS_ON_FILES, launches
 from implio_pipeline.orchestration.purge import purge_runs
 from implio_pipeline.orchestration.resources import HomeResource
+from implio_pipeline.remedies import remedy_for_operators
 from implio_pipeline.wiring import House
 
 TAKE_INVENTORY = "take_inventory"
@@ -189,4 +190,4 @@ def _looked_at(
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
         except ClockWrong as wrong:  # what waits goes on waiting
-            return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {wrong.remedy}")
+            return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {remedy_for_operators(wrong)}")

@@ -171,15 +171,10 @@ def _is_text(value: str) -> bool:
 def _refuse(context: PageContext, error: ImplioError) -> Response:
     context.token = context.token or secrets.token_urlsafe(32)
     status = _status(error)
-    return context.page("refused.html", status=status, error=error, remedy=remedy_for_people(error))
+    return context.page("refused.html", status=status, error=error, remedy=error.remedy)
 
 
 def _status(error: ImplioError) -> int:
     if isinstance(error, AccessDenied):
         return 403
     return 404 if isinstance(error, RequestUnknown | TeamUnknown) else 409
-
-
-def remedy_for_people(error: ImplioError) -> str | None:
-    """Return what to do, unless that is a command for whoever runs the installation."""
-    return None if "`" in error.remedy else error.remedy

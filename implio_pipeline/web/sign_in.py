@@ -8,7 +8,7 @@ from implio_pipeline.flows.audit_log import note
 from implio_pipeline.flows.sign_in import Entry, second_step, sign_in, sign_out
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
-from implio_pipeline.web.guard import Anybody, Pages, remedy_for_people
+from implio_pipeline.web.guard import Anybody, Pages
 
 pages = Pages()
 
@@ -76,4 +76,4 @@ def _let_in(context: PageContext, entry: Entry) -> Response:
 
 def _refused(context: PageContext, template: str, error: SignInRefused) -> Response:
     status = 429 if isinstance(error, SignInLocked) else 403
-    return context.page(template, status=status, error=error.facts, remedy=remedy_for_people(error))
+    return context.page(template, status=status, error=error.facts, remedy=error.remedy)

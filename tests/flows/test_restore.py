@@ -36,6 +36,7 @@ from implio_pipeline.flows.restore import RestoreSummary, refuse_put_back, resto
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.flows.rotate_keys import faults_of_ring, rotate_keys
 from implio_pipeline.flows.teams import add_team
+from implio_pipeline.remedies import remedy_for_operators
 
 LATER = NOW + timedelta(hours=1)
 AT_LAST = NOW + timedelta(hours=2)
@@ -423,7 +424,7 @@ def test_a_destroyed_key_that_came_back_is_refused_and_destroyed_again(folder: P
 
     with pytest.raises(KeyRingOutdated) as refused, opened(folder):
         pass
-    assert "implio restore" in refused.value.remedy
+    assert "implio restore" in remedy_for_operators(refused.value)
 
     with restored(folder) as (home, summary):
         assert summary.keys_destroyed == 6 + 1 + 2  # roots of regions, of the home, and the seal keys that had to wait

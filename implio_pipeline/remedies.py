@@ -1,0 +1,73 @@
+"""What whoever runs the installation can do about a failure: the commands, by its code.
+
+A failure's own remedy names no command, no option and no header, since a page and an API speak it too. The command line
+and Dagster speak to people who have the commands, and take their words from here.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from implio_pipeline.domain.errors import ImplioError
+
+_OF_ANY = "Run `implio status` and look at what it names."
+_REMEDIES: Mapping[str, str] = {
+    "request-unknown": "Run `implio requests list` to see the requests that exist.",
+    "plan-changed": "Run it again with --preview, look, and give the new digest.",
+    "cancel-too-late": "Give the team a grace period for the next time: `implio team set TEAM --grace-hours 24`.",
+    "hold-refused": "Run `implio holds list` to see the holds that stand.",
+    "team-unknown": "Run `implio team list`, or make it with `implio team add`.",
+    "home-missing": "Run `implio init HOME`, then pass --home or set IMPLIO_HOME.",
+    "catalog-tampered": (
+        "Run `implio audit` to name every such row, keep the catalog for whoever looks into it, "
+        "then put back a backup of it and run `implio restore`."
+    ),
+    "api-key-refused": "Send a valid key of the team in one X-Api-Key header; make one with `implio api-keys add`.",
+    "api-key-unknown": "Run `implio api-keys list` to see the keys there are.",
+    "plain-http-refused": "Leave --http out, or serve on 127.0.0.1 or ::1.",
+    "address-unavailable": "Choose another with --host and --port, or stop what answers there.",
+    "class-not-granted": "Ask for the class with --classes if your assignment allows it.",
+    "member-refused": "Run `implio members list` to see who there is.",
+    "file-tampered": (
+        "Take the named file out of the vault and restore it from a backup, then run `implio erase --resume`."
+    ),
+    "file-missing": "Restore the named file from a backup, then run `implio status`.",
+    "clock-behind": (
+        "Set the machine's clock right, then run it again; if the clock is right now and was ahead before, run "
+        "`implio clock confirm`."
+    ),
+    "clock-ahead": (
+        "Set the machine's clock right, then run it again; if the clock is right and nothing ran here for so long, run "
+        "`implio clock confirm`."
+    ),
+    "key-returned": "Run `implio restore`: it destroys the key again, and erases again what was erased.",
+    "catalog-outdated": "Run `implio restore`: it erases again what the ledger knows was erased.",
+    "queue-unknown": "Run `implio queue list` to see the queues that exist, or add it with `implio queue add`.",
+    "callback-refused": (
+        "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
+    ),
+    "callback-unknown": "Make one with `implio callbacks set`.",
+    "grant-refused": "Run `implio access list` to see the grants that stand.",
+    "grant-missing": (
+        "Ask for `implio access grant NAME --team TEAM --classes … --purpose … --days …`; "
+        "`implio access list` shows what stands."
+    ),
+    "purpose-missing": "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same.",
+}
+
+
+def remedy_for_operators(error: ImplioError) -> str:
+    """Return what to do; a remedy that was given where the failure was found goes first."""
+    return error.remedy if "remedy" in vars(error) else remedy_of_code(error.code)
+
+
+def remedy_of_code(code: str) -> str:
+    """Return what to do about a failure that is known only by its code."""
+    found = next(
+        (kind.remedy for kind in _kinds(ImplioError) if kind.code == code and kind is not ImplioError), _OF_ANY
+    )
+    return _REMEDIES.get(code, _OF_ANY if found == ImplioError.remedy else found)
+
+
+def _kinds(kind: type[ImplioError]) -> Iterator[type[ImplioError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
