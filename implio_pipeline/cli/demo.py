@@ -18,11 +18,12 @@ from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.init import daemon_command, webserver_command
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.status import TeamSums, team_sums
-from implio_pipeline.cli.tables import bad, good, many, size_text, table
+from implio_pipeline.cli.tables import bad, good, many, table
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.postings import LEAST_A_DAY
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.flows.audit import survivors
 from implio_pipeline.ports.ledger import LedgerEntry
 

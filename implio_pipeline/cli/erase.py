@@ -9,13 +9,13 @@ from implio_pipeline.cli.arguments import fields_of, who
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
 from implio_pipeline.cli.failures import BadUse, NotConfirmed
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import facts, good, look, many, size_text
+from implio_pipeline.cli.tables import facts, good, look, many
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
 from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.sentences import plan_files_text, plan_text
+from implio_pipeline.domain.sentences import plan_files_text, plan_text, size_text
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import accept

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
-from implio_pipeline.cli.tables import bad, facts, good, look, many, second, size_text, table
+from implio_pipeline.cli.tables import bad, facts, good, look, many, second, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
@@ -20,6 +20,7 @@ from implio_pipeline.domain.sentences import (
     newer_text,
     not_reachable_text,
     receipt_text,
+    size_text,
     what_comes_next,
     what_is_so,
 )

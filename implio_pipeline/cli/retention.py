@@ -21,10 +21,11 @@ from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
 from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import change_shape, policy_shape, team_shape
-from implio_pipeline.cli.tables import good, look, many, size_text, table
+from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, is_stricter, policy_text
+from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.alone import Faults

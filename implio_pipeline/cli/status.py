@@ -13,7 +13,7 @@ from rich.text import Text
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import failed_file_shape
-from implio_pipeline.cli.tables import bad, good, left_text, look, many, size_text, table
+from implio_pipeline.cli.tables import bad, good, left_text, look, many, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.failed_file import FailedFile, failed_file_text
 from implio_pipeline.domain.intake import ErasedPeople
@@ -31,7 +31,7 @@ from implio_pipeline.domain.request import (
 )
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.retention import policy_text
-from implio_pipeline.domain.sentences import erased_people_text, what_is_so
+from implio_pipeline.domain.sentences import erased_people_text, size_text, what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
 from implio_pipeline.domain.words import FileKind, RequestId, TeamId

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from implio_pipeline.domain.days import instant_text
 
-_KILO = 1000
 _VALUE_WIDTH = 10
 _SHORT = 8
 _EDGE, _GAP = 2, 2
@@ -179,16 +178,6 @@ def cell(value: object) -> Text:
 def many(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural where English has one."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def size_text(size_bytes: int) -> str:
-    """Return a size in decimal units."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < _KILO:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= _KILO
-    return f"{size:.1f} TB"
 
 
 def second(instant: datetime) -> str:

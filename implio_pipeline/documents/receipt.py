@@ -17,7 +17,6 @@ _MOST_FILES = 60
 """Files listed one by one; the signed record has all of them."""
 _MOST_RECORD_BYTES = 24_000
 """A longer signed record would be pages of print; the page then says where to get it."""
-_KILO = 1000
 
 _ASKED: Mapping[RequestKind, str] = {
     RequestKind.USER: "to erase every item of one user",
@@ -80,7 +79,7 @@ def receipt_page(
         asked=_ASKED[kind],
         channel=_CHANNELS[receipt.channel],
         steps=_steps(receipt),
-        size=_size(receipt.erased.bytes_shredded),
+        size=sentences.size_text(receipt.erased.bytes_shredded),
         files=receipt.files[:_MOST_FILES],
         files_left_out=max(0, len(receipt.files) - _MOST_FILES),
         record=signed_line.decode().strip() if is_short else None,
@@ -141,15 +140,6 @@ def _span(time: timedelta) -> str:
             count = seconds // size
             return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
     return "less than a second"
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < _KILO:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= _KILO
-    return f"{size:.1f} TB"
 
 
 def _grouped(digits: str) -> str:

@@ -134,6 +134,15 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {plural}"
 
 
+def size_text(size_bytes: float) -> str:
+    """Return a size in decimal units: `999 bytes`, `1.5 kB`, `2.5 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < 1000:  # noqa: PLR2004
+            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
 # What is so, and what comes next
 
 

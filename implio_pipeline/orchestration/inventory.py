@@ -11,9 +11,10 @@ import dagster as dg
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.retention import cutoffs
+from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind
-from implio_pipeline.orchestration.pictures import AgeRow, age_picture, markdown_image, markdown_table, size_text
+from implio_pipeline.orchestration.pictures import AgeRow, age_picture, markdown_image, markdown_table
 from implio_pipeline.wiring import House
 
 MOST_TEAMS = 12

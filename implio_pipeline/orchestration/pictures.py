@@ -10,7 +10,6 @@ _WIDTH, _ROW_HEIGHT, _BAR_HEIGHT = 860, 76, 40
 _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 20, 34, 30
 _BINS = 120
 _KEPT, _OVERDUE, _LINE, _INK, _FAINT = "#5b7fd6", "#d9534f", "#b3261e", "#1f2430", "#8a90a0"
-_KIB = 1024
 _SHORTEST_AXIS_DAYS = 14
 
 
@@ -38,15 +37,6 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 def markdown_image(svg: str, title: str) -> str:
     """Return an image that carries its own bytes, so that the page asks nobody for it."""
     return f"![{title}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
-
-
-def size_text(size_bytes: float) -> str:
-    """Return a size for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size_bytes < _KIB:
-            return f"{size_bytes:,.0f} {unit}" if unit == "B" else f"{size_bytes:,.1f} {unit}"
-        size_bytes /= _KIB
-    return f"{size_bytes:,.1f} TiB"
 
 
 def age_picture(rows: Sequence[AgeRow]) -> str:

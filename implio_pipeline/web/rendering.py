@@ -10,8 +10,6 @@ from implio_pipeline.domain import sentences
 from implio_pipeline.web import words
 from implio_pipeline.web.assets import ASSETS_PATH
 
-_KILO = 1000
-
 
 def render(template: str, **values: Any) -> str:
     """Return a template filled in; everything is escaped, and a name that is missing fails."""
@@ -34,18 +32,9 @@ def instant(when: datetime) -> str:
     return f"{day(when)}, {when.astimezone(UTC):%H:%M}\N{NO-BREAK SPACE}UTC"
 
 
-def size(size_bytes: float) -> str:
-    """Return a size in decimal units."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size_bytes < _KILO:
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= _KILO
-    return f"{size_bytes:.1f} TB"
-
-
 def duration(milliseconds: int) -> str:
     """Return a length of time, roughly."""
-    seconds = milliseconds / _KILO
+    seconds = milliseconds / 1000
     if seconds < 1:
         return "less than a second"
     for bound, step, noun in ((90, 1, "second"), (5400, 60, "minute")):
@@ -75,7 +64,7 @@ def _environment() -> Environment:
         "count": count,
         "day": day,
         "instant": instant,
-        "size": size,
+        "size": sentences.size_text,
         "duration": duration,
         "number": lambda number: f"{number:,}",
     }

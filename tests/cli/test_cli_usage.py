@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
 from implio_pipeline.cli.root import globals_first
-from implio_pipeline.cli.tables import cell, left_text, many, size_text
+from implio_pipeline.cli.tables import cell, left_text, many
+from implio_pipeline.domain.sentences import size_text
 
 COMMANDS = (
     "init",
@@ -155,7 +156,7 @@ def test_a_cell_cannot_steer_the_terminal():
 
 
 def test_numbers_are_written_for_people():
-    assert [size_text(size) for size in (0, 999, 1_500, 2_500_000)] == ["0 B", "999 B", "1.5 kB", "2.5 MB"]
+    assert [size_text(size) for size in (0, 999, 1_500, 2_500_000)] == ["0 bytes", "999 bytes", "1.5 kB", "2.5 MB"]
     assert [many(1, "file"), many(1_200, "file")] == ["1 file", "1,200 files"]
 
 
