@@ -1,10 +1,13 @@
-"""Examples of the API: bodies and answers, and calls in curl and Python that a test runs as they are shown.
+"""Examples of the API: bodies and answers, and the calls of `samples.toml`, which a test runs as they are shown.
 
 The calls take the server's address, the key, and the file of the authority to trust from the environment: `SERVER`,
 `KEY`, `CA`. Each call that needs an id of an earlier one asks for it.
 """
 
+import re
+import tomllib
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -20,120 +23,28 @@ _TRIES = 5
 """How often the example was tried: a request stops after some attempts, never before the first."""
 
 
-def _curl(rest: str) -> str:
-    return f'curl --fail-with-body --silent --show-error --cacert "$CA" -H "X-Api-Key: $KEY" {rest}'
+_CURL = 'curl --fail-with-body --silent --show-error --cacert "$CA" -H "X-Api-Key: $KEY" '
+_PYTHON = """\
+import os, ssl, httpx
+
+trust = ssl.create_default_context(cafile=os.environ["CA"])
+headers = {"X-Api-Key": os.environ["KEY"]}
+client = httpx.Client(base_url=os.environ["SERVER"], verify=trust, headers=headers, timeout=60)
+"""
 
 
-def _python(*lines: str) -> str:
-    return "\n".join(
-        (
-            "import os, ssl, httpx",
-            "",
-            'trust = ssl.create_default_context(cafile=os.environ["CA"])',
-            'headers = {"X-Api-Key": os.environ["KEY"]}',
-            'client = httpx.Client(base_url=os.environ["SERVER"], verify=trust, headers=headers, timeout=60)',
-            *lines,
-        )
-    )
+def _samples() -> dict[str, dict[str, str]]:
+    """Return the calls by operation and language, whole: as they can be run."""
+    found = tomllib.loads((files("implio_pipeline.api") / "samples.toml").read_text(encoding="utf-8"))
+    for calls in found.values():
+        if "curl" in calls:
+            calls["curl"] = re.sub("^curl (?!--)", _CURL, calls["curl"], flags=re.MULTILINE).strip()
+        if "Python" in calls:
+            calls["Python"] = (_PYTHON + calls["Python"]).strip()
+    return found
 
 
-_DELETE_KINDS_CURL = "\n".join(
-    (
-        "# every item of one end user",
-        _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "userId=u-7"'),
-        "# and keep the user's later items out too",
-        _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "userId=u-9" --data "standing=true"'),
-        "# one submission",
-        _curl('-X DELETE --get "$SERVER/v1/ads" --data-urlencode "taskId=0198c5d0-0000-7000-8000-000000000000"'),
-        "# every item submitted in January",
-        _curl('-X DELETE "$SERVER/v1/ads?fromDate=2026-01-01T00:00Z&toDate=2026-02-01T00:00Z"'),
-    )
-)
-SAMPLES: dict[str, dict[str, str]] = {
-    "submitAds": {
-        "curl": _curl(
-            """-H "Content-Type: application/json" \\
-     -d '[{"id": "ad-1", "content": {"title": "Bike"}, "user": {"id": "u-7"}}]' "$SERVER/v1/ads\""""
-        ),
-        "Python": _python(
-            'ad = {"id": "ad-1", "content": {"title": "Bike"}, "user": {"id": "u-7"}}',
-            'answer = client.post("/v1/ads", json=[ad]).raise_for_status().json()',
-            'print("accepted", answer["accepted"], "rejected", answer["rejected"])',
-        ),
-    },
-    "pollAds": {
-        "curl": _curl('"$SERVER/v1/ads?timestamp=0&noAdContent=true"'),
-        "Python": _python(
-            "timestamp = 0  # keep the newest one: the next call asks from there",
-            "while True:",
-            '    query = {"timestamp": timestamp, "noAdContent": "true"}',
-            '    answer = client.get("/v1/ads", params=query).raise_for_status().json()',
-            '    for ad in answer["ads"]:',
-            '        print(ad["items"][0]["taskId"], ad["result"])',
-            '    timestamp = answer["pollingInfo"]["newTimestamp"]',
-            '    if not answer["pollingInfo"]["newerAdsExist"]:',
-            "        break",
-        ),
-    },
-    "deleteAds": {
-        "curl": _DELETE_KINDS_CURL,
-        "Python": _python(
-            'deletion = client.delete("/v1/ads", params={"userId": "u-7"}).raise_for_status().json()',
-            'print(deletion["state"], "hidden at", deletion["hiddenAt"], "ask", deletion["statusUrl"])',
-        ),
-    },
-    "listDeletions": {
-        "curl": _curl('"$SERVER/v1/deletions?state=open&limit=100"'),
-        "Python": _python(
-            'page = client.get("/v1/deletions", params={"limit": 100}).raise_for_status().json()',
-            'while page["next"]:',
-            '    query = {"limit": 100, "after": page["next"]}',
-            '    page = client.get("/v1/deletions", params=query).raise_for_status().json()',
-        ),
-    },
-    "getDeletion": {
-        "Python": _python(
-            'deletion = client.delete("/v1/ads", params={"userId": "u-7"}).raise_for_status().json()',
-            'status = client.get(deletion["statusUrl"]).raise_for_status().json()',
-            'print(status["state"], status["why"], status["next"])',
-        ),
-    },
-    "liftDeletion": {
-        "Python": _python(
-            'asked = {"userId": "u-9", "standing": "true"}',
-            'deletion = client.delete("/v1/ads", params=asked).raise_for_status().json()',
-            "lifted = client.post(f\"{deletion['statusUrl']}/lift\").raise_for_status().json()",
-            'print("new items come in again from", lifted["standingLiftedAt"])',
-        ),
-    },
-    "getReceipt": {
-        "Python": _python(
-            'done = client.get("/v1/deletions", params={"state": "completed"}).raise_for_status().json()',
-            'for deletion in done["deletions"]:',
-            '    receipt = client.get(deletion["receiptUrl"]).raise_for_status().json()',
-            '    print(receipt["body"]["erased"], receipt["signature"])',
-        ),
-    },
-    "listQueues": {"curl": _curl('"$SERVER/v1/queues"')},
-    "nextAds": {
-        "curl": _curl(
-            """-H "Content-Type: application/json" \\
-     -d '{"moderator": "mia@example.com"}' "$SERVER/v1/queues/Default/next\""""
-        ),
-    },
-    "decideAd": {
-        "Python": _python(
-            'asked = {"moderator": "mia@example.com"}',
-            'waiting = client.post("/v1/queues/Default/next", json=asked).raise_for_status().json()',
-            'for ad in waiting["items"]:',
-            '    verdict = asked | {"outcome": "refused", "reasons": ["spam"]}',
-            "    client.post(f\"/v1/tasks/{ad['taskId']}/decision\", json=verdict).raise_for_status()",
-        ),
-    },
-    "getHealth": {"curl": 'curl --fail-with-body --silent --show-error --cacert "$CA" "$SERVER/v1/health"'},
-    "getWaiting": {"curl": _curl('"$SERVER/v1/health/waiting"')},
-}
-
+SAMPLES = _samples()
 _AD = {
     "id": "ad-1",
     "content": {"title": "Bike", "body": "Nearly new", "price": {"amount": 80, "currency": "EUR"}},
