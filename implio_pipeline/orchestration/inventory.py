@@ -1,6 +1,5 @@
 """What the lake holds by team and age, in numbers and in a picture."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -8,9 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from implio_pipeline.domain.charts import age_chart
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.matching import is_overdue
-from implio_pipeline.domain.retention import cutoffs
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import FileKind
@@ -80,26 +78,21 @@ def _age_name(days: int) -> str:
 
 
 def _rows(teams: list[Team], files: list[VaultFile], today: date) -> list[AgeRow]:
-    by_team: dict[str, list[VaultFile]] = {}
+    """Return the teams with most items, largest first, their charts over one axis."""
+    by_team: dict[str, list[VaultFile]] = {team.team: [] for team in teams}
     for file in files:
-        if file.kind is FileKind.ITEMS:
-            by_team.setdefault(file.team, []).append(file)
-    rows = [_row(team, by_team.get(team.team, []), today) for team in teams]
-    return sorted(rows, key=lambda row: (-sum(row.items_by_age.values()), row.name))[:MOST_TEAMS]
-
-
-def _row(team: Team, files: list[VaultFile], today: date) -> AgeRow:
-    limits = cutoffs(team.policy, today=today)
-    items: Counter[int] = Counter()
-    overdue: Counter[int] = Counter()
-    for file in files:
-        age = max(0, (today - file.day).days)
-        items[age] += file.rows
-        overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
-    return AgeRow(
-        name=team.team,
-        items_by_age=items,
-        overdue_by_age=overdue,
-        keep_days=team.policy.keep_days,
-        stricter=tuple(sorted(team.policy.by_outcome.items())),
-    )
+        if file.kind is FileKind.ITEMS and file.team in by_team:
+            by_team[file.team].append(file)
+    items = {name: sum(file.rows for file in own) for name, own in by_team.items()}
+    shown = sorted(teams, key=lambda team: (-items[team.team], team.team))[:MOST_TEAMS]
+    charts = [age_chart(by_team[team.team], today=today, policy=team.policy) for team in shown]
+    longest = max((chart.longest for chart in charts), default=0)
+    return [
+        AgeRow(
+            name=team.team,
+            items=items[team.team],
+            chart=age_chart(by_team[team.team], today=today, policy=team.policy, longest=longest),
+            policy=team.policy,
+        )
+        for team in shown
+    ]

@@ -1,29 +1,26 @@
 """Small tables and a picture for metadata: Markdown, and SVG that needs neither font nor network."""
 
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from implio_pipeline.domain.charts import HEIGHT, Chart
+from implio_pipeline.domain.retention import RetentionPolicy
+
 _WIDTH, _ROW_HEIGHT, _BAR_HEIGHT = 860, 76, 40
 _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 20, 34, 30
-_BINS = 120
 _KEPT, _OVERDUE, _LINE, _INK, _FAINT = "#5b7fd6", "#d9534f", "#b3261e", "#1f2430", "#8a90a0"
-_SHORTEST_AXIS_DAYS = 14
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgeRow:
-    """One team's items by age in whole days, and how long it keeps them."""
+    """One team's items by age in whole days, and how long it keeps them; charts of one picture have the same axis."""
 
     name: str
-    items_by_age: Mapping[int, int]
-    overdue_by_age: Mapping[int, int]
-    """Of those, the items that must no longer exist."""
-    keep_days: int | None
-    stricter: tuple[tuple[str, int], ...] = ()
-    """Shorter periods by outcome."""
+    items: int
+    chart: Chart
+    policy: RetentionPolicy
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -42,7 +39,7 @@ def markdown_image(svg: str, title: str) -> str:
 def age_picture(rows: Sequence[AgeRow]) -> str:
     """Return a picture of each team's items by age, the newest on the left, its retention cut-offs drawn in."""
     height = _TOP + _BOTTOM + _ROW_HEIGHT * max(1, len(rows))
-    longest = _longest(rows)
+    longest = max((row.chart.longest for row in rows), default=1)
     size = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Inter, Helvetica, Arial, sans-serif">',
@@ -60,46 +57,32 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
 
 
-def _longest(rows: Sequence[AgeRow]) -> int:
-    """Return the last day on the axis: the oldest item or, where it is near, the cut-off after it."""
-    oldest = max((age for row in rows for age in row.items_by_age), default=0)
-    near = [row.keep_days + 2 for row in rows if row.keep_days is not None and row.keep_days <= 3 * max(oldest, 30)]
-    return max(_SHORTEST_AXIS_DAYS, oldest + 1, *near)
-
-
 def _row(row: AgeRow, *, top: int, longest: int) -> Iterator[str]:
-    base = top + _BAR_HEIGHT + 22
-    total = sum(row.items_by_age.values())
+    base, keep_days = top + _BAR_HEIGHT + 22, row.policy.keep_days
     yield _text(10, base - 20, row.name[:18], fill=_INK, weight="600")
-    yield _text(10, base - 4, f"{total:,} items", fill=_FAINT)
+    yield _text(10, base - 4, f"{row.items:,} items", fill=_FAINT)
     yield f'<line x1="{_LEFT}" y1="{base}" x2="{_WIDTH - _RIGHT}" y2="{base}" stroke="{_FAINT}" stroke-width="0.6"/>'
-    yield from _bars(row, base=base, longest=longest)
-    for outcome, days in row.stricter:
+    yield _bars(row, base=base)
+    for outcome, days in sorted(row.policy.by_outcome.items()):
         if days + 1 <= longest:
             yield _cut(days, f"{outcome} {days} d", base=base, longest=longest, is_strict=False)
-    if row.keep_days is None:
+    if keep_days is None:
         yield _text(_WIDTH - _RIGHT, top + 17, "kept until deleted", fill=_FAINT, anchor="end")
-    elif row.keep_days + 1 <= longest:
-        yield _cut(row.keep_days, f"kept {row.keep_days} days", base=base, longest=longest, is_strict=True)
+    elif keep_days + 1 <= longest:
+        yield _cut(keep_days, f"kept {keep_days} days", base=base, longest=longest, is_strict=True)
     else:
-        yield _text(_WIDTH - _RIGHT, top + 17, f"kept {row.keep_days} days →", fill=_LINE, anchor="end")
+        yield _text(_WIDTH - _RIGHT, top + 17, f"kept {keep_days} days →", fill=_LINE, anchor="end")
 
 
-def _bars(row: AgeRow, *, base: int, longest: int) -> Iterator[str]:
-    step = max(1, -(-longest // _BINS))
-    bins: Counter[int] = Counter()
-    overdue: Counter[int] = Counter()
-    for age, items in row.items_by_age.items():
-        bins[age // step] += items
-        overdue[age // step] += row.overdue_by_age.get(age, 0)
-    tallest = max(bins.values(), default=1)
-    width = max(1.0, _x(step, longest) - _x(0, longest) - 1)
-    for place, items in sorted(bins.items()):
-        for part, colour in ((items, _KEPT), (overdue[place], _OVERDUE)):
-            if part:
-                height = max(1.0, _BAR_HEIGHT * part / tallest)
-                x, y = _x(place * step, longest), base - height
-                yield f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
+def _bars(row: AgeRow, *, base: int) -> str:
+    scale = _BAR_HEIGHT / HEIGHT
+    bars = "".join(
+        f'<rect x="{bar.x}" width="{bar.width}" y="{bar.y * scale:.1f}" height="{bar.height * scale:.1f}"'
+        f' fill="{_OVERDUE if bar.tone == "goes" else _KEPT}"/>'
+        for bar in row.chart.bars
+    )
+    size = f'width="{_WIDTH - _LEFT - _RIGHT}" height="{_BAR_HEIGHT}"'
+    return f'<svg x="{_LEFT}" y="{base - _BAR_HEIGHT}" {size}>{bars}</svg>'
 
 
 def _cut(days: int, label: str, *, base: int, longest: int, is_strict: bool) -> str:

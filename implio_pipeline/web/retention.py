@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.charts import age_chart
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
@@ -23,7 +24,6 @@ from implio_pipeline.flows.retain import preview_policy
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import policy_in
 from implio_pipeline.web.guard import Pages
-from implio_pipeline.web.pictures import age_picture
 
 pages = Pages()
 _PLAIN_WORD = "remove"
@@ -119,7 +119,7 @@ def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, e
         outcomes=OUTCOMES,
         rejected_days=REJECTED_DAYS,
         going=_going(context, policy),
-        by_age=age_picture(files, today=today, policy=policy),
+        by_age=age_chart(files, today=today, policy=policy),
         **_waiting(context),
     )
 
@@ -149,7 +149,7 @@ def _preview(
         ),
         going_anyway=_going(context, context.team.policy),
         expected=_PLAIN_WORD,
-        by_age=age_picture(files, today=today, policy=context.team.policy, proposed=proposed),
+        by_age=age_chart(files, today=today, policy=context.team.policy, proposed=proposed),
     )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act, may
+from implio_pipeline.domain.charts import age_chart, day_chart
 from implio_pipeline.domain.failed_file import failed_file_text
 from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
 from implio_pipeline.domain.retention import policy_text
@@ -14,7 +15,6 @@ from implio_pipeline.domain.words import FileKind
 from implio_pipeline.flows.ingest import failed_landings
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
-from implio_pipeline.web.pictures import age_picture, day_picture
 
 pages = Pages()
 _LATELY = timedelta(days=30)
@@ -66,8 +66,8 @@ def overview_page(context: PageContext) -> Response:
     return context.page(
         "overview.html",
         figures=figures,
-        by_day=day_picture(files, today=today),
-        by_age=age_picture(files, today=today, policy=team.policy),
+        by_day=day_chart(files, today=today),
+        by_age=age_chart(files, today=today, policy=team.policy),
         policy=policy_text(team.policy),
         erased_people=erased_people_text(
             catalog.landings.erased_people(team.team, since=today - _LATELY), days=_LATELY.days

@@ -1,4 +1,7 @@
-"""What the pictures show, in bars and lines; the templates draw them as SVG with a table beside them."""
+"""What charts of items show: bars, lines and ticks, placed in percent, and a table that says the same.
+
+The page's templates and Dagster's inventory draw them as SVG. Nothing here knows a colour or a font.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
+class Chart:
     """Bars over an axis."""
 
     bars: tuple[Bar, ...]
@@ -55,13 +58,29 @@ class Picture:
     ticks: tuple[Mark, ...]
     rows: tuple[Row, ...]
     tallest: int
+    """Items of the highest bar."""
+    longest: int
+    """Days of the axis."""
     summary: str
 
 
-def age_picture(
-    files: Iterable[VaultFile], *, today: date, policy: RetentionPolicy, proposed: RetentionPolicy | None = None
-) -> Picture:
-    """Return items by age in days, what is overdue set apart, with the cut-off of the policy and of one proposed."""
+def age_chart(
+    files: Iterable[VaultFile],
+    *,
+    today: date,
+    policy: RetentionPolicy,
+    proposed: RetentionPolicy | None = None,
+    longest: int = 0,
+) -> Chart:
+    """Return items by age in days, what is overdue set apart, with the cut-off of the policy and of one proposed.
+
+    Args:
+        files: The files of one team.
+        today: The UTC day that ages are counted to.
+        policy: The team's policy.
+        proposed: The policy that is looked at.
+        longest: Days that the axis has at least, for charts that stand one above the other.
+    """
     items: Counter[int] = Counter()
     overdue: Counter[int] = Counter()
     limits = cutoffs(proposed or policy, today=today)
@@ -70,23 +89,24 @@ def age_picture(
             age = max(0, (today - file.day).days)
             items[age] += file.rows
             overdue[age] += sum(rows for name, rows in file.outcomes.items() if is_overdue(file.day, name, limits))
-    longest = _longest(items, policy, proposed)
+    longest = max(longest, _longest(items, policy, proposed))
     step = max(1, -(-longest // _BINS))
     longest = -(-longest // step) * step
     kept = {age: items[age] - overdue[age] for age in items}
     total, going = sum(items.values()), sum(overdue.values())
-    return Picture(
+    return Chart(
         bars=tuple(_stacked({"goes": overdue, "stays": kept}, step=step, longest=longest)),
         cuts=tuple(_cuts(policy, proposed, longest=longest)),
         ticks=tuple(_ticks(longest, lambda day: f"{day} d")),
         rows=tuple(_rows((overdue, kept), step=step, name=_age_name)),
         tallest=_tallest((overdue, kept), step),
+        longest=longest,
         summary=f"{total:,} items by age; {going:,} of them are older than {'the new' if proposed else 'the'} policy "
         "allows.",
     )
 
 
-def day_picture(files: Iterable[VaultFile], *, today: date, most_days: int = 60) -> Picture:
+def day_chart(files: Iterable[VaultFile], *, today: date, most_days: int = 60) -> Chart:
     """Return items by the day they were submitted on and by outcome, the newest on the right."""
     by_outcome: dict[str, Counter[int]] = {name: Counter() for name in OUTCOMES}
     for file in files:
@@ -98,7 +118,7 @@ def day_picture(files: Iterable[VaultFile], *, today: date, most_days: int = 60)
     tones = {name: name.replace(" ", "-") for name in OUTCOMES}
     series = {tones[name]: counts for name, counts in by_outcome.items()}
     total = sum(sum(counts.values()) for counts in by_outcome.values())
-    return Picture(
+    return Chart(
         bars=tuple(_stacked(series, step=1, longest=most_days)),
         cuts=(),
         ticks=tuple(
@@ -109,6 +129,7 @@ def day_picture(files: Iterable[VaultFile], *, today: date, most_days: int = 60)
             _rows(tuple(by_outcome.values()), step=1, name=lambda place, _: _day_name(first + timedelta(days=place)))
         ),
         tallest=_tallest(tuple(by_outcome.values()), 1),
+        longest=most_days,
         summary=f"{total:,} items submitted in the last {most_days} days, by day and outcome.",
     )
 
