@@ -12,6 +12,7 @@ from implio_pipeline.flows.sign_in import begin_session
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
+from implio_pipeline.web.rendering import sentences
 
 pages = Pages()
 
@@ -31,7 +32,7 @@ def password_form(context: PageContext) -> Response:
     try:
         change_password(context.desk, context.member, old=context.form.get("old", ""), new=new)
     except ImplioError as error:
-        return _page(context, status=422, new_error=f"{error.facts}. {error.remedy}")
+        return _page(context, status=422, new_error=sentences(error))
     entry = begin_session(context.desk, context.desk.members.get(context.member.member_id))
     response = context.go("/account", done="password")
     cookies.put(context.http, response, cookies.session(context.http), entry.token)

@@ -9,6 +9,7 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.flows.callbacks import remove_callback, set_callback, show_callback
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 
@@ -25,7 +26,7 @@ def callback_form(context: PageContext) -> Response:
     try:
         secrets = set_callback(context.world, context.house.courier, context.team.team, context.text("url"))
     except ImplioError as error:
-        return _page(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+        return _page(context, status=422, error=sentence(error))
     context.note(Deed.CHANGED_CALLBACK)
     return _page(context, secrets=secrets)
 

@@ -14,6 +14,7 @@ from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in, draft_in, words_in
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 
@@ -38,7 +39,7 @@ def hold_form(context: PageContext) -> Response:
         )
         hold = place_hold(context.world, draft)
     except RequestRefused as error:
-        return _page(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+        return _page(context, status=422, error=sentence(error))
     context.note(Deed.PLACED_HOLD, subject=hold.hold_id)
     return context.back("/holds", done="held")
 

@@ -13,6 +13,7 @@ from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_a
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 _GRACE = timedelta(days=1)
@@ -35,7 +36,7 @@ def key_form(context: PageContext) -> Response:
             context.world, context.team.team, label=context.text("label"), by=context.member.name, expires_at=ends
         )
     except ImplioError as error:
-        return _page(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+        return _page(context, status=422, error=sentence(error))
     context.note(Deed.MADE_KEY, subject=key.key_id)
     return _page(context, new=key, text=text)
 

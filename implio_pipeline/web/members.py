@@ -9,6 +9,7 @@ from implio_pipeline.domain.member import Member, MemberId, role_of
 from implio_pipeline.flows.members import Inviter, add_member, leave_team, member_of, set_role
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 
@@ -33,7 +34,7 @@ def member_form(context: PageContext) -> Response:
             by=Inviter(name=context.member.name),
         )
     except ImplioError as error:
-        return _page(context, status=422, error=_sentence(error))
+        return _page(context, status=422, error=sentence(error))
     context.note(Deed.ADDED_MEMBER, subject=member.member_id)
     if password is None:
         return context.back("/members", done="added")
@@ -48,7 +49,7 @@ def role_form(context: PageContext) -> Response:
         role, by = role_of(context.text("role")), Inviter(name=context.member.name)
         set_role(context.world, context.desk, member_id, team=context.team.team, role=role, by=by)
     except ImplioError as error:
-        return _page(context, status=409, error=_sentence(error))
+        return _page(context, status=409, error=sentence(error))
     context.note(Deed.SET_ROLE, subject=member_id)
     return context.back("/members", done="role")
 
@@ -61,7 +62,7 @@ def remove_form(context: PageContext) -> Response:
         member_of(context.desk, member_id, team=context.team.team)
         leave_team(context.world, context.desk, member_id, team=context.team.team)
     except ImplioError as error:
-        return _page(context, status=409, error=_sentence(error))
+        return _page(context, status=409, error=sentence(error))
     context.note(Deed.REMOVED_MEMBER, subject=member_id)
     if member_id == context.member.member_id:
         return context.go("/teams")
@@ -85,7 +86,3 @@ def _page(
         new=new,
         password=password,
     )
-
-
-def _sentence(error: ImplioError) -> str:
-    return f"{error.facts[:1].upper()}{error.facts[1:]}."

@@ -28,6 +28,7 @@ from implio_pipeline.flows.moderate import (
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 _SHOWN = ("title", "body", "category_name", "price_amount", "price_currency", "url")
@@ -65,7 +66,7 @@ def decide_form(context: PageContext) -> Response:
     except ItemGone:
         return _batch(context, queue, status=410, error="This item was deleted meanwhile, so nothing was decided.")
     except ImplioError as error:
-        return _batch(context, queue, status=409, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+        return _batch(context, queue, status=409, error=sentence(error))
     deed = Deed.MOVED_ITEM if isinstance(decision, Move) else Deed.DECIDED
     context.note(deed, subject=context.world.identifiers.task_key(task_id.lower()).hex())
     return _batch(context, queue, said="Moved." if isinstance(decision, Move) else "Decided.")
@@ -84,7 +85,7 @@ def add_form(context: PageContext) -> Response:
     try:
         add_queue(context.world, context.team.team, context.text("name"))
     except ImplioError as error:
-        return _overview(context, status=422, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+        return _overview(context, status=422, error=sentence(error))
     return context.back("/queues", done="queue")
 
 
@@ -94,7 +95,7 @@ def remove_form(context: PageContext) -> Response:
     try:
         remove_queue(context.world, context.team.team, context.text("queue"))
     except ImplioError as error:
-        return _overview(context, status=409, error=f"{error.facts[:1].upper()}{error.facts[1:]}.")
+        return _overview(context, status=409, error=sentence(error))
     return context.back("/queues", done="no-queue")
 
 

@@ -14,6 +14,7 @@ from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import draft_in
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentences
 
 pages = Pages()
 _PLAIN_WORD = "remove"
@@ -31,7 +32,7 @@ def preview_form(context: PageContext) -> Response:
     try:
         return _preview(context, draft_in(context))
     except RequestRefused as error:
-        text = f"{error.facts[:1].upper()}{error.facts[1:]}. {error.remedy}"
+        text = sentences(error)
         return context.page("remove.html", status=422, error=text, kind=context.text("kind") or "user")
 
 

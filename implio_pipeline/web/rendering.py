@@ -6,7 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from implio_pipeline.domain import sentences
+from implio_pipeline.domain import sentences as say
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.request import OPEN_STATES, keeps_out, may_be_cancelled
 from implio_pipeline.web import words
 from implio_pipeline.web.assets import ASSETS_PATH
 
@@ -18,7 +20,7 @@ def render(template: str, **values: Any) -> str:
 
 def count(number: int, noun: str) -> str:
     """Return a count with its noun."""
-    return sentences.count(number, noun).replace(" ", "\N{NO-BREAK SPACE}", 1)
+    return say.count(number, noun).replace(" ", "\N{NO-BREAK SPACE}", 1)
 
 
 def day(when: date) -> str:
@@ -43,6 +45,16 @@ def duration(milliseconds: int) -> str:
     return f"about {count(round(seconds / 3600), 'hour')}"
 
 
+def sentence(error: ImplioError) -> str:
+    """Return what failed as a sentence."""
+    return f"{error.facts[:1].upper()}{error.facts[1:]}."
+
+
+def sentences(error: ImplioError) -> str:
+    """Return what failed and what to do about it."""
+    return f"{sentence(error)} {error.remedy}"
+
+
 def due(until: datetime, now: datetime) -> str:
     """Return in whole days how far off a due date is."""
     days = (until - now) // timedelta(days=1)
@@ -64,9 +76,11 @@ def _environment() -> Environment:
         "count": count,
         "day": day,
         "instant": instant,
-        "size": sentences.size_text,
+        "size": say.size_text,
         "duration": duration,
+        "sentence": sentence,
         "number": lambda number: f"{number:,}",
     }
-    environment.globals |= {"due": due, "assets": ASSETS_PATH, "words": words, "say": sentences}
+    environment.globals |= {"open_states": OPEN_STATES, "keeps_out": keeps_out, "may_be_cancelled": may_be_cancelled}
+    environment.globals |= {"due": due, "assets": ASSETS_PATH, "words": words, "say": say}
     return environment

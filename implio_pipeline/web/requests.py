@@ -23,6 +23,7 @@ from implio_pipeline.verify import canonical
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentences
 from implio_pipeline.web.security_headers import own_style_policy
 
 pages = Pages()
@@ -99,7 +100,7 @@ def lift_form(context: PageContext) -> Response:
     try:
         lifted = lift(context.world, request.request_id, name=context.member.name)
     except LiftRefused as error:
-        return _page(context, status=409, error=f"{error.facts}. {error.remedy}")
+        return _page(context, status=409, error=sentences(error))
     for each in lifted:
         context.note(Deed.LIFTED, subject=each.request_id)
     return context.back(f"/requests/{request.request_id}", done="lifted")
@@ -113,7 +114,7 @@ def extend_form(context: PageContext) -> Response:
         number = int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0  # noqa: PLR2004
         extend(context.world, request.request_id, days=number, reason=words_in(context, "why"))
     except ImplioError as error:
-        return _page(context, status=409, error=f"{error.facts}. {error.remedy}")
+        return _page(context, status=409, error=sentences(error))
     context.note(Deed.EXTENDED, subject=request.request_id, count=number)
     return context.back(f"/requests/{request.request_id}", done="extended")
 

@@ -24,6 +24,7 @@ from implio_pipeline.flows.retain import preview_policy
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import policy_in
 from implio_pipeline.web.guard import Pages
+from implio_pipeline.web.rendering import sentences
 
 pages = Pages()
 _PLAIN_WORD = "remove"
@@ -41,7 +42,7 @@ def preview_form(context: PageContext) -> Response:
     try:
         proposed = policy_in(context)
     except PolicyInvalid as error:
-        return _page(context, context.team.policy, status=422, error=f"{error.facts}. {error.remedy}")
+        return _page(context, context.team.policy, status=422, error=sentences(error))
     return _preview(context, proposed)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from implio_pipeline.domain.request import OPEN_STATES, Request, keeps_out, may_be_cancelled
 from implio_pipeline.domain.words import RequestKind
 
 NOTICES: Mapping[str, str] = {
@@ -52,18 +51,3 @@ HOLD_REASONS: Mapping[str, str] = {
     "investigation": "an investigation",
     "other": "another legal reason",
 }
-
-
-def is_open(request: Request) -> bool:
-    """Tell whether a request is still to be done."""
-    return request.state in OPEN_STATES
-
-
-def is_keeping_out(request: Request) -> bool:
-    """Tell whether a person's new items stay out because of a request."""
-    return keeps_out(request)
-
-
-def is_cancellable(request: Request) -> bool:
-    """Tell whether a request may be taken back."""
-    return may_be_cancelled(request)
