@@ -15,6 +15,8 @@ ACTS: dict[str, Act] = {
     "restore": Act.RUN_PIPELINE,
     "settle": Act.RUN_PIPELINE,
     "serve": Act.RUN_PIPELINE,
+    "jobs list": Act.SEE_STORAGE,
+    "jobs run": Act.RUN_PIPELINE,
     "status": Act.SEE_STORAGE,
     "audit": Act.SEE_AUDIT_LOG,
     "query": Act.QUERY_ITEMS,
