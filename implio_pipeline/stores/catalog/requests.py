@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam, delete, func, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
@@ -108,7 +108,7 @@ class SqlRequests(Requests):
     @override
     def counted(self, items: Mapping[RequestId, int]) -> None:
         with writing(self._engine) as connection:
-            _count(connection, items)
+            _count(connection, items, _IS_UNBEGUN)
 
     @override
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
@@ -286,14 +286,14 @@ class SqlRequests(Requests):
 _IS_UNBEGUN = requests.c.state.in_((RequestState.ACCEPTED, RequestState.WAITING))
 
 
-def _count(connection: Connection, items: Mapping[RequestId, int]) -> None:
-    """Store how many items requests cover, exactly, of those whose erasure has not begun.
+def _count(connection: Connection, items: Mapping[RequestId, int], *conditions: ColumnElement[bool]) -> None:
+    """Store how many items requests cover, exactly, of those that meet the conditions.
 
-    What an erasure has begun to take out of the files cannot be counted there any more: it would count as less than was
-    erased, and its asker could have as much erased again.
+    What an erasure has begun to take out of the files can be counted there no more: it would count as less than was
+    erased, and its asker could have as much erased again. Only its own outcomes tell, once it is completed.
     """
     for some in chunks(list(items)):
-        is_theirs = (requests.c.request_id.in_(some), _IS_UNBEGUN)
+        is_theirs = (requests.c.request_id.in_(some), *conditions)
         rows = connection.execute(select(requests).where(*is_theirs).with_for_update()).mappings()
         macs = RowMacs.of(connection)
         for row in rows.all():
