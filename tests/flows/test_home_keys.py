@@ -23,7 +23,7 @@ from implio_pipeline.flows.housekeep import housekeep
 from implio_pipeline.flows.members import add_member
 from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
 from implio_pipeline.ports.exports import Origin
-from implio_pipeline.stores.catalog import home_seals, member_tables
+from implio_pipeline.stores.catalog import access_tables, home_seals
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.catalog.tables import metadata
 from implio_pipeline.stores.keys.home_seal import split_key
@@ -216,7 +216,7 @@ def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Cal
             for column in table.columns:
                 if isinstance(column.type, LargeBinary):
                     values = connection.scalars(select(column).where(column.is_not(None)).limit(1)).all()
-                    named = "root_key_id" in table.c and table is not member_tables.metadata.tables["team_keys"]
+                    named = "root_key_id" in table.c and table is not access_tables.metadata.tables["team_keys"]
                     if any(value.startswith(b"home/seal/") for value in values) or (named and column.name == "wrapped"):
                         found.add((table.name, column.name))
 

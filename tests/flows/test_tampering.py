@@ -38,7 +38,7 @@ from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold
 from implio_pipeline.flows.policy import change_policy
 from implio_pipeline.flows.retain import retain
-from implio_pipeline.stores.catalog.api_key_tables import api_keys
+from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
 from implio_pipeline.stores.catalog.row_macs import _APART, RowMacs, covered
 from implio_pipeline.stores.catalog.tables import (

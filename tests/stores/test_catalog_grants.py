@@ -15,9 +15,9 @@ from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey, Purpose
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.stores.catalog import access_log
+from implio_pipeline.stores.catalog.access_tables import operators
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.catalog.engine import reading
-from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.home_seals import home_key
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 

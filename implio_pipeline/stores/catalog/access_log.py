@@ -9,8 +9,8 @@ from implio_pipeline.domain.access_log import GENESIS, LogLine, Read, chained, r
 from implio_pipeline.domain.grant import GrantId, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.ports.access import AccessLog
+from implio_pipeline.stores.catalog.access_tables import access_log, grants
 from implio_pipeline.stores.catalog.engine import lock_log, reading, writing
-from implio_pipeline.stores.catalog.grant_tables import access_log, grants
 
 _PLAIN = ("at", "person", "purpose", "door", "rows", "rows_read", "statement")
 _PAGE = 1_000

@@ -7,21 +7,20 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping, Table, delete, exists, func, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.person import Introduction, same_person
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, most_alone
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.words import TeamId
+from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import (
-    FileState,
     introductions,
     policy_changes,
     requests,
     team_sizes,
-    vault_files,
 )
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
@@ -35,7 +34,10 @@ def note_size(connection: Connection, team: TeamId, day: date) -> None:
     if connection.scalar(select(exists().where(*is_noted))):
         return
     is_old = (team_sizes.c.team == team, team_sizes.c.day < day - _SIZES_KEPT)
-    macs, row = RowMacs.of(connection), {"team": team, "day": day, "items": rows_of(connection, team)}
+    macs, row = (
+        RowMacs.of(connection),
+        {"team": team, "day": day, "items": live_sum(connection, team)},
+    )
     mac = macs.mac(team_sizes, row)
     old = connection.scalars(select(team_sizes.c.mac).where(*is_old)).all()
     macs.count(connection, team_sizes, team, added=[mac], removed=old)
@@ -49,7 +51,7 @@ def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime
     Raises:
         CatalogTampered: who made whom an administrator is not as it was written.
     """
-    rows = _proven(connection, introductions, team, noun="introduction")
+    rows = RowMacs.of(connection).rows_of(connection, introductions, team, noun="introduction of team")
     ties = [Introduction(**{name: row[name] for name in _INTRODUCTION}) for row in rows]
     return same_person(who, [tie for tie in ties if tie.at > since])
 
@@ -76,7 +78,7 @@ def allowance(
     used = connection.scalar(select(func.sum(requests.c.covered_items)).where(*is_alone))
     by_policy = sum(
         row["affected_items"]
-        for row in _proven(connection, policy_changes, team, noun="policy change")
+        for row in RowMacs.of(connection).rows_of(connection, policy_changes, team, noun="policy change of team")
         if row["is_alone"] and row["asked_at"] > since and row["asked_by"] in (people or ())
     )
     return Allowance(most=most, used=int(used or 0) + by_policy)
@@ -113,21 +115,6 @@ def _items_at(connection: Connection, team: TeamId, day: date) -> int:
     query = select(team_sizes).where(*is_since).order_by(team_sizes.c.day).limit(1)
     noted = connection.execute(query).mappings().one_or_none()
     if noted is None:
-        return rows_of(connection, team)
+        return live_sum(connection, team)
     RowMacs.of(connection).check(team_sizes, noted, about=team, noun="the size of team")
     return int(noted["items"])
-
-
-def _proven(connection: Connection, table: Table, team: TeamId, *, noun: str) -> list[RowMapping]:
-    """Return all rows of a team in a small table, compared with their MACs and with the team's tally."""
-    macs, rows = RowMacs.of(connection), connection.execute(select(table).where(table.c.team == team)).mappings().all()
-    for row in rows:
-        macs.check(table, row, about=team, noun=f"{noun} of team")
-    macs.check_set(connection, table, team, [row["mac"] for row in rows])
-    return list(rows)
-
-
-def rows_of(connection: Connection, team: TeamId) -> int:
-    """Return how many rows the live files of a team have, rejected ones too."""
-    is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
-    return int(connection.scalar(select(func.sum(vault_files.c.rows)).where(*is_its)) or 0)

@@ -12,7 +12,7 @@ from implio_pipeline.domain.errors import ApiKeyUnknown
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.access import ApiKeys
 from implio_pipeline.stores.catalog import teams
-from implio_pipeline.stores.catalog.api_key_tables import api_keys
+from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 

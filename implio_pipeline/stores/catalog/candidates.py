@@ -12,9 +12,9 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
 from implio_pipeline.domain.words import TeamId, UserKey
-from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of
+from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, live_files
 from implio_pipeline.stores.catalog.row_macs import RowMacs, stored
-from implio_pipeline.stores.catalog.tables import FileState, vault_files
+from implio_pipeline.stores.catalog.tables import vault_files
 
 _ROWS_AT_ONCE = 1_000
 _FEW_RULES = 16
@@ -37,7 +37,7 @@ def candidates(
     if is_proven:
         prove(connection, team)
     net = _Net(rules)
-    is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+    is_its = live_files(team)
     if since is not None:
         is_its = and_(is_its, vault_files.c.last_submitted_at >= since)
     if len(net.rules) <= _FEW_RULES:
@@ -56,7 +56,7 @@ def prove(connection: Connection, team: TeamId) -> None:
     Raises:
         CatalogTampered: a row is not as it was written, missing or too many.
     """
-    is_its = and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+    is_its = live_files(team)
     query = select(*stored(vault_files)).where(is_its).execution_options(yield_per=_ROWS_AT_ONCE)
     macs = RowMacs.of(connection)
     macs.check_set(connection, vault_files, team, macs.whole(vault_files, connection.execute(query), noun="file"))

@@ -10,17 +10,16 @@ from implio_pipeline.domain.audit import Alteration
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access_log import SqlAccessLog
+from implio_pipeline.stores.catalog.access_tables import members, operators
 from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.audit_log import SqlAuditLog
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
-from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.grants import SqlGrants
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
-from implio_pipeline.stores.catalog.member_tables import members
 from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.people import SqlPeople

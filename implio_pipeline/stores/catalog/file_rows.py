@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, Select, literal, select
+from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Select, and_, func, literal, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
@@ -24,6 +25,16 @@ _NOT_READ = dict.fromkeys(_FILTERS, literal(b"", LargeBinary))
 
 RANGES = select(*(_NOT_READ.get(name, vault_files.c[name]).label(name) for name in (*_NAMES, *_PROOF)))
 """Files with empty membership filters, which are not even read."""
+
+
+def live_files(team: TeamId) -> ColumnElement[bool]:
+    """Return the predicate of a team's live files."""
+    return and_(vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
+
+
+def live_sum(connection: Connection, team: TeamId, column: Column[int] = vault_files.c.rows) -> int:
+    """Return the sum of a column over a team's live files: by default how many items, rejected ones too."""
+    return int(connection.scalar(select(func.sum(column)).where(live_files(team))) or 0)
 
 
 def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = True) -> Iterator[VaultFile]:

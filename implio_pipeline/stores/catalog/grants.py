@@ -10,8 +10,8 @@ from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.ports.access import Grants
+from implio_pipeline.stores.catalog.access_tables import grants
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.grant_tables import grants
 from implio_pipeline.stores.catalog.tables import teams
 
 _PLAIN = (

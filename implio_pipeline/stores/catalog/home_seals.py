@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import Column, Connection, Engine, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from implio_pipeline.stores.catalog.access_tables import audit_log, grants, home_keys, members, operators
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.grant_tables import grants, operators
-from implio_pipeline.stores.catalog.member_tables import audit_log, home_keys, members
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal, join_key, split_key
 

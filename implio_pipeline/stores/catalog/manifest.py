@@ -5,7 +5,7 @@ from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Column, Connection, Engine, String, cast, delete, func, select
+from sqlalchemy import Connection, Engine, String, cast, delete, func, select
 from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
@@ -19,7 +19,7 @@ from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.stores.catalog.candidates import candidates, prove
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of
+from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, live_files, live_sum
 from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
 from implio_pipeline.stores.vault.filters import probe
 
@@ -99,8 +99,7 @@ class SqlManifest(Manifest):
         # 20 µs a file that its range does not rule out (measured): a deletion is answered only after it.
         file = vault_files.c
         is_near = (
-            file.state == FileState.LIVE,
-            file.team == team,
+            live_files(team),
             file.low_key <= rule.user_key,
             file.high_key >= rule.user_key,
             file.first_submitted_at < rule.before,
@@ -118,18 +117,13 @@ class SqlManifest(Manifest):
     @override
     def items(self, team: TeamId) -> int:
         with reading(self._engine) as connection:
-            return _sum(connection, team, vault_files.c.rows)
+            return live_sum(connection, team)
 
     @override
     def anonymous_items(self, team: TeamId) -> int:
         with reading(self._engine) as connection:
             prove(connection, team)
-            return _sum(connection, team, vault_files.c.anonymous_rows)
-
-
-def _sum(connection: Connection, team: TeamId, column: Column[int]) -> int:
-    is_its = (vault_files.c.state == FileState.LIVE, vault_files.c.team == team)
-    return int(connection.scalar(select(func.sum(column)).where(*is_its)) or 0)
+            return live_sum(connection, team, vault_files.c.anonymous_rows)
 
 
 def _live(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[FileId]:

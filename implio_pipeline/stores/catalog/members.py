@@ -25,9 +25,9 @@ from implio_pipeline.domain.sign_in import (
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.desk import Members
 from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.access_tables import members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.home_seals import home_key
-from implio_pipeline.stores.catalog.member_tables import members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
 
 _LOOKUP = "member-lookup"

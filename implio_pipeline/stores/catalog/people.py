@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from implio_pipeline.domain.grant import PersonKey
 from implio_pipeline.ports.access import People
+from implio_pipeline.stores.catalog.access_tables import operators
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.grant_tables import operators
 from implio_pipeline.stores.catalog.home_seals import home_key
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
 

@@ -18,8 +18,9 @@ from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
-from implio_pipeline.stores.catalog.alone import allowance, judged, people_of, rows_of
+from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
 from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import tombstone_of
@@ -82,7 +83,7 @@ class SqlRequests(Requests):
         query = sums.where(requests.c.team == team, requests.c.state == RequestState.UNAPPROVED)
         with reading(self._engine) as connection:
             count, items = connection.execute(query).one()
-            most = rows_of(connection, team)
+            most = live_sum(connection, team)
         return int(count), min(int(items or 0), most)
 
     @override
@@ -178,12 +179,10 @@ class SqlRequests(Requests):
         with reading(self._engine) as connection:
             macs = RowMacs.of(connection)
             for team in _teams_of(connection, request_ids):
-                query = select(file_outcomes).where(file_outcomes.c.team == team).order_by(file_outcomes.c.line)
-                rows = connection.execute(query).mappings().all()
-                for row in rows:
-                    macs.check(file_outcomes, row, about=row["request_id"], noun="what was done for request")
-                macs.check_set(connection, file_outcomes, team, [row["mac"] for row in rows])
-                for row in rows:
+                noun = "what was done for request"
+                for row in macs.rows_of(
+                    connection, file_outcomes, team, noun=noun, named_by="request_id", order="line"
+                ):
                     if row["request_id"] in wanted:
                         outcome = FileOutcome(**{name: row[name] for name in _OUTCOME})
                         found.setdefault(row["request_id"], []).append(outcome)

@@ -16,7 +16,7 @@ import hmac
 import json
 import secrets
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -44,9 +44,8 @@ from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.stores.catalog.api_key_tables import api_keys
+from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
 from implio_pipeline.stores.catalog.column_types import EPOCH
-from implio_pipeline.stores.catalog.member_tables import home_keys
 from implio_pipeline.stores.catalog.tables import (
     file_outcomes,
     holds,
@@ -247,6 +246,36 @@ class RowMacs:
                 f"the catalog's {_NOUNS[table.name]} of team {team} are not all there, or some too many: "
                 f"{number} rows, {found[0]} counted"
             )
+
+    def rows_of(
+        self,
+        connection: Connection,
+        table: Table,
+        team: TeamId,
+        *,
+        noun: str,
+        named_by: str = "team",
+        order: str | None = None,
+    ) -> Sequence[RowMapping]:
+        """Return all rows of a team in a small table, compared with their MACs and with the tally.
+
+        Args:
+            connection: Of the transaction that decides by them.
+            table: One whose rows all count.
+            team: Whose rows.
+            noun: What a row is of, for the error.
+            named_by: The column that names a row in the error.
+            order: The column to sort by.
+
+        Raises:
+            CatalogTampered: a row is not as it was written, missing or too many.
+        """
+        query = select(table).where(table.c.team == team)
+        rows = connection.execute(query if order is None else query.order_by(table.c[order])).mappings().all()
+        for row in rows:
+            self.check(table, row, about=row[named_by], noun=noun)
+        self.check_set(connection, table, team, [row["mac"] for row in rows])
+        return rows
 
     def _opened(
         self, connection: Connection, table: Table, team: TeamId, *, is_locked: bool = False

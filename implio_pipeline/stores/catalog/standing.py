@@ -44,16 +44,14 @@ def of_team(connection: Connection, team: TeamId, *, is_checked: bool) -> list[S
     Raises:
         CatalogTampered: one is not as it was written, missing or too many, and `is_checked` asks for that.
     """
-    rows = (
-        connection.execute(select(_TABLE).where(_TABLE.c.team == team).order_by(_TABLE.c.request_id)).mappings().all()
-    )
     macs = RowMacs.of(connection)
-    if not is_checked:
-        return [_of(row) for row in rows if macs.is_whole(_TABLE, row)]
-    for row in rows:
-        macs.check(_TABLE, row, about=row["request_id"], noun="standing erasure")
-    macs.check_set(connection, _TABLE, team, [row["mac"] for row in rows])
-    return [_of(row) for row in rows]
+    if is_checked:
+        rows = macs.rows_of(
+            connection, _TABLE, team, noun="standing erasure", named_by="request_id", order="request_id"
+        )
+        return [_of(row) for row in rows]
+    query = select(_TABLE).where(_TABLE.c.team == team).order_by(_TABLE.c.request_id)
+    return [_of(row) for row in connection.execute(query).mappings() if macs.is_whole(_TABLE, row)]
 
 
 def lift(connection: Connection, request: Request, *, is_in_ledger: bool) -> None:

@@ -6,9 +6,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from implio_pipeline.domain.errors import CatalogNewer
 from implio_pipeline.stores.catalog import (  # noqa: F401  # they add their tables to `metadata`
-    api_key_tables,
-    grant_tables,
-    member_tables,
+    access_tables,
     moderation_tables,
 )
 from implio_pipeline.stores.catalog.engine import lock_schema, reading, writing

@@ -1,0 +1,146 @@
+"""The tables of people and of what they may do: members, operators, grants, API keys, and the logs of both."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    false,
+)
+
+from implio_pipeline.domain.access_log import ReadDoor
+from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Word
+from implio_pipeline.stores.catalog.tables import metadata
+
+home_keys = Table(
+    "home_keys",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("root_key_id", String(512), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""Keys of the home that serve many values, wrapped under its root key: `docs/FORMAT.md`, Sealed values."""
+
+members = Table(
+    "members",
+    metadata,
+    Column("member_id", String(64), primary_key=True),
+    Column("email_lookup", LargeBinary, nullable=False, unique=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("password_hash", String(256), nullable=False),
+    Column("sealed_code", LargeBinary),
+    Column("code_step", BigInteger, nullable=False, server_default="0"),
+    Column("is_temporary", Boolean, nullable=False, server_default=false()),
+    Column("created_at", Instant, nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("member_id", ForeignKey("members.member_id"), primary_key=True),
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("role", String(32), nullable=False),
+    Index(None, "team"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", String(64), primary_key=True),
+    Column("member_id", ForeignKey("members.member_id"), nullable=False, index=True),
+    Column("began_at", Instant, nullable=False, index=True),
+    Column("seen_at", Instant, nullable=False),
+    Column("is_halfway", Boolean, nullable=False),
+)
+
+sign_in_attempts = Table(
+    "sign_in_attempts",
+    metadata,
+    Column("email_lookup", LargeBinary, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("newest_at", Instant, nullable=False, index=True),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Column("deed", String(64), nullable=False),
+    Column("subject", String(64)),
+    Column("count", BigInteger),
+    Index(None, "team", "sequence"),
+    sqlite_autoincrement=True,
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("person", String(64), primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+"""The sealed name behind each pseudonym."""
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("grant_id", String(64), nullable=False, unique=True),
+    Column("person", String(64), nullable=False, index=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("purpose", Word(Purpose), nullable=False),
+    Column("granted_by", String(64), nullable=False),
+    Column("granted_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("revoked_at", Instant),
+    Column("revoked_by", String(64)),
+    Column("reviewed_at", Instant),
+    Column("last_used_at", Instant),
+    Column("sealed", LargeBinary),
+)
+
+access_log = Table(
+    "access_log",
+    metadata,
+    Column("line", Sequence, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("person", String(64), nullable=False),
+    Column("teams", JSON, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("purpose", Word(Purpose)),
+    Column("door", Word(ReadDoor), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("rows_read", BigInteger, nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("grants", JSON, nullable=False),
+    Column("statement", String(64)),
+    Column("previous", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+"""Only ever added to: there is no statement in the code that changes or deletes a line."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("team", ForeignKey("teams.team"), nullable=False, index=True),
+    Column("label", String(48), nullable=False),
+    Column("made_by", String(64), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    Column("mac", LargeBinary, nullable=False),
+)
