@@ -19,8 +19,8 @@ from implio_pipeline.domain.sentences import plan_files_text, plan_text, size_te
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.approve import approvers
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.ports.world import World
 

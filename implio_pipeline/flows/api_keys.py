@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, digest_of, is_usable, new_key
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyRefused
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.approval import identity_of
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.world import World
 
 USE_NOTED_EVERY = timedelta(minutes=1)

@@ -13,19 +13,14 @@ from datetime import timedelta
 
 from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.member import name_key
 from implio_pipeline.domain.plan import Allowance
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, accepted
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import RequestId, RequestKind, TeamId
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.world import World
-
-
-def identity_of(world: World, team: TeamId, name: str) -> str:
-    """Return the keyed pseudonym of a person's name: equal for the same person, telling nothing without the key."""
-    return world.keychain.pseudonym(team, f"identity {name_key(name)}")
 
 
 def grace_of(team: Team, request: Request) -> timedelta:

@@ -7,8 +7,9 @@ from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.statements import RequestApproved
 from implio_pipeline.domain.words import RequestId, TeamId
-from implio_pipeline.flows.approval import identity_of, past_gate, window_of
+from implio_pipeline.flows.approval import past_gate, window_of
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 

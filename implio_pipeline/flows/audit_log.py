@@ -2,7 +2,7 @@
 
 from implio_pipeline.domain.audit_log import AuditEntry, Deed
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.approval import identity_of
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World
 

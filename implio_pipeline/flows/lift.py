@@ -9,8 +9,8 @@ from implio_pipeline.domain.errors import LiftRefused
 from implio_pipeline.domain.request import Request, keeps_out
 from implio_pipeline.domain.words import RequestId
 from implio_pipeline.flows.accept import note_tombstones
-from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.world import World
 
 

@@ -9,8 +9,8 @@ from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import check_password
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.sign_in import check_code
 from implio_pipeline.ports.desk import Desk
 from implio_pipeline.ports.world import World

@@ -32,7 +32,7 @@ from implio_pipeline.domain.moderation import (
 )
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.approval import identity_of
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.world import World
 
 _MOST_AT_ONCE = 1_000

@@ -11,9 +11,10 @@ from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.approval import allowance_of, identity_of
+from implio_pipeline.flows.approval import allowance_of
 from implio_pipeline.flows.approve import refuse_same_person
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.world import World
 
 

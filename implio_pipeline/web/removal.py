@@ -8,8 +8,9 @@ from implio_pipeline.domain.errors import ImplioError, PlanChanged, RequestRefus
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser
-from implio_pipeline.flows.approval import allowance_of, identity_of
+from implio_pipeline.flows.approval import allowance_of
 from implio_pipeline.flows.approve import approvers
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import draft_in

@@ -10,8 +10,8 @@ from implio_pipeline.domain.charts import age_chart
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
-from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.approve import approvers, is_same_person
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.policy import (
     affected_items,
     approve_policy,

@@ -26,10 +26,10 @@ from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel, RequestKind
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_key
-from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.policy import approve_policy, change_policy
 from implio_pipeline.flows.retain import retain
 

@@ -25,9 +25,9 @@ from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
 from implio_pipeline.domain.words import Channel
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_key
-from implio_pipeline.flows.approval import identity_of
 from implio_pipeline.flows.approve import approvable, approve, approve_many
 from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.members import Inviter, add_member
 from implio_pipeline.flows.policy import approve_policy, change_policy
 from implio_pipeline.flows.retain import retain

@@ -31,11 +31,12 @@ from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.words import Channel, RequestId
 from implio_pipeline.flows.accept import accept
 from implio_pipeline.flows.api_keys import add_api_key, recognise
-from implio_pipeline.flows.approval import allowance_of, identity_of
+from implio_pipeline.flows.approval import allowance_of
 from implio_pipeline.flows.approve import approve
 from implio_pipeline.flows.audit import audit
 from implio_pipeline.flows.erase import erase
 from implio_pipeline.flows.hold import HoldDraft, place_hold
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.policy import change_policy
 from implio_pipeline.flows.retain import retain
 from implio_pipeline.stores.catalog.access_tables import api_keys
