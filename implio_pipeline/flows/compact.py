@@ -10,7 +10,7 @@ from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.races import ReadFiles, commit_under_newer_tombstones
+from implio_pipeline.flows.races import are_renewed, commit_under_newer_tombstones
 from implio_pipeline.flows.sweep import sweep_doomed, unlink_doomed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.world import World
@@ -95,12 +95,17 @@ def _merge(world: World, work: MergeWork, summary: CompactSummary) -> None:
 
 
 def _merged(world: World, work: MergeWork) -> list[SealedFile]:
-    read = ReadFiles(world=world, team=work.team)
-    return replan(
-        lambda: world.vault.merge(read.sealed(work.files)),
-        about=f"the keys of files of team {work.team}",
-        is_race=lambda error: isinstance(error, KeyMissing) and read.are_renewed(),
-    )
+    sealed: list[SealedFile] = []
+
+    def merge() -> list[SealedFile]:
+        nonlocal sealed
+        sealed = world.catalog.manifest.sealed(work.files)
+        return world.vault.merge(sealed)
+
+    def is_race(error: Exception) -> bool:
+        return isinstance(error, KeyMissing) and are_renewed(world, work.team, sealed)
+
+    return replan(merge, about=f"the keys of files of team {work.team}", is_race=is_race)
 
 
 def _commit(world: World, work: MergeWork, merged: list[SealedFile]) -> None:

@@ -5,42 +5,15 @@ and it is planned again (`domain/replan.py`). Where they are the same, something
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
-from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.world import World
-
-
-@dataclass(kw_only=True, slots=True)
-class ReadFiles:
-    """The files that an act read, as they were then."""
-
-    world: World
-    team: TeamId
-    files: Sequence[SealedFile] = field(default_factory=list)
-
-    def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
-        """Return the files with their keys, and remember them.
-
-        Raises:
-            PlanOutdated: one of them is no longer live.
-        """
-        found = self.world.catalog.manifest.sealed(files)
-        self.files = found
-        return found
-
-    def are_renewed(self) -> bool:
-        """Tell whether some file has other keys than it had, or is no longer live."""
-        return are_renewed(self.world, self.team, self.files)
-
-    def is_race(self, error: Exception) -> bool:
-        """Tell whether others caused an error of the act."""
-        return is_outdated(error) or (isinstance(error, FileMissing | KeyMissing) and self.are_renewed())
 
 
 def are_renewed(world: World, team: TeamId, files: Sequence[SealedFile]) -> bool:
