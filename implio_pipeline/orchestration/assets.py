@@ -18,7 +18,7 @@ from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
 from implio_pipeline.domain.sentences import in_states
 from implio_pipeline.domain.words import ColumnClass, RequestKind
 from implio_pipeline.flows.outcomes import outcomes_of
-from implio_pipeline.jobs import Job, Partition, Report, audit_partition
+from implio_pipeline.jobs import JOBS, Job, Partition, Report, audit_partition
 from implio_pipeline.orchestration.guarded import end, failure, guarded
 from implio_pipeline.orchestration.inventory import describe_lake
 from implio_pipeline.orchestration.partitions import held, partition_key, show_teams, team_and_day
@@ -193,7 +193,7 @@ def _counted(data: Data) -> dg.AssetsDefinition:
         owners=[_OWNERS[data.group]],
         deps=list(data.deps),
         retry_policy=QUICK_RETRIES,
-        description=data.about,
+        description=f"{data.about} {_changed_by(data.name)}",
     )
     def counted(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
         with guarded(), home.open() as house:
@@ -202,6 +202,12 @@ def _counted(data: Data) -> dg.AssetsDefinition:
             return dg.MaterializeResult(metadata=data.describe(house))
 
     return counted
+
+
+def _changed_by(name: str) -> str:
+    """Say which jobs change an asset: Dagster shows only jobs that materialize it."""
+    jobs = [f"`{job.name}`" for job in JOBS if name in job.changes]
+    return f"Changed by the jobs {', '.join(jobs)}." if jobs else "Only counted, never changed."
 
 
 def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
@@ -222,7 +228,8 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
             metadata={"dagster/column_schema": column_schema(ITEM_COLUMNS)},
             description=(
                 "Moderated items in encrypted files, by team and UTC day of submission. To materialize a partition "
-                "reads the files of that team and day again, and no others; a finding fails the run."
+                "reads the files of that team and day again, and no others; a finding fails the run. "
+                + _changed_by(CONTENT_ITEMS)
             ),
         )
         def content_items(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:

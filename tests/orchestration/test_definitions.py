@@ -106,8 +106,14 @@ def test_what_commands_is_a_job_and_what_is_data_is_an_asset(repository):
     jobs = {job.name: job for job in repository.get_all_jobs() if not job.name.startswith("__")}
 
     assert set(jobs) == {job.name for job in JOBS} | {"take_inventory"}
+    described = {
+        spec.key.to_user_string(): spec.description
+        for each in repository.assets_defs_by_key.values()
+        for spec in each.specs
+    }
     for job in JOBS:
         assert not jobs[job.name].asset_layer.executable_asset_keys
+        assert all(f"`{job.name}`" in described[name] for name in job.changes)
         assert set(job.changes) <= assets
         assert set(job.proves) <= {check.name for check in CHECKS}
 
