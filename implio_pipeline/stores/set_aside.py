@@ -48,9 +48,11 @@ class SetAside(SetAsideFiles):
 
     def seal(self, content: Iterable[bytes], *, origin: Origin, team: TeamId | None, code: str, reason: str) -> str:
         """Seal a file away, durable on return, and return its id; code and reason hold no personal data."""
+        # 1. The key first, durable: a crash after it leaves a key without a file, which expires.
         make_folder(self._folder)
         identifier = secrets.token_hex(16)
         sealer = Sealer(self._keys.make(identifier, now=self._clock.now()))
+        # 2. The content, chunk by chunk: a landing file may be larger than memory.
         with _new_file(self._path(identifier, _SEALED)) as file:
             size = 0
             for index, (chunk, is_last) in enumerate(_chunks(content)):
@@ -65,6 +67,7 @@ class SetAside(SetAsideFiles):
             size_bytes=size,
             created_at=self._clock.now(),
         )
+        # 3. The sidecar last, by a rename: with it the file is there, whole.
         unfinished = self._path(identifier, ".tmp")
         with _new_file(unfinished) as file:
             file.write(msgspec.json.format(msgspec.json.encode(sealed)))

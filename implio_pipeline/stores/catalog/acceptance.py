@@ -42,13 +42,16 @@ def accept(connection: Connection, asked: Sequence[Prepared], *, approvals: Appr
     Raises:
         TeamUnknown: there is no such team.
     """
+    # 1. Lock the teams, in one order, so that no two transactions block each other.
     newest = {team: teams.lock(connection, team) for team in sorted({each.request.team for each in asked})}
+    # 2. The same key of the same team within 30 days is the same request (a client that sent again).
     answers = _earlier(connection, asked)
     new: list[Prepared] = []
     for each in asked:
         request, rule = each.request, each.rule
         earlier = answers.get((request.team, each.key))
         if earlier is None or earlier.accepted_at <= request.accepted_at - IDEMPOTENCY_LASTS:
+            # 3. End the rule after the newest item, not at the clock: a clock that is behind would leave items out.
             before = after(newest[request.team], now=rule.before)
             bound = replace(rule, before=before)
             new.append(replace(each, request=replace(request, accepted_at=before), rule=bound))
@@ -108,6 +111,7 @@ def _store(connection: Connection, new: Sequence[Prepared], *, is_in_ledger: boo
     put = insert(tombstones).returning(tombstones.c.sequence, sort_by_parameter_order=True)
     rows = [_tombstone_row(each.request, each.rule) | {"in_ledger": is_in_ledger} for each in new]
     sequences = connection.scalars(put, rows).all()
+    # The MAC is over the sequence too, which the database has only now given.
     macs = _authenticate(connection, rows, sequences)
     removed = _take_off_queues(connection, [(each.request, each.rule) for each in new])
     accepted = [
@@ -151,6 +155,7 @@ def _take_off_queues(connection: Connection, new: Sequence[tuple[Request, Rule]]
             removed += _take_off_users(connection, team, keys, before)
         else:
             for request, rule in group:
+                # What may be cancelled must be able to come back; anything else is deleted at once.
                 if may_be_cancelled(request):
                     _keep_aside(connection, request, rule)
                 theirs = delete(queue_entries).where(queue_entries.c.team == team, covered(rule))
@@ -165,6 +170,7 @@ def put_back(connection: Connection, request_id: RequestId) -> None:
     connection.execute(insert(queue_entries).from_select(_ENTRY, kept.order_by(withdrawn_entries.c.line)))
     traces.put_back(connection, request_id)
     connection.execute(delete(withdrawn_entries).where(withdrawn_entries.c.request_id == request_id))
+    # Requests accepted since then found the entries gone: they take theirs now, as if they had come first.
     newer = _newer(connection, request_id)
     for request, rule in newer:
         _take_off_queues(connection, [(request, rule)])

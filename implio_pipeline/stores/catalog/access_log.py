@@ -32,6 +32,7 @@ class SqlAccessLog(AccessLog):
             for read in reads:
                 line = chained(read, line=last + 1, previous=previous)
                 connection.execute(insert(access_log), _row_of(line))
+                # Reviewers see which grants nobody uses (GDPR Art. 25(2): access as narrow as needed).
                 if read.grants:
                     is_used = grants.c.grant_id.in_(read.grants)
                     connection.execute(update(grants).where(is_used).values(last_used_at=read.at))

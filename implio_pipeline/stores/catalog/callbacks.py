@@ -44,6 +44,7 @@ class SqlCallbacks(Callbacks):
             connection.execute(delete(callback_hosts).where(callback_hosts.c.team == team))
             if names:
                 connection.execute(insert(callback_hosts), [{"team": team, "host": name} for name in names])
+            # A callback that may no longer go where it goes must not be sent once more.
             is_elsewhere = (sealed_callbacks.c.team == team, sealed_callbacks.c.host.not_in(names))
             if connection.execute(delete(sealed_callbacks).where(*is_elsewhere)).rowcount:
                 connection.execute(delete(deliveries).where(deliveries.c.team == team))
@@ -85,6 +86,7 @@ class SqlCallbacks(Callbacks):
 
     @override
     def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
+        # The number of attempts is the version that is compared: of two processes one begins.
         is_same = (
             deliveries.c.delivery_id == delivery.delivery_id,
             deliveries.c.attempts == delivery.attempts,

@@ -65,6 +65,7 @@ class SqlGrants(Grants):
 
     @override
     def revoke(self, grant_id: GrantId, *, by: PersonKey, at: datetime) -> None:
+        # Revoked once: who revoked it first stays on record.
         is_it = (grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None))
         with writing(self._engine) as connection:
             done = connection.execute(update(grants).where(*is_it).values(revoked_at=at, revoked_by=by))

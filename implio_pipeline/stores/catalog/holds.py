@@ -34,6 +34,7 @@ class SqlHolds(Holds):
     def place(self, hold: Hold) -> Hold:
         row: dict[str, Any] = {name: getattr(hold, name) for name in _OWN if name != "sequence"}
         with writing(self._engine) as connection:
+            # Locked, so that a commit that was planned without the hold compares after it is placed, and fails.
             teams.lock(connection, hold.team)
             is_there = connection.scalar(select(holds.c.sequence).where(holds.c.hold_id == hold.hold_id))
             if is_there is None:

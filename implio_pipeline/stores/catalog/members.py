@@ -95,7 +95,7 @@ class SqlMembers(Members):
     def remove(self, member_id: MemberId) -> None:
         with writing(self._engine) as connection:
             theirs = connection.scalars(select(memberships.c.team).where(memberships.c.member_id == member_id)).all()
-            for team in sorted(theirs):
+            for team in sorted(theirs):  # in one order, so that two removals do not block each other
                 teams.lock(connection, TeamId(team))
                 check_keeps_admin(self._of_team(connection, TeamId(team)), TeamId(team), but=member_id, role=None)
             for table in (memberships, sessions, members):
@@ -118,6 +118,7 @@ class SqlMembers(Members):
         values = {"password_hash": password_hash, "is_temporary": is_temporary}
         with writing(self._engine) as connection:
             connection.execute(update(members).where(members.c.member_id == member_id).values(values))
+            # Whoever signed in with the old password is signed out.
             connection.execute(delete(sessions).where(sessions.c.member_id == member_id))
 
     @override
@@ -129,6 +130,7 @@ class SqlMembers(Members):
 
     @override
     def use_code(self, member_id: MemberId, step: int) -> bool:
+        # RFC 6238, 5.2: a code is accepted once. The update compares, so that of two sign-ins one wins.
         is_new = (members.c.member_id == member_id, members.c.code_step < step)
         with writing(self._engine) as connection:
             return connection.execute(update(members).where(*is_new).values(code_step=step)).rowcount == 1
@@ -137,6 +139,7 @@ class SqlMembers(Members):
     def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
         table, lookup = sign_in_attempts, self._lookup(email) + self._lookup(origin)
         with writing(self._engine) as connection:
+            # Counted before the password is compared: parallel guesses are counted like guesses in a row.
             row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
             attempts = Attempts() if row is None else Attempts(failures=row["failures"], newest_at=row["newest_at"])
             until = locked_until(attempts)
@@ -153,6 +156,7 @@ class SqlMembers(Members):
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
         column, lookup = sign_in_attempts.c.email_lookup, self._lookup(email)
         if origin is None:
+            # Every origin of this account: its lookups begin with that of the address.
             is_wanted = and_(column >= lookup, column < lookup + b"\xff" * (len(lookup) + 1))
         else:
             is_wanted = column == lookup + self._lookup(origin)

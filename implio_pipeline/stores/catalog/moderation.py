@@ -93,6 +93,7 @@ class SqlModeration(Moderation):
     def remove_queue(self, team: TeamId, queue: str) -> None:
         with writing(self._engine) as connection:
             teams.lock(connection, team)
+            # A cancelled request would put its entries back into a queue that is gone.
             for table in (queue_entries, withdrawn_entries):
                 is_in = (table.c.team == team, table.c.queue == queue)
                 if connection.scalar(select(exists().where(*is_in))):
@@ -143,15 +144,18 @@ class SqlModeration(Moderation):
     def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
         with writing(self._engine) as connection:
             teams.lock(connection, verdict.team)
+            # 1. The item must wait, be locked by nobody else, and not be decided already.
             row = _free(connection, verdict.team, verdict.task_id, verdict.task_key, by=verdict.actor, now=at)
             is_same = (decisions.c.team == verdict.team, decisions.c.task_id == verdict.task_id)
             if connection.scalar(select(exists().where(*is_same))):
                 raise ItemDecided("the item was decided before")
+            # 2. Its place in the feed is taken under the team's lock: whoever polls never sees a place filled later.
             feed_at = _next_feed_at(connection, verdict.team, now=at)
             told = replace(verdict, queue=row["queue"], outcome=row["outcome"], feed_at=feed_at)
             values = {name: getattr(told, name) for name in _DECIDED if name != "sequence"}
             sequence = connection.scalars(insert(decisions).returning(decisions.c.sequence), [values]).one()
             connection.execute(insert(sealed_decisions), {"sequence": sequence, "sealed": verdict.sealed})
+            # 3. Off the queue, with its note, and told to the callback, all or nothing.
             connection.execute(delete(queue_entries).where(queue_entries.c.entry == row["entry"]))
             _put_note(connection, note)
             callbacks.tell_decision(connection, told)
@@ -279,6 +283,7 @@ def settled(connection: Connection, change: Change) -> None:
             decisions.c.withdrawn_by.is_(None),
         )
         rows = connection.execute(select(decisions.c.task_key, decisions.c.decided).where(*is_its)).all()
+        # One that is gone was erased meanwhile: the files must be written again without it.
         if len(rows) != len(some):
             raise PlanOutdated(f"{len(some) - len(rows)} of {len(some)} verdicts to settle are gone")
         values = {"outcome": decisions.c.decided, "settled_at": change.committed_at}

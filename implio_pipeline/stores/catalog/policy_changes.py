@@ -30,17 +30,21 @@ class SqlPolicyChanges(PolicyChanges):
     @override
     def propose(self, change: PolicyChange, *, approvals: ApprovalPolicy) -> PolicyChange:
         with writing(self._engine) as connection:
+            # 1. Lock the team, and compare with what the change was made from.
             _same(connection, change)
+            # 2. A shorter policy erases: what it makes overdue counts against the same cap as deletions do.
             left = allowance(connection, change.team, change.asked_by, approvals, at=change.asked_at).left
             is_free = not approvals.is_asked or change.affected_items <= left
             state = ChangeState.IN_FORCE if is_free else ChangeState.WAITING
             stored = replace(change, state=state, is_alone=is_free)
+            # 3. A newer change replaces one that waited, so that nobody approves what is no longer wanted.
             refused = {"state": ChangeState.REFUSED.value, "decided_at": change.asked_at}
             _move(connection, change.team, refused)
             macs, row = RowMacs.of(connection), _row_of(stored)
             row["mac"] = macs.mac(policy_changes, row)
             connection.execute(insert(policy_changes), row)
             macs.count(connection, policy_changes, change.team, added=[row["mac"]])
+            # 4. In force in this transaction, or told to somebody who may approve.
             if is_free:
                 _put_in_force(connection, stored)
             else:

@@ -131,7 +131,7 @@ class SqlRequests(Requests):
     def _read(self, query: Select[Any]) -> list[Request]:
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-            macs = RowMacs.of(connection) if rows else None
+            macs = RowMacs.of(connection) if rows else None  # an empty catalog has no key yet
         return [request_of(macs, row) for row in rows] if macs else []
 
     @override
@@ -197,9 +197,12 @@ class SqlRequests(Requests):
     def complete(self, requests: Sequence[Request]) -> None:
         completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
         with writing(self._engine) as connection:
+            # 1. Move the requests: only what is shredded is completed, and only once.
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
+            # 2. Take their tombstones and file lines off the tallies, while the rows are still there.
             for team in sorted({request.team for request in completed}):
                 _discount(connection, team, [each.request_id for each in completed if each.team == team])
+            # 3. Keep how many items each erased, then delete the lines: they name files and days (GDPR Art. 5(1)(c)).
             for some in chunks([request.request_id for request in completed]):
                 matched = select(file_outcomes.c.request_id, func.sum(file_outcomes.c.matched)).where(
                     file_outcomes.c.request_id.in_(some)
@@ -212,12 +215,14 @@ class SqlRequests(Requests):
                 its_own = tombstones.c.request_id.in_(some)
                 connection.execute(update(tombstones).where(its_own).values(is_erased=True))
                 connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
+            # 4. What a legal hold spared until now goes too, and the team is told.
             traces.forget(connection, [request.request_id for request in completed], is_held_too=True)
             callbacks.tell_deletions(connection, completed)
 
     @override
     def cancel(self, request: Request, *, was: RequestState) -> None:
         its_own = tombstones.c.request_id == request.request_id
+        # The keys go: a lifted tombstone shall not tell whom it was about. The ledger must learn of it.
         lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
         with writing(self._engine) as connection:
             _move(connection, [(replace(request, sealed=None), was)])
@@ -364,8 +369,10 @@ def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]])
     stored = connection.execute(move, sorted(rows, key=lambda row: str(row["its_id"]))).rowcount
     if stored != len(moves):
         raise PlanOutdated(f"{len(moves) - stored} of {len(moves)} requests were moved by somebody else")
+    # A scope is stored again or, when its request needs it no more, is gone with this transaction.
     for some in chunks([request.request_id for request, _ in moves]):
         connection.execute(delete(sealed_scopes).where(sealed_scopes.c.request_id.in_(some)))
     put_scopes(connection, [request for request, _ in moves])
+    # From here on a request can no longer be cancelled, so nothing that it took needs to come back.
     begun = [request.request_id for request, _ in moves if request.state is RequestState.PLANNED]
     forget_entries(connection, begun)

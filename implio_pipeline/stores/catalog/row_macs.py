@@ -223,6 +223,7 @@ class RowMacs:
         Raises:
             CatalogTampered: the tally is not as it was written.
         """
+        # The tally is locked and compared before it is changed: a forged one would be authenticated by us otherwise.
         plus, minus = list(added), list(removed)
         if not plus and not minus:
             return

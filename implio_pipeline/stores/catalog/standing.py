@@ -67,6 +67,7 @@ def lift(connection: Connection, request: Request, *, is_in_ledger: bool) -> Non
         raise PlanOutdated(f"the standing erasure of request {request.request_id} was lifted by somebody else")
     macs = RowMacs.of(connection)
     macs.check(_TABLE, row, about=request.request_id, noun="standing erasure")
+    # The row stays, lifted: the ledger's account of who was kept out must be comparable with it.
     values = {"lifted_at": request.standing_lifted_at, "lifted_by": request.standing_lifted_by}
     mac = macs.mac(_TABLE, {**row, **values})
     connection.execute(update(_TABLE).where(*is_it).values(**values, mac=mac, in_ledger=is_in_ledger))

@@ -38,6 +38,7 @@ class SqlTeams(Teams):
                 connection.execute(insert(tables.teams), {**row, "mac": macs.mac(tables.teams, row)})
             except IntegrityError:
                 raise TeamInvalid(f"there is a team {team.team} already", remedy="Choose another name.") from None
+            # A tally that is missing is an alteration, so each is made with its team, at 0.
             macs.begin(connection, team.team)
             add_keys(connection, keys)
             names = (DEFAULT_QUEUE, ESCALATED_QUEUE)
@@ -82,6 +83,7 @@ class SqlTeams(Teams):
             lock(connection, introduction.team)
             macs, row = RowMacs.of(connection), asdict(introduction)
             row["mac"] = macs.mac(table, row)
+            # The same introduction may be told again from the ledger: it replaces itself.
             same = connection.scalars(select(table.c.mac).where(*is_same)).all()
             macs.count(connection, table, introduction.team, added=[row["mac"]], removed=same)
             connection.execute(delete(table).where(*is_same))

@@ -42,6 +42,7 @@ def take(connection: Connection, team: TeamId, rule: Rule, *, by: RequestId, is_
         by: The request.
         is_kept: Whether everything is only withdrawn; otherwise only what a legal hold covers is.
     """
+    # A hold spares verdicts and notes, never a delivery: nothing more is to be sent about the item.
     held = list(_holds(connection, team))
     for table in TRACES:
         theirs = [table.c.team == team, covered(rule, table), table.c.withdrawn_by.is_(None)]
@@ -94,6 +95,7 @@ def _spared(held: Sequence[Rule], table: Table) -> ColumnElement[bool]:
 
 def _delete(connection: Connection, table: Table, those: Sequence[ColumnElement[bool]]) -> None:
     if table is decisions:
+        # The words of a verdict refer to its row, so they go first.
         sequences = select(decisions.c.sequence).where(*those)
         connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(sequences)))
     connection.execute(delete(table).where(*those))

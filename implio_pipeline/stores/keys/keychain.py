@@ -68,7 +68,7 @@ class TeamKeychain(Keychain):
 
     @override
     def pseudonym(self, team: TeamId, text: str) -> str:
-        key = self._newest(team, KeyPurpose.PSEUDONYM)[1]
+        key = self._newest(team, KeyPurpose.PSEUDONYM)[1]  # never rotated: tombstones are made with it
         return hmac.digest(key, b"text\0" + text.encode(), "sha256")[:PSEUDONYM_BYTES].hex()
 
     @override

@@ -123,6 +123,7 @@ class LocalKeyRing:
                 with suppress(FileNotFoundError):  # gone already, perhaps just now by another rotation
                     path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
                     folders.add(path.parent)
+        # The renames are durable before any byte is overwritten: a crash leaves a whole key or a doomed one.
         for folder in folders:
             sync_folder(folder)
         for _, folder in self._folders():
