@@ -44,7 +44,7 @@ def create_app(
     judge: Judge | None = None,
     seconds: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
-    """Return the app over an opened home, which is its caller's to close after the app has ended.
+    """Build the app over an opened home. The caller closes the home after the app has ended.
 
     Args:
         house: The home; at `app.state.house` for every route.

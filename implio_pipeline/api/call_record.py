@@ -1,8 +1,8 @@
 """Around every call: its time limit, its line in the access log, its place in the metrics, and its end when it breaks.
 
-A line has no query string, no body, no address of the network and no path but the route's template, so that it holds
-nothing personal. A failure nobody foresaw is logged by its class and its places in the code, never by its words, which
-may quote a value.
+A line holds nothing personal: no query string, no body, no network address, and the route's template instead of the
+path. An unforeseen failure is logged by its class and its places in the code. Its message may quote a value, so the
+message is never logged.
 """
 
 import asyncio

@@ -47,7 +47,7 @@ def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None)
 
 
 def who_may(act: Act) -> Callable[[Caller], Awaitable[Caller]]:
-    """Return a dependency that lets callers pass who may do something."""
+    """Build a dependency that refuses callers who may not do something."""
 
     async def allowed(who: Annotated[Caller, Depends(caller)]) -> Caller:
         demand(who.role, act)

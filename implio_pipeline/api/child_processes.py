@@ -75,12 +75,12 @@ class FromServer:
     """What a child hears of its server."""
 
     def is_gone(self) -> bool:
-        """Tell whether nobody holds the other end of standard input any more."""
+        """Return whether the server has ended: nobody holds the other end of standard input."""
         ends = select.poll()
         ends.register(sys.stdin, 0)  # a hang-up is told in any case
         return any(event & select.POLLHUP for _, event in ends.poll(0))
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the server wakes the child, or for so long. Returns `False` once the server is gone."""
+        """Wait until the server wakes the child, or time is over. Returns `False` when the server has ended."""
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
         return not ready or bool(os.read(sys.stdin.fileno(), _WAKINGS_AT_ONCE))

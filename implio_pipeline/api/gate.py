@@ -12,7 +12,7 @@ _UNKNOWN = "unknown"
 
 
 class Gate:
-    """Lets calls pass that are within the limits.
+    """Refuses calls that exceed the limits.
 
     Args:
         app: What comes behind it.
@@ -28,7 +28,7 @@ class Gate:
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on with its body measured as it comes, or answer why not."""
+        """Pass a call on and measure its body as it comes, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

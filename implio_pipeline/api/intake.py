@@ -49,7 +49,7 @@ class Intake:
         self._is_closed = False
 
     def open(self) -> None:
-        """Take posts, again after a close."""
+        """Accept posts. Works again after `close`."""
         with self._changed:
             self._is_closed = False
 
@@ -71,7 +71,7 @@ class Intake:
         return future
 
     def close(self) -> None:
-        """Commit what waits, then end."""
+        """Commit the waiting posts, then end the thread."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -99,7 +99,7 @@ class Intake:
                 rows = each[0].rows.num_rows
                 if each[0].team != team or (group and items + rows > self._most_items):
                     others.append(each)
-                elif each[1].set_running_or_notify_cancel():  # who has gone away meanwhile was promised nothing
+                elif each[1].set_running_or_notify_cancel():  # a caller that has gone away was promised nothing
                     group.append(each)
                     items += rows
             self._waiting = others

@@ -28,7 +28,7 @@ class Judge(Protocol):
         """
 
     def close(self) -> None:
-        """Judge no more."""
+        """Release what judging needs."""
 
 
 class JudgeHere:
@@ -43,7 +43,7 @@ class JudgeHere:
 
 
 class JudgeBeside:
-    """The port `Judge` in a process of its own, which is started at once and replaced once it was killed."""
+    """The port `Judge` in a process of its own. It starts at once; a killed one is replaced."""
 
     def __init__(self) -> None:
         self._process = WorkerProcess(_MODULE)

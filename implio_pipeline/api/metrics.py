@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts and times by route, no team, no id, no address."""
+"""Metrics for Prometheus: counts and times by route. They name no team, no id and no address."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -34,7 +34,7 @@ def metrics(request: Request) -> Response:
 
 
 def refuse_strangers(request: Request) -> None:
-    """Ask callers from elsewhere, and those that a proxy passes on, for an API key."""
+    """Require an API key from callers that are not on this machine, or that a proxy forwards."""
     is_near = request.client is not None and request.client.host in _LOOPBACK
     if not is_near or any(name in request.headers for name in _FORWARDED):
         caller(request)

@@ -59,7 +59,7 @@ def key_of(request: Request) -> str | None:
 
 
 def post_of(world: World, team: TeamId, *, key: str, body: bytes, arrived_at: datetime) -> PostRecord:
-    """Return the record of a post that is not known yet."""
+    """Build the record of a new post."""
     pseudonym = world.keychain.pseudonym
     return PostRecord(
         team=team,
@@ -93,7 +93,7 @@ class InWork:
 
     @contextmanager
     def taken(self, post: PostRecord) -> Iterator[None]:
-        """Take a post in.
+        """Mark a post as in work until the block ends.
 
         Raises:
             PostInWork: one with the same key is being taken in.

@@ -46,7 +46,7 @@ def body(schema: str) -> dict[str, Any]:
 
 
 def answers(good: dict[int | str, dict[str, Any]], *statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the answers of a call: the good ones, and a problem for each of the other statuses."""
+    """Return the answers of a call: its successes, and a problem for each other status."""
     return {**good, **problems(*statuses)}
 
 
@@ -59,7 +59,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def completed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the framework's document with our names, samples and servers, and without answers that are never given."""
+    """Complete the framework's document with our schemas, samples and servers; remove answers that are never given."""
     for methods in document["paths"].values():
         for call in methods.values():
             if MEDIA_TYPE not in call["responses"].get("422", {}).get("content", {}):

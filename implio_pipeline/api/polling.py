@@ -1,4 +1,4 @@
-"""`GET /v1/ads`: which items were decided since, and what became of given ones."""
+"""`GET /v1/ads`: items decided after a place in the feed, or the present state of given items."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ ON_A_PAGE = 100
 
 
 def poll(world: World, feed: DecisionFeed, team: TeamId, *, since_ms: int, has_content: bool) -> Poll:
-    """Return what was decided after a place in the feed; hidden and erased items are absent."""
+    """Return the items decided after a place in the feed. Hidden and erased items are left out."""
     page = feed.after(team, since_ms=since_ms, limit=ON_A_PAGE)
     decisions = {each.task_id: each for each in page.decisions}
     ads = _ads(world, team, decisions, decisions, has_content=has_content)
@@ -33,7 +33,7 @@ def look(
     since_ms: int | None,
     has_content: bool,
 ) -> Poll:
-    """Return given items as they are now; with `since_ms` only those decided after that place in the feed."""
+    """Return the present state of given items; with `since_ms`, only of those decided after that place in the feed."""
     decisions = feed.of_tasks(team, task_ids)
     wanted = [
         task_id

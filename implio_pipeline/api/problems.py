@@ -1,4 +1,4 @@
-"""Every failure as `application/problem+json`, with our code and remedy, and without any value of the call.
+"""Answers every failure as `application/problem+json`, with a code and a remedy. No value of the call is repeated.
 
 Source: RFC 9457.
 """
@@ -83,7 +83,7 @@ def problem(error: ImplioError) -> Response:
 
 
 def crash() -> Response:
-    """Return the answer to a call that ended with a failure nobody foresaw."""
+    """Return the answer to a call that ended with an unforeseen failure."""
     return answer(HTTPStatus.INTERNAL_SERVER_ERROR, code="failed", detail="the call failed", remedy=_FAILED)
 
 
@@ -122,7 +122,7 @@ async def _known(request: Request, error: Exception) -> Response:
 
 
 async def _of_routing(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses; its own words may repeat the address, so they are not used."""
+    """Answer what the router refuses. Its own message may repeat the address, so it is not used."""
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
@@ -148,7 +148,7 @@ def _methods_of(request: Request) -> list[str]:
 
 
 async def _of_validation(request: Request, error: Exception) -> Response:
-    """Answer parameters that do not fit, by their names as we wrote them."""
+    """Answer parameters that do not fit; only names of ours are repeated."""
     del request
     assert isinstance(error, RequestValidationError)  # noqa: S101
     names = sorted({".".join(str(part) for part in fault["loc"][:2]) for fault in error.errors()})

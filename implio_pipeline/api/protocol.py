@@ -32,12 +32,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Cancel the timer."""
         self._disarm()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on; a head that is still not whole after too much of it is refused."""
+        """Pass data on. Refuse a head that is too large."""
         super().data_received(data)
         if self._is_in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -51,13 +51,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """Wait no longer: from here on the app's own limits hold."""
+        """Cancel the timer: from here on the app's own limits apply."""
         self._disarm()
         self._is_in_head = False
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP as a problem, and close."""
+        """Answer what is not HTTP with a problem, and close the connection."""
         del msg
         self._refuse(400, "this is not a well-formed HTTP call")
 

@@ -15,7 +15,7 @@ _MOST_BUCKETS = 10_000
 
 
 class RateLimit:
-    """So many calls a second on average, and a burst of twice as many.
+    """Limits the average number of calls a second; a burst may be twice as many.
 
     Args:
         per_second: Calls that one caller may make on average.
@@ -30,7 +30,7 @@ class RateLimit:
         self._lock = Lock()
 
     def take(self, who: str) -> None:
-        """Let a call pass.
+        """Count a call.
 
         Raises:
             TooManyCalls: the caller's bucket is empty.

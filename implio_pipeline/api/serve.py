@@ -83,7 +83,7 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends by returning: its own kills the process again before the home is closed."""
+    """uvicorn's server, which returns at its end: the original kills the process before the home is closed."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -149,7 +149,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _log_to_stdout() -> None:
-    """Write one line of JSON a call; uvicorn's own words, which may quote a call, are kept to its warnings' class."""
+    """Write one line of JSON for each call. uvicorn's own loggers are off: they may quote a call."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("implio_pipeline.access", "implio_pipeline.failures"):

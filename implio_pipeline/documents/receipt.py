@@ -62,7 +62,7 @@ def receipt_page(
         entry: The ledger's entry: of the whole receipt, or of a partial one while a legal hold keeps something.
         signed_line: The entry as it was signed, one line of canonical JSON.
         public_key_pem: The key that checks its signature.
-        standing_lifted_at: When somebody lifted what is standing of it, which the ledger says in an entry of its own.
+        standing_lifted_at: When somebody lifted the standing deletion; the ledger has an entry of its own for it.
     """
     receipt = entry.statement
     kind, outcome = receipt.kind, receipt.outcome

@@ -1,4 +1,4 @@
-"""One's own account: password and one-time codes."""
+"""A member's own account: password and one-time codes."""
 
 import io
 
@@ -41,13 +41,13 @@ def password_form(context: PageContext) -> Response:
 
 @pages.post("/account/codes", demands=Anybody.MEMBER)
 def codes_page(context: PageContext) -> Response:
-    """Show a new secret, to be confirmed by one code of it."""
+    """Show a new secret. One code of it must confirm it."""
     return _offer(context, context.desk.secrets.new_code_secret())
 
 
 @pages.post("/account/codes/confirm", demands=Anybody.MEMBER)
 def codes_form(context: PageContext) -> Response:
-    """Ask for codes of the secret from now on."""
+    """Switch one-time codes on."""
     secret = context.text("secret")
     try:
         use_codes(context.desk, context.member, secret=secret, code=context.text("code"))
@@ -58,7 +58,7 @@ def codes_form(context: PageContext) -> Response:
 
 @pages.post("/account/codes/drop", demands=Anybody.MEMBER)
 def no_codes_form(context: PageContext) -> Response:
-    """Ask for codes no more, if the password is right."""
+    """Switch one-time codes off, if the password is right."""
     try:
         drop_codes(context.desk, context.member, password=context.form.get("password", ""))
     except ImplioError as error:
@@ -80,7 +80,7 @@ def _offer(context: PageContext, secret: str, *, error: str | None = None) -> Re
 
 
 def _picture(address: str) -> Markup:
-    """Return an address as a picture to be scanned."""
+    """Return an address as a QR code in SVG."""
     out = io.BytesIO()
     segno.make(address, micro=False, error="m").save(
         out,

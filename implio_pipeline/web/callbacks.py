@@ -1,4 +1,4 @@
-"""The result callback: where the team is told of decisions and deletions; only to hosts that it was allowed."""
+"""The result callback: the address that receives decisions and deletions. Its host must be on the team's allow list."""
 
 from starlette.responses import Response
 
@@ -16,13 +16,13 @@ pages = Pages()
 
 @pages.get("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
 def callback_page(context: PageContext) -> Response:
-    """Show where the callback goes, and a form for another address."""
+    """Show the callback's address, and a form to change it."""
     return _page(context)
 
 
 @pages.post("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
 def callback_form(context: PageContext) -> Response:
-    """Set the callback; its secrets are shown this once."""
+    """Set the callback. Its secrets are shown only now."""
     try:
         secrets = set_callback(context.world, context.house.courier, context.team.team, context.text("url"))
     except ImplioError as error:

@@ -68,7 +68,7 @@ class PageContext:
         """The team whose page this is.
 
         Raises:
-            AccessDenied: it is no team's page.
+            AccessDenied: the page does not belong to a team.
         """
         if self.at_team is None:
             raise AccessDenied("this is no team's page")
@@ -90,7 +90,7 @@ class PageContext:
         return f"/teams/{quote(self.team.team)}"
 
     def may(self, act: Act) -> bool:
-        """Tell whether who is here may do something in this team."""
+        """Return whether the visitor may do something in this team."""
         return may(self.role, act)
 
     def part(self, name: str) -> str:
@@ -98,14 +98,14 @@ class PageContext:
         return str(self.http.path_params[name])
 
     def text(self, name: str) -> str:
-        """Return a field of the form, outer white space off; empty when it is not there."""
+        """Return a field of the form without outer white space; empty when it is missing."""
         return self.form.get(name, "").strip()
 
     def asked(self) -> Request:
-        """Return the request that the path names, if it is of this team.
+        """Return the request that the path names.
 
         Raises:
-            RequestUnknown: there is none of this team.
+            RequestUnknown: this team has no such request.
         """
         request = self.world.catalog.requests.get(RequestId(self.part("request_id")))
         if request.team != self.team.team:
@@ -137,7 +137,7 @@ class PageContext:
         return response
 
     def _waiting(self) -> tuple[int, int, bool] | None:
-        """Return what waits for a second person, for whoever may be it: requests, their items, a change of policy."""
+        """Return what the visitor may approve: requests, their items, and whether a change of policy waits."""
         if self.at_team is None or not self.may(Act.APPROVE_REQUEST):
             return None
         requests, items = self.world.catalog.requests.unapproved(self.at_team.team)
@@ -145,14 +145,14 @@ class PageContext:
         return (requests, items, has_change) if requests or has_change else None
 
     def fragment(self, template: str, **values: Any) -> Response:
-        """Return a part of a page, for one that is being looked at."""
+        """Return a part of a page, for the script that refreshes it."""
         shared = {"context": self, "team": self.team, "home": self.home, "now": self.now, "act": Act}
         return HTMLResponse(render(template, form_token=form_token_of(self.token), **shared, **values))
 
     def go(self, path: str, *, done: str | None = None) -> Response:
-        """Send the browser to another page, which then says what was done."""
+        """Redirect to another page. That page says what was done."""
         return RedirectResponse(path if done is None else f"{path}?done={done}", status_code=303)
 
     def back(self, path: str = "", *, done: str | None = None) -> Response:
-        """Send the browser to a page of the team."""
+        """Redirect to a page of the team."""
         return self.go(f"{self.home}{path}", done=done)

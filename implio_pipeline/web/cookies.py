@@ -1,4 +1,4 @@
-"""Cookies: two, both for this host alone and out of reach of scripts."""
+"""The two cookies. Both belong to this host alone, and scripts cannot read them."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,15 +17,15 @@ def guest(request: Request) -> str:
 
 
 def put(request: Request, response: Response, name: str, value: str) -> None:
-    """Set a cookie until the browser is closed; its session ends earlier by itself.
+    """Set a cookie that lasts until the browser is closed. Its session may end earlier.
 
-    Under TLS the prefix `__Host-` keeps neighbours and plain HTTP from setting it.
+    Under TLS the prefix `__Host-` stops neighbouring hosts and plain HTTP from setting it.
     """
     response.set_cookie(name, value, path="/", secure=_is_tls(request), httponly=True, samesite="strict")
 
 
 def drop(request: Request, response: Response, name: str) -> None:
-    """Take a cookie away."""
+    """Delete a cookie."""
     response.delete_cookie(name, path="/", secure=_is_tls(request), httponly=True, samesite="strict")
 
 

@@ -43,7 +43,7 @@ def day_in(context: PageContext, name: str) -> date:
     """Return a day of the form.
 
     Raises:
-        RequestRefused: it is none.
+        RequestRefused: the field is not a day.
     """
     try:
         return date.fromisoformat(context.text(name))

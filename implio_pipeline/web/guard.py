@@ -1,6 +1,12 @@
-"""Every page is registered here, and names what it demands; what it demands is asked before anything else happens.
+"""Registers every page with its demand, and checks the demand before anything else happens.
 
-A page cannot be registered without a demand, and a route that was not registered here has none: a test finds it.
+1. Read the form: its size, its type and its text are limited.
+2. Recognise the visitor by the session's cookie.
+3. Check the demand: signed in, or an act that the visitor's role in the team allows.
+4. For a form, check that this site made it for this browser.
+5. Call the page's handler.
+
+A page cannot be registered without a demand. A test finds routes that were registered elsewhere.
 """
 
 import secrets
@@ -25,11 +31,11 @@ _MOST_FORM_BYTES, _MOST_FIELDS = 64 * 1024, 60
 _FORM = "application/x-www-form-urlencoded"
 _ACCOUNT = "/account"
 _PROGRESS = "/progress"
-"""Ends the paths that a page asks for by itself, over and over."""
+"""Ends the paths that the page's script asks for repeatedly; they do not keep a session alive."""
 
 
 class Anybody(Enum):
-    """Who may open a page that is no team's."""
+    """Who may open a page that does not belong to a team."""
 
     ANYONE = "anyone"
     MEMBER = "who is signed in"
@@ -40,7 +46,7 @@ Handler = Callable[[PageContext], Response]
 
 
 class FormRefused(AccessDenied):
-    """The form was not made by this site for this browser, or cannot be read."""
+    """This site did not make the form for this browser, or the form cannot be read."""
 
     code = "form-refused"
     remedy = "Go back, load the page again, and send the form once more."
@@ -60,11 +66,11 @@ class Pages:
         self.router = APIRouter(include_in_schema=False)
 
     def get(self, path: str, *, demands: Demand) -> Callable[[Handler], Handler]:
-        """Register a page that is looked at; it changes nothing."""
+        """Register a page that only shows something."""
         return self._add("GET", path, demands)
 
     def post(self, path: str, *, demands: Demand) -> Callable[[Handler], Handler]:
-        """Register what a form is sent to."""
+        """Register a page that receives a form."""
         return self._add("POST", path, demands)
 
     def _add(self, method: str, path: str, demands: Demand) -> Callable[[Handler], Handler]:
@@ -76,7 +82,7 @@ class Pages:
 
 
 def guarded(handler: Handler, demands: Demand) -> Callable[[HttpRequest], Awaitable[Response]]:
-    """Return an endpoint that admits before it acts; `demands` can be read off it."""
+    """Build an endpoint that checks before it acts. Its attribute `demands` tells a test what it checks."""
 
     async def endpoint(request: HttpRequest) -> Response:
         context = PageContext(http=request, house=request.app.state.house)
@@ -104,7 +110,7 @@ def _answer(context: PageContext, handler: Handler, demands: Demand) -> Response
 
 
 def _recognise(context: PageContext) -> None:
-    """Find out who holds the browser's token; a halfway session is nobody's yet."""
+    """Find the visitor by the browser's token. A session that still needs a code belongs to nobody."""
     token = context.http.cookies.get(cookies.session(context.http), "")
     is_by_itself = context.http.url.path.endswith(_PROGRESS)
     found = visitor(context.desk, token, is_by_itself=is_by_itself) if token else None
@@ -129,13 +135,13 @@ def _admit(context: PageContext, demands: Demand) -> None:
 
 
 def _must_choose(context: PageContext, demands: Demand) -> bool:
-    """Tell whether a password of their own must be chosen first; until then nothing else is open."""
+    """Return whether the visitor must choose a password first; until then no other page opens."""
     is_theirs = context.http.url.path in (_ACCOUNT, f"{_ACCOUNT}/password")
     return bool(context.known and context.known.is_temporary and demands is not Anybody.ANYONE and not is_theirs)
 
 
 def _check_form(context: PageContext) -> None:
-    """Let only forms pass that this site made for this browser's session.
+    """Refuse a form that this site did not make for this browser's session.
 
     Raises:
         FormRefused: it came from another site, or carries another token.

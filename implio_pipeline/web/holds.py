@@ -1,4 +1,4 @@
-"""Legal holds: what must be kept for now, though requests hide it."""
+"""Legal holds: items that must be kept for now, although a request hides them."""
 
 from datetime import timedelta
 
@@ -46,7 +46,7 @@ def hold_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/holds/{hold_id}/release", demands=Act.MANAGE_HOLDS)
 def release_form(context: PageContext) -> Response:
-    """Release a hold; what it withheld is erased by the next run."""
+    """Release a hold. The next run erases what it withheld."""
     hold = context.world.catalog.holds.get(HoldId(context.part("hold_id")))
     if hold.team != context.team.team:
         raise HoldRefused("the team has no such hold")

@@ -1,4 +1,4 @@
-"""API keys: made, replaced and ended; the text of a key is shown once."""
+"""API keys: make, replace and revoke them. The text of a key is shown once."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 _GRACE = timedelta(days=1)
-"""So long a replaced key is still accepted."""
+"""How long a replaced key is still accepted."""
 
 
 @pages.get("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
@@ -43,7 +43,7 @@ def key_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/keys/{key_id}/replace", demands=Act.MANAGE_KEYS)
 def replace_form(context: PageContext) -> Response:
-    """Make a key in another's place, which is accepted for one day more."""
+    """Replace a key. The old key is accepted for one more day."""
     old = _own(context)
     key, text = rotate_api_key(context.world, old.key_id, grace=_GRACE, by=context.member.name)
     context.note(Deed.MADE_KEY, subject=key.key_id)
@@ -53,7 +53,7 @@ def replace_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/keys/{key_id}/revoke", demands=Act.MANAGE_KEYS)
 def revoke_form(context: PageContext) -> Response:
-    """End a key."""
+    """Revoke a key."""
     key = _own(context)
     revoke_api_key(context.world, key.key_id)
     context.note(Deed.REVOKED_KEY, subject=key.key_id)

@@ -16,13 +16,13 @@ pages = Pages()
 
 @pages.get("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
 def members_page(context: PageContext) -> Response:
-    """Show who may do what, and a form for somebody new."""
+    """Show the members with their roles, and a form to add one."""
     return _page(context)
 
 
 @pages.post("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
 def member_form(context: PageContext) -> Response:
-    """Add somebody; a temporary password is shown this once."""
+    """Add a member. The temporary password is shown only now."""
     try:
         member, password = add_member(
             context.world,
@@ -43,7 +43,7 @@ def member_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/members/{member_id}/role", demands=Act.MANAGE_MEMBERS)
 def role_form(context: PageContext) -> Response:
-    """Change what somebody is."""
+    """Change a member's role."""
     member_id = MemberId(context.part("member_id"))
     try:
         role, by = role_of(context.text("role")), Inviter(name=context.member.name)
@@ -56,7 +56,7 @@ def role_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/members/{member_id}/remove", demands=Act.MANAGE_MEMBERS)
 def remove_form(context: PageContext) -> Response:
-    """Take somebody out of the team."""
+    """Remove a member from the team."""
     member_id = MemberId(context.part("member_id"))
     try:
         member_of(context.desk, member_id, team=context.team.team)

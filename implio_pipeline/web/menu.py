@@ -29,7 +29,7 @@ _PAGES = (
 
 
 def menu(role: Role | None, home: str, here: str) -> tuple[Entry, ...]:
-    """Return what a role sees in the menu; `here` is the path being looked at."""
+    """Return the menu of a role; `here` is the path of the open page."""
     return tuple(
         Entry(
             name=name,

@@ -1,6 +1,6 @@
-"""Moderation queues: what waits, the next ten oldest, and a decision on each.
+"""Moderation queues: what waits, the ten oldest items, and a decision on each.
 
-Items are given out by a form, since giving them out locks them; what a browser asks for by itself changes nothing.
+A moderator gets items by a form, because getting them locks them. A GET changes nothing.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Shown:
 
     entry: QueueEntry
     values: Mapping[str, Any] | None = field(repr=False)
-    """`None` when the item is not to be read: it is hidden at this moment, or not in the vault yet."""
+    """`None` when the item cannot be read: it is hidden, or not in the vault yet."""
     notes: list[ReadNote] = field(repr=False)
 
 
@@ -52,13 +52,13 @@ def queues_page(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/queues/next", demands=Act.DECIDE_ITEMS)
 def next_form(context: PageContext) -> Response:
-    """Give out the oldest that nobody else is looking at."""
+    """Give the moderator the oldest items that nobody else has."""
     return _batch(context, context.text("queue"))
 
 
 @pages.post("/teams/{team}/queues/decide", demands=Act.DECIDE_ITEMS)
 def decide_form(context: PageContext) -> Response:
-    """Take a decision, and show what is left of the batch."""
+    """Record a decision, and show the rest of the batch."""
     task_id, queue = context.text("task_id"), context.text("queue")
     try:
         decision = _decision(context)
@@ -74,7 +74,7 @@ def decide_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/queues/back", demands=Act.DECIDE_ITEMS)
 def back_form(context: PageContext) -> Response:
-    """Give back everything that one was given."""
+    """Return all of the moderator's items to the queue."""
     give_back(context.world, context.team.team, by=context.member.name)
     return context.back("/queues", done="given-back")
 
@@ -127,10 +127,10 @@ def _shown(item: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _decision(context: PageContext) -> Decision:
-    """Return what the pressed button says.
+    """Return the decision of the pressed button.
 
     Raises:
-        DecisionRefused: it says nothing.
+        DecisionRefused: no button was pressed.
     """
     remark = words_in(context, "note") or None
     match context.text("decision"):

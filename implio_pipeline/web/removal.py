@@ -1,4 +1,4 @@
-"""Removing data: first what will go, then a typed confirmation, then exactly that through the guarded door."""
+"""Removing data: show what would go, ask for a typed confirmation, then accept exactly what was shown."""
 
 from starlette.responses import Response
 
@@ -29,7 +29,7 @@ def remove_page(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/remove/preview", demands=Act.REQUEST_DELETION)
 def preview_form(context: PageContext) -> Response:
-    """Show what would go; nothing is accepted."""
+    """Show what would be erased. Nothing is accepted."""
     try:
         return _preview(context, draft_in(context))
     except RequestRefused as error:
@@ -39,7 +39,7 @@ def preview_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/remove", demands=Act.REQUEST_DELETION)
 def remove_form(context: PageContext) -> Response:
-    """Accept what was shown, if it still is what would go."""
+    """Accept the request, if what was shown is still what would be erased."""
     draft = draft_in(context)
     if context.text("typed") != _expected(draft):
         return _preview(context, draft, status=422, error="What you typed is not what was asked for. Nothing was done.")

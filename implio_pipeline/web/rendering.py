@@ -1,4 +1,4 @@
-"""Templates, and numbers, days and instants as people read them."""
+"""Templates; and numbers, days, instants and failures in the words of the page."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -14,7 +14,7 @@ from implio_pipeline.web.assets import ASSETS_PATH
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template filled in; everything is escaped, and a name that is missing fails."""
+    """Render a template. All values are escaped; a missing name fails."""
     return _environment().get_template(template).render(**values)
 
 
@@ -56,7 +56,7 @@ def sentences(error: ImplioError) -> str:
 
 
 def due(until: datetime, now: datetime) -> str:
-    """Return in whole days how far off a due date is."""
+    """Return how far off a due date is, in whole days."""
     days = (until - now) // timedelta(days=1)
     if until < now:
         return f"{count(-days, 'day')} late"

@@ -1,4 +1,4 @@
-"""Requests: where each is, what comes next, and its receipt."""
+"""Requests: the state of each, what comes next, and its receipt."""
 
 import json
 from typing import Any
@@ -108,7 +108,7 @@ def lift_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/requests/{request_id}/extend", demands=Act.APPROVE_REQUEST)
 def extend_form(context: PageContext) -> Response:
-    """Put a due date off, once, with a reason."""
+    """Extend a due date, once, with a reason."""
     request, days = context.asked(), context.text("days")
     try:
         number = int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0  # noqa: PLR2004
@@ -121,7 +121,7 @@ def extend_form(context: PageContext) -> Response:
 
 @pages.get("/teams/{team}/requests/{request_id}/receipt", demands=Act.READ_RECEIPTS)
 def receipt(context: PageContext) -> Response:
-    """Show the receipt as a page that can be printed; its own style is allowed by its digest alone."""
+    """Show the receipt as a page to print. Its own style is allowed by its digest."""
     entry = _receipt(context)
     settings = context.house.settings
     public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
@@ -134,7 +134,7 @@ def receipt(context: PageContext) -> Response:
 
 @pages.get("/teams/{team}/requests/{request_id}/receipt.json", demands=Act.READ_RECEIPTS)
 def receipt_file(context: PageContext) -> Response:
-    """Hand the receipt out as it was signed."""
+    """Download the receipt as it was signed."""
     entry = _receipt(context)
     context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
     name = f"receipt-{entry.statement.request_id}.json"
@@ -146,13 +146,14 @@ def receipt_file(context: PageContext) -> Response:
 
 
 def _lists(context: PageContext) -> dict[str, Any]:
-    found = context.world.catalog.requests.all(team=context.team.team)
-    open_ones = [each for each in found if each.state in OPEN_STATES]
-    done = [each for each in reversed(found) if each.state not in OPEN_STATES]
+    requests, team = context.world.catalog.requests, context.team.team
+    open_ones = requests.all(team=team, states=OPEN_STATES)
+    closed = [each for each in RequestState if each not in OPEN_STATES]
+    done = requests.page(team, states=closed, limit=_MOST_DONE, before=None)
     asking = [each for each in open_ones if each.state in PEOPLE_STATES]
     going = sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at)
-    parts = {"asking": asking, "going": going, "done": done[:_MOST_DONE]}
-    return {name: outcomes_of(context.world, requests) for name, requests in parts.items()}
+    parts = {"asking": asking, "going": going, "done": done}
+    return {name: outcomes_of(context.world, each) for name, each in parts.items()}
 
 
 def _approvable(context: PageContext) -> list[Request]:
@@ -164,7 +165,7 @@ def _approvable(context: PageContext) -> list[Request]:
 
 
 def _many(context: PageContext) -> dict[str, Any]:
-    """Return what can be approved at once; nothing for one request, which has its own page."""
+    """Return what can be approved together. A single request is approved on its own page."""
     found = _approvable(context)
     return {
         "many": len(found) if len(found) > 1 else 0,
@@ -175,7 +176,7 @@ def _many(context: PageContext) -> dict[str, Any]:
 
 
 def _approval(context: PageContext, request: Request) -> dict[str, Any]:
-    """Return what a second person sees: the plan of who asked, as it is now, and what changed since."""
+    """Return what a second person sees: what would be erased now, and what must be typed."""
     if request.state is not RequestState.UNAPPROVED or not context.may(Act.APPROVE_REQUEST):
         return {"plan": None}
     plan = plan_request(context.world, request)
@@ -212,7 +213,7 @@ def _receipt(context: PageContext) -> LedgerEntry[Receipt]:
 
 
 def _sealed_words(context: PageContext, request: Request) -> dict[str, str]:
-    """Return what a request names and who asked, opened for who decides on it; nothing once it is sealed no more."""
+    """Return what a request names and who asked, unsealed for the approver; empty when the sealed part is gone."""
     if request.sealed is None:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The retention policy: what a change removes is shown before it is saved; lowering a period is retroactive."""
+"""The retention policy. The page shows what a change removes before it is saved; a shorter period is retroactive."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
-from implio_pipeline.domain.charts import age_chart
+from implio_pipeline.domain.charts import Chart, age_chart
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
@@ -48,7 +48,7 @@ def preview_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/retention", demands=Act.SET_RETENTION)
 def retention_form(context: PageContext) -> Response:
-    """Save the policy, if it removes no more than was shown and that was confirmed."""
+    """Save the policy, if it removes exactly what was shown and confirmed."""
     proposed = policy_in(context)
     going = _going(context, proposed)
     if going and context.text("typed") != _PLAIN_WORD:
@@ -68,7 +68,7 @@ def retention_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/retention/approve", demands=Act.APPROVE_REQUEST)
 def approve_form(context: PageContext) -> Response:
-    """Put a change in force that somebody else asked for."""
+    """Approve a change that somebody else asked for."""
     change = waiting_change(context.world, context.team.team)
     if change is not None and context.text("typed") != _approval_text(change):
         text = "What you typed is not what was asked for. Nothing was approved."
@@ -80,7 +80,7 @@ def approve_form(context: PageContext) -> Response:
 
 @pages.post("/teams/{team}/retention/refuse", demands=Act.APPROVE_REQUEST)
 def refuse_form(context: PageContext) -> Response:
-    """Refuse a change, or take one's own back."""
+    """Refuse a change, or withdraw one's own."""
     decided = refuse_policy(context.world, context.team.team, name=context.member.name)
     context.note(Deed.REFUSED_POLICY, subject=decided.change_id)
     return context.back("/retention", done="policy-refused")
@@ -109,8 +109,6 @@ def _waiting(context: PageContext) -> dict[str, Any]:
 
 
 def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, error: str | None = None) -> Response:
-    today = context.now.date()
-    files = list(context.world.catalog.manifest.files(context.team.team))
     return context.page(
         "retention.html",
         status=status,
@@ -120,7 +118,7 @@ def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, e
         outcomes=OUTCOMES,
         rejected_days=REJECTED_DAYS,
         going=_going(context, policy),
-        by_age=age_chart(files, today=today, policy=policy),
+        by_age=_chart(context, policy),
         **_waiting(context),
     )
 
@@ -128,8 +126,6 @@ def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, e
 def _preview(
     context: PageContext, proposed: RetentionPolicy, *, status: int = 200, error: str | None = None
 ) -> Response:
-    today = context.now.date()
-    files = list(context.world.catalog.manifest.files(context.team.team))
     return context.page(
         "retention_preview.html",
         status=status,
@@ -150,7 +146,7 @@ def _preview(
         ),
         going_anyway=_going(context, context.team.policy),
         expected=_PLAIN_WORD,
-        by_age=age_chart(files, today=today, policy=context.team.policy, proposed=proposed),
+        by_age=_chart(context, context.team.policy, proposed),
     )
 
 
@@ -158,3 +154,8 @@ def _going(context: PageContext, policy: RetentionPolicy) -> int:
     """Return how many items the next run removes under a policy, rejected ones too."""
     found = preview_policy(context.world, context.team, policy, today=context.now.date())
     return found.items + found.rejected
+
+
+def _chart(context: PageContext, policy: RetentionPolicy, proposed: RetentionPolicy | None = None) -> Chart:
+    files = context.world.catalog.manifest.files(context.team.team)
+    return age_chart(files, today=context.now.date(), policy=policy, proposed=proposed)

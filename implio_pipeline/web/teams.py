@@ -22,7 +22,7 @@ _LATELY = timedelta(days=30)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """What a team has, in numbers."""
+    """A team's storage in numbers."""
 
     items: int
     rejected: int
@@ -35,7 +35,7 @@ class Figures:
 
 @pages.get("/teams", demands=Anybody.MEMBER)
 def teams_page(context: PageContext) -> Response:
-    """Show the teams of who is signed in; a single one is opened at once."""
+    """Show the member's teams. A single team opens at once."""
     roles = {team: role for team, role in context.member.roles.items() if may(role, Act.SEE_STORAGE)}
     if len(roles) == 1 and len(context.member.roles) == 1:
         return context.go(f"/teams/{next(iter(roles))}")

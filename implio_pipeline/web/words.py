@@ -1,4 +1,4 @@
-"""What the page says in the words of people who are no engineers; what it says of a request is `sentences`'."""
+"""Short texts of the page, for people who are not engineers. `domain.sentences` words the state of a request."""
 
 from collections.abc import Mapping
 
