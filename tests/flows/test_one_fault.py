@@ -129,8 +129,8 @@ def test_status_lists_faults_apart_with_partition_file_attempts_and_remedy(
     assert [name for name, listed in faults.items() if listed] == [state.value]
     (listed,) = faults[state.value]
     after = three.world.catalog.requests.get(ann.request_id)
-    assert (listed["requestId"], listed["team"], listed["file"]) == (ann.request_id, ADS, bad.file_id)
-    assert (listed["day"], listed["attempts"]) == (LAST_WEEK.date().isoformat(), after.attempts)
+    assert (listed["requestId"], listed["team"], listed["errorFile"]) == (ann.request_id, ADS, bad.file_id)
+    assert (listed["errorDay"], listed["attempts"]) == (LAST_WEEK.date().isoformat(), after.attempts)
     assert (listed["nextAttemptAt"] is None) == (after.next_attempt_at is None)
     assert listed["remedy"]
     text = " ".join(shown.stdout.split())
