@@ -123,8 +123,8 @@ PACKAGE = Path(implio_pipeline.__file__).parent
 OTHER_LOOPS = {
     "domain/replan.py": "the one",
     "orchestration/drive.py": "rounds of the demo's sensors, until none asks for a run",
-    "stores/landing/item.py": "one level of nesting after another",
-    "stores/landing/workers.py": "starts some processes",
+    "formats/item.py": "one level of nesting after another",
+    "formats/workers.py": "starts some processes",
 }
 """Loops that count without using the count, and try nothing again."""
 
