@@ -17,14 +17,14 @@ class Grants(Protocol):
         """Store a grant.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def get(self, grant_id: GrantId) -> Grant:
         """Return a grant.
 
         Raises:
-            GrantRefused: there is none.
+            GrantRefused: no such grant.
         """
 
     def all(self, *, team: TeamId | None = None, person: PersonKey | None = None) -> list[Grant]:
@@ -34,7 +34,7 @@ class Grants(Protocol):
         """Store that a grant was revoked.
 
         Raises:
-            GrantRefused: there is none, or it was revoked before.
+            GrantRefused: no such grant, or it was revoked before.
         """
 
     def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
@@ -55,7 +55,7 @@ class AccessLog(Protocol):
 
 
 class People(Protocol):
-    """Operators by pseudonym; their names lie sealed under a key of the home's own."""
+    """Operators by pseudonym. Their names are sealed under the root key of the home."""
 
     def person(self, name: str) -> PersonKey:
         """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space off)."""
@@ -94,14 +94,14 @@ class ApiKeys(Protocol):
         """Store a new key.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def get(self, key_id: ApiKeyId) -> ApiKey:
         """Return a key.
 
         Raises:
-            ApiKeyUnknown: there is none.
+            ApiKeyUnknown: no such key.
         """
 
     def by_digest(self, digest: str) -> ApiKey | None:
@@ -115,17 +115,17 @@ class ApiKeys(Protocol):
         """Return every key, oldest first."""
 
     def expire(self, key_id: ApiKeyId, *, at: datetime) -> None:
-        """Let a key expire at an instant, unless it does so earlier.
+        """Make a key expire at an instant, unless it expires earlier.
 
         Raises:
-            ApiKeyUnknown: there is none.
+            ApiKeyUnknown: no such key.
         """
 
     def revoke(self, key_id: ApiKeyId, *, at: datetime) -> None:
         """End a key; one that was revoked before keeps its instant.
 
         Raises:
-            ApiKeyUnknown: there is none.
+            ApiKeyUnknown: no such key.
         """
 
     def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:

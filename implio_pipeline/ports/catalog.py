@@ -38,7 +38,7 @@ class Teams(Protocol):
         """Return the team.
 
         Raises:
-            TeamUnknown: there is none.
+            TeamUnknown: no such team.
             CatalogTampered: its row is not as it was written.
         """
 
@@ -46,7 +46,7 @@ class Teams(Protocol):
         """Return every team, by name; one whose row is not as it was written keeps everything and lets nobody erase."""
 
     def regions(self) -> dict[TeamId, Region]:
-        """Return where each team's items lie, as the catalog says.
+        """Return the region of each team's items.
 
         Rows are not compared here, which needs a key: a home must tell that its key ring is old before it needs one.
         """
@@ -55,14 +55,14 @@ class Teams(Protocol):
         """Replace the team's retention policy.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
         """Replace the team's cap and grace period.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def introduce(self, introduction: Introduction) -> None:
@@ -77,7 +77,7 @@ class Teams(Protocol):
         From then on no key is added that is wrapped under an older root key.
 
         Raises:
-            PlanOutdated: one is gone or was wrapped anew by somebody else.
+            PlanOutdated: a key is gone, or somebody else has wrapped it again.
         """
 
 
@@ -89,7 +89,7 @@ class PolicyChanges(Protocol):
 
         Raises:
             PlanOutdated: the team's policy or cap is no longer what the change was made from.
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
@@ -152,7 +152,7 @@ class Manifest(Protocol):
         Raises:
             PlanOutdated: a file to remove is gone, the team has a newer tombstone, its keys were changed or shredded,
                 or the landing file is taken already.
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def doomed(self) -> list[VaultFile]:
@@ -182,7 +182,7 @@ class Seals(Protocol):
         """Return every lasting sealed value of the team, withdrawn ones too."""
 
     def replace(self, before: Seal, sealed: bytes) -> bool:
-        """Put a value sealed anew in place of one; tell whether it was still there as it was."""
+        """Replace a sealed value. Returns whether it was still there, unchanged."""
 
     def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
         """Wrap every key again that is wrapped under one of these root keys of the home; return how many there were.
@@ -200,7 +200,7 @@ class Landings(Protocol):
         """Return what became of a landing file with this content."""
 
     def forget(self, record: LandingRecord) -> None:
-        """Forget a landing file, if it was not taken again meanwhile."""
+        """Forget a landing file, unless it was taken again since it was read."""
 
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
         """Tell whether any landing file of this size was ever taken."""
@@ -274,7 +274,7 @@ class Catalog(Protocol):
         """Return what of it is not as it was written: every authenticated row and every tally is compared."""
 
     def urgently(self) -> AbstractContextManager[None]:
-        """Let what this thread writes inside go before what other threads of this process write."""
+        """Give the writes of this thread priority over those of the other threads of this process."""
 
     def hurried(self) -> AbstractContextManager[None]:
         """Hold back what other threads of this process would begin to write: somebody in a hurry is on the way."""

@@ -27,7 +27,7 @@ class Members(Protocol):
         """Return a member.
 
         Raises:
-            MemberRefused: there is none.
+            MemberRefused: no such member.
         """
 
     def find(self, email: str) -> Member | None:
@@ -41,7 +41,7 @@ class Members(Protocol):
 
         Raises:
             MemberRefused: the team would have no administrator left.
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def remove(self, member_id: MemberId) -> None:
@@ -75,7 +75,7 @@ class Members(Protocol):
         """
 
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
-        """Begin the count anew: an attempt from there succeeded, or, without `origin`, the password was reset."""
+        """Reset the count: an attempt from there succeeded or, without `origin`, the password was reset."""
 
     def add_session(self, session: Session) -> None:
         """Store a session; those that ended long ago are deleted."""

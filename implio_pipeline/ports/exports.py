@@ -43,7 +43,7 @@ class Exports(Protocol):
         """Return the records of exports that are not purged yet, oldest first."""
 
     def is_whole(self, record: ExportRecord) -> bool:
-        """Tell whether every file of an export that lies here was written; of one elsewhere nobody knows."""
+        """Return whether every file of an export in this home was written; of exports elsewhere this is not known."""
 
     def discard(self, export_id: str) -> None:
         """Unlink an export's files, then forget it; in a folder elsewhere only what is still as it was written.

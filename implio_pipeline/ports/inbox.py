@@ -50,7 +50,7 @@ class Inbox(Protocol):
         """Yield the names of what lies there and is never taken: of another kind, or no plain file."""
 
     def refusals(self) -> int:
-        """Return how many files tell of refused requests, until somebody has read and removed them."""
+        """Return the number of files about refused requests that nobody has removed yet."""
 
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         """Yield the waiting files, each claimed for this process alone; left-over ones first."""

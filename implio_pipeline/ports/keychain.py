@@ -52,7 +52,7 @@ class Keychain(Protocol):
         """Drop the team's unwrapped keys from memory."""
 
     def fingerprints(self, keys: Iterable[TeamKey]) -> Mapping[str, str]:
-        """Return each team key's id with its fingerprint, opened anew from what is wrapped.
+        """Return each team key's id with its fingerprint. The wrapped keys are opened again for it.
 
         Raises:
             KeyMissing: one does not open.
@@ -90,4 +90,4 @@ class Keychain(Protocol):
         """
 
     def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys; those that are gone already are no error."""
+        """Destroy root keys. Missing keys are ignored."""

@@ -59,7 +59,7 @@ class LandingFile(Protocol):
         """Return a digest of its bytes under the team's pseudonym key, hexadecimal."""
 
     def pieces(self) -> Iterator[ParsedRows]:
-        """Yield its items in pieces of bounded size; every call begins anew. A bounded number of bad items is reported.
+        """Yield its items in pieces of bounded size; every call starts again. Reports on bad items are bounded.
 
         Raises:
             LandingInvalid: the file cannot be parsed at all, or was written to meanwhile; pieces yielded before

@@ -1,4 +1,4 @@
-"""Moderation: queues, verdicts, notes, and the callbacks that tell of them."""
+"""Moderation: queues, verdicts, notes, and the callbacks that report them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -20,17 +20,17 @@ class Moderation(Protocol):
         """Return how many items wait, by team and queue; an empty queue counts 0."""
 
     def add_queue(self, team: TeamId, queue: str) -> None:
-        """Add a queue; one that is there already is no error.
+        """Add a queue. A queue that exists is left as it is.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def remove_queue(self, team: TeamId, queue: str) -> None:
         """Remove an empty queue.
 
         Raises:
-            QueueUnknown: there is none.
+            QueueUnknown: no such queue.
             QueueInvalid: something waits in it, or would when a request is cancelled.
         """
 
@@ -38,12 +38,12 @@ class Moderation(Protocol):
         """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
             QueueUnknown: it has no such queue.
         """
 
     def unlock(self, team: TeamId, *, by: str) -> int:
-        """Give back everything that somebody has locked, and return how much it was."""
+        """Unlock everything that somebody has locked; return the number of entries."""
 
     def waiting(self, team: TeamId, task_id: str, task_key: TaskKey) -> QueueEntry:
         """Return the entry of a task.
@@ -110,7 +110,7 @@ class Moderation(Protocol):
         """Forget verdicts that were settled before an instant, and return how many; their items have them."""
 
     def traces(self, team: TeamId) -> list[Trace]:
-        """Return that of items which is kept in the catalog beside the queues and was not withdrawn."""
+        """Return what the catalog keeps about items beside the queues: verdicts, notes and deliveries in force."""
 
 
 class Callbacks(Protocol):
@@ -120,10 +120,10 @@ class Callbacks(Protocol):
         """Return the hosts that the team's callback may go to."""
 
     def allow(self, team: TeamId, hosts: Iterable[str]) -> None:
-        """Let the team's callback go to these hosts and no others; one that goes elsewhere is removed.
+        """Allow these hosts, and no others, for the team's callback. A callback to another host is removed.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def get(self, team: TeamId) -> Callback | None:
@@ -133,7 +133,7 @@ class Callbacks(Protocol):
         """Give a team its callback, in place of the one it has.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def remove(self, team: TeamId) -> None:
@@ -152,7 +152,7 @@ class Callbacks(Protocol):
     def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
         """Count one more attempt and let nobody else begin one until an instant.
 
-        Returns `None` when the delivery was cancelled meanwhile, or somebody else began it.
+        Returns `None` if the delivery was cancelled, or if somebody else began the attempt first.
         """
 
     def done(self, delivery: Delivery) -> None:
@@ -175,7 +175,7 @@ class Courier(Protocol):
     """Who carries callbacks to where they go."""
 
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post a body and return what came of it; never raises for what the other side does."""
+        """Post a body and return the outcome. Failures of the other side are outcomes, not exceptions."""
 
     def abandon(self) -> None:
         """End what is under way at once, and send nothing more: each call of `send` answers `ABANDONED`."""
@@ -187,7 +187,7 @@ class Courier(Protocol):
         """Return a new random secret of 256 bits behind a prefix that says what it is."""
 
     def check(self, url: str) -> None:
-        """Let a URL through that a callback may be sent to, as its host's name resolves now.
+        """Check that a callback may be sent to a URL, as its host name resolves now.
 
         Raises:
             CallbackRefused: it may not.

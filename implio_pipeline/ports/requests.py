@@ -23,7 +23,7 @@ class Requests(Protocol):
         decide alone is stored unapproved.
 
         Raises:
-            TeamUnknown: there is no such team; nothing was accepted.
+            TeamUnknown: no such team; nothing was accepted.
         """
 
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
@@ -32,14 +32,14 @@ class Requests(Protocol):
         In one transaction with it the covered entries go off the queues.
 
         Raises:
-            TeamUnknown: there is no such team; nothing was stored.
+            TeamUnknown: no such team; nothing was stored.
         """
 
     def get(self, request_id: RequestId) -> Request:
         """Return a request.
 
         Raises:
-            RequestUnknown: there is none.
+            RequestUnknown: no such request.
         """
 
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
@@ -81,9 +81,9 @@ class Requests(Protocol):
         """Return everybody who counts as one person with somebody: who let whom in since an instant."""
 
     def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
-        """Let counted requests that are unapproved go where they are to go, where their askers may decide alone.
+        """Move unapproved requests, now counted, to their next state if their askers may decide alone.
 
-        Returns what was stored; the others stay unapproved, with their counts.
+        Returns what was stored. The other requests stay unapproved; their counts are stored.
 
         Raises:
             PlanOutdated: somebody else has moved one.
@@ -96,7 +96,7 @@ class Requests(Protocol):
         """Remember how many items requests cover, counted by reading, where their erasure has not begun."""
 
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
-        """Return the newest request of this scope, whatever became of it; `None` when there is none."""
+        """Return the newest request of this scope, in any state."""
 
     def page(
         self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
@@ -183,14 +183,14 @@ class Holds(Protocol):
         """Store a hold and return it; one that is there already stays. No later commit erases what it covers.
 
         Raises:
-            TeamUnknown: there is no such team.
+            TeamUnknown: no such team.
         """
 
     def get(self, hold_id: HoldId) -> Hold:
         """Return a hold.
 
         Raises:
-            HoldRefused: there is none.
+            HoldRefused: no such hold.
             CatalogTampered: it is not as it was written.
         """
 

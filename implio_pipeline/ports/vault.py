@@ -107,7 +107,7 @@ class Vault(Protocol):
         """Return a function from a file to the rules that may cover a row of it, by ranges and membership filters."""
 
     def delete(self, file: VaultFile) -> None:
-        """Unlink a file; one that is gone already is no error.
+        """Unlink a file. Missing files are ignored.
 
         Raises:
             StorageFailed: the operating system could not unlink it.

@@ -1,6 +1,6 @@
 """Files we could not take, sealed away: nothing is lost, and nothing of them can be read without the keys.
 
-Each file has a key of its own, which lies wrapped in the catalog and is destroyed there. Content is AES-256-GCM in
+Each file has a key of its own, which is kept wrapped in the catalog and destroyed there. Content is AES-256-GCM in
 chunks of 1 MiB; each is bound to the file's id, its place and whether it is the last, so that no chunk can be cut off,
 moved or swapped.
 """
@@ -81,7 +81,7 @@ class SetAside(SetAsideFiles):
         return self.seal(lines, origin=Origin.LANDING, team=team, code=code, reason=reason)
 
     def list(self) -> list[SetAsideFile]:
-        """Return what lies here, oldest first."""
+        """Return the files, oldest first."""
         found = []
         for path in self._folder.glob(f"*{_SIDECAR}"):
             with suppress(FileMissing, FileNotFoundError):  # no sidecar's name, or discarded meanwhile

@@ -1,6 +1,6 @@
 """What each person decided alone lately, and how much more they may: asked within the transaction that decides.
 
-The team's row is locked meanwhile, so that two processes together cannot let more through than one would.
+The team's row is locked, so that two processes together approve no more than one would.
 """
 
 from collections.abc import Iterable

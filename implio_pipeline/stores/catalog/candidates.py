@@ -18,7 +18,7 @@ from implio_pipeline.stores.catalog.tables import vault_files
 
 _ROWS_AT_ONCE = 1_000
 _FEW_RULES = 16
-"""Up to so many rules prune in SQL; more are decided here, over the ranges of every file of the team (measured)."""
+"""Up to 16 rules prune in SQL; more are decided here, over the ranges of every file of the team (measured)."""
 
 
 def candidates(

@@ -1,4 +1,4 @@
-"""How domain values lie in columns: instants as integers, days as text, closed sets as words."""
+"""How domain values are stored in columns: instants as integers, days as text, closed sets as words."""
 
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum

@@ -39,7 +39,7 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
 }
-"""SQLite's errors that tell of the file, its disk or its locks; the others tell of the statement."""
+"""SQLite's errors about the file, its disk or its locks; the others are about the statement."""
 _SCRUB_MILLISECONDS = 2000
 _SCHEMA_LOCK = 0x696D706C696F
 """The name, in PostgreSQL's space of advisory locks, of the right to change the tables."""
@@ -158,13 +158,13 @@ def _explained() -> Iterator[None]:
 
 
 def urgent(engine: Engine) -> AbstractContextManager[None]:
-    """Let what this thread writes inside go before what other threads of this process write."""
+    """Give the writes of this thread priority over those of the other threads of this process."""
     turns = _turns.get(engine)
     return nullcontext() if turns is None else turns.urgent()
 
 
 def hurried(engine: Engine) -> AbstractContextManager[None]:
-    """Let no thread of this process begin to write inside, but those in a hurry."""
+    """Block the low-priority writers of this process."""
     turns = _turns.get(engine)
     return nullcontext() if turns is None else turns.hurried()
 
@@ -177,13 +177,13 @@ def give_way(engine: Engine) -> None:
 
 
 def lock_schema(connection: Connection) -> None:
-    """Let no other process change the tables until this transaction ends."""
+    """Block other processes that would change the tables, until this transaction ends."""
     if not _is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _SCHEMA_LOCK})
 
 
 def lock_log(connection: Connection) -> None:
-    """Let no other process add to the log of reads until this transaction ends; on SQLite none can."""
+    """Block other processes that would add to the access log, until this transaction ends. On SQLite none can."""
     if not _is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": _LOG_LOCK})
 

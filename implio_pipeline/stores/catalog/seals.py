@@ -1,4 +1,4 @@
-"""Sealed values that last longer than a request: sealed anew when a team's seal key rotates."""
+"""Sealed values that outlive a request: they are sealed again when a team's seal key rotates."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

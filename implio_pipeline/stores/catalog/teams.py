@@ -119,9 +119,9 @@ def change(connection: Connection, team: TeamId, values: dict[str, Any]) -> None
 
 
 def lock(connection: Connection, team: TeamId) -> datetime:
-    """Let no other transaction decide by the team's files, keys or tombstones until this one ends.
+    """Lock the team: no other transaction decides by its files, keys or tombstones until this one ends.
 
-    Returns the team's logical time, which no other transaction can raise meanwhile.
+    Returns the team's logical time. No other transaction can raise it until then.
 
     On SQLite the writing transaction is alone as it is; elsewhere the team's row is locked.
 

@@ -1,4 +1,4 @@
-"""Whose turn it is to write to the catalog: one thread of this process at a time, those in a hurry first.
+"""Turns for writing to the catalog: one thread of this process at a time, urgent ones first.
 
 Without turns every writer would come to SQLite, where whoever waits sleeps and looks again, up to a tenth of a second
 at a time. Between the writes of somebody in a hurry nobody else begins one, so that a deletion waits for one commit
@@ -30,7 +30,7 @@ class Turns:
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
-        """Let nobody begin a write, or what leads to one, who is not in a hurry."""
+        """Block low-priority writers, and the work that leads to a write."""
         with self._changed:
             self._hurrying += 1
         try:
@@ -42,7 +42,7 @@ class Turns:
 
     @contextmanager
     def urgent(self) -> Iterator[None]:
-        """Let what this thread writes go first."""
+        """Give the writes of this thread priority."""
         self._local.depth = getattr(self._local, "depth", 0) + 1
         try:
             with self.hurried():

@@ -110,7 +110,7 @@ class LocalKeyRing:
             raise KeyMissing(f"root key {root_key_id} does not open what it should have wrapped") from None
 
     def shred(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys, and those a crash left half destroyed; what is gone already is no error.
+        """Destroy root keys, and those that a crash left half destroyed. Missing keys are ignored.
 
         Each leaves the ring by a rename, whole or not at all, and is then overwritten and unlinked. On flash storage
         or a copy-on-write file system overwriting is no promise; full-disk encryption is the cure there.
