@@ -14,13 +14,16 @@ _REMEDIES: Mapping[str, str] = {
     "plan-changed": "Run it again with --preview, look, and give the new digest.",
     "cancel-too-late": "Give the team a grace period for the next time: `implio team set TEAM --grace-hours 24`.",
     "hold-refused": "Run `implio holds list` to see the holds that stand.",
-    "team-unknown": "Run `implio team list`, or make it with `implio team add`.",
+    "team-unknown": "Run `implio team list`, or make it with `implio team add TEAM --region REGION`.",
     "home-missing": "Run `implio init HOME`, then pass --home or set IMPLIO_HOME.",
     "catalog-tampered": (
         "Run `implio audit` to name every such row, keep the catalog for whoever looks into it, "
         "then put back a backup of it and run `implio restore`."
     ),
-    "api-key-refused": "Send a valid key of the team in one X-Api-Key header; make one with `implio api-keys add`.",
+    "api-key-refused": (
+        "Send a valid key of the team in one X-Api-Key header; "
+        "make one with `implio api-keys add --team TEAM --label LABEL`."
+    ),
     "api-key-unknown": "Run `implio api-keys list` to see the keys there are.",
     "plain-http-refused": "Leave --http out, or serve on 127.0.0.1 or ::1.",
     "address-unavailable": "Choose another with --host and --port, or stop what answers there.",
@@ -40,11 +43,14 @@ _REMEDIES: Mapping[str, str] = {
     ),
     "key-returned": "Run `implio restore`: it destroys the key again, and erases again what was erased.",
     "catalog-outdated": "Run `implio restore`: it erases again what the ledger knows was erased.",
-    "queue-unknown": "Run `implio queue list` to see the queues that exist, or add it with `implio queue add`.",
-    "callback-refused": (
-        "Give a URL of https whose host is on the team's allow list: `implio callbacks set --allow HOST --url URL`."
+    "queue-unknown": (
+        "Run `implio queue list` to see the queues that exist, or add it with `implio queue add QUEUE --team TEAM`."
     ),
-    "callback-unknown": "Make one with `implio callbacks set`.",
+    "callback-refused": (
+        "Give a URL of https whose host is on the team's allow list: "
+        "`implio callbacks set --team TEAM --allow HOST --url URL`."
+    ),
+    "callback-unknown": "Make one with `implio callbacks set --team TEAM --allow HOST --url URL`.",
     "grant-refused": "Run `implio access list` to see the grants that stand.",
     "grant-missing": (
         "Ask for `implio access grant NAME --team TEAM --classes … --purpose … --days …`; "

@@ -46,7 +46,7 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
         str | None, typer.Option("--yes", metavar="TEAM", help="The team's name, so that --all need not ask.")
     ] = None,
     is_standing: Annotated[
-        bool, typer.Option("--standing", help="With --user: later items stay out too, until `implio requests lift`.")
+        bool, typer.Option("--standing", help="With --user: later items stay out too, until `implio requests lift ID`.")
     ] = False,
     is_preview: Annotated[
         bool, typer.Option("--preview", help="Only show what would go, with a digest of it; nothing is accepted.")
@@ -176,7 +176,7 @@ def _plan_view(plan: ErasurePlan, approvers: int) -> RenderableType:
         ("plan", plan.digest, "to do exactly this: --plan"),
     ]
     if plan.needs_approval:
-        lines.append(("approval", "needed", "by a second person: `implio requests approve`"))
+        lines.append(("approval", "needed", "by a second person: `implio requests approve ID`"))
         if not approvers:
             lines.append(("approvers", 0, "nobody else is an administrator: another operator must approve it"))
     panel = facts(f"Preview: {plan.team}, by {plan.kind.value}; nothing was accepted", lines)

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 _COMMANDS: Mapping[RequestState, str] = {
     RequestState.ACCEPTED: "`implio erase --resume`, or the sensor",
-    RequestState.UNAPPROVED: "`implio requests approve`",
-    RequestState.WAITING: "`implio requests cancel` takes it back",
+    RequestState.UNAPPROVED: "`implio requests approve ID`",
+    RequestState.WAITING: "`implio requests cancel ID` takes it back",
     RequestState.QUARANTINED: "`implio erase --resume`",
     RequestState.UNVERIFIED: "`implio erase --resume`",
 }
-"""What a reader of a terminal types to go on."""
+"""What a reader of a terminal types to go on; `ID` stands for the request's own."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -195,7 +195,7 @@ def next_text(request: Request, outcome: RequestOutcome) -> str:
     if when is not None and request.state not in (RequestState.QUARANTINED, RequestState.UNVERIFIED):
         parts.append(f"Not before {instant_text(when.replace(microsecond=0))}.")
     if request.state in _COMMANDS:
-        parts.append(f"({_COMMANDS[request.state]})")
+        parts.append(f"({_COMMANDS[request.state].replace('ID', request.request_id)})")
     fault = fault_text(request)
     if fault:
         parts.append(f"{fault[0].upper()}{fault[1:]}.")

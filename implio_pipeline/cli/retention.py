@@ -59,7 +59,8 @@ def set_command(
 ) -> None:
     """Change how long a team's items are kept; a shorter period also reaches the items that are here.
 
-    What takes away more than one person may decide alone waits for a second one: `implio retention approve`.
+    What takes away more than one person may decide alone waits for a second one:
+    `implio retention approve --team TEAM`.
     """
     change_team_policy(session_of(context), team, keep=keep, outcomes=outcomes or [], is_sure=is_sure, name=who(name))
 
@@ -160,7 +161,8 @@ def change_team_policy(
 def end_change(session: Session, team: Team, change: PolicyChange, *, text: str) -> None:
     """Show what a change came to, and say by the exit code whether it waits for a second person."""
     waits = change.state is ChangeState.WAITING
-    waiting = Group(look(_change_text(change)), look("Somebody else approves it: `implio retention approve`"))
+    hint = f"Somebody else approves it: `implio retention approve --team {team.team}`"
+    waiting = Group(look(_change_text(change)), look(hint))
     shape = team_shape(team) | {"waitingChange": change_shape(change) if waits else None}
     session.answer(shape, lambda: waiting if waits else good(text))
     if waits:

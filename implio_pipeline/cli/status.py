@@ -381,7 +381,7 @@ def _landing_lines(found: HomeStatus) -> list[RenderableType]:
     ]
     lines += failed_file_lines(found.failed_landings)
     return lines + [
-        look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team}`")
+        look(f"landing/{team}: files wait for a team that does not exist: `implio team add {team} --region REGION`")
         if team in found.unknown_teams
         else look(f"landing/{team}: files of {many(days, 'day')} wait: `implio ingest`")
         for team, days in found.landing_days.items()
@@ -394,7 +394,7 @@ def _moderation_lines(found: HomeStatus) -> list[RenderableType]:
         verdicts = many(found.unsettled, "verdict")
         lines.append(look(f"Shown, and not yet in the items' files: {verdicts}: `implio settle`"))
     if found.given_up:
-        lines.append(look(f"Given up: {many(found.given_up, 'callback')}: `implio callbacks show TEAM`"))
+        lines.append(look(f"Given up: {many(found.given_up, 'callback')}: `implio callbacks show --team TEAM`"))
     return lines
 
 
@@ -402,7 +402,7 @@ def _second_person_lines(found: HomeStatus) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for team, (requests, items) in sorted(found.unapproved.items()):
         asked = f"{many(requests, 'request')} of team {team}, {'up to ' if requests > 1 else ''}{many(items, 'item')}"
-        lines.append(look(f"Waiting for a second person: {asked}: `implio requests approve`"))
+        lines.append(look(f"Waiting for a second person: {asked}: `implio requests approve --all-of {team}`"))
     for change in found.changes:
         wanted = f"{policy_text(change.policy)}, cap {change.cap_percent} %, {many(change.affected_items, 'item')}"
         words = f"Waiting for a second person: a change of policy of team {change.team} ({wanted})"

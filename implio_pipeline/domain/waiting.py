@@ -71,11 +71,11 @@ REMEDIES: Mapping[Cause, str] = {
     Cause.AT_WORK: "Wait; Dagster's UI shows the run.",
     Cause.NOT_TAKEN_UP: "Wait some seconds; if it still waits after three minutes, look whether `dagster-daemon` runs.",
     Cause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
-    Cause.APPROVAL: "Approve it with `implio requests approve`, or cancel it.",
-    Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel`.",
-    Cause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release`.",
+    Cause.APPROVAL: "Approve it with `implio requests approve ID`, or cancel it.",
+    Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel ID`.",
+    Cause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release ID`.",
     Cause.BACK_OFF: "Wait, or try now with `implio erase --resume`.",
-    Cause.PERSON: "See what it needs with `implio requests show`, then `implio erase --resume`.",
+    Cause.PERSON: "See what it needs with `implio requests show ID`, then `implio erase --resume`.",
 }
 
 

@@ -48,6 +48,7 @@ from implio_pipeline.stores.catalog.tables import (
     introductions,
     policy_changes,
     requests,
+    standing_rules,
     tallies,
     team_sizes,
     teams,
@@ -66,6 +67,7 @@ DECIDING = (
     policy_changes,
     team_sizes,
     api_keys,
+    standing_rules,
     tallies,
 )
 DECIDES_NOTHING = {
@@ -389,6 +391,7 @@ def test_what_a_mac_leaves_out_is_listed_with_its_reason():
         ("tombstones", "is_lifted"),  # counted while it stands, and the ledger knows
     }
 
+    assert {*_APART, tallies} == set(DECIDING)
     assert apart == elsewhere | set(DECIDES_NOTHING)
     assert all(
         column.name in covered(table) or column.name == "mac" or (table.name, column.name) in apart
