@@ -37,6 +37,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "confirm-mismatch": ("`confirm` does not repeat the team's name", "Write the team's name in `confirm`."),
     "bad-team-name": ("no team can have this name", "Use 1 to 48 characters of a-z, 0-9, '_' and '-'."),
     "wrong-cell-count": ("the row has another number of cells than the header", "Quote cells that hold commas."),
+    "stray-quote": (
+        "the row has a quote that neither begins nor ends a cell, or one that is not closed",
+        "Close the quote, or double those within a cell; the other rows of the file are taken.",
+    ),
     "not-json": ("it is not JSON", "Write JSON in UTF-8."),
     "not-commas": ("its cells are not separated by commas", "Save it as CSV with commas, in UTF-8."),
     "not-text": (

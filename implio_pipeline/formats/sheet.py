@@ -36,7 +36,7 @@ def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[
         LandingInvalid: there is no header, a column is unknown, repeated or missing, or it is not UTF-8.
     """
     csv.field_size_limit(limits.max_item_bytes)
-    sheet = _Sheet(text_lines(blocks, max_line=limits.max_item_bytes))
+    sheet = Sheet(text_lines(blocks, max_line=limits.max_item_bytes))
     header = sheet.header()
     named = [place for place, name in enumerate(header) if name]
     nameless = [place for place, name in enumerate(header) if not name]
@@ -69,7 +69,7 @@ def _misplaced(row: list[str], *, columns: int, nameless: list[int]) -> str | No
     return "nameless-cell" if any(row[place].strip() for place in nameless) else None
 
 
-class _Sheet:
+class Sheet:
     """Rows of a sheet. A quote that stands where none may costs its own line: the lines it swallowed are read anew."""
 
     def __init__(self, lines: Iterator[str]) -> None:

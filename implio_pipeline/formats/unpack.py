@@ -39,7 +39,7 @@ def blocks_of(
     if form_of(head) is FileForm.ZIP:
         raise LandingInvalid("it is a zip archive or a workbook, not text: unzip it, or export it as CSV in UTF-8")
     if form_of(head) is FileForm.UTF_16:
-        blocks = _transcoded(blocks)
+        blocks = _transcoded(head, blocks)
     yield from _plain(blocks, is_lined=is_lined)
 
 
@@ -62,9 +62,9 @@ def _plain(blocks: Iterator[bytes], *, is_lined: bool) -> Iterator[bytes]:
             yield block.replace(b"\r", b"\n") if is_old else block
 
 
-def _transcoded(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _transcoded(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     try:
-        yield from utf8_of(blocks)
+        yield from utf8_of(head, blocks)
     except UnicodeDecodeError:
         raise LandingInvalid("it begins like UTF-16 and is not: save it as UTF-8") from None
 

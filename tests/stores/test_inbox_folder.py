@@ -181,7 +181,7 @@ UNREADABLE = {
     "a sheet of tabs": ("a.csv", b"team\ttype\tuserId\n", "not-commas"),
     "a sheet without teams": ("a.csv", b"type,userId\n", "missing-field"),
     "a sheet with a column twice": ("a.csv", b"team,type,type\n", "duplicate-field"),
-    "a sheet cut short": ("a.csv", b'team,type,userId\nacme,user,"u', "not-csv"),
+    "a sheet whose header is cut short": ("a.csv", b'team,type,"userId\nacme,user,u', "not-csv"),
 }
 
 

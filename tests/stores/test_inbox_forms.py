@@ -19,6 +19,9 @@ TAKEN: dict[str, tuple[bytes, str]] = {
     "UTF-16 JSON": (LINE.encode("utf-16"), ".json"),
     "UTF-16 NDJSON": (f"{LINE}\r\n".encode("utf-16"), ".ndjson"),
     "UTF-16 CSV": (CSV.encode("utf-16"), ".csv"),
+    "UTF-16 JSON without a mark": (LINE.encode("utf-16-le"), ".json"),
+    "UTF-16 CSV without a mark, the other way round": (CSV.encode("utf-16-be"), ".csv"),
+    "UTF-32": (LINE.encode("utf-32"), ".json"),
     "gzip under its own name": (gzip.compress(LINE.encode()), ".json.gz"),
     "gzip under another name": (gzip.compress(CSV.encode()), ".csv"),
     "plain under the name of gzip": (LINE.encode(), ".ndjson.gz"),
@@ -76,3 +79,16 @@ def test_a_standing_that_is_neither_true_nor_false_is_refused(value: object) -> 
         request_draft(asked, channel=Channel.FILE, received_at=AT)
 
     assert refusal.value.code == "bad-flag"
+
+
+def test_a_stray_quote_refuses_its_row_alone() -> None:
+    values = values_of(
+        b'team,type,userId\nacme,user,u-1\nacme,user,"u-2\nacme,user,u-3\nacme,user,u"4\n', suffix=".csv"
+    )
+
+    assert [(place, getattr(value, "code", None)) for place, value in values] == [
+        (2, None),
+        (3, "stray-quote"),
+        (4, None),
+        (5, None),
+    ]

@@ -156,8 +156,9 @@ SHEET = "\n".join([HEAD, ROW.format(1), ROW.format(2), ""])
     ("suffix", "text"),
     [(".csv", SHEET), (".ndjson", json.dumps(GOOD) + "\n" + json.dumps(GOOD)), (".json", json.dumps([GOOD, GOOD]))],
 )
-def test_utf_16_with_its_mark_is_taken_in(suffix, text, encoding):
-    content = ("" if encoding == "utf-16" else "\ufeff") + text
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_utf_16_is_taken_in_with_its_mark_or_without(suffix, text, encoding, has_mark):
+    content = ("" if encoding == "utf-16" or not has_mark else "\ufeff") + text
 
     items, rejected = read(content.encode(encoding), suffix)
 

@@ -9,9 +9,9 @@ from typing import Any
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
 from implio_pipeline.domain.request_fields import FIELDS
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
-from implio_pipeline.formats.file_forms import separator_in
 from implio_pipeline.formats.limits import LandingLimits
 from implio_pipeline.formats.separators import lacks_commas
+from implio_pipeline.formats.sheet import Sheet
 from implio_pipeline.formats.unpack import blocks_of
 
 GZIP = ".gz"
@@ -88,27 +88,25 @@ def _lines(text: str) -> Iterator[Value]:
 
 def _rows(text: str) -> Iterator[Value]:
     csv.field_size_limit(MAX_FILE_BYTES)
-    first, _, rest = text.partition("\n")
-    separator = separator_in(first)
-    skipped = 0 if separator is None else 1  # the line that a spreadsheet writes to name its separator
-    rows = csv.reader(io.StringIO(rest if skipped else text, newline=""), strict=True, delimiter=separator or ",")
+    sheet = Sheet(io.StringIO(text, newline="\n"))
     try:
-        header = [name.strip() for name in next(rows, [])]
-        named = [name for name in header if name]
-        if len(set(named)) != len(named):
-            raise RequestFieldRefused("duplicate-field")
-        if not set(named) <= set(FIELDS):
-            raise RequestFieldRefused("not-commas" if lacks_commas(header) else "unknown-field")
-        if not {"team", "type"} <= set(header):
-            raise RequestFieldRefused("missing-field")
-        for row in rows:
-            if not any(cell.strip() for cell in row):
-                continue  # a blank row of a spreadsheet
+        header = sheet.header()
+    except LandingInvalid:
+        raise RequestFieldRefused("not-csv") from None
+    named = [name for name in header if name]
+    if len(set(named)) != len(named):
+        raise RequestFieldRefused("duplicate-field")
+    if not set(named) <= set(FIELDS):
+        raise RequestFieldRefused("not-commas" if lacks_commas(header) else "unknown-field")
+    if not {"team", "type"} <= set(header):
+        raise RequestFieldRefused("missing-field")
+    for row in sheet.rows():
+        if isinstance(row, str):
+            yield sheet.line, RequestFieldRefused("stray-quote")
+        elif any(cell.strip() for cell in row):  # else a blank row of a spreadsheet
             fields = {name: cell for name, cell in zip(header, row, strict=False) if cell}
             is_shifted = len(row) != len(header) or bool(fields.get("", "").strip())
-            yield rows.line_num + skipped, RequestFieldRefused("wrong-cell-count") if is_shifted else _named(fields)
-    except csv.Error:
-        raise RequestFieldRefused("not-csv") from None
+            yield sheet.line, RequestFieldRefused("wrong-cell-count") if is_shifted else _named(fields)
 
 
 def _named(fields: Mapping[str, str]) -> dict[str, str]:
