@@ -7,7 +7,10 @@ from enum import StrEnum
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGIC = b"PK\x03\x04"
-_BY_NULS = {(False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be"}
+_BY_NULS: dict[tuple[bool, ...], str] = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+}
 _SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 
 
