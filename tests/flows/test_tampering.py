@@ -413,3 +413,15 @@ def test_a_hold_that_was_moved_out_of_sight_is_missed_before_anything_is_erased(
     assert dict.fromkeys([*held, open_request], CatalogTampered.code).items() <= summary.failed.items()
     assert not summary.completed
     assert not summary.withheld
+
+
+def test_a_live_file_that_is_named_as_doomed_is_not_unlinked_and_stops_no_other_team(altered):
+    home = altered("update vault_files set state = 'doomed' where team = 'ads' and state = 'live'")
+    before = home.stored()
+    (of_another_team,) = home.ask(ByUser(user_id="ann"), team=CARS)
+
+    summary = erase(home.world)
+
+    assert set(before) <= set(home.stored())
+    assert summary.completed == [of_another_team.request_id]
+    assert FindingKind.CATALOG_TAMPERED in {finding.kind for finding in audit(home.world).findings}

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Connection, Engine, String, cast, delete, func, select
+from sqlalchemy import Connection, Engine, String, cast, delete, exists, func, select
 from typing_extensions import override
 
 from implio_pipeline.domain.change import Change
@@ -83,7 +83,9 @@ class SqlManifest(Manifest):
 
     @override
     def doomed(self) -> list[VaultFile]:
-        query = WHOLE.where(vault_files.c.state == FileState.DOOMED)
+        # A commit destroys a file's keys when it dooms it: one that has keys was live, and was moved out of sight.
+        has_keys = exists().where(file_keys.c.file_id == vault_files.c.file_id)
+        query = WHOLE.where(vault_files.c.state == FileState.DOOMED, ~has_keys)
         with reading(self._engine) as connection:
             return list(files_of(connection, query))
 
