@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.api_client import BATCH, batch, percentile
 from benchmarks.api_server import TEAM, Server
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.wiring import open_home
 
 _POSTERS, _DELETERS, _USERS = 3, 1, 20_000
@@ -159,22 +159,22 @@ def _delete(server: Server, books: _Books, number: int, until: float) -> None:
 def _settle(home: Path, run: MixedRun) -> None:
     """Carry out what is still open, as the next start of the eraser would."""
     began = time.monotonic()
-    with open_home(home) as house:
+    with open_home(home) as opened:
         for _ in range(5):
-            erase(house.world, again=True)
+            erase(opened.services, again=True)
     run.settling_seconds = time.monotonic() - began
 
 
 def _compare(home: Path, books: _Books, run: MixedRun) -> None:
     """Hold the two laws: an acknowledged item is there or lawfully erased; an acknowledged deletion is completed."""
-    with open_home(home) as house:
-        manifest = house.world.catalog.manifest
+    with open_home(home) as opened:
+        manifest = opened.services.catalog.manifest
         sealed = manifest.sealed(list(manifest.files(TEAM)))
         there: dict[str, tuple[str, datetime]] = {}
         for each in sealed:
-            for row in house.vault.read(each, columns=["task_id", "user_id", "submitted_at"]).to_pylist():
+            for row in opened.vault.read(each, columns=["task_id", "user_id", "submitted_at"]).to_pylist():
                 there[row["task_id"]] = (row["user_id"], row["submitted_at"])
-        states = {each.request_id: each.state for each in house.world.catalog.requests.all(team=TEAM)}
+        states = {each.request_id: each.state for each in opened.services.catalog.requests.all(team=TEAM)}
     run.files, run.items, run.deletions = len(sealed), len(books.posted), len(books.deleted)
     run.delete_ms = books.delete_ms or [0.0]
     run.kept = sum(task_id in there for task_id in books.posted)

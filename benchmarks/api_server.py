@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from benchmarks.api_client import Api
+from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import Region
-from implio_pipeline.flows.api_keys import add_api_key
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.accounts.api_keys import add_api_key
+from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.wiring import init_home, open_home
 
 TEAM = team_id("bench")
@@ -26,9 +26,9 @@ class Server:
     def __init__(self, home: Path) -> None:
         self.home = home
         init_home(home)
-        with open_home(home) as house:
-            add_team(house.world, TEAM, region=Region("eu"))
-            _, key = add_api_key(house.world, TEAM, label="benchmark", by="Jane")
+        with open_home(home) as opened:
+            add_team(opened.services, TEAM, region=Region("eu"))
+            _, key = add_api_key(opened.services, TEAM, label="benchmark", by="Jane")
         self._process: subprocess.Popen[bytes] | None = None
         self.api = Api(port=_free_port(), key=key, authority=home / "keys" / "tls" / "ca.pem")
 

@@ -10,7 +10,7 @@ import pandas as pd  # noqa: F401 - DuckDB imports it at its first parameter: 0.
 import pyarrow as pa
 import pytz  # noqa: F401 - the same, at its first instant
 
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.schema import arrow_schema
 
 COLUMNS = tuple(arrow_schema(FileKind.ITEMS).names)

@@ -27,11 +27,11 @@ import dagster as dg
 from sqlalchemy import Engine, event
 
 from implio_pipeline.cli.init import make_home
+from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.words import Region, TeamId
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.settle import settle
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.drive import open_instance
 from implio_pipeline.orchestration.resources import HomeResource
@@ -57,9 +57,9 @@ def main() -> None:
 def ticks(teams: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = make_home(Path(folder) / "home")
-        with open_home(home) as house:
+        with open_home(home) as opened:
             for number in range(teams):
-                add_team(house.world, TeamId(f"team-{number}"), region=Region("eu"), policy=POLICY)
+                add_team(opened.services, TeamId(f"team-{number}"), region=Region("eu"), policy=POLICY)
         for number in range(teams):
             drop(home / "landing" / f"team-{number}" / "a.ndjson", [item(number)])
         resource = HomeResource(home=str(home))
@@ -85,11 +85,11 @@ def ticks(teams: int) -> None:
                     ) as context:
                         tick = schedule.evaluate_tick(context)
                     answer.append(f"{len(tick.run_requests or [])} runs asked for")
-        with open_home(home) as house:
+        with open_home(home) as opened:
             with measured(f"the run of retention, nothing overdue, {teams} teams") as answer:
-                answer.append(f"{len(retain(house.world, today=datetime.now(UTC).date()))} requests")
+                answer.append(f"{len(retain(opened.services, today=datetime.now(UTC).date()))} requests")
             with measured(f"the run that settles, nothing decided, {teams} teams") as answer:
-                answer.append(f"{settle(house.world).verdicts} verdicts")
+                answer.append(f"{apply_decisions(opened.services).verdicts} verdicts")
 
 
 @contextmanager
@@ -113,17 +113,17 @@ def measured(what: str) -> Iterator[list[str]]:
 def hiding(requests: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = make_home(Path(folder) / "home")
-        with open_home(home) as house:
-            add_team(house.world, TEAM, region=Region("eu"))
+        with open_home(home) as opened:
+            add_team(opened.services, TEAM, region=Region("eu"))
         waited = []
-        with daemon(home), open_home(home) as house:
+        with daemon(home), open_home(home) as opened:
             for number in range(requests + 1):
                 land = [item(at) for at in range(2_000 * number, 2_000 * (number + 1))]
                 drop(home / "landing" / TEAM / f"{number}.ndjson", land)
                 asked = json.dumps({"team": TEAM, "type": "user", "userId": f"u-{number}"})
                 drop(home / "requests" / "inbox" / f"{number}.ndjson", [asked])
                 began = time.perf_counter()
-                while len(house.world.catalog.requests.tombstones(TEAM)) <= number:
+                while len(opened.services.catalog.requests.tombstones(TEAM)) <= number:
                     time.sleep(0.05)
                 waited.append(time.perf_counter() - began)
         first, *others = waited  # waits for the daemon to start as well

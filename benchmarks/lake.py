@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks import ndjson, salad
+from benchmarks import ndjson, random_text
 from benchmarks.people import People, people, seed_of
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.schema import arrow_schema
 
 FORMAT = 2
@@ -36,8 +36,8 @@ _DAY_US = 86_400_000_000
 
 
 @cache
-def _salad() -> salad.Salad:
-    return salad.Salad()
+def _salad() -> random_text.Salad:
+    return random_text.Salad()
 
 
 def partition(team: str, day: int, rows: int, users: People) -> tuple[pa.Table, np.ndarray]:
@@ -71,23 +71,25 @@ def _operational(rng: np.random.Generator, submitted: np.ndarray, *, unique: str
     return {
         "task_id": _task_ids(rng, submitted),
         "submitted_at": pa.array(submitted, pa.timestamp("us", "UTC")),
-        "item_id": salad.join("ad-", salad.padded(rng.integers(0, 10**9, rows), 9)),
-        "batch_id": salad.uuids(batch).take(pa.array(np.arange(rows) // 50)),
+        "item_id": random_text.join("ad-", random_text.padded(rng.integers(0, 10**9, rows), 9)),
+        "batch_id": random_text.uuids(batch).take(pa.array(np.arange(rows) // 50)),
         "outcome": pa.array(["approved", "refused", "no decision", None]).take(pa.array(outcome)),
-        "reasons": salad.lists(reason_counts, _numbered(rng, "Reason ", 12, reason_counts)),
-        "feedback": salad.lists(feedback_counts, _numbered(rng, "Feedback ", 30, feedback_counts)),
-        "matching_filters": salad.lists(filter_counts, _numbered(rng, "Filter ", 60, filter_counts)),
+        "reasons": random_text.lists(reason_counts, _numbered(rng, "Reason ", 12, reason_counts)),
+        "feedback": random_text.lists(feedback_counts, _numbered(rng, "Feedback ", 30, feedback_counts)),
+        "matching_filters": random_text.lists(filter_counts, _numbered(rng, "Filter ", 60, filter_counts)),
         "result": pa.nulls(rows, pa.string()),
-        "category_id": salad.join("c", salad.text(category)),
-        "category_name": salad.join("Category ", salad.text(category)),
-        "type_id": salad.join("t", salad.text(kind)),
-        "type_name": salad.join("Type ", salad.text(kind)),
-        "price_amount": salad.blank(pa.array(np.round(rng.lognormal(4, 1.5, rows), 2)), ~priced),
-        "price_currency": salad.blank(salad.pick(rng, rows, ["EUR", "SEK", "NOK"], [0.6, 0.3, 0.1]), ~priced),
-        "status": salad.pick(rng, rows, ["active", "sold", "paused"], [0.8, 0.1, 0.1]),
-        "language_expected": salad.pick(rng, rows, ["sv", "en", "de", None], [0.5, 0.2, 0.1, 0.2]),
+        "category_id": random_text.join("c", random_text.text(category)),
+        "category_name": random_text.join("Category ", random_text.text(category)),
+        "type_id": random_text.join("t", random_text.text(kind)),
+        "type_name": random_text.join("Type ", random_text.text(kind)),
+        "price_amount": random_text.blank(pa.array(np.round(rng.lognormal(4, 1.5, rows), 2)), ~priced),
+        "price_currency": random_text.blank(
+            random_text.pick(rng, rows, ["EUR", "SEK", "NOK"], [0.6, 0.3, 0.1]), ~priced
+        ),
+        "status": random_text.pick(rng, rows, ["active", "sold", "paused"], [0.8, 0.1, 0.1]),
+        "language_expected": random_text.pick(rng, rows, ["sv", "en", "de", None], [0.5, 0.2, 0.1, 0.2]),
         "created_at": _iso(created),
-        "published_at": salad.blank(_iso(published), rng.random(rows) < 0.3),
+        "published_at": random_text.blank(_iso(published), rng.random(rows) < 0.3),
     }
 
 
@@ -97,18 +99,20 @@ def _content(rng: np.random.Generator, rows: int) -> dict[str, pa.Array]:
     return {
         "title": words.texts(rng, rows, 4, 8),
         "body": words.texts(rng, rows, 60, 100),
-        "url": salad.join("https://market.example/item/", salad.padded(rng.integers(0, 10**9, rows), 9)),
-        "images": salad.lists(
-            images, salad.join("https://img.example/", salad.random_hexes(rng, int(images.sum()), 8), ".jpg")
+        "url": random_text.join("https://market.example/item/", random_text.padded(rng.integers(0, 10**9, rows), 9)),
+        "images": random_text.lists(
+            images,
+            random_text.join("https://img.example/", random_text.random_hexes(rng, int(images.sum()), 8), ".jpg"),
         ),
-        "videos": salad.lists(
-            videos, salad.join("https://video.example/", salad.random_hexes(rng, int(videos.sum()), 8), ".mp4")
+        "videos": random_text.lists(
+            videos,
+            random_text.join("https://video.example/", random_text.random_hexes(rng, int(videos.sum()), 8), ".mp4"),
         ),
-        "content_custom": salad.join(
-            '{"brand":"', words.single(rng, rows), '","year":"', salad.text(rng.integers(1990, 2027, rows)), '"}'
+        "content_custom": random_text.join(
+            '{"brand":"', words.single(rng, rows), '","year":"', random_text.text(rng.integers(1990, 2027, rows)), '"}'
         ),
-        "custom": salad.blank(
-            salad.join('{"source":"app","build":"', salad.text(rng.integers(0, 500, rows)), '"}'),
+        "custom": random_text.blank(
+            random_text.join('{"source":"app","build":"', random_text.text(rng.integers(0, 500, rows)), '"}'),
             rng.random(rows) < 0.6,
         ),
         "unknown_properties": pa.nulls(rows, pa.string()),
@@ -123,13 +127,14 @@ def _identity(rng: np.random.Generator, who: np.ndarray, users: dict[str, pa.Arr
     phones, emails = known & (rng.random(rows) < 0.6), known & (rng.random(rows) < 0.8)
     return {
         **{name: taken[name] for name in users if name not in {"phone", "email"}},
-        "phone_numbers": salad.lists(phones.astype(int), taken["phone"].filter(pa.array(phones))),
-        "email_addresses": salad.lists(emails.astype(int), taken["email"].filter(pa.array(emails))),
-        "country_code": salad.blank(salad.pick(rng, rows, ["SE", "NO", "DK"], [0.8, 0.1, 0.1]), ~known),
-        "location_custom": salad.blank(
-            salad.join('{"zone":"', salad.text(rng.integers(0, 90, rows)), '"}'), ~known | (rng.random(rows) < 0.8)
+        "phone_numbers": random_text.lists(phones.astype(int), taken["phone"].filter(pa.array(phones))),
+        "email_addresses": random_text.lists(emails.astype(int), taken["email"].filter(pa.array(emails))),
+        "country_code": random_text.blank(random_text.pick(rng, rows, ["SE", "NO", "DK"], [0.8, 0.1, 0.1]), ~known),
+        "location_custom": random_text.blank(
+            random_text.join('{"zone":"', random_text.text(rng.integers(0, 90, rows)), '"}'),
+            ~known | (rng.random(rows) < 0.8),
         ),
-        "actor_id": salad.pick(
+        "actor_id": random_text.pick(
             rng, rows, [f"moderator-{n}@example.org" for n in range(30)] + [None], [0.01] * 30 + [0.7]
         ),
     }
@@ -141,11 +146,11 @@ def _task_ids(rng: np.random.Generator, submitted_us: np.ndarray) -> pa.Array:
     octets[:, :6] = (submitted_us // 1_000).astype(">u8").view(np.uint8).reshape(-1, 8)[:, 2:]
     octets[:, 6] = octets[:, 6] & 0x0F | 0x70
     octets[:, 8] = octets[:, 8] & 0x3F | 0x80
-    return salad.uuids(octets)
+    return random_text.uuids(octets)
 
 
 def _numbered(rng: np.random.Generator, name: str, kinds: int, counts: np.ndarray) -> pa.Array:
-    return salad.join(name, salad.text(rng.integers(0, kinds, int(counts.sum()))))
+    return random_text.join(name, random_text.text(rng.integers(0, kinds, int(counts.sum()))))
 
 
 def _iso(instants: pa.Array) -> pa.Array:

@@ -17,17 +17,17 @@ from benchmarks.contestant import Batch, Contestant, main
 from implio_pipeline import open_lake
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import ByDates, ByUser, Scope
-from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.grant import GrantDraft, grant
-from implio_pipeline.flows.ingest import add_rows, ingest
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.access.grants import GrantDraft, grant
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.ingest import add_rows, ingest
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.query.lake import Lake
-from implio_pipeline.wiring import House, init_home, open_home
+from implio_pipeline.wiring import OpenHome, init_home, open_home
 
 
 class Ours(Contestant):
@@ -38,30 +38,32 @@ class Ours(Contestant):
         os.environ["IMPLIO_THREADS"] = str(threads)
 
     @contextmanager
-    def _home(self) -> Iterator[House]:
-        with open_home(self.lake / "home") as house:
-            yield house
+    def _home(self) -> Iterator[OpenHome]:
+        with open_home(self.lake / "home") as opened:
+            yield opened
 
     def _make(self, batches: Sequence[Batch]) -> None:
         init_home(self.lake / "home")
-        with self._home() as house:
+        with self._home() as opened:
             for team in sorted({batch.team for batch in batches}):
-                made = add_team(house.world, team, region=Region("eu")).team
-                until = house.world.clock.now() + timedelta(days=7)
+                made = add_team(opened.services, team, region=Region("eu")).team
+                until = opened.services.clock.now() + timedelta(days=7)
                 reader = {"person": getpass.getuser(), "granted_by": "the benchmark"}
                 everything = frozenset(ColumnClass)
                 grant(
-                    house.world,
+                    opened.services,
                     GrantDraft(team=made, classes=everything, purpose=Purpose.AUDIT, until=until, **reader),
                 )
 
     def ingest(self, batches: Sequence[Batch]) -> None:
         """Take the batches in, partition by partition, each team in one commit."""
         self._make(batches)
-        with self._home() as house:
+        with self._home() as opened:
             for name, of_team in groupby(batches, key=lambda batch: batch.team):
-                team = house.world.catalog.teams.get(TeamId(name))
-                add_rows(house.world, team, _Rows(list(of_team), house.world.keychain.user_key_maker(team.team)))
+                team = opened.services.catalog.teams.get(TeamId(name))
+                add_rows(
+                    opened.services, team, _Rows(list(of_team), opened.services.keychain.user_key_maker(team.team))
+                )
 
     def ingest_ndjson(self, batches: Sequence[Batch]) -> None:
         """Take the files in as landing files: found, claimed, validated item by item, committed, removed.
@@ -70,26 +72,28 @@ class Ours(Contestant):
         """
         self._make(batches)
         landing = self.lake / "home" / "landing"
-        with self._home() as house:
+        with self._home() as opened:
             for batch in batches:
                 folder = landing / batch.team
                 folder.mkdir(parents=True, exist_ok=True)
                 os.link(batch.path, folder / batch.path.name)
                 os.utime(batch.path, (time.time() - 60,) * 2)  # no longer being written
-            taken = ingest(house.world)
+            taken = ingest(opened.services)
             if taken.rejected or taken.erased_before or taken.too_old or taken.set_aside:
                 raise ValueError(f"not every item came in: {taken}")
 
     def _carry_out(self, team: str, scopes: Sequence[Scope], mark: Callable[[str], None]) -> None:
-        with self._home() as house:
+        with self._home() as opened:
             drafts = [
-                RequestDraft(team=TeamId(team), scope=scope, channel=Channel.CLI, received_at=house.world.clock.now())
+                RequestDraft(
+                    team=TeamId(team), scope=scope, channel=Channel.CLI, received_at=opened.services.clock.now()
+                )
                 for scope in scopes
             ]
-            accepted = accept(house.world, drafts)
+            accepted = accept(opened.services, drafts)
             mark("hidden")
             ids = [each.request_id for each in accepted if isinstance(each, Request)]
-            done = erase(house.world, only=ids)
+            done = erase(opened.services, only=ids)
             if len(done.completed) != len(scopes):
                 raise ValueError(f"{len(done.completed)} of {len(scopes)} requests completed: {done.failed}")
 
@@ -104,8 +108,8 @@ class Ours(Contestant):
 
     def connect(self) -> "_Connection":
         """Open the lake of every team with every class."""
-        with self._home() as house:
-            teams = [team.team for team in house.world.catalog.teams.all()]
+        with self._home() as opened:
+            teams = [team.team for team in opened.services.catalog.teams.all()]
         return _Connection(self.lake / "home", teams, self.threads)
 
     def count_user(self, connection: "_Connection", team: str, user: str) -> int:
@@ -116,8 +120,8 @@ class Ours(Contestant):
 
     def referenced(self) -> set[Path]:
         """Return the live files."""
-        with self._home() as house:
-            return {self._root / file.path for file in house.world.catalog.manifest.files()}
+        with self._home() as opened:
+            return {self._root / file.path for file in opened.services.catalog.manifest.files()}
 
     def stored(self) -> set[Path]:
         """Return every file of the vault."""
@@ -130,10 +134,10 @@ class Ours(Contestant):
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:
         """Decrypt every live file past the tombstones; what the catalog does not list has no keys left to open it."""
         wanted, found = pa.array(list(users), pa.string()), 0
-        with self._home() as house:
-            manifest = house.world.catalog.manifest
+        with self._home() as opened:
+            manifest = opened.services.catalog.manifest
             for sealed in manifest.sealed(list(manifest.files(TeamId(team)))):
-                rows = house.vault.read(sealed, columns=["user_id"])
+                rows = opened.vault.read(sealed, columns=["user_id"])
                 found += pc.sum(pc.is_in(rows["user_id"], value_set=wanted)).as_py() or 0
         return found
 

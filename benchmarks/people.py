@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 
-from benchmarks import salad
+from benchmarks import random_text
 
 PROBES_MANY, PROBES_FEW, ORDINARY = 3, 9, 1_000
 """Users of 51 items on 32 days, users of 3 items on 3 days, and users erased in one pass; all per team."""
@@ -51,15 +51,15 @@ class People:
 def people(team: str, ordinary: int, days: int) -> People:
     """Return a team's users, the same at every call."""
     rng = np.random.default_rng(seed_of("people", team))
-    words = salad.Salad()
+    words = random_text.Salad()
     total = ordinary + PROBES_MANY + PROBES_FEW
     index = np.arange(total)
-    ids = salad.join("u-", salad.padded(index, 8), "-", salad.random_hexes(rng, total, 4))
+    ids = random_text.join("u-", random_text.padded(index, 8), "-", random_text.random_hexes(rng, total, 4))
     first, last = (
         words.words.take(pa.array(rng.integers(0, 4_000, total))),
-        words.words.take(pa.array(rng.integers(0, salad.VOCABULARY, total))),
+        words.words.take(pa.array(rng.integers(0, random_text.VOCABULARY, total))),
     )
-    octets = [salad.text(rng.integers(1, 255, total)) for _ in range(4)]
+    octets = [random_text.text(rng.integers(1, 255, total)) for _ in range(4)]
     dots = [part for octet in octets for part in (octet, ".")][:-1]
     region = rng.integers(0, 50, total)
     browser = rng.integers(0, 200, total)
@@ -69,21 +69,21 @@ def people(team: str, ordinary: int, days: int) -> People:
         "user_key": pa.array(
             [hashlib.sha256(f"{team}/{user}".encode()).digest()[:16] for user in ids.to_pylist()], pa.binary(16)
         ),
-        "user_name": salad.join(first, " ", last),
-        "phone": salad.join("+46", salad.padded(rng.integers(10**8, 10**9, total), 9)),
-        "email": salad.join(first, ".", last, salad.text(rng.integers(0, 10_000, total)), "@example.org"),
-        "ip_address": salad.join(*dots),
-        "user_agent": salad.join(
+        "user_name": random_text.join(first, " ", last),
+        "phone": random_text.join("+46", random_text.padded(rng.integers(10**8, 10**9, total), 9)),
+        "email": random_text.join(first, ".", last, random_text.text(rng.integers(0, 10_000, total)), "@example.org"),
+        "ip_address": random_text.join(*dots),
+        "user_agent": random_text.join(
             "Mozilla/5.0 (X11; Linux x86_64; rv:",
-            salad.text(browser % 60 + 80),
+            random_text.text(browser % 60 + 80),
             ".0) Gecko/20100101 Firefox/",
-            salad.text(browser),
+            random_text.text(browser),
         ),
-        "city": salad.join("City ", salad.text(region * 6 + rng.integers(0, 6, total))),
-        "postal_code": salad.text(10_000 + region * 100 + rng.integers(0, 100, total)),
-        "region": salad.join("Region ", salad.text(region)),
-        "user_custom": salad.blank(
-            salad.join('{"tier":"', salad.text(rng.integers(0, 5, total)), '"}'), rng.random(total) < 0.7
+        "city": random_text.join("City ", random_text.text(region * 6 + rng.integers(0, 6, total))),
+        "postal_code": random_text.text(10_000 + region * 100 + rng.integers(0, 100, total)),
+        "region": random_text.join("Region ", random_text.text(region)),
+        "user_custom": random_text.blank(
+            random_text.join('{"tier":"', random_text.text(rng.integers(0, 5, total)), '"}'), rng.random(total) < 0.7
         ),
     }
     chosen = rng.choice(np.arange(ordinary // 100, ordinary), min(ORDINARY, ordinary // 2), replace=False)

@@ -18,14 +18,14 @@ from uuid import UUID
 
 from benchmarks.host import TEAM, drop, item
 from implio_pipeline.cli.init import make_home
+from implio_pipeline.domain.ids import Channel, Region, RequestId
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import Channel, Region, RequestId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.teams import add_team
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.ports.services import Services
 from implio_pipeline.wiring import open_home
 
 _AT_ONCE, _LOOK_UPS, _SCANS = 1_000, 200, 10
@@ -38,60 +38,62 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = make_home(Path(folder) / "home")
-        with open_home(home) as house:
-            world = house.world
-            add_team(world, TEAM, region=Region("eu"))
+        with open_home(home) as opened:
+            services = opened.services
+            add_team(services, TEAM, region=Region("eu"))
             items = [item(number) for number in range(2 * chosen.requests + 1_000)]
             drop(home / "landing" / TEAM / "a.ndjson", items)
-            assert not ingest(world).rejected
-            measure(world, first=0, requests=chosen.requests, receipts=chosen.receipts)
+            assert not ingest(services).rejected
+            measure(services, first=0, requests=chosen.requests, receipts=chosen.receipts)
 
 
-def measure(world: World, *, first: int, requests: int, receipts: int) -> None:
-    done = resume(world, range(first, first + requests), "--resume, its receipts alone in the ledger")
-    real = world.ledger.receipt(done[0])
+def measure(services: Services, *, first: int, requests: int, receipts: int) -> None:
+    done = resume(services, range(first, first + requests), "--resume, its receipts alone in the ledger")
+    real = services.ledger.receipt(done[0])
     assert real is not None
     ids = [RequestId(str(UUID(int=random.getrandbits(128), version=4))) for _ in range(receipts)]
     for start in range(0, receipts, _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
-        world.ledger.append([replace(real.statement, request_id=request_id, log=None) for request_id in some])
-    print(f"ledger: {world.ledger.size() / 1e6:.1f} MB, {receipts:,} receipts more")
-    timed("index brought up to date with all of them, once", lambda: found(world, ids[0]), times=1)
-    resume(world, range(first + requests, first + 2 * requests), f"--resume, {receipts:,} receipts more in the ledger")
+        services.ledger.append([replace(real.statement, request_id=request_id, log=None) for request_id in some])
+    print(f"ledger: {services.ledger.size() / 1e6:.1f} MB, {receipts:,} receipts more")
+    timed("index brought up to date with all of them, once", lambda: found(services, ids[0]), times=1)
+    resume(
+        services, range(first + requests, first + 2 * requests), f"--resume, {receipts:,} receipts more in the ledger"
+    )
     sought = random.Random(1).sample(ids, _LOOK_UPS)
     each = iter(sought)
-    timed("one receipt by the index", lambda: found(world, next(each)), times=_LOOK_UPS)
+    timed("one receipt by the index", lambda: found(services, next(each)), times=_LOOK_UPS)
     each = iter(sought)
-    timed("one receipt by reading the log", lambda: read_for(world, next(each)), times=_SCANS)
+    timed("one receipt by reading the log", lambda: read_for(services, next(each)), times=_SCANS)
 
 
-def resume(world: World, users: range, what: str) -> list[RequestId]:
+def resume(services: Services, users: range, what: str) -> list[RequestId]:
     """Accept a request for each user and carry out all that waits; print the time of the latter for one request."""
-    at = world.clock.now()
+    at = services.clock.now()
     drafts = [
         RequestDraft(team=TEAM, scope=ByUser(user_id=f"u-{user}"), channel=Channel.CLI, received_at=at)
         for user in users
     ]
-    ids = [each.request_id for each in accept(world, drafts) if isinstance(each, Request)]
+    ids = [each.request_id for each in accept(services, drafts) if isinstance(each, Request)]
     assert len(ids) == len(users)
 
     def carry_out() -> None:
-        waiting = world.catalog.requests.all(states=OPEN_STATES)
-        done = erase(world, only=[each.request_id for each in waiting], again=True)
+        waiting = services.catalog.requests.all(states=OPEN_STATES)
+        done = erase(services, only=[each.request_id for each in waiting], again=True)
         assert len(done.completed) == len(users), done.failed
 
     timed(f"{what}, {len(users)} requests", carry_out, times=1)
     return ids
 
 
-def found(world: World, request_id: RequestId) -> None:
-    entry = world.ledger.receipt(request_id)
+def found(services: Services, request_id: RequestId) -> None:
+    entry = services.ledger.receipt(request_id)
     assert entry is not None
     assert entry.body["requestId"] == request_id
 
 
-def read_for(world: World, request_id: RequestId) -> None:
-    assert any(entry.body.get("requestId") == request_id for entry in world.ledger.entries())
+def read_for(services: Services, request_id: RequestId) -> None:
+    assert any(entry.body.get("requestId") == request_id for entry in services.ledger.entries())
 
 
 def timed(what: str, act: Callable[[], None], *, times: int) -> None:

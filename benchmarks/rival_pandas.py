@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmarks import duck
 from benchmarks.contestant import Batch, Contestant, main
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.schema import arrow_schema
 
 

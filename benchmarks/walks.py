@@ -116,8 +116,8 @@ def walks(home: Path) -> Iterator[tuple[str, Walk]]:
         yield "`implio ingest` of one landing file", _follow(implio, home, "ingest")
         query = ("query", "--team", "acme", "select count(*) from items")
         yield "`implio query`, one count", _follow(implio, home, *query)
-        with open_home(home) as house:
-            app = create_app(house)
+        with open_home(home) as opened:
+            app = create_app(opened)
             for user in ("u-1", "u-2"):
                 yield "`DELETE /v1/ads` until it is answered", _follow(_call, app, key, f"{name}{user}")
             for number in (1, 2):

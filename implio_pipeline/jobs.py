@@ -17,24 +17,24 @@ from implio_pipeline.domain.audit import FILE_PARTS
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.epochs import is_rotation_due
 from implio_pipeline.domain.failed_file import FailedFile
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.request import OPEN_STATES, is_ready
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.flows.access.export import purge_exports
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.audit import AuditReport, audit, note_audit
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.compact import compact, merge_small
-from implio_pipeline.flows.deliver import Deliverer, DeliverySummary, deliver_due
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.export import purge_exports
-from implio_pipeline.flows.housekeep import SweepSummary, housekeep
-from implio_pipeline.flows.ingest import failed_landings, ingest, put_off
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
-from implio_pipeline.flows.settle import is_settling_due, settle
-from implio_pipeline.flows.take_requests import TakenRequests, take_requests
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.deletion.take_requests import TakenRequests, take_requests
+from implio_pipeline.flows.files.compact import compact, merge_small
+from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions, is_settling_due
+from implio_pipeline.flows.moderation.send_webhooks import Deliverer, DeliverySummary, deliver_due
+from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
+from implio_pipeline.flows.operations.housekeep import SweepSummary, housekeep
+from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.remedies import remedy_for_operators
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 INGEST_LANDING = "ingest_landing"
 CARRY_OUT_REQUESTS = "carry_out_requests"
@@ -171,8 +171,8 @@ class Job:
     wakes: Every | At
     waker: str
     """What Dagster calls the sensor or schedule."""
-    run: Callable[[House, Order], Report]
-    waits: Callable[[House], Waiting] | None = None
+    run: Callable[[OpenHome, Order], Report]
+    waits: Callable[[OpenHome], Waiting] | None = None
     """What there is to do; `None` where a job that is due has something to do in any case."""
     changes: tuple[str, ...] = ()
     """Names of the data that it changes."""
@@ -186,12 +186,12 @@ class Job:
     """Whether a person waits for it: it goes before what only waits."""
 
 
-def ingest_landing(house: House, order: Order) -> Report:
+def ingest_landing(opened: OpenHome, order: Order) -> Report:
     """Take in what waits in landing folders."""
     faults = Faults()
     teams = None if order.team is None else [order.team]
-    done = ingest(house.world, teams=teams, faults=faults, progress=lambda _: order.still_wanted())
-    report = Report(partitions=set(done.partitions), left=failed_landings(house.world, teams=teams))
+    done = ingest(opened.services, teams=teams, faults=faults, progress=lambda _: order.still_wanted())
+    report = Report(partitions=set(done.partitions), left=failed_landings(opened.services, teams=teams))
     report.note(faults, has_backoff=True)
     report.counts |= {
         "landing_files_quarantined": sum(each.is_quarantined for each in report.left),
@@ -211,9 +211,9 @@ def ingest_landing(house: House, order: Order) -> Report:
     return report
 
 
-def carry_out_requests(house: House, order: Order) -> Report:
+def carry_out_requests(opened: OpenHome, order: Order) -> Report:
     """Accept what is in the inbox, then erase what every request that is ready asks for."""
-    taken = take_requests(house.world)
+    taken = take_requests(opened.services)
     report = Report()
     report.counts |= {
         "request_files": taken.files,
@@ -221,24 +221,24 @@ def carry_out_requests(house: House, order: Order) -> Report:
         "refused_by_this_run": taken.refused,
         "request_files_failed": taken.failed.total(),
     }
-    _erase(house, order, report)
+    _erase(opened, order, report)
     return report
 
 
-def apply_retention(house: House, order: Order) -> Report:
+def apply_retention(opened: OpenHome, order: Order) -> Report:
     """Ask for what policies no longer allow, and erase it."""
-    today = house.world.clock.now().date()
+    today = opened.services.clock.now().date()
     as_of = today if order.as_of is None else min(order.as_of, today)  # never a day that has not come
     faults, report = Faults(), Report()
-    accepted = retain(house.world, today=as_of, faults=faults)
+    accepted = retain(opened.services, today=as_of, faults=faults)
     report.counts |= {"as_of": as_of.isoformat(), "hidden_by_this_run": len(accepted)}
-    _erase(house, order, report)
+    _erase(opened, order, report)
     report.note(faults)
     return report
 
 
-def _erase(house: House, order: Order, report: Report) -> None:
-    done = erase(house.world, progress=order.progress)
+def _erase(opened: OpenHome, order: Order, report: Report) -> None:
+    done = erase(opened.services, progress=order.progress)
     report.partitions |= done.partitions
     report.counts |= {
         "receipts_written": len(done.completed),
@@ -258,19 +258,19 @@ def _erase(house: House, order: Order, report: Report) -> None:
     ]
 
 
-def settle_verdicts(house: House, order: Order) -> Report:
+def settle_verdicts(opened: OpenHome, order: Order) -> Report:
     """Write verdicts into the files of their items."""
     faults, report = Faults(), Report()
-    done = settle(house.world, faults=faults, progress=order.progress)
+    done = apply_decisions(opened.services, faults=faults, progress=order.progress)
     report.counts |= {"verdicts": done.verdicts, "files": done.files, "lost": done.lost}
     report.note(faults, has_backoff=True)
     return report
 
 
-def deliver_callbacks(house: House, order: Order) -> Report:
+def deliver_callbacks(opened: OpenHome, order: Order) -> Report:
     """Tell teams' servers what they are still to be told; each delivery keeps its own back-off."""
     done: DeliverySummary
-    done = deliver_due(house.world, house.courier) if order.deliverer is None else order.deliverer.begin()
+    done = deliver_due(opened.services, opened.webhook_client) if order.deliverer is None else order.deliverer.begin()
     report = Report(codes=frozenset(done.failed.values()))
     report.counts |= {
         "delivered": done.delivered,
@@ -292,23 +292,25 @@ class Tidied:
     exports: int = 0
 
 
-def tidy(house: House, faults: Faults) -> Tidied:
+def tidy(opened: OpenHome, faults: Faults) -> Tidied:
     """Unlink what nothing refers to, and discard what is kept for a time and is too old."""
-    done = Tidied(sweep=housekeep(house.world, feed_keeps=house.feed_keeps, faults=faults))
-    before = house.world.clock.now() - timedelta(days=house.settings.set_aside_days)
+    done = Tidied(sweep=housekeep(opened.services, feed_keeps=opened.feed_keeps, faults=faults))
+    before = opened.services.clock.now() - timedelta(days=opened.settings.set_aside_days)
     with faults.alone("files set aside"):
-        done.set_aside = len(house.set_aside.expire(before))
+        done.set_aside = len(opened.set_aside.expire(before))
     with faults.alone("reports"):
-        done.reports = house.world.leftovers.expire_reports(before=before)
-    done.exports = purge_exports(house.world, house.exports, faults)
+        done.reports = opened.services.leftovers.expire_reports(before=before)
+    done.exports = purge_exports(opened.services, opened.exports, faults)
     return done
 
 
-def keep_house(house: House, order: Order) -> Report:
+def keep_house(opened: OpenHome, order: Order) -> Report:
     """Merge the small files that late arrivals leave, then tidy."""
     faults, report = Faults(), Report()
-    merged = compact(house.world, rows_per_file=house.settings.rows_per_file, faults=faults, progress=order.progress)
-    done = tidy(house, faults)
+    merged = compact(
+        opened.services, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=order.progress
+    )
+    done = tidy(opened, faults)
     report.counts |= {
         "partitions": merged.partitions,
         "files_before": merged.files_before,
@@ -326,11 +328,11 @@ def keep_house(house: House, order: Order) -> Report:
     return report
 
 
-def merge_small_files(house: House, order: Order) -> Report:
+def merge_small_files(opened: OpenHome, order: Order) -> Report:
     """Merge the small files of every partition that has many."""
-    settings = house.settings
+    settings = opened.settings
     done = merge_small(
-        house.world,
+        opened.services,
         rows_per_file=settings.rows_per_file,
         from_files=settings.api.merge_from_files,
         progress=order.progress,
@@ -338,13 +340,13 @@ def merge_small_files(house: House, order: Order) -> Report:
     return Report(counts={"files_before": done.files_before, "files_after": done.files_after})
 
 
-def rotate(house: House, order: Order) -> Report:
+def rotate(opened: OpenHome, order: Order) -> Report:
     """Renew every key and destroy the old ones; what a schedule asks for only when due, what broke off is finished."""
     faults, report = Faults(), Report()
-    if _is_rotation_due(house) or (order.as_of is None and not order.is_again):
-        done = rotate_keys(house.world, faults=faults, progress=order.progress)
+    if _is_rotation_due(opened) or (order.as_of is None and not order.is_again):
+        done = rotate_keys(opened.services, faults=faults, progress=order.progress)
     else:
-        done = finish_rotation(house.world, faults=faults)
+        done = finish_rotation(opened.services, faults=faults)
     report.counts |= {
         "teams": done.teams,
         "files_rewrapped": done.files,
@@ -357,21 +359,21 @@ def rotate(house: House, order: Order) -> Report:
     return report
 
 
-def audit_all(house: House, order: Order) -> Report:
+def audit_all(opened: OpenHome, order: Order) -> Report:
     """Read every file, compare it with catalog, keys, storage and ledger, and note in the ledger that it was done."""
-    found = audit(house.world, is_full=True, progress=order.progress)
-    note_audit(house.world, found)
+    found = audit(opened.services, is_full=True, progress=order.progress)
+    note_audit(opened.services, found)
     return audited(found)
 
 
-def audit_partition(house: House, partition: Partition) -> Report:
+def audit_partition(opened: OpenHome, partition: Partition) -> Report:
     """Read the files of one partition and no others.
 
     Raises:
         TeamUnknown: there is no such team.
     """
-    house.world.catalog.teams.get(partition[0])
-    return audited(audit(house.world, parts=FILE_PARTS, is_full=True, only=partition))
+    opened.services.catalog.teams.get(partition[0])
+    return audited(audit(opened.services, parts=FILE_PARTS, is_full=True, only=partition))
 
 
 def audited(found: AuditReport) -> Report:
@@ -403,18 +405,18 @@ def audited(found: AuditReport) -> Report:
 _NAMES_ALL = "Run `implio audit --full`; it names every finding."
 
 
-def _landing_waits(house: House) -> Waiting:
+def _landing_waits(opened: OpenHome) -> Waiting:
     """Return a batch for each team with files waiting; whose file came first goes first."""
-    now = agreed_now(house.world)
-    failures = failed_landings(house.world)
+    now = agreed_now(opened.services)
+    failures = failed_landings(opened.services)
     left = put_off(failures, now=now)
     # A file that failed has a back-off of its own and is in no batch meanwhile, so a new file waits for no failed run.
     marks: dict[TeamId, list[str]] = {}
     for each in failures:
         if each.file in left:
             marks.setdefault(each.team, []).append(each.file)
-    teams = {team.team for team in house.world.catalog.teams.all()}
-    waiting = {team: days for team, days in house.world.landing.waiting(but=left).items() if team in teams}
+    teams = {team.team for team in opened.services.catalog.teams.all()}
+    waiting = {team: days for team, days in opened.services.landing.waiting(but=left).items() if team in teams}
     return Waiting(
         batches=tuple(
             Batch(parts=(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ()))), team=team)
@@ -423,14 +425,14 @@ def _landing_waits(house: House) -> Waiting:
     )
 
 
-def _requests_wait(house: House) -> Waiting:
+def _requests_wait(opened: OpenHome) -> Waiting:
     """Accept what is in the inbox, then return one batch of all requests that are ready.
 
     Hiding does not wait for a run, which may be hours away; a look is seconds away.
     """
-    now = agreed_now(house.world)
-    taken = take_requests(house.world, is_enough=_budget(LOOK_SECONDS))
-    open_requests = house.world.catalog.requests.all(states=OPEN_STATES)
+    now = agreed_now(opened.services)
+    taken = take_requests(opened.services, is_enough=_budget(LOOK_SECONDS))
+    open_requests = opened.services.catalog.requests.all(states=OPEN_STATES)
     ready = sorted(each.request_id for each in open_requests if is_ready(each, now=now))
     if ready:
         return Waiting(batches=(Batch(parts=tuple(ready)),))
@@ -449,31 +451,31 @@ def _failed_text(failed: Counter[str]) -> str:
     return f"request files that could not be taken are tried again: {codes}"
 
 
-def _verdicts_wait(house: House) -> Waiting:
-    since = house.world.catalog.moderation.unsettled_since(now=agreed_now(house.world))
-    if since is None or not is_settling_due(house.world, waits=house.settle_waits):
+def _verdicts_wait(opened: OpenHome) -> Waiting:
+    since = opened.services.catalog.moderation.unsettled_since(now=agreed_now(opened.services))
+    if since is None or not is_settling_due(opened.services, waits=opened.settle_waits):
         return Waiting(why_none="no verdict has waited long enough")
     return Waiting(batches=(Batch(parts=(SETTLE_VERDICTS, instant_text(since))),))
 
 
-def _callbacks_wait(house: House) -> Waiting:
-    teams: Sequence[str] = house.world.catalog.callbacks.teams_due(now=house.world.clock.now())
+def _callbacks_wait(opened: OpenHome) -> Waiting:
+    teams: Sequence[str] = opened.services.catalog.callbacks.teams_due(now=opened.services.clock.now())
     return Waiting(batches=(Batch(parts=(DELIVER_CALLBACKS, *teams)),)) if teams else Waiting(why_none="nothing is due")
 
 
-def _rotation_waits(house: House) -> Waiting:
-    if not house.settings.rotate_keys_days:
+def _rotation_waits(opened: OpenHome) -> Waiting:
+    if not opened.settings.rotate_keys_days:
         return Waiting(why_none=ROTATION_OFF)
     return (
         Waiting(batches=(Batch(parts=(KEY_ROTATION,)),))
-        if _is_rotation_due(house)
+        if _is_rotation_due(opened)
         else Waiting(why_none=ROTATION_NOT_DUE)
     )
 
 
-def _is_rotation_due(house: House) -> bool:
-    keys = house.world.catalog.teams.keys()
-    return is_rotation_due(keys, days=house.settings.rotate_keys_days, now=house.world.clock.now())
+def _is_rotation_due(opened: OpenHome) -> bool:
+    keys = opened.services.catalog.teams.keys()
+    return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.services.clock.now())
 
 
 _REQUESTS = ("deletion_requests", "retention_requests", "erasure_receipts")

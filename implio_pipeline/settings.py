@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from implio_pipeline.domain.errors import HomeMissing
+from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.residency import EEA, ON_SITE, THIS_MACHINE, KeptIn, Place, Processor
-from implio_pipeline.domain.words import Region
 
 SETTINGS_FILE = "implio.toml"
 HOME_VARIABLE = "IMPLIO_HOME"

@@ -17,22 +17,22 @@ from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.ids import ColumnClass, Region
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
-from implio_pipeline.domain.words import ColumnClass, Region
+from implio_pipeline.flows.access.authorize import ReadAuthorizer
 from implio_pipeline.flows.clock import take_up_noted
-from implio_pipeline.flows.read import Doorkeeper
-from implio_pipeline.flows.reside import refuse_misplaced
-from implio_pipeline.flows.restore import refuse_old_catalog, refuse_put_back
-from implio_pipeline.flows.waits import oldest_waits
+from implio_pipeline.flows.files.residency import refuse_misplaced
+from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_put_back
+from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
 from implio_pipeline.formats.limits import LandingPolicy
-from implio_pipeline.ports.desk import Desk
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.accounts import AccountServices
+from implio_pipeline.ports.services import Services
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
-from implio_pipeline.stores.callbacks.courier import HttpCourier
+from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_state import orchestration_facts
@@ -122,20 +122,20 @@ safeguards = ""                   # outside the EEA: what makes the transfer law
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class House:
+class OpenHome:
     """An opened home: its settings, the world its flows work in, and the stores people look into."""
 
     settings: Settings
-    world: World
+    services: Services
     ledger: SignedLog
     set_aside: SetAside
     exports: ExportFolder
     catalog: SqlCatalog
     vault: EncryptedVault
     landing: LandingFolder
-    courier: HttpCourier
-    door: Doorkeeper
-    desk: Desk
+    webhook_client: HttpCourier
+    door: ReadAuthorizer
+    accounts: AccountServices
     """People who sign in."""
 
     @property
@@ -155,14 +155,14 @@ class House:
 
     def oldest_waits(self) -> tuple[Wait, ...]:
         """Return what has waited longest, and why."""
-        return oldest_waits(self.world, orchestration_facts(self.settings.home))
+        return oldest_waits(self.services, orchestration_facts(self.settings.home))
 
     def server_files(self) -> tuple[Path, Path]:
         """Return the certificate and private key of the server: those configured, or the home's own, renewed."""
         api, below = self.settings.api, self.settings.below
         if api.certificate is not None and api.private_key is not None:
             return below(api.certificate), below(api.private_key)
-        files = _local_authority(self.settings.home).server_files(now=self.world.clock.now())
+        files = _local_authority(self.settings.home).server_files(now=self.services.clock.now())
         return files.certificate, files.private_key
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class House:
 
 
 @contextmanager
-def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterator[House]:
+def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterator[OpenHome]:
     """Open a home for as long as the block lasts; from then on this process leaves no core dump.
 
     Args:
@@ -186,17 +186,17 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         CatalogOutdated: an old catalog was put back.
     """
     forbid_core_dumps()
-    house = build(load_settings(find_home(home)))
+    opened = build(load_settings(find_home(home)))
     gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
     try:
-        _refuse_misplaced(house.settings, house.catalog, key_ring(house.settings))
+        _refuse_misplaced(opened.settings, opened.catalog, key_ring(opened.settings))
         if not is_restoring:
-            refuse_put_back(house.world)
+            refuse_put_back(opened.services)
         with suppress(LedgerBroken):  # as there: commands must be able to say so
-            take_up_noted(house.world.ledger, house.world.catalog)
-        yield house
+            take_up_noted(opened.services.ledger, opened.services.catalog)
+        yield opened
     finally:
-        house.close()
+        opened.close()
 
 
 @contextmanager
@@ -302,7 +302,7 @@ def key_ring(settings: Settings) -> LocalKeyRing:
     return LocalKeyRing(settings.home / "keys", settings.key_folders)
 
 
-def build(settings: Settings) -> House:
+def build(settings: Settings) -> OpenHome:
     """Return an opened home over the stores its settings choose."""
     clock, identifiers = SystemClock(), RandomIdentifiers()
     ring = key_ring(settings)
@@ -317,7 +317,7 @@ def build(settings: Settings) -> House:
     )
     ledger = _ledger(settings)
     landing = _landing(settings, keychain, set_aside, clock)
-    world = World(
+    services = Services(
         clock=clock,
         identifiers=identifiers,
         keychain=keychain,
@@ -345,18 +345,18 @@ def build(settings: Settings) -> House:
             window_days=settings.requests.window_days,
         ),
     )
-    return House(
+    return OpenHome(
         settings=settings,
-        world=world,
+        services=services,
         ledger=ledger,
         set_aside=set_aside,
         exports=ExportFolder(settings.home / "exports"),
         catalog=catalog,
         vault=vault,
         landing=landing,
-        courier=_courier(settings),
+        webhook_client=_courier(settings),
         door=_doorkeeper(settings, catalog, clock),
-        desk=_desk(catalog, clock),
+        accounts=_desk(catalog, clock),
     )
 
 
@@ -366,8 +366,8 @@ def _refuse_misplaced(settings: Settings, catalog: SqlCatalog, ring: LocalKeyRin
     )
 
 
-def _doorkeeper(settings: Settings, catalog: SqlCatalog, clock: SystemClock) -> Doorkeeper:
-    return Doorkeeper(
+def _doorkeeper(settings: Settings, catalog: SqlCatalog, clock: SystemClock) -> ReadAuthorizer:
+    return ReadAuthorizer(
         catalog=catalog, people=catalog.people, clock=clock, is_required=settings.access.grants == "required"
     )
 
@@ -385,8 +385,8 @@ def _courier(settings: Settings) -> HttpCourier:
     )
 
 
-def _desk(catalog: SqlCatalog, clock: SystemClock) -> Desk:
-    return Desk(
+def _desk(catalog: SqlCatalog, clock: SystemClock) -> AccountServices:
+    return AccountServices(
         clock=clock,
         members=catalog.members,
         audit_log=catalog.audit_log,

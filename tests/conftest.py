@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.home import Home, a_home, opened
+from support.home import Home, a_home, opened_at
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 os.environ["IMPLIO_REQUESTS__APPROVALS"] = "none"  # tests of approvals ask for them
@@ -51,7 +51,7 @@ def empty_home(scratch: Path) -> Path:
 def home(empty_home: Path, tmp_path: Path) -> Iterator[Home]:
     """An open home of the test's own."""
     shutil.copytree(empty_home, tmp_path / "home")
-    with opened(tmp_path / "home") as opened_home:
+    with opened_at(tmp_path / "home") as opened_home:
         yield opened_home
 
 
@@ -68,6 +68,6 @@ def new_home(empty_home: Path, scratch: Path) -> Iterator[Callable[[], Home]]:
             folder = scratch / f"home-{made}"
             shutil.copytree(empty_home, folder)
             stack.callback(shutil.rmtree, folder)
-            return stack.enter_context(opened(folder))
+            return stack.enter_context(opened_at(folder))
 
         yield new

@@ -19,8 +19,8 @@ from implio_pipeline.domain.columns import (
     columns_of,
 )
 from implio_pipeline.domain.errors import FileTampered, KeyMissing
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Outcome
 from implio_pipeline.domain.moderation import Words, settled_values
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, Outcome
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import leaves_by_class
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode

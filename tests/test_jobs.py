@@ -47,7 +47,7 @@ def test_jobs_that_would_undo_each_others_work_share_a_process_and_receivers_hol
 
 def test_the_loop_makes_up_for_what_is_due_daily_and_looks_at_each_job_once_in_its_time(home: Home) -> None:
     jobs = [job_of(name) for name in (CARRY_OUT_REQUESTS, RETENTION, SELF_AUDIT)]
-    loop = upkeep_process._Loop(home.house, jobs, Order())
+    loop = upkeep_process._Loop(home.opened, jobs, Order())
 
     first, second = list(loop._due()), list(loop._due())
 
@@ -59,17 +59,17 @@ def test_the_loop_runs_the_same_job_as_dagster_and_tells_codes_of_what_failed(ho
     home.keep(Ad(task="a", user="ann"), Ad(task="b", user="bob", title="chair"))
     (request,) = home.ask(ByUser(user_id="ann"))
 
-    assert not upkeep_process._attempt(home.house, job_of(CARRY_OUT_REQUESTS), Order())
+    assert not upkeep_process._attempt(home.opened, job_of(CARRY_OUT_REQUESTS), Order())
 
-    assert home.world.catalog.requests.get(request.request_id).state is RequestState.COMPLETED
+    assert home.services.catalog.requests.get(request.request_id).state is RequestState.COMPLETED
     assert [row["user_id"] for row in home.rows(ADS)] == ["bob"]
     home.stored()[0].unlink()
     home.ask(ByUser(user_id="bob"))
-    assert set(upkeep_process._attempt(home.house, job_of(CARRY_OUT_REQUESTS), Order())) == {"file-missing"}
+    assert set(upkeep_process._attempt(home.opened, job_of(CARRY_OUT_REQUESTS), Order())) == {"file-missing"}
 
 
 def test_retention_never_goes_by_a_day_that_has_not_come(home: Home) -> None:
-    in_time = replace(home.house, world=home.world)
+    in_time = replace(home.opened, services=home.services)
 
     report = job_of(RETENTION).run(in_time, Order(as_of=date(2099, 1, 1)))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.clock import NOW, TODAY
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable
 from support.moderation import MODERATOR, decided
@@ -29,15 +29,15 @@ from implio_pipeline.domain.errors import (
     TeamUnknown,
 )
 from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, TeamId
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, TeamId
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.query.lake import Lake
 
 EVERY_CLASS = list(ColumnClass)
@@ -62,7 +62,7 @@ def stocked(home: Home) -> Home:
     ]
     rejected = home.table([Ad(task="b-1"), Ad(task="b-2", user="bob")], kind=FileKind.REJECTED)
     home.landing.land(ADS, LandedTable(name="f", pieces_of_items=[home.table(items)], rejected=rejected))
-    ingest(home.world)
+    ingest(home.services)
     home.keep(Ad(task="car"), team=CARS)
     return home
 
@@ -130,11 +130,11 @@ def test_a_column_is_there_for_those_who_were_granted_its_class_and_refused_by_n
 def lakes_by_class(tmp_path_factory: pytest.TempPathFactory, empty_home: Path) -> Iterator[dict[ColumnClass, Lake]]:
     folder = tmp_path_factory.mktemp("lakes") / "home"
     shutil.copytree(empty_home, folder)
-    with opened(folder) as home:
+    with opened_at(folder) as home:
         rejected = home.table([Ad(task="b-1")], kind=FileKind.REJECTED)
         table = home.table([Ad(task="t-1")])
         home.landing.land(ADS, LandedTable(name="f", pieces_of_items=[table], rejected=rejected))
-        ingest(home.world)
+        ingest(home.services)
         with ExitStack() as stack:
             yield {one: stack.enter_context(lake_of(home, classes=[one])) for one in ColumnClass}
 
@@ -225,22 +225,22 @@ def test_an_accepted_request_hides_its_items_at_once_and_for_good(stocked: Home,
         for each in (lake, narrow):
             assert [*tasks_in(each, "rejected"), *tasks_in(each)] == sorted(shown)
         waiting = tasks_in(lake, "queue")
-        erase(stocked.world)
+        erase(stocked.services)
         for each in (lake, narrow):
             assert [*tasks_in(each, "rejected"), *tasks_in(each)] == sorted(shown)
         assert tasks_in(lake, "queue") == waiting == [task for task in ["t-3", "t-5"] if task in shown]
 
 
 def test_retention_hides_what_is_overdue_at_once(stocked: Home) -> None:
-    stocked.world.catalog.teams.set_policy(
+    stocked.services.catalog.teams.set_policy(
         ADS, RetentionPolicy(keep_days=30, by_outcome={"refused": 0, "undecided": 0})
     )
 
     with lake_of(stocked) as lake:
-        retain(stocked.world, today=TODAY)
+        retain(stocked.services, today=TODAY)
 
         assert tasks_in(lake) == ["t-1", "t-5"]
-        erase(stocked.world)
+        erase(stocked.services)
         assert tasks_in(lake) == ["t-1", "t-5"]
 
 
@@ -265,7 +265,7 @@ def test_a_query_pushed_down_finds_what_a_query_of_everything_finds(
     home.clock.pass_by(timedelta(hours=3))
     home.keep(*(Ad(task=f"{home.clock.now():%d%H}{user}", user=user, at=home.clock.now()) for user in ("ann", "bob")))
     if is_compacted:
-        compact(home.world, rows_per_file=4)
+        compact(home.services, rows_per_file=4)
     home.ask(*asked)
 
     with lake_of(home) as lake:
@@ -295,11 +295,11 @@ def test_a_lake_needs_a_home_and_a_team(stocked: Home, tmp_path: Path) -> None:
 def test_a_query_that_meets_an_erasure_midway_is_asked_again(stocked: Home) -> None:
     with lake_of(stocked) as lake:
         assert len(lake.sql("select * from items")) == 5
-        compact(stocked.world, rows_per_file=4)
+        compact(stocked.services, rows_per_file=4)
         (first, *_) = stocked.files(ADS)
-        merged = stocked.vault.merge(stocked.world.catalog.manifest.sealed([first]))
+        merged = stocked.vault.merge(stocked.services.catalog.manifest.sealed([first]))
         change = Change(team=ADS, planned_at=0, committed_at=NOW, add=tuple(merged), remove=(first.file_id,))
-        stocked.world.catalog.manifest.commit(change)
+        stocked.services.catalog.manifest.commit(change)
         stocked.vault.delete(first)
 
         assert len(lake.sql("select * from items")) == 5
@@ -310,13 +310,13 @@ def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
 ) -> None:
     home = many_files(new_home())
     home.keep(*(Ad(task=f"nobody-{number}", user=None) for number in range(3)))
-    compact(home.world, rows_per_file=16)
-    opened: list[FileId] = []
+    compact(home.services, rows_per_file=16)
+    opened_at: list[FileId] = []
     with lake_of(home) as lake:
         unwrap = lake._keychain.file_keys
 
         def noted(team: TeamId, keys: Iterable[FileKey]) -> Mapping[ColumnClass, bytes]:
-            opened.extend({key.file_id for key in keys})
+            opened_at.extend({key.file_id for key in keys})
             return unwrap(team, keys)
 
         monkeypatch.setattr(lake._keychain, "file_keys", noted)
@@ -325,13 +325,13 @@ def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
 
         query = "select count(*) from items where user_key = $key"
         assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51,)]
-        assert sorted(opened) == sorted(file.file_id for file in near)
+        assert sorted(opened_at) == sorted(file.file_id for file in near)
 
         assert lake.sql("select count(*) from items where user_key is null").fetchall() == [(3,)]
         query = "select count(*) from items where user_key <> $key or user_key is null"
         assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51 * 23 + 3,)]
         assert len(lake.sql("select * from items")) == 51 * 24 + 3
-        assert sorted(opened) == sorted(file.file_id for file in home.files(ADS))
+        assert sorted(opened_at) == sorted(file.file_id for file in home.files(ADS))
 
 
 @pytest.mark.parametrize("place", [40, -20])
@@ -397,19 +397,19 @@ def test_a_verdict_shows_at_once_and_the_same_before_and_after_it_is_settled(sto
         before = lake.sql(query).fetchall()
         decided(stocked, "t-3", Refuse(reasons=("spam",)))
         decided(stocked, "t-5", Approve())
-        laid_over, queued = lake.sql(query).fetchall(), tasks_in(lake, "queue")
+        pending_decisions, queued = lake.sql(query).fetchall(), tasks_in(lake, "queue")
         columns = lake.sql("select * from items").columns
-        settle(stocked.world)
+        apply_decisions(stocked.services)
         settled = lake.sql(query).fetchall()
 
         assert before[2] == ("t-3", None, None, None)
-        assert laid_over == [
+        assert pending_decisions == [
             *before[:2],
             ("t-3", "refused", ["spam"], MODERATOR),
             before[3],
             ("t-5", "approved", None, MODERATOR),
         ]
-        assert settled == laid_over
+        assert settled == pending_decisions
         assert queued == []
     with lake_of(stocked) as lake:
         assert lake.sql(query).fetchall() == settled
@@ -424,7 +424,7 @@ def test_a_reader_without_the_identity_class_sees_outcomes_at_once_and_reasons_o
         assert lake.sql(query).fetchall() == [("refused", None)]
         with pytest.raises(ClassNotGranted):
             lake.sql("select actor_id from items")
-        settle(stocked.world)
+        apply_decisions(stocked.services)
     with lake_of(stocked, classes=["operational"]) as lake:
         assert lake.sql(query).fetchall() == [("refused", ["canary reason"])]
 

@@ -15,9 +15,9 @@ from implio_pipeline import open_lake
 from implio_pipeline.domain.access_log import LogLine
 from implio_pipeline.domain.errors import ClassNotGranted, QueryRefused
 from implio_pipeline.domain.grant import GrantMissing, Purpose, PurposeMissing
+from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.moderation import Refuse
-from implio_pipeline.domain.words import ColumnClass
-from implio_pipeline.flows.grant import revoke
+from implio_pipeline.flows.access.grants import revoke
 from implio_pipeline.query.lake import Lake
 
 OPERATIONAL, CONTENT = ColumnClass.OPERATIONAL, ColumnClass.CONTENT
@@ -38,13 +38,13 @@ def stocked(home: Home) -> Home:
 
 @pytest.fixture
 def lake(stocked: Home) -> Iterator[Lake]:
-    let_read(stocked.world, ADS, person=JANE, classes=[OPERATIONAL, CONTENT], purpose=Purpose.SUPPORT)
+    let_read(stocked.services, ADS, person=JANE, classes=[OPERATIONAL, CONTENT], purpose=Purpose.SUPPORT)
     with open_lake(stocked.path, team=ADS, as_=JANE, threads=1) as opened:
         yield opened
 
 
 def log_of(home: Home) -> list[LogLine]:
-    return list(home.world.catalog.access_log.lines())
+    return list(home.services.catalog.access_log.lines())
 
 
 def test_nobody_reads_without_a_grant(stocked: Home) -> None:
@@ -58,11 +58,11 @@ def test_the_reader_is_the_user_of_this_machine_unless_another_is_named(stocked:
         lake.sql("select 1")
 
     (line,) = log_of(stocked)
-    assert stocked.world.people.name_of(line.read.person) == getpass.getuser()
+    assert stocked.services.people.name_of(line.read.person) == getpass.getuser()
 
 
 def test_a_grant_decides_which_classes_are_decrypted(stocked: Home) -> None:
-    let_read(stocked.world, ADS, person=JANE, classes=[OPERATIONAL], purpose=Purpose.ENGINEERING)
+    let_read(stocked.services, ADS, person=JANE, classes=[OPERATIONAL], purpose=Purpose.ENGINEERING)
 
     with open_lake(stocked.path, team=ADS, as_=JANE) as lake:
         assert lake.granted == {OPERATIONAL}
@@ -75,7 +75,7 @@ def test_a_grant_decides_which_classes_are_decrypted(stocked: Home) -> None:
 
 
 def test_identity_needs_its_purpose(stocked: Home) -> None:
-    let_read(stocked.world, ADS, person=JANE, purpose=Purpose.INCIDENT)
+    let_read(stocked.services, ADS, person=JANE, purpose=Purpose.INCIDENT)
     asked = {"team": ADS, "as_": JANE, "classes": ["identity"]}
 
     with pytest.raises(PurposeMissing), open_lake(stocked.path, **asked):
@@ -87,7 +87,7 @@ def test_identity_needs_its_purpose(stocked: Home) -> None:
 
 
 def test_a_lake_of_two_teams_needs_a_grant_for_each(stocked: Home) -> None:
-    let_read(stocked.world, ADS, person=JANE)
+    let_read(stocked.services, ADS, person=JANE)
 
     with pytest.raises(GrantMissing, match="team cars"), open_lake(stocked.path, team=[ADS, CARS], as_=JANE):
         pass
@@ -183,7 +183,7 @@ def test_a_column_that_rows_are_chosen_by_is_logged_whatever_it_is_called(
 def test_what_the_view_of_items_is_made_of_cannot_be_read_by_itself(name: str, stocked: Home) -> None:
     keep_waiting(stocked, Ad(task="t-9", outcome=None))
     decided(stocked, "t-9", Refuse(reasons=("canary reason",)))
-    let_read(stocked.world, ADS, person=JANE, purpose=Purpose.INCIDENT)
+    let_read(stocked.services, ADS, person=JANE, purpose=Purpose.INCIDENT)
     with open_lake(stocked.path, team=ADS, as_=JANE, classes=["identity"], purpose="incident") as lake:
         assert lake.sql("select count(*) from items where outcome = 'refused'").fetchall() == [(1,)]
         with pytest.raises(QueryRefused):
@@ -206,7 +206,7 @@ def test_the_log_has_no_value_no_statement_and_no_name_that_somebody_made_up(sto
     (line,) = log_of(stocked)
     assert (line.read.rows, line.read.columns) == (1, ("body", "title"))
     told = repr(line)
-    stocked.world.catalog.scrub()
+    stocked.services.catalog.scrub()
     stored = b"".join(path.read_bytes() for path in (stocked.path / "catalog").iterdir())
     for made_up in ("zqzq", "canary-title", "select"):
         assert made_up not in told
@@ -224,10 +224,10 @@ def test_a_statement_that_is_refused_hands_out_nothing_and_is_not_written_down(s
 def test_a_grant_that_is_revoked_stops_the_next_statement_of_an_open_lake(stocked: Home, lake: Lake) -> None:
     assert len(lake.sql("select * from items")) == 2
     (grant,) = [
-        each for each in stocked.world.catalog.grants.all() if stocked.world.people.name_of(each.person) == JANE
+        each for each in stocked.services.catalog.grants.all() if stocked.services.people.name_of(each.person) == JANE
     ]
 
-    revoke(stocked.world, grant.grant_id, by="boss")
+    revoke(stocked.services, grant.grant_id, by="boss")
 
     with pytest.raises(GrantMissing):
         lake.sql("select * from items")

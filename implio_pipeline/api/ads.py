@@ -13,20 +13,20 @@ from implio_pipeline.api.answers import json_answer, raw_answer
 from implio_pipeline.api.batch import Judged, answer_of
 from implio_pipeline.api.caller import HEADER, Caller, who_may
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
-from implio_pipeline.api.judges import Judge
 from implio_pipeline.api.once import PARAMETER, key_of, known, post_of
 from implio_pipeline.api.openapi import POLLED, SUBMITTED, answers, body
 from implio_pipeline.api.polling import look, poll
 from implio_pipeline.api.query_string import documented, parameters
+from implio_pipeline.api.validators import Validator
 from implio_pipeline.domain.access import Act
+from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.intake import PostRecord
-from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.flows.api_keys import recognise
-from implio_pipeline.flows.ingest import Part
-from implio_pipeline.flows.submit import Submission, arrival
+from implio_pipeline.flows.accounts.api_keys import recognise
+from implio_pipeline.flows.files.ingest import Part
+from implio_pipeline.flows.files.submit import Submission, arrival
 from implio_pipeline.formats.columns import keyed
-from implio_pipeline.ports.world import World
-from implio_pipeline.wiring import House
+from implio_pipeline.ports.services import Services
+from implio_pipeline.wiring import OpenHome
 
 router = APIRouter(tags=["ads"])
 _JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.ASCII | re.IGNORECASE)
@@ -54,14 +54,14 @@ async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.
     parameters(request, ())
     _check_media_type(request)
     key = key_of(request)
-    world: World = request.app.state.house.world
+    services: Services = request.app.state.opened.services
     sent = await request.body()
-    arrived_at = await run_in_threadpool(arrival, world, who.team)
+    arrived_at = await run_in_threadpool(arrival, services, who.team)
     if key is None:
         return await _answered(request, who, sent, arrived_at)
-    post = await run_in_threadpool(post_of, world, who.team, key=key, body=sent, arrived_at=arrived_at)
+    post = await run_in_threadpool(post_of, services, who.team, key=key, body=sent, arrived_at=arrived_at)
     with request.app.state.in_work.taken(post):
-        before = await run_in_threadpool(known, world, post)
+        before = await run_in_threadpool(known, services, post)
         return await _answered(request, who, sent, arrived_at, post=post, before=before)
 
 
@@ -76,14 +76,14 @@ async def _answered(
 ) -> Response:
     """Return the answer to a post; one that was taken in before is judged again and not stored again."""
     state = request.app.state
-    house: House = state.house
+    opened: OpenHome = state.opened
     same = before or post
     arrived_at = same.taken_at if same else arrived_at
     batch_id = same.batch_id if same else None
-    async with state.judging:  # a few at a time: more would only wait for the judge with their bodies in memory
-        found = await run_in_threadpool(_judged, state.judge, house, who.team, sent, arrived_at, batch_id)
+    async with state.validating:  # a few at a time: more would only wait for the judge with their bodies in memory
+        found = await run_in_threadpool(_judged, state.validator, opened, who.team, sent, arrived_at, batch_id)
     # The key may have been revoked while the body came, which may take half a minute.
-    await run_in_threadpool(recognise, house.world, request.headers[HEADER])
+    await run_in_threadpool(recognise, opened.services, request.headers[HEADER])
     if before:
         return raw_answer(answer_of(found, Part.of(before), body=sent))
     part = Part()
@@ -124,22 +124,22 @@ def get_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.POLL_IT
     """Return decided items, or given ones."""
     asked = parameters(request, ("timestamp", "taskIds", "noAdContent"))
     state = request.app.state
-    world, polling = state.house.world, state.polling
+    services, polling = state.opened.services, state.polling
     has_content = not _flag(asked.get("noAdContent", "false"))
     since_ms = None if "timestamp" not in asked else _milliseconds(asked["timestamp"])
     if "taskIds" not in asked:
-        return json_answer(poll(world, polling, who.team, since_ms=since_ms or 0, has_content=has_content))
+        return json_answer(poll(services, polling, who.team, since_ms=since_ms or 0, has_content=has_content))
     task_ids = _task_ids(asked["taskIds"])
-    return json_answer(look(world, polling, who.team, task_ids, since_ms=since_ms, has_content=has_content))
+    return json_answer(look(services, polling, who.team, task_ids, since_ms=since_ms, has_content=has_content))
 
 
 def _judged(
-    judge: Judge, house: House, team: TeamId, body: bytes, arrived_at: datetime, batch_id: str | None
+    validator: Validator, opened: OpenHome, team: TeamId, body: bytes, arrived_at: datetime, batch_id: str | None
 ) -> Judged:
     """Return a post judged, its accepted items with their user keys: the judge has none of the team's keys."""
-    house.world.catalog.give_way()  # to a deletion: it would have to share a processor
-    found = judge.judged(body, arrived_at=arrived_at, max_items=house.settings.api.max_items, batch_id=batch_id)
-    return replace(found, rows=keyed(found.rows, FileKind.ITEMS, house.world.keychain.user_key_maker(team)))
+    opened.services.catalog.give_way()  # to a deletion: it would have to share a processor
+    found = validator.judged(body, arrived_at=arrived_at, max_items=opened.settings.api.max_items, batch_id=batch_id)
+    return replace(found, rows=keyed(found.rows, FileKind.ITEMS, opened.services.keychain.user_key_maker(team)))
 
 
 def _check_media_type(request: Request) -> None:

@@ -14,17 +14,17 @@ from implio_pipeline.api import ads, deletions, docs, health, metrics, queues
 from implio_pipeline.api.call_record import CallRecord
 from implio_pipeline.api.gate import Gate
 from implio_pipeline.api.intake import Intake
-from implio_pipeline.api.judges import Judge, JudgeHere
 from implio_pipeline.api.metrics import Metrics
 from implio_pipeline.api.once import InWork
 from implio_pipeline.api.openapi import DESCRIPTION, completed
 from implio_pipeline.api.problems import add_problem_handlers
 from implio_pipeline.api.rate_limits import RateLimit
 from implio_pipeline.api.upkeep import NoUpkeep, Wakes
-from implio_pipeline.flows.polling import DecisionFeed
+from implio_pipeline.api.validators import Validator, ValidatorHere
+from implio_pipeline.flows.moderation.feed import DecisionFeed
 from implio_pipeline.web import app as page
 from implio_pipeline.web.security_headers import SecurityHeaders
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 ROUTERS: tuple[APIRouter, ...] = (
     *(ads.router, deletions.router, docs.pages.router, health.router, metrics.router, queues.router),
@@ -36,21 +36,21 @@ _JUDGED_AT_ONCE = 2
 
 
 def create_app(
-    house: House,
+    opened: OpenHome,
     *,
     routers: Sequence[APIRouter] = ROUTERS,
     polling: DecisionFeed | None = None,
     upkeep: Wakes | None = None,
-    judge: Judge | None = None,
+    validator: Validator | None = None,
     seconds: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Build the app over an opened home. The caller closes the home after the app has ended.
 
     Args:
-        house: The home; at `app.state.house` for every route.
+        opened: The home; at `app.state.house` for every route.
         routers: What it answers.
         polling: The feed of decisions; that of moderators' verdicts when not given.
-        judge: Who judges posts; this process when not given.
+        validator: Who judges posts; this process when not given.
         upkeep: Who is told of new files and new deletions.
         seconds: The time that rate limits go by.
     """
@@ -63,16 +63,16 @@ def create_app(
         redoc_url=None,
         lifespan=_lifespan,
     )
-    api = house.settings.api
+    api = opened.settings.api
     woken = upkeep or NoUpkeep()
     meters = Metrics()
-    app.state.house = house
+    app.state.opened = opened
     app.state.metrics = meters
-    app.state.intake = Intake(house.world, on_files=woken.on_files, on_commit=meters.commits.inc)
+    app.state.intake = Intake(opened.services, on_files=woken.on_files, on_commit=meters.commits.inc)
     app.state.in_work = InWork()
-    app.state.judge = judge or JudgeHere()
-    app.state.judging = asyncio.Semaphore(_JUDGED_AT_ONCE)
-    app.state.polling = polling or DecisionFeed(house.world)
+    app.state.validator = validator or ValidatorHere()
+    app.state.validating = asyncio.Semaphore(_JUDGED_AT_ONCE)
+    app.state.polling = polling or DecisionFeed(opened.services)
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
     app.state.on_deletion = woken.on_deletion
     for router in routers:

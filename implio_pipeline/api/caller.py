@@ -10,9 +10,9 @@ from fastapi.security import APIKeyHeader
 from implio_pipeline.domain.access import Act, Role, demand
 from implio_pipeline.domain.api_keys import ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyRefused
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.api_keys import recognise
-from implio_pipeline.wiring import House
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.flows.accounts.api_keys import recognise
+from implio_pipeline.wiring import OpenHome
 
 HEADER = "X-Api-Key"
 _SCHEME = APIKeyHeader(name=HEADER, scheme_name="ApiKey", description="A key of the team.", auto_error=False)
@@ -36,11 +36,11 @@ def caller(request: Request, _: Annotated[str | None, Security(_SCHEME)] = None)
         ApiKeyRefused: there is no key, more than one, or one that is not valid.
         TooManyCalls: the key is used more often than it may be.
     """
-    house: House = request.app.state.house
+    opened: OpenHome = request.app.state.opened
     shown = request.headers.getlist(HEADER)
     if len(shown) != 1:
         raise ApiKeyRefused("there is no valid API key in the call")
-    key = recognise(house.world, shown[0])
+    key = recognise(opened.services, shown[0])
     request.app.state.key_rate.take(key.key_id)
     request.state.key_id = key.key_id
     return Caller(team=key.team, role=Role.SERVER, key_id=key.key_id, acts_for=key.made_by)

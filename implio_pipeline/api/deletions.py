@@ -17,15 +17,15 @@ from implio_pipeline.api.openapi import DELETION, DELETIONS, RECEIPT, answers
 from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.errors import ImplioError, RequestUnknown
+from implio_pipeline.domain.ids import Channel, RequestId
 from implio_pipeline.domain.request import OPEN_STATES, RequestDraft, RequestState
 from implio_pipeline.domain.request import Request as Deletion
 from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.words import Channel, RequestId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.lift import lift
-from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
-from implio_pipeline.ports.world import World
-from implio_pipeline.wiring import House
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.lift import lift
+from implio_pipeline.flows.deletion.outcomes import outcome_of, outcomes_of
+from implio_pipeline.ports.services import Services
+from implio_pipeline.wiring import OpenHome
 
 router = APIRouter(tags=["deletions"])
 _NAMES = ("userId", "taskId", "fromDate", "toDate", "standing")
@@ -49,7 +49,7 @@ _same = [Lock() for _ in range(64)]
 class _Named:
     """A deletion that a call names by its id, and who calls."""
 
-    world: World
+    services: Services
     who: Caller
     deletion: Deletion
 
@@ -59,8 +59,8 @@ def _named(act: Act) -> Callable[..., _Named]:
 
     def named(request: Request, request_id: str, who: Annotated[Caller, Depends(who_may(act))]) -> _Named:
         parameters(request, ())
-        house: House = request.app.state.house
-        return _Named(world=house.world, who=who, deletion=_its_own(house, who, request_id))
+        opened: OpenHome = request.app.state.opened
+        return _Named(services=opened.services, who=who, deletion=_its_own(opened, who, request_id))
 
     return named
 
@@ -69,7 +69,7 @@ async def _on_the_way(
     request: Request, who: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]
 ) -> AsyncIterator[Caller]:
     """Hold commits of items back from the moment a deletion's caller is known, not only once a thread takes it up."""
-    with request.app.state.house.world.catalog.hurried():
+    with request.app.state.opened.services.catalog.hurried():
         yield who
 
 
@@ -104,19 +104,19 @@ async def _on_the_way(
 )
 def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -> Response:
     """Accept a deletion request of the calling key's team."""
-    house: House = request.app.state.house
+    opened: OpenHome = request.app.state.opened
     _refuse_body(request)
     draft = _draft(request, who)
-    window = timedelta(seconds=house.settings.api.same_request_seconds)
-    with house.world.catalog.urgently(), _same[hash((draft.team, draft.scope)) % len(_same)]:
-        (answer,) = accept(house.world, [draft], same_within=window)
+    window = timedelta(seconds=opened.settings.api.same_request_seconds)
+    with opened.services.catalog.urgently(), _same[hash((draft.team, draft.scope)) % len(_same)]:
+        (answer,) = accept(opened.services, [draft], same_within=window)
     if isinstance(answer, ImplioError):
         raise answer
     request.app.state.on_deletion()
     headers = {"Location": status_url(answer)}
-    if house.settings.api.deletion_answer == 204:  # noqa: PLR2004
+    if opened.settings.api.deletion_answer == 204:  # noqa: PLR2004
         return Response(status_code=204, headers=headers)
-    return json_answer(deletion_of(answer, outcome_of(house.world, answer)), status=202, headers=headers)
+    return json_answer(deletion_of(answer, outcome_of(opened.services, answer)), status=202, headers=headers)
 
 
 @router.get(
@@ -134,12 +134,14 @@ def delete_ads(request: Request, who: Annotated[Caller, Depends(_on_the_way)]) -
 )
 def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]) -> Response:
     """Return a page of requests, and the id to give for the next one."""
-    house: House = request.app.state.house
+    opened: OpenHome = request.app.state.opened
     asked = parameters(request, ("state", "limit", "after"))
     limit = _limit(asked.get("limit"))
-    after = _its_own(house, who, asked["after"]).tombstone_sequence if "after" in asked else None
-    found = house.world.catalog.requests.page(who.team, states=_states(asked.get("state")), limit=limit, before=after)
-    deletions = [deletion_of(*each) for each in outcomes_of(house.world, found)]
+    after = _its_own(opened, who, asked["after"]).tombstone_sequence if "after" in asked else None
+    found = opened.services.catalog.requests.page(
+        who.team, states=_states(asked.get("state")), limit=limit, before=after
+    )
+    deletions = [deletion_of(*each) for each in outcomes_of(opened.services, found)]
     return json_answer(DeletionPage(deletions=deletions, next=found[-1].request_id if len(found) == limit else None))
 
 
@@ -151,7 +153,7 @@ def list_deletions(request: Request, who: Annotated[Caller, Depends(who_may(Act.
 )
 def get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) -> Response:
     """Return one request of the team."""
-    return json_answer(deletion_of(asked.deletion, outcome_of(asked.world, asked.deletion)))
+    return json_answer(deletion_of(asked.deletion, outcome_of(asked.services, asked.deletion)))
 
 
 @router.post(
@@ -166,8 +168,8 @@ def get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) ->
 )
 def lift_deletion(asked: Annotated[_Named, Depends(_named(Act.LIFT_STANDING))]) -> Response:
     """Lift a standing deletion of the caller's team."""
-    lifted = lift(asked.world, asked.deletion.request_id, acts_for=asked.who.acts_for)[0]
-    return json_answer(deletion_of(lifted, outcome_of(asked.world, lifted)))
+    lifted = lift(asked.services, asked.deletion.request_id, acts_for=asked.who.acts_for)[0]
+    return json_answer(deletion_of(lifted, outcome_of(asked.services, lifted)))
 
 
 @router.get(
@@ -179,7 +181,7 @@ def lift_deletion(asked: Annotated[_Named, Depends(_named(Act.LIFT_STANDING))]) 
 def get_receipt(asked: Annotated[_Named, Depends(_named(Act.READ_RECEIPTS))]) -> Response:
     """Return the ledger's entry whole, so that it can be checked with the ledger's public key."""
     request_id = asked.deletion.request_id
-    entries = asked.world.ledger.receipts({request_id}).get(request_id, [])
+    entries = asked.services.ledger.receipts({request_id}).get(request_id, [])
     if not entries:
         raise NotThere("there is no receipt yet", remedy="Ask for the request's status; it says what comes next.")
     return json_answer(convert(entries[-1].shape(), Receipt))
@@ -210,7 +212,7 @@ def _draft(request: Request, who: Caller) -> RequestDraft:
     return request_draft(
         {"team": who.team, "type": kind, **fields},
         channel=Channel.API,
-        received_at=request.app.state.house.world.clock.now(),
+        received_at=request.app.state.opened.services.clock.now(),
         asked_by=f"api key {who.key_id}",
         acts_for=who.acts_for,
     )
@@ -238,10 +240,10 @@ def _no_kind(asked: Collection[str]) -> ParametersRefused:
     )
 
 
-def _its_own(house: House, who: Caller, request_id: str) -> Deletion:
+def _its_own(opened: OpenHome, who: Caller, request_id: str) -> Deletion:
     """Return a request of the caller's team; another team's is as unknown as one that never was."""
     try:
-        found = house.world.catalog.requests.get(RequestId(request_id))
+        found = opened.services.catalog.requests.get(RequestId(request_id))
     except RequestUnknown:
         found = None
     if found is None or found.team != who.team:

@@ -13,11 +13,11 @@ from starlette.responses import Response
 from implio_pipeline.api.failures import CallFailed
 from implio_pipeline.api.problems import STATUSES, remedy_of
 from implio_pipeline.api.samples import example_request
+from implio_pipeline.domain.ids import RequestKind
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.request_refusals import REASONS
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
-from implio_pipeline.domain.words import RequestKind
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 
@@ -41,7 +41,7 @@ def docs(context: PageContext) -> Response:
         schemas=[(name, list(_rows(schema))) for name, schema in schemas.items()],
         states=[(state.value, *_said(state)) for state in RequestState if state not in _NEVER_SHOWN],
         errors=sorted(set(_errors())),
-        api=context.house.settings.api,
+        api=context.opened.settings.api,
     )
 
 

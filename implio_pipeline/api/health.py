@@ -40,7 +40,7 @@ def waiting(request: Request) -> Response:
     For whoever watches the home: callers on this machine, and those with an API key. It names no team and no person.
     """
     refuse_strangers(request)
-    house = request.app.state.house
-    now = house.world.clock.now()
-    waits = [wait_shape(each, now=now) for each in house.oldest_waits()]
+    opened = request.app.state.opened
+    now = opened.services.clock.now()
+    waits = [wait_shape(each, now=now) for each in opened.oldest_waits()]
     return json_answer(WaitingLongest(waiting=convert(waits, list[Wait])))

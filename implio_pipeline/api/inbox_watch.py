@@ -10,8 +10,8 @@ from collections.abc import Callable
 from threading import Event, Thread
 
 from implio_pipeline.domain.faults import fault_of
-from implio_pipeline.flows.take_requests import TakenRequests, take_requests
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.deletion.take_requests import TakenRequests, take_requests
+from implio_pipeline.ports.services import Services
 
 LOOK_EVERY_SECONDS = 5.0
 _LOG = logging.getLogger("implio_pipeline.failures")
@@ -21,13 +21,13 @@ class InboxWatch:
     """A thread that accepts what is in the inbox.
 
     Args:
-        world: The home.
+        services: The home.
         on_deletion: Called when a request was accepted.
         most: Files of one look; the rest waits for the next, so that the server can end meanwhile.
     """
 
-    def __init__(self, world: World, on_deletion: Callable[[], None], *, most: int = 50) -> None:
-        self._world = world
+    def __init__(self, services: Services, on_deletion: Callable[[], None], *, most: int = 50) -> None:
+        self._world = services
         self._on_deletion = on_deletion
         self._most = most
         self._is_ending = Event()

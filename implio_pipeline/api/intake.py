@@ -12,9 +12,9 @@ from threading import Condition, Thread
 from implio_pipeline.api.failures import ShuttingDown
 from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.flows.ingest import Part
-from implio_pipeline.flows.submit import Submission, submit
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.files.ingest import Part
+from implio_pipeline.flows.files.submit import Submission, submit
+from implio_pipeline.ports.services import Services
 
 MOST_ITEMS = 1_000
 """Items of one commit: what bounds how long a deletion waits for the catalog behind it."""
@@ -25,7 +25,7 @@ class Intake:
     """The only writer of posts in this process; it starts with the first one.
 
     Args:
-        world: What the flow may touch.
+        services: What the flow may touch.
         on_files: Told of the files of each commit, in the writing thread.
         on_commit: Told of each commit.
         most_items: Items of one commit; a larger post is committed alone.
@@ -33,13 +33,13 @@ class Intake:
 
     def __init__(
         self,
-        world: World,
+        services: Services,
         *,
         on_files: Callable[[Sequence[SealedFile]], None] = lambda _: None,
         on_commit: Callable[[], None] = lambda: None,
         most_items: int = MOST_ITEMS,
     ) -> None:
-        self._world = world
+        self._world = services
         self._on_files = on_files
         self._on_commit = on_commit
         self._most_items = most_items

@@ -18,9 +18,9 @@ from fastapi import Request
 
 from implio_pipeline.api.failures import KeyReused, ParametersRefused
 from implio_pipeline.domain.errors import PostInWork
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.intake import POST_KEPT, PostRecord
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 HEADER = "Idempotency-Key"
 MOST_CHARACTERS = 255
@@ -58,9 +58,9 @@ def key_of(request: Request) -> str | None:
     return key
 
 
-def post_of(world: World, team: TeamId, *, key: str, body: bytes, arrived_at: datetime) -> PostRecord:
+def post_of(services: Services, team: TeamId, *, key: str, body: bytes, arrived_at: datetime) -> PostRecord:
     """Build the record of a new post."""
-    pseudonym = world.keychain.pseudonym
+    pseudonym = services.keychain.pseudonym
     return PostRecord(
         team=team,
         key_digest=pseudonym(team, f"idempotency-key\0{key}"),
@@ -70,13 +70,13 @@ def post_of(world: World, team: TeamId, *, key: str, body: bytes, arrived_at: da
     )
 
 
-def known(world: World, post: PostRecord) -> PostRecord | None:
+def known(services: Services, post: PostRecord) -> PostRecord | None:
     """Return the same post as it was taken in within the last day; `None` when it is new.
 
     Raises:
         KeyReused: the key was used for another body.
     """
-    before = world.catalog.landings.seen_post(post.team, post.key_digest)
+    before = services.catalog.landings.seen_post(post.team, post.key_digest)
     if before is None or before.taken_at <= post.taken_at - POST_KEPT:
         return None
     if before.body_digest != post.body_digest:

@@ -6,26 +6,26 @@ from typing import Any
 from msgspec import UNSET
 
 from implio_pipeline.api.models import Poll, PolledAd, PolledItem, PollingInfo
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.look_up import look_up
-from implio_pipeline.flows.polling import DecisionFeed, PolledDecision
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.flows.moderation.feed import DecisionFeed, PolledDecision
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.formats.ad_shape import ad_shape, result_shape
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 ON_A_PAGE = 100
 """Decisions of one answer."""
 
 
-def poll(world: World, feed: DecisionFeed, team: TeamId, *, since_ms: int, has_content: bool) -> Poll:
+def poll(services: Services, feed: DecisionFeed, team: TeamId, *, since_ms: int, has_content: bool) -> Poll:
     """Return the items decided after a place in the feed. Hidden and erased items are left out."""
     page = feed.after(team, since_ms=since_ms, limit=ON_A_PAGE)
     decisions = {each.task_id: each for each in page.decisions}
-    ads = _ads(world, team, decisions, decisions, has_content=has_content)
+    ads = _ads(services, team, decisions, decisions, has_content=has_content)
     return _answer(ads, newest_ms=page.newest_ms, has_more=page.has_more)
 
 
 def look(
-    world: World,
+    services: Services,
     feed: DecisionFeed,
     team: TeamId,
     task_ids: Collection[str],
@@ -41,12 +41,12 @@ def look(
         if since_ms is None or (task_id in decisions and decisions[task_id].decided_ms > since_ms)
     ]
     newest = max((each.decided_ms for each in decisions.values()), default=since_ms or 0)
-    ads = _ads(world, team, wanted, decisions, has_content=has_content)
+    ads = _ads(services, team, wanted, decisions, has_content=has_content)
     return _answer(ads, newest_ms=max(newest, since_ms or 0), has_more=False)
 
 
 def _ads(
-    world: World,
+    services: Services,
     team: TeamId,
     task_ids: Iterable[str],
     decisions: Mapping[str, PolledDecision],
@@ -54,9 +54,9 @@ def _ads(
     has_content: bool,
 ) -> list[PolledAd]:
     names = list(task_ids)
-    packed_at = int(world.clock.now().timestamp() * 1000)
+    packed_at = int(services.clock.now().timestamp() * 1000)
     found: dict[str, PolledAd] = {}
-    for rows in look_up(world, team, names):
+    for rows in get_items(services, team, names):
         for row in rows.to_pylist():
             decision = decisions.get(row["task_id"])
             result: Any = result_shape(row) if decision is None else _result(decision)  # may be text of JSON as it came

@@ -14,14 +14,14 @@ from implio_pipeline.api.openapi import answer, answers, body
 from implio_pipeline.api.query_string import parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, Refuse
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.look_up import items_of
-from implio_pipeline.flows.moderate import decide, next_entries, notes_of, queues_of
+from implio_pipeline.flows.moderation.decide import decide, next_entries, notes_of, queues_of
+from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.formats.ad_shape import ad_shape
 from implio_pipeline.formats.repeated_keys import has_repeated_key
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 router = APIRouter(tags=["moderation"])
 
@@ -39,7 +39,7 @@ _said = msgspec.json.Decoder(models.Decision).decode
 def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:
     """Return the queues, those that every team has first."""
     parameters(request, ())
-    found = queues_of(request.app.state.house.world, who.team)
+    found = queues_of(request.app.state.opened.services, who.team)
     return json_answer(models.Queues(queues=[models.Queue(queue=each.queue, waiting=each.waiting) for each in found]))
 
 
@@ -60,7 +60,9 @@ async def post_next(
     """Return locked items with their content and the notes on them."""
     parameters(request, ())
     asked = _decoded(_asked, await request.body())
-    return json_answer(await run_in_threadpool(_next, request.app.state.house.world, who.team, queue, asked.moderator))
+    return json_answer(
+        await run_in_threadpool(_next, request.app.state.opened.services, who.team, queue, asked.moderator)
+    )
 
 
 @router.post(
@@ -85,7 +87,7 @@ async def post_decision(
     said = _decoded(_said, await request.body())
     decision = _decision(said)
     result = await run_in_threadpool(
-        decide, request.app.state.house.world, who.team, task_id, decision, by=said.moderator
+        decide, request.app.state.opened.services, who.team, task_id, decision, by=said.moderator
     )
     return json_answer(_result(result))
 
@@ -120,9 +122,9 @@ def _decision(said: models.Decision) -> Decision:
     raise BodyRefused("a decision is `approved`, `refused` with reasons, or another queue")
 
 
-def _next(world: World, team: TeamId, queue: str, moderator: str) -> models.NextAds:
-    entries = next_entries(world, team, queue, by=moderator)
-    items = items_of(world, team, [entry.task_id for entry in entries])
+def _next(services: Services, team: TeamId, queue: str, moderator: str) -> models.NextAds:
+    entries = next_entries(services, team, queue, by=moderator)
+    items = items_of(services, team, [entry.task_id for entry in entries])
     waiting = [
         models.WaitingAd(
             task_id=entry.task_id,
@@ -131,13 +133,13 @@ def _next(world: World, team: TeamId, queue: str, moderator: str) -> models.Next
             ad=ad_shape(items[entry.task_id]),
             notes=[
                 models.Note(written_at=instant_text(note.written_at), text=note.text)
-                for note in notes_of(world, team, entry.task_id)
+                for note in notes_of(services, team, entry.task_id)
             ],
         )
         for entry in entries
         if entry.task_id in items  # deleted since it was given out
     ]
-    return models.NextAds(locked_until=instant_text(world.clock.now() + LOCK_LASTS), items=waiting)
+    return models.NextAds(locked_until=instant_text(services.clock.now() + LOCK_LASTS), items=waiting)
 
 
 def _result(result: Decided | QueueEntry) -> models.Decided:

@@ -14,10 +14,10 @@ import msgspec
 
 from implio_pipeline.api.models import deletion_of
 from implio_pipeline.domain.days import due_at
+from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.waiting import Cause, Wait, Waiting, wait_shape
-from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
 
 _TRIES = 5
 """How often the example was tried: a request stops after some attempts, never before the first."""

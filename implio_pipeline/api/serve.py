@@ -15,11 +15,11 @@ import uvicorn
 
 from implio_pipeline.api.app import create_app
 from implio_pipeline.api.inbox_watch import InboxWatch
-from implio_pipeline.api.judges import Judge, JudgeBeside
 from implio_pipeline.api.protocol import GuardedProtocol
 from implio_pipeline.api.upkeep import Upkeep
+from implio_pipeline.api.validators import Validator, ValidatorBeside
 from implio_pipeline.domain.errors import AddressUnavailable, CertificateInvalid, PlainHttpRefused
-from implio_pipeline.wiring import House, open_home
+from implio_pipeline.wiring import OpenHome, open_home
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2; those of 1.3 are all good."""
@@ -52,27 +52,27 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
         CertificateInvalid: the certificate cannot be used.
         AddressUnavailable: the address is not this machine's, or is taken.
     """
-    with open_home(home) as house:
-        api = house.settings.api
+    with open_home(home) as opened:
+        api = opened.settings.api
         host = wanted.host or api.host
         if wanted.is_plain and not is_loopback(host):
             raise PlainHttpRefused("without TLS only this machine's own programs are answered")
-        context = None if wanted.is_plain else tls_context(*house.server_files())
+        context = None if wanted.is_plain else tls_context(*opened.server_files())
         listening = _listen(host, api.port if wanted.port is None else wanted.port)
         upkeep = Upkeep(
-            house.settings.home,
+            opened.settings.home,
             is_alone=wanted.is_alone,
-            rows_per_file=house.settings.rows_per_file,
+            rows_per_file=opened.settings.rows_per_file,
             merge_from_files=api.merge_from_files,
         )
-        inbox = InboxWatch(house.world, upkeep.on_deletion)
+        inbox = InboxWatch(opened.services, upkeep.on_deletion)
         inbox.start()  # first of all: what was dropped while nothing ran hides now
         upkeep.start()
         try:
-            with closing(JudgeBeside()) as judge:
+            with closing(ValidatorBeside()) as validator:
                 _log_to_stdout()
                 sys.setswitchinterval(_SWITCH_SECONDS)
-                server = _Server(_config(house, upkeep, judge, context))
+                server = _Server(_config(opened, upkeep, validator, context))
                 scheme = "http" if wanted.is_plain else "https"
                 shown = f"[{host}]" if ":" in host else host
                 on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
@@ -122,11 +122,11 @@ def tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
     return context
 
 
-def _config(house: House, upkeep: Upkeep, judge: Judge, context: ssl.SSLContext | None) -> uvicorn.Config:
-    api = house.settings.api
+def _config(opened: OpenHome, upkeep: Upkeep, validator: Validator, context: ssl.SSLContext | None) -> uvicorn.Config:
+    api = opened.settings.api
     GuardedProtocol.head_seconds = api.header_seconds
     return uvicorn.Config(
-        create_app(house, upkeep=upkeep, judge=judge),
+        create_app(opened, upkeep=upkeep, validator=validator),
         http=GuardedProtocol,
         ws="none",
         lifespan="on",

@@ -21,9 +21,9 @@ from time import monotonic
 from implio_pipeline.api.child_processes import FromServer
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.faults import fault_of
-from implio_pipeline.flows.deliver import Deliverer
+from implio_pipeline.flows.moderation.send_webhooks import Deliverer
 from implio_pipeline.jobs import At, Every, Job, Order, job_of
-from implio_pipeline.wiring import House, open_home
+from implio_pipeline.wiring import OpenHome, open_home
 
 _LONGEST_WAIT_SECONDS = 60.0
 _NICE = 5
@@ -42,12 +42,12 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write each receiver's address
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
-    with open_home(Path(sys.argv[1])) as house:
-        deliverer = Deliverer(house.world, house.courier)
+    with open_home(Path(sys.argv[1])) as opened:
+        deliverer = Deliverer(opened.services, opened.webhook_client)
         order = Order(progress=lambda _done, _total: _while_wanted(), still_wanted=_while_wanted, deliverer=deliverer)
         with suppress(_ServerGone):
-            _Loop(house, [job_of(name) for name in sys.argv[2:]], order).run()
-        house.courier.abandon()
+            _Loop(opened, [job_of(name) for name in sys.argv[2:]], order).run()
+        opened.webhook_client.abandon()
         deliverer.finish()
     return 0
 
@@ -56,16 +56,16 @@ class _Loop:
     """Some jobs, and when each is looked at next.
 
     Args:
-        house: The home.
+        opened: The home.
         jobs: In the order in which they are looked at.
         order: How each is run.
     """
 
-    def __init__(self, house: House, jobs: Sequence[Job], order: Order) -> None:
-        self._house = house
+    def __init__(self, opened: OpenHome, jobs: Sequence[Job], order: Order) -> None:
+        self._house = opened
         self._jobs = jobs
         self._order = order
-        now = house.world.clock.now()
+        now = opened.services.clock.now()
         # What is due each day is made up for at once, since nobody knows how long nobody was there.
         self._looked_at: dict[str, float] = {}
         self._done: dict[str, datetime] = {
@@ -93,7 +93,7 @@ class _Loop:
                         yield job
                         self._looked_at[job.name] = monotonic()
                 case At() as at:
-                    newest = at.newest(self._house.world.clock.now())
+                    newest = at.newest(self._house.services.clock.now())
                     if self._done.get(job.name) != newest:
                         self._done[job.name] = newest
                         yield job
@@ -108,12 +108,12 @@ class _Loop:
         return max(0.0, min([_LONGEST_WAIT_SECONDS, *waits]))
 
 
-def _attempt(house: House, job: Job, order: Order) -> Iterable[str]:
+def _attempt(opened: OpenHome, job: Job, order: Order) -> Iterable[str]:
     """Run a job if it has something to do, and return the codes of what went wrong; all of it is tried again anyway."""
     try:
-        if job.waits is not None and not job.waits(house).batches:
+        if job.waits is not None and not job.waits(opened).batches:
             return ()
-        report = job.run(house, order)
+        report = job.run(opened, order)
     except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises that there is no memory
         return (_code_of(error),)
     return {*(each.code for each in report.troubles), *report.codes}

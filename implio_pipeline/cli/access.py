@@ -14,13 +14,21 @@ from implio_pipeline.domain.access_log import LogLine, read_body
 from implio_pipeline.domain.days import instant_text, start_of
 from implio_pipeline.domain.grant import Grant, GrantId, PersonKey, Purpose, Reviewed, is_in_force
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.grant import GrantDraft, forget_operator, grant, names_of, review_grants, revived, revoke
-from implio_pipeline.flows.read import log_faults
+from implio_pipeline.flows.access.authorize import log_faults
+from implio_pipeline.flows.access.grants import (
+    GrantDraft,
+    forget_operator,
+    grant,
+    names_of,
+    review_grants,
+    revived,
+    revoke,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from implio_pipeline.ports.world import World
+    from implio_pipeline.ports.services import Services
 
 app = typer.Typer(help="Who may read items, for what and until when; and who did.", no_args_is_help=True)
 _PURPOSES = f"One of {', '.join(Purpose)}."
@@ -50,9 +58,11 @@ def grant_command(  # noqa: PLR0913 -- one parameter for each option of the comm
     if (days is None) == (until is None):
         raise BadUse("say how long it stands: --days or --until")
     asked = classes_from(classes)
-    with session.house() as house:
-        world = house.world
-        end = start_of(day_from(until)) + timedelta(days=1) if until else world.clock.now() + timedelta(days=days or 0)
+    with session.open_home() as opened:
+        services = opened.services
+        end = (
+            start_of(day_from(until)) + timedelta(days=1) if until else services.clock.now() + timedelta(days=days or 0)
+        )
         draft = GrantDraft(
             team=team_id(team),
             classes=asked,
@@ -62,8 +72,8 @@ def grant_command(  # noqa: PLR0913 -- one parameter for each option of the comm
             granted_by=who(by),
             note=secret_from(note, name="Note"),
         )
-        made = grant(world, draft)
-        shape = _shape(made, names_of(world, [made.person, made.granted_by]), now=world.clock.now())
+        made = grant(services, draft)
+        shape = _shape(made, names_of(services, [made.person, made.granted_by]), now=services.clock.now())
     words = f"{', '.join(shape['classes'])} of {made.team} for {made.purpose}, until {shape['until'][:10]}"
     session.answer(shape, lambda: good(f"Grant {made.grant_id}: {words}"))
 
@@ -76,9 +86,9 @@ def revoke_command(
 ) -> None:
     """Take a grant away, also from whoever reads under it right now."""
     session = session_of(context)
-    with session.house() as house:
-        gone = revoke(house.world, GrantId(grant_id), by=who(by))
-        shape = _shape(gone, names_of(house.world, [gone.person, gone.granted_by]), now=house.world.clock.now())
+    with session.open_home() as opened:
+        gone = revoke(opened.services, GrantId(grant_id), by=who(by))
+        shape = _shape(gone, names_of(opened.services, [gone.person, gone.granted_by]), now=opened.services.clock.now())
     session.answer(shape, lambda: good(f"Grant {gone.grant_id} is revoked."))
 
 
@@ -90,12 +100,12 @@ def list_command(
 ) -> None:
     """Show the grants that stand, oldest first."""
     session = session_of(context)
-    with session.house() as house:
-        world, now = house.world, house.world.clock.now()
-        name = None if team is None else world.catalog.teams.get(team_id(team)).team
-        found = [each for each in world.catalog.grants.all(team=name) if is_all or is_in_force(each, now=now)]
-        names = names_of(world, (person for each in found for person in (each.person, each.granted_by)))
-        mode = house.settings.access.grants
+    with session.open_home() as opened:
+        services, now = opened.services, opened.services.clock.now()
+        name = None if team is None else services.catalog.teams.get(team_id(team)).team
+        found = [each for each in services.catalog.grants.all(team=name) if is_all or is_in_force(each, now=now)]
+        names = names_of(services, (person for each in found for person in (each.person, each.granted_by)))
+        mode = opened.settings.access.grants
     shapes = [_shape(each, names, now=now) for each in found]
     session.answer(shapes, lambda: _grants_view(shapes, mode))
 
@@ -113,13 +123,13 @@ def review_command(
 ) -> None:
     """Go through the grants that stand, those with the most to ask about first; they are marked as reviewed."""
     session = session_of(context)
-    with session.house() as house:
-        world, now = house.world, house.world.clock.now()
-        name = None if team is None else world.catalog.teams.get(team_id(team)).team
+    with session.open_home() as opened:
+        services, now = opened.services, opened.services.clock.now()
+        name = None if team is None else services.catalog.teams.get(team_id(team)).team
         found = review_grants(
-            world, team=name, open_for=timedelta(days=open_days), expires_within=timedelta(days=soon_days)
+            services, team=name, open_for=timedelta(days=open_days), expires_within=timedelta(days=soon_days)
         )
-        names = names_of(world, (person for each in found for person in (each.grant.person, each.grant.granted_by)))
+        names = names_of(services, (person for each in found for person in (each.grant.person, each.grant.granted_by)))
     shapes = [_shape(each.grant, names, now=now) | {"remarks": list(each.remarks)} for each in found]
     session.answer(shapes, lambda: _review_view(shapes, found))
 
@@ -132,14 +142,14 @@ def log_command(
 ) -> None:
     """Show who read what, for what and how much, oldest first; the log has no values and no SQL."""
     session = session_of(context)
-    with session.house() as house:
-        world = house.world
-        wanted = None if team is None else world.catalog.teams.get(team_id(team)).team
+    with session.open_home() as opened:
+        services = opened.services
+        wanted = None if team is None else services.catalog.teams.get(team_id(team)).team
         if wanted is None:
-            lines = world.catalog.access_log.newest(count)
+            lines = services.catalog.access_log.newest(count)
         else:
-            lines = [each for each in world.catalog.access_log.lines() if wanted in each.read.teams][-count:]
-        names = names_of(world, (each.read.person for each in lines))
+            lines = [each for each in services.catalog.access_log.lines() if wanted in each.read.teams][-count:]
+        names = names_of(services, (each.read.person for each in lines))
     session.answer([_line_shape(each, names) for each in lines], lambda: _log_view(lines, names))
 
 
@@ -147,8 +157,8 @@ def log_command(
 def verify_command(context: typer.Context) -> None:
     """Check that the log of reads is what was written, and that no revoked grant has come back."""
     session = session_of(context)
-    with session.house() as house:
-        faults, back, lines = log_faults(house.world), revived(house.world), _length(house.world)
+    with session.open_home() as opened:
+        faults, back, lines = log_faults(opened.services), revived(opened.services), _length(opened.services)
     shape = {
         "isHolding": not faults and not back,
         "lines": lines,
@@ -166,14 +176,14 @@ def verify_command(context: typer.Context) -> None:
 def forget_command(context: typer.Context, name: Name) -> None:
     """Destroy an operator's name, once no grant of theirs stands; their pseudonym stays in the log."""
     session = session_of(context)
-    with session.house() as house:
-        is_gone = forget_operator(house.world, secret_from(name, name="Operator"))
+    with session.open_home() as opened:
+        is_gone = forget_operator(opened.services, secret_from(name, name="Operator"))
     words = "The name is destroyed; grants and log keep a pseudonym." if is_gone else "No such name is kept."
     session.answer({"isForgotten": is_gone}, lambda: good(words))
 
 
-def _length(world: "World") -> int:
-    newest = world.catalog.access_log.newest(1)
+def _length(services: "Services") -> int:
+    newest = services.catalog.access_log.newest(1)
     return newest[0].line if newest else 0
 
 

@@ -13,7 +13,7 @@ from implio_pipeline.cli.tables import good, look, table
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
 from implio_pipeline.domain.days import instant_text, start_of
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_api_key
+from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 
 app = typer.Typer(help="API keys of customers' servers: shown once, kept as hashes.", no_args_is_help=True)
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as `implio api-keys list` shows it.")]
@@ -31,9 +31,9 @@ def add_command(
 ) -> None:
     """Make a key for a team, and show it this once. It acts for you: what it asks for, you asked for."""
     session = session_of(context)
-    with session.house() as house:
-        key, text = add_api_key(house.world, team_id(team), label=label, by=who(name), expires_at=_end_of(until))
-        now = house.world.clock.now()
+    with session.open_home() as opened:
+        key, text = add_api_key(opened.services, team_id(team), label=label, by=who(name), expires_at=_end_of(until))
+        now = opened.services.clock.now()
     session.answer(_shape(key, now) | {"key": text}, lambda: _made(key, text), is_copied=True)
 
 
@@ -41,10 +41,10 @@ def add_command(
 def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show keys, oldest first; never the keys themselves."""
     session = session_of(context)
-    with session.house() as house:
-        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
-        found = house.world.catalog.api_keys.all(name)
-        now = house.world.clock.now()
+    with session.open_home() as opened:
+        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
+        found = opened.services.catalog.api_keys.all(name)
+        now = opened.services.clock.now()
     shapes = [_shape(key, now) for key in found]
     columns = ("key", "team", "label", "state", "made", "expires", "last used")
     session.answer(shapes, lambda: table(columns, map(_row, shapes)) if shapes else good("No API keys."))
@@ -54,9 +54,9 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
 def revoke_command(context: typer.Context, key_id: KeyName) -> None:
     """End a key: from now on no call with it is answered."""
     session = session_of(context)
-    with session.house() as house:
-        key = revoke_api_key(house.world, ApiKeyId(key_id))
-        now = house.world.clock.now()
+    with session.open_home() as opened:
+        key = revoke_api_key(opened.services, ApiKeyId(key_id))
+        now = opened.services.clock.now()
     session.answer(_shape(key, now), lambda: good(f"Key {key.key_id} of team {key.team} is revoked."))
 
 
@@ -72,13 +72,13 @@ def rotate_command(
 ) -> None:
     """Make a key in another's place, and show it this once; the new key acts for you."""
     session = session_of(context)
-    with session.house() as house:
+    with session.open_home() as opened:
         key, text = rotate_api_key(
-            house.world, ApiKeyId(key_id), grace=timedelta(hours=grace), by=who(name), expires_at=_end_of(until)
+            opened.services, ApiKeyId(key_id), grace=timedelta(hours=grace), by=who(name), expires_at=_end_of(until)
         )
-        now = house.world.clock.now()
+        now = opened.services.clock.now()
         # One that was replaced before, or expires anyway, ends when it would have ended.
-        old = _shape(house.world.catalog.api_keys.get(ApiKeyId(key_id)), now)
+        old = _shape(opened.services.catalog.api_keys.get(ApiKeyId(key_id)), now)
     ends = old["revokedAt"] or old["expiresAt"]
     session.answer(
         _shape(key, now) | {"key": text, "replaces": key_id, "oldKeyEndsAt": ends},

@@ -9,6 +9,7 @@ from implio_pipeline import __version__
 from implio_pipeline.cli import (
     access,
     api_keys,
+    apply_decisions,
     audit,
     callbacks,
     clock,
@@ -31,7 +32,6 @@ from implio_pipeline.cli import (
     retention,
     serve,
     set_aside,
-    settle,
     status,
     teams,
     upkeep,
@@ -111,7 +111,7 @@ def _add_commands() -> None:
     app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
     app.add_typer(jobs.app, name="jobs", rich_help_panel=_CARE)
     app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
-    app.command("settle", rich_help_panel=_CARE)(settle.settle_command)
+    app.command("settle", rich_help_panel=_CARE)(apply_decisions.settle_command)
     app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)
     app.command("housekeep", rich_help_panel=_CARE)(upkeep.housekeep_command)
 

@@ -9,8 +9,8 @@ import typer
 
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.retention import OUTCOMES
-from implio_pipeline.domain.words import ColumnClass
 
 TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team, by name.")]
 MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]

@@ -10,7 +10,7 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
 from implio_pipeline.domain.audit import PARTS
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.flows.audit import AuditReport, audit, note_audit
+from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
 
 
 def audit_command(
@@ -23,9 +23,9 @@ def audit_command(
     seven audits on consecutive days read all; with --full every file is read. The ledger notes that it was done.
     """
     session = session_of(context)
-    with session.house() as house, session.steps("Auditing: files") as progress:
-        report = audit(house.world, is_full=is_full, progress=progress)
-        note_audit(house.world, report)
+    with session.open_home() as opened, session.steps("Auditing: files") as progress:
+        report = audit(opened.services, is_full=is_full, progress=progress)
+        note_audit(opened.services, report)
     session.answer(audit_shape(report), lambda: _view(report))
     if report.findings:
         raise typer.Exit(ExitCode.NOT_VERIFIED)

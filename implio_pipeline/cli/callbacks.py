@@ -11,8 +11,14 @@ from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import facts, good, look, many
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.callbacks import CallbackView, allow_hosts, remove_callback, set_callback, show_callback
-from implio_pipeline.flows.deliver import deliver_due
+from implio_pipeline.flows.moderation.send_webhooks import deliver_due
+from implio_pipeline.flows.moderation.webhooks import (
+    CallbackView,
+    allow_hosts,
+    remove_callback,
+    set_callback,
+    show_callback,
+)
 
 app = typer.Typer(help="Result callbacks: telling a team's servers, signed.", no_args_is_help=True)
 
@@ -33,12 +39,16 @@ def set_command(
     session = session_of(context)
     if url is None and not hosts:
         raise BadUse("give --url, --allow, or both")
-    with session.house() as house:
-        name = house.world.catalog.teams.get(team_id(team)).team
+    with session.open_home() as opened:
+        name = opened.services.catalog.teams.get(team_id(team)).team
         if hosts:
-            allow_hosts(house.world, name, hosts)
-        made = None if url is None else set_callback(house.world, house.courier, name, secret_from(url, name="URL"))
-        view = show_callback(house.world, name)
+            allow_hosts(opened.services, name, hosts)
+        made = (
+            None
+            if url is None
+            else set_callback(opened.services, opened.webhook_client, name, secret_from(url, name="URL"))
+        )
+        view = show_callback(opened.services, name)
     shape = _shape(view)
     if made is None:
         session.answer(shape, lambda: _view(view))
@@ -58,8 +68,8 @@ def set_command(
 def show_command(context: typer.Context, team: TeamName) -> None:
     """Show where the team is told, and how its deliveries stand."""
     session = session_of(context)
-    with session.house() as house:
-        view = show_callback(house.world, team_id(team))
+    with session.open_home() as opened:
+        view = show_callback(opened.services, team_id(team))
     session.answer(_shape(view), lambda: _view(view))
 
 
@@ -67,8 +77,8 @@ def show_command(context: typer.Context, team: TeamName) -> None:
 def remove_command(context: typer.Context, team: TeamName) -> None:
     """Tell the team nothing any more; its secrets and what was still to be delivered are destroyed."""
     session = session_of(context)
-    with session.house() as house:
-        remove_callback(house.world, house.world.catalog.teams.get(team_id(team)).team)
+    with session.open_home() as opened:
+        remove_callback(opened.services, opened.services.catalog.teams.get(team_id(team)).team)
     session.answer({"team": team, "host": None}, lambda: good(f"Team {team} has no callback any more."))
 
 
@@ -76,8 +86,8 @@ def remove_command(context: typer.Context, team: TeamName) -> None:
 def deliver_command(context: typer.Context) -> None:
     """Make every delivery that is due."""
     session = session_of(context)
-    with session.house() as house, session.waiting("Delivering"):
-        summary = deliver_due(house.world, house.courier)
+    with session.open_home() as opened, session.waiting("Delivering"):
+        summary = deliver_due(opened.services, opened.webhook_client)
     text = (
         f"Delivered {many(summary.delivered, 'message')}, {summary.put_off} to be tried again, "
         f"{summary.given_up} given up, {summary.cancelled} cancelled"

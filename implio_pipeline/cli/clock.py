@@ -19,12 +19,12 @@ app = typer.Typer(help="Compare the clock with what the home knows, and confirm 
 def show_command(context: typer.Context) -> None:
     """Show what the clock says, what the home knows, and whether the two agree."""
     session = session_of(context)
-    with session.house() as house:
-        world = house.world
-        now, newest = world.clock.now(), world.catalog.newest_reading()
+    with session.open_home() as opened:
+        services = opened.services
+        now, newest = services.clock.now(), services.catalog.newest_reading()
         refusal: ClockWrong | None = None
         try:
-            check_clock(now, newest=newest, bounds=world.clock_bounds)
+            check_clock(now, newest=newest, bounds=services.clock_bounds)
         except ClockWrong as error:
             refusal = error
     shape: dict[str, Any] = {
@@ -51,8 +51,8 @@ def confirm_command(
     from implio_pipeline.wiring import open_home  # noqa: PLC0415
 
     session = session_of(context)
-    with open_home(session.home, is_restoring=True) as house:  # a restore needs a clock that is agreed upon
+    with open_home(session.home, is_restoring=True) as opened:  # a restore needs a clock that is agreed upon
         if not is_sure:
-            session.be_sure(f"The clock says {instant_text(house.world.clock.now())}. Is that right?")
-        now = confirm_clock(house.world)
+            session.be_sure(f"The clock says {instant_text(opened.services.clock.now())}. Is that right?")
+        now = confirm_clock(opened.services)
     session.answer({"confirmedAt": instant_text(now)}, lambda: good(f"Confirmed: the clock says {instant_text(now)}."))

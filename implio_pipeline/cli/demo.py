@@ -24,11 +24,11 @@ from implio_pipeline.demo.postings import LEAST_A_DAY
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import size_text
-from implio_pipeline.flows.audit import survivors
+from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.ports.ledger import LedgerEntry
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 _MARKETS = 2
 
@@ -81,35 +81,35 @@ def demo_command(
         raise BadUse(f"--items must be at least {_MARKETS * LEAST_A_DAY} a day")
     home = demo_home.prepare(session, is_fresh=is_fresh)
     story = Story(session=session, home=home)
-    with demo_home.quiet(), Session(home=home, is_json=session.is_json).house() as house:
-        shape = _tell(story, house, items=items, days=days)
+    with demo_home.quiet(), Session(home=home, is_json=session.is_json).open_home() as opened:
+        shape = _tell(story, opened, items=items, days=days)
     session.answer(shape, lambda: None)
     if not shape["isProven"]:
         raise typer.Exit(ExitCode.NOT_VERIFIED)
 
 
-def _tell(story: Story, house: "House", *, items: int, days: int) -> dict[str, Any]:
+def _tell(story: Story, opened: "OpenHome", *, items: int, days: int) -> dict[str, Any]:
     story.show(Text.assemble(("implio demo", "bold"), (f"  in {story.home}", "dim")))
-    plan = _land(story, house, items=items, days=days)
+    plan = _land(story, opened, items=items, days=days)
     _ingest(story)
     probes = demo_steps.probes_of(plan)
-    before, had = team_sums(house), demo_steps.counted(story.home, probes)
-    _ask(story, house, plan)
+    before, had = team_sums(opened), demo_steps.counted(story.home, probes)
+    _ask(story, opened, plan)
     _retain(story)
-    after, have = team_sums(house), demo_steps.counted(story.home, probes)
+    after, have = team_sums(opened), demo_steps.counted(story.home, probes)
     _compare(story, before, after, probes, had, have)
-    entries = sorted(house.ledger.newest_first(WholeReceipt), key=lambda each: each.sequence)
+    entries = sorted(opened.ledger.newest_first(WholeReceipt), key=lambda each: each.sequence)
     story.head("Receipts")
     story.show(receipts_table(entries))
-    return _prove(story, house, probes, have, entries)
+    return _prove(story, opened, probes, have, entries)
 
 
-def _land(story: Story, house: "House", *, items: int, days: int) -> DemoPlan:
+def _land(story: Story, opened: "OpenHome", *, items: int, days: int) -> DemoPlan:
     story.head("Three teams send their items")
     with story.timed("land", "Writing landing files"):
-        demo_steps.make_teams(house.world)
+        demo_steps.make_teams(opened.services)
         plan = demo_steps.land(
-            house.settings.home / "landing", today=house.world.clock.now().date(), items=items, days=days
+            opened.settings.home / "landing", today=opened.services.clock.now().date(), items=items, days=days
         )
     waiting, gone_wrong = len(plan.files), sum(file.kind.value == "unreadable" for file in plan.files)
     story.show(
@@ -132,14 +132,14 @@ def _ingest(story: Story) -> None:
     story.show(good(f"Encrypted, committed and queued in {story.seconds['ingest']} s ({many(runs, 'run')})"))
 
 
-def _ask(story: Story, house: "House", plan: DemoPlan) -> None:
+def _ask(story: Story, opened: "OpenHome", plan: DemoPlan) -> None:
     story.head("People, a data protection officer and a leaving team ask for erasure")
     with story.timed("erase", "Erasing"):
         files = demo_steps.ask(story.home, plan)
         runs = demo_steps.tick(story.home)
-        approved = demo_steps.approve_leaving(house.world)
+        approved = demo_steps.approve_leaving(opened.services)
         runs += demo_steps.tick(story.home)
-    requests = house.world.catalog.requests.all()
+    requests = opened.services.catalog.requests.all()
     kinds = ", ".join(sorted({request.kind.value for request in requests}))
     story.show(good(f"{many(len(requests), 'request')} ({kinds}) of {many(files.good, 'file')} carried out"))
     story.show(good(f"{many(approved, 'whole team')} hidden at once, erased after a second person approved"))
@@ -149,10 +149,10 @@ def _ask(story: Story, house: "House", plan: DemoPlan) -> None:
 
 def _retain(story: Story) -> None:
     story.head("acme shortens its retention; the nightly schedules make it so and take stock")
-    with Session(home=story.home, is_json=True).house() as house:
-        policy = demo_steps.shorten_retention(house.world)
-        due = demo_steps.overdue(house.world)
-        today = house.world.clock.now().date()
+    with Session(home=story.home, is_json=True).open_home() as opened:
+        policy = demo_steps.shorten_retention(opened.services)
+        due = demo_steps.overdue(opened.services)
+        today = opened.services.clock.now().date()
     with story.timed("retain", "Removing what is overdue"):
         runs = demo_steps.tick(story.home, nightly_on=today)
     story.show(good(f"Items of acme are now {policy_text(policy)}"))
@@ -191,12 +191,16 @@ def _compare(
 
 
 def _prove(
-    story: Story, house: "House", probes: Sequence[Probe], have: Sequence[int], entries: Sequence[LedgerEntry[Receipt]]
+    story: Story,
+    opened: "OpenHome",
+    probes: Sequence[Probe],
+    have: Sequence[int],
+    entries: Sequence[LedgerEntry[Receipt]],
 ) -> dict[str, Any]:
     story.head("Proof")
     with story.timed("prove", "Looking for what is left"):
-        findings = house.ledger.check()
-        left = survivors(house.world)
+        findings = opened.ledger.check()
+        left = survivors(opened.services)
         search = demo_steps.search(story.home, probes)
     total = round(time.monotonic() - story.started, 1)
     _show_proof(story, findings=len(findings), entries=len(entries), left=sum(left.values()), search=search)

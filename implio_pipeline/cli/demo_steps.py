@@ -15,15 +15,15 @@ from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.requests import write_requests
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.ids import ColumnClass, Region, RequestKind, TeamId
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import ColumnClass, Region, RequestKind, TeamId
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.grant import GrantDraft, grant
-from implio_pipeline.flows.retain import OverduePreview, preview_retention
-from implio_pipeline.flows.teams import add_team
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.access.grants import GrantDraft, grant
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention
+from implio_pipeline.ports.services import Services
 
 _LEAVER = replace(GLOBEX, name="leaver", item_prefix="LV", user_prefix="lv_")
 _REGIONS = {ACME.name: "eu", GLOBEX.name: "us", _LEAVER.name: "us"}
@@ -69,14 +69,14 @@ class Search:
     needles: tuple[bytes, ...] = field(default=(), repr=False)
 
 
-def make_teams(world: World) -> None:
+def make_teams(services: Services) -> None:
     """Make the demo's teams; at first all of them keep their items until deleted.
 
     Whoever runs the demo may read them for a day, to prove what was erased; every reading is noted.
     """
     for name, region in _REGIONS.items():
-        team = add_team(world, name, region=Region(region)).team
-        until = world.clock.now() + timedelta(days=1)
+        team = add_team(services, name, region=Region(region)).team
+        until = services.clock.now() + timedelta(days=1)
         draft = GrantDraft(
             team=team,
             classes=frozenset(ColumnClass),
@@ -85,7 +85,7 @@ def make_teams(world: World) -> None:
             person=who(None),
             granted_by="implio demo",
         )
-        grant(world, draft)
+        grant(services, draft)
 
 
 def land(root: Path, *, today: date, items: int, days: int) -> DemoPlan:
@@ -130,23 +130,23 @@ def ask(home: Path, plan: DemoPlan) -> AskedFiles:
     return AskedFiles(good=len(files) - wrong + 1, bad=wrong)
 
 
-def approve_leaving(world: World) -> int:
+def approve_leaving(services: Services) -> int:
     """Approve, as a second person, what removes a whole team, and return how many requests that were."""
-    waiting = world.catalog.requests.all(states=[RequestState.UNAPPROVED])
+    waiting = services.catalog.requests.all(states=[RequestState.UNAPPROVED])
     for request in waiting:
-        approve(world, request.request_id, name="demo: second person")
+        approve(services, request.request_id, name="demo: second person")
     return sum(request.kind is RequestKind.TEAM for request in waiting)
 
 
-def shorten_retention(world: World) -> RetentionPolicy:
+def shorten_retention(services: Services) -> RetentionPolicy:
     """Give acme a retention policy that some of its items already break."""
-    world.catalog.teams.set_policy(TeamId(ACME.name), _POLICY)
+    services.catalog.teams.set_policy(TeamId(ACME.name), _POLICY)
     return _POLICY
 
 
-def overdue(world: World) -> OverduePreview:
+def overdue(services: Services) -> OverduePreview:
     """Return what acme's retention will remove today."""
-    (preview,) = preview_retention(world, today=world.clock.now().date(), teams=[TeamId(ACME.name)])
+    (preview,) = preview_retention(services, today=services.clock.now().date(), teams=[TeamId(ACME.name)])
     return preview
 
 

@@ -11,18 +11,18 @@ from implio_pipeline.cli.failures import BadUse, NotConfirmed
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import facts, good, look, many
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.sentences import plan_files_text, plan_text, size_text
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import Channel
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.approve import approvers
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.approve import approvers
+from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 from implio_pipeline.flows.identity import identity_of
-from implio_pipeline.flows.plan import accept_plan, plan_erasure
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 _SAY_AGAIN = "Nothing was changed; type the team's own name, or give it as --yes TEAM."
 
@@ -87,25 +87,25 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
 
 
 def _erase(session: Session, fields: dict[str, str], *, plan: str | None, name: str) -> None:
-    with session.house() as house:
-        draft = _draft(house.world, fields, name=name)
+    with session.open_home() as opened:
+        draft = _draft(opened.services, fields, name=name)
         if plan is None:
-            (answer,) = accept(house.world, [draft])
+            (answer,) = accept(opened.services, [draft])
         else:
-            answer = accept_plan(house.world, draft, digest=plan)
+            answer = accept_plan(opened.services, draft, digest=plan)
         if isinstance(answer, ImplioError):
             raise answer
-        results = carry_out(session, house, only=[answer.request_id])
+        results = carry_out(session, opened, only=[answer.request_id])
     session.answer(results_shape(results)[0], lambda: results_table(results))
     results.end()
 
 
 def _resume(session: Session, team: str | None) -> None:
-    with session.house() as house:
-        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
-        waiting: list[Request] = house.world.catalog.requests.all(team=name, states=OPEN_STATES)
-        results = carry_out(session, house, only=[each.request_id for each in waiting], again=True)
-        in_inbox = len(house.world.inbox.waiting())
+    with session.open_home() as opened:
+        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
+        waiting: list[Request] = opened.services.catalog.requests.all(team=name, states=OPEN_STATES)
+        results = carry_out(session, opened, only=[each.request_id for each in waiting], again=True)
+        in_inbox = len(opened.services.inbox.waiting())
     session.answer(results_shape(results), lambda: results_table(results) if results else _nothing(in_inbox))
     results.end()
 
@@ -116,8 +116,8 @@ def _nothing(in_inbox: int) -> RenderableType:
     return look(f"No accepted request waits. {many(in_inbox, 'request file')} in the inbox: `implio requests take`")
 
 
-def _draft(world: World, fields: dict[str, str], *, name: str) -> RequestDraft:
-    return request_draft(fields, channel=Channel.CLI, received_at=world.clock.now(), asked_by=name)
+def _draft(services: Services, fields: dict[str, str], *, name: str) -> RequestDraft:
+    return request_draft(fields, channel=Channel.CLI, received_at=services.clock.now(), asked_by=name)
 
 
 def _confirmation(session: Session, team: str, given: str | None) -> str:
@@ -131,10 +131,10 @@ def _confirmation(session: Session, team: str, given: str | None) -> str:
 
 
 def _preview(session: Session, fields: dict[str, str], *, name: str) -> None:
-    with session.house() as house:
-        plan = plan_erasure(house.world, _draft(house.world, fields, name=name))
-        asker = identity_of(house.world, plan.team, name)
-        others = approvers(house.world, house.desk, plan.team, asked_by=asker)
+    with session.open_home() as opened:
+        plan = plan_erasure(opened.services, _draft(opened.services, fields, name=name))
+        asker = identity_of(opened.services, plan.team, name)
+        others = approvers(opened.services, opened.accounts, plan.team, asked_by=asker)
     session.answer(_plan_shape(plan) | {"approvers": others}, lambda: _plan_view(plan, others))
 
 

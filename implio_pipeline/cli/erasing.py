@@ -11,6 +11,7 @@ from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, table
 from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.ids import RequestId, RequestKind
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState, fault_text
@@ -24,13 +25,12 @@ from implio_pipeline.domain.sentences import (
     what_comes_next,
     what_is_so,
 )
-from implio_pipeline.domain.words import RequestId, RequestKind
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.outcomes import outcomes_of
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.ports.ledger import LedgerEntry
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 
 _COMMANDS: Mapping[RequestState, str] = {
@@ -69,26 +69,26 @@ class Results:
             raise typer.Exit(ExitCode.WAITS)
 
 
-def carry_out(session: Session, house: "House", *, only: Iterable[RequestId], again: bool = False) -> Results:
+def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId], again: bool = False) -> Results:
     """Carry these requests out, with a bar meanwhile, and return what came of each."""
     wanted = list(only)
     if wanted:
         with session.steps("Erasing: files") as progress:
-            erase(house.world, only=wanted, again=again, progress=progress)
-    requests = [house.world.catalog.requests.get(each) for each in wanted]
-    receipts = house.ledger.receipts([request.request_id for request in requests])
+            erase(opened.services, only=wanted, again=again, progress=progress)
+    requests = [opened.services.catalog.requests.get(each) for each in wanted]
+    receipts = opened.ledger.receipts([request.request_id for request in requests])
     return Results(
         requests=[
             (request, outcome, _newest_receipt(request, receipts.get(request.request_id, [])))
-            for request, outcome in outcomes_of(house.world, requests)
+            for request, outcome in outcomes_of(opened.services, requests)
         ],
-        ledger_path=str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl"),
+        ledger_path=str(opened.settings.below(opened.settings.ledger_folder) / "ledger.jsonl"),
     )
 
 
-def receipt_of(house: "House", request: Request) -> LedgerEntry[Receipt] | None:
+def receipt_of(opened: "OpenHome", request: Request) -> LedgerEntry[Receipt] | None:
     """Return the receipt of a request: the whole one, or the newest of those that say what a legal hold kept."""
-    return _newest_receipt(request, house.ledger.receipts({request.request_id}).get(request.request_id, []))
+    return _newest_receipt(request, opened.ledger.receipts({request.request_id}).get(request.request_id, []))
 
 
 def _newest_receipt(request: Request, entries: Sequence[LedgerEntry[Receipt]]) -> LedgerEntry[Receipt] | None:

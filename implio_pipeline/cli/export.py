@@ -12,12 +12,12 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import facts
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.grant import GrantId, Purpose
+from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import ColumnClass
-from implio_pipeline.flows.export import AccessDraft, ExportMade, export_person
+from implio_pipeline.flows.access.export import AccessDraft, ExportMade, export_person
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 
 def export_command(
@@ -52,11 +52,11 @@ def export_command(
     """
     session = session_of(context)
     certificate = None if recipient is None else _read(recipient)
-    with session.house() as house, session.steps("Exporting: files") as progress:
+    with session.open_home() as opened, session.steps("Exporting: files") as progress:
         grants: tuple[GrantId, ...] = ()
         if certificate is None:
-            teams = [house.world.catalog.teams.get(team_id(team)).team]
-            admission = house.door.admit(
+            teams = [opened.services.catalog.teams.get(team_id(team)).team]
+            admission = opened.door.admit(
                 who(None), teams=teams, classes=frozenset(ColumnClass), purpose=Purpose.ACCESS_REQUEST
             )
             grants = admission.grants
@@ -68,17 +68,17 @@ def export_command(
             grants=grants,
             folder=None if out is None else out.absolute(),
             recipient=certificate,
-            not_searched=not_searched(house, team),
+            not_searched=not_searched(opened, team),
         )
-        made = export_person(house.world, house.exports, draft, keep=house.export_keep, progress=progress)
+        made = export_person(opened.services, opened.exports, draft, keep=opened.export_keep, progress=progress)
     session.answer(_shape(made), lambda: _view(made))
 
 
-def not_searched(house: "House", team: str) -> dict[str, int]:
+def not_searched(opened: "OpenHome", team: str) -> dict[str, int]:
     """Count the places that may hold more of a person and that nobody can look into yet."""
     return {
-        "landingDaysWaiting": len(house.world.landing.waiting().get(team_id(team), [])),
-        "filesSetAside": sum(each.team == team for each in house.set_aside.list()),
+        "landingDaysWaiting": len(opened.services.landing.waiting().get(team_id(team), [])),
+        "filesSetAside": sum(each.team == team for each in opened.set_aside.list()),
     }
 
 

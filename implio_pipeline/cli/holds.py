@@ -13,10 +13,10 @@ from implio_pipeline.cli.shapes import hold_shape
 from implio_pipeline.cli.tables import good, table
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.hold import HoldId, HoldReason
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import Channel
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 
 app = typer.Typer(help="Legal holds: what is hidden on request, but not erased.", no_args_is_help=True)
 
@@ -45,8 +45,8 @@ def add_command(  # noqa: PLR0913 -- one parameter for each option of the comman
     fields = fields_of(team, user=user, task=task, start=start, end=end, is_all=is_all)
     if is_all:
         fields["confirm"] = team
-    with session.house() as house:
-        now = house.world.clock.now()
+    with session.open_home() as opened:
+        now = opened.services.clock.now()
         named = request_draft(fields, channel=Channel.CLI, received_at=now)
         draft = HoldDraft(
             team=named.team,
@@ -56,7 +56,7 @@ def add_command(  # noqa: PLR0913 -- one parameter for each option of the comman
             words=secret_from(reason, name="Reason"),
             holder=holder,
         )
-        hold = place_hold(house.world, draft)
+        hold = place_hold(opened.services, draft)
     text = f"Hold {hold.hold_id} stands until {until}: what it covers is hidden on request, and not erased."
     session.answer(hold_shape(hold, now=now), lambda: good(text))
 
@@ -65,10 +65,10 @@ def add_command(  # noqa: PLR0913 -- one parameter for each option of the comman
 def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show holds, oldest first."""
     session = session_of(context)
-    with session.house() as house:
-        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
-        found = house.world.catalog.holds.all(name)
-        now = house.world.clock.now()
+    with session.open_home() as opened:
+        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
+        found = opened.services.catalog.holds.all(name)
+        now = opened.services.clock.now()
     shapes = [hold_shape(hold, now=now) for hold in found]
     columns = ("id", "team", "kind", "reason", "until", "stands")
     session.answer(
@@ -93,9 +93,9 @@ def release_command(
 ) -> None:
     """Release a hold, and erase what it withheld."""
     session = session_of(context)
-    with session.house() as house:
-        waiting = release_hold(house.world, HoldId(hold_id))
-        results = carry_out(session, house, only=[each.request_id for each in waiting])
+    with session.open_home() as opened:
+        waiting = release_hold(opened.services, HoldId(hold_id))
+        results = carry_out(session, opened, only=[each.request_id for each in waiting])
     session.answer({"holdId": hold_id, "requests": results_shape(results)}, lambda: _released(hold_id, results))
     results.end()
 

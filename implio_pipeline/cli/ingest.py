@@ -15,17 +15,17 @@ from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.failed_file import FailedFile
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.ingest import IngestSummary, failed_landings, ingest
+from implio_pipeline.flows.files.ingest import IngestSummary, failed_landings, ingest
 
 
 def ingest_command(context: typer.Context, team: MaybeTeam = None, *, is_resume: Resume = False) -> None:
     """Take in every landing file that is ready: validate, encrypt, commit, queue."""
     session, faults = session_of(context), Faults()
-    with session.house() as house:
-        teams = None if team is None else [house.world.catalog.teams.get(team_id(team)).team]
+    with session.open_home() as opened:
+        teams = None if team is None else [opened.services.catalog.teams.get(team_id(team)).team]
         with session.tally("Ingesting", of="items") as progress:
-            summary = ingest(house.world, teams=teams, again=is_resume, faults=faults, progress=progress)
-        failures = failed_landings(house.world, teams=teams)
+            summary = ingest(opened.services, teams=teams, again=is_resume, faults=faults, progress=progress)
+        failures = failed_landings(opened.services, teams=teams)
     shape = {
         "files": summary.files,
         "duplicates": summary.duplicates,

@@ -33,8 +33,8 @@ def run_command(context: typer.Context) -> None:
     session, ended = session_of(context), Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with session.house() as house:
-        settings = house.settings
+    with session.open_home() as opened:
+        settings = opened.settings
     upkeep = Upkeep(
         settings.home,
         is_alone=True,

@@ -12,7 +12,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.epochs import newest_ids
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.rotate_keys import RotationSummary, newest_statement, rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_statement, rotate_keys
 
 app = typer.Typer(help="Rotate keys, so that backups forget too; and look at them.", no_args_is_help=True)
 
@@ -30,9 +30,9 @@ def rotate_command(
     Copies of the catalog made before cannot be opened any more: back it up anew afterwards, with the keys folder.
     """
     session, faults = session_of(context), Faults()
-    with session.house() as house, session.steps("Rotating: teams") as progress:
+    with session.open_home() as opened, session.steps("Rotating: teams") as progress:
         wanted = [team_id(name) for name in teams] if teams else None
-        summary = rotate_keys(house.world, teams=wanted, faults=faults, progress=progress)
+        summary = rotate_keys(opened.services, teams=wanted, faults=faults, progress=progress)
     session.answer(_shape(summary) | {"failed": faults_shape(faults)}, lambda: _view(summary))
     end_failed(faults)
 
@@ -41,11 +41,11 @@ def rotate_command(
 def list_command(context: typer.Context) -> None:
     """Show every key by id and fingerprint, and when keys were last rotated."""
     session = session_of(context)
-    with session.house() as house:
-        world = house.world
-        statement = newest_statement(world)
-        keys = world.catalog.teams.keys()
-        prints = dict(world.keychain.root_keys()) | dict(world.keychain.fingerprints(keys))
+    with session.open_home() as opened:
+        services = opened.services
+        statement = newest_statement(services)
+        keys = services.catalog.teams.keys()
+        prints = dict(services.keychain.root_keys()) | dict(services.keychain.fingerprints(keys))
     told_at = None if statement is None else statement.at
     newest = newest_ids(prints)
     listed = [{"key": each, "fingerprint": prints[each], "isNewest": each in newest} for each in sorted(prints)]

@@ -14,8 +14,8 @@ from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.member import Member, email_of, role_of
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows import members as flow
-from implio_pipeline.ports.desk import Desk
+from implio_pipeline.flows.accounts import members as flow
+from implio_pipeline.ports.accounts import AccountServices
 
 app = typer.Typer(help="Members: who may sign in, and their roles.", no_args_is_help=True)
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The address they sign in with; `-` reads it.")]
@@ -41,10 +41,10 @@ def add_command(
     """Give somebody a role in a team, and an account if they have none."""
     session = session_of(context)
     address = secret_from(email, name="E-mail address")
-    with session.house() as house:
+    with session.open_home() as opened:
         member, password = flow.add_member(
-            house.world,
-            house.desk,
+            opened.services,
+            opened.accounts,
             email=address,
             name=name or address.partition("@")[0],
             team=team_id(team),
@@ -59,9 +59,9 @@ def add_command(
 def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show members and their roles."""
     session = session_of(context)
-    with session.house() as house:
-        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
-        found = house.desk.members.all(name)
+    with session.open_home() as opened:
+        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
+        found = opened.accounts.members.all(name)
     session.answer(
         [_shape(each) for each in found],
         lambda: (
@@ -79,11 +79,13 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
 def set_role_command(context: typer.Context, email: Email, *, team: TeamName, role: RoleName, by: As = None) -> None:
     """Change what somebody is in a team."""
     session = session_of(context)
-    with session.house() as house:
-        member = _found(house.desk, email)
+    with session.open_home() as opened:
+        member = _found(opened.accounts, email)
         inviter = flow.Inviter(name=who(by), is_operator=True)
-        flow.set_role(house.world, house.desk, member.member_id, team=team_id(team), role=role_of(role), by=inviter)
-        member = house.desk.members.get(member.member_id)
+        flow.set_role(
+            opened.services, opened.accounts, member.member_id, team=team_id(team), role=role_of(role), by=inviter
+        )
+        member = opened.accounts.members.get(member.member_id)
     _answer(session, member, None, f"{member.name} is {role} in {team}.")
 
 
@@ -91,13 +93,13 @@ def set_role_command(context: typer.Context, email: Email, *, team: TeamName, ro
 def remove_command(context: typer.Context, email: Email, *, team: MaybeTeam = None) -> None:
     """Take somebody out of a team, or out of all: then their account is deleted."""
     session = session_of(context)
-    with session.house() as house:
-        member = _found(house.desk, email)
+    with session.open_home() as opened:
+        member = _found(opened.accounts, email)
         if team is None:
-            house.desk.members.remove(member.member_id)
-            house.world.catalog.scrub(is_thorough=False)
+            opened.accounts.members.remove(member.member_id)
+            opened.services.catalog.scrub(is_thorough=False)
         else:
-            flow.leave_team(house.world, house.desk, member.member_id, team=team_id(team))
+            flow.leave_team(opened.services, opened.accounts, member.member_id, team=team_id(team))
     text = "The account is deleted." if team is None else f"They are no member of {team} any more."
     session.answer({"memberId": member.member_id}, lambda: good(text))
 
@@ -106,15 +108,15 @@ def remove_command(context: typer.Context, email: Email, *, team: MaybeTeam = No
 def reset_command(context: typer.Context, email: Email, *, is_password_read: PasswordIn = False) -> None:
     """Replace a forgotten password, take one-time codes away, and end every session of theirs."""
     session = session_of(context)
-    with session.house() as house:
-        member = _found(house.desk, email)
-        password = flow.reset_password(house.desk, member, password=_password() if is_password_read else None)
-        member = house.desk.members.get(member.member_id)
+    with session.open_home() as opened:
+        member = _found(opened.accounts, email)
+        password = flow.reset_password(opened.accounts, member, password=_password() if is_password_read else None)
+        member = opened.accounts.members.get(member.member_id)
     _answer(session, member, password, "The password is replaced, and every session is over.")
 
 
-def _found(desk: Desk, email: str) -> Member:
-    member = desk.members.find(email_of(secret_from(email, name="E-mail address")))
+def _found(accounts: AccountServices, email: str) -> Member:
+    member = accounts.members.find(email_of(secret_from(email, name="E-mail address")))
     if member is None:
         raise MemberRefused("there is no member with this address")
     return member

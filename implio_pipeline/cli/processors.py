@@ -14,8 +14,8 @@ app = typer.Typer(help="Who hosts items, where, and whoever else processes them.
 def list_command(context: typer.Context) -> None:
     """Show the register of processors, with the regions that each hosts; it is kept in implio.toml."""
     session = session_of(context)
-    with session.house() as house:
-        places, register = house.settings.places, house.settings.processor_register
+    with session.open_home() as opened:
+        places, register = opened.settings.places, opened.settings.processor_register
     shapes: list[dict[str, Any]] = [
         {
             "name": each.name,

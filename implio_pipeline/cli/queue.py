@@ -12,7 +12,7 @@ from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, Refuse
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.moderate import add_queue, decide, next_entries, queues_of, remove_queue
+from implio_pipeline.flows.moderation.decide import add_queue, decide, next_entries, queues_of, remove_queue
 
 app = typer.Typer(help="Moderation queues: what waits, and deciding on it.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.")]
@@ -25,10 +25,10 @@ By = Annotated[
 def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show every queue and how much waits in it."""
     session = session_of(context)
-    with session.house() as house:
-        known = house.world.catalog.teams
+    with session.open_home() as opened:
+        known = opened.services.catalog.teams
         teams = [known.get(team_id(team))] if team is not None else known.all()
-        counts = [(each.team, count) for each in teams for count in queues_of(house.world, each.team)]
+        counts = [(each.team, count) for each in teams for count in queues_of(opened.services, each.team)]
     shapes = [{"team": name, "queue": each.queue, "waiting": each.waiting} for name, each in counts]
     session.answer(shapes, lambda: table(("team", "queue", "waiting"), [list(each.values()) for each in shapes]))
 
@@ -37,8 +37,8 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
 def add_command(context: typer.Context, name: Name, team: TeamName) -> None:
     """Make a queue."""
     session = session_of(context)
-    with session.house() as house:
-        made = add_queue(house.world, team_id(team), name)
+    with session.open_home() as opened:
+        made = add_queue(opened.services, team_id(team), name)
     session.answer({"team": team, "queue": made}, lambda: good(f"Team {team} has the queue {made}."))
 
 
@@ -46,8 +46,8 @@ def add_command(context: typer.Context, name: Name, team: TeamName) -> None:
 def remove_command(context: typer.Context, name: Name, team: TeamName) -> None:
     """Remove a queue in which nothing waits."""
     session = session_of(context)
-    with session.house() as house:
-        remove_queue(house.world, house.world.catalog.teams.get(team_id(team)).team, name)
+    with session.open_home() as opened:
+        remove_queue(opened.services, opened.services.catalog.teams.get(team_id(team)).team, name)
     session.answer({"team": team, "removed": name}, lambda: good(f"The queue {name} is gone."))
 
 
@@ -60,8 +60,8 @@ def next_command(
 ) -> None:
     """Lock and show the ten oldest items that nobody else is looking at."""
     session = session_of(context)
-    with session.house() as house:
-        entries = next_entries(house.world, team_id(team), queue, by=who(by))
+    with session.open_home() as opened:
+        entries = next_entries(opened.services, team_id(team), queue, by=who(by))
     shapes = [_entry_shape(entry) for entry in entries]
     if entries:
         session.say(f"Yours for {LOCK_LASTS.seconds // 60} minutes.")
@@ -112,8 +112,8 @@ def decide_command(  # noqa: PLR0913 -- one parameter for each option of the com
         decision = Refuse(reasons=tuple(reasons), feedback=tuple(feedback or ()), note=said)
     else:
         decision = Approve(feedback=tuple(feedback or ()), note=said)
-    with session.house() as house:
-        result = decide(house.world, team_id(team), task_id, decision, by=who(by))
+    with session.open_home() as opened:
+        result = decide(opened.services, team_id(team), task_id, decision, by=who(by))
     session.answer(_result_shape(result), lambda: good(_result_text(result)))
 
 

@@ -13,13 +13,13 @@ from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import bad, good, many, table
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
-from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.verify import Finding, canonical, check_against, check_ledger
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args_is_help=True)
 
@@ -28,8 +28,8 @@ app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args
 def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show receipts, oldest first."""
     session = session_of(context)
-    with session.house() as house:
-        entries = (*house.ledger.newest_first(WholeReceipt), *house.ledger.newest_first(PartialReceipt))
+    with session.open_home() as opened:
+        entries = (*opened.ledger.newest_first(WholeReceipt), *opened.ledger.newest_first(PartialReceipt))
         found = [
             entry
             for entry in sorted(entries, key=lambda each: each.sequence)
@@ -47,9 +47,9 @@ def show_command(
 ) -> None:
     """Show the receipt of a request; with --json the signed entry, whole."""
     session = session_of(context)
-    with session.house() as house:
-        entry = _entry(house, RequestId(request_id))
-        ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
+    with session.open_home() as opened:
+        entry = _entry(opened, RequestId(request_id))
+        ledger_path = str(opened.settings.below(opened.settings.ledger_folder) / "ledger.jsonl")
     session.answer(entry.shape(), lambda: receipt_view(entry, ledger_path))
 
 
@@ -63,10 +63,10 @@ def page_command(
     from implio_pipeline.documents.receipt import receipt_page  # noqa: PLC0415 -- templates, which `--help` need not load
 
     session = session_of(context)
-    with session.house() as house:
-        entry = _entry(house, RequestId(request_id))
-        lifted_at = house.world.catalog.requests.get(RequestId(request_id)).standing_lifted_at
-        folder = house.settings.below(house.settings.ledger_folder)
+    with session.open_home() as opened:
+        entry = _entry(opened, RequestId(request_id))
+        lifted_at = opened.services.catalog.requests.get(RequestId(request_id)).standing_lifted_at
+        folder = opened.settings.below(opened.settings.ledger_folder)
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
     page = receipt_page(
         entry,
@@ -91,8 +91,8 @@ def checkpoint_command(context: typer.Context) -> None:
     written anew, cannot pass.
     """
     session = session_of(context)
-    with session.house() as house:
-        note = house.ledger.checkpoint()
+    with session.open_home() as opened:
+        note = opened.ledger.checkpoint()
     _, size, root = note.splitlines()[:3]
     session.answer(
         {"checkpoint": note, "size": int(size), "rootHash": root}, lambda: Text(note.rstrip("\n")), is_copied=True
@@ -121,8 +121,8 @@ def verify_command(
     if ledger is not None:
         _answer(session, *_checked(ledger, kept))
         return
-    with session.house() as house:
-        folder = house.settings.below(house.settings.ledger_folder)
+    with session.open_home() as opened:
+        folder = opened.settings.below(opened.settings.ledger_folder)
     _answer(session, *_checked(folder, kept))
 
 
@@ -133,13 +133,13 @@ def _kept(path: Path) -> str:
         raise BadUse("--against names no file that can be read as text") from None
 
 
-def _entry(house: "House", request_id: RequestId) -> LedgerEntry[Receipt]:
+def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
     """Return the receipt of a request, or the newest of those that say what a legal hold kept.
 
     Raises:
         RequestUnknown: the ledger has none.
     """
-    entry = house.ledger.receipt(request_id)
+    entry = opened.ledger.receipt(request_id)
     if entry is None:
         raise RequestUnknown("the ledger has no receipt of this request")
     return entry

@@ -13,7 +13,7 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good
 from implio_pipeline.documents.register import register_markdown, register_page
 from implio_pipeline.domain.processing import ActivityRecord, Controller
-from implio_pipeline.flows.register import Configured, activity_record, record_body
+from implio_pipeline.flows.operations.processing_record import Configured, activity_record, record_body
 
 if TYPE_CHECKING:
     from implio_pipeline.settings import Settings
@@ -46,8 +46,8 @@ def export_command(
     session = session_of(context)
     asked = _form(form)
     written = Form.JSON if session.is_json else asked
-    with session.house() as house:
-        record = activity_record(house.world, configured(house.settings))
+    with session.open_home() as opened:
+        record = activity_record(opened.services, configured(opened.settings))
     text = _text(record, written)
     if out is None:
         sys.stdout.write(text)

@@ -11,20 +11,20 @@ from implio_pipeline.cli.erasing import next_text, receipt_of, receipt_view, wit
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import bad, facts, good, left_text, look, many, table
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan, approval_text
 from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import badge, newer_text, standing_text, what_is_so
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import RequestId
-from implio_pipeline.flows.approve import approvable, approve, approve_many, refuse_same_person
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.extend import extend
-from implio_pipeline.flows.lift import lift
-from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
-from implio_pipeline.flows.plan import plan_request
-from implio_pipeline.flows.take_requests import TakenRequests, take_requests
+from implio_pipeline.flows.deletion.approve import approvable, approve, approve_many, refuse_same_person
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.extend import extend
+from implio_pipeline.flows.deletion.lift import lift
+from implio_pipeline.flows.deletion.outcomes import outcome_of, outcomes_of
+from implio_pipeline.flows.deletion.preview import plan_request
+from implio_pipeline.flows.deletion.take_requests import TakenRequests, take_requests
 
 app = typer.Typer(help="The deletion requests: made, open, waiting in the inbox.", no_args_is_help=True)
 RequestName = Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
@@ -38,11 +38,11 @@ def list_command(
 ) -> None:
     """Show requests, oldest first."""
     session = session_of(context)
-    with session.house() as house:
-        name = None if team is None else house.world.catalog.teams.get(team_id(team)).team
-        asked = house.world.catalog.requests.all(team=name, states=OPEN_STATES if is_open else None)
-        found = outcomes_of(house.world, asked)
-        now = house.world.clock.now()
+    with session.open_home() as opened:
+        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
+        asked = opened.services.catalog.requests.all(team=name, states=OPEN_STATES if is_open else None)
+        found = outcomes_of(opened.services, asked)
+        now = opened.services.clock.now()
     session.answer(
         [request_view(*each) for each in found],
         lambda: _list_view(found, now=now) if found else good("No requests."),
@@ -53,11 +53,11 @@ def list_command(
 def show_command(context: typer.Context, request_id: RequestName) -> None:
     """Show a request: where it is, what comes next, and its receipt when it is done."""
     session = session_of(context)
-    with session.house() as house:
-        request = house.world.catalog.requests.get(RequestId(request_id))
-        outcome, entry = outcome_of(house.world, request), receipt_of(house, request)
-        done = len(house.world.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
-        ledger_path = str(house.settings.below(house.settings.ledger_folder) / "ledger.jsonl")
+    with session.open_home() as opened:
+        request = opened.services.catalog.requests.get(RequestId(request_id))
+        outcome, entry = outcome_of(opened.services, request), receipt_of(opened, request)
+        done = len(opened.services.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
+        ledger_path = str(opened.settings.below(opened.settings.ledger_folder) / "ledger.jsonl")
     receipt = None if entry is None else entry.shape()
     shape = request_view(request, outcome) | {"filesDone": done, "receipt": receipt}
     if entry is None or request.state in OPEN_STATES:
@@ -85,29 +85,29 @@ def approve_command(
     if team is not None:
         _approve_all(session, team, confirmed=confirmed, name=who(name))
         return
-    with session.house() as house:
-        request = house.world.catalog.requests.get(RequestId(str(request_id)))
+    with session.open_home() as opened:
+        request = opened.services.catalog.requests.get(RequestId(str(request_id)))
         if request.state is RequestState.UNAPPROVED:
-            refuse_same_person(house.world, request.team, asked_by=request.asked_by, name=who(name))
-            plan = plan_request(house.world, request)
+            refuse_same_person(opened.services, request.team, asked_by=request.asked_by, name=who(name))
+            plan = plan_request(opened.services, request)
             session.say(_plan_text(request, plan))
             session.confirm(approval_text(plan.items), given=confirmed)
-        request = approve(house.world, request.request_id, name=who(name))
-        outcome = outcome_of(house.world, request)
+        request = approve(opened.services, request.request_id, name=who(name))
+        outcome = outcome_of(opened.services, request)
     text = f"Request {request.request_id} is approved. {next_text(request, outcome)}"
     session.answer(request_view(request, outcome), lambda: good(text))
 
 
 def _approve_all(session: Session, team: str, *, confirmed: str | None, name: str) -> None:
-    with session.house() as house:
-        named = house.world.catalog.teams.get(team_id(team)).team
-        waiting = approvable(house.world, named, name=name)
+    with session.open_home() as opened:
+        named = opened.services.catalog.teams.get(team_id(team)).team
+        waiting = approvable(opened.services, named, name=name)
         if waiting:
             items = sum(each.covered_items for each in waiting)
             session.say(f"{many(len(waiting), 'request')} of {named} cover {many(items, 'item')}, which are hidden.")
             session.confirm(approval_text(items), given=confirmed)
-        approved = approve_many(house.world, waiting, name=name) if waiting else []
-        shapes = [request_view(each, outcome) for each, outcome in outcomes_of(house.world, approved)]
+        approved = approve_many(opened.services, waiting, name=name) if waiting else []
+        shapes = [request_view(each, outcome) for each, outcome in outcomes_of(opened.services, approved)]
     text = f"{many(len(approved), 'request')} approved. `implio erase --resume`, or the sensor."
     session.answer(shapes, lambda: good(text))
 
@@ -126,9 +126,9 @@ def _plan_text(request: Request, plan: ErasurePlan) -> str:
 def cancel_command(context: typer.Context, request_id: RequestName) -> None:
     """Take a request back before anything of it is erased: its items are readable again."""
     session = session_of(context)
-    with session.house() as house:
-        request = cancel(house.world, RequestId(request_id))
-        outcome = outcome_of(house.world, request)
+    with session.open_home() as opened:
+        request = cancel(opened.services, RequestId(request_id))
+        outcome = outcome_of(opened.services, request)
     text = f"Request {request.request_id} is cancelled: its items are readable, its queue entries are back."
     session.answer(request_view(request, outcome), lambda: good(text))
 
@@ -137,9 +137,9 @@ def cancel_command(context: typer.Context, request_id: RequestName) -> None:
 def lift_command(context: typer.Context, request_id: RequestName, name: As = None) -> None:
     """Let a person's new items in again, which a standing deletion keeps out; what was erased stays erased."""
     session = session_of(context)
-    with session.house() as house:
-        lifted = lift(house.world, RequestId(request_id), name=who(name))
-        found = outcomes_of(house.world, lifted)
+    with session.open_home() as opened:
+        lifted = lift(opened.services, RequestId(request_id), name=who(name))
+        found = outcomes_of(opened.services, lifted)
     more = f", with {many(len(lifted) - 1, 'other request')} of the same person" if len(lifted) > 1 else ""
     text = f"Request {request_id} is lifted{more}: new items of this person come in again."
     session.answer([request_view(*each) for each in found], lambda: good(text))
@@ -157,9 +157,9 @@ def extend_command(
     """Put the due date of a request off, once, with a reason."""
     session = session_of(context)
     words = secret_from(reason, name="Reason")
-    with session.house() as house:
-        request = extend(house.world, RequestId(request_id), days=days, reason=words)
-        outcome = outcome_of(house.world, request)
+    with session.open_home() as opened:
+        request = extend(opened.services, RequestId(request_id), days=days, reason=words)
+        outcome = outcome_of(opened.services, request)
     text = f"Request {request.request_id} is due by {request.due_at.date()}; tell who asked, and why."
     session.answer(request_view(request, outcome), lambda: good(text))
 
@@ -168,10 +168,10 @@ def extend_command(
 def take_command(context: typer.Context) -> None:
     """Read the inbox now: accept what is in it, so that its items are hidden at once."""
     session = session_of(context)
-    with session.house() as house:
-        taken = take_requests(house.world)
-        accepted = outcomes_of(house.world, taken.accepted)
-        inbox = house.settings.home / "requests" / "inbox"
+    with session.open_home() as opened:
+        taken = take_requests(opened.services)
+        accepted = outcomes_of(opened.services, taken.accepted)
+        inbox = opened.settings.home / "requests" / "inbox"
     shape = {
         "files": taken.files,
         "accepted": [request_view(*each) for each in accepted],

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
-from implio_pipeline.flows.restore import RestoreSummary, note_restore, restore
+from implio_pipeline.flows.operations.restore import RestoreSummary, note_restore, restore
 
 _MOST_SHOWN = 20
 
@@ -28,9 +28,9 @@ def restore_command(
     session = session_of(context)
     if is_without_missing and not is_sure:
         session.be_sure("Give up every file that is not in storage? Its items are lost for good.")
-    with open_home(session.home, is_restoring=True) as house, session.steps("Erasing: files") as progress:
-        summary = restore(house.world, is_without_missing=is_without_missing, progress=progress)
-        note_restore(house.world, summary)
+    with open_home(session.home, is_restoring=True) as opened, session.steps("Erasing: files") as progress:
+        summary = restore(opened.services, is_without_missing=is_without_missing, progress=progress)
+        note_restore(opened.services, summary)
     session.answer(_shape(summary), lambda: _view(summary))
     if summary.survivors:
         raise typer.Exit(ExitCode.NOT_VERIFIED)

@@ -22,16 +22,16 @@ from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import change_shape, policy_shape, team_shape
 from implio_pipeline.cli.tables import good, look, many, table
+from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, is_stricter, policy_text
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team, team_id
-from implio_pipeline.domain.words import FileKind, TeamId
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.policy import approve_policy, change_policy, refuse_policy, waiting_change
-from implio_pipeline.flows.retain import OverduePreview, preview_retention, retain
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.deletion.policy_changes import approve_policy, change_policy, refuse_policy, waiting_change
+from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention, retain
+from implio_pipeline.ports.services import Services
 
 app = typer.Typer(help="How long items are kept, what is overdue, and its removal.", no_args_is_help=True)
 
@@ -69,13 +69,13 @@ def set_command(
 def approve_command(context: typer.Context, *, team: TeamName, confirmed: Confirm = None, name: As = None) -> None:
     """Approve a change of policy or cap that somebody else asked for; what it does is shown, and a text typed."""
     session = session_of(context)
-    with session.house() as house:
-        named = house.world.catalog.teams.get(team_id(team)).team
-        waiting = waiting_change(house.world, named)
+    with session.open_home() as opened:
+        named = opened.services.catalog.teams.get(team_id(team)).team
+        waiting = waiting_change(opened.services, named)
         if waiting is not None:
             session.say(_change_text(waiting))
             session.confirm(f"shorten {waiting.affected_items}", given=confirmed)
-        change = approve_policy(house.world, named, name=who(name))
+        change = approve_policy(opened.services, named, name=who(name))
     session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {policy_text(change.policy)}."))
 
 
@@ -83,9 +83,9 @@ def approve_command(context: typer.Context, *, team: TeamName, confirmed: Confir
 def refuse_command(context: typer.Context, *, team: TeamName, name: As = None) -> None:
     """Refuse a change of policy or cap that waits for a second person, or take your own back."""
     session = session_of(context)
-    with session.house() as house:
-        named = house.world.catalog.teams.get(team_id(team)).team
-        change = refuse_policy(house.world, named, name=who(name))
+    with session.open_home() as opened:
+        named = opened.services.catalog.teams.get(team_id(team)).team
+        change = refuse_policy(opened.services, named, name=who(name))
     session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {policy_text(change.was)}."))
 
 
@@ -93,11 +93,11 @@ def refuse_command(context: typer.Context, *, team: TeamName, name: As = None) -
 def show_command(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show policies, and what is overdue by them today."""
     session = session_of(context)
-    with session.house() as house:
-        catalog = house.world.catalog
+    with session.open_home() as opened:
+        catalog = opened.services.catalog
         teams = catalog.teams.all() if team is None else [catalog.teams.get(team_id(team))]
-        today = house.world.clock.now().date()
-        overdue = {each.team: each.items for each in preview_retention(house.world, today=today)}
+        today = opened.services.clock.now().date()
+        overdue = {each.team: each.items for each in preview_retention(opened.services, today=today)}
     session.answer(
         [
             {"team": each.team, "policy": policy_shape(each.policy), "overdueItems": overdue.get(each.team, 0)}
@@ -121,19 +121,19 @@ def run_command(
 ) -> None:
     """Remove what the policies no longer allow, through the same door and proof as every request."""
     session = session_of(context)
-    with session.house() as house:
-        today = house.world.clock.now().date()
+    with session.open_home() as opened:
+        today = opened.services.clock.now().date()
         as_of = today if day is None else day_from(day)
-        teams = None if team is None else [house.world.catalog.teams.get(team_id(team)).team]
+        teams = None if team is None else [opened.services.catalog.teams.get(team_id(team)).team]
         if is_preview:
-            found = preview_retention(house.world, today=as_of, teams=teams)
+            found = preview_retention(opened.services, today=as_of, teams=teams)
             session.answer([_preview_shape(each) for each in found], lambda: _preview_table(found, as_of))
             return
         if as_of > today:
             raise BadUse("a day that has not come can only be previewed: nothing is overdue by it yet")
         faults = Faults()
-        accepted = retain(house.world, today=as_of, teams=teams, faults=faults)
-        results = carry_out(session, house, only=[each.request_id for each in accepted])
+        accepted = retain(opened.services, today=as_of, teams=teams, faults=faults)
+        results = carry_out(session, opened, only=[each.request_id for each in accepted])
     session.answer(results_shape(results), lambda: results_table(results) if results else good("Nothing is overdue."))
     end_failed(faults)
     results.end()
@@ -145,15 +145,15 @@ def change_team_policy(
     """Set a team's policy, after asking when it takes items away that are kept now."""
     if keep is None and not outcomes:
         raise BadUse("give --keep-days, --outcome, or both")
-    with session.house() as house:
-        team = house.world.catalog.teams.get(team_id(team_name))
+    with session.open_home() as opened:
+        team = opened.services.catalog.teams.get(team_id(team_name))
         after = _changed(team.policy, keep=keep, outcomes=outcomes)
         if is_stricter(after, than=team.policy) and not is_sure:
-            gone = _overdue_items(house.world, team.team, after)
+            gone = _overdue_items(opened.services, team.team, after)
             text = f"{team.team}: items will be {policy_text(after)}; {gone:,} items here are then overdue. Go on?"
             session.be_sure(text)
-        change = change_policy(house.world, team.team, policy=after, by=name)
-        changed = house.world.catalog.teams.get(team.team)
+        change = change_policy(opened.services, team.team, policy=after, by=name)
+        changed = opened.services.catalog.teams.get(team.team)
     text = f"Items of {changed.team} are {policy_text(changed.policy)}"
     end_change(session, changed, change, text=text)
 
@@ -185,9 +185,9 @@ def _changed(policy: RetentionPolicy, *, keep: str | None, outcomes: list[str]) 
     )
 
 
-def _overdue_items(world: World, team: TeamId, policy: RetentionPolicy) -> int:
-    limits = cutoffs(policy, today=world.clock.now().date())
-    files = (file for file in world.catalog.manifest.files(team) if file.kind is FileKind.ITEMS)
+def _overdue_items(services: Services, team: TeamId, policy: RetentionPolicy) -> int:
+    limits = cutoffs(policy, today=services.clock.now().date())
+    files = (file for file in services.catalog.manifest.files(team) if file.kind is FileKind.ITEMS)
     return sum(
         count for file in files for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, limits)
     )

@@ -18,7 +18,7 @@ from implio_pipeline.cli.operator import demand_act
 from implio_pipeline.ports.rows import Progress as Steps
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 _PIPED_WIDTH = 160
 """Columns of a table that nobody's terminal bounds."""
@@ -129,13 +129,13 @@ class Session:
         )
 
     @contextmanager
-    def house(self) -> Iterator["House"]:
+    def open_home(self) -> Iterator["OpenHome"]:
         """Open the home for as long as the block lasts."""
         # Storage and SQL take a second to import, which `--help` need not wait for.
         from implio_pipeline.wiring import open_home  # noqa: PLC0415
 
-        with open_home(self.home) as house:
-            yield house
+        with open_home(self.home) as opened:
+            yield opened
 
 
 def session_of(context: typer.Context) -> Session:

@@ -15,7 +15,7 @@ from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.ports.exports import SetAsideFile
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 app = typer.Typer(help="Files that could not be read, sealed away.", no_args_is_help=True)
 _UNKNOWN = "Run `implio set-aside list` to see what there is."
@@ -26,8 +26,8 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The file's id, from `impl
 def list_command(context: typer.Context) -> None:
     """Show the sealed files and why each could not be read."""
     session = session_of(context)
-    with session.house() as house:
-        files = house.set_aside.list()
+    with session.open_home() as opened:
+        files = opened.set_aside.list()
     session.answer(
         [_shape(file) for file in files],
         lambda: (
@@ -63,10 +63,10 @@ def show_command(
 ) -> None:
     """Show a sealed file; with --save get its content back to correct it."""
     session = session_of(context)
-    with session.house() as house:
-        file = _found(house, identifier)
+    with session.open_home() as opened:
+        file = _found(opened, identifier)
         if save is not None:
-            _write_clear(house, file.id, save)
+            _write_clear(opened, file.id, save)
     session.answer(
         _shape(file) | {"savedTo": None if save is None else str(save)},
         lambda: facts(
@@ -87,26 +87,26 @@ def show_command(
 def discard_command(context: typer.Context, identifier: Id) -> None:
     """Destroy a sealed file's key, then the file."""
     session = session_of(context)
-    with session.house() as house:
-        file = _found(house, identifier)
-        house.set_aside.discard(file.id)
+    with session.open_home() as opened:
+        file = _found(opened, identifier)
+        opened.set_aside.discard(file.id)
     session.answer({"discarded": file.id}, lambda: good(f"Discarded {file.id}; nothing of it can be read any more"))
 
 
-def _found(house: "House", identifier: str) -> SetAsideFile:
-    for file in house.set_aside.list():
+def _found(opened: "OpenHome", identifier: str) -> SetAsideFile:
+    for file in opened.set_aside.list():
         if file.id == identifier:
             return file
     raise FileMissing("no set-aside file has this id", remedy=_UNKNOWN)
 
 
-def _write_clear(house: "House", identifier: str, path: Path) -> None:
+def _write_clear(opened: "OpenHome", identifier: str, path: Path) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise BadUse("--save names a file that exists; it is not written over") from None
     with os.fdopen(handle, "wb") as clear:
-        for block in house.set_aside.open(identifier):
+        for block in opened.set_aside.open(identifier):
             clear.write(block)
 
 

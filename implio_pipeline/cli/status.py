@@ -16,6 +16,7 @@ from implio_pipeline.cli.shapes import failed_file_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, table
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.failed_file import FailedFile, failed_file_text
+from implio_pipeline.domain.ids import FileKind, RequestId, TeamId
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.policy_change import PolicyChange
@@ -34,14 +35,13 @@ from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import erased_people_text, size_text, what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
-from implio_pipeline.domain.words import FileKind, RequestId, TeamId
-from implio_pipeline.flows.ingest import failed_landings, put_off
-from implio_pipeline.flows.outcomes import outcomes_of
-from implio_pipeline.flows.retain import preview_retention
+from implio_pipeline.flows.deletion.outcomes import outcomes_of
+from implio_pipeline.flows.deletion.retention import preview_retention
+from implio_pipeline.flows.files.ingest import failed_landings, put_off
 from implio_pipeline.remedies import remedy_of_code
 
 if TYPE_CHECKING:
-    from implio_pipeline.wiring import House
+    from implio_pipeline.wiring import OpenHome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,8 +172,8 @@ class HomeStatus:
 def status_command(context: typer.Context) -> None:
     """Show what is here, what waits, what is late, and whether the ledger holds."""
     session = session_of(context)
-    with session.house() as house:
-        found = status_of(house)
+    with session.open_home() as opened:
+        found = status_of(opened)
     session.answer(_shape(found), lambda: _view(found))
     if found.ledger_findings:
         raise typer.Exit(ExitCode.NOT_VERIFIED)
@@ -181,43 +181,43 @@ def status_command(context: typer.Context) -> None:
         raise typer.Exit(ExitCode.WAITS)
 
 
-def status_of(house: "House") -> HomeStatus:
+def status_of(opened: "OpenHome") -> HomeStatus:
     """Return the status of an opened home."""
-    world, now = house.world, house.world.clock.now()
-    failures = failed_landings(world)
-    waiting = world.landing.waiting(but=put_off(failures, now=now))
-    waiting_requests = outcomes_of(world, world.catalog.requests.all(states=OPEN_STATES))
-    teams = team_sums(house)
+    services, now = opened.services, opened.services.clock.now()
+    failures = failed_landings(services)
+    waiting = services.landing.waiting(but=put_off(failures, now=now))
+    waiting_requests = outcomes_of(services, services.catalog.requests.all(states=OPEN_STATES))
+    teams = team_sums(opened)
     known = {each.team.team for each in teams}
     return HomeStatus(
-        home=str(house.settings.home),
+        home=str(opened.settings.home),
         now=now,
         teams=teams,
         landing_days={team: len(days) for team, days in waiting.items()},
         unknown_teams=tuple(sorted(set(waiting) - known)),
         failed_landings=tuple(failures),
-        misnamed=world.landing.misnamed(known),
-        inbox_files=len(world.inbox.waiting()),
-        refusals=world.inbox.refusals(),
-        landing_passed_over=PassedOver.of(world.landing.passed_over()),
-        inbox_passed_over=PassedOver.of(world.inbox.passed_over()),
+        misnamed=services.landing.misnamed(known),
+        inbox_files=len(services.inbox.waiting()),
+        refusals=services.inbox.refusals(),
+        landing_passed_over=PassedOver.of(services.landing.passed_over()),
+        inbox_passed_over=PassedOver.of(services.inbox.passed_over()),
         open_requests=tuple(each for each, _ in waiting_requests),
         outcomes={each.request_id: outcome for each, outcome in waiting_requests},
-        set_aside=len(house.set_aside.list()),
-        unsettled=sum(len(world.catalog.moderation.unsettled(team)) for team in known),
-        given_up=sum(each.given_up_at is not None for each in world.catalog.callbacks.all()),
-        ledger_entries=sum(1 for _ in house.ledger.entries()),
-        ledger_findings=len(house.ledger.check()),
-        unapproved={team: found for team in sorted(known) if (found := world.catalog.requests.unapproved(team))[0]},
-        changes=tuple(world.catalog.policy_changes.waiting()),
-        waits=house.oldest_waits(),
+        set_aside=len(opened.set_aside.list()),
+        unsettled=sum(len(services.catalog.moderation.unsettled(team)) for team in known),
+        given_up=sum(each.given_up_at is not None for each in services.catalog.callbacks.all()),
+        ledger_entries=sum(1 for _ in opened.ledger.entries()),
+        ledger_findings=len(opened.ledger.check()),
+        unapproved={team: found for team in sorted(known) if (found := services.catalog.requests.unapproved(team))[0]},
+        changes=tuple(services.catalog.policy_changes.waiting()),
+        waits=opened.oldest_waits(),
     )
 
 
-def team_sums(house: "House") -> tuple[TeamSums, ...]:
+def team_sums(opened: "OpenHome") -> tuple[TeamSums, ...]:
     """Return what each team has, by what the catalog says."""
-    catalog, today = house.world.catalog, house.world.clock.now().date()
-    overdue = {each.team: each.items for each in preview_retention(house.world, today=today)}
+    catalog, today = opened.services.catalog, opened.services.clock.now().date()
+    overdue = {each.team: each.items for each in preview_retention(opened.services, today=today)}
     queued: dict[str, int] = {}
     for (team, _), count in catalog.moderation.counts().items():
         queued[team] = queued.get(team, 0) + count

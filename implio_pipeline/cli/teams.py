@@ -12,12 +12,12 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import team_shape
 from implio_pipeline.cli.tables import facts, good, table
 from implio_pipeline.domain.errors import RegionUnknown
+from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.retention import RetentionPolicy, policy_text
 from implio_pipeline.domain.team import Team, check_limits, team_id
-from implio_pipeline.domain.words import Region
-from implio_pipeline.flows.grant import grant_maker
-from implio_pipeline.flows.policy import change_policy as change_team
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.access.grants import grant_maker
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.policy_changes import change_policy as change_team
 
 app = typer.Typer(help="Make teams, and look at them.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="TEAM", help="The team, by name.")]
@@ -39,11 +39,11 @@ def add_command(
     session = session_of(context)
     stricter = {outcome: days for outcome, days in outcome_days_from(outcomes or []).items() if days is not None}
     policy = RetentionPolicy(keep_days=None if keep is None else keep_days_from(keep), by_outcome=stricter)
-    with session.house() as house:
-        if region not in house.settings.regions:
-            raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(house.settings.regions))}")
-        made = add_team(house.world, name, region=Region(region), policy=policy)
-        grant = grant_maker(house.world, made.team, maker=who(None), days=house.settings.access.maker_days)
+    with session.open_home() as opened:
+        if region not in opened.settings.regions:
+            raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(opened.settings.regions))}")
+        made = add_team(opened.services, name, region=Region(region), policy=policy)
+        grant = grant_maker(opened.services, made.team, maker=who(None), days=opened.settings.access.maker_days)
     text = f"Team {made.team} in {made.region}; items are {policy_text(made.policy)}"
     read = "" if grant is None else f". You may read them until {grant.until.date()}, users' identity left out"
     session.answer(team_shape(made), lambda: good(f"{text}{read}"))
@@ -72,16 +72,18 @@ def set_command(
         return
     if keep is not None or outcomes:
         raise BadUse("change the policy and the limits one after the other")
-    with session.house() as house:
-        team = house.world.catalog.teams.get(team_id(name))
+    with session.open_home() as opened:
+        team = opened.services.catalog.teams.get(team_id(name))
         limits = {
             "cap_percent": team.cap_percent if cap is None else cap,
             "grace_hours": team.grace_hours if grace is None else grace,
         }
         check_limits(**limits)
-        house.world.catalog.teams.set_limits(team.team, cap_percent=team.cap_percent, grace_hours=limits["grace_hours"])
-        change = change_team(house.world, team.team, cap_percent=limits["cap_percent"], by=who(by))
-        changed = house.world.catalog.teams.get(team.team)
+        opened.services.catalog.teams.set_limits(
+            team.team, cap_percent=team.cap_percent, grace_hours=limits["grace_hours"]
+        )
+        change = change_team(opened.services, team.team, cap_percent=limits["cap_percent"], by=who(by))
+        changed = opened.services.catalog.teams.get(team.team)
     end_change(session, changed, change, text=_limits_text(changed))
 
 
@@ -94,8 +96,8 @@ def _limits_text(team: Team) -> str:
 def list_command(context: typer.Context) -> None:
     """Show every team."""
     session = session_of(context)
-    with session.house() as house:
-        teams = house.world.catalog.teams.all()
+    with session.open_home() as opened:
+        teams = opened.services.catalog.teams.all()
     session.answer(
         [team_shape(team) for team in teams],
         lambda: table(
@@ -109,8 +111,8 @@ def list_command(context: typer.Context) -> None:
 def show_command(context: typer.Context, name: Name) -> None:
     """Show a team: its policy, its items, and its keys by purpose and version."""
     session = session_of(context)
-    with session.house() as house:
-        catalog = house.world.catalog
+    with session.open_home() as opened:
+        catalog = opened.services.catalog
         team = catalog.teams.get(team_id(name))
         files = list(catalog.manifest.files(team.team))
         sums = {
@@ -122,7 +124,7 @@ def show_command(context: typer.Context, name: Name) -> None:
             "queue": len(catalog.moderation.entries(team.team)),
         }
         keys = [{"purpose": key.purpose.value, "version": key.version} for key in catalog.teams.keys(team.team)]
-        processor = house.settings.regions[team.region].processor
+        processor = opened.settings.regions[team.region].processor
     shape = team_shape(team) | {"processor": processor} | sums | {"keys": keys}
     session.answer(shape, lambda: _shown(team, processor, sums, keys))
 

@@ -6,14 +6,16 @@ from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, many
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.compact import compact
+from implio_pipeline.flows.files.compact import compact
 
 
 def compact_command(context: typer.Context) -> None:
     """Merge the small files that late arrivals leave, under new keys."""
     session, faults = session_of(context), Faults()
-    with session.house() as house, session.steps("Merging: partitions") as progress:
-        summary = compact(house.world, rows_per_file=house.settings.rows_per_file, faults=faults, progress=progress)
+    with session.open_home() as opened, session.steps("Merging: partitions") as progress:
+        summary = compact(
+            opened.services, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=progress
+        )
     shape = {
         "partitions": summary.partitions,
         "filesBefore": summary.files_before,
@@ -33,8 +35,8 @@ def housekeep_command(context: typer.Context) -> None:
     from implio_pipeline.jobs import tidy  # noqa: PLC0415 -- opens stores, which `--help` need not load
 
     session, faults = session_of(context), Faults()
-    with session.house() as house:
-        done = tidy(house, faults)
+    with session.open_home() as opened:
+        done = tidy(opened, faults)
     summary, expired, reports, purged = done.sweep, done.set_aside, done.reports, done.exports
     session.answer(
         {

@@ -9,8 +9,8 @@ from hashlib import sha256
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from implio_pipeline.domain import sentences
+from implio_pipeline.domain.ids import Channel, RequestKind
 from implio_pipeline.domain.receipt import Receipt
-from implio_pipeline.domain.words import Channel, RequestKind
 from implio_pipeline.ports.ledger import LedgerEntry
 
 _MOST_FILES = 60

@@ -14,7 +14,7 @@ from typing import Any
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
-from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.domain.ids import ColumnClass, TeamId
 
 GENESIS = "0" * 64
 """What the first line is chained to."""

@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import NewType
 
 from implio_pipeline.domain.errors import ApiKeyInvalid
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import TeamId
 
 ApiKeyId = NewType("ApiKeyId", str)
 """The first twelve digits of the digest: names a key, and opens nothing."""

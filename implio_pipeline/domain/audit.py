@@ -10,12 +10,12 @@ from hashlib import sha256
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import CatalogTampered, FileMissing, FileTampered, ImplioError, KeyMissing
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.ids import ColumnClass, FileId, RequestId, TeamId, UserKey
 from implio_pipeline.domain.ledger_codec import body_of, differences
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import StandingErasure, UserRule
 from implio_pipeline.domain.statements import TombstonePlaced
-from implio_pipeline.domain.words import ColumnClass, FileId, RequestId, TeamId, UserKey
 
 PARTS = 7
 """Without `full` an audit reads one part of the files; audits on so many consecutive days read all."""

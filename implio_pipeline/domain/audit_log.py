@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import TeamId
 
 
 class Deed(StrEnum):

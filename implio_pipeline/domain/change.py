@@ -5,9 +5,9 @@ from datetime import datetime
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.ids import FileId, KeyId, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord, QueueEntry
 from implio_pipeline.domain.keys import TeamKey
-from implio_pipeline.domain.words import FileId, KeyId, TeamId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ A column that is not here cannot be written; one without a class or a rule canno
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from implio_pipeline.domain.words import ColumnClass, FileKind
+from implio_pipeline.domain.ids import ColumnClass, FileKind
 
 OPERATIONAL, CONTENT, IDENTITY = ColumnClass.OPERATIONAL, ColumnClass.CONTENT, ColumnClass.IDENTITY
 

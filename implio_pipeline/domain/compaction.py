@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.domain.ids import FileKind, TeamId
 
 MOST_ROWS = 200_000
 """Rows merged at once: what bounds the memory of a merge."""

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from implio_pipeline.domain.ids import ColumnClass, KeyPurpose
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.statements import Statement
-from implio_pipeline.domain.words import ColumnClass, KeyPurpose
 
 CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
 """What wraps the keys of files; with the seal key, what rotates."""

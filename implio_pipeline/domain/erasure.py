@@ -7,8 +7,8 @@ from datetime import datetime
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Hold
+from implio_pipeline.domain.ids import FileKind, RequestId
 from implio_pipeline.domain.scope import FOR_EVER, Rule
-from implio_pipeline.domain.words import FileKind, RequestId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

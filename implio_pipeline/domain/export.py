@@ -7,10 +7,10 @@ from typing import Any, assert_never
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.ids import Region, TeamId, UserKey
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, TaskRule, TeamRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import PersonExported
-from implio_pipeline.domain.words import Region, TeamId, UserKey
 
 FORMAT = "implio-export/1"
 

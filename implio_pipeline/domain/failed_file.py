@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from implio_pipeline.domain.backoff import LONGEST_BACKOFF, backoff
 from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 
 MOST_ATTEMPTS = 10
 """After this many failed attempts, six hours of back-off or less, a request or a landing file is quarantined."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, KeyId, Region, TeamId, UserKey
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, KeyId, Region, TeamId, UserKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import NewType
 
 from implio_pipeline.domain.errors import AccessDenied, ImplioError
+from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import ColumnClass, TeamId
 
 GrantId = NewType("GrantId", str)
 PersonKey = NewType("PersonKey", str)

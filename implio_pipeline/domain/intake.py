@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.words import TaskKey, TeamId, UserKey
+from implio_pipeline.domain.ids import TaskKey, TeamId, UserKey
 
 
 class LandingState(StrEnum):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId
 
 HOME = Region("home")
 """The key ring's own corner, for what belongs to no region: people who sign in, operators, files set aside."""

@@ -19,6 +19,7 @@ from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hi
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.epochs import KeyStatement
 from implio_pipeline.domain.errors import LedgerBroken
+from implio_pipeline.domain.ids import RequestKind, TaskKey, UserKey
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
 from implio_pipeline.domain.receipt import PartialReceipt, RepeatedReceipt, WholeReceipt
 from implio_pipeline.domain.scope import (
@@ -51,7 +52,6 @@ from implio_pipeline.domain.statements import (
     TombstonePlaced,
     UnknownStatement,
 )
-from implio_pipeline.domain.words import RequestKind, TaskKey, UserKey
 
 KINDS: Final[Mapping[str, type[Statement]]] = {
     "tombstone": TombstonePlaced,

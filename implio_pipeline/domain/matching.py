@@ -5,8 +5,8 @@ from enum import Enum
 
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.ids import UNDECIDED
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
-from implio_pipeline.domain.words import UNDECIDED
 
 
 class Reach(Enum):

@@ -9,8 +9,8 @@ from typing import NewType
 
 from implio_pipeline.domain.access import MEMBER_ROLES, Role
 from implio_pipeline.domain.errors import MemberRefused
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import TeamId
 
 MemberId = NewType("MemberId", str)
 

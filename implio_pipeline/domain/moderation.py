@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.errors import DecisionRefused, QueueInvalid
+from implio_pipeline.domain.ids import Outcome, TaskKey, TeamId, UserKey
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import Outcome, TaskKey, TeamId, UserKey
 
 AT_ONCE = 10
 """Entries that a moderator is given at a time."""

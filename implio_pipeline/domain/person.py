@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.ids import UNDECIDED, FileKind, TeamId
 from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy, days_kept
-from implio_pipeline.domain.words import UNDECIDED, FileKind, TeamId
 
 
 class ChangeState(StrEnum):

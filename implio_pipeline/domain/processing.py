@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from implio_pipeline.domain.columns import ErasureRule, columns_of
+from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.domain.residency import Place, Processor, host_of, is_in_eea
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import ColumnClass, FileKind
 
 PURPOSES = (
     "Moderating what the teams' end users publish: keeping items, their queue and the decisions on them",

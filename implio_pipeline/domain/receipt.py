@@ -6,10 +6,10 @@ from datetime import datetime
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.hold import HoldId
+from implio_pipeline.domain.ids import Channel, FileKind, Region, RequestKind
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.statements import AboutRequest
-from implio_pipeline.domain.words import Channel, FileKind, Region, RequestKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,12 +12,12 @@ from datetime import datetime
 
 from implio_pipeline.domain.altered_ids import task_id_fault, user_id_fault
 from implio_pipeline.domain.errors import TeamInvalid
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.instants import end_of, instant_of
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import Channel
 
 MAX_ID_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, MAX_REASON_CHARACTERS = 1024, 200, 2000
 

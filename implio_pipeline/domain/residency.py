@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import PurePath
 
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.words import Region, TeamId
+from implio_pipeline.domain.ids import Region, TeamId
 
 THIS_MACHINE, ON_SITE = "this machine", "on site"
 """The processor and the location of a home that its own controller hosts: no third party, so no transfer."""

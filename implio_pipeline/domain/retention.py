@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from implio_pipeline.domain.errors import PolicyInvalid
+from implio_pipeline.domain.ids import UNDECIDED, FileKind, Outcome
 from implio_pipeline.domain.scope import Cutoffs
-from implio_pipeline.domain.words import UNDECIDED, FileKind, Outcome
 
 LONGEST_DAYS = 36_500
 OUTCOMES = (*(outcome.value for outcome in Outcome), UNDECIDED, FileKind.REJECTED.value)

@@ -7,8 +7,8 @@ it is what tombstones keep, what reads are filtered by, and what finding, rewrit
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+from implio_pipeline.domain.ids import RequestKind, TaskKey, UserKey
 from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.words import RequestKind, TaskKey, UserKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

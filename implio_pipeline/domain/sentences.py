@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from implio_pipeline.domain.ids import RequestKind
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.words import RequestKind
 
 _S = RequestState
 

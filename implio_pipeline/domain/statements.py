@@ -15,10 +15,10 @@ from typing import Any
 from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
+from implio_pipeline.domain.ids import Channel, ColumnClass, Region, RequestId, TeamId, UserKey
 from implio_pipeline.domain.policy_change import ChangeState
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import Rule, kind_of
-from implio_pipeline.domain.words import Channel, ColumnClass, Region, RequestId, TeamId, UserKey
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from implio_pipeline.domain.errors import TeamInvalid
+from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.words import Region, TeamId
 
 CAP_PERCENT = 20
 _MOST_PERCENT, _MOST_GRACE_HOURS = 100, 24 * 14

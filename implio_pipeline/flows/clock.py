@@ -6,46 +6,46 @@ from implio_pipeline.domain.clock import RECORD_EVERY, check_clock
 from implio_pipeline.domain.statements import ClockRead
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.ledger import Ledger
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 _NOTE_EVERY = timedelta(hours=20)
 """The daily housekeeping notes one reading a day, also when it begins a little early."""
 
 
-def agreed_now(world: World) -> datetime:
+def agreed_now(services: Services) -> datetime:
     """Return the clock's reading, and record it.
 
     Raises:
         ClockBehind: it lies too far behind the newest reading that the home knows.
         ClockAhead: it lies too far ahead of it.
     """
-    now, newest = world.clock.now(), world.catalog.newest_reading()
-    check_clock(now, newest=newest, bounds=world.clock_bounds)
+    now, newest = services.clock.now(), services.catalog.newest_reading()
+    check_clock(now, newest=newest, bounds=services.clock_bounds)
     if newest is None or now - newest > RECORD_EVERY:
-        world.catalog.record_reading(now)
+        services.catalog.record_reading(now)
     return now
 
 
-def confirm_clock(world: World) -> datetime:
+def confirm_clock(services: Services) -> datetime:
     """Take the clock's reading for right, whatever is known, and note that in the ledger; return the reading.
 
     Instants that were handed out under another clock stay: each team's logical time goes on from there.
     """
-    now, newest = world.clock.now(), world.catalog.newest_reading()
-    world.ledger.append([ClockRead(at=now, is_confirmed=True, newest_known=newest)])
-    world.catalog.confirm_reading(now)
+    now, newest = services.clock.now(), services.catalog.newest_reading()
+    services.ledger.append([ClockRead(at=now, is_confirmed=True, newest_known=newest)])
+    services.catalog.confirm_reading(now)
     return now
 
 
-def note_clock(world: World) -> None:
+def note_clock(services: Services) -> None:
     """Note the clock's reading in the ledger, once a day, so that it outlives the catalog.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.
     """
-    now, noted = agreed_now(world), _noted_at(world.ledger)
+    now, noted = agreed_now(services), _noted_at(services.ledger)
     if noted is None or now - noted > _NOTE_EVERY:
-        world.ledger.append([ClockRead(at=now, is_confirmed=False)])
+        services.ledger.append([ClockRead(at=now, is_confirmed=False)])
 
 
 def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:

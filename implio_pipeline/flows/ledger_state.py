@@ -13,6 +13,7 @@ from implio_pipeline.domain.epochs import KeyStatement, number_of, series_of
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.grant import GrantId
 from implio_pipeline.domain.hold import HoldId
+from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.statements import (
     AboutRequest,
@@ -28,7 +29,6 @@ from implio_pipeline.domain.statements import (
     TombstoneLifted,
     TombstonePlaced,
 )
-from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.ports.ledger import Ledger, LedgerEntry
 
 

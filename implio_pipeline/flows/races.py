@@ -10,29 +10,29 @@ from dataclasses import replace
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.replan import is_outdated, replan
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 
-def are_renewed(world: World, team: TeamId, files: Sequence[SealedFile]) -> bool:
+def are_renewed(services: Services, team: TeamId, files: Sequence[SealedFile]) -> bool:
     """Tell whether some file has other keys than it had, or is no longer live; the team's keys are read anew then."""
-    world.keychain.forget(team)
+    services.keychain.forget(team)
     try:
-        now = world.catalog.manifest.sealed([each.file for each in files])
+        now = services.catalog.manifest.sealed([each.file for each in files])
     except PlanOutdated:
         return True
     return [each.keys for each in now] != [each.keys for each in files]
 
 
-def are_team_keys_renewed(world: World, keys: Iterable[TeamKey], *, teams: Iterable[TeamId]) -> bool:
+def are_team_keys_renewed(services: Services, keys: Iterable[TeamKey], *, teams: Iterable[TeamId]) -> bool:
     """Tell whether teams have other keys than these, or wrapped in another way."""
-    now = [key for team in teams for key in world.catalog.teams.keys(team)]
+    now = [key for team in teams for key in services.catalog.teams.keys(team)]
     return now != list(keys)
 
 
-def commit_under_newer_tombstones(world: World, change: Change) -> int:
+def commit_under_newer_tombstones(services: Services, change: Change) -> int:
     """Commit a change that no newer tombstone makes wrong; return the tombstone that it was committed under.
 
     A change that only takes rows out of files, or merges them, is such a one: the files it removes must still be live,
@@ -46,13 +46,13 @@ def commit_under_newer_tombstones(world: World, change: Change) -> int:
     planned_at = change.planned_at
 
     def commit() -> None:
-        world.catalog.manifest.commit(replace(change, planned_at=planned_at))
+        services.catalog.manifest.commit(replace(change, planned_at=planned_at))
 
     def is_newer(error: Exception) -> bool:
         nonlocal planned_at
         if not is_outdated(error):
             return False
-        was, planned_at = planned_at, world.catalog.requests.newest_tombstone(change.team)
+        was, planned_at = planned_at, services.catalog.requests.newest_tombstone(change.team)
         return planned_at != was
 
     replan(commit, about=f"the files of team {change.team}", is_race=is_newer)

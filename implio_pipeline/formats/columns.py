@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.rejected import RejectedItem
 from implio_pipeline.formats.schema import arrow_schema
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from implio_pipeline.domain.words import RequestId, TaskKey
+from implio_pipeline.domain.ids import RequestId, TaskKey
 from implio_pipeline.ports.clock import Identifiers
 
 _RANDOM_BYTES = 10

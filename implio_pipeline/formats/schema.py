@@ -5,7 +5,7 @@ from functools import cache
 import pyarrow as pa
 
 from implio_pipeline.domain.columns import ColumnType, columns_of
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 
 _TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.TEXT: pa.string(),

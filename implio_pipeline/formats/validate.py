@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.columns import item_columns
 from implio_pipeline.formats.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults, unknown_property
 from implio_pipeline.formats.identifiers import new_task_ids, task_id_texts
 from implio_pipeline.formats.instants import cut, dated
 from implio_pipeline.formats.item import TOO_DEEP, Item, submission_fault
-from implio_pipeline.formats.lean import LeanItem, decode_lean, parts_of, result_text
+from implio_pipeline.formats.limit_violations import limit_violations, micros, submission_violations
 from implio_pipeline.formats.limits import MIB
 from implio_pipeline.formats.people import candidates
 from implio_pipeline.formats.rejected import RejectedItem
 from implio_pipeline.formats.repeated_keys import has_repeated_key, have_keys_once
 from implio_pipeline.formats.schema import arrow_schema
-from implio_pipeline.formats.suspects import micros, submission_suspects, suspects
+from implio_pipeline.formats.unchecked_item import UncheckedItem, decode_unchecked, parts_of, result_text
 from implio_pipeline.formats.unknown import names_shown, names_somebody_else, set_apart
 
 MAX_ITEM_BYTES = 8 * MIB
@@ -144,7 +144,7 @@ class _Intake:
         """Decode every text, all at once where all of them can be."""
         if not self._known and max(map(len, self._raws), default=0) <= self._max_item_bytes:
             try:
-                self._items = list(map(dated, map(decode_lean, self._raws), self._raws))
+                self._items = list(map(dated, map(decode_unchecked, self._raws), self._raws))
                 self._places = range(len(self._raws))
                 self._results = list(map(_result_of, self._items, self._raws))
             except (*_BROKEN, RecursionError):
@@ -175,7 +175,9 @@ class _Intake:
         columns, submitted_us = item_columns(parts), self._submitted_us()
         columns["result"] = pa.array(self._results, pa.string())
         columns["unknown_properties"] = pa.array(map(self._unknown.get, self._places), pa.string())
-        doubtful = suspects(columns, parts) | submission_suspects(submitted_us, claimed_us=micros(self._claimed_at))
+        doubtful = limit_violations(columns, parts) | submission_violations(
+            submitted_us, claimed_us=micros(self._claimed_at)
+        )
         if not self._may_be_dated:
             doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
         is_bad = np.zeros(len(self._items), dtype=np.bool_)
@@ -243,7 +245,7 @@ class _Intake:
 
 def _whole(raw: bytes | msgspec.Raw) -> Any:
     """Return the lean item of a text whose result can be read as well."""
-    item = dated(decode_lean(raw), raw)
+    item = dated(decode_unchecked(raw), raw)
     _result_of(item, raw)
     return item
 
@@ -281,7 +283,7 @@ def explained(
     if errors:
         return None, "invalid-item", errors
     try:
-        return msgspec.convert(value, LeanItem), "", []
+        return msgspec.convert(value, UncheckedItem), "", []
     except (msgspec.ValidationError, RecursionError):
         return None, "invalid-item", [fault("does not have an item's form", code=CUSTOM)]
 

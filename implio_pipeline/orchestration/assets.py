@@ -14,17 +14,17 @@ import dagster as dg
 from implio_pipeline.domain.columns import ITEM_COLUMNS, Column, ColumnType
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import TeamUnknown
+from implio_pipeline.domain.ids import ColumnClass, RequestKind
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
 from implio_pipeline.domain.sentences import in_states
-from implio_pipeline.domain.words import ColumnClass, RequestKind
-from implio_pipeline.flows.outcomes import outcomes_of
+from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.jobs import JOBS, Job, Partition, Report, audit_partition
 from implio_pipeline.orchestration.guarded import end, failure, guarded
 from implio_pipeline.orchestration.inventory import describe_lake
 from implio_pipeline.orchestration.partitions import held, partition_key, show_teams, team_and_day
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 MOST_EVENTS = 2_000
 """Partitions that one run tells Dagster of, at some 30 ms each (measured). The catalog knows them all."""
@@ -63,13 +63,13 @@ class Data:
     group: str
     kinds: frozenset[str]
     deps: tuple[str | dg.AssetDep, ...]
-    describe: Callable[[House], dict[str, Any]]
+    describe: Callable[[OpenHome], dict[str, Any]]
     """Counts it."""
 
 
-def describe_queue(house: House) -> dict[str, Any]:
+def describe_queue(opened: OpenHome) -> dict[str, Any]:
     """Count the items that wait for a person's decision."""
-    counts = house.world.catalog.moderation.counts()
+    counts = opened.services.catalog.moderation.counts()
     rows = [[team, queue, count] for (team, queue), count in sorted(counts.items())]
     return {
         "dagster/row_count": sum(counts.values()),
@@ -77,25 +77,25 @@ def describe_queue(house: House) -> dict[str, Any]:
     }
 
 
-def describe_deletions(house: House) -> dict[str, Any]:
+def describe_deletions(opened: OpenHome) -> dict[str, Any]:
     """Count the requests that somebody made, and what of the inbox was never taken."""
-    found = [each for each in house.world.catalog.requests.all() if each.kind is not RequestKind.RETENTION]
-    return _in_states(house, found) | {
-        "refusals_unread": house.world.inbox.refusals(),
-        "never_taken": sum(1 for _ in house.world.inbox.passed_over()),
+    found = [each for each in opened.services.catalog.requests.all() if each.kind is not RequestKind.RETENTION]
+    return _in_states(opened, found) | {
+        "refusals_unread": opened.services.inbox.refusals(),
+        "never_taken": sum(1 for _ in opened.services.inbox.passed_over()),
     }
 
 
-def describe_retention(house: House) -> dict[str, Any]:
+def describe_retention(opened: OpenHome) -> dict[str, Any]:
     """Count the requests that retention policies made."""
     return _in_states(
-        house, [each for each in house.world.catalog.requests.all() if each.kind is RequestKind.RETENTION]
+        opened, [each for each in opened.services.catalog.requests.all() if each.kind is RequestKind.RETENTION]
     )
 
 
-def describe_receipts(house: House) -> dict[str, Any]:
+def describe_receipts(opened: OpenHome) -> dict[str, Any]:
     """Count the requests that are completed, each of which has its receipt."""
-    requests = house.world.catalog.requests.all()
+    requests = opened.services.catalog.requests.all()
     completed = [each for each in requests if each.state is RequestState.COMPLETED]
     return {
         "dagster/row_count": len(completed),
@@ -105,15 +105,15 @@ def describe_receipts(house: House) -> dict[str, Any]:
     }
 
 
-def _in_states(house: House, requests: Sequence[Request]) -> dict[str, Any]:
+def _in_states(opened: OpenHome, requests: Sequence[Request]) -> dict[str, Any]:
     """Count requests by state, at an instant that is named."""
-    found = outcomes_of(house.world, requests)
+    found = outcomes_of(opened.services, requests)
     waiting = sorted(request.due_at for request in requests if request.state in OPEN_STATES)
     described: dict[str, Any] = {
         "dagster/row_count": len(requests),
         "requests": dg.MetadataValue.md(markdown_table(("state", "requests"), in_states(found).items())),
         "requests_open": len(waiting),
-        "as_of": instant_text(house.world.clock.now()),
+        "as_of": instant_text(opened.services.clock.now()),
     }
     return described | ({"next_due": waiting[0].date().isoformat()} if waiting else {})
 
@@ -196,10 +196,10 @@ def _counted(data: Data) -> dg.AssetsDefinition:
         description=f"{data.about} {_changed_by(data.name)}",
     )
     def counted(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
-        with guarded(), home.open() as house:
+        with guarded(), home.open() as opened:
             if data.describe is describe_lake:  # it looks at every team anyway
-                show_teams(context.instance, house, [team.team for team in house.world.catalog.teams.all()])
-            return dg.MaterializeResult(metadata=data.describe(house))
+                show_teams(context.instance, opened, [team.team for team in opened.services.catalog.teams.all()])
+            return dg.MaterializeResult(metadata=data.describe(opened))
 
     return counted
 
@@ -233,14 +233,14 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
             ),
         )
         def content_items(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
-            with guarded(), home.open() as house:
+            with guarded(), home.open() as opened:
                 wanted = sorted(map(team_and_day, _keys(context)))
                 whole = Report()
                 for partition in wanted:
-                    report = audit_partition(house, partition)
+                    report = audit_partition(opened, partition)
                     whole.troubles += report.troubles
                     read = {name: report.counts[name] for name in ("files_read", "rows_read")}
-                    context.add_asset_metadata(held(house, partition) | read, partition_key=partition_key(*partition))
+                    context.add_asset_metadata(held(opened, partition) | read, partition_key=partition_key(*partition))
             end(whole)
             return dg.MaterializeResult()
 
@@ -262,7 +262,7 @@ def _keys(context: dg.AssetExecutionContext) -> list[str]:
     return keys
 
 
-def tell_changes(context: dg.OpExecutionContext, house: House, job: Job, report: Report) -> None:
+def tell_changes(context: dg.OpExecutionContext, opened: OpenHome, job: Job, report: Report) -> None:
     """Tell Dagster of the data that a job changed: partitions with their new counts, 0 too, and each table.
 
     The partitions of teams that have nothing left go. Their counts are told before: should the team come back, Dagster
@@ -270,11 +270,11 @@ def tell_changes(context: dg.OpExecutionContext, house: House, job: Job, report:
     """
     newest_first = sorted(report.partitions, key=lambda each: (each[1], each[0]), reverse=True)
     for partition in newest_first[:MOST_EVENTS]:
-        _tell(context, CONTENT_ITEMS, held(house, partition), partition)
-    show_teams(context.instance, house, {team for team, _ in report.partitions})
+        _tell(context, CONTENT_ITEMS, held(opened, partition), partition)
+    show_teams(context.instance, opened, {team for team, _ in report.partitions})
     for data in DATA:
         if data.name in job.changes:
-            _tell(context, data.name, data.describe(house))
+            _tell(context, data.name, data.describe(opened))
 
 
 def _tell(

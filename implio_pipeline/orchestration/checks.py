@@ -11,11 +11,11 @@ import dagster as dg
 
 from implio_pipeline.domain.audit import AuditPart, FindingKind
 from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request
-from implio_pipeline.flows.audit import AuditReport, audit
-from implio_pipeline.flows.retain import preview_retention
+from implio_pipeline.flows.deletion.retention import preview_retention
+from implio_pipeline.flows.operations.audit import AuditReport, audit
 from implio_pipeline.orchestration.guarded import guarded
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 _ALWAYS = frozenset({FindingKind.CATALOG_TAMPERED, FindingKind.NOT_AUDITED})
 """What leaves it open whether anything holds."""
@@ -31,13 +31,13 @@ class Check:
     about: str
     parts: frozenset[AuditPart] = frozenset()
     kinds: frozenset[FindingKind] = frozenset()
-    broken: Callable[[House], dict[str, int]] | None = None
+    broken: Callable[[OpenHome], dict[str, int]] | None = None
     """Counts what breaks a promise about time, which no audit knows of: not kept when the first count is not 0."""
 
 
-def _overdue(house: House) -> dict[str, int]:
+def _overdue(opened: OpenHome) -> dict[str, int]:
     """Count overdue items of today by what the catalog knows of every file, less what a legal hold keeps."""
-    found = preview_retention(house.world, today=house.world.clock.now().date())
+    found = preview_retention(opened.services, today=opened.services.clock.now().date())
     left = {each.team: each.items + each.rejected - each.withheld for each in found}
     overdue = {team: items for team, items in left.items() if items > 0}
     return {
@@ -47,9 +47,9 @@ def _overdue(house: House) -> dict[str, int]:
     }
 
 
-def _past_due(house: House) -> dict[str, int]:
-    now = house.world.clock.now()
-    requests = house.world.catalog.requests.all(states=OPEN_STATES)
+def _past_due(opened: OpenHome) -> dict[str, int]:
+    now = opened.services.clock.now()
+    requests = opened.services.catalog.requests.all(states=OPEN_STATES)
     return {"requests_past_due": sum(is_overdue_request(each, now=now) for each in requests)}
 
 
@@ -164,28 +164,28 @@ def promises(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iter
     lists every partition of `content_items`, 19 s and 2 GB at a thousand teams (measured).
     """
     names = {key.name for key in context.selected_asset_check_keys}
-    with guarded(), home.open() as house:
-        found = list(evaluated(house, names))
+    with guarded(), home.open() as opened:
+        found = list(evaluated(opened, names))
     yield from found
 
 
 def evaluated(
-    house: House, names: Collection[str], report: AuditReport | None = None
+    opened: OpenHome, names: Collection[str], report: AuditReport | None = None
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield what each check of these names says.
 
     Args:
-        house: The home.
+        opened: The home.
         names: Which checks.
         report: An audit that was made for another reason and looked at all that these need.
     """
     wanted = [each for each in CHECKS if each.name in names]
     parts = frozenset[AuditPart]().union(*(each.parts for each in wanted))
     if report is None and parts:
-        report = audit(house.world, parts=parts)
+        report = audit(opened.services, parts=parts)
     for check in wanted:
         if check.broken is not None:
-            counts = check.broken(house)
+            counts = check.broken(opened)
             yield _said(check, passed=not next(iter(counts.values())), metadata=counts)
         elif report is not None:
             yield _by_findings(check, report)

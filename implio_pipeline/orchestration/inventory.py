@@ -9,11 +9,11 @@ import dagster as dg
 
 from implio_pipeline.domain.charts import age_chart
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import FileKind
 from implio_pipeline.orchestration.pictures import AgeRow, age_picture, markdown_image, markdown_table
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 MOST_TEAMS = 12
 """Teams in the picture, those with most items first; the table has all."""
@@ -36,11 +36,11 @@ class _Sum:
         self.size_bytes += file.size_bytes
 
 
-def describe_lake(house: House) -> dict[str, Any]:
+def describe_lake(opened: OpenHome) -> dict[str, Any]:
     """Count every live file of the catalog."""
-    today = house.world.clock.now().date()
-    teams = house.world.catalog.teams.all()
-    files = list(house.world.catalog.manifest.files(is_filtered=False))
+    today = opened.services.clock.now().date()
+    teams = opened.services.catalog.teams.all()
+    files = list(opened.services.catalog.manifest.files(is_filtered=False))
     total = _sum(files)
     return {
         "dagster/row_count": total.items,

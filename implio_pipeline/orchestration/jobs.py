@@ -12,7 +12,7 @@ import dagster as dg
 
 from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import ClockWrong, HomeMissing
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.jobs import HOUSEKEEPING, JOBS, At, Every, Job, Order, Waiting
 from implio_pipeline.orchestration.assets import QUICK_RETRIES, tell_changes
 from implio_pipeline.orchestration.checks import CHECKS, evaluated
@@ -21,7 +21,7 @@ from implio_pipeline.orchestration.launches import AS_OF_TAG, TEAM_TAG, WORKS_ON
 from implio_pipeline.orchestration.purge import purge_runs
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.remedies import remedy_for_operators
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 TAKE_INVENTORY = "take_inventory"
 KEEP_RUNS = timedelta(days=90)
@@ -91,14 +91,14 @@ def _op(job: Job) -> dg.OpDefinition:
     )
     def run(context: dg.OpExecutionContext, home: HomeResource) -> None:
         with guarded():
-            with home.open() as house:
-                report = job.run(house, _order(context))
+            with home.open() as opened:
+                report = job.run(opened, _order(context))
                 context.add_output_metadata(
                     {**report.counts, "partitions_touched": len(report.partitions), **left_for_later(report)}
                 )
-                tell_changes(context, house, job, report)
+                tell_changes(context, opened, job, report)
                 names = {each.name for each in CHECKS} if report.audit else job.proves
-                for evaluation in evaluated(house, names, report.audit):
+                for evaluation in evaluated(opened, names, report.audit):
                     context.log_event(evaluation)  # type: ignore[arg-type]  # its body takes it, its annotation forgot
             end(report)
 
@@ -128,8 +128,8 @@ def _order(context: dg.OpExecutionContext) -> Order:
 def purge_runs_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """Make Dagster forget old runs, with their files."""
     with guarded():
-        with home.open() as house:
-            before = house.world.clock.now() - KEEP_RUNS
+        with home.open() as opened:
+            before = opened.services.clock.now() - KEEP_RUNS
         summary = purge_runs(context.instance, before=before)
         context.add_output_metadata({"runs": summary.runs, "files": summary.files})
 
@@ -143,8 +143,8 @@ def _sensor(job: Job, every: Every) -> dg.SensorDefinition:
         description=job.about,
     )
     def sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
-        def ask(house: House, waiting: Waiting) -> dg.SensorResult | dg.SkipReason:
-            now = house.world.clock.now()
+        def ask(opened: OpenHome, waiting: Waiting) -> dg.SensorResult | dg.SkipReason:
+            now = opened.services.clock.now()
             requests, why_none = launches(context.instance, job=job.name, batches=waiting.batches, now=now)
             return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(why_none)
 
@@ -154,7 +154,7 @@ def _sensor(job: Job, every: Every) -> dg.SensorDefinition:
 
 
 def _schedule(
-    name: str, job: str, cron: str, *, about: str, waits: Callable[[House], Waiting] | None = None
+    name: str, job: str, cron: str, *, about: str, waits: Callable[[OpenHome], Waiting] | None = None
 ) -> dg.ScheduleDefinition:
     """Return a schedule that is on by default; after a pause the one latest tick is made up for."""
 
@@ -167,7 +167,7 @@ def _schedule(
         description=about,
     )
     def schedule(context: dg.ScheduleEvaluationContext, home: HomeResource) -> dg.RunRequest | dg.SkipReason:
-        def ask(_house: House, _waiting: Waiting) -> dg.RunRequest:
+        def ask(_house: OpenHome, _waiting: Waiting) -> dg.RunRequest:
             day = day_of(context.scheduled_execution_time.astimezone(UTC)).isoformat()
             return dg.RunRequest(run_key=f"{job}:{day}", tags={AS_OF_TAG: day})
 
@@ -177,16 +177,16 @@ def _schedule(
 
 
 def _looked_at(
-    home: HomeResource, waits: Callable[[House], Waiting] | None, ask: Callable[[House, Waiting], _T]
+    home: HomeResource, waits: Callable[[OpenHome], Waiting] | None, ask: Callable[[OpenHome, Waiting], _T]
 ) -> _T | dg.SkipReason:
     """Look whether anything is to be done, and ask for it; otherwise say why not, in codes and counts."""
     with guarded():
         try:
-            with home.open() as house:
-                waiting = Waiting() if waits is None else waits(house)
+            with home.open() as opened:
+                waiting = Waiting() if waits is None else waits(opened)
                 if waits is not None and not waiting.batches:
                     return dg.SkipReason(waiting.why_none)
-                return ask(house, waiting)
+                return ask(opened, waiting)
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
         except ClockWrong as wrong:  # what waits goes on waiting

@@ -6,10 +6,10 @@ from datetime import date
 import dagster as dg
 
 from implio_pipeline.domain.errors import HomeMissing
-from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.jobs import Partition
 from implio_pipeline.settings import Settings, find_home, load_settings
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 TEAM, DAY = "team", "day"
 FIRST_DAY = str(Settings.model_fields["first_day"].default)
@@ -42,12 +42,12 @@ def first_day_of_home() -> str:
         return FIRST_DAY
 
 
-def held(house: House, partition: Partition) -> dict[str, int]:
+def held(opened: OpenHome, partition: Partition) -> dict[str, int]:
     """Return what the lake holds of one partition; reads its rows of the manifest and no others."""
     team, day = partition
     files = [
         file
-        for file in house.world.catalog.manifest.files(team, day=day, is_filtered=False)
+        for file in opened.services.catalog.manifest.files(team, day=day, is_filtered=False)
         if file.kind is FileKind.ITEMS
     ]
     return {
@@ -57,10 +57,10 @@ def held(house: House, partition: Partition) -> dict[str, int]:
     }
 
 
-def show_teams(instance: dg.DagsterInstance, house: House, teams: Iterable[TeamId]) -> None:
+def show_teams(instance: dg.DagsterInstance, opened: OpenHome, teams: Iterable[TeamId]) -> None:
     """Let Dagster have partitions for those of the teams that have items, and for no other of them."""
     known = set(instance.get_dynamic_partitions(TEAM))
-    has_items = {team: house.world.catalog.manifest.items(team) > 0 for team in teams}
+    has_items = {team: opened.services.catalog.manifest.items(team) > 0 for team in teams}
     instance.add_dynamic_partitions(TEAM, [team for team, is_there in has_items.items() if is_there])
     for team in known & {team for team, is_there in has_items.items() if not is_there}:
         instance.delete_dynamic_partition(TEAM, team)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from implio_pipeline.wiring import House, open_home
+from implio_pipeline.wiring import OpenHome, open_home
 
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -16,11 +16,11 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Where it is; `None` for what `IMPLIO_HOME` names, or `./data`."""
 
     @contextmanager
-    def open(self) -> Iterator[House]:
+    def open(self) -> Iterator[OpenHome]:
         """Open the home for as long as the block lasts.
 
         Raises:
             HomeMissing: there is no home.
         """
-        with open_home(None if self.home is None else Path(self.home)) as house:
-            yield house
+        with open_home(None if self.home is None else Path(self.home)) as opened:
+            yield opened

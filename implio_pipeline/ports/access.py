@@ -7,7 +7,7 @@ from typing import Protocol
 from implio_pipeline.domain.access_log import LogLine, Read
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.grant import Grant, GrantId, PersonKey
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 
 
 class Grants(Protocol):

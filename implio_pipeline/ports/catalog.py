@@ -10,6 +10,7 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.failed_file import FailedFile, Work
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
 from implio_pipeline.domain.person import Introduction
@@ -18,7 +19,6 @@ from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import Region, TeamId
 from implio_pipeline.ports.access import AccessLog, ApiKeys, Grants
 from implio_pipeline.ports.moderation import Callbacks, Moderation
 from implio_pipeline.ports.requests import Holds, Requests

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Protocol
 
-from implio_pipeline.domain.words import RequestId, TaskKey
+from implio_pipeline.domain.ids import RequestId, TaskKey
 
 
 class Clock(Protocol):

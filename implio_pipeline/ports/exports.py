@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any, Protocol
 
 from implio_pipeline.domain.export import ExportRecord, PackedFile
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.rows import Rows
 
 

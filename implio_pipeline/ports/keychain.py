@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.domain.keys import TeamKey
-from implio_pipeline.domain.words import KeyId, KeyPurpose, Region, TeamId, UserKey
 
 
 class Keychain(Protocol):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from implio_pipeline.domain.errors import LedgerBroken
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.ledger_codec import statement_in
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.statements import Statement, TombstonePlaced
-from implio_pipeline.domain.words import RequestId
 
 StatementT_co = TypeVar("StatementT_co", bound=Statement, covariant=True)
 StatementT = TypeVar("StatementT", bound=Statement)

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.callback import Answer, Callback, Delivery
+from implio_pipeline.domain.ids import TaskKey, TeamId
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace
-from implio_pipeline.domain.words import TaskKey, TeamId
 
 
 class Moderation(Protocol):
@@ -171,7 +171,7 @@ class Callbacks(Protocol):
         """Forget deliveries that were given up before an instant, and return how many."""
 
 
-class Courier(Protocol):
+class WebhookClient(Protocol):
     """Who carries callbacks to where they go."""
 
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:

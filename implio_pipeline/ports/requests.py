@@ -6,10 +6,10 @@ from typing import Protocol
 
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.hold import Hold, HoldId
+from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
-from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 
 
 class Requests(Protocol):

@@ -9,10 +9,10 @@ from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.erasure import FileWork, NamedRule, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
+from implio_pipeline.domain.ids import FileKind, Region, RequestId, TeamId, UserKey
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.settlement import Settlement
-from implio_pipeline.domain.words import FileKind, Region, RequestId, TeamId, UserKey
 from implio_pipeline.ports.rows import Rows
 
 
@@ -140,7 +140,7 @@ class Vault(Protocol):
             KeyMissing: its keys are gone.
         """
 
-    def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+    def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
         """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
 
         Args:

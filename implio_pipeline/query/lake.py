@@ -15,19 +15,19 @@ import pyarrow.dataset as ds
 from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
 from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.scope import Rule, TaskRule
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
-from implio_pipeline.flows.read import Admission, Doorkeeper
-from implio_pipeline.flows.settle import opened_values
+from implio_pipeline.flows.access.authorize import Admission, ReadAuthorizer
+from implio_pipeline.flows.moderation.apply_decisions import opened_values
 from implio_pipeline.query.result import Result
 from implio_pipeline.settings import Settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
-from implio_pipeline.stores.vault import laid_over
+from implio_pipeline.stores.vault import pending_decisions
 from implio_pipeline.stores.vault.crypto import named_keys
 from implio_pipeline.stores.vault.encoding import decode
 from implio_pipeline.stores.vault.filters import may_contain
@@ -77,7 +77,7 @@ class Lake:
         settings: Settings,
         catalog: SqlCatalog,
         ring: LocalKeyRing,
-        door: Doorkeeper,
+        door: ReadAuthorizer,
         admission: Admission,
         threads: int,
     ) -> None:
@@ -253,7 +253,7 @@ class Lake:
         in_files, verdicts = (f"{part}_{secrets.token_hex(16)}" for part in ("in_files", "verdicts"))
         cursor.register(in_files, self._view(name))
         cursor.register(verdicts, self._laid_over)
-        cursor.execute(laid_over.view_of_items(self.granted, in_files=in_files, verdicts=verdicts))
+        cursor.execute(pending_decisions.view_of_items(self.granted, in_files=in_files, verdicts=verdicts))
 
     def _view(self, name: str) -> ds.Dataset | pa.Table:
         """Return the rows of a view, found when a statement names it first."""
@@ -311,7 +311,7 @@ class Lake:
         if not unsettled:
             return None
         is_opened = ColumnClass.IDENTITY in self.granted
-        return laid_over.verdicts_of(
+        return pending_decisions.verdicts_of(
             (verdict, opened_values(self._keychain, verdict) if is_opened else {"outcome": verdict.decided.value})
             for verdict in unsettled
         )

@@ -19,7 +19,7 @@ import pyarrow as pa
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.formats.ad_shape import landing_line
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin, SetAsideFile, SetAsideFiles

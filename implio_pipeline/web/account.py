@@ -7,8 +7,8 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.flows.members import change_password, drop_codes, use_codes
-from implio_pipeline.flows.sign_in import begin_session
+from implio_pipeline.flows.accounts.members import change_password, drop_codes, use_codes
+from implio_pipeline.flows.accounts.sign_in import begin_session
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
@@ -30,10 +30,10 @@ def password_form(context: PageContext) -> Response:
     if new != context.form.get("again", ""):
         return _page(context, status=422, new_error="The two new passwords differ.")
     try:
-        change_password(context.desk, context.member, old=context.form.get("old", ""), new=new)
+        change_password(context.accounts, context.member, old=context.form.get("old", ""), new=new)
     except ImplioError as error:
         return _page(context, status=422, new_error=sentences(error))
-    entry = begin_session(context.desk, context.desk.members.get(context.member.member_id))
+    entry = begin_session(context.accounts, context.accounts.members.get(context.member.member_id))
     response = context.go("/account", done="password")
     cookies.put(context.http, response, cookies.session(context.http), entry.token)
     return response
@@ -42,7 +42,7 @@ def password_form(context: PageContext) -> Response:
 @pages.post("/account/codes", demands=Anybody.MEMBER)
 def codes_page(context: PageContext) -> Response:
     """Show a new secret. One code of it must confirm it."""
-    return _offer(context, context.desk.secrets.new_code_secret())
+    return _offer(context, context.accounts.secrets.new_code_secret())
 
 
 @pages.post("/account/codes/confirm", demands=Anybody.MEMBER)
@@ -50,7 +50,7 @@ def codes_form(context: PageContext) -> Response:
     """Switch one-time codes on."""
     secret = context.text("secret")
     try:
-        use_codes(context.desk, context.member, secret=secret, code=context.text("code"))
+        use_codes(context.accounts, context.member, secret=secret, code=context.text("code"))
     except ImplioError as error:
         return _offer(context, secret, error=error.facts)
     return context.go("/account", done="codes")
@@ -60,7 +60,7 @@ def codes_form(context: PageContext) -> Response:
 def no_codes_form(context: PageContext) -> Response:
     """Switch one-time codes off, if the password is right."""
     try:
-        drop_codes(context.desk, context.member, password=context.form.get("password", ""))
+        drop_codes(context.accounts, context.member, password=context.form.get("password", ""))
     except ImplioError as error:
         return _page(context, status=422, codes_error=error.facts)
     return context.go("/account", done="no-codes")
@@ -73,7 +73,7 @@ def _page(
 
 
 def _offer(context: PageContext, secret: str, *, error: str | None = None) -> Response:
-    address = context.desk.secrets.code_address(secret, email=context.member.email)
+    address = context.accounts.secrets.code_address(secret, email=context.member.email)
     return context.page(
         "codes.html", status=422 if error else 200, secret=secret, picture=_picture(address), error=error
     )

@@ -13,5 +13,5 @@ _MOST = 200
 @pages.get("/teams/{team}/audit-log", demands=Act.SEE_AUDIT_LOG)
 def audit_log_page(context: PageContext) -> Response:
     """Show the newest lines."""
-    entries = context.desk.audit_log.newest(context.team.team, most=_MOST)
+    entries = context.accounts.audit_log.newest(context.team.team, most=_MOST)
     return context.page("audit_log.html", entries=entries, most=_MOST)

@@ -6,7 +6,7 @@ from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.callback import CallbackSecrets
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.flows.callbacks import remove_callback, set_callback, show_callback
+from implio_pipeline.flows.moderation.webhooks import remove_callback, set_callback, show_callback
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Pages
 from implio_pipeline.web.rendering import sentence
@@ -24,7 +24,7 @@ def callback_page(context: PageContext) -> Response:
 def callback_form(context: PageContext) -> Response:
     """Set the callback. Its secrets are shown only now."""
     try:
-        secrets = set_callback(context.world, context.house.courier, context.team.team, context.text("url"))
+        secrets = set_callback(context.services, context.opened.webhook_client, context.team.team, context.text("url"))
     except ImplioError as error:
         return _page(context, status=422, error=sentence(error))
     context.note(Deed.CHANGED_CALLBACK)
@@ -34,7 +34,7 @@ def callback_form(context: PageContext) -> Response:
 @pages.post("/teams/{team}/callbacks/remove", demands=Act.MANAGE_CALLBACKS)
 def remove_form(context: PageContext) -> Response:
     """Remove the callback."""
-    remove_callback(context.world, context.team.team)
+    remove_callback(context.services, context.team.team)
     context.note(Deed.CHANGED_CALLBACK)
     return context.back("/callbacks", done="no-callback")
 
@@ -42,5 +42,5 @@ def remove_form(context: PageContext) -> Response:
 def _page(
     context: PageContext, *, status: int = 200, error: str | None = None, secrets: CallbackSecrets | None = None
 ) -> Response:
-    callback = show_callback(context.world, context.team.team)
+    callback = show_callback(context.services, context.team.team)
     return context.page("callbacks.html", status=status, error=error, callback=callback, secrets=secrets)

@@ -12,20 +12,20 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from implio_pipeline.domain.access import Act, Role, may
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import AccessDenied, RequestUnknown
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.member import Member
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.sign_in import Session, form_token_of
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import RequestId
-from implio_pipeline.flows.audit_log import note
-from implio_pipeline.ports.desk import Desk
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.accounts.audit_log import note
+from implio_pipeline.ports.accounts import AccountServices
+from implio_pipeline.ports.services import Services
 from implio_pipeline.web import cookies
 from implio_pipeline.web.menu import menu
+from implio_pipeline.web.messages import NOTICES
 from implio_pipeline.web.rendering import render
-from implio_pipeline.web.words import NOTICES
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class PageContext:
     """What a page is given."""
 
     http: HttpRequest
-    house: House
+    opened: OpenHome
     token: str = sensitive(default="")
     """The session's token, or a guest's."""
     session: Session | None = None
@@ -43,14 +43,14 @@ class PageContext:
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
-    def world(self) -> World:
+    def services(self) -> Services:
         """What the flows work in."""
-        return self.house.world
+        return self.opened.services
 
     @property
-    def desk(self) -> Desk:
+    def accounts(self) -> AccountServices:
         """People who sign in."""
-        return self.house.desk
+        return self.opened.accounts
 
     @property
     def member(self) -> Member:
@@ -77,7 +77,7 @@ class PageContext:
     @property
     def now(self) -> datetime:
         """The present instant."""
-        return self.world.clock.now()
+        return self.services.clock.now()
 
     @property
     def origin(self) -> str:
@@ -107,14 +107,16 @@ class PageContext:
         Raises:
             RequestUnknown: this team has no such request.
         """
-        request = self.world.catalog.requests.get(RequestId(self.part("request_id")))
+        request = self.services.catalog.requests.get(RequestId(self.part("request_id")))
         if request.team != self.team.team:
             raise RequestUnknown("the team has no such request")
         return request
 
     def note(self, deed: Deed, *, subject: str | None = None, count: int | None = None) -> None:
         """Add a line to the team's audit log."""
-        note(self.world, self.desk, deed, team=self.team.team, name=self.member.name, subject=subject, count=count)
+        note(
+            self.services, self.accounts, deed, team=self.team.team, name=self.member.name, subject=subject, count=count
+        )
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a page."""
@@ -140,8 +142,8 @@ class PageContext:
         """Return what the visitor may approve: requests, their items, and whether a change of policy waits."""
         if self.at_team is None or not self.may(Act.APPROVE_REQUEST):
             return None
-        requests, items = self.world.catalog.requests.unapproved(self.at_team.team)
-        has_change = bool(self.world.catalog.policy_changes.waiting(self.at_team.team))
+        requests, items = self.services.catalog.requests.unapproved(self.at_team.team)
+        has_change = bool(self.services.catalog.policy_changes.waiting(self.at_team.team))
         return (requests, items, has_change) if requests or has_change else None
 
     def fragment(self, template: str, **values: Any) -> Response:

@@ -3,10 +3,10 @@
 from datetime import date, timedelta
 
 from implio_pipeline.domain.errors import PolicyInvalid, RequestRefused
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.request_fields import MAX_REASON_CHARACTERS, request_draft
 from implio_pipeline.domain.retention import OUTCOMES, RetentionPolicy
-from implio_pipeline.domain.words import Channel
 from implio_pipeline.web.context import PageContext
 
 MOST_WORDS = MAX_REASON_CHARACTERS

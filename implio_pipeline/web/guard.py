@@ -21,9 +21,9 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act, demand
 from implio_pipeline.domain.errors import AccessDenied, ImplioError, RequestUnknown, TeamUnknown
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.sign_in import is_form_token
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.sign_in import visitor
+from implio_pipeline.flows.accounts.sign_in import visitor
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
 
@@ -85,7 +85,7 @@ def guarded(handler: Handler, demands: Demand) -> Callable[[HttpRequest], Awaita
     """Build an endpoint that checks before it acts. Its attribute `demands` tells a test what it checks."""
 
     async def endpoint(request: HttpRequest) -> Response:
-        context = PageContext(http=request, house=request.app.state.house)
+        context = PageContext(http=request, opened=request.app.state.opened)
         try:
             context.form = await _form(request) if request.method == "POST" else {}
         except FormRefused as error:
@@ -113,7 +113,7 @@ def _recognise(context: PageContext) -> None:
     """Find the visitor by the browser's token. A session that still needs a code belongs to nobody."""
     token = context.http.cookies.get(cookies.session(context.http), "")
     is_by_itself = context.http.url.path.endswith(_PROGRESS)
-    found = visitor(context.desk, token, is_by_itself=is_by_itself) if token else None
+    found = visitor(context.accounts, token, is_by_itself=is_by_itself) if token else None
     if found is not None:
         context.token = token
         context.session = found[0]
@@ -131,7 +131,7 @@ def _admit(context: PageContext, demands: Demand) -> None:
         name = TeamId(str(context.http.path_params.get("team", "")))
         context.role = context.known.roles.get(name)
         demand(context.role, demands)  # the same answer for a team of others and for none
-        context.at_team = context.world.catalog.teams.get(name)
+        context.at_team = context.services.catalog.teams.get(name)
 
 
 def _must_choose(context: PageContext, demands: Demand) -> bool:

@@ -10,7 +10,7 @@ from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HoldRefused, RequestRefused
 from implio_pipeline.domain.hold import HoldId, HoldReason, is_in_force
 from implio_pipeline.domain.scope import kind_of
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in, draft_in, words_in
 from implio_pipeline.web.guard import Pages
@@ -37,7 +37,7 @@ def hold_form(context: PageContext) -> Response:
             words=words_in(context, "words"),
             holder=context.member.name,
         )
-        hold = place_hold(context.world, draft)
+        hold = place_hold(context.services, draft)
     except RequestRefused as error:
         return _page(context, status=422, error=sentence(error))
     context.note(Deed.PLACED_HOLD, subject=hold.hold_id)
@@ -47,16 +47,16 @@ def hold_form(context: PageContext) -> Response:
 @pages.post("/teams/{team}/holds/{hold_id}/release", demands=Act.MANAGE_HOLDS)
 def release_form(context: PageContext) -> Response:
     """Release a hold. The next run erases what it withheld."""
-    hold = context.world.catalog.holds.get(HoldId(context.part("hold_id")))
+    hold = context.services.catalog.holds.get(HoldId(context.part("hold_id")))
     if hold.team != context.team.team:
         raise HoldRefused("the team has no such hold")
-    release_hold(context.world, hold.hold_id)
+    release_hold(context.services, hold.hold_id)
     context.note(Deed.RELEASED_HOLD, subject=hold.hold_id)
     return context.back("/holds", done="released")
 
 
 def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    found = context.world.catalog.holds.all(context.team.team)
+    found = context.services.catalog.holds.all(context.team.team)
     shown = [
         (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), is_in_force(hold, now=context.now))
         for hold in reversed(found)

@@ -9,7 +9,7 @@ from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import ApiKeyUnknown, ImplioError
-from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_api_key
+from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in
 from implio_pipeline.web.guard import Pages
@@ -33,7 +33,7 @@ def key_form(context: PageContext) -> Response:
         last_day = day_in(context, "last_day") if context.text("last_day") else None
         ends = None if last_day is None else start_of(last_day + timedelta(days=1))
         key, text = add_api_key(
-            context.world, context.team.team, label=context.text("label"), by=context.member.name, expires_at=ends
+            context.services, context.team.team, label=context.text("label"), by=context.member.name, expires_at=ends
         )
     except ImplioError as error:
         return _page(context, status=422, error=sentence(error))
@@ -45,23 +45,23 @@ def key_form(context: PageContext) -> Response:
 def replace_form(context: PageContext) -> Response:
     """Replace a key. The old key is accepted for one more day."""
     old = _own(context)
-    key, text = rotate_api_key(context.world, old.key_id, grace=_GRACE, by=context.member.name)
+    key, text = rotate_api_key(context.services, old.key_id, grace=_GRACE, by=context.member.name)
     context.note(Deed.MADE_KEY, subject=key.key_id)
     # One that was replaced before, or expires anyway, ends when it would have ended.
-    return _page(context, new=key, text=text, replaced=context.world.catalog.api_keys.get(old.key_id))
+    return _page(context, new=key, text=text, replaced=context.services.catalog.api_keys.get(old.key_id))
 
 
 @pages.post("/teams/{team}/keys/{key_id}/revoke", demands=Act.MANAGE_KEYS)
 def revoke_form(context: PageContext) -> Response:
     """Revoke a key."""
     key = _own(context)
-    revoke_api_key(context.world, key.key_id)
+    revoke_api_key(context.services, key.key_id)
     context.note(Deed.REVOKED_KEY, subject=key.key_id)
     return context.back("/keys", done="key-ended")
 
 
 def _own(context: PageContext) -> ApiKey:
-    key = context.world.catalog.api_keys.get(ApiKeyId(context.part("key_id")))
+    key = context.services.catalog.api_keys.get(ApiKeyId(context.part("key_id")))
     if key.team != context.team.team:
         raise ApiKeyUnknown("the team has no such API key")
     return key
@@ -76,6 +76,6 @@ def _page(
     text: str | None = None,
     replaced: ApiKey | None = None,
 ) -> Response:
-    found = reversed(context.world.catalog.api_keys.all(context.team.team))
+    found = reversed(context.services.catalog.api_keys.all(context.team.team))
     keys = [(key, is_usable(key, now=context.now)) for key in found]
     return context.page("keys.html", status=status, error=error, keys=keys, new=new, text=text, replaced=replaced)

@@ -6,7 +6,7 @@ from implio_pipeline.domain.access import MEMBER_ROLES, Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.member import Member, MemberId, role_of
-from implio_pipeline.flows.members import Inviter, add_member, leave_team, member_of, set_role
+from implio_pipeline.flows.accounts.members import Inviter, add_member, leave_team, member_of, set_role
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Pages
 from implio_pipeline.web.rendering import sentence
@@ -25,8 +25,8 @@ def member_form(context: PageContext) -> Response:
     """Add a member. The temporary password is shown only now."""
     try:
         member, password = add_member(
-            context.world,
-            context.desk,
+            context.services,
+            context.accounts,
             email=context.text("email"),
             name=context.text("name"),
             team=context.team.team,
@@ -47,7 +47,7 @@ def role_form(context: PageContext) -> Response:
     member_id = MemberId(context.part("member_id"))
     try:
         role, by = role_of(context.text("role")), Inviter(name=context.member.name)
-        set_role(context.world, context.desk, member_id, team=context.team.team, role=role, by=by)
+        set_role(context.services, context.accounts, member_id, team=context.team.team, role=role, by=by)
     except ImplioError as error:
         return _page(context, status=409, error=sentence(error))
     context.note(Deed.SET_ROLE, subject=member_id)
@@ -59,8 +59,8 @@ def remove_form(context: PageContext) -> Response:
     """Remove a member from the team."""
     member_id = MemberId(context.part("member_id"))
     try:
-        member_of(context.desk, member_id, team=context.team.team)
-        leave_team(context.world, context.desk, member_id, team=context.team.team)
+        member_of(context.accounts, member_id, team=context.team.team)
+        leave_team(context.services, context.accounts, member_id, team=context.team.team)
     except ImplioError as error:
         return _page(context, status=409, error=sentence(error))
     context.note(Deed.REMOVED_MEMBER, subject=member_id)
@@ -81,7 +81,7 @@ def _page(
         "members.html",
         status=status,
         error=error,
-        members=context.desk.members.all(context.team.team),
+        members=context.accounts.members.all(context.team.team),
         roles=MEMBER_ROLES,
         new=new,
         password=password,

@@ -14,8 +14,7 @@ from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import DecisionRefused, ImplioError, ItemGone
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, Refuse
-from implio_pipeline.flows.look_up import items_of
-from implio_pipeline.flows.moderate import (
+from implio_pipeline.flows.moderation.decide import (
     ReadNote,
     add_queue,
     decide,
@@ -25,6 +24,7 @@ from implio_pipeline.flows.moderate import (
     queues_of,
     remove_queue,
 )
+from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
 from implio_pipeline.web.guard import Pages
@@ -62,20 +62,20 @@ def decide_form(context: PageContext) -> Response:
     task_id, queue = context.text("task_id"), context.text("queue")
     try:
         decision = _decision(context)
-        decide(context.world, context.team.team, task_id, decision, by=context.member.name)
+        decide(context.services, context.team.team, task_id, decision, by=context.member.name)
     except ItemGone:
         return _batch(context, queue, status=410, error="This item was deleted meanwhile, so nothing was decided.")
     except ImplioError as error:
         return _batch(context, queue, status=409, error=sentence(error))
     deed = Deed.MOVED_ITEM if isinstance(decision, Move) else Deed.DECIDED
-    context.note(deed, subject=context.world.identifiers.task_key(task_id.lower()).hex())
+    context.note(deed, subject=context.services.identifiers.task_key(task_id.lower()).hex())
     return _batch(context, queue, said="Moved." if isinstance(decision, Move) else "Decided.")
 
 
 @pages.post("/teams/{team}/queues/back", demands=Act.DECIDE_ITEMS)
 def back_form(context: PageContext) -> Response:
     """Return all of the moderator's items to the queue."""
-    give_back(context.world, context.team.team, by=context.member.name)
+    give_back(context.services, context.team.team, by=context.member.name)
     return context.back("/queues", done="given-back")
 
 
@@ -83,7 +83,7 @@ def back_form(context: PageContext) -> Response:
 def add_form(context: PageContext) -> Response:
     """Add a queue."""
     try:
-        add_queue(context.world, context.team.team, context.text("name"))
+        add_queue(context.services, context.team.team, context.text("name"))
     except ImplioError as error:
         return _overview(context, status=422, error=sentence(error))
     return context.back("/queues", done="queue")
@@ -93,32 +93,32 @@ def add_form(context: PageContext) -> Response:
 def remove_form(context: PageContext) -> Response:
     """Remove an empty queue."""
     try:
-        remove_queue(context.world, context.team.team, context.text("queue"))
+        remove_queue(context.services, context.team.team, context.text("queue"))
     except ImplioError as error:
         return _overview(context, status=409, error=sentence(error))
     return context.back("/queues", done="no-queue")
 
 
 def _overview(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    queues = queues_of(context.world, context.team.team)
+    queues = queues_of(context.services, context.team.team)
     return context.page("queues.html", status=status, error=error, queues=queues, at_once=AT_ONCE)
 
 
 def _batch(
     context: PageContext, queue: str, *, status: int = 200, error: str | None = None, said: str | None = None
 ) -> Response:
-    world, team = context.world, context.team.team
-    entries = next_entries(world, team, queue, by=context.member.name)
-    items = items_of(world, team, [entry.task_id for entry in entries])
+    services, team = context.services, context.team.team
+    entries = next_entries(services, team, queue, by=context.member.name)
+    items = items_of(services, team, [entry.task_id for entry in entries])
     shown = [
         Shown(
             entry=entry,
             values=_shown(items.get(entry.task_id)),
-            notes=notes_of(world, team, entry.task_id),
+            notes=notes_of(services, team, entry.task_id),
         )
         for entry in entries
     ]
-    others = [each.queue for each in queues_of(world, team) if each.queue != queue]
+    others = [each.queue for each in queues_of(services, team) if each.queue != queue]
     return context.page("queue.html", status=status, error=error, said=said, queue=queue, shown=shown, others=others)
 
 

@@ -8,10 +8,10 @@ from implio_pipeline.domain.errors import ImplioError, PlanChanged, RequestRefus
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser
-from implio_pipeline.flows.approval import allowance_of
-from implio_pipeline.flows.approve import approvers
+from implio_pipeline.flows.deletion.approval import allowance_of
+from implio_pipeline.flows.deletion.approve import approvers
+from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 from implio_pipeline.flows.identity import identity_of
-from implio_pipeline.flows.plan import accept_plan, plan_erasure
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import draft_in
 from implio_pipeline.web.guard import Pages
@@ -43,9 +43,9 @@ def remove_form(context: PageContext) -> Response:
     draft = draft_in(context)
     if context.text("typed") != _expected(draft):
         return _preview(context, draft, status=422, error="What you typed is not what was asked for. Nothing was done.")
-    plan = plan_erasure(context.world, draft)  # counted here, so that the log believes no form
+    plan = plan_erasure(context.services, draft)  # counted here, so that the log believes no form
     try:
-        answer = accept_plan(context.world, draft, digest=context.text("digest"))
+        answer = accept_plan(context.services, draft, digest=context.text("digest"))
     except PlanChanged:
         text = "What would be removed has changed since you looked, so nothing was done. This is how it is now."
         return _preview(context, draft, status=409, error=text)
@@ -57,8 +57,8 @@ def remove_form(context: PageContext) -> Response:
 
 
 def _preview(context: PageContext, draft: RequestDraft, *, status: int = 200, error: str | None = None) -> Response:
-    plan: ErasurePlan = plan_erasure(context.world, draft)
-    mine = identity_of(context.world, context.team.team, context.member.name)
+    plan: ErasurePlan = plan_erasure(context.services, draft)
+    mine = identity_of(context.services, context.team.team, context.member.name)
     fields = {
         name: context.text(name)
         for name in ("kind", "user_id", "task_id", "first_day", "last_day", "reason", "standing")
@@ -70,10 +70,10 @@ def _preview(context: PageContext, draft: RequestDraft, *, status: int = 200, er
         plan=plan,
         fields=fields,
         expected=_expected(draft),
-        live_items=context.world.catalog.manifest.items(context.team.team),
-        allowance=allowance_of(context.world, context.team.team, mine),
-        others=approvers(context.world, context.desk, context.team.team, asked_by=mine),
-        without_user=context.world.catalog.manifest.anonymous_items(context.team.team),
+        live_items=context.services.catalog.manifest.items(context.team.team),
+        allowance=allowance_of(context.services, context.team.team, mine),
+        others=approvers(context.services, context.accounts, context.team.team, asked_by=mine),
+        without_user=context.services.catalog.manifest.anonymous_items(context.team.team),
     )
 
 

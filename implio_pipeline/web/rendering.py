@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from implio_pipeline.domain import sentences as say
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import OPEN_STATES, keeps_out, may_be_cancelled
-from implio_pipeline.web import words
+from implio_pipeline.web import messages as words
 from implio_pipeline.web.assets import ASSETS_PATH
 
 

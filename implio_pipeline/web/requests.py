@@ -12,12 +12,12 @@ from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, 
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState, has_receipt
-from implio_pipeline.flows.approve import approvable, approve, approve_many, approvers, refuse_same_person
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.extend import extend
-from implio_pipeline.flows.lift import lift
-from implio_pipeline.flows.outcomes import outcome_of, outcomes_of
-from implio_pipeline.flows.plan import plan_request
+from implio_pipeline.flows.deletion.approve import approvable, approve, approve_many, approvers, refuse_same_person
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.extend import extend
+from implio_pipeline.flows.deletion.lift import lift
+from implio_pipeline.flows.deletion.outcomes import outcome_of, outcomes_of
+from implio_pipeline.flows.deletion.preview import plan_request
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.verify import canonical
 from implio_pipeline.web.context import PageContext
@@ -61,11 +61,11 @@ def approve_form(context: PageContext) -> Response:
     """Let a large erasure begin that somebody else asked for."""
     request = context.asked()
     if request.state is RequestState.UNAPPROVED:
-        refuse_same_person(context.world, request.team, asked_by=request.asked_by, name=context.member.name)
-        items = plan_request(context.world, request).items
+        refuse_same_person(context.services, request.team, asked_by=request.asked_by, name=context.member.name)
+        items = plan_request(context.services, request).items
         if context.text("typed") != approval_text(items):
             return _page(context, status=422, error="What you typed is not what was asked for. Nothing was approved.")
-    approve(context.world, request.request_id, name=context.member.name)
+    approve(context.services, request.request_id, name=context.member.name)
     context.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
     return context.back(f"/requests/{request.request_id}", done="approved")
 
@@ -79,7 +79,7 @@ def approve_many_form(context: PageContext) -> Response:
     if not shown or context.text("typed") != approval_text(sum(each.covered_items for each in shown)):
         text = "What you typed is not what was asked for, or other requests wait now. Nothing was approved."
         return context.page("requests.html", status=422, error=text, **_lists(context), **_many(context))
-    for request in approve_many(context.world, shown, name=context.member.name):
+    for request in approve_many(context.services, shown, name=context.member.name):
         context.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
     return context.back("/requests", done="approved-many")
 
@@ -88,7 +88,7 @@ def approve_many_form(context: PageContext) -> Response:
 def cancel_form(context: PageContext) -> Response:
     """Take a request back before anything of it is erased."""
     request = context.asked()
-    cancel(context.world, request.request_id)
+    cancel(context.services, request.request_id)
     context.note(Deed.CANCELLED, subject=request.request_id)
     return context.back(f"/requests/{request.request_id}", done="cancelled")
 
@@ -98,7 +98,7 @@ def lift_form(context: PageContext) -> Response:
     """Let a person's new items in again."""
     request = context.asked()
     try:
-        lifted = lift(context.world, request.request_id, name=context.member.name)
+        lifted = lift(context.services, request.request_id, name=context.member.name)
     except LiftRefused as error:
         return _page(context, status=409, error=sentences(error))
     for each in lifted:
@@ -112,7 +112,7 @@ def extend_form(context: PageContext) -> Response:
     request, days = context.asked(), context.text("days")
     try:
         number = int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0  # noqa: PLR2004
-        extend(context.world, request.request_id, days=number, reason=words_in(context, "why"))
+        extend(context.services, request.request_id, days=number, reason=words_in(context, "why"))
     except ImplioError as error:
         return _page(context, status=409, error=sentences(error))
     context.note(Deed.EXTENDED, subject=request.request_id, count=number)
@@ -123,7 +123,7 @@ def extend_form(context: PageContext) -> Response:
 def receipt(context: PageContext) -> Response:
     """Show the receipt as a page to print. Its own style is allowed by its digest."""
     entry = _receipt(context)
-    settings = context.house.settings
+    settings = context.opened.settings
     public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
     lifted_at = context.asked().standing_lifted_at
@@ -146,19 +146,19 @@ def receipt_file(context: PageContext) -> Response:
 
 
 def _lists(context: PageContext) -> dict[str, Any]:
-    requests, team = context.world.catalog.requests, context.team.team
+    requests, team = context.services.catalog.requests, context.team.team
     open_ones = requests.all(team=team, states=OPEN_STATES)
     closed = [each for each in RequestState if each not in OPEN_STATES]
     done = requests.page(team, states=closed, limit=_MOST_DONE, before=None)
     asking = [each for each in open_ones if each.state in PEOPLE_STATES]
     going = sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at)
     parts = {"asking": asking, "going": going, "done": done}
-    return {name: outcomes_of(context.world, each) for name, each in parts.items()}
+    return {name: outcomes_of(context.services, each) for name, each in parts.items()}
 
 
 def _approvable(context: PageContext) -> list[Request]:
     return (
-        approvable(context.world, context.team.team, name=context.member.name)
+        approvable(context.services, context.team.team, name=context.member.name)
         if context.may(Act.APPROVE_REQUEST)
         else []
     )
@@ -179,13 +179,13 @@ def _approval(context: PageContext, request: Request) -> dict[str, Any]:
     """Return what a second person sees: what would be erased now, and what must be typed."""
     if request.state is not RequestState.UNAPPROVED or not context.may(Act.APPROVE_REQUEST):
         return {"plan": None}
-    plan = plan_request(context.world, request)
+    plan = plan_request(context.services, request)
     return {
         "plan": plan,
         "expected": approval_text(plan.items),
-        "live_items": context.world.catalog.manifest.items(context.team.team),
+        "live_items": context.services.catalog.manifest.items(context.team.team),
         "may_approve": request in _approvable(context),
-        "others": approvers(context.world, context.desk, context.team.team, asked_by=request.asked_by),
+        "others": approvers(context.services, context.accounts, context.team.team, asked_by=request.asked_by),
     }
 
 
@@ -199,14 +199,14 @@ def _page(context: PageContext, *, status: int = 200, error: str | None = None) 
 def _progress(context: PageContext, request: Request) -> dict[str, Any]:
     return {
         "request": request,
-        "outcome": outcome_of(context.world, request),
+        "outcome": outcome_of(context.services, request),
         "has_receipt": has_receipt(request),
         "named": _sealed_words(context, request) if context.may(Act.APPROVE_REQUEST) else {},
     }
 
 
 def _receipt(context: PageContext) -> LedgerEntry[Receipt]:
-    entry = context.house.ledger.receipt(context.asked().request_id)
+    entry = context.opened.ledger.receipt(context.asked().request_id)
     if entry is None:
         raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
     return entry
@@ -217,7 +217,7 @@ def _sealed_words(context: PageContext, request: Request) -> dict[str, str]:
     if request.sealed is None:
         return {}
     try:
-        text = context.world.keychain.unseal(request.team, request.sealed, context=request.request_id)
+        text = context.services.keychain.unseal(request.team, request.sealed, context=request.request_id)
     except KeyMissing:
         return {}
     parts = json.loads(text)

@@ -10,9 +10,8 @@ from implio_pipeline.domain.charts import Chart, age_chart
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
 from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
-from implio_pipeline.flows.approve import approvers, is_same_person
-from implio_pipeline.flows.identity import identity_of
-from implio_pipeline.flows.policy import (
+from implio_pipeline.flows.deletion.approve import approvers, is_same_person
+from implio_pipeline.flows.deletion.policy_changes import (
     affected_items,
     approve_policy,
     change_policy,
@@ -20,7 +19,8 @@ from implio_pipeline.flows.policy import (
     refuse_policy,
     waiting_change,
 )
-from implio_pipeline.flows.retain import preview_policy
+from implio_pipeline.flows.deletion.retention import preview_policy
+from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import policy_in
 from implio_pipeline.web.guard import Pages
@@ -58,7 +58,7 @@ def retention_form(context: PageContext) -> Response:
     if str(going) != context.text("going"):
         text = "More or fewer items would go than when you looked, so nothing was saved. This is how it is now."
         return _preview(context, proposed, status=409, error=text)
-    change = change_policy(context.world, context.team.team, policy=proposed, by=context.member.name)
+    change = change_policy(context.services, context.team.team, policy=proposed, by=context.member.name)
     if change.state is ChangeState.WAITING:
         context.note(Deed.ASKED_POLICY, subject=change.change_id, count=change.affected_items)
         return context.back("/retention", done="policy-waits")
@@ -69,11 +69,11 @@ def retention_form(context: PageContext) -> Response:
 @pages.post("/teams/{team}/retention/approve", demands=Act.APPROVE_REQUEST)
 def approve_form(context: PageContext) -> Response:
     """Approve a change that somebody else asked for."""
-    change = waiting_change(context.world, context.team.team)
+    change = waiting_change(context.services, context.team.team)
     if change is not None and context.text("typed") != _approval_text(change):
         text = "What you typed is not what was asked for. Nothing was approved."
         return _page(context, context.team.policy, status=422, error=text)
-    decided = approve_policy(context.world, context.team.team, name=context.member.name)
+    decided = approve_policy(context.services, context.team.team, name=context.member.name)
     context.note(Deed.APPROVED_POLICY, subject=decided.change_id, count=decided.affected_items)
     return context.back("/retention", done="policy-approved")
 
@@ -81,7 +81,7 @@ def approve_form(context: PageContext) -> Response:
 @pages.post("/teams/{team}/retention/refuse", demands=Act.APPROVE_REQUEST)
 def refuse_form(context: PageContext) -> Response:
     """Refuse a change, or withdraw one's own."""
-    decided = refuse_policy(context.world, context.team.team, name=context.member.name)
+    decided = refuse_policy(context.services, context.team.team, name=context.member.name)
     context.note(Deed.REFUSED_POLICY, subject=decided.change_id)
     return context.back("/retention", done="policy-refused")
 
@@ -92,19 +92,19 @@ def _approval_text(change: PolicyChange) -> str:
 
 def _waiting(context: PageContext) -> dict[str, Any]:
     """Return the change that waits for a second person, as that person sees it."""
-    change = waiting_change(context.world, context.team.team)
+    change = waiting_change(context.services, context.team.team)
     if change is None or not context.may(Act.APPROVE_REQUEST):
         return {"change": None}
     team = context.team.team
-    names = {identity_of(context.world, team, each.name): each.name for each in context.desk.members.all(team)}
+    names = {identity_of(context.services, team, each.name): each.name for each in context.accounts.members.all(team)}
     return {
         "change": change,
         "change_words": policy_text(change.policy),
         "change_going": _going(context, change.policy),
         "change_by": names.get(change.asked_by, "Somebody at the command line"),
         "change_expected": _approval_text(change),
-        "change_is_mine": is_same_person(context.world, team, change.asked_by, name=context.member.name),
-        "others": approvers(context.world, context.desk, team, asked_by=change.asked_by),
+        "change_is_mine": is_same_person(context.services, team, change.asked_by, name=context.member.name),
+        "others": approvers(context.services, context.accounts, team, asked_by=change.asked_by),
     }
 
 
@@ -136,13 +136,13 @@ def _preview(
         before=policy_text(context.team.policy),
         after=policy_text(proposed),
         going=_going(context, proposed),
-        needs_approval=needs_approval(context.world, context.team, proposed, by=context.member.name),
-        affected=affected_items(context.world, context.team, policy=proposed),
+        needs_approval=needs_approval(context.services, context.team, proposed, by=context.member.name),
+        affected=affected_items(context.services, context.team, policy=proposed),
         others=approvers(
-            context.world,
-            context.desk,
+            context.services,
+            context.accounts,
             context.team.team,
-            asked_by=identity_of(context.world, context.team.team, context.member.name),
+            asked_by=identity_of(context.services, context.team.team, context.member.name),
         ),
         going_anyway=_going(context, context.team.policy),
         expected=_PLAIN_WORD,
@@ -152,10 +152,10 @@ def _preview(
 
 def _going(context: PageContext, policy: RetentionPolicy) -> int:
     """Return how many items the next run removes under a policy, rejected ones too."""
-    found = preview_policy(context.world, context.team, policy, today=context.now.date())
+    found = preview_policy(context.services, context.team, policy, today=context.now.date())
     return found.items + found.rejected
 
 
 def _chart(context: PageContext, policy: RetentionPolicy, proposed: RetentionPolicy | None = None) -> Chart:
-    files = context.world.catalog.manifest.files(context.team.team)
+    files = context.services.catalog.manifest.files(context.team.team)
     return age_chart(files, today=context.now.date(), policy=policy, proposed=proposed)

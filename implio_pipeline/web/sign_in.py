@@ -4,8 +4,8 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import SignInLocked, SignInRefused
-from implio_pipeline.flows.audit_log import note
-from implio_pipeline.flows.sign_in import Entry, second_step, sign_in, sign_out
+from implio_pipeline.flows.accounts.audit_log import note
+from implio_pipeline.flows.accounts.sign_in import Entry, second_step, sign_in, sign_out
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
@@ -30,7 +30,10 @@ def sign_in_form(context: PageContext) -> Response:
     """Begin a session, or ask for the code."""
     try:
         entry = sign_in(
-            context.desk, email=context.text("email"), password=context.form.get("password", ""), origin=context.origin
+            context.accounts,
+            email=context.text("email"),
+            password=context.form.get("password", ""),
+            origin=context.origin,
         )
     except SignInRefused as error:
         return _refused(context, "sign_in.html", error)
@@ -49,7 +52,7 @@ def code_page(context: PageContext) -> Response:
 def code_form(context: PageContext) -> Response:
     """Take the one-time code."""
     try:
-        entry = second_step(context.desk, context.token, code=context.text("code"))
+        entry = second_step(context.accounts, context.token, code=context.text("code"))
     except SignInRefused as error:
         return _refused(context, "sign_in_code.html", error)
     return _let_in(context, entry)
@@ -58,7 +61,7 @@ def code_form(context: PageContext) -> Response:
 @pages.post("/sign-out", demands=Anybody.ANYONE)
 def sign_out_form(context: PageContext) -> Response:
     """End the session."""
-    sign_out(context.desk, context.token)
+    sign_out(context.accounts, context.token)
     response = context.go("/sign-in", done="out")
     cookies.drop(context.http, response, cookies.session(context.http))
     return response
@@ -70,7 +73,7 @@ def _let_in(context: PageContext, entry: Entry) -> Response:
     cookies.drop(context.http, response, cookies.guest(context.http))
     if not entry.is_halfway:
         for team in entry.member.roles:
-            note(context.world, context.desk, Deed.SIGNED_IN, team=team, name=entry.member.name)
+            note(context.services, context.accounts, Deed.SIGNED_IN, team=team, name=entry.member.name)
     return response
 
 

@@ -8,11 +8,11 @@ from starlette.responses import Response
 from implio_pipeline.domain.access import Act, may
 from implio_pipeline.domain.charts import age_chart, day_chart
 from implio_pipeline.domain.failed_file import failed_file_text
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
 from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import erased_people_text
-from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.ingest import failed_landings
+from implio_pipeline.flows.files.ingest import failed_landings
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 
@@ -41,7 +41,7 @@ def teams_page(context: PageContext) -> Response:
         return context.go(f"/teams/{next(iter(roles))}")
     known = [
         (team, context.member.roles[team.team])
-        for team in context.world.catalog.teams.all()
+        for team in context.services.catalog.teams.all()
         if team.team in context.member.roles
     ]
     return context.page("teams.html", known=known, openable=roles)
@@ -50,7 +50,7 @@ def teams_page(context: PageContext) -> Response:
 @pages.get("/teams/{team}", demands=Act.SEE_STORAGE)
 def overview_page(context: PageContext) -> Response:
     """Show what the team has, by day and by age."""
-    catalog, team, today = context.world.catalog, context.team, context.now.date()
+    catalog, team, today = context.services.catalog, context.team, context.now.date()
     files = list(catalog.manifest.files(team.team))
     own = [file for file in files if file.kind is FileKind.ITEMS]
     figures = Figures(
@@ -73,10 +73,11 @@ def overview_page(context: PageContext) -> Response:
             catalog.landings.erased_people(team.team, since=today - _LATELY), days=_LATELY.days
         ),
         failed_files=[
-            (failed_file_text(each), each.is_quarantined) for each in failed_landings(context.world, teams=[team.team])
+            (failed_file_text(each), each.is_quarantined)
+            for each in failed_landings(context.services, teams=[team.team])
         ],
         open_requests=requests,
         late=sum(is_overdue_request(each, now=context.now) for each in requests),
         soon=sum(is_soon_due(each, now=context.now) for each in requests),
-        processor=context.house.settings.regions[team.region].processor,
+        processor=context.opened.settings.regions[team.region].processor,
     )

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from support.home import ADS, CARS, Home
 
 from implio_pipeline.api.app import create_app
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.api_keys import add_api_key
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.flows.accounts.api_keys import add_api_key
 
 ITEM: dict[str, Any] = {"id": "ad-1", "content": {"title": "a bicycle"}, "user": {"id": "ann"}}
 
@@ -73,7 +73,7 @@ class Door:
 
     def server(self, team: TeamId = ADS, **known: Any) -> Server:
         """Return a server with a new key of a team."""
-        return Server(app=self.app, key=add_api_key(self.home.world, team, label="test", by="Jane", **known)[1])
+        return Server(app=self.app, key=add_api_key(self.home.services, team, label="test", by="Jane", **known)[1])
 
     def stranger(self, key: str | None = None) -> Server:
         """Return somebody with no key of ours."""
@@ -86,11 +86,11 @@ def made(home: Home) -> Iterator[Callable[..., Door]]:
     apps: list[FastAPI] = []
 
     def make(*, polling: Any = None, seconds: Callable[[], float] | None = None, **changed: Any) -> Door:
-        api = home.house.settings.api.model_copy(update=changed)
-        settings = home.house.settings.model_copy(update={"api": api})
-        house = replace(home.house, world=home.world, settings=settings)
+        api = home.opened.settings.api.model_copy(update=changed)
+        settings = home.opened.settings.model_copy(update={"api": api})
+        opened = replace(home.opened, services=home.services, settings=settings)
         timed = {} if seconds is None else {"seconds": seconds}
-        app = create_app(house, polling=polling, **timed)
+        app = create_app(opened, polling=polling, **timed)
         apps.append(app)
         return Door(home=home, app=app)
 

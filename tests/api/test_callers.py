@@ -10,7 +10,7 @@ from support.home import ADS, CARS, Home
 
 from implio_pipeline.domain.api_keys import ApiKeyId, digest_of
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyUnknown
-from implio_pipeline.flows.api_keys import add_api_key, revoke_api_key, rotate_api_key
+from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 from tests.api.conftest import ITEM, Door, Server
 
 PATHS = [
@@ -42,7 +42,7 @@ def test_expired_revoked_and_unknown_keys_are_told_apart_by_nobody(door: Door, h
     short = door.server(expires_at=NOW + timedelta(hours=1))
     revoked = door.server()
     assert short("GET", "/v1/deletions").status_code == 200
-    revoke_api_key(home.world, ApiKeyId(digest_of(revoked.key or "")[:12]))
+    revoke_api_key(home.services, ApiKeyId(digest_of(revoked.key or "")[:12]))
     home.clock.pass_by(timedelta(hours=1))
 
     problems = [each.problem("GET", "/v1/deletions", status=401) for each in (short, revoked, door.stranger("x"))]
@@ -65,8 +65,8 @@ def test_only_the_header_itself_counts(door: Door, ads: Server, name: str) -> No
 
 
 def test_a_key_is_shown_once_and_kept_as_its_hash(home: Home) -> None:
-    key, text = add_api_key(home.world, ADS, label="main server", by="Jane")
-    home.house.catalog.close()
+    key, text = add_api_key(home.services, ADS, label="main server", by="Jane")
+    home.opened.catalog.close()
 
     assert len(text) == len("implio_") + 43
     assert key.digest == sha256(text.encode()).hexdigest()
@@ -89,7 +89,9 @@ def test_a_team_may_have_several_keys_and_each_selects_its_team(door: Door, home
 
 def test_after_a_rotation_both_keys_are_accepted_until_the_grace_is_over(door: Door, home: Home) -> None:
     old = door.server()
-    key, text = rotate_api_key(home.world, ApiKeyId(digest_of(old.key or "")[:12]), grace=timedelta(hours=1), by="Jane")
+    key, text = rotate_api_key(
+        home.services, ApiKeyId(digest_of(old.key or "")[:12]), grace=timedelta(hours=1), by="Jane"
+    )
     new = door.stranger(text)
 
     assert key.label == "test"
@@ -98,25 +100,25 @@ def test_after_a_rotation_both_keys_are_accepted_until_the_grace_is_over(door: D
     assert old("GET", "/v1/deletions").status_code == 401
     assert new("GET", "/v1/deletions").status_code == 200
     with pytest.raises(ApiKeyInvalid):
-        rotate_api_key(home.world, ApiKeyId(digest_of(old.key or "")[:12]), grace=timedelta(), by="Jane")
+        rotate_api_key(home.services, ApiKeyId(digest_of(old.key or "")[:12]), grace=timedelta(), by="Jane")
 
 
 def test_a_grace_never_makes_a_key_last_longer(home: Home) -> None:
-    key, _ = add_api_key(home.world, ADS, label="short", by="Jane", expires_at=NOW + timedelta(minutes=5))
+    key, _ = add_api_key(home.services, ADS, label="short", by="Jane", expires_at=NOW + timedelta(minutes=5))
 
-    rotate_api_key(home.world, key.key_id, grace=timedelta(days=1), by="Jane")
+    rotate_api_key(home.services, key.key_id, grace=timedelta(days=1), by="Jane")
 
-    assert home.world.catalog.api_keys.get(key.key_id).expires_at == NOW + timedelta(minutes=5)
+    assert home.services.catalog.api_keys.get(key.key_id).expires_at == NOW + timedelta(minutes=5)
 
 
 def test_the_last_use_is_written_at_most_once_a_minute(door: Door, home: Home) -> None:
     ads = door.server()
     key_id = ApiKeyId(digest_of(ads.key or "")[:12])
-    used = [home.world.catalog.api_keys.get(key_id).last_used_at]
+    used = [home.services.catalog.api_keys.get(key_id).last_used_at]
     for seconds in (0, 59, 1):
         home.clock.pass_by(timedelta(seconds=seconds))
         ads("GET", "/v1/deletions")
-        used.append(home.world.catalog.api_keys.get(key_id).last_used_at)
+        used.append(home.services.catalog.api_keys.get(key_id).last_used_at)
 
     assert used == [None, NOW, NOW, NOW + timedelta(seconds=60)]
 
@@ -124,14 +126,14 @@ def test_the_last_use_is_written_at_most_once_a_minute(door: Door, home: Home) -
 @pytest.mark.parametrize("label", ["", " x", "a@b", "x" * 49, "a\nb", "é"])
 def test_a_label_holds_plain_words_alone(home: Home, label: str) -> None:
     with pytest.raises(ApiKeyInvalid):
-        add_api_key(home.world, ADS, label=label, by="Jane")
+        add_api_key(home.services, ADS, label=label, by="Jane")
 
 
 def test_a_key_that_is_not_there_is_said_so(home: Home) -> None:
     with pytest.raises(ApiKeyUnknown):
-        revoke_api_key(home.world, ApiKeyId("zqzq"))
+        revoke_api_key(home.services, ApiKeyId("zqzq"))
     with pytest.raises(ApiKeyInvalid):
-        add_api_key(home.world, ADS, label="late", by="Jane", expires_at=NOW)
+        add_api_key(home.services, ADS, label="late", by="Jane", expires_at=NOW)
 
 
 def test_a_key_that_calls_too_often_is_told_when_to_come_back(made: Any) -> None:

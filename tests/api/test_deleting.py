@@ -11,7 +11,7 @@ from support.clock import NOW
 from support.home import ADS, CARS, Home
 from support.items import YESTERDAY, Ad
 
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.verify import canonical
 from tests.api.conftest import ITEM, Door, Server
 
@@ -113,7 +113,7 @@ def test_any_user_id_that_was_posted_can_be_deleted(ads: Server, home: Home, use
     home.clock.pass_by(timedelta(seconds=1))
 
     request = ads.delete(f"userId={quote(user, safe='')}")
-    erase(home.world)
+    erase(home.services)
 
     assert request["queueEntriesRemoved"] == 1
     assert [row["user_id"] for row in home.rows(ADS)] == ["somebody else"]
@@ -122,7 +122,7 @@ def test_any_user_id_that_was_posted_can_be_deleted(ads: Server, home: Home, use
 def test_commits_are_held_back_for_a_known_caller_until_it_is_answered_and_for_nobody_else(
     door: Door, ads: Server, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog, seen = home.world.catalog, list[str]()
+    catalog, seen = home.services.catalog, list[str]()
 
     @contextmanager
     def hurried() -> Iterator[None]:
@@ -133,7 +133,7 @@ def test_commits_are_held_back_for_a_known_caller_until_it_is_answered_and_for_n
             seen.append("let go")
 
     monkeypatch.setattr(catalog, "hurried", hurried)
-    monkeypatch.setattr(home.world.ledger, "append", lambda *_: seen.append("in the ledger"))
+    monkeypatch.setattr(home.services.ledger, "append", lambda *_: seen.append("in the ledger"))
 
     door.stranger().problem("DELETE", "/v1/ads?userId=ann", status=401)
     ads("GET", "/v1/deletions")
@@ -158,7 +158,7 @@ def test_items_are_hidden_and_dequeued_when_the_call_is_answered(ads: Server, ho
     assert body["kind"] == "task"
     assert body["dueAt"] > body["receivedAt"]
     assert ads("GET", f"/v1/ads?taskIds={task}").json()["ads"] == []
-    assert home.world.catalog.moderation.entries(ADS) == []
+    assert home.services.catalog.moderation.entries(ADS) == []
     assert len(home.tasks(ADS)) == 1
 
 
@@ -177,14 +177,14 @@ def test_dates_are_half_open_and_know_zones_and_fractions(
     home.keep(Ad(task="t", at=YESTERDAY))
 
     ads.delete(f"fromDate={start}&toDate={end}")
-    erase(home.world)
+    erase(home.services)
 
     assert home.tasks(ADS) == left
 
 
 def test_nothing_to_erase_is_a_success_with_nothing_erased(ads: Server, home: Home) -> None:
     request = ads.delete("userId=nobody")
-    erase(home.world)
+    erase(home.services)
 
     receipt = ads("GET", f"/v1/deletions/{request['requestId']}/receipt").json()
     assert receipt["body"]["erased"]["items"] == 0
@@ -239,7 +239,7 @@ def test_a_request_is_followed_until_its_signed_receipt(ads: Server, home: Home)
     assert ads("GET", url).json() == request
     assert ads.problem("GET", f"{url}/receipt", status=404)["code"] == "not-found"
 
-    erase(home.world)
+    erase(home.services)
 
     done = ads("GET", url).json()
     assert done["state"] == "completed"
@@ -252,7 +252,7 @@ def test_a_request_is_followed_until_its_signed_receipt(ads: Server, home: Home)
 
 def test_requests_are_listed_newest_first_in_pages_and_by_status(ads: Server, home: Home) -> None:
     made = [ads.delete(f"userId=u{number}")["requestId"] for number in range(5)]
-    erase(home.world, only=made[:2])
+    erase(home.services, only=made[:2])
 
     first = ads("GET", "/v1/deletions?limit=2").json()
     second = ads("GET", f"/v1/deletions?limit=3&after={first['next']}").json()
@@ -270,7 +270,7 @@ def test_requests_are_listed_newest_first_in_pages_and_by_status(ads: Server, ho
 def test_another_team_sees_nothing_of_it_not_even_that_it_exists(ads: Server, cars: Server, home: Home) -> None:
     home.keep(Ad(task="hers", user="ann"), team=CARS)
     request = ads.delete("userId=ann")
-    erase(home.world)
+    erase(home.services)
 
     unknown = cars.problem("GET", "/v1/deletions/0123456789abcdef0123456789abcdef", status=404)
     for path in (request["statusUrl"], f"{request['statusUrl']}/receipt"):
@@ -283,7 +283,7 @@ def test_another_team_sees_nothing_of_it_not_even_that_it_exists(ads: Server, ca
 def test_who_asked_is_kept_only_as_a_pseudonym(door: Door, home: Home) -> None:
     request = door.server().delete("userId=zqzq-ann")
 
-    kept = home.world.catalog.requests.get(request["requestId"])
+    kept = home.services.catalog.requests.get(request["requestId"])
     assert kept.asked_by is not None
     assert kept.channel.value == "api"
     assert kept.received_at == NOW
@@ -307,7 +307,7 @@ def test_an_empty_or_mixed_deletion_deletes_nothing_and_the_remedy_says_what_to_
     problem = ads.problem("DELETE", f"/v1/ads?{query}", status=400)
 
     assert left_out in problem["remedy"]
-    assert home.world.catalog.requests.all() == []
+    assert home.services.catalog.requests.all() == []
     assert len(home.rows(ADS)) == 1
 
 

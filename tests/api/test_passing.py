@@ -67,7 +67,7 @@ def test_a_router_may_set_a_policy_of_its_own(home: Home) -> None:
     async def show() -> Any:
         return Response("", headers={"Content-Security-Policy": "default-src 'self'"})
 
-    app = create_app(home.house, routers=[*ROUTERS, page])
+    app = create_app(home.opened, routers=[*ROUTERS, page])
 
     answer = Server(app=app, key=None)("GET", "/page")
 
@@ -81,7 +81,7 @@ def test_a_failure_nobody_foresaw_is_a_problem_that_tells_nothing(home: Home, ca
     async def fail(name: str) -> None:
         raise ValueError(name)
 
-    app = create_app(home.house, routers=[broken])
+    app = create_app(home.opened, routers=[broken])
     with caplog.at_level(logging.INFO, logger="implio_pipeline"):
         problem = Door(home=home, app=app).stranger().problem("GET", "/broken/zqzq", status=500)
 
@@ -135,9 +135,9 @@ def test_an_answer_that_is_not_ready_in_time_is_given_up(made: Any, home: Home) 
     async def wait() -> None:
         await asyncio.Event().wait()
 
-    api = home.house.settings.api.model_copy(update={"call_seconds": 0.01})
-    house = replace(home.house, settings=home.house.settings.model_copy(update={"api": api}))
-    answer = Server(app=create_app(house, routers=[slow]), key=None)("GET", "/slow")
+    api = home.opened.settings.api.model_copy(update={"call_seconds": 0.01})
+    opened = replace(home.opened, settings=home.opened.settings.model_copy(update={"api": api}))
+    answer = Server(app=create_app(opened, routers=[slow]), key=None)("GET", "/slow")
 
     assert answer.status_code == 503
     assert answer.json()["code"] == "took-too-long"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from support.home import ADS, Home
 
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.polling import DecisionFeed, PolledDecision, PolledPage
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.flows.moderation.feed import DecisionFeed, PolledDecision, PolledPage
 from tests.api.conftest import Server
 
 WHOLE: dict[str, Any] = {

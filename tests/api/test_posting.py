@@ -7,10 +7,10 @@ import pytest
 from support.home import ADS, CARS, Home
 
 from implio_pipeline.domain.errors import StorageFull
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.intake import DEFAULT_QUEUE
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.api_keys import revoke_api_key
+from implio_pipeline.flows.accounts.api_keys import revoke_api_key
 from tests.api.conftest import ITEM, Door, Server
 
 BODIES: dict[str, tuple[int, str, bytes]] = {
@@ -46,7 +46,7 @@ def test_accepted_items_are_live_and_queued_when_the_call_is_answered(ads: Serve
     assert set(rows) == set(task_ids)
     assert {row["batch_id"] for row in rows.values()} == {answer["batchId"]}
     assert {row["submitted_at"] for row in rows.values()} == {home.clock.now()}
-    waiting = home.world.catalog.moderation.entries(ADS)
+    waiting = home.services.catalog.moderation.entries(ADS)
     assert {entry.task_id for entry in waiting} == set(task_ids[:2])
     assert {entry.queue for entry in waiting} == {DEFAULT_QUEUE}
     assert home.rows(CARS) == []
@@ -146,7 +146,7 @@ def test_posts_side_by_side_are_each_answered_with_their_own_items(door: Door, a
 
 
 def test_an_item_whose_user_was_forgotten_after_it_was_posted_is_never_seen(door: Door, home: Home) -> None:
-    ads, vault = door.server(), home.world.vault
+    ads, vault = door.server(), home.services.vault
     write = vault.write
 
     def while_it_is_written(*rows: Any, **known: Any) -> Any:
@@ -159,7 +159,7 @@ def test_an_item_whose_user_was_forgotten_after_it_was_posted_is_never_seen(door
     vault.write = write  # type: ignore[method-assign]
 
     assert home.tasks(ADS) == [answer["accepted"][1]["taskId"]]
-    assert [entry.task_id for entry in home.world.catalog.moderation.entries(ADS)] == home.tasks(ADS)
+    assert [entry.task_id for entry in home.services.catalog.moderation.entries(ADS)] == home.tasks(ADS)
     assert len(home.stored()) == 1
     home.clock.pass_by(timedelta(seconds=1))
     ads.post(ITEM)
@@ -172,9 +172,9 @@ def test_a_full_disk_is_said_and_nothing_is_kept(door: Door, home: Home) -> None
     def full(*_: Any, **__: Any) -> Any:
         raise StorageFull("no room")
 
-    write, home.world.vault.write = home.world.vault.write, full  # type: ignore[method-assign]
+    write, home.services.vault.write = home.services.vault.write, full  # type: ignore[method-assign]
     problem = ads.problem("POST", "/v1/ads", status=507, json=[ITEM])
-    home.world.vault.write = write  # type: ignore[method-assign]
+    home.services.vault.write = write  # type: ignore[method-assign]
 
     assert problem["code"] == "storage-full"
     assert home.rows(ADS) == []
@@ -222,15 +222,15 @@ def test_an_item_with_a_key_twice_is_rejected_by_itself(ads: Server, home: Home,
 def test_a_post_whose_key_is_revoked_while_it_comes_is_refused_and_not_kept(
     ads: Server, door: Door, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = door.app.state.judge
-    real = judge.judged
+    validator = door.app.state.validator
+    real = validator.judged
 
     def revoking(*given: Any, **known: Any) -> Any:
-        for key in home.world.catalog.api_keys.all(ADS):
-            revoke_api_key(home.world, key.key_id)
+        for key in home.services.catalog.api_keys.all(ADS):
+            revoke_api_key(home.services, key.key_id)
         return real(*given, **known)
 
-    monkeypatch.setattr(judge, "judged", revoking)
+    monkeypatch.setattr(validator, "judged", revoking)
 
     assert ads.problem("POST", "/v1/ads", status=401, json=[ITEM])["code"] == "api-key-refused"
     assert home.stored() == []

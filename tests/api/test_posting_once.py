@@ -14,8 +14,8 @@ from support.serving import serving
 
 from implio_pipeline.domain.errors import StorageFull
 from implio_pipeline.domain.scope import ByTeam, ByUser
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.stores.catalog.engine import writing
 from tests.api.conftest import ITEM, Door, Server
 
@@ -28,7 +28,7 @@ def _post(server: Server, *items: Any, headers: dict[str, str] = KEY) -> Any:
 
 
 def _kept(home: Home) -> list[Any]:
-    with writing(home.world.catalog._engine) as connection:
+    with writing(home.services.catalog._engine) as connection:
         return list(connection.execute(text("select * from posts")))
 
 
@@ -41,7 +41,7 @@ def test_the_same_key_and_body_get_the_same_answer_and_nothing_is_stored_twice(a
     assert first.status_code == again.status_code == 200
     assert again.content == first.content
     assert {row["task_id"] for row in home.rows(ADS)} == {one["taskId"] for one in first.json()["accepted"]}
-    assert len(home.rows(ADS)) == len(home.world.catalog.moderation.entries(ADS)) == 2
+    assert len(home.rows(ADS)) == len(home.services.catalog.moderation.entries(ADS)) == 2
 
 
 def test_a_post_of_rejected_items_alone_is_remembered_too(ads: Server) -> None:
@@ -102,7 +102,7 @@ def test_a_post_that_failed_uses_up_no_key(ads: Server, home: Home, monkeypatch:
         raise StorageFull("planted")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(home.world.catalog.manifest), "commit", full)
+        patched.setattr(type(home.services.catalog.manifest), "commit", full)
         assert _post(ads, ITEM).status_code == 507
     assert _kept(home) == []
 
@@ -144,7 +144,7 @@ def test_a_key_is_forgotten_after_a_day(ads: Server, home: Home) -> None:
     assert again.json()["batchId"] != first.json()["batchId"]
     assert len(home.rows(ADS)) == 2
     home.clock.pass_by(timedelta(days=1, seconds=1))
-    assert housekeep(home.world).posts == 1
+    assert housekeep(home.services).posts == 1
     assert _kept(home) == []
 
 
@@ -154,7 +154,7 @@ def test_items_deleted_meanwhile_do_not_come_back_with_the_same_call(ads: Server
 
     assert _post(ads, ITEM).content == first.content
     assert _post(ads, ITEM).status_code == 200
-    erase(home.world)
+    erase(home.services)
     assert home.rows(ADS) == []
 
 
@@ -173,7 +173,7 @@ def test_keys_are_forgotten_when_the_team_is_removed(ads: Server, home: Home) ->
     home.clock.pass_by(timedelta(seconds=1))
     home.answers(ByTeam())
 
-    erase(home.world)
+    erase(home.services)
 
     assert _kept(home) == []
 
@@ -195,7 +195,7 @@ def test_what_is_kept_of_an_erased_persons_post_is_forgotten_with_the_day(ads: S
     body = ITEM | {"user": {"id": "zqzq-ann", "name": "zqzq-name"}}
     _post(ads, body)
     home.answers(ByUser(user_id="zqzq-ann"))
-    erase(home.world)
+    erase(home.services)
 
     (kept,) = _kept(home)
     sent = httpx.Request("POST", "https://api.test", json=[body]).content
@@ -206,7 +206,7 @@ def test_what_is_kept_of_an_erased_persons_post_is_forgotten_with_the_day(ads: S
     assert "zqzq" not in repr(kept)
     assert known.isdisjoint(kept), "a digest without a key would tell who was erased to whoever guesses"
     home.clock.pass_by(timedelta(days=1, seconds=1))
-    housekeep(home.world)
+    housekeep(home.services)
     assert _kept(home) == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.home import CARS
 
-from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 
 MIA, MAX = "mia@example.org", "max@example.org"
 
@@ -70,7 +70,7 @@ def test_verdicts_are_polled_in_order_and_the_same_before_and_after_they_are_set
     assert say(server, second, outcome="refused", reasons=["spam"], feedback=["be kind"]).status_code == 200
     assert say(server, first, outcome="approved").json()["outcome"] == "approved"
     if is_settled:
-        settle(door.home.world)
+        apply_decisions(door.home.services)
 
     page = polled(server)
     chosen = server("GET", f"/v1/ads?taskIds={second},{third}").json()

@@ -8,7 +8,7 @@ import pytest
 from support.home import ADS, Home
 
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 from tests.api.conftest import ITEM, Server
 
 POSTED = (
@@ -76,6 +76,6 @@ def test_what_we_do_not_know_of_a_person_is_erased_with_the_rest(ads: Server, ho
     home.clock.pass_by(timedelta(seconds=1))
 
     home.answers(ByUser(user_id="u-77"))
-    erase(home.world)
+    erase(home.services)
 
     assert home.rows(ADS) == []

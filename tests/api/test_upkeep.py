@@ -11,10 +11,10 @@ from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
 
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import RequestId
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS
 
 LASTS_SECONDS = 300.0
@@ -40,7 +40,7 @@ def test_it_erases_while_its_server_is_there(asked: tuple[Home, RequestId]) -> N
     home, request_id = asked
     with upkeep(home) as child:
         until = time.monotonic() + LASTS_SECONDS
-        while home.world.catalog.requests.get(request_id).state is not RequestState.COMPLETED:
+        while home.services.catalog.requests.get(request_id).state is not RequestState.COMPLETED:
             assert time.monotonic() < until
             time.sleep(0.05)
         assert child.poll() is None
@@ -54,8 +54,8 @@ def test_it_ends_with_the_file_it_is_at_once_its_server_is_gone(asked: tuple[Hom
     with upkeep(home) as child:
         child.communicate(timeout=LASTS_SECONDS)  # nobody held the other end when it began
     assert child.returncode == 0
-    assert home.world.catalog.requests.get(request_id).state is RequestState.REWRITING
+    assert home.services.catalog.requests.get(request_id).state is RequestState.REWRITING
     assert len(home.rows(ADS)) == 40
 
-    assert erase(home.world).completed == [request_id]
+    assert erase(home.services).completed == [request_id]
     assert len(home.rows(ADS)) == 20

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 from support.clock import NOW
-from support.home import Home, opened
+from support.home import Home, opened_at
 from support.items import Ad
 from support.page import PASSWORD, Page, a_page
 
@@ -66,7 +66,7 @@ def season(empty_home: Path, scratch: Path) -> Path:
     folder = scratch / "season"
     shutil.copytree(empty_home, folder)
     outcomes = ("approved", "approved", "approved", "refused", "no decision", None)
-    with opened(folder, bounds=Bounds(rows=500)) as home:
+    with opened_at(folder, bounds=Bounds(rows=500)) as home:
         ads = [
             Ad(
                 task=f"t{age}-{number}",
@@ -84,7 +84,7 @@ def season(empty_home: Path, scratch: Path) -> Path:
 @pytest.fixture
 def served(season: Path, tmp_path: Path) -> Iterator[Served]:
     shutil.copytree(season, tmp_path / "home")
-    with opened(tmp_path / "home", bounds=Bounds(rows=500), approvals=ApprovalPolicy()) as home:
+    with opened_at(tmp_path / "home", bounds=Bounds(rows=500), approvals=ApprovalPolicy()) as home:
         page = a_page(home)
         server = uvicorn.Server(uvicorn.Config(page.app, host="127.0.0.1", port=0, log_level="error", ws="none"))
         started = threading.Event()

@@ -10,7 +10,7 @@ from support.home import ADS
 from browser.conftest import Served, look
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 
 Tab = Callable[..., Any]
 FOR_ADMINS = ("/remove", "/requests", "/retention", "/holds", "/keys", "/callbacks", "/members", "/audit-log")
@@ -41,7 +41,7 @@ def test_a_user_is_forgotten_from_sign_in_to_the_receipt(served: Served, tab: Ta
     page.get_by_text("The items are hidden from every read").wait_for()
     assert "ann" not in page.url
     look(page, "request-open-light")
-    assert erase(served.page.world).items_erased == 55
+    assert erase(served.page.services).items_erased == 55
     page.get_by_role("link", name="Open the receipt").wait_for()  # without a reload: the page looks by itself
     look(page, "request-done-light")
     with page.expect_download() as download:
@@ -63,7 +63,7 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     jane.get_by_role("button", name="ask for approval").click()
     look(jane, "approve-not-mine-light")
     jane.get_by_text("another administrator must approve it").wait_for()
-    assert erase(served.page.world).items_erased == 0
+    assert erase(served.page.services).items_erased == 0
 
     omar.goto("/teams/ads/requests")
     look(omar, "requests-asking-light")
@@ -76,9 +76,9 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     approve.click()
     omar.get_by_text("Approved. The erasure may begin.").wait_for()
 
-    assert erase(served.page.world).items_erased > 500
+    assert erase(served.page.services).items_erased > 500
     jane.get_by_text("Erased").first.wait_for()
-    (request,) = served.page.world.catalog.requests.all(team=ADS)
+    (request,) = served.page.services.catalog.requests.all(team=ADS)
     assert request.state is RequestState.COMPLETED
     omar.goto("/teams/ads")
     look(omar, "overview-empty-light")
@@ -97,7 +97,7 @@ def test_a_retention_change_that_one_may_not_decide_alone_waits_for_a_second_adm
     jane.get_by_role("button", name="Ask for the new policy").click()
     jane.get_by_text("so another administrator must approve it").wait_for()
     assert jane.get_by_role("button", name="Approve the change").count() == 0
-    assert served.page.world.catalog.teams.get(ADS).policy == RetentionPolicy()
+    assert served.page.services.catalog.teams.get(ADS).policy == RetentionPolicy()
 
     omar.goto("/teams/ads/retention")
     look(omar, "retention-waits-light")
@@ -107,7 +107,7 @@ def test_a_retention_change_that_one_may_not_decide_alone_waits_for_a_second_adm
     typed.fill(typed.get_attribute("data-expects"))
     approve.click()
     omar.get_by_text("Approved. The new policy is in force.").wait_for()
-    assert served.page.world.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=60)
+    assert served.page.services.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=60)
 
 
 def test_what_a_hold_keeps_is_said_to_be_kept(served: Served, tab: Tab) -> None:
@@ -122,7 +122,7 @@ def test_what_a_hold_keeps_is_said_to_be_kept(served: Served, tab: Tab) -> None:
     look(page, "preview-held-light")
     page.get_by_role("button", name="Hide 55 items").click()
     page.get_by_role("link", name="Requests").first.wait_for()
-    assert erase(served.page.world).items_erased == 0
+    assert erase(served.page.services).items_erased == 0
     page.reload()
     look(page, "request-held-light")
 
@@ -133,7 +133,7 @@ def test_what_a_hold_keeps_is_said_to_be_kept(served: Served, tab: Tab) -> None:
 
 
 def test_a_retention_change_is_shown_before_it_is_saved(served: Served, tab: Tab) -> None:
-    served.page.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=0)
+    served.page.services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=0)
     page = tab(who="jane")
     page.get_by_role("link", name="Retention").click()
     assert page.get_by_text("Rejected text without a number here is kept 30").is_visible()
@@ -144,12 +144,12 @@ def test_a_retention_change_is_shown_before_it_is_saved(served: Served, tab: Tab
     look(page, "retention-preview-light")
     save = page.get_by_role("button", name="Save the policy")
     assert save.is_disabled()
-    assert served.page.world.catalog.teams.get(ADS).policy == RetentionPolicy()
+    assert served.page.services.catalog.teams.get(ADS).policy == RetentionPolicy()
     page.get_by_label("Type remove").fill("remove")
     save.click()
 
     page.get_by_text("The retention policy is saved.").wait_for()
-    assert served.page.world.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=60)
+    assert served.page.services.catalog.teams.get(ADS).policy == RetentionPolicy(keep_days=60)
     assert text.split("removes")[1].split("item")[0].strip() in page.get_by_text("The next run removes").inner_text()
     look(page, "retention-light")
 
@@ -167,7 +167,7 @@ def test_who_may_not_sees_no_way_in_and_finds_none(served: Served, tab: Tab, who
 
 def test_a_moderator_works_through_a_queue(served: Served, tab: Tab) -> None:
     page = tab(who="mo")
-    before = len(served.page.world.catalog.moderation.entries(ADS))
+    before = len(served.page.services.catalog.moderation.entries(ADS))
     page.get_by_role("link", name="Moderation").click()
     page.get_by_role("button", name="Take the next of Default").click()
     assert page.get_by_role("article").count() == 10
@@ -177,7 +177,7 @@ def test_a_moderator_works_through_a_queue(served: Served, tab: Tab) -> None:
     page.get_by_role("button", name="Refuse").first.click()
     page.get_by_text("Decided.").wait_for()
 
-    assert len(served.page.world.catalog.moderation.entries(ADS)) == before - 2
+    assert len(served.page.services.catalog.moderation.entries(ADS)) == before - 2
 
 
 def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
@@ -186,7 +186,7 @@ def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
     look(page, "preview-plain")
     page.get_by_role("button", name="Hide and erase 55 items").click()
     page.get_by_text("The items are hidden from every read").wait_for()
-    erase(served.page.world)
+    erase(served.page.services)
     page.reload()
     page.get_by_role("link", name="Open the receipt").wait_for()
     page.goto("/teams/ads/remove")

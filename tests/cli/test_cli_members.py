@@ -26,13 +26,13 @@ def test_a_password_is_read_from_stdin_and_checked(cli) -> None:
     assert cli.error(*arguments, stdin="short\n", exit_code=1)["code"] == "password-refused"
     assert "temporaryPassword" not in cli.json(*arguments, stdin="a quiet bicycle in march\n")
 
-    with open_home(cli.home) as house:
-        member = house.desk.members.find("jane@example.com")
+    with open_home(cli.home) as opened:
+        member = opened.accounts.members.find("jane@example.com")
         assert member is not None
-        stored = house.desk.members.credential(member.member_id).password_hash
+        stored = opened.accounts.members.credential(member.member_id).password_hash
         assert stored.startswith("$argon2id$")
-        assert house.desk.secrets.is_right("a quiet bicycle in march", stored)
-        assert not house.desk.secrets.is_right("a quiet bicycle in april", stored)
+        assert opened.accounts.secrets.is_right("a quiet bicycle in march", stored)
+        assert not opened.accounts.secrets.is_right("a quiet bicycle in april", stored)
 
 
 def test_a_forgotten_password_is_replaced_and_shown_once(cli) -> None:

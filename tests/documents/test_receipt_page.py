@@ -19,9 +19,9 @@ from implio_pipeline.domain.outcome import outcome_in
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.sentences import receipt_text
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold
-from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold
+from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.verify import canonical
 
@@ -54,7 +54,7 @@ def text_of(page: str) -> str:
 def erased(home: Home, scope: Scope) -> LedgerEntry:
     home.ask(scope, received_at=NOW - timedelta(days=2))
     home.clock.pass_by(timedelta(minutes=4))
-    erase(home.world)
+    erase(home.services)
     (entry,) = home.receipts()
     return entry
 
@@ -106,10 +106,10 @@ def test_nothing_held_is_said_and_is_no_failure(lake):
 def test_a_partial_receipt_names_the_hold_and_promises_the_rest(lake):
     until = NOW + timedelta(days=100)
     words = {"words": "canary words", "holder": "canary name"}
-    place_hold(lake.world, HoldDraft(team=ADS, scope=ByTask(task_id="hers-1"), until=until, **words))
+    place_hold(lake.services, HoldDraft(team=ADS, scope=ByTask(task_id="hers-1"), until=until, **words))
     (request,) = lake.ask(SCOPES["user"])
-    erase(lake.world)
-    (entry,) = lake.world.ledger.receipts({request.request_id})[request.request_id]
+    erase(lake.services)
+    (entry,) = lake.services.ledger.receipts({request.request_id})[request.request_id]
 
     text = text_of(page_of(lake, entry))
 
@@ -122,16 +122,16 @@ def test_a_partial_receipt_names_the_hold_and_promises_the_rest(lake):
 
 def test_a_late_erasure_is_admitted(lake):
     lake.ask(SCOPES["user"], received_at=NOW - timedelta(days=40))
-    erase(lake.world)
+    erase(lake.services)
     (entry,) = lake.receipts()
 
     assert "Missed by" in text_of(page_of(lake, entry))
 
 
 def test_retention_names_its_policy(lake):
-    lake.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=0))
-    retain(lake.world, today=TODAY)
-    erase(lake.world)
+    lake.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=0))
+    retain(lake.services, today=TODAY)
+    erase(lake.services)
     (entry,) = lake.receipts()
 
     assert "The policy in force: kept 0 days" in text_of(page_of(lake, entry))

@@ -17,8 +17,8 @@ from implio_pipeline.domain.access_log import (
     faults_of,
 )
 from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened, Statement
-from implio_pipeline.domain.words import ColumnClass, TeamId
 from implio_pipeline.flows.ledger_state import LedgerState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

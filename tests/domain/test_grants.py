@@ -19,7 +19,7 @@ from implio_pipeline.domain.grant import (
     is_in_force,
     review,
 )
-from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.domain.ids import ColumnClass, TeamId
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -18,6 +18,16 @@ from implio_pipeline.domain.epochs import KeyStatement, KeyStates
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
 from implio_pipeline.domain.hold import HoldId, HoldReason
+from implio_pipeline.domain.ids import (
+    Channel,
+    ColumnClass,
+    Region,
+    RequestId,
+    RequestKind,
+    TaskKey,
+    TeamId,
+    UserKey,
+)
 from implio_pipeline.domain.ledger_codec import KINDS, body_of, differences, entry_kind, statement_in
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.policy_change import ChangeState
@@ -55,16 +65,6 @@ from implio_pipeline.domain.statements import (
     TombstoneLifted,
     TombstonePlaced,
     UnknownStatement,
-)
-from implio_pipeline.domain.words import (
-    Channel,
-    ColumnClass,
-    Region,
-    RequestId,
-    RequestKind,
-    TaskKey,
-    TeamId,
-    UserKey,
 )
 
 AT, AT_TEXT = datetime(2026, 3, 1, 12, 0, 0, 5, UTC), "2026-03-01T12:00:00.000005Z"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from support.clock import NOW
 
 from implio_pipeline.domain.errors import DecisionRefused, QueueInvalid
+from implio_pipeline.domain.ids import Outcome
 from implio_pipeline.domain.moderation import (
     Approve,
     Lock,
@@ -23,7 +24,6 @@ from implio_pipeline.domain.moderation import (
     words_of,
     words_text,
 )
-from implio_pipeline.domain.words import Outcome
 
 REFUSED = {
     "a refusal without a reason": Refuse(reasons=()),

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from implio_pipeline.domain.columns import columns_of
+from implio_pipeline.domain.ids import FileKind, Region
 from implio_pipeline.domain.processing import Controller, categories, gaps_of, hosting_of
 from implio_pipeline.domain.residency import KeptIn, Place, Processor
-from implio_pipeline.domain.words import FileKind, Region
 
 PLACE = Place(
     region=Region("eu"),

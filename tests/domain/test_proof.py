@@ -10,10 +10,10 @@ from test_request_machine import a_request
 from implio_pipeline.domain.erasure import FileOutcome, Rewrite, prove
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.ids import FileId, FileKind, Region, RequestId, TeamId
 from implio_pipeline.domain.ledger_codec import body_of
 from implio_pipeline.domain.receipt import receipt_of
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.words import FileId, FileKind, Region, RequestId, TeamId
 
 ONE, TWO = RequestId("one"), RequestId("two")
 

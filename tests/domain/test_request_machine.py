@@ -12,6 +12,7 @@ from support.clock import NOW
 
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, StorageFull, Unverified
 from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
+from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.request import (
     FINAL_STATES,
     OPEN_STATES,
@@ -30,7 +31,6 @@ from implio_pipeline.domain.request import (
     moved,
 )
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
 
 LEGAL_FROM = {
     "received": "accepted refused",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.residency import (
     EEA,
     KeptIn,
@@ -23,7 +24,6 @@ from implio_pipeline.domain.residency import (
     check_places,
     check_teams,
 )
-from implio_pipeline.domain.words import Region, TeamId
 
 EU = Place(
     region=Region("eu"),

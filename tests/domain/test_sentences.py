@@ -19,6 +19,7 @@ from implio_pipeline.cli.erasing import unfinished
 from implio_pipeline.cli.requests import _list_view, _open_view
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.callback import CallbackEvent, Delivery
+from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome, outcome_in, outcome_parts, under_way
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import (
@@ -45,8 +46,7 @@ from implio_pipeline.domain.sentences import (
     what_comes_next,
     what_is_so,
 )
-from implio_pipeline.domain.words import Channel, RequestId, RequestKind, TeamId
-from implio_pipeline.flows.deliver import deletion_body
+from implio_pipeline.flows.moderation.send_webhooks import deletion_body
 from implio_pipeline.web.rendering import render
 
 S = RequestState

@@ -10,6 +10,7 @@ from support.clock import NOW
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.errors import MemberRefused, PasswordRefused
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin, email_of, name_of, role_of
 from implio_pipeline.domain.sign_in import (
     ABSOLUTE,
@@ -27,7 +28,6 @@ from implio_pipeline.domain.sign_in import (
     session_id_of,
     wait_after,
 )
-from implio_pipeline.domain.words import TeamId
 
 ADS = TeamId("ads")
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 
 from implio_pipeline.domain.errors import BackupForgotten
+from implio_pipeline.domain.ids import ColumnClass, FileId, Region, TeamId
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import ColumnClass, FileId, Region, TeamId
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.restore import restore
-from implio_pipeline.flows.rotate_keys import SEAL_GRACE, rotate_keys
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.restore import restore
+from implio_pipeline.flows.operations.rotate_keys import SEAL_GRACE, rotate_keys
 from implio_pipeline.stores.vault.encoding import decode
 
 CANARY = "a canary in a title"
@@ -40,7 +40,7 @@ def backup(home: Home, tmp_path: Path) -> Path:
     for folder in ("catalog", "vault"):
         shutil.copytree(home.path / folder, copy / folder)
     assert (copy / "catalog" / "catalog.db-wal").stat().st_size > 0
-    erase(home.world)
+    erase(home.services)
     return copy
 
 
@@ -127,9 +127,9 @@ def test_before_a_rotation_an_old_copy_and_todays_keys_read_what_was_erased(
 
 
 def test_after_a_rotation_the_old_copy_opens_only_what_still_lives(home: Home, backup: Path, tmp_path: Path) -> None:
-    rotate_keys(home.world)
+    rotate_keys(home.services)
     home.clock.pass_by(SEAL_GRACE)
-    housekeep(home.world)
+    housekeep(home.services)
 
     # `car` is the same file today; the files of `ads` were replaced when ann was erased.
     assert attack(home.path, backup, tmp_path) == ({"car"}, False)
@@ -142,7 +142,7 @@ def test_an_old_copy_with_an_old_ring_opens_everything_so_they_are_kept_apart(
 ) -> None:
     shutil.copytree(home.path / "keys", tmp_path / "old-ring")
 
-    rotate_keys(home.world)
+    rotate_keys(home.services)
 
     read, _ = attack(home.path, backup, tmp_path, ring=tmp_path / "old-ring", is_with_catalog=False)
     assert read == {"ann-1", "ann-2", "bob-1", "car"}
@@ -150,37 +150,37 @@ def test_an_old_copy_with_an_old_ring_opens_everything_so_they_are_kept_apart(
 
 def test_new_root_keys_alone_would_not_do(home: Home, tmp_path: Path) -> None:
     third, copy = TeamId("third"), tmp_path / "copy"
-    add_team(home.world, third, region=Region("eu"))
+    add_team(home.services, third, region=Region("eu"))
     home.keep(Ad(task="erased"), team=third)
     for folder in ("catalog", "vault"):
         shutil.copytree(home.path / folder, copy / folder)
     home.ask(ByUser(user_id="ann"), team=third)
-    erase(home.world)
+    erase(home.services)
 
-    rotate_keys(home.world, teams=[ADS])
+    rotate_keys(home.services, teams=[ADS])
     assert attack(home.path, copy, tmp_path)[0] == {"erased"}
 
-    rotate_keys(home.world, teams=[third])
+    rotate_keys(home.services, teams=[third])
     assert attack(home.path, copy, tmp_path)[0] == set()
 
 
 def test_a_destroyed_key_is_in_no_file_of_the_home(home: Home, backup: Path) -> None:
     gone = ring_keys(home.path / "keys") - ring_keys(home.path / "keys" / "home")
-    wrapped = {key.wrapped for team in (ADS, CARS) for key in home.world.catalog.teams.keys(team)}
-    files = {key.wrapped for sealed in home.world.catalog.manifest.sealed(home.files()) for key in sealed.keys}
+    wrapped = {key.wrapped for team in (ADS, CARS) for key in home.services.catalog.teams.keys(team)}
+    files = {key.wrapped for sealed in home.services.catalog.manifest.sealed(home.files()) for key in sealed.keys}
 
-    rotate_keys(home.world)
+    rotate_keys(home.services)
 
     content = b"".join(path.read_bytes() for path in home.path.rglob("*") if path.is_file())
     assert [key for key in gone | wrapped | files if key in content] == []
 
 
 def test_an_old_copy_put_back_whole_after_a_rotation_is_refused_and_reads_nothing(home: Home, backup: Path) -> None:
-    rotate_keys(home.world)
-    home.house.close()
+    rotate_keys(home.services)
+    home.opened.close()
     for folder in ("catalog", "vault"):
         shutil.rmtree(home.path / folder)
         shutil.copytree(backup / folder, home.path / folder)
 
-    with opened(home.path, is_restoring=True) as put_back, pytest.raises(BackupForgotten):
-        restore(put_back.world)
+    with opened_at(home.path, is_restoring=True) as put_back, pytest.raises(BackupForgotten):
+        restore(put_back.services)

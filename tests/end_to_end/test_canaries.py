@@ -25,25 +25,25 @@ from implio_pipeline import open_lake, wiring
 from implio_pipeline.cli import app
 from implio_pipeline.domain.errors import QueryRefused
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.domain.moderation import Approve, Move, Refuse
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, Region, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.audit import survivors
-from implio_pipeline.flows.callbacks import allow_hosts, set_callback
+from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.clock import confirm_clock
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.moderate import decide, feed
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.settle import settle
-from implio_pipeline.flows.take_requests import take_requests
-from implio_pipeline.flows.teams import add_team
-from implio_pipeline.stores.callbacks.courier import HttpCourier
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.deletion.take_requests import take_requests
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.moderation.decide import decide, feed
+from implio_pipeline.flows.moderation.webhooks import allow_hosts, set_callback
+from implio_pipeline.flows.operations.audit import survivors
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
 
 ADS = TeamId("ads")
 SUBMITTED = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -90,48 +90,50 @@ def an_ad(number: int, *, is_canary: bool) -> dict[str, Any]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[wiring.House]:
+def open_home(tmp_path: Path) -> Iterator[wiring.OpenHome]:
     wiring.init_home(tmp_path / "home")
-    with wiring.open_home(tmp_path / "home") as opened:
+    with wiring.open_home(tmp_path / "home") as opened_at:
         # The team is older than its files, so that their dates are believed; the clock then goes on to now.
-        add_team(replace(opened.world, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu"))
-        confirm_clock(opened.world)
-        let_read(opened.world, ADS)
-        yield opened
+        add_team(
+            replace(opened_at.services, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu")
+        )
+        confirm_clock(opened_at.services)
+        let_read(opened_at.services, ADS)
+        yield opened_at
 
 
-def land(house: wiring.House, name: str, content: bytes) -> None:
-    folder = house.settings.home / "landing" / ADS
+def land(opened: wiring.OpenHome, name: str, content: bytes) -> None:
+    folder = opened.settings.home / "landing" / ADS
     folder.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
     os.utime(folder / name, (SUBMITTED.timestamp() + 3600,) * 2)
 
 
-def land_everything(house: wiring.House) -> None:
+def land_everything(opened: wiring.OpenHome) -> None:
     """Land good items and bad ones, as an array, as lines and as a sheet."""
     good = [an_ad(number, is_canary=True) for number in range(40)]
     others = [an_ad(number, is_canary=False) for number in range(40)]
     bad = an_ad(99, is_canary=True)
     bad["content"]["price"] = {"amount": "not a number"}
-    land(house, f"{CANARIES['user']}.json", json.dumps([*good, *others, bad]).encode())
+    land(opened, f"{CANARIES['user']}.json", json.dumps([*good, *others, bad]).encode())
     torn = f'{{"id": "x", "user": {{"id": "{CANARIES["user"]}"}}, "content": {{"title": "{CANARIES["title"]}'
-    land(house, "lines.ndjson", b"\n".join([json.dumps(an_ad(41, is_canary=True)).encode(), torn.encode()]))
+    land(opened, "lines.ndjson", b"\n".join([json.dumps(an_ad(41, is_canary=True)).encode(), torn.encode()]))
     cells = f"{CANARIES['item']}-s,{SUBMITTED.isoformat()},{CANARIES['title']},b,{CANARIES['user']}"
-    land(house, "sheet.csv", f"id,submittedAt,content.title,content.body,user.id\n{cells}\n".encode())
-    ingest(house.world)
+    land(opened, "sheet.csv", f"id,submittedAt,content.title,content.body,user.id\n{cells}\n".encode())
+    ingest(opened.services)
 
 
-def moderate(house: wiring.House, tasks: list[str]) -> None:
+def moderate(opened: wiring.OpenHome, tasks: list[str]) -> None:
     """Decide on items, each with a note; settle some of the verdicts, and leave callbacks waiting."""
-    allow_hosts(house.world, ADS, ["127.0.0.1"])
-    set_callback(house.world, HttpCourier(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
+    allow_hosts(opened.services, ADS, ["127.0.0.1"])
+    set_callback(opened.services, HttpCourier(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
     said = {"feedback": (CANARIES["feedback"],), "note": CANARIES["note"]}
     for number, task in enumerate(tasks[:12]):
         verdict = Refuse(reasons=(CANARIES["verdict"],), **said) if number % 2 else Approve(**said)
-        decide(house.world, ADS, task, verdict, by=CANARIES["moderator"])
+        decide(opened.services, ADS, task, verdict, by=CANARIES["moderator"])
         if number == 5:
-            settle(house.world)
-    decide(house.world, ADS, tasks[12], Move(queue="Escalated", note=CANARIES["note"]), by=CANARIES["moderator"])
+            apply_decisions(opened.services)
+    decide(opened.services, ADS, tasks[12], Move(queue="Escalated", note=CANARIES["note"]), by=CANARIES["moderator"])
 
 
 def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
@@ -153,61 +155,61 @@ def task_ids(home: Path) -> list[str]:
     return [task for (task,) in rows.fetchall()]
 
 
-def ask(house: wiring.House, *scopes: Scope) -> None:
+def ask(opened: wiring.OpenHome, *scopes: Scope) -> None:
     drafts = [
         RequestDraft(
             team=ADS,
             scope=scope,
             channel=Channel.PAGE,
-            received_at=house.world.clock.now(),
+            received_at=opened.services.clock.now(),
             idempotency_key=f"{CANARIES['key']}-{number}",
             asked_by=CANARIES["asker"],
             reason=CANARIES["reason"],
         )
         for number, scope in enumerate(scopes)
     ]
-    assert all(isinstance(answer, Request) for answer in accept(house.world, drafts))
+    assert all(isinstance(answer, Request) for answer in accept(opened.services, drafts))
 
 
-def ask_by(house: wiring.House, kind: str, tasks: list[str]) -> None:
+def ask_by(opened: wiring.OpenHome, kind: str, tasks: list[str]) -> None:
     match kind:
         case "user":
-            ask(house, ByUser(user_id=CANARIES["user"]))
+            ask(opened, ByUser(user_id=CANARIES["user"]))
         case "task":
-            with open_lake(house.settings.home, team=ADS) as lake:
+            with open_lake(opened.settings.home, team=ADS) as lake:
                 rejected = [task for (task,) in lake.sql("select task_id from rejected").fetchall()]
-            ask(house, *(ByTask(task_id=task) for task in [*tasks, *rejected]))
+            ask(opened, *(ByTask(task_id=task) for task in [*tasks, *rejected]))
         case "dates":
-            ask(house, ByDates(start=SUBMITTED, end=SUBMITTED + timedelta(days=1)))
+            ask(opened, ByDates(start=SUBMITTED, end=SUBMITTED + timedelta(days=1)))
         case "team":
-            ask(house, ByTeam())
+            ask(opened, ByTeam())
         case _:
-            age = (house.world.clock.now().date() - SUBMITTED.date()).days
-            house.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=age - 1))
-            retain(house.world, today=house.world.clock.now().date())
+            age = (opened.services.clock.now().date() - SUBMITTED.date()).days
+            opened.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=age - 1))
+            retain(opened.services, today=opened.services.clock.now().date())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wiring.House, kind: str) -> None:
-    home = house.settings.home
-    land_everything(house)
+def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(opened: wiring.OpenHome, kind: str) -> None:
+    home = opened.settings.home
+    land_everything(opened)
     tasks = task_ids(home)
     assert len(tasks) == 42
-    moderate(house, tasks)
-    assert {seal.kind for seal in house.world.catalog.seals.all(ADS)} == {"decision", "note", "callback"}
+    moderate(opened, tasks)
+    assert {seal.kind for seal in opened.services.catalog.seals.all(ADS)} == {"decision", "note", "callback"}
     canaries = CANARIES | {f"task {number}": task for number, task in enumerate(tasks)}
     waiting = {"user", "name", "e-mail", "title", "body", "verdict", "feedback", "note", "moderator", "callback"}
     assert not found_in(home, {name: CANARIES[name] for name in waiting})
 
-    ask_by(house, kind, tasks)
-    erase(house.world)
+    ask_by(opened, kind, tasks)
+    erase(opened.services)
 
     assert found_in(home, canaries) == {}
-    assert [seal.kind for seal in house.world.catalog.seals.all(ADS)] == ["callback"]
-    assert house.world.catalog.moderation.traces(ADS) == []
-    assert feed(house.world, ADS).entries == ()
-    assert survivors(house.world) == {}
-    assert house.ledger.check() == []
+    assert [seal.kind for seal in opened.services.catalog.seals.all(ADS)] == ["callback"]
+    assert opened.services.catalog.moderation.traces(ADS) == []
+    assert feed(opened.services, ADS).entries == ()
+    assert survivors(opened.services) == {}
+    assert opened.ledger.check() == []
     with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:
         ((left,),) = lake.sql("select count(*) from items").fetchall()
         ((rejected,),) = lake.sql("select count(*) from rejected").fetchall()
@@ -217,25 +219,25 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(house: wir
 
 @pytest.mark.parametrize("channel", ["cli", "inbox"])
 def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or_logs(
-    house: wiring.House,
+    opened: wiring.OpenHome,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
     channel: str,
 ) -> None:
-    home, temporary = house.settings.home, tmp_path / "temporary"
+    home, temporary = opened.settings.home, tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setenv("TMPDIR", str(temporary))
-    land(house, f"broken-{CANARIES['user']}.json", f'[{{"user": {{"id": "{CANARIES["user"]}"'.encode())
-    land_everything(house)
+    land(opened, f"broken-{CANARIES['user']}.json", f'[{{"user": {{"id": "{CANARIES["user"]}"'.encode())
+    land_everything(opened)
     near = an_ad(77, is_canary=False) | {"submittedAt": SUBMITTED.isoformat()}
-    land(house, "near.json", json.dumps([near]).encode())
-    ingest(house.world)
-    compact(house.world, rows_per_file=2500)  # so that a file is rewritten, not dropped unread
+    land(opened, "near.json", json.dumps([near]).encode())
+    ingest(opened.services)
+    compact(opened.services, rows_per_file=2500)  # so that a file is rewritten, not dropped unread
     (mixed,) = [
-        each for each in house.world.catalog.manifest.files() if each.low_key != each.high_key and _is_near(each)
+        each for each in opened.services.catalog.manifest.files() if each.low_key != each.high_key and _is_near(each)
     ]
     file = home / "vault" / mixed.region / mixed.path
     # 1. A refusal; then a request whose erasure fails, since a file is not there.
@@ -249,20 +251,20 @@ def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or
         dropped = home / "requests" / "inbox" / f"{CANARIES['user']}.json"
         dropped.write_text(json.dumps([asked, {**asked, "team": CANARIES["name"]}]))
         os.utime(dropped, (SUBMITTED.timestamp(),) * 2)
-        assert take_requests(house.world).refused == 1
-        assert list(erase(house.world).failed.values()) == ["file-missing"]
+        assert take_requests(opened.services).refused == 1
+        assert list(erase(opened.services).failed.values()) == ["file-missing"]
     file.parent.mkdir(exist_ok=True)  # a day's folder that is empty goes with the pass
     (tmp_path / "away").rename(file)
     # 2. The same once more, and it does not fail.
     said += cli(home, "erase", "--resume", exit_code=0)
     said += cli(home, "status", exit_code=5) if channel == "cli" else ""
-    assert [request.state.value for request in house.world.catalog.requests.all()] == ["completed"]
+    assert [request.state.value for request in opened.services.catalog.requests.all()] == ["completed"]
     # 3. What could not be read is kept sealed for some days, and then it is not.
-    later = house.world.clock.now() + timedelta(days=1)
-    house.set_aside.expire(later)
+    later = opened.services.clock.now() + timedelta(days=1)
+    opened.set_aside.expire(later)
     landing_reports = 2  # of the broken file, and of the file with bad items
-    assert house.world.leftovers.expire_reports(before=later) == landing_reports + (channel == "inbox")
-    housekeep(house.world)
+    assert opened.services.leftovers.expire_reports(before=later) == landing_reports + (channel == "inbox")
+    housekeep(opened.services)
 
     assert found_in(home, CANARIES) == {}
     assert found_in(temporary, CANARIES) == {}
@@ -305,8 +307,8 @@ def test_what_comes_through_the_api_leaves_no_trace_once_it_is_erased(
                 time.sleep(0.05)
         late = client.post(f"/v1/tasks/{shown[5]['taskId']}/decision", json=refusal)
         assert (late.status_code, CANARIES["verdict"] in late.text) == (410, False)
-    with wiring.open_home(home) as house:
-        housekeep(house.world)
+    with wiring.open_home(home) as opened:
+        housekeep(opened.services)
 
     assert found_in(home, CANARIES) == {}
     assert found_in(temporary, CANARIES) == {}
@@ -329,15 +331,15 @@ def cli(home: Path, *arguments: str, exit_code: int, stdin: str | None = None) -
     return result.output
 
 
-def test_only_the_owner_may_read_what_a_full_cycle_leaves(house: wiring.House) -> None:
+def test_only_the_owner_may_read_what_a_full_cycle_leaves(opened: wiring.OpenHome) -> None:
     previous = os.umask(0)
     try:
-        home = house.settings.home
-        land_everything(house)
-        ask(house, ByUser(user_id=CANARIES["user"]))
-        erase(house.world)
-        compact(house.world, rows_per_file=2500)
-        housekeep(house.world)
+        home = opened.settings.home
+        land_everything(opened)
+        ask(opened, ByUser(user_id=CANARIES["user"]))
+        erase(opened.services)
+        compact(opened.services, rows_per_file=2500)
+        housekeep(opened.services)
     finally:
         os.umask(previous)
 
@@ -351,24 +353,24 @@ def test_only_the_owner_may_read_what_a_full_cycle_leaves(house: wiring.House) -
 
 
 def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_nothing_knows_the_person(
-    house: wiring.House,
+    opened: wiring.OpenHome,
 ) -> None:
-    home = house.settings.home
-    land_everything(house)
-    moderate(house, task_ids(home))
-    ask(house, ByUser(user_id=CANARIES["user"]))
-    compact(house.world, rows_per_file=2500)
-    housekeep(house.world)
+    home = opened.settings.home
+    land_everything(opened)
+    moderate(opened, task_ids(home))
+    ask(opened, ByUser(user_id=CANARIES["user"]))
+    compact(opened.services, rows_per_file=2500)
+    housekeep(opened.services)
 
     assert found_in(home, CANARIES) == {}
 
 
 def test_a_query_too_large_for_memory_writes_nothing_in_clear(
-    house: wiring.House, monkeypatch: pytest.MonkeyPatch
+    opened: wiring.OpenHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, connect = house.settings.home, duckdb.connect
-    land(house, "many.json", json.dumps([an_ad(number, is_canary=True) for number in range(3_000)]).encode())
-    ingest(house.world)
+    home, connect = opened.settings.home, duckdb.connect
+    land(opened, "many.json", json.dumps([an_ad(number, is_canary=True) for number in range(3_000)]).encode())
+    ingest(opened.services)
 
     def connect_with_little_memory(path: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return connect(path, config=config | {"memory_limit": "20MB"})

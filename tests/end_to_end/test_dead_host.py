@@ -23,11 +23,11 @@ from dagster import DagsterRunStatus, RunsFilter
 from support.daemon import prepare, running_daemon, wait_until
 from support.home import ADS, CARS
 
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.take_requests import take_requests
+from implio_pipeline.flows.deletion.take_requests import take_requests
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.orchestration.drive import open_instance
 from implio_pipeline.wiring import open_home
 
@@ -65,23 +65,23 @@ def runs(home: Path, job: str, *statuses: DagsterRunStatus) -> list[str]:
 
 
 def items(home: Path, team: TeamId) -> int:
-    with open_home(home) as house:
-        return house.world.catalog.manifest.items(team)
+    with open_home(home) as opened:
+        return opened.services.catalog.manifest.items(team)
 
 
 def tombstones(home: Path, team: TeamId) -> int:
-    with open_home(home) as house:
-        return len(house.world.catalog.requests.tombstones(team))
+    with open_home(home) as opened:
+        return len(opened.services.catalog.requests.tombstones(team))
 
 
 def states(home: Path, team: TeamId) -> list[RequestState]:
-    with open_home(home) as house:
-        return [each.state for each in house.world.catalog.requests.all(team=team)]
+    with open_home(home) as opened:
+        return [each.state for each in opened.services.catalog.requests.all(team=team)]
 
 
 def receipts(home: Path, team: TeamId) -> list[dict[str, Any]]:
-    with open_home(home) as house:
-        bodies = [dict(entry.body) for entry in house.world.ledger.entries() if entry.kind == "receipt"]
+    with open_home(home) as opened:
+        bodies = [dict(entry.body) for entry in opened.services.ledger.entries() if entry.kind == "receipt"]
     return [body for body in bodies if body["team"] == team]
 
 
@@ -133,9 +133,9 @@ def died(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     prepare(home)
     land(home, ERASED_FROM, name="some", team=CARS)
     ask(home, "u-5", team=CARS)
-    with open_home(home) as house:
-        ingest(house.world)
-        assert len(take_requests(house.world).accepted) == 1
+    with open_home(home) as opened:
+        ingest(opened.services)
+        assert len(take_requests(opened.services).accepted) == 1
 
     with nobody_appends_to_the_ledger(home), running_daemon(home) as daemon:
         # 1. The process of one run, alone.
@@ -181,6 +181,6 @@ def test_an_erasure_whose_process_and_then_whose_host_was_killed_is_completed_on
     assert (receipt["outcome"]["matched"], receipt["outcome"]["erased"]) == (1, 1)
     assert receipt["verification"]["survivors"] == 0
     assert items(home, CARS) == ERASED_FROM - 1
-    with open_home(home) as house:
-        assert audit(house.world, is_full=True).findings == []
+    with open_home(home) as opened:
+        assert audit(opened.services, is_full=True).findings == []
     assert died.alone in runs(home, ERASURE, DagsterRunStatus.FAILURE)

@@ -96,7 +96,7 @@ def test_a_fault_ends_unverified_with_its_file_named(home: Home, monkeypatch: py
         log = "".join(str(each.event_log_entry) for each in instance.get_records_for_run(result.run_id).records)
 
     # 1. It ends unverified, and names the file.
-    request = home.world.catalog.requests.get(asked.request_id)
+    request = home.services.catalog.requests.get(asked.request_id)
     assert (request.state, request.error_code) == (RequestState.UNVERIFIED, "unverified")
     named = {file.file_id for file in home.files(ADS)} if "swap" in fault else {touched.file_id}
     assert request.error_about in named

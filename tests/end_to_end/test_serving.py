@@ -16,13 +16,13 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
-from support.home import ADS, CARS, opened
+from support.home import ADS, CARS, opened_at
 from support.receiver import Receiver, receiving
 from support.serving import COMMAND, serving
 
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.flows.api_keys import add_api_key
-from implio_pipeline.flows.callbacks import allow_hosts, set_callback
+from implio_pipeline.flows.accounts.api_keys import add_api_key
+from implio_pipeline.flows.moderation.webhooks import allow_hosts, set_callback
 from implio_pipeline.stores.local_tls import RENEWED_BEFORE, LocalAuthority
 
 ITEM = {"id": "ad-1", "content": {"title": "zqzq-title"}, "user": {"id": "zqzq-ann"}}
@@ -104,11 +104,11 @@ def test_every_item_that_was_acknowledged_survives_a_kill(home: Path) -> None:
     with serving(home, "--http") as server, ThreadPoolExecutor(4) as pool:
         list(pool.map(post_until_it_dies, range(4)))
 
-    with opened(home) as house:
-        kept = set(house.tasks(ADS))
+    with opened_at(home) as opened:
+        kept = set(opened.tasks(ADS))
         assert len(acknowledged) > 200
         assert set(acknowledged) <= kept
-        assert {entry.task_id for entry in house.world.catalog.moderation.entries(ADS)} == kept
+        assert {entry.task_id for entry in opened.services.catalog.moderation.entries(ADS)} == kept
 
 
 def test_without_tls_only_this_machine_is_answered(home: Path) -> None:
@@ -150,11 +150,11 @@ def test_a_receiver_that_hangs_holds_up_no_erasure_no_other_callback_and_no_end_
 ) -> None:
     monkeypatch.setenv("IMPLIO_CALLBACKS__HTTP_TO_THIS_MACHINE", "true")
     with receiving(Receiver(is_silent=True)) as hanging, receiving(Receiver()) as other:
-        with opened(home, at=datetime.now(UTC)) as house:
+        with opened_at(home, at=datetime.now(UTC)) as opened:
             for team, receiver in ((ADS, hanging), (CARS, other)):
-                allow_hosts(house.world, team, ["127.0.0.1"])
-                set_callback(house.world, house.house.courier, team, f"http://127.0.0.1:{receiver.port}/")
-            key = add_api_key(house.world, CARS, label="test", by="Jane")[1]
+                allow_hosts(opened.services, team, ["127.0.0.1"])
+                set_callback(opened.services, opened.opened.webhook_client, team, f"http://127.0.0.1:{receiver.port}/")
+            key = add_api_key(opened.services, CARS, label="test", by="Jane")[1]
         with serving(home, "--http", "--jobs") as server, server.client() as ads, server.client() as cars:
             cars.headers["X-Api-Key"] = key
             ads.delete("/v1/ads", params={"userId": "nobody"}).raise_for_status()
@@ -168,8 +168,8 @@ def test_a_receiver_that_hangs_holds_up_no_erasure_no_other_callback_and_no_end_
             server.process.terminate()
             server.process.wait()
             assert not hanging.released.is_set()
-    with opened(home) as house:
-        (left,) = house.world.catalog.callbacks.all()
+    with opened_at(home) as opened:
+        (left,) = opened.services.catalog.callbacks.all()
         assert left.team == ADS
         # What was broken off is no attempt. On a slow machine one may have timed out before.
         assert len(hanging.got) - left.attempts in (0, 1)
@@ -183,10 +183,10 @@ def test_a_request_that_was_dropped_while_nothing_ran_hides_once_the_server_star
     (home / "requests" / "inbox" / "a.json").write_text(asked)
 
     # when a server starts that does not erase
-    with opened(home) as other, serving(home):
-        until(lambda: other.world.catalog.requests.tombstones(ADS))
+    with opened_at(home) as other, serving(home):
+        until(lambda: other.services.catalog.requests.tombstones(ADS))
         until(lambda: not list((home / "requests" / "inbox").rglob("*.json")))
 
     # then the request is accepted
-    with opened(home) as after:
-        assert [each.state for each in after.world.catalog.requests.all()] == [RequestState.ACCEPTED]
+    with opened_at(home) as after:
+        assert [each.state for each in after.services.catalog.requests.all()] == [RequestState.ACCEPTED]

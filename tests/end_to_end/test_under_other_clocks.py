@@ -18,9 +18,9 @@ from support.serving import COMMAND, serving
 
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.flows.clock import confirm_clock
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.ports.services import Services
 from implio_pipeline.wiring import open_home
 
 FAKETIME = shutil.which("faketime")
@@ -44,18 +44,18 @@ def home(empty_home: Path, tmp_path: Path) -> Path:
     landed = home / "landing" / ADS / "items.json"
     landed.write_text(json.dumps([item(user) for user in ("u-88", "u-9")]))
     os.utime(landed, (0, 0))  # settled
-    with work_in(home) as world:
-        confirm_clock(world)  # the copied home was last used long ago
-        ingest(world)
-        assert world.catalog.manifest.items(ADS) == 2
+    with work_in(home) as services:
+        confirm_clock(services)  # the copied home was last used long ago
+        ingest(services)
+        assert services.catalog.manifest.items(ADS) == 2
     return home
 
 
 @contextmanager
-def work_in(home: Path) -> Iterator[World]:
+def work_in(home: Path) -> Iterator[Services]:
     """Work in the home under the right clock."""
-    with open_home(home) as house:
-        yield house.world
+    with open_home(home) as opened:
+        yield opened.services
 
 
 def item(user: str) -> dict[str, Any]:
@@ -78,10 +78,12 @@ def implio(home: Path, *arguments: str, off: str, exit_code: int = 0) -> Any:
     return json.loads(done.stdout or done.stderr)
 
 
-def left(world: World) -> list[str]:
+def left(services: Services) -> list[str]:
     """Return the ids of the items that the vault's files still hold."""
-    files = list(world.catalog.manifest.files(ADS))
-    rows = [row for sealed in world.catalog.manifest.sealed(files) for row in world.vault.read(sealed).to_pylist()]
+    files = list(services.catalog.manifest.files(ADS))
+    rows = [
+        row for sealed in services.catalog.manifest.sealed(files) for row in services.vault.read(sealed).to_pylist()
+    ]
     return sorted(row["item_id"] for row in rows)
 
 
@@ -90,8 +92,8 @@ def test_a_clock_two_minutes_behind_erases_what_is_there_and_its_receipt_is_true
 
     body = done["receipt"]["body"]
     assert (body["outcome"]["matched"], body["outcome"]["erased"], body["verification"]["survivors"]) == (1, 1, 0)
-    with work_in(home) as world:
-        assert left(world) == ["of-u-9"]
+    with work_in(home) as services:
+        assert left(services) == ["of-u-9"]
 
 
 ACTS = {
@@ -109,9 +111,9 @@ def test_under_a_clock_that_cannot_be_right_nothing_is_removed_and_the_command_s
 
     assert refused["error"]["code"] == code
     assert "Set the machine's clock right" in refused["error"]["remedy"]
-    with work_in(home) as world:
-        assert left(world) == ["of-u-88", "of-u-9"]
-        assert world.catalog.requests.all() == []
+    with work_in(home) as services:
+        assert left(services) == ["of-u-88", "of-u-9"]
+        assert services.catalog.requests.all() == []
 
 
 def test_a_server_two_minutes_behind_stores_what_it_acknowledges_and_erases_it(
@@ -125,8 +127,8 @@ def test_a_server_two_minutes_behind_stores_what_it_acknowledges_and_erases_it(
             client.delete(f"/v1/{ADS}", params={"userId": "u-7"}).raise_for_status()
 
     assert len(posted["accepted"]) == 2
-    with work_in(home) as world:
-        erase(world)  # unless the server has
-        (request,) = world.catalog.requests.all()
+    with work_in(home) as services:
+        erase(services)  # unless the server has
+        (request,) = services.catalog.requests.all()
         assert (request.state, request.outcome.erased) == (RequestState.COMPLETED, 1)
-        assert left(world) == ["of-u-8", "of-u-88", "of-u-9"]
+        assert left(services) == ["of-u-8", "of-u-88", "of-u-9"]

@@ -21,17 +21,17 @@ from support.ledger import raw
 from implio_pipeline.domain.audit import PARTS, AuditFinding, AuditPart, FindingKind
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.ids import FileKind, RequestId
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, TeamRule
 from implio_pipeline.domain.statements import TombstonePlaced
-from implio_pipeline.domain.words import FileKind, RequestId
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.sweep import sweep_doomed
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.sweep import sweep_doomed
+from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.predicate import task_key
 
@@ -47,7 +47,7 @@ def lake(home: Home) -> Home:
     home.keep(Ad(task="nobody", user=None), Ad(task="ann-old", user="ann", at=YESTERDAY - timedelta(days=3)))
     commit(home, table(home, Ad(task="bad", user="bob"), kind=FileKind.REJECTED), kind=FileKind.REJECTED)
     home.ask(ByUser(user_id="ann"), ByTask(task_id="bob-3"))
-    erase(home.world)
+    erase(home.services)
     return home
 
 
@@ -59,20 +59,20 @@ def commit(
     home: Home, rows: Any, *, kind: FileKind = FileKind.ITEMS, alter: Callable[[VaultFile], VaultFile] = lambda it: it
 ) -> VaultFile:
     """Put a file into the lake behind the back of every rule, with a catalog row that may lie."""
-    (sealed,) = home.vault.write(rows, team=ADS, region=home.world.catalog.teams.get(ADS).region, kind=kind)
+    (sealed,) = home.vault.write(rows, team=ADS, region=home.services.catalog.teams.get(ADS).region, kind=kind)
     sealed = SealedFile(file=alter(sealed.file), keys=sealed.keys)
-    newest = home.world.catalog.requests.newest_tombstone(ADS)
-    home.world.catalog.manifest.commit(Change(team=ADS, planned_at=newest, committed_at=NOW, add=(sealed,)))
+    newest = home.services.catalog.requests.newest_tombstone(ADS)
+    home.services.catalog.manifest.commit(Change(team=ADS, planned_at=newest, committed_at=NOW, add=(sealed,)))
     return sealed.file
 
 
 def execute(home: Home, statement: str, **values: Any) -> None:
-    with home.house.catalog._engine.begin() as connection:
+    with home.opened.catalog._engine.begin() as connection:
         connection.execute(text(statement), values)
 
 
 def findings(home: Home) -> list[AuditFinding]:
-    return audit(home.world, is_full=True).findings
+    return audit(home.services, is_full=True).findings
 
 
 def named(home: Home) -> set[tuple[FindingKind, str]]:
@@ -84,7 +84,7 @@ def ledger(home: Home) -> Path:
 
 
 def test_a_lake_that_is_well_has_no_findings_and_every_row_of_it_was_read(lake):
-    report = audit(lake.world, is_full=True)
+    report = audit(lake.services, is_full=True)
 
     assert report.findings == []
     assert report.files == report.files_read == len(lake.files())
@@ -93,7 +93,7 @@ def test_a_lake_that_is_well_has_no_findings_and_every_row_of_it_was_read(lake):
 
 
 def test_an_empty_home_has_no_findings(home):
-    report = audit(home.world, is_full=True)
+    report = audit(home.services, is_full=True)
 
     assert (report.findings, report.files) == ([], 0)
 
@@ -101,7 +101,7 @@ def test_an_empty_home_has_no_findings(home):
 def test_what_an_open_request_hides_is_counted_and_is_no_fault(lake):
     lake.ask(ByUser(user_id="bob"))
 
-    report = audit(lake.world, is_full=True)
+    report = audit(lake.services, is_full=True)
 
     assert report.findings == []
     assert report.hidden_rows == 9  # eight items and a rejected one
@@ -109,12 +109,12 @@ def test_what_an_open_request_hides_is_counted_and_is_no_fault(lake):
 
 def test_erasing_compacting_and_removing_a_team_leave_nothing_to_find(lake):
     lake.ask(ByDates(start=YESTERDAY - timedelta(days=5), end=YESTERDAY - timedelta(days=2)))
-    erase(lake.world)
-    compact(lake.world, rows_per_file=100)
+    erase(lake.services)
+    compact(lake.services, rows_per_file=100)
     assert findings(lake) == []
 
     lake.ask(ByTeam())
-    erase(lake.world)
+    erase(lake.services)
 
     assert findings(lake) == []
 
@@ -125,7 +125,7 @@ def test_audits_on_seven_consecutive_days_read_every_file_once(lake):
 
     read = 0
     for _ in range(PARTS):
-        report = audit(lake.world, parts=set(AuditPart) - {AuditPart.SURVIVORS})
+        report = audit(lake.services, parts=set(AuditPart) - {AuditPart.SURVIVORS})
         assert report.files == len(lake.files())
         read += report.files_read
         lake.clock.pass_by(timedelta(days=1))
@@ -136,7 +136,7 @@ def test_audits_on_seven_consecutive_days_read_every_file_once(lake):
 def test_progress_ends_with_all_files_done(lake):
     seen: list[tuple[int, int]] = []
 
-    audit(lake.world, progress=lambda done, total: seen.append((done, total)))
+    audit(lake.services, progress=lambda done, total: seen.append((done, total)))
 
     assert seen[-1] == (len(lake.files()), len(lake.files()))
 
@@ -192,7 +192,7 @@ def test_a_survivor_put_back_is_named_with_its_request_and_its_filter_is_not_bel
 
     found = [each for each in findings(lake) if each.kind is FindingKind.SURVIVOR]
 
-    (request, _) = lake.world.catalog.requests.all()
+    (request, _) = lake.services.catalog.requests.all()
     assert [(each.about, each.team) for each in found] == [(file.file_id, ADS)]
     assert found[0].words == f"1 rows survive request {request.request_id}"
 
@@ -207,10 +207,10 @@ def test_a_survivor_in_a_moderation_queue_is_named(lake):
         submitted_at=YESTERDAY,
         outcome=None,
     )
-    newest = lake.world.catalog.requests.newest_tombstone(ADS)
-    lake.world.catalog.manifest.commit(Change(team=ADS, planned_at=newest, committed_at=NOW, queue=(entry,)))
+    newest = lake.services.catalog.requests.newest_tombstone(ADS)
+    lake.services.catalog.manifest.commit(Change(team=ADS, planned_at=newest, committed_at=NOW, queue=(entry,)))
 
-    (request, _) = lake.world.catalog.requests.all()
+    (request, _) = lake.services.catalog.requests.all()
     assert named(lake) == {(FindingKind.QUEUED_SURVIVOR, request.request_id)}
 
 
@@ -252,7 +252,7 @@ def test_a_missing_a_short_and_a_plain_file_are_named_without_reading_any(lake):
     short.write_bytes(short.read_bytes()[:-1])
     plain.write_bytes(plain.read_bytes()[:-4] + b"PAR1")
 
-    found = {(finding.kind, finding.about) for finding in audit(lake.world).findings}
+    found = {(finding.kind, finding.about) for finding in audit(lake.services).findings}
 
     assert found == {
         (FindingKind.FILE_MISSING, missing.stem),
@@ -289,31 +289,31 @@ def test_a_wrapped_key_swapped_with_another_files_is_named_for_every_class(lake)
 
         assert {about for _, about in named(lake)} == {first.file_id}
         assert {kind for kind, _ in named(lake)} <= {FindingKind.KEY_MISSING, FindingKind.FILE_TAMPERED}
-        newest = lake.world.catalog.requests.newest_tombstone(ADS)
+        newest = lake.services.catalog.requests.newest_tombstone(ADS)
         gone = Change(team=ADS, planned_at=newest, committed_at=NOW, remove=(first.file_id,))
-        lake.world.catalog.manifest.commit(gone)
-        sweep_doomed(lake.world)
+        lake.services.catalog.manifest.commit(gone)
+        sweep_doomed(lake.services)
 
 
 def test_a_file_robbed_of_its_keys_is_named(lake):
     file = lake.files()[0]
     execute(lake, "delete from file_keys where file_id = :one", one=file.file_id)
 
-    found = {(finding.kind, finding.about) for finding in audit(lake.world).findings}
+    found = {(finding.kind, finding.about) for finding in audit(lake.services).findings}
 
     assert found == {(FindingKind.KEY_MISSING, file.file_id)}
 
 
 def test_a_team_key_that_does_not_unwrap_is_named(lake):
     execute(lake, "update team_keys set wrapped = zeroblob(40) where purpose = 'seal' and team = 'ads'")
-    lake.world.keychain.forget(ADS)
+    lake.services.keychain.forget(ADS)
 
     assert named(lake) == {(FindingKind.KEY_MISSING, ADS)}
 
 
 def test_a_ledger_line_taken_out_is_named_with_the_request_it_was_about(lake):
     lines = ledger(lake).read_bytes().splitlines(keepends=True)
-    (request, _) = lake.world.catalog.requests.all()
+    (request, _) = lake.services.catalog.requests.all()
     kept = [
         line
         for line in lines
@@ -329,7 +329,7 @@ def test_a_ledger_line_taken_out_is_named_with_the_request_it_was_about(lake):
 
 
 def test_a_ledger_cut_off_at_its_end_is_named_though_its_chain_holds(lake):
-    (_, second) = lake.world.catalog.requests.all()
+    (_, second) = lake.services.catalog.requests.all()
     lines = ledger(lake).read_bytes().splitlines(keepends=True)
     ledger(lake).write_bytes(b"".join(lines[:1]))
 
@@ -353,7 +353,7 @@ def test_an_unreadable_line_is_named_and_the_rest_of_the_audit_goes_on(lake):
 
 
 def test_a_signed_entry_that_cannot_be_read_is_named_and_the_others_are_compared(lake):
-    (entry, lost) = lake.world.ledger.append(
+    (entry, lost) = lake.services.ledger.append(
         [raw("lifted", {"requestId": "r", "liftedAt": "then"}), raw("restored", {"isProven": True})]
     )
     stray = lake.stored()[0].with_suffix(".tmp")
@@ -368,9 +368,9 @@ def test_a_signed_entry_that_cannot_be_read_is_named_and_the_others_are_compared
 
 
 def test_a_tombstone_that_only_the_ledger_has_is_named(lake):
-    (request, _) = lake.world.catalog.requests.all()
+    (request, _) = lake.services.catalog.requests.all()
     lost = replace(request, request_id=RequestId("f" * 32))
-    lake.world.ledger.append([TombstonePlaced.of(lost, TeamRule(before=NOW))])
+    lake.services.ledger.append([TombstonePlaced.of(lost, TeamRule(before=NOW))])
 
     assert named(lake) == {(FindingKind.TOMBSTONE_NOT_IN_CATALOG, "f" * 32)}
 
@@ -388,7 +388,7 @@ def test_a_tombstone_just_accepted_may_still_be_on_its_way_to_the_ledger(lake):
 
 
 def test_a_tombstone_altered_in_the_catalog_is_named(lake):
-    (request, _) = lake.world.catalog.requests.all()
+    (request, _) = lake.services.catalog.requests.all()
     execute(lake, "update tombstones set user_key = zeroblob(16) where request_id = :one", one=request.request_id)
 
     kinds = {FindingKind.TOMBSTONE_DIFFERS, FindingKind.CATALOG_TAMPERED}
@@ -407,13 +407,13 @@ RECEIPTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("told", RECEIPTS)
 def test_a_second_receipt_and_an_implausible_one_are_named(lake, told):
-    (request, _) = lake.world.catalog.requests.all()
-    receipt = lake.world.ledger.receipt(request.request_id)
+    (request, _) = lake.services.catalog.requests.all()
+    receipt = lake.services.ledger.receipt(request.request_id)
     assert receipt is not None
     body = dict(receipt.body)
     for name, value in RECEIPTS[told].items():
         body[name] = {**body[name], **value} if isinstance(value, dict) else value
-    lake.world.ledger.append([raw("receipt", body)])
+    lake.services.ledger.append([raw("receipt", body)])
 
     assert named(lake) == {
         (FindingKind.RECEIPT_REPEATED, request.request_id),
@@ -423,23 +423,23 @@ def test_a_second_receipt_and_an_implausible_one_are_named(lake, told):
 
 def test_a_legal_hold_a_partial_receipt_and_what_follows_leave_nothing_to_find(lake):
     words = {"words": "canary words", "holder": "canary name"}
-    placed = place_hold(lake.world, HoldDraft(team=ADS, scope=ByTask(task_id="bob-1"), until=NOW + YEAR, **words))
+    placed = place_hold(lake.services, HoldDraft(team=ADS, scope=ByTask(task_id="bob-1"), until=NOW + YEAR, **words))
     (request,) = lake.ask(ByUser(user_id="bob"))
-    erase(lake.world)
-    report = audit(lake.world, is_full=True)
+    erase(lake.services)
+    report = audit(lake.services, is_full=True)
     assert (report.findings, report.hidden_rows) == ([], 1)
 
-    release_hold(lake.world, placed.hold_id)
-    erase(lake.world)
+    release_hold(lake.services, placed.hold_id)
+    erase(lake.services)
 
     assert findings(lake) == []
-    assert lake.world.catalog.requests.get(request.request_id).state is RequestState.COMPLETED
+    assert lake.services.catalog.requests.get(request.request_id).state is RequestState.COMPLETED
 
 
 def cancelled(home: Home) -> Request:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=24)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=24)
     (request,) = home.ask(ByUser(user_id="bob"))
-    return cancel(home.world, request.request_id)
+    return cancel(home.services, request.request_id)
 
 
 def test_a_cancelled_request_leaves_nothing_to_find(lake):
@@ -464,30 +464,30 @@ def test_a_lifting_that_only_one_of_ledger_and_catalog_has_is_named(lake):
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_re_erasure_after_a_restore_is_no_second_receipt(lake, is_known):
-    (request, _) = lake.world.catalog.requests.all()
-    receipt = lake.world.ledger.receipt(request.request_id)
+    (request, _) = lake.services.catalog.requests.all()
+    receipt = lake.services.ledger.receipt(request.request_id)
     assert receipt is not None
     if is_known:
         execute(lake, "update requests set checked_at = checked_at + 1 where request_id = :one", one=request.request_id)
         written_anew(lake)
     body = {**receipt.body, "checkedAt": "2026-03-01T12:00:00.000001Z"}
-    lake.world.ledger.append([raw("re-erasure", body)])
+    lake.services.ledger.append([raw("re-erasure", body)])
 
     assert findings(lake) == []
 
 
 def test_a_receipt_of_a_request_that_is_not_done_is_named(lake):
     (request,) = lake.ask(ByUser(user_id="bob"))
-    (done, *_) = lake.world.catalog.requests.all()
-    receipt = lake.world.ledger.receipt(done.request_id)
+    (done, *_) = lake.services.catalog.requests.all()
+    receipt = lake.services.ledger.receipt(done.request_id)
     assert receipt is not None
-    lake.world.ledger.append([replace(receipt.statement, request_id=request.request_id)])
+    lake.services.ledger.append([replace(receipt.statement, request_id=request.request_id)])
 
     assert named(lake) == {(FindingKind.RECEIPT_EARLY, request.request_id)}
 
 
 def test_a_file_replaced_while_it_is_audited_is_no_fault(lake):
-    world = lake.world
+    services = lake.services
 
     class Meanwhile:
         """A vault in which bob is erased at the first look."""
@@ -495,16 +495,16 @@ def test_a_file_replaced_while_it_is_audited_is_no_fault(lake):
         is_done = False
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(world.vault, name)
+            return getattr(services.vault, name)
 
         def look(self, file: VaultFile) -> Any:
             if not self.is_done:
                 self.is_done = True
                 lake.ask(ByUser(user_id="bob"))
-                erase(world)
-            return world.vault.look(file)
+                erase(services)
+            return services.vault.look(file)
 
-    report = audit(replace(world, vault=Meanwhile(), threads=1), is_full=True)
+    report = audit(replace(services, vault=Meanwhile(), threads=1), is_full=True)
 
     assert report.findings == []
     assert report.files_changed > 0
@@ -514,7 +514,7 @@ def test_findings_hold_nothing_of_anybody(lake):
     commit(lake, table(lake, Ad(task=CANARY, user="ann", title=CANARY)))
     lake.stored()[0].unlink()
 
-    told = str(audit(lake.world, is_full=True))
+    told = str(audit(lake.services, is_full=True))
 
     assert CANARY not in told
     assert "ann-" not in told
@@ -528,14 +528,14 @@ def test_what_a_disk_answers_for_one_file_is_a_finding_and_the_others_are_read(l
         # given one file on a bad place of the disk
         with damaged(operation, below=bad.path, number=errno.EIO):
             # when everything is audited
-            report = audit(lake.world, is_full=True)
+            report = audit(lake.services, is_full=True)
 
         # then that file alone is named, and the audit came to its end
         assert [(each.kind, each.about) for each in report.findings] == [(FindingKind.FILE_UNREADABLE, bad.file_id)], (
             operation
         )
         assert report.files == len(files)
-    assert audit(lake.world, is_full=True).findings == []
+    assert audit(lake.services, is_full=True).findings == []
 
 
 def test_a_part_of_the_audit_that_fails_is_a_finding_and_the_others_are_made(
@@ -544,10 +544,10 @@ def test_a_part_of_the_audit_that_fails_is_a_finding_and_the_others_are_made(
     def broken(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "Input/output error", CANARY)
 
-    monkeypatch.setattr(type(lake.world.vault), "strays", broken)
-    report = audit(lake.world, is_full=True)
+    monkeypatch.setattr(type(lake.services.vault), "strays", broken)
+    report = audit(lake.services, is_full=True)
 
-    regions = {team.region for team in lake.world.catalog.teams.all()}
+    regions = {team.region for team in lake.services.catalog.teams.all()}
     assert {(each.kind, each.about) for each in report.findings} == {
         (FindingKind.NOT_AUDITED, f"storage of region {region}") for region in regions
     }
@@ -561,15 +561,15 @@ def test_files_that_requests_failed_at_are_read_whatever_the_part(home: Home) ->
     (bad,) = home.files(ADS)
     home.ask(ByUser(user_id="ann"))
     for _ in range(PARTS):
-        if audit(home.world).files_read == 0:
+        if audit(home.services).files_read == 0:
             break
         home.clock.pass_by(timedelta(days=1))
-    assert audit(home.world).files_read == 0
+    assert audit(home.services).files_read == 0
     with damaged("read", below=bad.path, number=errno.EIO):
-        erase(home.world, again=True)
+        erase(home.services, again=True)
 
         # when a part is audited
-        report = audit(home.world)
+        report = audit(home.services)
 
     # then the file is named
     assert [(each.kind, each.about) for each in report.findings] == [(FindingKind.FILE_UNREADABLE, bad.file_id)]

@@ -6,54 +6,54 @@ from datetime import timedelta
 
 import pytest
 from support.clock import NOW
-from support.home import ADS, Home, opened
+from support.home import ADS, Home, opened_at
 from support.items import Ad
 from support.landing import LandedTable
 
 from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.errors import ClockAhead, ClockBehind, ClockWrong
 from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.ids import ColumnClass, Region
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.domain.statements import ClockRead
-from implio_pipeline.domain.words import ColumnClass, Region
-from implio_pipeline.flows.accept import accept
+from implio_pipeline.flows.access.export import purge_exports
+from implio_pipeline.flows.access.grants import GrantDraft, grant
+from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.clock import agreed_now, confirm_clock
-from implio_pipeline.flows.compact import compact, merge_small
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.export import purge_exports
-from implio_pipeline.flows.extend import extend
-from implio_pipeline.flows.grant import GrantDraft, grant
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
-from implio_pipeline.flows.settle import settle
-from implio_pipeline.flows.submit import Submission, submit
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.extend import extend
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.compact import compact, merge_small
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.files.submit import Submission, submit
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
 
 BOUNDS = ClockBounds()
 AHEAD, BEHIND = timedelta(days=400), -timedelta(hours=1)
 ACTS: dict[str, Callable[[Home], object]] = {
-    "accept": lambda home: accept(home.world, [home.draft(ByUser(user_id="ann"))]),
-    "erase": lambda home: erase(home.world),
-    "ingest": lambda home: ingest(home.world),
+    "accept": lambda home: accept(home.services, [home.draft(ByUser(user_id="ann"))]),
+    "erase": lambda home: erase(home.services),
+    "ingest": lambda home: ingest(home.services),
     "post": lambda home: submit(
-        home.world,
+        home.services,
         ADS,
         [Submission(team=ADS, arrived_at=home.clock.now(), rows=home.table([Ad(task="p", at=home.clock.now())]))],
     ),
-    "retain": lambda home: retain(home.world, today=home.clock.now().date()),
-    "housekeep": lambda home: housekeep(home.world),
-    "compact": lambda home: compact(home.world, rows_per_file=100),
-    "merge small files": lambda home: merge_small(home.world, rows_per_file=100, from_files=2),
-    "rotate keys": lambda home: rotate_keys(home.world),
-    "finish a rotation": lambda home: finish_rotation(home.world),
-    "settle": lambda home: settle(home.world),
+    "retain": lambda home: retain(home.services, today=home.clock.now().date()),
+    "housekeep": lambda home: housekeep(home.services),
+    "compact": lambda home: compact(home.services, rows_per_file=100),
+    "merge small files": lambda home: merge_small(home.services, rows_per_file=100, from_files=2),
+    "rotate keys": lambda home: rotate_keys(home.services),
+    "finish a rotation": lambda home: finish_rotation(home.services),
+    "settle": lambda home: apply_decisions(home.services),
     "place a hold": lambda home: place_hold(
-        home.world,
+        home.services,
         HoldDraft(
             team=ADS,
             scope=ByUser(user_id="bob"),
@@ -62,12 +62,12 @@ ACTS: dict[str, Callable[[Home], object]] = {
             holder="dpo",
         ),
     ),
-    "release a hold": lambda home: release_hold(home.world, home.world.catalog.holds.all(ADS)[0].hold_id),
+    "release a hold": lambda home: release_hold(home.services, home.services.catalog.holds.all(ADS)[0].hold_id),
     "extend": lambda home: extend(
-        home.world, home.world.catalog.requests.all()[0].request_id, days=5, reason="many requests"
+        home.services, home.services.catalog.requests.all()[0].request_id, days=5, reason="many requests"
     ),
     "grant": lambda home: grant(
-        home.world,
+        home.services,
         GrantDraft(
             team=ADS,
             classes=frozenset({ColumnClass.CONTENT}),
@@ -77,8 +77,8 @@ ACTS: dict[str, Callable[[Home], object]] = {
             granted_by="bob",
         ),
     ),
-    "purge exports": lambda home: purge_exports(home.world, home.house.exports),
-    "add a team": lambda home: add_team(home.world, "new", region=Region("eu")),
+    "purge exports": lambda home: purge_exports(home.services, home.opened.exports),
+    "add a team": lambda home: add_team(home.services, "new", region=Region("eu")),
 }
 
 
@@ -86,17 +86,17 @@ ACTS: dict[str, Callable[[Home], object]] = {
 def watched(home: Home) -> Home:
     """A home that goes by the default bounds, has an old item, an open request and a landing file, and knows `NOW`."""
     home.keep(Ad(task="old", user="bob", at=NOW - timedelta(days=1)), Ad(task="hers"))
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
     home.ask(ByUser(user_id="ann"))
     home.landing.land(ADS, LandedTable(name="landed", pieces_of_items=[home.table([Ad(task="landed", user="cid")])]))
     place_hold(
-        home.world,
+        home.services,
         HoldDraft(
             team=ADS, scope=ByUser(user_id="eve"), until=NOW + timedelta(days=900), words="a claim", holder="dpo"
         ),
     )
-    agreed_now(home.world)
-    home.world = replace(home.world, clock_bounds=BOUNDS)
+    agreed_now(home.services)
+    home.services = replace(home.services, clock_bounds=BOUNDS)
     return home
 
 
@@ -105,8 +105,8 @@ def watched(home: Home) -> Home:
 def test_no_act_goes_by_a_clock_that_disagrees_and_what_waits_stays_as_it_is(
     watched: Home, act: Callable[[Home], object], off: timedelta, refusal: type[ClockWrong]
 ) -> None:
-    tasks, requests, files = watched.tasks(), watched.world.catalog.requests.all(), watched.files()
-    holds, keys = watched.world.catalog.holds.all(), watched.world.catalog.teams.keys(ADS)
+    tasks, requests, files = watched.tasks(), watched.services.catalog.requests.all(), watched.files()
+    holds, keys = watched.services.catalog.holds.all(), watched.services.catalog.teams.keys(ADS)
     watched.clock.pass_by(off)
 
     with pytest.raises(refusal) as refused:
@@ -115,10 +115,10 @@ def test_no_act_goes_by_a_clock_that_disagrees_and_what_waits_stays_as_it_is(
     assert refused.value.code == refusal.code
     assert "Set the machine's clock right" in refused.value.remedy
     assert watched.tasks() == tasks
-    assert watched.world.catalog.requests.all() == requests
+    assert watched.services.catalog.requests.all() == requests
     assert watched.files() == files
-    assert watched.world.catalog.holds.all() == holds
-    assert watched.world.catalog.teams.keys(ADS) == keys
+    assert watched.services.catalog.holds.all() == holds
+    assert watched.services.catalog.teams.keys(ADS) == keys
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
@@ -132,48 +132,48 @@ def test_within_the_bounds_nothing_is_refused(watched: Home, act: Callable[[Home
 def test_once_the_clock_is_right_again_what_waited_is_done(watched: Home) -> None:
     watched.clock.pass_by(AHEAD)
     with pytest.raises(ClockAhead):
-        erase(watched.world)
+        erase(watched.services)
 
     watched.clock.pass_by(-AHEAD)
-    erase(watched.world)
+    erase(watched.services)
 
     assert watched.tasks() == ["old"]
-    assert [each.state for each in watched.world.catalog.requests.all()] == [RequestState.COMPLETED]
+    assert [each.state for each in watched.services.catalog.requests.all()] == [RequestState.COMPLETED]
 
 
 @pytest.mark.parametrize("off", [timedelta(days=30), -timedelta(days=30)], ids=["after a pause", "was ahead before"])
 def test_a_confirmed_clock_is_believed_and_the_ledger_says_so(watched: Home, off: timedelta) -> None:
     watched.clock.pass_by(off)
 
-    confirm_clock(watched.world)
-    erase(watched.world)
+    confirm_clock(watched.services)
+    erase(watched.services)
 
-    noted = [entry.statement.is_confirmed for entry in watched.world.ledger.newest_first(ClockRead)]
+    noted = [entry.statement.is_confirmed for entry in watched.services.ledger.newest_first(ClockRead)]
     assert noted == [True]
     assert watched.tasks() == ["old"]
 
 
 def test_a_home_notes_its_clock_in_the_ledger_once_a_day(watched: Home) -> None:
     for _ in range(6):
-        housekeep(watched.world)
+        housekeep(watched.services)
         watched.clock.pass_by(timedelta(hours=12))
 
-    assert len(list(watched.world.ledger.newest_first(ClockRead))) == 3
+    assert len(list(watched.services.ledger.newest_first(ClockRead))) == 3
 
 
 def test_a_catalog_that_has_lost_its_readings_takes_up_what_the_ledger_noted(watched: Home) -> None:
     watched.clock.pass_by(timedelta(days=3))
-    housekeep(watched.world)
-    watched.world.catalog.confirm_reading(NOW)  # as in a backup of three days ago
+    housekeep(watched.services)
+    watched.services.catalog.confirm_reading(NOW)  # as in a backup of three days ago
 
-    with opened(watched.path, at=NOW + timedelta(days=1)) as again:
-        again.world = replace(again.world, clock_bounds=BOUNDS)
+    with opened_at(watched.path, at=NOW + timedelta(days=1)) as again:
+        again.services = replace(again.services, clock_bounds=BOUNDS)
         with pytest.raises(ClockBehind):
-            erase(again.world)
+            erase(again.services)
 
 
 def test_readings_never_fall_by_themselves(home: Home) -> None:
-    catalog = home.world.catalog
+    catalog = home.services.catalog
     catalog.record_reading(NOW + timedelta(days=1))
 
     catalog.record_reading(NOW)

@@ -12,24 +12,24 @@ from typing import Any
 import pytest
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, When, every_place, watched
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable, LandingTables
 from support.promises import disagreements
 
 from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull
+from implio_pipeline.domain.ids import Channel, FileKind
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope, UserRule
-from implio_pipeline.domain.words import Channel, FileKind
-from implio_pipeline.flows.accept import accept, note_tombstones
-from implio_pipeline.flows.audit import survivors
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.deletion.accept import accept, note_tombstones
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.operations.audit import survivors
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.ports.services import Services
 
 LAST_WEEK = NOW - timedelta(days=7)
 OLD = NOW - timedelta(days=40)
@@ -71,7 +71,7 @@ class Seed:
 
     @contextmanager
     def taken_up(self, landing: LandingTables | None = None, *, later: timedelta = timedelta()) -> Iterator[Home]:
-        with opened(self.scratch, at=NOW + later, landing=landing, threads=1) as home:
+        with opened_at(self.scratch, at=NOW + later, landing=landing, threads=1) as home:
             yield home
 
 
@@ -79,7 +79,7 @@ class Seed:
 def seed(empty_home: Path, scratch: Path) -> Seed:
     made = Seed(folder=scratch / "crash-seed", scratch=scratch / "crash-copy")
     shutil.copytree(empty_home, made.folder)
-    with opened(made.folder) as home:
+    with opened_at(made.folder) as home:
         users, days = ["ann", "bob", "cid", None], [YESTERDAY, LAST_WEEK, OLD]
         ads = [
             Ad(
@@ -99,7 +99,7 @@ def seed(empty_home: Path, scratch: Path) -> Seed:
                 rejected=home.table(rejected, kind=FileKind.REJECTED),
             ),
         )
-        ingest(home.world)
+        ingest(home.services)
         home.keep(Ad(task="car-1", user="ann"), team=CARS)
     return made
 
@@ -116,21 +116,21 @@ def kept_by(rows: list[dict[str, object]], home: Home) -> list[dict[str, object]
 def check_erased(home: Home, before: list[dict[str, object]], requests: int, place: str) -> None:
     """Hold the laws of a finished erasure."""
     assert everything(home) == kept_by(before, home), place
-    states = {request.state for request in home.world.catalog.requests.all()}
+    states = {request.state for request in home.services.catalog.requests.all()}
     assert states == {RequestState.COMPLETED}, place
     receipts = Counter(entry.body["requestId"] for entry in home.receipts())
     assert len(receipts) == requests, place
     assert set(receipts.values()) == {1}, f"{place}: a request has two receipts"
-    assert home.house.ledger.check() == [], place
-    assert survivors(home.world) == {}, place
-    housekeep(home.world, stray_age=-timedelta(days=36500))
-    assert disagreements(home.world) == [], place
+    assert home.opened.ledger.check() == [], place
+    assert survivors(home.services) == {}, place
+    housekeep(home.services, stray_age=-timedelta(days=36500))
+    assert disagreements(home.services) == [], place
     assert len(home.stored()) == len(home.files()), place
 
 
 def take_up(seed: Seed, landing: LandingTables | None = None) -> None:
     with seed.taken_up(landing) as home:
-        erase(home.world, again=True)
+        erase(home.services, again=True)
 
 
 @pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
@@ -138,7 +138,7 @@ def test_an_erasure_killed_at_any_call_ends_as_if_nothing_had_happened(seed: See
     def erase_under(tripwire: Tripwire) -> None:
         with seed.copy() as home:
             home.ask(*SCOPES)
-            erase(watched(home.world, tripwire))
+            erase(watched(home.services, tripwire))
 
     with seed.copy() as home:
         before = everything(home)
@@ -155,7 +155,7 @@ def test_an_erasure_whose_any_call_fails_is_tried_again_and_ends_the_same(seed: 
     def erase_under(tripwire: Tripwire) -> None:
         with seed.copy() as home:
             home.ask(*SCOPES)
-            erase(watched(home.world, tripwire))
+            erase(watched(home.services, tripwire))
 
     with seed.copy() as home:
         before = everything(home)
@@ -176,7 +176,7 @@ def test_a_team_removal_killed_at_any_call_ends_with_only_newer_keys_and_later_i
             home.ask(ByTeam())
             home.clock.pass_by(timedelta(hours=1))
             home.keep(Ad(task="later", user="ann", at=home.clock.now() - timedelta(minutes=1)))
-            erase(watched(home.world, tripwire))
+            erase(watched(home.services, tripwire))
 
     for tripwire in every_place(remove_under, **death):
         take_up(seed)
@@ -185,7 +185,7 @@ def test_a_team_removal_killed_at_any_call_ends_with_only_newer_keys_and_later_i
             assert home.tasks(ADS) == ["later"], tripwire.place
             assert home.tasks(CARS) == ["car-1"], tripwire.place
             versions = [
-                key.version for key in home.world.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")
+                key.version for key in home.services.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")
             ]
             assert len(versions) == 2, tripwire.place
             assert 1 not in versions, tripwire.place
@@ -201,33 +201,33 @@ def test_a_request_killed_at_the_door_is_there_once_or_not_at_all(seed: Seed, de
 
     def accept_under(tripwire: Tripwire) -> None:
         with seed.copy() as home:
-            accept(watched(home.world, tripwire), drafts)
+            accept(watched(home.services, tripwire), drafts)
 
     for tripwire in every_place(accept_under, **death):
         with seed.taken_up() as home:
-            accept(home.world, drafts)
-            note_tombstones(home.world)
+            accept(home.services, drafts)
+            note_tombstones(home.services)
 
-            assert len(home.world.catalog.requests.all()) == len(SCOPES), tripwire.place
-            noted = {entry.body["requestId"] for entry in home.world.ledger.entries() if entry.kind == "tombstone"}
+            assert len(home.services.catalog.requests.all()) == len(SCOPES), tripwire.place
+            noted = {entry.body["requestId"] for entry in home.services.ledger.entries() if entry.kind == "tombstone"}
             assert len(noted) == len(SCOPES), tripwire.place
-            assert home.house.ledger.check() == [], tripwire.place
+            assert home.opened.ledger.check() == [], tripwire.place
 
 
 @pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
 def test_retention_killed_at_any_call_ends_with_nothing_overdue(seed: Seed, death: dict[str, Any]) -> None:
-    def run(world: World) -> None:
-        retain(world, today=TODAY)
-        erase(world, again=True)
+    def run(services: Services) -> None:
+        retain(services, today=TODAY)
+        erase(services, again=True)
 
     def retain_under(tripwire: Tripwire) -> None:
         with seed.copy() as home:
-            home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30, by_outcome={"undecided": 3}))
-            run(watched(home.world, tripwire))
+            home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30, by_outcome={"undecided": 3}))
+            run(watched(home.services, tripwire))
 
     for tripwire in every_place(retain_under, **death):
         with seed.taken_up(later=timedelta(seconds=1)) as home:
-            run(home.world)
+            run(home.services)
 
             left = {(row["submitted_at"].date(), row["outcome"]) for row in home.rows(ADS)}
             assert left == {(YESTERDAY.date(), "approved"), (YESTERDAY.date(), None), (date(2026, 2, 22), "approved")}
@@ -253,21 +253,21 @@ def test_an_intake_killed_at_any_call_takes_every_landing_file_once_and_whole(
             pieces = [first, second]
             landing.land(ADS, LandedTable(name="new", pieces_of_items=pieces, rejected=bad, between=ask_once))
             landing.land(ADS, LandedTable(name="newer", pieces_of_items=[home.table([Ad(task="n-4")])]))
-            ingest(watched(home.world, tripwire))
+            ingest(watched(home.services, tripwire))
 
     for tripwire in every_place(ingest_under, **death):
         with seed.taken_up(landing) as home:
             for file in landing.files[ADS]:
                 file.between = lambda: None
-            ingest(home.world, again=True)
+            ingest(home.services, again=True)
             home.ask(ByUser(user_id="bob"))
-            erase(home.world)
+            erase(home.services)
 
             new = [task for task in home.tasks(ADS) if task.startswith("n-")]
             assert new == ["n-1", "n-3", "n-4"], tripwire.place
             assert home.tasks(ADS, kind=FileKind.REJECTED) == ["bad-1"], tripwire.place
             assert {file.became for file in landing.files[ADS]} == {"finished"}, tripwire.place
-            housekeep(home.world, stray_age=-timedelta(days=36500))
+            housekeep(home.services, stray_age=-timedelta(days=36500))
             assert len(home.stored()) == len(home.files()), tripwire.place
 
 
@@ -277,7 +277,7 @@ def test_a_compaction_killed_at_any_call_loses_no_row(seed: Seed, death: dict[st
         with seed.copy() as home:
             for number in range(3):
                 home.keep(Ad(task=f"late-{number}"))
-            compact(watched(home.world, tripwire), rows_per_file=4)
+            compact(watched(home.services, tripwire), rows_per_file=4)
 
     with seed.copy() as home:
         for number in range(3):
@@ -286,8 +286,8 @@ def test_a_compaction_killed_at_any_call_loses_no_row(seed: Seed, death: dict[st
 
     for tripwire in every_place(compact_under, **death):
         with seed.taken_up() as home:
-            compact(home.world, rows_per_file=4)
+            compact(home.services, rows_per_file=4)
 
             assert everything(home) == before, tripwire.place
-            housekeep(home.world, stray_age=-timedelta(days=36500))
-            assert disagreements(home.world) == [], tripwire.place
+            housekeep(home.services, stray_age=-timedelta(days=36500))
+            assert disagreements(home.services) == [], tripwire.place

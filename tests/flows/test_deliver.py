@@ -24,23 +24,29 @@ from implio_pipeline.domain.callback import (
     CallbackSecrets,
 )
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown, KeyMissing
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows import deliver as module
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.callbacks import allow_hosts, remove_callback, secrets_of, set_callback, show_callback
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.deliver import Deliverer, deliver_due
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.moderate import decide
-from implio_pipeline.flows.policy import change_policy
-from implio_pipeline.flows.settle import settle
-from implio_pipeline.ports.world import World
-from implio_pipeline.stores.callbacks.courier import HttpCourier
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.policy_changes import change_policy
+from implio_pipeline.flows.moderation import send_webhooks as module
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.moderation.decide import decide
+from implio_pipeline.flows.moderation.send_webhooks import Deliverer, deliver_due
+from implio_pipeline.flows.moderation.webhooks import (
+    allow_hosts,
+    remove_callback,
+    secrets_of,
+    set_callback,
+    show_callback,
+)
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.ports.services import Services
+from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
 
 HOST, URL = "hooks.example.com", "https://hooks.example.com/canary-path"
 
@@ -65,8 +71,8 @@ class Postbox(HttpCourier):
 def told(home: Home, *ads: Ad) -> Postbox:
     """Return the postbox of a team that is told, with items that wait."""
     postbox = Postbox()
-    allow_hosts(home.world, ADS, [HOST])
-    set_callback(home.world, postbox, ADS, URL)
+    allow_hosts(home.services, ADS, [HOST])
+    set_callback(home.services, postbox, ADS, URL)
     keep_waiting(home, *(ads or (Ad(task="a", outcome=None), Ad(task="b", user="bob", outcome=None))))
     return postbox
 
@@ -76,12 +82,12 @@ def test_a_decision_is_told_once_with_ids_and_result_and_no_content(home: Home, 
     postbox = told(home)
     decided(home, "a", Refuse(reasons=("spam",), note="a canary note"))
     if is_settled:
-        settle(home.world)
+        apply_decisions(home.services)
 
-    first, second = deliver_due(home.world, postbox), deliver_due(home.world, postbox)
+    first, second = deliver_due(home.services, postbox), deliver_due(home.services, postbox)
 
     ((url, body, headers),) = postbox.sent
-    secrets = secrets_of(home.world, ADS)
+    secrets = secrets_of(home.services, ADS)
     assert (first.delivered, second.delivered, url) == (1, 0, URL)
     assert body == {
         "type": "decision",
@@ -98,10 +104,10 @@ def test_a_decision_is_told_once_with_ids_and_result_and_no_content(home: Home, 
 def test_a_completed_deletion_is_told_with_its_receipt_and_nothing_personal(home: Home) -> None:
     postbox = told(home)
     (request,) = home.ask(ByUser(user_id="ann"))
-    assert deliver_due(home.world, postbox).delivered == 0
-    erase(home.world)
+    assert deliver_due(home.services, postbox).delivered == 0
+    erase(home.services)
 
-    deliver_due(home.world, postbox)
+    deliver_due(home.services, postbox)
 
     (receipt,) = home.receipts()
     ((_, body, _),) = postbox.sent
@@ -124,10 +130,10 @@ def test_what_is_deleted_before_it_was_told_is_told_never(home: Home) -> None:
     decided(home, "b", Approve())
 
     home.ask(ByUser(user_id="ann"))
-    deliver_due(home.world, postbox)
+    deliver_due(home.services, postbox)
 
     assert [body["items"][0]["taskId"] for _, body, _ in postbox.sent] == ["b"]
-    assert home.world.catalog.callbacks.all(ADS) == []
+    assert home.services.catalog.callbacks.all(ADS) == []
 
 
 def test_what_is_deleted_while_others_are_told_is_not_told_any_more(home: Home) -> None:
@@ -136,22 +142,22 @@ def test_what_is_deleted_while_others_are_told_is_not_told_any_more(home: Home) 
     decided(home, "b", Approve())
     postbox.meanwhile = lambda: home.ask(ByTask(task_id="b"))
 
-    summary = deliver_due(home.world, postbox)
+    summary = deliver_due(home.services, postbox)
 
     assert (summary.delivered, summary.cancelled) == (1, 1)
     assert [body["items"][0]["taskId"] for _, body, _ in postbox.sent] == ["a"]
 
 
 def test_a_delivery_of_a_cancelled_request_is_made_after_all(home: Home) -> None:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
     postbox = told(home)
     decided(home, "a", Approve())
     (request,) = home.ask(ByUser(user_id="ann"))
-    assert deliver_due(home.world, postbox).delivered == 0
+    assert deliver_due(home.services, postbox).delivered == 0
 
-    cancel(home.world, request.request_id)
+    cancel(home.services, request.request_id)
 
-    assert deliver_due(home.world, postbox).delivered == 1
+    assert deliver_due(home.services, postbox).delivered == 1
 
 
 def test_ten_attempts_are_made_ever_farther_apart_and_then_no_more(home: Home) -> None:
@@ -162,7 +168,7 @@ def test_ten_attempts_are_made_ever_farther_apart_and_then_no_more(home: Home) -
     waited, given_up = [], 0
     for _ in range(400):
         before = len(postbox.sent)
-        given_up += deliver_due(home.world, postbox).given_up
+        given_up += deliver_due(home.services, postbox).given_up
         if len(postbox.sent) > before:
             waited.append(home.clock.now())
         home.clock.pass_by(timedelta(minutes=5))
@@ -173,10 +179,10 @@ def test_ten_attempts_are_made_ever_farther_apart_and_then_no_more(home: Home) -
     assert gaps[-1] > timedelta(hours=1)
     ids = {headers["Implio-Delivery"] for _, _, headers in postbox.sent}
     assert len(ids) == 1
-    assert (show_callback(home.world, ADS).waiting, show_callback(home.world, ADS).given_up) == (0, 1)
+    assert (show_callback(home.services, ADS).waiting, show_callback(home.services, ADS).given_up) == (0, 1)
     home.clock.pass_by(timedelta(days=31))
-    assert housekeep(home.world).verdicts == 1
-    assert home.world.catalog.callbacks.all(ADS) == []
+    assert housekeep(home.services).verdicts == 1
+    assert home.services.catalog.callbacks.all(ADS) == []
 
 
 def test_nobody_there_is_asked_once_a_run_and_holds_up_no_other_team(home: Home) -> None:
@@ -185,8 +191,8 @@ def test_nobody_there_is_asked_once_a_run_and_holds_up_no_other_team(home: Home)
         decided(home, f"t{number}", Approve())
     postbox.answers = [Answer(status=None, code="callback-timeout")]
 
-    first = deliver_due(home.world, postbox)
-    second = deliver_due(home.world, postbox)
+    first = deliver_due(home.services, postbox)
+    second = deliver_due(home.services, postbox)
 
     assert (first.put_off, first.delivered, second.delivered) == (1, 0, 4)
 
@@ -197,10 +203,10 @@ def test_a_process_that_dies_after_sending_sends_again_under_the_same_id(home: H
     tripwire = Tripwire(at=2, when=When.BEFORE)  # the first call begins it, the second says that it was made
 
     with pytest.raises(Crash):
-        deliver_due(watched(home.world, tripwire), postbox)
-    assert deliver_due(home.world, postbox).delivered == 0
+        deliver_due(watched(home.services, tripwire), postbox)
+    assert deliver_due(home.services, postbox).delivered == 0
     home.clock.pass_by(timedelta(minutes=6))
-    deliver_due(home.world, postbox)
+    deliver_due(home.services, postbox)
 
     assert tripwire.calls[-1] == "catalog.callbacks.done"
     ids = [headers["Implio-Delivery"] for _, _, headers in postbox.sent]
@@ -210,7 +216,7 @@ def test_a_process_that_dies_after_sending_sends_again_under_the_same_id(home: H
 
 def test_a_callback_goes_only_to_a_host_that_is_allowed_by_its_exact_name(home: Home) -> None:
     postbox = Postbox()
-    allow_hosts(home.world, ADS, [HOST])
+    allow_hosts(home.services, ADS, [HOST])
 
     for url in (
         "https://example.com/",
@@ -219,45 +225,45 @@ def test_a_callback_goes_only_to_a_host_that_is_allowed_by_its_exact_name(home: 
         "https://1.2.3.4/",
     ):
         with pytest.raises(CallbackRefused):
-            set_callback(home.world, postbox, ADS, url)
+            set_callback(home.services, postbox, ADS, url)
     with pytest.raises(CallbackRefused):
-        set_callback(home.world, postbox, CARS, URL)
-    assert show_callback(home.world, ADS).host is None
+        set_callback(home.services, postbox, CARS, URL)
+    assert show_callback(home.services, ADS).host is None
 
 
 def test_taking_a_host_off_the_list_takes_the_callback_and_its_deliveries(home: Home) -> None:
     postbox = told(home)
     decided(home, "a", Approve())
 
-    allow_hosts(home.world, ADS, ["other.example.com"])
+    allow_hosts(home.services, ADS, ["other.example.com"])
 
-    assert show_callback(home.world, ADS).host is None
-    assert deliver_due(home.world, postbox).delivered == 0
+    assert show_callback(home.services, ADS).host is None
+    assert deliver_due(home.services, postbox).delivered == 0
     with pytest.raises(CallbackUnknown):
-        remove_callback(home.world, ADS)
+        remove_callback(home.services, ADS)
 
 
 def test_address_and_secrets_are_sealed_and_new_each_time(home: Home) -> None:
     postbox = told(home)
-    first = secrets_of(home.world, ADS)
+    first = secrets_of(home.services, ADS)
 
-    second = set_callback(home.world, postbox, ADS, URL)
+    second = set_callback(home.services, postbox, ADS, URL)
 
     assert {first.signing_secret, first.team_key}.isdisjoint({second.signing_secret, second.team_key})
     content = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
     for word in ("canary-path", second.signing_secret, second.team_key):
         assert word.encode() not in content
-    remove_callback(home.world, ADS)
-    assert home.world.catalog.seals.all(ADS) == []
+    remove_callback(home.services, ADS)
+    assert home.services.catalog.seals.all(ADS) == []
 
 
 def test_a_team_without_a_callback_has_no_deliveries(home: Home) -> None:
     keep_waiting(home, Ad(task="a", outcome=None))
     decided(home, "a", Approve())
     home.ask(ByUser(user_id="ann"))
-    erase(home.world)
+    erase(home.services)
 
-    assert home.world.catalog.callbacks.all() == []
+    assert home.services.catalog.callbacks.all() == []
 
 
 def test_a_receiver_that_takes_long_ends_its_teams_pass_and_the_rest_is_sent_in_the_next(home: Home) -> None:
@@ -266,7 +272,7 @@ def test_a_receiver_that_takes_long_ends_its_teams_pass_and_the_rest_is_sent_in_
         decided(home, f"t{number}", Approve())
     postbox.answers = [Answer(status=200, seconds=TEAM_SECONDS / 2)] * 5
 
-    delivered = [deliver_due(home.world, postbox).delivered for _ in range(4)]
+    delivered = [deliver_due(home.services, postbox).delivered for _ in range(4)]
 
     assert delivered == [2, 2, 1, 0]
 
@@ -276,11 +282,11 @@ def test_a_delivery_that_was_broken_off_is_sent_again_at_once_and_is_no_attempt(
     decided(home, "a", Approve())
     postbox.answers = [Answer(status=None, code=ABANDONED)] * MOST_ATTEMPTS
 
-    put_off = sum(deliver_due(home.world, postbox).put_off for _ in range(MOST_ATTEMPTS))
-    (left,) = home.world.catalog.callbacks.all(ADS)
+    put_off = sum(deliver_due(home.services, postbox).put_off for _ in range(MOST_ATTEMPTS))
+    (left,) = home.services.catalog.callbacks.all(ADS)
 
     assert (put_off, left.attempts, left.given_up_at) == (MOST_ATTEMPTS, 0, None)
-    assert deliver_due(home.world, postbox).delivered == 1
+    assert deliver_due(home.services, postbox).delivered == 1
     assert len({headers["Implio-Delivery"] for _, _, headers in postbox.sent}) == 1
 
 
@@ -291,24 +297,24 @@ def test_whatever_is_raised_for_one_team_is_told_and_the_other_teams_are_deliver
     home: Home, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     postbox = told(home)
-    allow_hosts(home.world, CARS, [HOST])
-    set_callback(home.world, postbox, CARS, URL)
+    allow_hosts(home.services, CARS, [HOST])
+    set_callback(home.services, postbox, CARS, URL)
     home.keep(Ad(task="c", outcome=None), team=CARS)
     decided(home, "a", Approve())
-    decide(home.world, CARS, "c", Approve(), by=MODERATOR)
+    decide(home.services, CARS, "c", Approve(), by=MODERATOR)
     real = module.secrets_of
 
-    def raising(world: World, team: TeamId) -> CallbackSecrets:
+    def raising(services: Services, team: TeamId) -> CallbackSecrets:
         if team == ADS:
             raise error
-        return real(world, team)
+        return real(services, team)
 
     monkeypatch.setattr(module, "secrets_of", raising)
-    first = deliver_due(home.world, postbox)
-    again_at_once = deliver_due(home.world, postbox)
+    first = deliver_due(home.services, postbox)
+    again_at_once = deliver_due(home.services, postbox)
     monkeypatch.undo()
     home.clock.pass_by(FIRST_BACKOFF)
-    later = deliver_due(home.world, postbox)
+    later = deliver_due(home.services, postbox)
 
     assert list(first.failed) == [ADS]
     assert (first.delivered, again_at_once.failed, later.delivered) == (1, {}, 1)
@@ -326,15 +332,15 @@ def test_a_receiver_that_never_answers_holds_up_no_other_team_even_in_later_pass
 
     postbox = Hanging()
     for team, task in ((ADS, "a"), (CARS, "c")):
-        allow_hosts(home.world, team, [HOST])
-        set_callback(home.world, postbox, team, f"https://{HOST}/{team}")
+        allow_hosts(home.services, team, [HOST])
+        set_callback(home.services, postbox, team, f"https://{HOST}/{team}")
         home.keep(Ad(task=task, outcome=None), team=team)
     decided(home, "a", Approve())
-    deliverer = Deliverer(home.world, postbox)
+    deliverer = Deliverer(home.services, postbox)
     deliverer.begin()
     hangs.wait()
 
-    decide(home.world, CARS, "c", Approve(), by=MODERATOR)  # only now, while the other receiver hangs
+    decide(home.services, CARS, "c", Approve(), by=MODERATOR)  # only now, while the other receiver hangs
     deliverer.begin()
     while not postbox.sent:
         deliverer.begin()
@@ -350,19 +356,19 @@ def test_what_waits_for_a_second_person_is_told_once_without_anything_personal_a
     home: Home,
 ) -> None:
     postbox = told(home, *(Ad(task=f"t{number}", user=f"canary {number % 2}", outcome=None) for number in range(10)))
-    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=10))
+    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=10))
     waiting, approved = home.ask(ByUser(user_id="canary 0"), ByUser(user_id="canary 1"))
-    change = change_policy(home.world, ADS, policy=RetentionPolicy(keep_days=1), by="canary")
-    approve(home.world, approved.request_id, name="Jane")
+    change = change_policy(home.services, ADS, policy=RetentionPolicy(keep_days=1), by="canary")
+    approve(home.services, approved.request_id, name="Jane")
 
-    deliver_due(home.world, postbox)
+    deliver_due(home.services, postbox)
     home.clock.pass_by(TELL_WAITING_AFTER)
-    deliver_due(home.world, postbox)
-    deliver_due(home.world, postbox)
+    deliver_due(home.services, postbox)
+    deliver_due(home.services, postbox)
 
     policy, request = (body for _, body, _ in postbox.sent)
     assert (policy["type"], policy["changeId"], policy["items"]) == ("policy-approval-needed", change.change_id, 10)
     assert (request["type"], request["requestId"]) == ("approval-needed", waiting.request_id)
     assert (request["state"], request["items"]) == ("unapproved", 5)
     assert "canary" not in json.dumps([policy, request])
-    assert home.world.catalog.callbacks.all() == []
+    assert home.services.catalog.callbacks.all() == []

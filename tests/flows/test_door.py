@@ -9,15 +9,15 @@ from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable
 
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.ids import Channel, FileKind, TeamId
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import Channel, FileKind, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.audit import survivors
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.operations.audit import survivors
 
 SCOPES: dict[str, Scope] = {
     "user": ByUser(user_id="ann"),
@@ -61,7 +61,7 @@ def test_a_request_of_an_unknown_team_is_refused_and_stops_no_other(home: Home) 
         for team in (TeamId("nobody"), CARS)
     ]
 
-    refused, accepted = accept(home.world, drafts)
+    refused, accepted = accept(home.services, drafts)
 
     assert isinstance(refused, ImplioError)
     assert isinstance(accepted, Request)
@@ -97,9 +97,9 @@ def test_another_request_under_a_used_key_is_refused_and_not_taken_for_the_first
 
 
 def test_a_cancelled_request_is_not_made_again_under_its_key_and_not_called_accepted(home: Home) -> None:
-    (first,) = accept(home.world, [home.draft(ByUser(user_id="ann"), idempotency_key="k")], is_paused=True)
+    (first,) = accept(home.services, [home.draft(ByUser(user_id="ann"), idempotency_key="k")], is_paused=True)
     assert isinstance(first, Request)
-    cancel(home.world, first.request_id)
+    cancel(home.services, first.request_id)
 
     (again,) = home.answers(ByUser(user_id="ann"), idempotency_key="k")
     (anew,) = home.answers(ByUser(user_id="ann"), idempotency_key="l")
@@ -107,7 +107,7 @@ def test_a_cancelled_request_is_not_made_again_under_its_key_and_not_called_acce
     assert isinstance(again, ImplioError)
     assert again.code == "request-id-reused"
     assert isinstance(anew, Request)
-    assert [tombstone.request_id for tombstone in home.world.catalog.requests.tombstones(ADS)] == [anew.request_id]
+    assert [tombstone.request_id for tombstone in home.services.catalog.requests.tombstones(ADS)] == [anew.request_id]
 
 
 def test_of_two_requests_under_one_key_that_come_together_the_first_holds(home: Home) -> None:
@@ -130,12 +130,12 @@ def test_the_same_request_received_at_the_same_instant_is_one_request(home: Home
 @pytest.mark.parametrize("kind", SCOPES)
 def test_covered_entries_leave_the_queue_when_the_request_is_accepted(home: Home, kind: str) -> None:
     new_items(home)
-    ingest(home.world)
-    waiting = home.world.catalog.moderation.entries(ADS)
+    ingest(home.services)
+    waiting = home.services.catalog.moderation.entries(ADS)
 
     (request,) = home.ask(SCOPES[kind])
 
-    left = [entry.task_id for entry in home.world.catalog.moderation.entries(ADS)]
+    left = [entry.task_id for entry in home.services.catalog.moderation.entries(ADS)]
     rows = {row["task_id"]: row for row in home.rows(ADS)}
     assert left == [each.task_id for each in waiting if not is_covered(rows[each.task_id], home.rules())]
     assert request.queue_removed == len(waiting) - len(left) > 0
@@ -146,22 +146,22 @@ def test_covered_entries_leave_the_queue_when_the_request_is_accepted(home: Home
 def test_items_submitted_before_the_request_and_landing_late_stay_out(home: Home, kind: str, when: str) -> None:
     home.ask(SCOPES[kind])
     if when == "after the erasure":
-        erase(home.world)
+        erase(home.services)
     new_items(home)
 
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert not [row for row in home.rows(ADS) if is_covered(row, home.rules())]
     assert summary.items == len(home.tasks(ADS))
     assert summary.erased_before + summary.too_old == 4 - summary.items - summary.rejected > 0
-    assert {entry.task_id for entry in home.world.catalog.moderation.entries(ADS)} == set(home.tasks(ADS))
-    erase(home.world)
-    assert survivors(home.world) == {}
+    assert {entry.task_id for entry in home.services.catalog.moderation.entries(ADS)} == set(home.tasks(ADS))
+    erase(home.services)
+    assert survivors(home.services) == {}
 
 
 def test_new_items_of_the_same_user_come_in(home: Home) -> None:
     home.ask(ByUser(user_id="ann"))
-    erase(home.world)
+    erase(home.services)
     home.clock.pass_by(timedelta(hours=2))
 
     home.keep(Ad(task="new", at=NOW), Ad(task="newer", at=NOW + timedelta(hours=1)), Ad(task="late", at=YESTERDAY))
@@ -182,16 +182,16 @@ def test_a_request_accepted_while_a_file_is_read_reaches_its_items_all_the_same(
         if len(read) == at:
             home.ask(SCOPES[kind])
             if is_erased:
-                erase(home.world)
+                erase(home.services)
 
     file.between = meanwhile
-    summary = ingest(home.world)
-    erase(home.world)
+    summary = ingest(home.services)
+    erase(home.services)
 
     assert not [row for row in home.rows(ADS) if is_covered(row, home.rules())]
     expected = {"user": ["n-1"], "task": ["n-1", "n-2"], "dates": [], "team": []}[kind]
     assert home.tasks(ADS) == expected
-    assert {entry.task_id for entry in home.world.catalog.moderation.entries(ADS)} == set(expected)
+    assert {entry.task_id for entry in home.services.catalog.moderation.entries(ADS)} == set(expected)
     if is_erased:
         assert summary.items == len(expected)
     assert file.became == "finished"
@@ -201,7 +201,7 @@ def test_a_request_accepted_while_a_file_is_read_reaches_its_items_all_the_same(
 def test_the_same_content_lands_once(home: Home) -> None:
     first, again = new_items(home), new_items(home)
 
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert (summary.files, summary.duplicates) == (1, 1)
     assert (first.became, again.became) == ("finished", "finished")
@@ -212,7 +212,7 @@ def test_a_file_that_ends_early_is_set_aside_whole(home: Home) -> None:
     file = new_items(home)
     file.is_invalid = True
 
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert (summary.set_aside, summary.items) == (1, 0)
     assert file.became == "set aside"
@@ -220,7 +220,7 @@ def test_a_file_that_ends_early_is_set_aside_whole(home: Home) -> None:
 
 
 def test_items_that_the_retention_policy_no_longer_allows_do_not_come_in(home: Home) -> None:
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=5))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=5))
 
     home.keep(Ad(task="old", at=NOW - timedelta(days=6)), Ad(task="edge", at=NOW - timedelta(days=5)))
 

@@ -16,20 +16,20 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.clock import NOW
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import FileTampered, RequestRefused
 from implio_pipeline.domain.export import FolderTaken, RecipientInvalid
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
-from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.export import AccessDraft, ExportMade, export_person, purge_exports
-from implio_pipeline.flows.moderate import decide
-from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.access.export import AccessDraft, ExportMade, export_person, purge_exports
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.moderation.decide import decide
 from implio_pipeline.stores.vault.predicate import task_key
 from implio_pipeline.verify import check_ledger
 
@@ -46,7 +46,7 @@ def lake(home: Home) -> Home:
     home.keep(*(Ad(task=f"his-{each}", user="bob") for each in range(6)), Ad(task="nobodys", user=None))
     home.keep(Ad(task="elsewhere", user=CANARY), team=CARS)
     rejected = home.table([Ad(task="bad", user=CANARY, title=CANARY)], kind=FileKind.REJECTED)
-    region = home.world.catalog.teams.get(ADS).region
+    region = home.services.catalog.teams.get(ADS).region
     entries = tuple(
         QueueEntry(
             task_id=f"{whose}-0",
@@ -60,13 +60,13 @@ def lake(home: Home) -> Home:
         for whose, user in (("hers", CANARY), ("his", "bob"))
     )
     add = tuple(home.vault.write(rejected, team=ADS, region=region, kind=FileKind.REJECTED))
-    home.world.catalog.manifest.commit(Change(team=ADS, planned_at=0, committed_at=NOW, add=add, queue=entries))
+    home.services.catalog.manifest.commit(Change(team=ADS, planned_at=0, committed_at=NOW, add=add, queue=entries))
     return home
 
 
 def export(home: Home, *, user: str = CANARY, folder: Path | None = None, **more: Any) -> ExportMade:
     draft = AccessDraft(team=ADS, user_id=user, asked_by=ASKER, folder=folder, **more)
-    return export_person(home.world, home.house.exports, draft)
+    return export_person(home.services, home.opened.exports, draft)
 
 
 def records(made: ExportMade, name: str) -> list[dict[str, Any]]:
@@ -119,11 +119,11 @@ def test_the_manifest_says_what_was_searched_what_was_found_and_what_was_not(lak
 
 
 def test_notes_and_verdicts_on_her_items_are_handed_out_with_them(lake):
-    decide(lake.world, ADS, "hers-0", Refuse(reasons=("spam",), note="she called again"), by="mia@example.org")
-    decide(lake.world, ADS, "his-0", Approve(note="his own business"), by="mia@example.org")
+    decide(lake.services, ADS, "hers-0", Refuse(reasons=("spam",), note="she called again"), by="mia@example.org")
+    decide(lake.services, ADS, "his-0", Approve(note="his own business"), by="mia@example.org")
 
     unsettled = records(export(lake), "moderation.jsonl")
-    settle(lake.world)
+    apply_decisions(lake.services)
     made = export(lake)
 
     assert [each.get("note") for each in unsettled] == ["she called again", None]
@@ -166,7 +166,7 @@ def test_a_folder_that_is_there_is_not_written_into_and_a_link_is_not_followed(l
             export(lake, folder=tmp_path / name)
 
     assert list((tmp_path / "there").iterdir()) == []
-    assert lake.house.exports.all() == []
+    assert lake.opened.exports.all() == []
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command line")
@@ -190,7 +190,7 @@ def test_an_export_to_a_certificate_is_opened_by_openssl_with_its_key_and_by_no_
 
 
 def test_a_recipient_that_nothing_can_be_encrypted_to_is_refused_before_anything_is_written(lake, rsa_key):
-    entries = len(list(lake.world.ledger.entries()))
+    entries = len(list(lake.services.ledger.entries()))
     refused = {
         "no certificate": b"age1qqqq",
         "an elliptic curve": certificate(ec.generate_private_key(ec.SECP256R1())),
@@ -203,19 +203,19 @@ def test_a_recipient_that_nothing_can_be_encrypted_to_is_refused_before_anything
         with pytest.raises(RecipientInvalid):
             export(lake, recipient=recipient)
 
-    assert lake.house.exports.all() == []
-    assert len(list(lake.world.ledger.entries())) == entries
+    assert lake.opened.exports.all() == []
+    assert len(list(lake.services.ledger.entries())) == entries
 
 
 def test_the_ledger_says_who_asked_about_which_pseudonym_and_how_much_and_no_value(lake):
     made = export(lake)
 
-    *_, entry = lake.world.ledger.entries()
+    *_, entry = lake.services.ledger.entries()
 
     assert entry.kind == "access"
     assert entry.sequence == made.ledger_entry
     assert entry.body["userKey"] == lake.user_key(CANARY).hex()
-    assert entry.body["askedBy"] == lake.world.keychain.pseudonym(ADS, f"asked by {ASKER}")
+    assert entry.body["askedBy"] == lake.services.keychain.pseudonym(ADS, f"asked by {ASKER}")
     assert entry.body["counts"]["items"] == 6
     assert entry.body["manifest"] == f"sha256:{sha256((Path(made.folder) / 'manifest.json').read_bytes()).hexdigest()}"
     folder = lake.path / "ledger"
@@ -240,7 +240,7 @@ def test_items_hidden_by_an_open_request_are_counted_and_not_handed_out(lake):
 
 def test_the_persons_own_requests_are_handed_out_open_or_done(lake):
     (done,) = lake.ask(ByUser(user_id=CANARY))
-    erase(lake.world)
+    erase(lake.services)
     lake.clock.pass_by(timedelta(hours=1))
     (again,) = lake.ask(ByUser(user_id=f" {CANARY}"))
 
@@ -254,7 +254,7 @@ def test_the_persons_own_requests_are_handed_out_open_or_done(lake):
 
 
 def test_a_request_accepted_while_the_search_goes_on_is_honoured(lake):
-    world = lake.world
+    services = lake.services
 
     class Meanwhile:
         """A vault in which the person asks to be erased while the first file is read."""
@@ -262,16 +262,18 @@ def test_a_request_accepted_while_the_search_goes_on_is_honoured(lake):
         is_asked = False
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(world.vault, name)
+            return getattr(services.vault, name)
 
         def disclosed(self, *args: Any, **named: Any) -> Any:
-            found = world.vault.disclosed(*args, **named)
+            found = services.vault.disclosed(*args, **named)
             if not self.is_asked:
                 self.is_asked = True
                 lake.ask(ByUser(user_id=CANARY))
             return found
 
-    lake.world = type(world)(**{name: getattr(world, name) for name in world.__slots__} | {"vault": Meanwhile()})
+    lake.services = type(services)(
+        **{name: getattr(services, name) for name in services.__slots__} | {"vault": Meanwhile()}
+    )
     made = export(lake)
 
     assert made.access.items == 0
@@ -281,14 +283,14 @@ def test_a_request_accepted_while_the_search_goes_on_is_honoured(lake):
 def test_an_export_is_purged_when_its_days_are_over(lake, tmp_path):
     here, away = export(lake), export(lake, folder=tmp_path / "handed")
     lake.clock.pass_by(timedelta(days=7) - timedelta(microseconds=1))
-    assert purge_exports(lake.world, lake.house.exports) == 0
+    assert purge_exports(lake.services, lake.opened.exports) == 0
 
     lake.clock.pass_by(timedelta(microseconds=1))
 
-    assert purge_exports(lake.world, lake.house.exports) == 2
+    assert purge_exports(lake.services, lake.opened.exports) == 2
     assert not Path(here.folder).exists()
     assert not Path(away.folder).exists()
-    assert lake.house.exports.all() == []
+    assert lake.opened.exports.all() == []
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in lake.path.rglob("*") if path.is_file())
 
 
@@ -298,7 +300,7 @@ def test_what_others_put_into_a_folder_elsewhere_is_not_purged(lake, tmp_path):
     (tmp_path / "handed" / "queue.jsonl").write_text("mine too")
     lake.clock.pass_by(timedelta(days=8))
 
-    purge_exports(lake.world, lake.house.exports)
+    purge_exports(lake.services, lake.opened.exports)
 
     assert sorted(path.name for path in Path(made.folder).iterdir()) == ["notes.txt", "queue.jsonl"]
 
@@ -318,7 +320,7 @@ def test_an_export_goes_early_when_a_deletion_accepted_since_may_cover_it(lake, 
     made = export(lake)
     lake.ask(scope)
 
-    assert purge_exports(lake.world, lake.house.exports) == count
+    assert purge_exports(lake.services, lake.opened.exports) == count
     assert Path(made.folder).exists() == (count == 0)
 
 
@@ -335,7 +337,7 @@ def test_an_export_that_breaks_off_leaves_no_value_behind(lake, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         export(lake)
 
-    assert lake.house.exports.all() == []
+    assert lake.opened.exports.all() == []
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in lake.path.rglob("*") if path.is_file())
 
 
@@ -344,29 +346,29 @@ def test_an_export_killed_while_it_was_written_is_purged_within_hours(lake):
     (made.folder / "manifest.json").unlink()  # as a kill before the last file leaves it
 
     lake.clock.pass_by(timedelta(hours=6))
-    assert purge_exports(lake.world, lake.house.exports) == 0
+    assert purge_exports(lake.services, lake.opened.exports) == 0
     lake.clock.pass_by(timedelta(seconds=1))
-    assert purge_exports(lake.world, lake.house.exports) == 1
+    assert purge_exports(lake.services, lake.opened.exports) == 1
 
     assert not made.folder.exists()
-    assert lake.house.exports.all() == []
+    assert lake.opened.exports.all() == []
 
 
 def test_a_record_outlives_the_process(lake):
     made = export(lake)
 
-    with opened(lake.path) as again:
-        (record,) = again.house.exports.all()
+    with opened_at(lake.path) as again:
+        (record,) = again.opened.exports.all()
 
     assert (record.export_id, record.user_key) == (made.access.export_id, lake.user_key(CANARY))
 
 
 def test_neither_errors_nor_reprs_hold_a_value(lake, tmp_path):
     draft = AccessDraft(team=ADS, user_id=CANARY, asked_by=ASKER, folder=tmp_path / CANARY)
-    made = export_person(lake.world, lake.house.exports, draft)
+    made = export_person(lake.services, lake.opened.exports, draft)
     for path in lake.stored():
         path.write_bytes(b"x")
-    told = [repr(draft), repr(made), repr(lake.house.exports.all())]
+    told = [repr(draft), repr(made), repr(lake.opened.exports.all())]
 
     for user, error in ((" ", RequestRefused), (CANARY, FileTampered)):
         with pytest.raises(error) as raised:

@@ -19,15 +19,15 @@ from support.moderation import decide_all, waiting
 from implio_pipeline.api import upkeep_process
 from implio_pipeline.domain.errors import CatalogUnavailable, StorageFailed
 from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.flows.access.export import AccessDraft, export_person, purge_exports
 from implio_pipeline.flows.alone import Fault, Faults
-from implio_pipeline.flows.audit import AuditReport, audit
-from implio_pipeline.flows.compact import compact, merge_small
-from implio_pipeline.flows.export import AccessDraft, export_person, purge_exports
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import rotate_keys
-from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.compact import compact, merge_small
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.operations.audit import AuditReport, audit
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.rotate_keys import rotate_keys
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 
@@ -100,7 +100,7 @@ def a_landing_folder_that_cannot_be_listed(home: Home, number: int) -> Iterator[
 def old_items(home: Home) -> None:
     for team in (ADS, CARS):
         home.keep(Ad(task=f"old-{team}", at=LAST_WEEK), team=team)
-        home.world.catalog.teams.set_policy(team, RetentionPolicy(keep_days=3))
+        home.services.catalog.teams.set_policy(team, RetentionPolicy(keep_days=3))
 
 
 def decided_on_two_days(home: Home) -> None:
@@ -110,7 +110,7 @@ def decided_on_two_days(home: Home) -> None:
 
 def decided_by_outcome(home: Home) -> None:
     decided_on_two_days(home)
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(by_outcome={"refused": 1_000}))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(by_outcome={"refused": 1_000}))
 
 
 def strays(home: Home) -> None:
@@ -144,7 +144,7 @@ def two_exports(home: Home) -> None:
     two_days(home)
     for user in ("ua", "ub"):
         draft = AccessDraft(team=ADS, user_id=user, asked_by="Sam")
-        export_person(home.world, home.house.exports, draft)
+        export_person(home.services, home.opened.exports, draft)
     home.clock.pass_by(timedelta(days=30))
 
 
@@ -152,49 +152,49 @@ FLOWS = {
     "ingestion, one landing file": Flow(
         prepare=two_landing_files,
         plant=a_landing_file_that_cannot_be_read,
-        run=lambda home, faults: ingest(home.world, faults=faults),
+        run=lambda home, faults: ingest(home.services, faults=faults),
         names=lambda _: "landing file of team ads, 3 bytes",
         is_other_done=lambda home, _: home.tasks(ADS) == ["good"],
     ),
     "ingestion, one team's folder": Flow(
         prepare=two_landing_files,
         plant=a_landing_folder_that_cannot_be_listed,
-        run=lambda home, faults: ingest(home.world, faults=faults),
+        run=lambda home, faults: ingest(home.services, faults=faults),
         names=lambda _: "landing folder of team ads",
         is_other_done=lambda home, _: home.tasks(CARS) == ["cars"],
     ),
     "retention, one team": Flow(
         prepare=old_items,
         plant=lambda _, number: failing(SqlManifest, "candidates", number, when=lambda team, *_, **__: team == ADS),
-        run=lambda home, faults: retain(home.world, today=NOW.date(), faults=faults),
+        run=lambda home, faults: retain(home.services, today=NOW.date(), faults=faults),
         names=lambda _: "retention of team ads",
         is_other_done=lambda _, requests: [each.team for each in requests] == [CARS],
     ),
     "retention, the verdicts of one file": Flow(
         prepare=decided_by_outcome,
         plant=at_last_weeks_files("read"),
-        run=lambda home, faults: retain(home.world, today=NOW.date(), faults=faults),
+        run=lambda home, faults: retain(home.services, today=NOW.date(), faults=faults),
         names=lambda _: "of team ads",
-        is_other_done=lambda home, _: len(home.world.catalog.moderation.unsettled(ADS)) == 3,
+        is_other_done=lambda home, _: len(home.services.catalog.moderation.unsettled(ADS)) == 3,
     ),
     "compaction": Flow(
         prepare=two_days,
         plant=at_last_weeks_files("read"),
-        run=lambda home, faults: compact(home.world, rows_per_file=100, faults=faults),
+        run=lambda home, faults: compact(home.services, rows_per_file=100, faults=faults),
         names=lambda _: f"items of team ads on {LAST_WEEK.date()}",
         is_other_done=lambda home, _: (files_of(home, LAST_WEEK.date()), files_of(home, YESTERDAY.date())) == (3, 1),
     ),
     "compaction that cannot write": Flow(
         prepare=two_days,
         plant=at_last_weeks_files("write"),
-        run=lambda home, faults: compact(home.world, rows_per_file=100, faults=faults),
+        run=lambda home, faults: compact(home.services, rows_per_file=100, faults=faults),
         names=lambda _: f"items of team ads on {LAST_WEEK.date()}",
         is_other_done=lambda home, _: (files_of(home, LAST_WEEK.date()), files_of(home, YESTERDAY.date())) == (3, 1),
     ),
     "rotation of keys": Flow(
         prepare=two_days,
         plant=lambda _, number: failing(TeamKeychain, "rewrap_file_keys", number, when=lambda team, *_: team == ADS),
-        run=lambda home, faults: rotate_keys(home.world, faults=faults),
+        run=lambda home, faults: rotate_keys(home.services, faults=faults),
         names=lambda _: "keys of team ads",
         is_other_done=lambda _, summary: (
             any(key.startswith("cars/") for key in summary.team_keys_destroyed)
@@ -204,7 +204,7 @@ FLOWS = {
     "housekeeping": Flow(
         prepare=strays,
         plant=lambda _, number: damaged("delete", below="stray-ads", number=number),
-        run=lambda home, faults: housekeep(home.world, stray_age=timedelta(0), faults=faults),
+        run=lambda home, faults: housekeep(home.services, stray_age=timedelta(0), faults=faults),
         names=lambda _: "stray file",
         is_other_done=lambda home, _: (
             [path.name for path in home.stored() if "stray" in path.name] == ["stray-ads.parquet"]
@@ -213,25 +213,28 @@ FLOWS = {
     "settling": Flow(
         prepare=decided_on_two_days,
         plant=at_last_weeks_files("read"),
-        run=lambda home, faults: settle(home.world, faults=faults),
+        run=lambda home, faults: apply_decisions(home.services, faults=faults),
         names=lambda _: "of team ads",
-        is_other_done=lambda home, _: len(home.world.catalog.moderation.unsettled(ADS)) == 3,
+        is_other_done=lambda home, _: len(home.services.catalog.moderation.unsettled(ADS)) == 3,
     ),
     "the audit": Flow(
         prepare=two_days,
         plant=lambda _, number: failing(SqlManifest, "sealed", number, when=a_file_of_ads),
-        run=lambda home, faults: noted(audit(home.world, is_full=True), faults),
+        run=lambda home, faults: noted(audit(home.services, is_full=True), faults),
         names=lambda _: "could not be read",
         is_other_done=lambda _, report: report.files_read == 1,
     ),
     "the end of exports": Flow(
         prepare=two_exports,
         plant=lambda home, number: failing(
-            type(home.house.exports), "discard", number, when=lambda name: name == home.house.exports.all()[0].export_id
+            type(home.opened.exports),
+            "discard",
+            number,
+            when=lambda name: name == home.opened.exports.all()[0].export_id,
         ),
-        run=lambda home, faults: purge_exports(home.world, home.house.exports, faults),
+        run=lambda home, faults: purge_exports(home.services, home.opened.exports, faults),
         names=lambda _: "export ",
-        is_other_done=lambda home, purged: purged == 1 and len(home.house.exports.all()) == 1,
+        is_other_done=lambda home, purged: purged == 1 and len(home.opened.exports.all()) == 1,
     ),
 }
 
@@ -256,8 +259,8 @@ def test_what_a_disk_answers_for_one_file_or_team_fails_that_alone(home: Home, f
 
 
 RAISING: dict[str, Callable[[Home], object]] = {
-    "ingestion": lambda home: ingest(home.world),
-    "small merges": lambda home: merge_small(home.world, rows_per_file=100, from_files=2),
+    "ingestion": lambda home: ingest(home.services),
+    "small merges": lambda home: merge_small(home.services, rows_per_file=100, from_files=2),
 }
 
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.flows.few_at_once import few_at_once
+from implio_pipeline.flows.bounded_map import bounded_map
 
 
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
 def test_every_work_comes_back_once_with_what_was_made_of_it(works, most):
-    done = list(few_at_once(lambda work: work + 1, works, most=most))
+    done = list(bounded_map(lambda work: work + 1, works, most=most))
 
     assert sorted(done) == sorted((work, work + 1) for work in works)
 
@@ -35,7 +35,7 @@ def test_no_more_are_in_flight_than_allowed_and_none_is_asked_for_early():
         return number
 
     finished = []
-    for work, _ in few_at_once(act, works(), most=3):
+    for work, _ in bounded_map(act, works(), most=3):
         finished.append(work)
 
     assert sorted(finished) == list(range(12))
@@ -53,7 +53,7 @@ def test_a_failure_is_raised_when_those_in_flight_have_ended(most):
         return work
 
     with pytest.raises(ValueError, match="one"):
-        list(few_at_once(act, range(100), most=most))
+        list(bounded_map(act, range(100), most=most))
 
     assert ended[0] == 0
     assert len(ended) < 100

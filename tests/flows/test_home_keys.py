@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from sqlalchemy import LargeBinary, select
-from support.home import ADS, Home, opened
+from support.home import ADS, Home, opened_at
 from support.page import SETUP
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.scope import ByTeam
-from implio_pipeline.flows.audit_log import note
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.members import add_member
-from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
+from implio_pipeline.flows.accounts.audit_log import note
+from implio_pipeline.flows.accounts.members import add_member
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores.catalog import access_tables, home_seals
 from implio_pipeline.stores.catalog.engine import reading
@@ -32,11 +32,11 @@ CONTENT = b"{not json, and a person: ann"
 
 
 def put_aside(home: Home) -> str:
-    return home.house.set_aside.seal([CONTENT], origin=Origin.LANDING, team=ADS, code="landing-invalid", reason="why")
+    return home.opened.set_aside.seal([CONTENT], origin=Origin.LANDING, team=ADS, code="landing-invalid", reason="why")
 
 
 def content_of(home: Home, file_id: str) -> bytes:
-    return b"".join(home.house.set_aside.open(file_id))
+    return b"".join(home.opened.set_aside.open(file_id))
 
 
 def put_back(copy: Path, folder: Path) -> None:
@@ -45,17 +45,17 @@ def put_back(copy: Path, folder: Path) -> None:
 
 
 def discarded_by_hand(home: Home, file_id: str) -> None:
-    home.house.set_aside.discard(file_id)
+    home.opened.set_aside.discard(file_id)
 
 
 def expired(home: Home, _: str) -> None:
-    home.house.set_aside.expire(home.clock.now() + timedelta(seconds=1))
+    home.opened.set_aside.expire(home.clock.now() + timedelta(seconds=1))
 
 
 def removed_with_its_team(home: Home, _: str) -> None:
     home.clock.pass_by(timedelta(seconds=1))
     home.ask(ByTeam())
-    erase(home.world)
+    erase(home.services)
 
 
 ENDS: dict[str, Callable[[Home, str], None]] = {
@@ -136,25 +136,25 @@ def test_after_a_rotation_no_key_of_an_old_catalog_opens_and_everything_is_reada
 ) -> None:
     file_id = put_aside(home)
     member = a_member(home)
-    operator = home.world.people.remember("Olga Operator")
-    home.world.catalog.scrub()  # the log is empty, so that the copy is whole
+    operator = home.services.people.remember("Olga Operator")
+    home.services.catalog.scrub()  # the log is empty, so that the copy is whole
     shutil.copytree(home.path / "catalog", tmp_path / "catalog")
     old = wrapped_under_the_home(tmp_path / "catalog")
     (root,) = (path.read_bytes() for path in home_roots(home))
     assert len(old) > 3
     assert all(opens(root, wrapped) for wrapped in old)
 
-    summary = rotate_keys(home.world)
+    summary = rotate_keys(home.services)
     assert summary.seal_keys_waiting
     home.clock.pass_by(SEAL_GRACE)
-    housekeep(home.world)
+    housekeep(home.services)
 
     (root,) = (path.read_bytes() for path in home_roots(home))
     assert not any(opens(root, wrapped) for wrapped in old)
-    with opened(home.path, at=home.clock.now()) as again:
+    with opened_at(home.path, at=home.clock.now()) as again:
         assert content_of(again, file_id) == CONTENT
         assert a_member(again) == member
-        assert again.world.people.name_of(operator) == "Olga Operator"
+        assert again.services.people.name_of(operator) == "Olga Operator"
 
 
 @pytest.fixture
@@ -162,30 +162,32 @@ def a_member() -> Callable[[Home], object]:
     """Add a member and a line of the audit log when there are none, and return both as they read."""
 
     def read(home: Home) -> object:
-        desk = home.house.desk
-        if not desk.members.all(ADS):
+        accounts = home.opened.accounts
+        if not accounts.members.all(ADS):
             put_in(home)
-        return desk.members.all(ADS), desk.audit_log.newest(ADS, most=10)
+        return accounts.members.all(ADS), accounts.audit_log.newest(ADS, most=10)
 
     return read
 
 
 def put_in(home: Home) -> None:
-    add_member(home.world, home.house.desk, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN, by=SETUP)
-    note(home.world, home.house.desk, Deed.ADDED_MEMBER, team=ADS, name="Boss")
+    add_member(
+        home.services, home.opened.accounts, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN, by=SETUP
+    )
+    note(home.services, home.opened.accounts, Deed.ADDED_MEMBER, team=ADS, name="Boss")
 
 
 def test_what_is_sealed_just_before_an_old_root_key_goes_is_wrapped_anew(home: Home) -> None:
-    rotate_keys(home.world)
+    rotate_keys(home.services)
     home.clock.pass_by(SEAL_GRACE - timedelta(seconds=1))
-    finish_rotation(home.world)
+    finish_rotation(home.services)
     assert len(home_roots(home)) == 2
     late = put_aside(home)
     (old, _) = home_roots(home)
     rewrap_under(home, late, old)
 
     home.clock.pass_by(timedelta(seconds=1))
-    finish_rotation(home.world)
+    finish_rotation(home.services)
 
     assert len(home_roots(home)) == 1
     assert content_of(home, late) == CONTENT
@@ -195,7 +197,7 @@ def rewrap_under(home: Home, file_id: str, root: Path) -> None:
     """Leave a key as a process would that had looked for the newest root key before the rotation."""
     from cryptography.hazmat.primitives.keywrap import aes_key_wrap  # noqa: PLC0415
 
-    key = home.house.set_aside._keys.open(file_id)
+    key = home.opened.set_aside._keys.open(file_id)
     epoch = root.name.split(".")[1]
     with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
         values = (f"home/seal/{epoch}", aes_key_wrap(root.read_bytes(), key), file_id)
@@ -206,12 +208,12 @@ def rewrap_under(home: Home, file_id: str, root: Path) -> None:
 def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Callable[[Home], object]) -> None:
     a_member(home)
     put_aside(home)
-    home.world.people.remember("Olga Operator")
+    home.services.people.remember("Olga Operator")
     known = {(table.name, "wrapped") for table in home_seals._WRAPPED}
     known |= {(each.table.name, each.name) for each in home_seals._SEALED}
 
     found = set()
-    with reading(home.house.catalog._engine) as connection:
+    with reading(home.opened.catalog._engine) as connection:
         for table in metadata.sorted_tables:
             for column in table.columns:
                 if isinstance(column.type, LargeBinary):

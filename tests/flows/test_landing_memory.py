@@ -12,9 +12,9 @@ from support.landing import LandedTable
 
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.operations.housekeep import housekeep
 
 SCOPES: dict[str, Scope] = {
     "its only user": ByUser(user_id="ann"),
@@ -33,14 +33,14 @@ def landed(home: Home, name: str, *ads: Ad) -> LandedTable:
 def test_content_that_was_erased_whole_is_new_when_it_comes_again(how: str, home: Home) -> None:
     landed(home, "a", Ad(task="a-1"), Ad(task="a-2", at=YESTERDAY - timedelta(days=1)))
     landed(home, "b", Ad(task="b-1", user="bob", at=YESTERDAY - timedelta(days=9)))
-    ingest(home.world)
+    ingest(home.services)
     home.ask(SCOPES[how])
-    erase(home.world)
+    erase(home.services)
 
     later = home.clock.now() + timedelta(hours=1)
     home.clock.pass_by(timedelta(hours=2))
     landed(home, "a", Ad(task="a-1", at=later), Ad(task="a-2", at=later))
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert (summary.duplicates, summary.items) == (0, 2)
     assert {"a-1", "a-2"} <= set(home.tasks(ADS))
@@ -48,12 +48,12 @@ def test_content_that_was_erased_whole_is_new_when_it_comes_again(how: str, home
 
 def test_content_of_which_one_item_is_left_is_not_taken_twice(home: Home) -> None:
     landed(home, "a", Ad(task="a-1"), Ad(task="a-2", user="bob"))
-    ingest(home.world)
+    ingest(home.services)
     home.ask(ByUser(user_id="ann"))
-    erase(home.world)
+    erase(home.services)
 
     landed(home, "a", Ad(task="a-1"), Ad(task="a-2", user="bob"))
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert summary.duplicates == 1
     assert home.tasks(ADS) == ["a-2"]
@@ -61,27 +61,27 @@ def test_content_of_which_one_item_is_left_is_not_taken_twice(home: Home) -> Non
 
 def test_content_is_remembered_through_merges_and_rotations(home: Home) -> None:
     landed(home, "a", Ad(task="a-1"))
-    ingest(home.world)
-    housekeep(home.world)
+    ingest(home.services)
+    housekeep(home.services)
 
     landed(home, "a", Ad(task="a-1"))
 
-    assert ingest(home.world).duplicates == 1
+    assert ingest(home.services).duplicates == 1
     assert home.tasks(ADS) == ["a-1"]
 
 
 def test_housekeeping_forgets_a_file_once_nothing_of_its_days_is_left(home: Home) -> None:
     landed(home, "old", Ad(task="o-1", at=YESTERDAY - timedelta(days=9)))
     landed(home, "new", Ad(task="n-1"))
-    ingest(home.world)
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=5))
+    ingest(home.services)
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=5))
     home.ask(ByDates(start=YESTERDAY - timedelta(days=10), end=YESTERDAY - timedelta(days=8)))
-    erase(home.world)
+    erase(home.services)
 
-    summary = housekeep(home.world)
+    summary = housekeep(home.services)
 
     assert summary.landings == 1
-    (kept,) = home.world.catalog.landings.all(ADS)
+    (kept,) = home.services.catalog.landings.all(ADS)
     assert kept.last_day == YESTERDAY.date()
 
 
@@ -92,11 +92,11 @@ def test_nothing_in_a_home_is_the_plain_digest_of_a_landing_file(home: Home) -> 
     (folder / "items.ndjson").write_bytes(content)
     os.utime(folder / "items.ndjson", (0, 0))  # long enough ago that nobody is writing to it
 
-    ingest(replace(home.world, landing=home.house.landing))
-    home.house.catalog.scrub()
+    ingest(replace(home.services, landing=home.opened.landing))
+    home.opened.catalog.scrub()
 
     plain = sha256(content).hexdigest()
-    (record,) = home.world.catalog.landings.all(ADS)
+    (record,) = home.services.catalog.landings.all(ADS)
     assert record.digest
     files = [path for path in home.path.rglob("*") if path.is_file()]
     assert any(path.parent.name == ".rejected" for path in files)

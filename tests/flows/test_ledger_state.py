@@ -10,6 +10,7 @@ from implio_pipeline.domain.epochs import KeyStatement, KeyStates
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.grant import GrantId, PersonKey
 from implio_pipeline.domain.hold import HoldId, HoldReason
+from implio_pipeline.domain.ids import Channel, RequestId, TeamId
 from implio_pipeline.domain.scope import TeamRule
 from implio_pipeline.domain.statements import (
     AccessLogNoted,
@@ -25,7 +26,6 @@ from implio_pipeline.domain.statements import (
     TombstoneLifted,
     TombstonePlaced,
 )
-from implio_pipeline.domain.words import Channel, RequestId, TeamId
 from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.stores.ledger.log import SignedLog
 

@@ -9,15 +9,15 @@ from support.home import ADS, Home
 from support.items import Ad
 
 from implio_pipeline.domain.errors import ApprovalRefused, CancelTooLate, PlanChanged
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser
-from implio_pipeline.domain.words import Channel
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.extend import extend
-from implio_pipeline.flows.plan import accept_plan, plan_erasure
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.extend import extend
+from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 
 HOUR = timedelta(hours=1)
 ANN = RequestDraft(team=ADS, scope=ByUser(user_id="ann"), channel=Channel.CLI, received_at=NOW)
@@ -29,11 +29,11 @@ def some_ads(home: Home) -> None:
 
 
 def kinds(home: Home) -> list[str]:
-    return [entry.kind for entry in home.world.ledger.entries()]
+    return [entry.kind for entry in home.services.ledger.entries()]
 
 
 def test_a_large_share_is_erased_only_after_a_second_person(home: Home) -> None:
-    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=4))
+    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=4))
     some_ads(home)
     home.clock.pass_by(timedelta(days=8))
     (request,) = home.answers(ByUser(user_id="ann"), asked_by="Jane ")
@@ -41,75 +41,75 @@ def test_a_large_share_is_erased_only_after_a_second_person(home: Home) -> None:
     assert isinstance(request, Request)
 
     assert (request.state, small.state) == (RequestState.UNAPPROVED, RequestState.ACCEPTED)
-    assert erase(home.world, only=[request.request_id], again=True).items_erased == 0
+    assert erase(home.services, only=[request.request_id], again=True).items_erased == 0
     with pytest.raises(ApprovalRefused, match="second person"):
-        approve(home.world, request.request_id, name="jane")
-    assert approve(home.world, request.request_id, name="Sam").state is RequestState.ACCEPTED
+        approve(home.services, request.request_id, name="jane")
+    assert approve(home.services, request.request_id, name="Sam").state is RequestState.ACCEPTED
 
-    assert erase(home.world).items_erased == 5
+    assert erase(home.services).items_erased == 5
     assert kinds(home) == ["tombstone", "tombstone", "approved", "receipt", "receipt"]
 
 
 def test_a_whole_team_always_needs_one_and_any_name_will_do_for_a_request_of_nobody(home: Home) -> None:
-    home.world = replace(home.world, approvals=ApprovalPolicy())
+    home.services = replace(home.services, approvals=ApprovalPolicy())
     some_ads(home)
     (request,) = home.ask(ByTeam())
 
     assert request.state is RequestState.UNAPPROVED
-    approve(home.world, request.request_id, name="Jane")
-    assert erase(home.world).items_erased == 12
+    approve(home.services, request.request_id, name="Jane")
+    assert erase(home.services).items_erased == 12
 
 
 def test_a_request_cancelled_in_its_grace_period_leaves_everything_as_it_was(home: Home) -> None:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     some_ads(home)
-    rows, queued = home.rows(), home.world.catalog.moderation.entries(ADS)
+    rows, queued = home.rows(), home.services.catalog.moderation.entries(ADS)
     (request,) = home.ask(ByUser(user_id="ann"))
     assert request.state is RequestState.WAITING
-    assert len(home.world.catalog.moderation.entries(ADS)) == len(queued) - 4
+    assert len(home.services.catalog.moderation.entries(ADS)) == len(queued) - 4
 
-    cancel(home.world, request.request_id)
+    cancel(home.services, request.request_id)
 
     home.clock.pass_by(48 * HOUR)
-    assert erase(home.world, again=True).items_erased == 0
-    assert (home.rows(), home.world.catalog.moderation.entries(ADS)) == (rows, queued)
-    assert home.world.catalog.requests.tombstones(ADS) == []
+    assert erase(home.services, again=True).items_erased == 0
+    assert (home.rows(), home.services.catalog.moderation.entries(ADS)) == (rows, queued)
+    assert home.services.catalog.requests.tombstones(ADS) == []
     assert kinds(home) == ["tombstone", "lifted"]
 
 
 def test_when_the_grace_period_is_over_the_request_runs_and_cannot_be_cancelled(home: Home) -> None:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     some_ads(home)
     (request,) = home.ask(ByUser(user_id="ann"))
-    assert erase(home.world, again=True).items_erased == 0
+    assert erase(home.services, again=True).items_erased == 0
     home.clock.pass_by(24 * HOUR)
 
-    assert erase(home.world).items_erased == 4
+    assert erase(home.services).items_erased == 4
     with pytest.raises(CancelTooLate):
-        cancel(home.world, request.request_id)
+        cancel(home.services, request.request_id)
 
 
 def test_a_plan_is_done_exactly_or_refused_and_then_nothing_is_hidden(home: Home) -> None:
     some_ads(home)
-    plan = plan_erasure(home.world, ANN)
+    plan = plan_erasure(home.services, ANN)
     home.clock.pass_by(HOUR)
-    assert plan_erasure(home.world, ANN).digest == plan.digest
+    assert plan_erasure(home.services, ANN).digest == plan.digest
     home.keep(Ad(task="new", user="ann"))
 
     with pytest.raises(PlanChanged):
-        accept_plan(home.world, ANN, digest=plan.digest)
+        accept_plan(home.services, ANN, digest=plan.digest)
 
-    assert home.world.catalog.requests.all() == []
-    again = plan_erasure(home.world, ANN)
-    request = accept_plan(home.world, ANN, digest=again.digest)
+    assert home.services.catalog.requests.all() == []
+    again = plan_erasure(home.services, ANN)
+    request = accept_plan(home.services, ANN, digest=again.digest)
     assert isinstance(request, Request)
-    assert erase(home.world).items_erased == again.items == plan.items + 1 == 5
+    assert erase(home.services).items_erased == again.items == plan.items + 1 == 5
 
 
 def test_an_extension_is_noted_and_its_reason_stays_sealed(home: Home) -> None:
     (request,) = home.ask(ByUser(user_id="ann"))
 
-    after = extend(home.world, request.request_id, days=30, reason="canary reason")
+    after = extend(home.services, request.request_id, days=30, reason="canary reason")
 
     assert after.due_at == request.due_at + timedelta(days=30)
     assert kinds(home) == ["tombstone", "extended"]

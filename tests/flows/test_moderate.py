@@ -25,11 +25,10 @@ from implio_pipeline.domain.errors import (
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE, QueueEntry
 from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Move, Refuse
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.flows.audit import audit, survivors
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.look_up import items_of
-from implio_pipeline.flows.moderate import (
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.moderation.decide import (
     add_queue,
     decide,
     feed,
@@ -39,7 +38,8 @@ from implio_pipeline.flows.moderate import (
     queues_of,
     remove_queue,
 )
-from implio_pipeline.flows.settle import settle
+from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.operations.audit import audit, survivors
 
 NewHome = Callable[[], Home]
 SECOND = timedelta(seconds=1)
@@ -70,10 +70,10 @@ def test_a_lock_expires_and_may_be_given_back_before(home: Home) -> None:
 
     assert given_to(home, by=OTHER) == []
     with pytest.raises(ItemLocked):
-        decide(home.world, ADS, "t00", Approve(), by=OTHER)
+        decide(home.services, ADS, "t00", Approve(), by=OTHER)
     home.clock.pass_by(LOCK_LASTS)
     assert given_to(home, by=OTHER) == ["t00", "t01", "t02"]
-    assert give_back(home.world, ADS, by=f" {OTHER.upper()} ") == 3
+    assert give_back(home.services, ADS, by=f" {OTHER.upper()} ") == 3
     assert given_to(home) == ["t00", "t01", "t02"]
 
 
@@ -91,15 +91,15 @@ def test_a_verdict_takes_the_item_off_its_queue_and_is_told_in_order(home: Home)
     keep_waiting(home, *some_waiting(4))
 
     decide_all(home, ["t02", "t00", "t01"])
-    page = feed(home.world, ADS, limit=2)
-    rest = feed(home.world, ADS, since=page.newest, limit=2)
+    page = feed(home.services, ADS, limit=2)
+    rest = feed(home.services, ADS, since=page.newest, limit=2)
 
     assert waiting(home) == ["t03"]
     assert [(each.task_id, each.decided.value) for each in page.entries] == [("t02", "approved"), ("t00", "refused")]
     assert (page.is_more, rest.is_more) == (True, False)
     assert [each.task_id for each in rest.entries] == ["t01"]
-    assert feed(home.world, ADS, since=rest.newest).entries == ()
-    assert feed(home.world, ADS, since=rest.newest).newest == rest.newest
+    assert feed(home.services, ADS, since=rest.newest).entries == ()
+    assert feed(home.services, ADS, since=rest.newest).newest == rest.newest
 
 
 def test_to_decide_twice_is_to_decide_once_and_nobody_overrules(home: Home) -> None:
@@ -110,41 +110,41 @@ def test_to_decide_twice_is_to_decide_once_and_nobody_overrules(home: Home) -> N
     assert decided(home, "t00", Approve()) == first
     for other, by in ((Refuse(reasons=("no",)), MODERATOR), (Approve(), OTHER), (Move(queue=DEFAULT_QUEUE), MODERATOR)):
         with pytest.raises(ItemDecided):
-            decide(home.world, ADS, "t00", other, by=by)
-    assert len(feed(home.world, ADS).entries) == 1
+            decide(home.services, ADS, "t00", other, by=by)
+    assert len(feed(home.services, ADS).entries) == 1
 
 
 def test_a_moved_item_waits_elsewhere_for_anybody_and_its_note_goes_with_it(home: Home) -> None:
     keep_waiting(home, *some_waiting(2))
     given_to(home)
 
-    moved = decide(home.world, ADS, "t01", Move(queue=ESCALATED_QUEUE, note="looks odd"), by=MODERATOR)
+    moved = decide(home.services, ADS, "t01", Move(queue=ESCALATED_QUEUE, note="looks odd"), by=MODERATOR)
 
     assert isinstance(moved, QueueEntry)
     assert given_to(home, by=OTHER, queue=ESCALATED_QUEUE) == ["t01"]
-    assert [note.text for note in notes_of(home.world, ADS, "t01")] == ["looks odd"]
+    assert [note.text for note in notes_of(home.services, ADS, "t01")] == ["looks odd"]
     with pytest.raises(QueueUnknown):
-        decide(home.world, ADS, "t00", Move(queue="Nowhere"), by=MODERATOR)
+        decide(home.services, ADS, "t00", Move(queue="Nowhere"), by=MODERATOR)
 
 
 def test_queues_come_and_go_but_those_that_every_team_has_stay(home: Home) -> None:
     keep_waiting(home, *some_waiting(1))
-    add_queue(home.world, ADS, " Photos ")
-    add_queue(home.world, ADS, "Photos")
-    decide(home.world, ADS, "t00", Move(queue="Photos"), by=MODERATOR)
+    add_queue(home.services, ADS, " Photos ")
+    add_queue(home.services, ADS, "Photos")
+    decide(home.services, ADS, "t00", Move(queue="Photos"), by=MODERATOR)
 
-    assert [(each.queue, each.waiting) for each in queues_of(home.world, ADS)] == [
+    assert [(each.queue, each.waiting) for each in queues_of(home.services, ADS)] == [
         (DEFAULT_QUEUE, 0),
         (ESCALATED_QUEUE, 0),
         ("Photos", 1),
     ]
     for name in (DEFAULT_QUEUE, ESCALATED_QUEUE, "Photos"):
         with pytest.raises(QueueInvalid):
-            remove_queue(home.world, ADS, name)
+            remove_queue(home.services, ADS, name)
     decided(home, "t00", Approve())
-    remove_queue(home.world, ADS, "Photos")
+    remove_queue(home.services, ADS, "Photos")
     with pytest.raises(QueueUnknown):
-        next_entries(home.world, ADS, "Photos", by=MODERATOR)
+        next_entries(home.services, ADS, "Photos", by=MODERATOR)
 
 
 def test_a_deleted_item_is_gone_at_once_although_it_was_locked(home: Home) -> None:
@@ -155,10 +155,10 @@ def test_a_deleted_item_is_gone_at_once_although_it_was_locked(home: Home) -> No
 
     assert waiting(home) == ["t01", "t03"]
     with pytest.raises(ItemGone):
-        decide(home.world, ADS, "t00", Approve(), by=MODERATOR)
+        decide(home.services, ADS, "t00", Approve(), by=MODERATOR)
     with pytest.raises(ItemGone):
-        decide(home.world, ADS, "never there", Approve(), by=MODERATOR)
-    assert items_of(home.world, ADS, ["t00", "t01"]).keys() == {"t01"}
+        decide(home.services, ADS, "never there", Approve(), by=MODERATOR)
+    assert items_of(home.services, ADS, ["t00", "t01"]).keys() == {"t01"}
 
 
 def test_an_item_that_came_with_its_outcome_never_waits(home: Home) -> None:
@@ -177,9 +177,9 @@ scopes: st.SearchStrategy[Scope] = st.one_of(
 
 def kept_of_moderation(home: Home) -> tuple[list[str], list[str], list[str]]:
     """Return the tasks that wait, that have a verdict, and that have a note."""
-    world = home.world
-    verdicts = [each.task_id for each in feed(world, ADS, limit=1_000).entries]
-    noted = [f"t{number:02}" for number in range(6) if notes_of(world, ADS, f"t{number:02}")]
+    services = home.services
+    verdicts = [each.task_id for each in feed(services, ADS, limit=1_000).entries]
+    noted = [f"t{number:02}" for number in range(6) if notes_of(services, ADS, f"t{number:02}")]
     return sorted(waiting(home)), sorted(verdicts), noted
 
 
@@ -192,32 +192,32 @@ def test_an_erasure_leaves_of_moderation_what_it_leaves_of_the_items(
     keep_waiting(home, *some_waiting(6))
     decide_all(home, [f"t{number:02}" for number in sorted(verdicts)])
     if is_settled:
-        settle(home.world)
+        apply_decisions(home.services)
     rows, before = home.rows(ADS), kept_of_moderation(home)
 
     home.ask(asked)
 
     left = {row["task_id"] for row in rows if not is_covered(row, home.rules())}
     assert kept_of_moderation(home) == tuple([task for task in tasks if task in left] for tasks in before)
-    erase(home.world)
+    erase(home.services)
     assert kept_of_moderation(home) == tuple([task for task in tasks if task in left] for tasks in before)
-    assert survivors(home.world) == {}
-    settle(home.world)
+    assert survivors(home.services) == {}
+    apply_decisions(home.services)
     assert {row["task_id"] for row in home.rows(ADS)} == left
-    assert audit(home.world, is_full=True).findings == []
+    assert audit(home.services, is_full=True).findings == []
 
 
 def test_a_cancelled_request_leaves_queues_verdicts_and_notes_as_they_were(home: Home) -> None:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
     keep_waiting(home, *some_waiting(6))
     decide_all(home, ["t00", "t01", "t02"])
     before = kept_of_moderation(home)
 
     (request,) = home.ask(ByUser(user_id="ann"))
     hidden = kept_of_moderation(home)
-    settle(home.world)
-    cancel(home.world, request.request_id)
-    settle(home.world)
+    apply_decisions(home.services)
+    cancel(home.services, request.request_id)
+    apply_decisions(home.services)
 
     assert hidden == (["t03", "t05"], ["t01"], ["t01"])
     assert kept_of_moderation(home) == before
@@ -226,19 +226,19 @@ def test_a_cancelled_request_leaves_queues_verdicts_and_notes_as_they_were(home:
 
 
 def test_cancelling_one_of_two_requests_brings_back_nothing_that_the_other_covers(home: Home) -> None:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=1)
     keep_waiting(home, *some_waiting(6))
     decide_all(home, ["t00", "t01"])
 
     (first,) = home.ask(ByDates(start=YESTERDAY, end=YESTERDAY + timedelta(days=1)))
     home.ask(ByUser(user_id="ann"))
-    cancel(home.world, first.request_id)
+    cancel(home.services, first.request_id)
 
     assert kept_of_moderation(home) == (["t03", "t05"], ["t01"], ["t01"])
     home.clock.pass_by(timedelta(hours=2))
-    erase(home.world)
+    erase(home.services)
     assert kept_of_moderation(home) == (["t03", "t05"], ["t01"], ["t01"])
-    assert audit(home.world, is_full=True).findings == []
+    assert audit(home.services, is_full=True).findings == []
 
 
 def test_a_verdict_and_a_deletion_at_once_end_with_the_deletion(home: Home) -> None:
@@ -260,10 +260,10 @@ def test_a_verdict_and_a_deletion_at_once_end_with_the_deletion(home: Home) -> N
 
     assert {answer.result() for answer in answers} <= {"decided", "item-gone"}
     assert kept_of_moderation(home) == ([], [], [])
-    settle(home.world)
-    erase(home.world)
+    apply_decisions(home.services)
+    erase(home.services)
     assert home.rows(ADS) == []
-    assert audit(home.world, is_full=True).findings == []
+    assert audit(home.services, is_full=True).findings == []
 
 
 def test_two_moderators_at_once_are_never_given_the_same_item(home: Home) -> None:
@@ -280,7 +280,7 @@ def test_two_at_once_with_the_same_item_take_one_verdict(home: Home) -> None:
 
     def decide_as(name: str) -> str:
         try:
-            verdict = decide(home.world, ADS, "t00", Approve(), by=name)
+            verdict = decide(home.services, ADS, "t00", Approve(), by=name)
         except ImplioError as error:
             return error.code
         assert isinstance(verdict, Decided)
@@ -291,7 +291,7 @@ def test_two_at_once_with_the_same_item_take_one_verdict(home: Home) -> None:
 
     assert answers.count("decided") == 1
     assert set(answers) <= {"decided", "item-gone", "item-decided"}
-    assert len(feed(home.world, ADS).entries) == 1
+    assert len(feed(home.services, ADS).entries) == 1
 
 
 def test_the_feed_goes_on_from_its_mark_when_its_newest_verdict_was_erased(home: Home) -> None:

@@ -24,9 +24,9 @@ from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.flows import erase as erase_flow
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion import erase as erase_flow
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
 LAST_WEEK = NOW - timedelta(days=7)
@@ -43,7 +43,7 @@ def three(home: Home) -> Home:
 
 
 def state_of(home: Home, request_id: str) -> RequestState:
-    return home.world.catalog.requests.get(request_id).state  # type: ignore[arg-type]
+    return home.services.catalog.requests.get(request_id).state  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("number", ERRNOS.values(), ids=ERRNOS)
@@ -58,17 +58,17 @@ def test_what_a_disk_answers_fails_the_requests_that_touch_the_file_and_no_other
 
         # when all are carried out in one pass
         with damaged(operation, below=str(Path(bad.path).parent), number=number):
-            summary = erase(three.world, again=True)
+            summary = erase(three.services, again=True)
 
         # then that one alone has failed, and names the file and its day
         assert summary.failed == {ann.request_id: "storage-failed"}, operation
-        after = three.world.catalog.requests.get(ann.request_id)
+        after = three.services.catalog.requests.get(ann.request_id)
         assert (after.state, after.error_about, after.error_day) == (RequestState.FAILED, bad.file_id, bad.day)
         assert {state_of(three, each.request_id) for each in (cid, cars)} == {RequestState.COMPLETED}
     # and once the disk is well it is carried out, with nothing left behind
-    assert erase(three.world, again=True).failed == {}
+    assert erase(three.services, again=True).failed == {}
     assert three.tasks(ADS) == ["b", "d"]
-    assert disagreements(three.world) == []
+    assert disagreements(three.services) == []
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
@@ -76,11 +76,11 @@ def test_a_replaced_file_that_cannot_be_unlinked_is_unlinked_later(three: Home, 
     three.ask(ByUser(user_id="ann"))
 
     with damaged("delete", below=str(LAST_WEEK.date()), number=number):
-        assert erase(three.world).failed == {}  # its keys are destroyed: it is noise already
+        assert erase(three.services).failed == {}  # its keys are destroyed: it is noise already
 
-    assert len(three.world.catalog.manifest.doomed()) == 1
-    erase(three.world)
-    assert three.world.catalog.manifest.doomed() == []
+    assert len(three.services.catalog.manifest.doomed()) == 1
+    erase(three.services)
+    assert three.services.catalog.manifest.doomed() == []
 
 
 @pytest.mark.parametrize("put", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
@@ -95,11 +95,11 @@ def test_what_is_no_file_in_a_files_place_fails_its_requests_alone_until_they_ar
     (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
 
     for _ in range(MOST_ATTEMPTS):
-        erase(three.world, again=True)
+        erase(three.services, again=True)
 
     assert state_of(three, ann.request_id) is RequestState.QUARANTINED
     assert state_of(three, cars.request_id) is RequestState.COMPLETED
-    assert bad.file_id in {each.about for each in audit(three.world, is_full=True).findings}
+    assert bad.file_id in {each.about for each in audit(three.services, is_full=True).findings}
 
 
 @pytest.mark.parametrize("state", FAULTS)
@@ -114,11 +114,11 @@ def test_status_lists_faults_apart_with_partition_file_attempts_and_remedy(
         monkeypatch.setattr(
             EncryptedVault, "_write_kept", lambda self, rows, mask, file: real(self, rows, mask & False, file)
         )
-        erase(three.world, again=True)
+        erase(three.services, again=True)
     else:
         with damaged("read", below=bad.path, number=errno.EIO):
             for _ in range(MOST_ATTEMPTS if state is RequestState.QUARANTINED else 1):
-                erase(three.world, again=True)
+                erase(three.services, again=True)
 
     # when the status is asked for
     told = CliRunner().invoke(app, ["--home", str(three.path), "--json", "status"])
@@ -128,7 +128,7 @@ def test_status_lists_faults_apart_with_partition_file_attempts_and_remedy(
     faults = json.loads(told.stdout)["faults"]
     assert [name for name, listed in faults.items() if listed] == [state.value]
     (listed,) = faults[state.value]
-    after = three.world.catalog.requests.get(ann.request_id)
+    after = three.services.catalog.requests.get(ann.request_id)
     assert (listed["requestId"], listed["team"], listed["errorFile"]) == (ann.request_id, ADS, bad.file_id)
     assert (listed["errorDay"], listed["attempts"]) == (LAST_WEEK.date().isoformat(), after.attempts)
     assert (listed["nextAttemptAt"] is None) == (after.next_attempt_at is None)
@@ -153,7 +153,7 @@ def test_many_requests_beside_one_bad_file_rewrite_each_file_once(home: Home, mo
 
     # when they are carried out
     with damaged("read", below=bad.path, number=errno.EIO):
-        summary = erase(home.world)
+        summary = erase(home.services)
 
     # then the one that touches it has failed, and every file was rewritten at most once
     assert len(summary.failed) == 1
@@ -175,7 +175,7 @@ def test_an_error_of_ours_is_a_failure_of_its_unit_with_type_and_place_and_no_va
 
     monkeypatch.setattr(EncryptedVault, "_write_kept", broken)
 
-    summary = erase(three.world)
+    summary = erase(three.services)
 
     failure = summary.failures[ann.request_id]
     assert failure.code == "unexpected"
@@ -194,7 +194,7 @@ def test_what_would_meet_every_unit_ends_the_run(three: Home, monkeypatch: pytes
         with monkeypatch.context() as patch:
             patch.setattr(erase_flow, "_work_through", ends)
             with pytest.raises(type(error)):
-                erase(three.world, again=True)
+                erase(three.services, again=True)
 
 
 def test_the_systems_words_are_told_and_no_path() -> None:
@@ -219,16 +219,16 @@ def test_an_altered_tombstone_fails_its_own_request_and_no_other_of_its_team(thr
         assert connection.execute(statement, (ann.request_id,)).rowcount == 1
 
     with pytest.raises(CatalogTampered):  # told at the end, once all others were carried out
-        erase(three.world)
+        erase(three.services)
 
     assert state_of(three, cid.request_id) is RequestState.COMPLETED
-    assert three.world.ledger.receipt(cid.request_id) is not None
+    assert three.services.ledger.receipt(cid.request_id) is not None
     assert state_of(three, ann.request_id) is not RequestState.COMPLETED
-    assert three.world.ledger.receipt(ann.request_id) is None
+    assert three.services.ledger.receipt(ann.request_id) is None
     # and another team is asked as ever
     (cars,) = three.ask(ByUser(user_id="ann"), team=CARS)
     with suppress(CatalogTampered):
-        erase(three.world)
+        erase(three.services)
     assert state_of(three, cars.request_id) is RequestState.COMPLETED
 
 
@@ -252,9 +252,9 @@ def test_a_corrupt_tombstone_in_the_ledger_fails_its_own_request_and_no_other_of
     path.write_bytes(b"".join(harm(line) if its in line else line for line in lines))
 
     for _ in range(2):  # the index of the ledger is made anew in between
-        summary = erase(three.world, again=True)
+        summary = erase(three.services, again=True)
 
     assert set(summary.failed) == {ann.request_id}
     assert summary.failed[ann.request_id] in ("ledger-broken", "catalog-tampered")
     assert state_of(three, cid.request_id) is RequestState.COMPLETED
-    assert three.world.ledger.receipt(ann.request_id) is None
+    assert three.services.ledger.receipt(ann.request_id) is None

@@ -18,20 +18,20 @@ from support.home import ADS, a_home
 from support.items import Ad
 
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.ids import Channel, RequestKind
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.plan import ApprovalPolicy, most_alone
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy, days_kept
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import Channel, RequestKind
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.api_keys import add_api_key, recognise, rotate_api_key
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.policy_changes import approve_policy, change_policy
+from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.identity import identity_of
-from implio_pipeline.flows.policy import approve_policy, change_policy
-from implio_pipeline.flows.retain import retain
 
 ITEMS, USERS = 60, 30
 APPROVALS = ApprovalPolicy(cap_from_items=ITEMS)
@@ -60,8 +60,8 @@ class OnePerson(RuleBasedStateMachine):
     def begin(self, grace_hours: int) -> None:
         folder = self.stack.enter_context(tempfile.TemporaryDirectory(dir=_memory()))
         self.home = self.stack.enter_context(a_home(Path(folder) / "home"))
-        self.world = self.home.world = replace(self.home.world, approvals=APPROVALS)
-        self.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=grace_hours)
+        self.services = self.home.services = replace(self.home.services, approvals=APPROVALS)
+        self.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=grace_hours)
         self.there: dict[str, Ad] = {}
         self.losses: list[Loss] = []
         self.accepted: dict[str, datetime] = {}
@@ -69,7 +69,7 @@ class OnePerson(RuleBasedStateMachine):
         self.caps = [(self.now, 20)]
         self.sizes: list[tuple[datetime, int]] = []
         self.let_in_at: dict[str, datetime] = {}
-        self.key = add_api_key(self.world, ADS, label="shop", by="Otto")
+        self.key = add_api_key(self.services, ADS, label="shop", by="Otto")
         self.number = 0
         self.items_come_in(ITEMS)
         self.pass_by(timedelta(days=8))
@@ -93,7 +93,7 @@ class OnePerson(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def asks_by_key(self, data: st.DataObject) -> None:
-        found = recognise(self.world, self.key[1])
+        found = recognise(self.services, self.key[1])
         self.ask(data.draw(self.scopes()), Channel.API, asked_by=f"api key {found.key_id}", acts_for=found.made_by)
 
     @rule(first=st.integers(0, USERS), name=st.sampled_from(SPELLINGS + ACCOUNTS))
@@ -103,23 +103,23 @@ class OnePerson(RuleBasedStateMachine):
 
     @rule(by=st.sampled_from(SPELLINGS))
     def replaces_the_key(self, by: str) -> None:
-        self.key = rotate_api_key(self.world, self.key[0].key_id, grace=timedelta(), by=by)
+        self.key = rotate_api_key(self.services, self.key[0].key_id, grace=timedelta(), by=by)
 
     @rule(name=st.sampled_from(ACCOUNTS))
     def lets_an_account_in(self, name: str) -> None:
         by = "Otto" if name == "Otto II" or "Otto II" not in self.let_in_at else "Otto II"
-        names = {"who": identity_of(self.world, ADS, name), "by": identity_of(self.world, ADS, by)}
-        self.world.catalog.teams.introduce(Introduction(team=ADS, **names, at=self.now))
+        names = {"who": identity_of(self.services, ADS, name), "by": identity_of(self.services, ADS, by)}
+        self.services.catalog.teams.introduce(Introduction(team=ADS, **names, at=self.now))
         self.let_in_at[name] = min(self.now, self.let_in_at[by]) if by in self.let_in_at else self.now
 
     @rule(name=st.sampled_from(SPELLINGS + ACCOUNTS))
     def approves(self, name: str) -> None:
         name = self.as_him(name)
-        for request in self.world.catalog.requests.all(team=ADS):
+        for request in self.services.catalog.requests.all(team=ADS):
             with suppress(ImplioError):
-                approve(self.world, request.request_id, name=name)
+                approve(self.services, request.request_id, name=name)
         with suppress(ImplioError):
-            self.in_force(approve_policy(self.world, ADS, name=name).policy)
+            self.in_force(approve_policy(self.services, ADS, name=name).policy)
 
     @rule(
         keep=st.sampled_from([None, 0, 3, 12, 400]),
@@ -129,19 +129,19 @@ class OnePerson(RuleBasedStateMachine):
     def changes_the_policy(self, keep: int | None, refused: int | None, name: str) -> None:
         by_outcome = {} if refused is None else {"refused": refused if keep is None else min(refused, keep)}
         policy = RetentionPolicy(keep_days=keep, by_outcome=by_outcome)
-        if change_policy(self.world, ADS, policy=policy, by=name).is_alone:
+        if change_policy(self.services, ADS, policy=policy, by=name).is_alone:
             self.in_force(policy)
 
     @rule(percent=st.sampled_from([1, 5, 20, 60, 100]))
     def changes_the_cap(self, percent: int) -> None:
-        if change_policy(self.world, ADS, cap_percent=percent, by="Otto").is_alone:
+        if change_policy(self.services, ADS, cap_percent=percent, by="Otto").is_alone:
             self.caps.append((self.now, percent))
 
     @rule()
     def cancels(self) -> None:
-        for request in self.world.catalog.requests.all(team=ADS)[-2:]:
+        for request in self.services.catalog.requests.all(team=ADS)[-2:]:
             with suppress(ImplioError):
-                cancel(self.world, request.request_id)
+                cancel(self.services, request.request_id)
 
     # ---- what happens
 
@@ -168,10 +168,10 @@ class OnePerson(RuleBasedStateMachine):
         if not hasattr(self, "sizes"):
             return
         self.sizes.append((self.now, len(self.there)))
-        for request in retain(self.world, today=self.now.date()):
+        for request in retain(self.services, today=self.now.date()):
             self.accepted[request.request_id] = request.accepted_at
         before, self.done = set(self.home.tasks(ADS)), self.completed()
-        erase(self.world, again=True)
+        erase(self.services, again=True)
         for task in before - set(self.home.tasks(ADS)):
             self.losses += self.lost(self.there.pop(task))
         self.sizes.append((self.now, len(self.there)))
@@ -193,7 +193,7 @@ class OnePerson(RuleBasedStateMachine):
         draft = RequestDraft(
             team=ADS, scope=scope, channel=channel, received_at=self.now, asked_by=asked_by, acts_for=acts_for
         )
-        (answer,) = accept(self.world, [draft])
+        (answer,) = accept(self.services, [draft])
         if isinstance(answer, Request):
             self.accepted[answer.request_id] = answer.accepted_at
 
@@ -210,7 +210,7 @@ class OnePerson(RuleBasedStateMachine):
 
     def completed(self) -> set[str]:
         states = [RequestState.COMPLETED]
-        return {each.request_id for each in self.world.catalog.requests.all(team=ADS, states=states)}
+        return {each.request_id for each in self.services.catalog.requests.all(team=ADS, states=states)}
 
     def as_him(self, name: str) -> str:
         """Return a name under which Otto acts: an account that he let in is a person of its own after the window."""
@@ -221,7 +221,7 @@ class OnePerson(RuleBasedStateMachine):
         """Yield the loss of an item by its first cause; what came in under a policy in force is nobody's act."""
         covering = [
             self.accepted[each.request_id]
-            for each in self.world.catalog.requests.all(team=ADS)
+            for each in self.services.catalog.requests.all(team=ADS)
             if each.kind is not RequestKind.RETENTION
             and each.request_id in self.completed() - self.done
             and self.covers(each, ad)
@@ -239,7 +239,7 @@ class OnePerson(RuleBasedStateMachine):
             yield Loss(ad.task, cause)
 
     def covers(self, request: Request, ad: Ad) -> bool:
-        rules = {each.request_id: each.rule for each in self.world.catalog.requests.tombstones(ADS)}
+        rules = {each.request_id: each.rule for each in self.services.catalog.requests.tombstones(ADS)}
         scope = rules[request.request_id]
         if ad.at >= scope.before:
             return False
@@ -247,7 +247,7 @@ class OnePerson(RuleBasedStateMachine):
             case RequestKind.USER:
                 return bool(scope.user_key == self.home.user_key(ad.user or ""))  # type: ignore[union-attr]
             case RequestKind.TASK:
-                return bool(scope.task_key == self.world.identifiers.task_key(ad.task))  # type: ignore[union-attr]
+                return bool(scope.task_key == self.services.identifiers.task_key(ad.task))  # type: ignore[union-attr]
             case RequestKind.DATES:
                 return bool(scope.start <= ad.at < scope.end)  # type: ignore[union-attr]
             case _:

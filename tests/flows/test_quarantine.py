@@ -18,9 +18,9 @@ from support.landing import LandedTable
 from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.errors import ImplioError, StorageFailed
 from implio_pipeline.domain.failed_file import MOST_ATTEMPTS, Work, failed_again, is_put_off
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.ingest import failed_landings, ingest, put_off
+from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
 
 NewHome = Callable[[], Home]
 BAD: dict[str, Callable[[], BaseException]] = {
@@ -57,7 +57,7 @@ def landed(home: Home, name: str, *, team: TeamId = ADS, error: Callable[[], Bas
 def tried_for_ever(home: Home, *, times: int = MOST_ATTEMPTS + 5) -> Faults:
     faults = Faults()
     for _ in range(times):
-        ingest(home.world, faults=faults)
+        ingest(home.services, faults=faults)
         home.clock.pass_by(LONGEST_BACKOFF)
     return faults
 
@@ -76,14 +76,14 @@ def test_bad_landing_files_never_stop_the_others_and_each_is_tried_so_often_and_
     good = sorted(each.table.name for kind, each in every if kind is None)
 
     # when they are taken in once, all good ones are in
-    ingest(home.world, faults=Faults())
+    ingest(home.services, faults=Faults())
     assert home.tasks(ADS) == good
 
     # then each bad one is tried so often, however many runs there are, and stays where it is
     faults = tried_for_ever(home)
     assert [len(each.readings) for kind, each in every if kind] == [MOST_ATTEMPTS] * (len(files) - len(good))
     assert len(faults.found) == (MOST_ATTEMPTS - 1) * (len(files) - len(good))
-    failed = failed_landings(home.world)
+    failed = failed_landings(home.services)
     assert len(failed) == len(files) - len(good)
     assert all(each.is_quarantined and each.attempts == MOST_ATTEMPTS for each in failed)
     assert all(each.table.became is None for kind, each in every if kind)
@@ -92,54 +92,54 @@ def test_bad_landing_files_never_stop_the_others_and_each_is_tried_so_often_and_
 def test_a_failed_file_waits_for_its_back_off_and_a_new_one_does_not(home: Home) -> None:
     bad = landed(home, "bad", error=BAD["EIO"])
     with pytest.raises(ImplioError):
-        ingest(home.world)
+        ingest(home.services)
     landed(home, "new")
 
-    summary = ingest(home.world)  # no fault: the bad one is not tried
+    summary = ingest(home.services)  # no fault: the bad one is not tried
 
     assert (summary.files, len(bad.readings)) == (1, 1)
-    assert home.world.landing.waiting(but=put_off(failed_landings(home.world), now=home.clock.now())) == {}
+    assert home.services.landing.waiting(but=put_off(failed_landings(home.services), now=home.clock.now())) == {}
     home.clock.pass_by(timedelta(seconds=30))
     with pytest.raises(ImplioError):
-        ingest(home.world)
+        ingest(home.services)
     assert len(bad.readings) == 2
 
 
 def test_a_quarantined_file_is_tried_when_somebody_says_so_and_forgotten_once_it_is_in(home: Home) -> None:
     bad = landed(home, "bad", error=BAD["EIO"])
     tried_for_ever(home)
-    assert [each.next_attempt_at for each in failed_landings(home.world)] == [None]
+    assert [each.next_attempt_at for each in failed_landings(home.services)] == [None]
 
     with pytest.raises(ImplioError):
-        ingest(home.world, again=True)
-    assert [each.attempts for each in failed_landings(home.world)] == [MOST_ATTEMPTS + 1]
+        ingest(home.services, again=True)
+    assert [each.attempts for each in failed_landings(home.services)] == [MOST_ATTEMPTS + 1]
     bad.error = None
-    ingest(home.world)
+    ingest(home.services)
     assert home.tasks(ADS) == []
-    ingest(home.world, again=True)
+    ingest(home.services, again=True)
 
     assert home.tasks(ADS) == ["bad"]
-    assert home.world.catalog.failed_files.all(Work.INGEST) == []
+    assert home.services.catalog.failed_files.all(Work.INGEST) == []
 
 
 def test_what_is_not_there_any_more_is_forgotten_and_a_file_written_anew_is_new(home: Home) -> None:
     bad = landed(home, "bad", error=BAD["EIO"])
     tried_for_ever(home)
-    assert len(home.world.catalog.failed_files.all(Work.INGEST)) == 1
+    assert len(home.services.catalog.failed_files.all(Work.INGEST)) == 1
 
     bad.table.name = "mended"  # other content, another mark
     bad.error = None
-    ingest(home.world)
+    ingest(home.services)
 
     assert home.tasks(ADS) == ["bad"]
-    assert home.world.catalog.failed_files.all(Work.INGEST) == []
+    assert home.services.catalog.failed_files.all(Work.INGEST) == []
 
 
 def test_a_file_is_told_by_its_team_size_and_arrival_and_by_no_name(home: Home) -> None:
     landed(home, "mueller-canary", team=CARS, error=BAD["EIO"])
     tried_for_ever(home, times=1)
 
-    (failed,) = home.world.catalog.failed_files.all(Work.INGEST)
+    (failed,) = home.services.catalog.failed_files.all(Work.INGEST)
 
     assert failed.unit == "landing file of team cars, 14 bytes, of 2026-03-01T12:00:00Z"
     assert failed.error_code == "storage-failed"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from support.clock import TODAY
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 
 from implio_pipeline import open_lake
 from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.ids import FileKind, Region
 from implio_pipeline.domain.residency import (
     OutOfRegion,
     ProcessorUnlisted,
@@ -23,12 +24,11 @@ from implio_pipeline.domain.residency import (
 )
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTeam, ByUser
-from implio_pipeline.domain.words import FileKind, Region
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import rotate_keys
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.rotate_keys import rotate_keys
 from implio_pipeline.settings import SETTINGS_FILE
 from implio_pipeline.wiring import open_home
 
@@ -106,29 +106,29 @@ def test_a_third_country_with_a_stated_safeguard_is_opened(folder: Path) -> None
     hosted_in_america(folder)
     edited(folder, ('safeguards = ""', 'safeguards = "Standard contractual clauses"'))
 
-    with open_home(folder) as house:
-        assert [place.location for place in house.settings.places] == ["US", "US"]
+    with open_home(folder) as opened:
+        assert [place.location for place in opened.settings.places] == ["US", "US"]
 
 
 def test_a_home_whose_settings_say_nothing_of_hosts_is_hosted_by_this_machine(folder: Path) -> None:
     (folder / SETTINGS_FILE).write_text('[regions.eu]\nvault = "vault/eu"\n[regions.us]\nvault = "vault/us"\n')
 
-    with open_home(folder) as house:
-        assert {place.location for place in house.settings.places} == {"on site"}
-        assert [each.name for each in house.settings.processor_register] == ["this machine"]
+    with open_home(folder) as opened:
+        assert {place.location for place in opened.settings.places} == {"on site"}
+        assert [each.name for each in opened.settings.processor_register] == ["this machine"]
 
 
 def test_a_region_s_root_keys_may_lie_elsewhere(folder: Path, tmp_path: Path) -> None:
     shutil.move(folder / "keys" / "eu", tmp_path / "apart")
     edited(folder, ('vault = "vault/eu"', f'keys = "{tmp_path / "apart"}"\nvault = "vault/eu"'))
 
-    with opened(folder) as home:
+    with opened_at(folder) as home:
         home.keep(Ad(task="t-1"))
-        before = set(home.world.keychain.root_keys())
-        rotate_keys(home.world, teams=[ADS])
+        before = set(home.services.keychain.root_keys())
+        rotate_keys(home.services, teams=[ADS])
         home.ask(ByUser(user_id="nobody"))
         assert home.tasks(ADS) == ["t-1"]
-        after = set(home.world.keychain.root_keys())
+        after = set(home.services.keychain.root_keys())
 
     assert {"eu/content/1", "home/seal/1", "us/content/1"} <= before
     assert {"eu/content/2", "us/content/1"} <= after
@@ -147,22 +147,22 @@ def test_no_flow_writes_outside_a_team_s_region(home: Home) -> None:
     _lie_apart(home)
     for team in (ADS, CARS):
         home.ask(ByUser(user_id="u1"), team=team)
-    erase(home.world)
+    erase(home.services)
     _lie_apart(home)
-    compact(home.world, rows_per_file=100)
-    rotate_keys(home.world)
-    housekeep(home.world)
+    compact(home.services, rows_per_file=100)
+    rotate_keys(home.services)
+    housekeep(home.services)
     _lie_apart(home)
-    home.world.catalog.teams.set_policy(CARS, RetentionPolicy(keep_days=0))
-    retain(home.world, today=TODAY)
+    home.services.catalog.teams.set_policy(CARS, RetentionPolicy(keep_days=0))
+    retain(home.services, today=TODAY)
     home.ask(ByTeam())
-    erase(home.world)
+    erase(home.services)
     _lie_apart(home)
 
 
 def _lie_apart(home: Home) -> None:
     """Every stored file, listed or not, lies below the root of its team's region."""
-    regions = {team.team: team.region for team in home.world.catalog.teams.all()}
+    regions = {team.team: team.region for team in home.services.catalog.teams.all()}
     for path in home.stored():
         region, team = path.relative_to(home.path / "vault").parts[:2]
         assert regions[team.removeprefix("team=")] == region
@@ -176,9 +176,9 @@ def test_a_file_in_another_region_is_never_committed(home: Home) -> None:
     change = Change(team=ADS, planned_at=0, committed_at=home.clock.now(), add=(sealed,))
 
     with pytest.raises(OutOfRegion):
-        home.world.catalog.manifest.commit(change)
+        home.services.catalog.manifest.commit(change)
 
     assert home.files() == []
     right = replace(sealed, file=replace(sealed.file, region=Region("eu")))
-    home.world.catalog.manifest.commit(replace(change, add=(right,)))
+    home.services.catalog.manifest.commit(replace(change, add=(right,)))
     assert len(home.files(ADS)) == 1

@@ -13,29 +13,29 @@ from typing import Any
 import pytest
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, every_place, watched
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 from support.promises import disagreements
 
 from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogOutdated, KeyRingOutdated, LedgerBroken
+from implio_pipeline.domain.ids import Channel, Region, TeamId
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import FINAL_STATES, Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
-from implio_pipeline.domain.words import Channel, Region, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.extend import extend
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.restore import RestoreSummary, refuse_put_back, restore
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import faults_of_ring, rotate_keys
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.extend import extend
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.flows.operations.restore import RestoreSummary, refuse_put_back, restore
+from implio_pipeline.flows.operations.rotate_keys import faults_of_ring, rotate_keys
 from implio_pipeline.remedies import remedy_for_operators
 
 LATER = NOW + timedelta(hours=1)
@@ -49,7 +49,7 @@ Puts = Callable[..., None]
 def folder(empty_home: Path, tmp_path: Path) -> Path:
     """A closed home with items in it, and a backup of all of it beside it; nothing is erased yet."""
     shutil.copytree(empty_home, tmp_path / "home")
-    with opened(tmp_path / "home") as home:
+    with opened_at(tmp_path / "home") as home:
         home.keep(Ad(task="ann-1"), Ad(task="bob-1", user="bob"), Ad(task="cid-1", user="cid", outcome=None))
         home.keep(Ad(task="ann-2", at=YESTERDAY - timedelta(days=1)))
         home.keep(Ad(task="old", user="old", at=NOW - timedelta(days=90)))
@@ -71,34 +71,34 @@ def make_backup(folder: Path) -> None:
 
 def erase_people(folder: Path) -> list[Request]:
     """Erase by user, by task and by retention, some time after the backup; return the requests."""
-    with opened(folder, at=LATER) as home:
-        home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    with opened_at(folder, at=LATER) as home:
+        home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
         home.ask(ByUser(user_id="ann"), received_at=NOW)
         home.ask(ByTask(task_id="cid-1"))
-        retain(home.world, today=TODAY)
-        erase(home.world)
+        retain(home.services, today=TODAY)
+        erase(home.services)
         assert home.tasks() == ["bob-1", "car"]
-        return home.world.catalog.requests.all()
+        return home.services.catalog.requests.all()
 
 
 @contextmanager
 def restored(folder: Path, **known: Any) -> Iterator[tuple[Home, RestoreSummary]]:
-    with opened(folder, at=AT_LAST, is_restoring=True) as home:
-        summary = restore(home.world, stray_age=AGES, **known)
+    with opened_at(folder, at=AT_LAST, is_restoring=True) as home:
+        summary = restore(home.services, stray_age=AGES, **known)
         yield home, summary
 
 
 def check_restored(home: Home, summary: RestoreSummary) -> None:
     assert summary.is_proven
     assert summary.missing == []
-    assert home.house.ledger.check() == []
-    assert audit(home.world, is_full=True).findings == []
-    assert disagreements(home.world) == []
+    assert home.opened.ledger.check() == []
+    assert audit(home.services, is_full=True).findings == []
+    assert disagreements(home.services) == []
     assert len(home.stored()) == len(home.files())
-    assert {each.state for each in home.world.catalog.requests.all()} <= FINAL_STATES
-    noted = Counter(entry.body["requestId"] for entry in home.world.ledger.entries() if entry.kind == "tombstone")
+    assert {each.state for each in home.services.catalog.requests.all()} <= FINAL_STATES
+    noted = Counter(entry.body["requestId"] for entry in home.services.ledger.entries() if entry.kind == "tombstone")
     assert set(noted.values()) <= {1}
-    with opened(home.path):
+    with opened_at(home.path):
         pass  # let through again
 
 
@@ -106,7 +106,7 @@ def test_an_old_catalog_is_refused_wherever_it_is_opened(folder: Path) -> None:
     erase_people(folder)
     put_back(folder, "catalog", "vault")
 
-    with pytest.raises(CatalogOutdated), opened(folder):
+    with pytest.raises(CatalogOutdated), opened_at(folder):
         pass
     with pytest.raises(CatalogOutdated), open_lake(folder, team="ads"):
         pass
@@ -122,7 +122,7 @@ def test_catalog_and_vault_put_back_together_lose_again_what_was_erased_and_noth
         assert sorted(summary.completed) == sorted(summary.reinstated)
         assert summary.items_erased == 4
         check_restored(home, summary)
-        told = {each.request_id: each for each in home.world.catalog.requests.all()}
+        told = {each.request_id: each for each in home.services.catalog.requests.all()}
         for request in requests:
             again = told[request.request_id]
             for name in (
@@ -137,10 +137,12 @@ def test_catalog_and_vault_put_back_together_lose_again_what_was_erased_and_noth
             ):
                 assert getattr(again, name) == getattr(request, name)
         kinds = Counter(
-            (entry.kind, entry.body["requestId"]) for entry in home.world.ledger.entries() if "requestId" in entry.body
+            (entry.kind, entry.body["requestId"])
+            for entry in home.services.ledger.entries()
+            if "requestId" in entry.body
         )
         assert all(kinds["receipt", each.request_id] == kinds["re-erasure", each.request_id] == 1 for each in requests)
-        queued = [entry.task_id for entry in home.world.catalog.moderation.entries(ADS)]
+        queued = [entry.task_id for entry in home.services.catalog.moderation.entries(ADS)]
         assert queued == []
         home.keep(Ad(task="replayed", at=NOW - timedelta(minutes=1)))
         assert "replayed" not in home.tasks()
@@ -152,11 +154,11 @@ def test_restoring_twice_is_restoring_once(folder: Path) -> None:
     erase_people(folder)
     put_back(folder, "catalog", "vault")
     with restored(folder) as (home, _):
-        entries = list(home.world.ledger.entries())
+        entries = list(home.services.ledger.entries())
 
     with restored(folder) as (home, summary):
         assert (summary.reinstated, summary.reopened, summary.completed) == ([], [], [])
-        assert list(home.world.ledger.entries()) == entries
+        assert list(home.services.ledger.entries()) == entries
         check_restored(home, summary)
 
 
@@ -181,7 +183,7 @@ def test_an_old_vault_alone_shows_nothing_and_what_it_lacks_is_named(folder: Pat
         assert not summary.is_proven
         assert summary.strays == 3
         assert summary.strays_deleted == 0
-        keyed = {sealed.file.file_id for sealed in home.world.catalog.manifest.sealed(home.files())}
+        keyed = {sealed.file.file_id for sealed in home.services.catalog.manifest.sealed(home.files())}
         assert [path.stem for path in home.stored() if path.stem in keyed] == [home.files(CARS)[0].file_id]
 
     shutil.copytree(aside, folder / "vault", dirs_exist_ok=True)
@@ -227,77 +229,82 @@ def test_files_that_cannot_be_put_back_are_given_up_when_that_is_asked(folder: P
 
 
 def test_a_request_that_the_old_catalog_still_had_open_is_erased_again_with_a_re_erasure(folder: Path) -> None:
-    with opened(folder) as home:
+    with opened_at(folder) as home:
         (request,) = home.ask(ByUser(user_id="ann"))
     make_backup(folder)
-    with opened(folder, at=LATER) as home:
-        erase(home.world)
+    with opened_at(folder, at=LATER) as home:
+        erase(home.services)
     put_back(folder, "catalog", "vault")
 
     with restored(folder) as (home, summary):
         assert (summary.reinstated, summary.reopened) == ([], [request.request_id])
-        assert [entry.kind for entry in home.world.ledger.entries()] == ["tombstone", "receipt", "re-erasure", "clock"]
+        assert [entry.kind for entry in home.services.ledger.entries()] == [
+            "tombstone",
+            "receipt",
+            "re-erasure",
+            "clock",
+        ]
         assert "ann-1" not in home.tasks()
         check_restored(home, summary)
 
 
 def test_a_request_that_was_lost_before_it_was_erased_gets_its_first_receipt(folder: Path) -> None:
-    with opened(folder, at=LATER) as home:
+    with opened_at(folder, at=LATER) as home:
         home.ask(ByUser(user_id="ann"))
     put_back(folder, "catalog")
 
     with restored(folder) as (home, summary):
-        assert [entry.kind for entry in home.world.ledger.entries()] == ["tombstone", "receipt", "clock"]
+        assert [entry.kind for entry in home.services.ledger.entries()] == ["tombstone", "receipt", "clock"]
         assert home.tasks() == ["bob-1", "car", "cid-1", "old"]
         check_restored(home, summary)
 
 
 def test_a_removed_team_is_removed_again_with_its_keys(folder: Path) -> None:
-    with opened(folder, at=LATER) as home:
+    with opened_at(folder, at=LATER) as home:
         home.ask(ByTeam())
-        erase(home.world)
+        erase(home.services)
         home.keep(Ad(task="new", at=LATER))
-        first = {key.key_id for key in home.world.catalog.teams.keys(ADS)}
+        first = {key.key_id for key in home.services.catalog.teams.keys(ADS)}
     put_back(folder, "catalog", "vault")
 
     with restored(folder) as (home, summary):
         assert home.tasks() == ["car"]
-        assert {key.key_id for key in home.world.catalog.teams.keys(ADS)} == first
+        assert {key.key_id for key in home.services.catalog.teams.keys(ADS)} == first
         check_restored(home, summary)
 
 
 def test_a_cancelled_request_is_cancelled_again_and_its_items_stay(folder: Path) -> None:
-    with opened(folder) as home:
-        home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    with opened_at(folder) as home:
+        home.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     make_backup(folder)
-    with opened(folder, at=LATER) as home:
-        rows, queued = home.rows(), home.world.catalog.moderation.entries(ADS)
+    with opened_at(folder, at=LATER) as home:
+        rows, queued = home.rows(), home.services.catalog.moderation.entries(ADS)
         (lost,) = home.ask(ByUser(user_id="cid"))
-        cancel(home.world, lost.request_id)
+        cancel(home.services, lost.request_id)
     put_back(folder, "catalog", "vault")
-    with pytest.raises(CatalogOutdated), opened(folder):
+    with pytest.raises(CatalogOutdated), opened_at(folder):
         pass
 
     with restored(folder) as (home, summary):
         assert summary.items_erased == 0
-        assert home.world.catalog.requests.get(lost.request_id).state is RequestState.CANCELLED
-        assert (home.rows(), home.world.catalog.moderation.entries(ADS)) == (rows, queued)
-        assert [entry.kind for entry in home.world.ledger.entries()] == ["tombstone", "lifted", "clock"]
+        assert home.services.catalog.requests.get(lost.request_id).state is RequestState.CANCELLED
+        assert (home.rows(), home.services.catalog.moderation.entries(ADS)) == (rows, queued)
+        assert [entry.kind for entry in home.services.ledger.entries()] == ["tombstone", "lifted", "clock"]
         check_restored(home, summary)
 
 
 def test_a_request_that_the_old_catalog_has_waiting_and_that_was_cancelled_since_is_not_carried_out(
     folder: Path,
 ) -> None:
-    with opened(folder) as home:
-        home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=1)
+    with opened_at(folder) as home:
+        home.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=1)
         (request,) = home.ask(ByUser(user_id="ann"))
     make_backup(folder)
-    with opened(folder) as home:
-        cancel(home.world, request.request_id)
+    with opened_at(folder) as home:
+        cancel(home.services, request.request_id)
         rows = home.rows()
     put_back(folder, "catalog")
-    with pytest.raises(CatalogOutdated), opened(folder):
+    with pytest.raises(CatalogOutdated), opened_at(folder):
         pass
     with pytest.raises(CatalogOutdated), open_lake(folder, team="ads"):
         pass
@@ -309,67 +316,67 @@ def test_a_request_that_the_old_catalog_has_waiting_and_that_was_cancelled_since
 
 def test_a_request_stands_at_its_gate_again_unless_it_was_begun(folder: Path) -> None:
     approvals = ApprovalPolicy(cap_from_items=2)
-    with opened(folder, at=LATER) as home:
-        world = replace(home.world, approvals=approvals)
+    with opened_at(folder, at=LATER) as home:
+        services = replace(home.services, approvals=approvals)
         drafts = [
             RequestDraft(team=ADS, scope=scope, channel=Channel.API, received_at=NOW, asked_by="Jane")
             for scope in (ByUser(user_id="ann"), ByTeam(), ByDates(start=NOW - timedelta(days=91), end=NOW))
         ]
-        begun, waits, approved = (each.request_id for each in accept(world, drafts) if isinstance(each, Request))
-        approve(world, begun, name="Sam")
-        erase(world)
-        approve(world, approved, name="Sam")
+        begun, waits, approved = (each.request_id for each in accept(services, drafts) if isinstance(each, Request))
+        approve(services, begun, name="Sam")
+        erase(services)
+        approve(services, approved, name="Sam")
     put_back(folder, "catalog", "vault")
 
     with restored(folder) as (home, summary):
-        states = {each.request_id: each.state for each in home.world.catalog.requests.all()}
+        states = {each.request_id: each.state for each in home.services.catalog.requests.all()}
         assert states[begun] is states[approved] is RequestState.COMPLETED
         assert states[waits] is RequestState.UNAPPROVED
         assert home.tasks() == ["car"]
-        kinds = {(entry.kind, entry.body.get("requestId")) for entry in home.world.ledger.entries()}
+        kinds = {(entry.kind, entry.body.get("requestId")) for entry in home.services.ledger.entries()}
         assert ("re-erasure", begun) in kinds
         assert ("receipt", approved) in kinds
         assert summary.is_proven
 
 
 def test_a_grace_period_goes_on_after_a_restore(folder: Path) -> None:
-    with opened(folder) as home:
-        home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    with opened_at(folder) as home:
+        home.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     make_backup(folder)
-    with opened(folder, at=LATER) as home:
+    with opened_at(folder, at=LATER) as home:
         (request,) = home.ask(ByUser(user_id="ann"))
     put_back(folder, "catalog")
 
     with restored(folder) as (home, summary):
-        again = home.world.catalog.requests.get(request.request_id)
+        again = home.services.catalog.requests.get(request.request_id)
         assert (again.state, again.next_attempt_at) == (RequestState.WAITING, request.next_attempt_at)
         assert (summary.completed, summary.items_erased) == ([], 0)
 
 
 def test_an_extended_due_date_is_known_after_a_restore(folder: Path) -> None:
-    with opened(folder) as home:
+    with opened_at(folder) as home:
         (request,) = home.ask(ByUser(user_id="ann"))
     make_backup(folder)
-    with opened(folder) as home:
-        after = extend(home.world, request.request_id, days=20, reason="many requests")
+    with opened_at(folder) as home:
+        after = extend(home.services, request.request_id, days=20, reason="many requests")
     put_back(folder, "catalog")
 
     with restored(folder) as (home, summary):
-        assert home.world.catalog.requests.get(request.request_id).due_at == after.due_at
+        assert home.services.catalog.requests.get(request.request_id).due_at == after.due_at
         check_restored(home, summary)
 
 
 @pytest.mark.parametrize("is_released", [False, True], ids=["standing", "released"])
 def test_a_legal_hold_is_placed_again_before_anything_is_erased(folder: Path, is_released: bool) -> None:
-    with opened(folder, at=LATER) as home:
+    with opened_at(folder, at=LATER) as home:
         until = NOW + timedelta(days=100)
         draft = HoldDraft(team=ADS, scope=ByTask(task_id="ann-1"), until=until, words="a claim", holder="Sam")
-        hold = place_hold(home.world, draft)
+        hold = place_hold(home.services, draft)
         (request,) = home.ask(ByUser(user_id="ann"))
-        erase(home.world)
+        erase(home.services)
         if is_released:
-            release_hold(home.world, hold.hold_id)
-            erase(home.world)
+            release_hold(home.services, hold.hold_id)
+            erase(home.services)
     put_back(folder, "catalog", "vault")
 
     with restored(folder) as (home, summary):
@@ -381,20 +388,20 @@ def test_a_legal_hold_is_placed_again_before_anything_is_erased(folder: Path, is
 
 
 def test_a_catalog_without_the_newest_legal_hold_is_refused(folder: Path) -> None:
-    with opened(folder) as home:
+    with opened_at(folder) as home:
         until = NOW + timedelta(days=100)
-        place_hold(home.world, HoldDraft(team=ADS, scope=ByTeam(), until=until, words="a claim", holder="Sam"))
+        place_hold(home.services, HoldDraft(team=ADS, scope=ByTeam(), until=until, words="a claim", holder="Sam"))
     put_back(folder, "catalog")
 
-    with opened(folder, at=LATER, is_restoring=True) as home, pytest.raises(CatalogOutdated, match="hold"):
-        refuse_put_back(home.world)
+    with opened_at(folder, at=LATER, is_restoring=True) as home, pytest.raises(CatalogOutdated, match="hold"):
+        refuse_put_back(home.services)
 
 
 def test_files_that_a_legal_hold_may_cover_are_never_given_up(folder: Path) -> None:
-    with opened(folder) as home:
+    with opened_at(folder) as home:
         until = NOW + timedelta(days=100)
         scope = ByDates(start=YESTERDAY - timedelta(hours=1), end=NOW)
-        place_hold(home.world, HoldDraft(team=ADS, scope=scope, until=until, words="a claim", holder="Sam"))
+        place_hold(home.services, HoldDraft(team=ADS, scope=scope, until=until, words="a claim", holder="Sam"))
         for path in home.stored():
             path.unlink()
 
@@ -405,24 +412,24 @@ def test_files_that_a_legal_hold_may_cover_are_never_given_up(folder: Path) -> N
 
 
 def test_a_key_ring_older_than_the_ledger_is_refused(folder: Path) -> None:
-    with opened(folder) as home:
-        rotate_keys(home.world)
+    with opened_at(folder) as home:
+        rotate_keys(home.services)
     put_back(folder, "keys")
 
-    with pytest.raises(KeyRingOutdated) as refused, opened(folder):
+    with pytest.raises(KeyRingOutdated) as refused, opened_at(folder):
         pass
     assert "eu/content/2" in refused.value.facts
     assert "keys folder" in refused.value.remedy
-    with opened(folder, is_restoring=True) as home, pytest.raises(KeyRingOutdated):
-        restore(home.world)
+    with opened_at(folder, is_restoring=True) as home, pytest.raises(KeyRingOutdated):
+        restore(home.services)
 
 
 def test_a_destroyed_key_that_came_back_is_refused_and_destroyed_again(folder: Path) -> None:
-    with opened(folder) as home:
-        rotate_keys(home.world)
+    with opened_at(folder) as home:
+        rotate_keys(home.services)
     shutil.copytree(folder.parent / "backup" / "keys", folder / "keys", dirs_exist_ok=True)
 
-    with pytest.raises(KeyRingOutdated) as refused, opened(folder):
+    with pytest.raises(KeyRingOutdated) as refused, opened_at(folder):
         pass
     assert "implio restore" in remedy_for_operators(refused.value)
 
@@ -436,17 +443,19 @@ def test_old_catalog_vault_and_ring_beside_the_new_ring_end_erased_under_keys_th
     folder: Path,
 ) -> None:
     erase_people(folder)
-    with opened(folder, at=LATER) as home:
-        rotate_keys(home.world)
+    with opened_at(folder, at=LATER) as home:
+        rotate_keys(home.services)
     put_back(folder, "catalog", "vault")
     shutil.copytree(folder.parent / "backup" / "keys", folder / "keys", dirs_exist_ok=True)
 
     with restored(folder) as (home, summary):
         assert home.tasks() == ["bob-1", "car"]
         assert summary.keys_destroyed == 2 * 3 + 1 + 2 * 3  # roots of regions, of the home, and keys of teams
-        versions = {key.version for key in home.world.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")}
+        versions = {
+            key.version for key in home.services.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")
+        }
         assert versions == {3}
-        assert not faults_of_ring(home.world).returned
+        assert not faults_of_ring(home.services).returned
         check_restored(home, summary)
 
 
@@ -459,34 +468,34 @@ def test_a_forged_ledger_erases_nothing(folder: Path) -> None:
     log.write_bytes(json.dumps(forged, sort_keys=True, separators=(",", ":")).encode() + b"\n" + b"".join(rest))
     put_back(folder, "catalog", "vault")
 
-    with opened(folder, is_restoring=True) as home:
+    with opened_at(folder, is_restoring=True) as home:
         with pytest.raises(LedgerBroken):
-            restore(home.world)
+            restore(home.services)
         assert "ann-1" in home.tasks()
-        assert home.world.catalog.requests.all() == []
+        assert home.services.catalog.requests.all() == []
 
 
 def test_a_ledger_older_than_the_catalog_is_refused(folder: Path) -> None:
     erase_people(folder)
     put_back(folder, "ledger")
 
-    with opened(folder, is_restoring=True) as home, pytest.raises(LedgerBroken, match="older than the catalog"):
-        restore(home.world)
+    with opened_at(folder, is_restoring=True) as home, pytest.raises(LedgerBroken, match="older than the catalog"):
+        restore(home.services)
 
 
 def test_requests_of_a_team_that_the_old_catalog_does_not_know_are_counted(folder: Path) -> None:
-    with opened(folder, at=LATER) as home:
-        add_team(home.world, "later", region=Region("eu"))
+    with opened_at(folder, at=LATER) as home:
+        add_team(home.services, "later", region=Region("eu"))
         home.keep(Ad(task="x"), team=TeamId("later"))
         home.ask(ByUser(user_id="ann"), team=TeamId("later"))
-        erase(home.world)
+        erase(home.services)
     put_back(folder, "catalog")
 
     with restored(folder) as (home, summary):
         assert summary.without_team == {TeamId("later"): 1}
-        (finding,) = audit(home.world, is_full=True).findings
+        (finding,) = audit(home.services, is_full=True).findings
         assert (finding.kind, finding.team) == (FindingKind.TOMBSTONE_NOT_IN_CATALOG, "later")
-    with opened(folder):
+    with opened_at(folder):
         pass  # let through again
 
 
@@ -495,8 +504,8 @@ def test_requests_of_a_team_that_the_old_catalog_does_not_know_are_counted(folde
 )
 def test_a_restore_killed_at_any_call_is_taken_up_again(folder: Path, scratch: Path, death: dict[str, Any]) -> None:
     erase_people(folder)
-    with opened(folder, at=LATER) as home:
-        rotate_keys(home.world)
+    with opened_at(folder, at=LATER) as home:
+        rotate_keys(home.services)
     put_back(folder, "catalog", "vault")
     shutil.copytree(folder.parent / "backup" / "keys", folder / "keys", dirs_exist_ok=True)
     copy = scratch / "restore-copy"
@@ -504,15 +513,15 @@ def test_a_restore_killed_at_any_call_is_taken_up_again(folder: Path, scratch: P
     def restore_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy)
-        with opened(copy, at=AT_LAST, is_restoring=True, threads=1) as home:
-            restore(watched(home.world, tripwire), stray_age=AGES)
+        with opened_at(copy, at=AT_LAST, is_restoring=True, threads=1) as home:
+            restore(watched(home.services, tripwire), stray_age=AGES)
 
     for tripwire in every_place(restore_under, **death):
         with restored(copy) as (home, summary):
             assert home.tasks() == ["bob-1", "car"], tripwire.place
             receipts = Counter(
                 (entry.kind, entry.body["requestId"])
-                for entry in home.world.ledger.entries()
+                for entry in home.services.ledger.entries()
                 if entry.kind in ("receipt", "re-erasure")
             )
             assert set(receipts.values()) == {1}, tripwire.place

@@ -10,8 +10,8 @@ from support.items import Ad
 from support.landing import LandedTable
 
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import IngestSummary, ingest
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.ingest import IngestSummary, ingest
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def landed(home: Home, name: str, *ads: Ad) -> IngestSummary:
     home.landing.land(ADS, LandedTable(name=name, pieces_of_items=[home.table([ad]) for ad in ads]))
-    return ingest(home.world)
+    return ingest(home.services)
 
 
 def test_items_of_people_who_were_erased_are_counted_when_they_come_in_again(home: Home) -> None:
     first = landed(home, "export 1", Ad(task="a-1", user="ann"), Ad(task="b-1", user="bob"))
     home.ask(ByUser(user_id="ann"), ByUser(user_id="bob"))
-    erase(home.world)
+    erase(home.services)
     home.clock.pass_by(timedelta(hours=1))
     later = home.clock.now()
     early = Ad(task="a-0", user="ann")

@@ -11,32 +11,32 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.clock import NOW
 from support.crash import Tripwire, every_place, watched
-from support.home import ADS, CARS, Home, opened, ring_of
+from support.home import ADS, CARS, Home, opened_at, ring_of
 from support.items import YESTERDAY, Ad
 from support.landing import LandedTable
 from support.promises import disagreements
 
 from implio_pipeline.domain.epochs import KeyStatement, RingFaults, ring_faults
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
+from implio_pipeline.domain.ids import ColumnClass, KeyPurpose, Region, TeamId
 from implio_pipeline.domain.ledger_codec import body_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import ColumnClass, KeyPurpose, Region, TeamId
-from implio_pipeline.flows.audit import survivors
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.rotate_keys import (
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.files.team_keys import renew_class_keys
+from implio_pipeline.flows.operations.audit import survivors
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.rotate_keys import (
     SEAL_GRACE,
     faults_of_ring,
     finish_rotation,
     newest_statement,
     rotate_keys,
 )
-from implio_pipeline.flows.team_keys import renew_class_keys
-from implio_pipeline.flows.teams import add_team
 
 NewHome = Callable[[], Home]
 EU = Region("eu")
@@ -58,13 +58,13 @@ def stored_bytes(home: Home) -> dict[str, bytes]:
 
 def versions(home: Home, team: TeamId = ADS) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for key in home.world.catalog.teams.keys(team):
+    for key in home.services.catalog.teams.keys(team):
         found.setdefault(key.purpose.value, []).append(key.version)
     return found
 
 
 def region_roots(home: Home) -> set[str]:
-    return {each for each in home.world.keychain.root_keys() if not each.startswith("home/")}
+    return {each for each in home.services.keychain.root_keys() if not each.startswith("home/")}
 
 
 def check_settled(home: Home, place: str = "") -> None:
@@ -73,24 +73,24 @@ def check_settled(home: Home, place: str = "") -> None:
     assert len(region_roots(home)) == len(EVERY_ROOT), place
     roots = region_roots(home)
     for team in (ADS, CARS):
-        keys = home.world.catalog.teams.keys(team)
+        keys = home.services.catalog.teams.keys(team)
         assert {key.root_key_id for key in keys} <= roots, place
         assert all(len(numbers) == 1 for purpose, numbers in versions(home, team).items() if purpose != "seal"), place
-    statement = newest_statement(home.world)
+    statement = newest_statement(home.services)
     assert statement is not None, place
     assert set(statement.roots.live) >= roots, place
     # The home's own root key outlives its successor for a while, as a team's seal key does.
     assert {each.rpartition("/")[0] for each in statement.roots.retired} <= {"home/seal"}, place
-    assert faults_of_ring(home.world) == RingFaults(), place
-    assert home.house.ledger.check() == [], place
-    assert disagreements(home.world) == [], place
+    assert faults_of_ring(home.services) == RingFaults(), place
+    assert home.opened.ledger.check() == [], place
+    assert disagreements(home.services) == [], place
 
 
 def test_everything_is_readable_before_and_after_and_no_file_is_written(home: Home) -> None:
     fill(home)
     rows, files, user_key = home.rows(), stored_bytes(home), home.user_key("ann")
 
-    summary = rotate_keys(home.world)
+    summary = rotate_keys(home.services)
 
     assert home.rows() == rows
     assert stored_bytes(home) == files
@@ -99,7 +99,7 @@ def test_everything_is_readable_before_and_after_and_no_file_is_written(home: Ho
     assert len(summary.team_keys_destroyed) == 6
     assert set(summary.root_keys_destroyed) == {f"{root}/1" for root in EVERY_ROOT}
     check_settled(home)
-    with opened(home.path) as another:
+    with opened_at(home.path) as another:
         assert another.rows() == rows
         assert another.user_key("ann") == user_key
 
@@ -114,46 +114,46 @@ def test_rotation_changes_no_answer_whatever_goes_on_around_it(new_home: NewHome
             home.clock.pass_by(timedelta(seconds=1))
             match act:
                 case "rotate" | "rotate one" if is_rotating:
-                    rotate_keys(home.world, teams=[ADS] if act == "rotate one" else None)
+                    rotate_keys(home.services, teams=[ADS] if act == "rotate one" else None)
                 case "keep":
                     home.keep(Ad(task=f"a{number}"), Ad(task=f"b{number}", user="bob"))
                 case "erase":
                     home.ask(ByUser(user_id="ann"))
-                    erase(home.world)
+                    erase(home.services)
                 case "team":
                     home.ask(ByTeam())
-                    erase(home.world)
+                    erase(home.services)
             answers.append([(row["task_id"], row["title"], row["user_id"]) for row in home.rows()])
-        assert survivors(home.world) == {}
-        assert home.house.ledger.check() == []
+        assert survivors(home.services) == {}
+        assert home.opened.ledger.check() == []
     assert with_rotation == without
 
 
 def test_erasing_after_a_rotation_finds_the_same_people(home: Home) -> None:
     fill(home)
     home.ask(ByTask(task_id="t0"))
-    rotate_keys(home.world)
+    rotate_keys(home.services)
     home.ask(ByUser(user_id="ann"))
 
-    erase(home.world)
+    erase(home.services)
 
     assert home.tasks(ADS) == ["t1", "t2", "t4", "t5"]
-    assert survivors(home.world) == {}
-    assert {request.state for request in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
+    assert survivors(home.services) == {}
+    assert {request.state for request in home.services.catalog.requests.all()} == {RequestState.COMPLETED}
     check_settled(home)
 
 
 def test_one_teams_rotation_leaves_the_other_teams_keys_and_wraps_them_under_the_new_roots(home: Home) -> None:
-    add_team(home.world, "third", region=EU)
+    add_team(home.services, "third", region=EU)
     third = TeamId("third")
     home.keep(Ad(task="x"), team=third)
 
-    summary = rotate_keys(home.world, teams=[ADS])
+    summary = rotate_keys(home.services, teams=[ADS])
 
     assert {key.rpartition("/")[0].partition("/")[0] for key in summary.team_keys_destroyed} == {"ads"}
     assert all(numbers == [1] for numbers in versions(home, third).values())
-    assert {key.root_key_id.rpartition("/")[2] for key in home.world.catalog.teams.keys(third)} == {"2"}
-    assert {key.root_key_id.rpartition("/")[2] for key in home.world.catalog.teams.keys(CARS)} == {"1"}
+    assert {key.root_key_id.rpartition("/")[2] for key in home.services.catalog.teams.keys(third)} == {"2"}
+    assert {key.root_key_id.rpartition("/")[2] for key in home.services.catalog.teams.keys(CARS)} == {"1"}
     assert home.tasks(third) == ["x"]
 
 
@@ -162,14 +162,14 @@ def test_an_intake_under_way_is_planned_again_under_the_new_keys(home: Home) -> 
 
     def rotate_once() -> None:
         if not once:
-            with opened(home.path) as another:
-                once.append(rotate_keys(another.world))
+            with opened_at(home.path) as another:
+                once.append(rotate_keys(another.services))
 
     pieces = [home.table([Ad(task="n1")]), home.table([Ad(task="n2")])]
     home.keep(Ad(task="before"))
     file = home.landing.land(ADS, LandedTable(name="new", pieces_of_items=pieces, between=rotate_once))
 
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert once
     assert (summary.items, file.became) == (2, "finished")
@@ -183,8 +183,8 @@ def test_files_written_under_keys_that_are_gone_by_the_commit_are_written_again(
     def write_then_rotate(*rows: object, **known: object) -> object:
         written = write(*rows, **known)
         if not once:
-            with opened(home.path) as another:
-                once.append(rotate_keys(another.world))
+            with opened_at(home.path) as another:
+                once.append(rotate_keys(another.services))
         return written
 
     write, home.vault.write = home.vault.write, write_then_rotate
@@ -204,28 +204,28 @@ def test_an_erasure_under_way_loses_nothing_and_completes(home: Home) -> None:
     def rewrite_then_rotate(work: object) -> object:
         rewritten = rewrite(work)
         if not once:
-            with opened(home.path) as another:
-                once.append(rotate_keys(another.world))
+            with opened_at(home.path) as another:
+                once.append(rotate_keys(another.services))
         return rewritten
 
     rewrite, home.vault.rewrite = home.vault.rewrite, rewrite_then_rotate
-    erase(home.world)
-    erase(home.world, again=True)
+    erase(home.services)
+    erase(home.services, again=True)
 
     assert once
     assert home.tasks(ADS) == ["t1", "t2", "t4", "t5"]
-    assert home.world.catalog.requests.all()[0].state is RequestState.COMPLETED
-    finish_rotation(home.world)
+    assert home.services.catalog.requests.all()[0].state is RequestState.COMPLETED
+    finish_rotation(home.services)
     check_settled(home)
 
 
 def test_a_process_with_the_old_keys_in_memory_goes_on_reading_and_writing(home: Home) -> None:
     fill(home)
-    with opened(home.path) as stale:
+    with opened_at(home.path) as stale:
         rows = stale.rows()
         stale.user_key("ann")
 
-        rotate_keys(home.world)
+        rotate_keys(home.services)
 
         assert stale.rows() == rows
         stale.keep(Ad(task="late"))
@@ -235,29 +235,29 @@ def test_a_process_with_the_old_keys_in_memory_goes_on_reading_and_writing(home:
 
 @pytest.mark.parametrize("act", ["a new team", "new keys of a team"])
 def test_a_key_wrapped_under_a_root_key_that_goes_is_made_again(home: Home, act: str) -> None:
-    made = home.world.keychain.new_team_keys
+    made = home.services.keychain.new_team_keys
     gone: list[str] = []
 
     def make_then_rotate(team: TeamId, region: Region, **known: Any) -> object:
         keys = made(team, region, **known)
         gone.extend(key.root_key_id for key in keys)
-        home.world.keychain.new_team_keys = made
-        with opened(home.path) as another:
-            rotate_keys(another.world)
+        home.services.keychain.new_team_keys = made
+        with opened_at(home.path) as another:
+            rotate_keys(another.services)
         return keys
 
-    home.world.keychain.new_team_keys = make_then_rotate
+    home.services.keychain.new_team_keys = make_then_rotate
 
     if act == "a new team":
-        add_team(home.world, "new", region=EU)
+        add_team(home.services, "new", region=EU)
     else:
-        renew_class_keys(home.world, ADS)
-        add_team(home.world, "new", region=EU)
+        renew_class_keys(home.services, ADS)
+        add_team(home.services, "new", region=EU)
 
-    used = {key.root_key_id for team in (ADS, TeamId("new")) for key in home.world.catalog.teams.keys(team)}
+    used = {key.root_key_id for team in (ADS, TeamId("new")) for key in home.services.catalog.teams.keys(team)}
     assert gone
     assert used.isdisjoint(gone)
-    finish_rotation(home.world)
+    finish_rotation(home.services)
     home.keep(Ad(task="x"), team=TeamId("new"))
     assert home.tasks(TeamId("new")) == ["x"]
     check_settled(home)
@@ -266,18 +266,18 @@ def test_a_key_wrapped_under_a_root_key_that_goes_is_made_again(home: Home, act:
 def test_a_rotation_amid_another_ends_with_one_of_each_key(home: Home) -> None:
     fill(home)
     rows, once = home.rows(), []
-    rewrap = home.world.keychain.rewrap_team_keys
+    rewrap = home.services.keychain.rewrap_team_keys
 
     def rewrap_amid(keys: object) -> object:
         answer = rewrap(keys)
         if not once:
             once.append(True)
-            with opened(home.path) as another:
-                rotate_keys(another.world)
+            with opened_at(home.path) as another:
+                rotate_keys(another.services)
         return answer
 
-    home.world.keychain.rewrap_team_keys = rewrap_amid
-    rotate_keys(home.world)
+    home.services.keychain.rewrap_team_keys = rewrap_amid
+    rotate_keys(home.services)
 
     assert home.rows() == rows
     check_settled(home)
@@ -287,52 +287,52 @@ def test_an_old_seal_key_stays_as_long_as_an_open_request_needs_it(home: Home) -
     home.keep(Ad(task="a"))
     (request,) = home.ask(ByUser(user_id="ann"))
 
-    summary = rotate_keys(home.world)
+    summary = rotate_keys(home.services)
     home.clock.pass_by(SEAL_GRACE)
-    finish_rotation(home.world)
+    finish_rotation(home.services)
 
     assert summary.seal_keys_waiting == 3  # one a team and the home's, as long as something may be about to come
     assert versions(home)["seal"] == [2, 1]
-    sealed = home.world.catalog.requests.get(request.request_id).sealed
+    sealed = home.services.catalog.requests.get(request.request_id).sealed
     assert sealed is not None
-    assert b"ann" in home.world.keychain.unseal(ADS, sealed, context=request.request_id)
+    assert b"ann" in home.services.keychain.unseal(ADS, sealed, context=request.request_id)
 
-    erase(home.world)
-    housekeep(home.world)
+    erase(home.services)
+    housekeep(home.services)
 
     assert versions(home)["seal"] == [2]
     with pytest.raises(KeyMissing):
-        home.world.keychain.unseal(ADS, sealed, context=request.request_id)
+        home.services.keychain.unseal(ADS, sealed, context=request.request_id)
 
 
 def test_an_old_seal_key_stays_as_long_as_a_legal_hold_needs_it(home: Home) -> None:
     until = NOW + timedelta(days=9)
-    hold = place_hold(home.world, HoldDraft(team=ADS, scope=ByTeam(), until=until, words="a claim", holder="Sam"))
+    hold = place_hold(home.services, HoldDraft(team=ADS, scope=ByTeam(), until=until, words="a claim", holder="Sam"))
 
-    rotate_keys(home.world)
+    rotate_keys(home.services)
     home.clock.pass_by(SEAL_GRACE)
-    finish_rotation(home.world)
+    finish_rotation(home.services)
 
     assert versions(home)["seal"] == [2, 1]
     assert hold.sealed is not None
-    assert b"Sam" in home.world.keychain.unseal(ADS, hold.sealed, context=hold.hold_id)
-    release_hold(home.world, hold.hold_id)
-    finish_rotation(home.world)
+    assert b"Sam" in home.services.keychain.unseal(ADS, hold.sealed, context=hold.hold_id)
+    release_hold(home.services, hold.hold_id)
+    finish_rotation(home.services)
     assert versions(home)["seal"] == [2]
 
 
 def test_finishing_when_nothing_is_left_writes_nothing(home: Home) -> None:
     fill(home)
-    finish_rotation(home.world)
-    assert list(home.world.ledger.entries()) == []
-    rotate_keys(home.world)
+    finish_rotation(home.services)
+    assert list(home.services.ledger.entries()) == []
+    rotate_keys(home.services)
     home.clock.pass_by(SEAL_GRACE)
-    housekeep(home.world)
-    entries = list(home.world.ledger.entries())
+    housekeep(home.services)
+    entries = list(home.services.ledger.entries())
 
-    housekeep(home.world)
+    housekeep(home.services)
 
-    assert list(home.world.ledger.entries()) == entries
+    assert list(home.services.ledger.entries()) == entries
     assert {entry.kind for entry in entries} == {"keys", "clock"}
 
 
@@ -341,13 +341,13 @@ def test_a_key_that_does_not_open_stops_the_rotation_before_anything_is_destroye
     path = home.path / "keys" / "eu" / "content.1.key"
     key = path.read_bytes()
     path.write_bytes(bytes(32))
-    with opened(home.path) as another, pytest.raises(KeyMissing):
-        rotate_keys(another.world)
+    with opened_at(home.path) as another, pytest.raises(KeyMissing):
+        rotate_keys(another.services)
 
     path.write_bytes(key)
-    with opened(home.path) as another:
+    with opened_at(home.path) as another:
         assert len(another.rows()) == 7
-        finish_rotation(another.world)
+        finish_rotation(another.services)
         assert len(another.rows()) == 7
         check_settled(another)
 
@@ -356,14 +356,14 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
     fill(home)
     raw = [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
 
-    rotate_keys(home.world)
+    rotate_keys(home.services)
 
-    for entry in home.world.ledger.newest_first(KeyStatement):
+    for entry in home.services.ledger.newest_first(KeyStatement):
         assert body_of(entry.statement) == entry.body
     raw += [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
     text = (home.path / "ledger" / "ledger.jsonl").read_text()
     assert [key for key in raw if key[:16] in text] == []
-    statement = newest_statement(home.world)
+    statement = newest_statement(home.services)
     assert statement is not None
     assert set(statement.roots.destroyed) == {f"{root}/1" for root in EVERY_ROOT}
     assert "ads/content/1" in statement.team_keys.destroyed
@@ -372,9 +372,9 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
 
 
 def test_a_ring_is_compared_with_what_was_told_of_it(home: Home) -> None:
-    rotate_keys(home.world)
-    rotate_keys(home.world)
-    told, ring = newest_statement(home.world), dict(home.world.keychain.root_keys())
+    rotate_keys(home.services)
+    rotate_keys(home.services)
+    told, ring = newest_statement(home.services), dict(home.services.keychain.root_keys())
     assert told is not None
 
     older = {"eu/content/1": "0", **{key: print_ for key, print_ in ring.items() if key != "eu/content/3"}}
@@ -420,7 +420,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
     seed, copy = scratch / "rotate-seed", scratch / "rotate-copy"
     shutil.rmtree(seed, ignore_errors=True)
     shutil.copytree(empty_home, seed)
-    with opened(seed) as home:
+    with opened_at(seed) as home:
         fill(home)
         home.ask(ByTask(task_id="t0"))
         rows, user_key = home.rows(), home.user_key("ann")
@@ -428,32 +428,32 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
     def rotate_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(seed, copy)
-        with opened(copy) as home:
-            rotate_keys(watched(home.world, tripwire))
+        with opened_at(copy) as home:
+            rotate_keys(watched(home.services, tripwire))
 
     for tripwire in every_place(rotate_under, **death):
-        with opened(copy) as home:
+        with opened_at(copy) as home:
             assert home.rows() == rows, tripwire.place
             home.keep(Ad(task="late"))
 
-            housekeep(home.world)
+            housekeep(home.services)
 
             assert len(home.rows()) == len(rows) + 1, tripwire.place
             assert home.user_key("ann") == user_key, tripwire.place
-            if newest_statement(home.world):  # else it died before anything had begun
+            if newest_statement(home.services):  # else it died before anything had begun
                 check_settled(home, tripwire.place)
-        with opened(copy, at=NOW + SEAL_GRACE) as home:
-            rotate_keys(home.world)
-            erase(home.world)
+        with opened_at(copy, at=NOW + SEAL_GRACE) as home:
+            rotate_keys(home.services)
+            erase(home.services)
             assert [row["task_id"] for row in home.rows(ADS)] == ["late", "t1", "t2", "t3", "t4", "t5"], tripwire.place
             check_settled(home, tripwire.place)
 
 
 def test_a_team_of_a_region_without_roots_is_named(home: Home) -> None:
-    home.world.catalog.teams.add(
+    home.services.catalog.teams.add(
         Team(team=TeamId("lost"), region=Region("mars"), created_at=NOW),
-        home.world.keychain.new_team_keys(TeamId("lost"), EU, version=1, at=NOW, purposes=tuple(KeyPurpose)),
+        home.services.keychain.new_team_keys(TeamId("lost"), EU, version=1, at=NOW, purposes=tuple(KeyPurpose)),
     )
 
     with pytest.raises(KeyMissing, match="mars"):
-        rotate_keys(home.world)
+        rotate_keys(home.services)

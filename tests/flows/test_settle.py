@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, When, every_place, watched
-from support.home import ADS, CARS, Home, opened
+from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 from support.moderation import MODERATOR, decide_all, decided, keep_waiting, waiting
 from support.promises import disagreements
@@ -24,18 +24,18 @@ from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.flows import settle as settling
 from implio_pipeline.flows.alone import Faults
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.look_up import items_of
-from implio_pipeline.flows.moderate import feed, notes_of
-from implio_pipeline.flows.restore import restore
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
-from implio_pipeline.flows.settle import FEED_KEEPS, settle
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.moderation import apply_decisions as settling
+from implio_pipeline.flows.moderation.apply_decisions import FEED_KEEPS, apply_decisions
+from implio_pipeline.flows.moderation.decide import feed, notes_of
+from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.restore import restore
+from implio_pipeline.flows.operations.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
 
 NewHome = Callable[[], Home]
 DECIDED = ("outcome", "reasons", "feedback", "actor_id")
@@ -75,8 +75,8 @@ def test_settling_changes_what_was_decided_and_nothing_else(
     looked = {}
     for part in range(splits):
         decide_all(home, to_decide[part::splits])
-        looked |= items_of(home.world, ADS, to_decide[part::splits])
-        settle(home.world)
+        looked |= items_of(home.services, ADS, to_decide[part::splits])
+        apply_decisions(home.services)
 
     after = home.rows(ADS)
 
@@ -88,16 +88,16 @@ def test_settling_changes_what_was_decided_and_nothing_else(
         else:
             assert seen == {name: looked[row["task_id"]][name] for name in DECIDED}
             assert seen["actor_id"] == MODERATOR
-    assert home.world.catalog.moderation.unsettled(ADS) == []
-    assert settle(home.world).files == 0
-    assert audit(home.world, is_full=True).findings == []
+    assert home.services.catalog.moderation.unsettled(ADS) == []
+    assert apply_decisions(home.services).files == 0
+    assert audit(home.services, is_full=True).findings == []
 
 
 def test_a_refusal_brings_its_reasons_and_feedback_into_the_item(home: Home) -> None:
     keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b"))
     decided(home, "a", Refuse(reasons=("spam", "rude"), feedback=("be kind",), note="canary note"))
 
-    summary = settle(home.world)
+    summary = apply_decisions(home.services)
 
     assert (summary.verdicts, summary.files, summary.lost) == (1, 1, 0)
     assert of(home.rows(ADS), "a") == {
@@ -107,7 +107,7 @@ def test_a_refusal_brings_its_reasons_and_feedback_into_the_item(home: Home) -> 
         "actor_id": MODERATOR,
     }
     assert dict(home.files(ADS)[0].outcomes) == {"refused": 1, "approved": 1}
-    assert [note.text for note in notes_of(home.world, ADS, "a")] == ["canary note"]
+    assert [note.text for note in notes_of(home.services, ADS, "a")] == ["canary note"]
 
 
 def test_many_verdicts_cost_one_rewrite_of_each_file_and_its_old_keys(home: Home) -> None:
@@ -115,28 +115,28 @@ def test_many_verdicts_cost_one_rewrite_of_each_file_and_its_old_keys(home: Home
     (old,) = home.files(ADS)
     decide_all(home, [f"t{number}" for number in range(4)])
 
-    assert settle(home.world).files == 1
+    assert apply_decisions(home.services).files == 1
 
     (new,) = home.files(ADS)
     assert new.file_id != old.file_id
     with pytest.raises(PlanOutdated):
-        home.world.catalog.manifest.sealed([old])
+        home.services.catalog.manifest.sealed([old])
     assert len(home.stored()) == 1
 
 
 def test_a_settled_verdict_stays_in_the_feed_for_a_time_without_its_sealed_part(home: Home) -> None:
     keep_waiting(home, Ad(task="a", outcome=None))
     decided(home, "a", Refuse(reasons=("spam",)))
-    settle(home.world)
+    apply_decisions(home.services)
 
-    (told,) = feed(home.world, ADS).entries
+    (told,) = feed(home.services, ADS).entries
 
     assert (told.sealed, told.outcome, told.decided.value) == (None, "refused", "refused")
-    housekeep(home.world)
-    assert len(feed(home.world, ADS).entries) == 1
+    housekeep(home.services)
+    assert len(feed(home.services, ADS).entries) == 1
     home.clock.pass_by(FEED_KEEPS + DAY)
-    assert housekeep(home.world).verdicts == 1
-    assert feed(home.world, ADS).entries == ()
+    assert housekeep(home.services).verdicts == 1
+    assert feed(home.services, ADS).entries == ()
     assert of(home.rows(ADS), "a")["outcome"] == "refused"
 
 
@@ -152,11 +152,11 @@ def test_a_settlement_that_does_not_prove_right_is_not_committed(home: Home) -> 
     home.vault._write = write_another_title
 
     with pytest.raises(Unverified):
-        settle(home.world)
+        apply_decisions(home.services)
     assert home.rows(ADS) == before
     assert len(home.stored()) == 1
     home.vault._write = write
-    assert settle(home.world, again=True).verdicts == 1
+    assert apply_decisions(home.services, again=True).verdicts == 1
 
 
 def test_retention_by_outcome_goes_by_the_verdict_and_not_by_what_the_item_came_with(home: Home) -> None:
@@ -164,34 +164,34 @@ def test_retention_by_outcome_goes_by_the_verdict_and_not_by_what_the_item_came_
     keep_waiting(home, *(Ad(task=name, outcome=None, at=old) for name in ("approve", "refuse", "wait")))
     decided(home, "approve", Approve())
     decided(home, "refuse", Refuse(reasons=("spam",), note="a note"))
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(by_outcome={"refused": 5, "undecided": 30}))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(by_outcome={"refused": 5, "undecided": 30}))
 
-    retain(home.world, today=TODAY)
-    erase(home.world)
+    retain(home.services, today=TODAY)
+    erase(home.services)
 
     assert home.tasks(ADS) == ["approve", "wait"]
-    assert [each.task_id for each in feed(home.world, ADS).entries] == ["approve"]
-    assert notes_of(home.world, ADS, "refuse") == []
+    assert [each.task_id for each in feed(home.services, ADS).entries] == ["approve"]
+    assert notes_of(home.services, ADS, "refuse") == []
     assert waiting(home) == ["wait"]
-    assert audit(home.world, is_full=True).findings == []
+    assert audit(home.services, is_full=True).findings == []
 
 
 def test_a_request_accepted_while_verdicts_are_settled_takes_its_own_and_leaves_the_others(home: Home) -> None:
     keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", user="bob", outcome=None))
     decide_all(home, ["a", "b"])
-    asked, write = [], home.vault.settle
+    asked, write = [], home.vault.apply_decisions
 
     def settle_while_somebody_asks(sealed: object, verdicts: object) -> object:
         if not asked:
             asked.extend(home.ask(ByUser(user_id="ann")))
         return write(sealed, verdicts)
 
-    home.vault.settle = settle_while_somebody_asks
+    home.vault.apply_decisions = settle_while_somebody_asks
 
-    assert settle(home.world).verdicts == 1
+    assert apply_decisions(home.services).verdicts == 1
     assert of(home.rows(ADS), "a")["outcome"] is None
     assert of(home.rows(ADS), "b")["outcome"] == "refused"
-    erase(home.world)
+    erase(home.services)
     assert home.tasks(ADS) == ["b"]
     assert len(home.stored()) == 1
 
@@ -200,36 +200,36 @@ def test_a_hold_keeps_verdict_and_note_hidden_until_the_item_goes(home: Home) ->
     keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", outcome=None))
     decide_all(home, ["a", "b"])
     words = {"words": "a claim", "holder": "dpo"}
-    hold = place_hold(home.world, HoldDraft(team=ADS, scope=ByTask(task_id="a"), until=NOW + 99 * DAY, **words))
+    hold = place_hold(home.services, HoldDraft(team=ADS, scope=ByTask(task_id="a"), until=NOW + 99 * DAY, **words))
     home.ask(ByUser(user_id="ann"))
-    erase(home.world)
+    erase(home.services)
 
-    kinds = sorted(seal.kind for seal in home.world.catalog.seals.all(ADS))
+    kinds = sorted(seal.kind for seal in home.services.catalog.seals.all(ADS))
 
     assert home.tasks(ADS) == ["a"]
     assert kinds == ["decision", "note"]
-    assert notes_of(home.world, ADS, "a") == []
-    assert feed(home.world, ADS).entries == ()
-    assert settle(home.world).verdicts == 0
-    release_hold(home.world, hold.hold_id)
-    erase(home.world)
-    assert {request.state for request in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
-    assert home.world.catalog.seals.all(ADS) == []
+    assert notes_of(home.services, ADS, "a") == []
+    assert feed(home.services, ADS).entries == ()
+    assert apply_decisions(home.services).verdicts == 0
+    release_hold(home.services, hold.hold_id)
+    erase(home.services)
+    assert {request.state for request in home.services.catalog.requests.all()} == {RequestState.COMPLETED}
+    assert home.services.catalog.seals.all(ADS) == []
 
 
 def test_verdicts_and_notes_outlive_a_rotation_and_old_seal_keys_do_not(home: Home) -> None:
     keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", outcome=None))
     decide_all(home, ["a", "b"])
-    before = {key.key_id for key in home.world.catalog.teams.keys(ADS)}
+    before = {key.key_id for key in home.services.catalog.teams.keys(ADS)}
 
-    rotate_keys(home.world)
+    rotate_keys(home.services)
     home.clock.pass_by(SEAL_GRACE + timedelta(seconds=1))
-    finish_rotation(home.world)
+    finish_rotation(home.services)
 
-    kept = before & {key.key_id for key in home.world.catalog.teams.keys(ADS)}
+    kept = before & {key.key_id for key in home.services.catalog.teams.keys(ADS)}
     assert kept == {f"{ADS}/pseudonym/1"}
-    assert [note.text for note in notes_of(home.world, ADS, "a")] == ["note a"]
-    assert settle(home.world).verdicts == 2
+    assert [note.text for note in notes_of(home.services, ADS, "a")] == ["note a"]
+    assert apply_decisions(home.services).verdicts == 2
 
 
 class AnswerLost(Exception):
@@ -252,28 +252,28 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
     seed, copy = scratch / "settle-seed", scratch / "settle-copy"
     shutil.rmtree(seed, ignore_errors=True)
     shutil.copytree(empty_home, seed)
-    with opened(seed) as home:
+    with opened_at(seed) as home:
         keep_waiting(home, *(Ad(task=f"t{number}", outcome=None, user=None) for number in range(9)))
         keep_waiting(home, Ad(task="car"), team=CARS)
         decide_all(home, [f"t{number}" for number in range(0, 9, 2)])
-        wanted = items_of(home.world, ADS, home.tasks(ADS))
+        wanted = items_of(home.services, ADS, home.tasks(ADS))
 
     def settle_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(seed, copy)
-        with opened(copy, threads=1) as home:
-            settle(watched(home.world, tripwire))
+        with opened_at(copy, threads=1) as home:
+            apply_decisions(watched(home.services, tripwire))
 
     for tripwire in every_place(settle_under, **death):
-        with opened(copy, threads=1) as home:
-            settle(home.world, again=True)
+        with opened_at(copy, threads=1) as home:
+            apply_decisions(home.services, again=True)
 
             rows = {row["task_id"]: row for row in home.rows(ADS)}
             assert rows == wanted, tripwire.place
-            assert home.world.catalog.moderation.unsettled(ADS) == [], tripwire.place
-            assert [seal.kind for seal in home.world.catalog.seals.all(ADS)] == ["note"] * 5, tripwire.place
-            housekeep(home.world, stray_age=-timedelta(days=36500))
-            assert disagreements(home.world) == [], tripwire.place
+            assert home.services.catalog.moderation.unsettled(ADS) == [], tripwire.place
+            assert [seal.kind for seal in home.services.catalog.seals.all(ADS)] == ["note"] * 5, tripwire.place
+            housekeep(home.services, stray_age=-timedelta(days=36500))
+            assert disagreements(home.services) == [], tripwire.place
             assert len(home.stored()) == len(home.files()), tripwire.place
 
 
@@ -287,11 +287,11 @@ def test_a_file_that_is_lost_keeps_its_own_verdicts_waiting_and_no_others(home: 
     path.unlink()
 
     faults = Faults()
-    summary = settle(home.world, faults=faults)
+    summary = apply_decisions(home.services, faults=faults)
 
     assert [(each.error.code, each.error.about) for each in faults.found] == [("file-missing", bad.file_id)]
     assert (summary.verdicts, summary.lost) == (1, 0)
-    assert [each.task_id for each in home.world.catalog.moderation.unsettled(ADS)] == ["a"]
+    assert [each.task_id for each in home.services.catalog.moderation.unsettled(ADS)] == ["a"]
 
 
 def stuck_on_one_file(home: Home, *, bad: int, good: int) -> Path:
@@ -317,12 +317,12 @@ def test_a_bad_file_with_more_verdicts_than_a_batch_is_tried_once_and_all_other_
     faults = Faults()
 
     # when they are settled once
-    summary = settle(home.world, faults=faults)
+    summary = apply_decisions(home.services, faults=faults)
 
     # then the bad file was tried once, and everything else is in the vault
     assert [each.error.code for each in faults.found] == ["file-tampered"]
     assert (summary.verdicts, summary.lost) == (good, 0)
-    left = home.world.catalog.moderation.unsettled(ADS)
+    left = home.services.catalog.moderation.unsettled(ADS)
     assert {each.task_id for each in left} == {f"bad{number}" for number in range(bad)}
 
 
@@ -334,24 +334,24 @@ def test_a_bad_file_is_tried_again_later_each_time_and_delays_no_new_verdict(hom
     tries = []
     for _ in range(20):
         faults = Faults()
-        settle(home.world, faults=faults)
+        apply_decisions(home.services, faults=faults)
         tries.append(len(faults.found))
-        assert not settling.is_settling_due(home.world, waits=timedelta(0))
+        assert not settling.is_settling_due(home.services, waits=timedelta(0))
         home.clock.pass_by(timedelta(minutes=5))
 
-    (failed,) = home.world.catalog.failed_files.all(Work.SETTLE)
+    (failed,) = home.services.catalog.failed_files.all(Work.SETTLE)
     assert tries[0] == 1
     assert sum(tries) == failed.attempts < 10
-    assert settle(home.world).verdicts == 0
+    assert apply_decisions(home.services).verdicts == 0
 
     keep_waiting(home, Ad(task="new", outcome=None))
     decided(home, "new", Approve())
-    assert settle(home.world).verdicts == 1
+    assert apply_decisions(home.services).verdicts == 1
     path.write_bytes(content)
     home.clock.pass_by(LONGEST_BACKOFF)
-    assert settle(home.world).verdicts == 2
-    housekeep(home.world)
-    assert home.world.catalog.failed_files.all(Work.SETTLE) == []
+    assert apply_decisions(home.services).verdicts == 2
+    housekeep(home.services)
+    assert home.services.catalog.failed_files.all(Work.SETTLE) == []
 
 
 def test_a_verdict_that_cannot_be_opened_is_passed_over_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,9 +367,9 @@ def test_a_verdict_that_cannot_be_opened_is_passed_over_alone(home: Home, monkey
     monkeypatch.setattr(settling, "opened_values", opened_but_one)
     faults = Faults()
 
-    assert settle(home.world, faults=faults).verdicts == 1
+    assert apply_decisions(home.services, faults=faults).verdicts == 1
     assert [each.unit for each in faults.found] == ["verdict 1 of team ads"]
-    assert [each.task_id for each in home.world.catalog.moderation.unsettled(ADS)] == ["a"]
+    assert [each.task_id for each in home.services.catalog.moderation.unsettled(ADS)] == ["a"]
 
 
 def test_a_team_that_cannot_be_settled_stops_no_other(home: Home) -> None:
@@ -379,27 +379,27 @@ def test_a_team_that_cannot_be_settled_stops_no_other(home: Home) -> None:
     file.write_bytes(b"nothing")
 
     with pytest.raises(FileTampered):
-        settle(home.world, teams=[CARS, ADS])
-    assert len(home.world.catalog.moderation.unsettled(ADS)) == 1
+        apply_decisions(home.services, teams=[CARS, ADS])
+    assert len(home.services.catalog.moderation.unsettled(ADS)) == 1
 
 
 def test_a_backup_put_back_brings_no_verdict_back_that_was_erased(home: Home, tmp_path: Path) -> None:
     keep_waiting(home, Ad(task="a", outcome=None), Ad(task="b", user="bob", outcome=None))
     decide_all(home, ["a", "b"])
-    home.house.close()
+    home.opened.close()
     for folder in ("catalog", "vault"):
         shutil.copytree(home.path / folder, tmp_path / "backup" / folder)
-    with opened(home.path) as later:
+    with opened_at(home.path) as later:
         later.ask(ByUser(user_id="ann"))
-        erase(later.world)
+        erase(later.services)
     for folder in ("catalog", "vault"):
         shutil.rmtree(home.path / folder)
         shutil.copytree(tmp_path / "backup" / folder, home.path / folder)
 
-    with opened(home.path, is_restoring=True) as again:
-        assert len(feed(again.world, ADS).entries) == 2
-        restore(again.world)
+    with opened_at(home.path, is_restoring=True) as again:
+        assert len(feed(again.services, ADS).entries) == 2
+        restore(again.services)
 
-        assert [each.task_id for each in feed(again.world, ADS).entries] == ["b"]
-        assert notes_of(again.world, ADS, "a") == []
-        assert settle(again.world).verdicts == 1
+        assert [each.task_id for each in feed(again.services, ADS).entries] == ["b"]
+        assert notes_of(again.services, ADS, "a") == []
+        assert apply_decisions(again.services).verdicts == 1

@@ -12,25 +12,25 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.home import ADS, CARS, Home, a_home, opened
+from support.home import ADS, CARS, Home, a_home, opened_at
 from support.items import Ad
 from support.landing import LandedTable
 
 from implio_pipeline.domain.errors import CatalogOutdated, CatalogTampered, ImplioError, LiftRefused
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.request import Request, RequestState, keeps_out
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.statements import StandingLifted
-from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.accept import note_tombstones
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import IngestSummary, ingest
-from implio_pipeline.flows.lift import lift
-from implio_pipeline.flows.restore import restore
-from implio_pipeline.flows.rotate_keys import rotate_keys
-from implio_pipeline.flows.submit import Submission, arrival, submit
+from implio_pipeline.flows.deletion.accept import note_tombstones
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.lift import lift
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import IngestSummary, ingest
+from implio_pipeline.flows.files.submit import Submission, arrival, submit
+from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.flows.operations.restore import restore
+from implio_pipeline.flows.operations.rotate_keys import rotate_keys
 
 HOUR = timedelta(hours=1)
 
@@ -50,20 +50,20 @@ def standing(home: Home, user: str = "ann", **known: Any) -> Request:
 def landed(home: Home, name: str, *ads: Ad, rejected: tuple[Ad, ...] = ()) -> IngestSummary:
     bad = home.table(rejected, kind=FileKind.REJECTED)
     home.landing.land(ADS, LandedTable(name=name, pieces_of_items=[home.table(ads)], rejected=bad))
-    return ingest(home.world)
+    return ingest(home.services)
 
 
 def posted(home: Home, *ads: Ad) -> tuple[int, ...]:
     """Post items, and return the places of those that were kept out."""
-    at = arrival(home.world, ADS)
+    at = arrival(home.services, ADS)
     rows = home.table([replace(each, at=at) for each in ads])
-    return submit(home.world, ADS, [Submission(team=ADS, arrived_at=at, rows=rows)]).parts[0].kept_out
+    return submit(home.services, ADS, [Submission(team=ADS, arrived_at=at, rows=rows)]).parts[0].kept_out
 
 
 def test_new_items_of_the_person_stay_out_of_landing_files_and_posts_and_are_counted_apart(home: Home) -> None:
     home.keep(Ad(task="a-0", user="ann"), Ad(task="b-0", user="bob"))
     standing(home)
-    erase(home.world)
+    erase(home.services)
     home.clock.pass_by(HOUR)
     later = home.clock.now()
 
@@ -81,7 +81,7 @@ def test_new_items_of_the_person_stay_out_of_landing_files_and_posts_and_are_cou
     assert kept_out == (1,)
     assert home.tasks(ADS) == ["b-0", "b-1", "b-2"]
     assert home.tasks(ADS, kind=FileKind.REJECTED) == []
-    counts = home.world.catalog.landings.erased_people(ADS, since=later.date())
+    counts = home.services.catalog.landings.erased_people(ADS, since=later.date())
     assert (counts.kept_out, counts.returned) == (3, 0)
 
 
@@ -98,7 +98,7 @@ def test_items_that_are_on_their_way_in_while_it_is_accepted_stay_out(home: Home
     items = [home.table([Ad(task="a-1", user="ann", at=later), Ad(task="b-1", user="bob", at=later)])]
     home.landing.land(ADS, LandedTable(name="export", pieces_of_items=items, between=lambda: standing(home) and None))
 
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert (summary.items, summary.kept_out + summary.erased_before) == (1, 1)
     assert home.tasks(ADS) == ["b-1"]
@@ -115,29 +115,29 @@ def test_another_team_takes_the_same_person_in(home: Home) -> None:
 
 def test_once_it_is_lifted_new_items_come_in_and_are_told_as_those_of_a_person_who_comes_back(home: Home) -> None:
     request = standing(home)
-    erase(home.world)
+    erase(home.services)
     home.clock.pass_by(HOUR)
     landed(home, "export 1", Ad(task="a-1", user="ann", at=home.clock.now()))
 
-    (lifted,) = lift(home.world, request.request_id, name="Ada")
+    (lifted,) = lift(home.services, request.request_id, name="Ada")
     home.clock.pass_by(HOUR)
     file = landed(home, "export 2", Ad(task="a-2", user="ann", at=home.clock.now()))
 
     assert (file.items, file.kept_out, file.returned_items, file.returned_people) == (1, 0, 1, 1)
     assert home.tasks(ADS) == ["a-2"]
     assert not keeps_out(lifted)
-    (entry,) = home.world.ledger.newest_first(StandingLifted)
+    (entry,) = home.services.ledger.newest_first(StandingLifted)
     assert entry.body["requestId"] == request.request_id
-    assert entry.body["liftedBy"] == home.world.keychain.pseudonym(ADS, "identity ada")
-    assert home.house.ledger.check() == []
-    assert audit(home.world).findings == []
+    assert entry.body["liftedBy"] == home.services.keychain.pseudonym(ADS, "identity ada")
+    assert home.opened.ledger.check() == []
+    assert audit(home.services).findings == []
 
 
 def test_on_a_host_whose_clock_is_behind_the_lifting_does_not_lie_before_the_request(home: Home) -> None:
     asked = standing(home)
     home.clock.pass_by(-timedelta(minutes=2))
 
-    (lifted,) = lift(home.world, asked.request_id, name="Ada")
+    (lifted,) = lift(home.services, asked.request_id, name="Ada")
 
     assert lifted.standing_lifted_at == asked.accepted_at
 
@@ -145,10 +145,10 @@ def test_on_a_host_whose_clock_is_behind_the_lifting_does_not_lie_before_the_req
 def test_lifting_one_lifts_every_one_of_the_same_person_and_of_nobody_else(home: Home) -> None:
     first, second, other = standing(home), standing(home, idempotency_key="again"), standing(home, "bob")
 
-    lifted = lift(home.world, second.request_id, name="Ada")
+    lifted = lift(home.services, second.request_id, name="Ada")
 
     assert [each.request_id for each in lifted] == [second.request_id, first.request_id]
-    assert keeps_out(home.world.catalog.requests.get(other.request_id))
+    assert keeps_out(home.services.catalog.requests.get(other.request_id))
 
 
 def test_lifting_twice_lifting_what_keeps_nobody_out_and_lifting_by_nobody_are_refused(home: Home) -> None:
@@ -156,12 +156,12 @@ def test_lifting_twice_lifting_what_keeps_nobody_out_and_lifting_by_nobody_are_r
     request = standing(home)
 
     with pytest.raises(LiftRefused, match="keeps nobody out"):
-        lift(home.world, plain.request_id, name="Ada")
+        lift(home.services, plain.request_id, name="Ada")
     with pytest.raises(LiftRefused, match="nobody is named"):
-        lift(home.world, request.request_id, name=" ")
-    lift(home.world, request.request_id, name="Ada")
+        lift(home.services, request.request_id, name=" ")
+    lift(home.services, request.request_id, name="Ada")
     with pytest.raises(LiftRefused, match="lifted before"):
-        lift(home.world, request.request_id, name="Ada")
+        lift(home.services, request.request_id, name="Ada")
 
 
 def test_only_a_deletion_of_one_user_can_be_standing(home: Home) -> None:
@@ -181,27 +181,27 @@ def test_the_same_senders_id_for_a_standing_one_after_one_that_is_not_is_refused
 
 
 def test_a_standing_deletion_that_is_cancelled_keeps_nobody_out(home: Home) -> None:
-    home.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    home.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     request = standing(home)
     assert request.state is RequestState.WAITING
-    cancel(home.world, request.request_id)
+    cancel(home.services, request.request_id)
     home.clock.pass_by(HOUR)
 
     file = landed(home, "export", Ad(task="a-1", user="ann", at=home.clock.now()))
 
     assert (file.items, file.kept_out) == (1, 0)
-    assert audit(home.world).findings == []
+    assert audit(home.services).findings == []
 
 
 def test_the_receipt_says_that_it_is_standing_and_from_when(home: Home) -> None:
     request = standing(home)
-    erase(home.world)
+    erase(home.services)
 
     (receipt,) = home.receipts()
 
     assert receipt.body["standing"] == {"from": receipt.body["hiddenAt"]}
     (plain,) = home.ask(ByUser(user_id="bob"))
-    erase(home.world)
+    erase(home.services)
     assert "standing" not in home.receipts()[-1].body
     assert request.request_id != plain.request_id
 
@@ -224,7 +224,7 @@ def test_who_writes_the_catalog_cannot_let_a_person_in(home: Home, statement: st
         posted(home, Ad(task="a-1", user="ann"))
 
     assert home.tasks(ADS) == []
-    assert audit(home.world).findings
+    assert audit(home.services).findings
 
 
 def copied(source: Path, target: Path) -> None:
@@ -239,10 +239,10 @@ def done(home: Home, act: str, number: int) -> None:
     acts: dict[str, Callable[[], object]] = {
         "land": lambda: landed(home, f"export {number}", mine),
         "post": lambda: posted(home, mine),
-        "erase": lambda: erase(home.world),
-        "rotate": lambda: rotate_keys(home.world),
-        "compact": lambda: compact(home.world, rows_per_file=4),
-        "restore": lambda: restore(home.world),
+        "erase": lambda: erase(home.services),
+        "rotate": lambda: rotate_keys(home.services),
+        "compact": lambda: compact(home.services, rows_per_file=4),
+        "restore": lambda: restore(home.services),
         "reopen": lambda: None,
     }
     acts[act]()
@@ -268,15 +268,15 @@ def test_no_order_of_acts_lets_a_person_in_before_the_lifting_and_after_it_new_i
         at += HOUR
         if act == "restore":
             copied(folder.parent, folder)
-        with opened(folder, at=at, is_restoring=act == "restore") as home:
+        with opened_at(folder, at=at, is_restoring=act == "restore") as home:
             done(home, act, number)
-            erase(home.world)
+            erase(home.services)
             assert {row["user_key"] for row in home.rows(ADS)} <= {home.user_key("bob")}
         if act == "rotate":  # a backup from before it opens no more
             copied(folder, folder.parent)
-    with opened(folder, at=at + HOUR) as home:
+    with opened_at(folder, at=at + HOUR) as home:
         if is_lifted:
-            lift(home.world, request.request_id, name="Ada")
+            lift(home.services, request.request_id, name="Ada")
         later = home.clock.now() + HOUR
         home.clock.pass_by(HOUR)
         landed(home, "last", Ad(task="z", user="ann", at=later))
@@ -287,30 +287,30 @@ def test_a_backup_from_before_the_lifting_is_refused_and_restored_as_lifted(tmp_
     folder = tmp_path / "home"
     with a_home(folder) as home:
         request = standing(home)
-        erase(home.world)
+        erase(home.services)
     shutil.copytree(folder / "catalog", tmp_path / "catalog")
-    with opened(folder) as home:
-        lift(home.world, request.request_id, name="Ada")
+    with opened_at(folder) as home:
+        lift(home.services, request.request_id, name="Ada")
     shutil.rmtree(folder / "catalog")
     shutil.copytree(tmp_path / "catalog", folder / "catalog")
 
-    with pytest.raises(CatalogOutdated), opened(folder):
+    with pytest.raises(CatalogOutdated), opened_at(folder):
         pass
-    with opened(folder, is_restoring=True) as home:
-        restore(home.world)
-        assert not keeps_out(home.world.catalog.requests.get(request.request_id))
-        assert audit(home.world).findings == []
+    with opened_at(folder, is_restoring=True) as home:
+        restore(home.services)
+        assert not keeps_out(home.services.catalog.requests.get(request.request_id))
+        assert audit(home.services).findings == []
 
 
 def test_a_lifting_that_the_ledger_was_not_told_is_told_later(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     request = standing(home)
     with monkeypatch.context() as patched:
-        patched.setattr("implio_pipeline.flows.lift.note_tombstones", lambda _: None)
-        note_tombstones(home.world)
-        lift(home.world, request.request_id, name="Ada")
-    assert not list(home.world.ledger.newest_first(StandingLifted))
+        patched.setattr("implio_pipeline.flows.deletion.lift.note_tombstones", lambda _: None)
+        note_tombstones(home.services)
+        lift(home.services, request.request_id, name="Ada")
+    assert not list(home.services.ledger.newest_first(StandingLifted))
 
-    note_tombstones(home.world)
-    note_tombstones(home.world)
+    note_tombstones(home.services)
+    note_tombstones(home.services)
 
-    assert len(list(home.world.ledger.newest_first(StandingLifted))) == 1
+    assert len(list(home.services.ledger.newest_first(StandingLifted))) == 1

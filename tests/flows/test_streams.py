@@ -14,9 +14,9 @@ from implio_pipeline.domain.errors import ImplioError, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.request import Request, RequestState, failed, moved
 from implio_pipeline.domain.scope import ByUser, UserRule
-from implio_pipeline.flows import erase as erase_flow
-from implio_pipeline.flows.compact import merge_small
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion import erase as erase_flow
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.compact import merge_small
 from implio_pipeline.stores.vault.filters import build_filter, may_contain, probe
 
 KEYS = st.binary(min_size=16, max_size=16)
@@ -34,8 +34,8 @@ def test_small_files_are_merged_once_there_are_many_and_no_row_is_lost(home: Hom
     full = {file.file_id for file in home.files() if file.rows == 4}
     before = home.rows()
 
-    nothing = merge_small(home.world, rows_per_file=4, from_files=8)
-    done = merge_small(home.world, rows_per_file=4, from_files=7)
+    nothing = merge_small(home.services, rows_per_file=4, from_files=8)
+    done = merge_small(home.services, rows_per_file=4, from_files=7)
 
     assert nothing.partitions == 0
     assert (done.partitions, done.files_before, done.files_after) == (1, 7, 2)
@@ -47,12 +47,12 @@ def test_small_files_are_merged_once_there_are_many_and_no_row_is_lost(home: Hom
 def test_keys_of_files_merged_away_are_nowhere_on_disk_once_an_erasure_has_ended(home: Home) -> None:
     for number in range(6):
         home.keep(Ad(task=f"t-{number}", user=["ann", "bob"][number % 2]))
-    keys = [key.wrapped for sealed in home.world.catalog.manifest.sealed(home.files()) for key in sealed.keys]
+    keys = [key.wrapped for sealed in home.services.catalog.manifest.sealed(home.files()) for key in sealed.keys]
     assert all(key in catalog_of(home) for key in keys)
 
-    assert merge_small(home.world, rows_per_file=10, from_files=2).files_before == 6
+    assert merge_small(home.services, rows_per_file=10, from_files=2).files_before == 6
     home.ask(ByUser(user_id="ann"))
-    erase(home.world)
+    erase(home.services)
 
     assert [key for key in keys if key in catalog_of(home)] == []
 
@@ -68,8 +68,8 @@ def test_a_request_accepted_while_files_are_merged_reaches_its_items_all_the_sam
         return merged
 
     home.vault.merge = meanwhile  # type: ignore[method-assign]
-    done = merge_small(home.world, rows_per_file=100, from_files=4)
-    erase(home.world)
+    done = merge_small(home.services, rows_per_file=100, from_files=4)
+    erase(home.services)
 
     assert done.partitions == 1
     assert home.tasks() == ["t-1", "t-3"]
@@ -85,15 +85,15 @@ def test_an_erasure_ends_although_a_newer_request_comes_in_each_time_a_file_is_r
 
     home.vault.rewrite = meanwhile  # type: ignore[method-assign]
     (request,) = home.ask(ByUser(user_id="u-0"))
-    summary = erase(home.world, only=[request.request_id])
+    summary = erase(home.services, only=[request.request_id])
 
     assert summary.completed == [request.request_id]
     assert summary.failed == {}
     assert len(asked) < 12
     assert {row["user_id"] for row in home.rows()} == {"u-1", "u-2"}
     home.vault.rewrite = rewrite  # type: ignore[method-assign]
-    erase(home.world)
-    assert {each.state for each in home.world.catalog.requests.all()} == {RequestState.COMPLETED}
+    erase(home.services)
+    assert {each.state for each in home.services.catalog.requests.all()} == {RequestState.COMPLETED}
 
 
 def test_files_merged_between_finding_them_and_taking_their_keys_are_found_again(
@@ -102,16 +102,16 @@ def test_files_merged_between_finding_them_and_taking_their_keys_are_found_again
     for number in range(6):
         home.keep(Ad(task=f"t-{number}", user=["ann", "bob"][number % 2]))
     home.ask(ByUser(user_id="ann"))
-    manifest, sealed = home.world.catalog.manifest, home.world.catalog.manifest.sealed
+    manifest, sealed = home.services.catalog.manifest, home.services.catalog.manifest.sealed
 
     def after_a_merge(files: list[VaultFile]) -> list[SealedFile]:
         monkeypatch.undo()
-        assert merge_small(home.world, rows_per_file=10, from_files=2).partitions == 1
+        assert merge_small(home.services, rows_per_file=10, from_files=2).partitions == 1
         return sealed(files)
 
     monkeypatch.setattr(manifest, "sealed", after_a_merge)
 
-    assert erase(home.world).failed == {}
+    assert erase(home.services).failed == {}
     assert home.tasks(ADS) == ["t-1", "t-3", "t-5"]
 
 
@@ -121,7 +121,7 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
     home.keep(Ad(task="a", user="ann"), Ad(task="b", user="bob"))
     home.ask(ByUser(user_id="ann"))
     home.ask(ByUser(user_id="bob"))
-    requests = home.world.catalog.requests
+    requests = home.services.catalog.requests
     first = requests.all()[0].request_id
 
     def taken_on(request: Request, error: ImplioError, **known: Any) -> Request:
@@ -132,12 +132,12 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
     with monkeypatch.context() as patch:
         patch.setattr(erase_flow, "failed", taken_on)
         patch.setattr(erase_flow, "_work_through", raising(PlanOutdated("others kept changing the same files")))
-        summary = erase(home.world)
+        summary = erase(home.services)
 
     assert first not in summary.failed
     assert len(summary.failed) == 1  # the other one's failure is noted all the same
     assert requests.get(first).state is RequestState.PLANNED
-    assert erase(home.world, again=True).failed == {}
+    assert erase(home.services, again=True).failed == {}
     assert home.tasks(ADS) == []
 
 
@@ -147,14 +147,14 @@ def test_after_a_conflict_requests_are_tried_together_again(home: Home, monkeypa
         home.ask(ByUser(user_id=f"u-{number}"))
     work_through, seen = erase_flow._work_through, []
 
-    def once_in_the_way(world: Any, team: Any, named_rules: Any, *others: Any) -> Any:
+    def once_in_the_way(services: Any, team: Any, named_rules: Any, *others: Any) -> Any:
         seen.append(len(named_rules))
         if len(seen) == 1:
             raise PlanOutdated("others kept changing the same files")
-        return work_through(world, team, named_rules, *others)
+        return work_through(services, team, named_rules, *others)
 
     monkeypatch.setattr(erase_flow, "_work_through", once_in_the_way)
-    summary = erase(home.world)
+    summary = erase(home.services)
 
     assert seen == [3, 3]
     assert (summary.failed, summary.files_rewritten) == ({}, 1)
@@ -172,7 +172,7 @@ def test_only_tombstones_that_reach_new_items_are_read_for_them(home: Home) -> N
     home.ask(ByUser(user_id="ann"))
     home.clock.pass_by(timedelta(seconds=1))
     home.ask(ByUser(user_id="bob"))
-    requests = home.world.catalog.requests
+    requests = home.services.catalog.requests
 
     assert len(requests.tombstones(ADS, reaching=YESTERDAY)) == 2
     assert [each.rule for each in requests.tombstones(ADS, reaching=NOW)] == home.rules()[1:]
@@ -184,9 +184,9 @@ def test_what_a_user_may_have_at_most_is_never_less_than_what_they_have(home: Ho
 
     for number in range(6):
         user_key = home.user_key(f"u-{number}")
-        most = home.world.catalog.manifest.most_items(ADS, UserRule(user_key=user_key, before=NOW))
+        most = home.services.catalog.manifest.most_items(ADS, UserRule(user_key=user_key, before=NOW))
         assert most >= sum(row["user_id"] == f"u-{number}" for row in home.rows())
-        assert home.world.catalog.manifest.most_items(ADS, UserRule(user_key=user_key, before=YESTERDAY)) == 0
+        assert home.services.catalog.manifest.most_items(ADS, UserRule(user_key=user_key, before=YESTERDAY)) == 0
 
 
 @given(members=st.lists(KEYS, max_size=40), others=st.lists(KEYS, max_size=40))

@@ -17,28 +17,28 @@ from typing import Any
 import pytest
 from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table, select, update
 from support.clock import NOW
-from support.home import ADS, CARS, Home, a_home, opened
+from support.home import ADS, CARS, Home, a_home, opened_at
 from support.items import Ad
 
 from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError
+from implio_pipeline.domain.ids import Channel, RequestId
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import WITHHELD_STATES, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.domain.words import Channel, RequestId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.api_keys import add_api_key, recognise
-from implio_pipeline.flows.approval import allowance_of
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold
+from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.approval import allowance_of
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold
+from implio_pipeline.flows.deletion.policy_changes import change_policy
+from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.identity import identity_of
-from implio_pipeline.flows.policy import change_policy
-from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
 from implio_pipeline.stores.catalog.row_macs import _APART, RowMacs, covered
@@ -86,17 +86,19 @@ def stage(scratch: Path) -> Path:
     with a_home(folder) as home:
         for user in ("ann", "bob", "cid", "dan"):
             home.keep(*(Ad(task=f"{user}-{each}", user=user) for each in range(3)))
-        home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
-        change_policy(home.world, ADS, cap_percent=10, by="Otto")
-        names = {name: identity_of(home.world, ADS, name) for name in ("who", "by")}
-        home.world.catalog.teams.introduce(Introduction(team=ADS, **names, at=NOW))
-        add_api_key(home.world, ADS, label="shop", by="Otto")
+        home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
+        change_policy(home.services, ADS, cap_percent=10, by="Otto")
+        names = {name: identity_of(home.services, ADS, name) for name in ("who", "by")}
+        home.services.catalog.teams.introduce(Introduction(team=ADS, **names, at=NOW))
+        add_api_key(home.services, ADS, label="shop", by="Otto")
         until = NOW + timedelta(days=90)
-        place_hold(home.world, HoldDraft(team=ADS, scope=ByTask(task_id="cid-1"), until=until, words="w", holder="h"))
+        place_hold(
+            home.services, HoldDraft(team=ADS, scope=ByTask(task_id="cid-1"), until=until, words="w", holder="h")
+        )
         home.ask(ByUser(user_id="dan"), ByUser(user_id="cid"))
-        erase(home.world)
+        erase(home.services)
         home.answers(ByUser(user_id="eve"), is_standing=True)
-        erase(home.world)
+        erase(home.services)
         home.ask(ByUser(user_id="ann"))
     return folder
 
@@ -119,7 +121,7 @@ def altered(stage: Path, scratch: Path) -> Iterator[Callable[[str], Home]]:
         shutil.copytree(stage, folder)
         with closing(sqlite3.connect(folder / "catalog" / "catalog.db")) as connection, connection:
             assert connection.execute(statement, values).rowcount > 0, statement
-        opening = opened(folder)
+        opening = opened_at(folder)
         made.append((opening, folder))
         return opening.__enter__()
 
@@ -149,7 +151,7 @@ def again(stage: Path, scratch: Path) -> Iterator[Callable[..., Home]]:
                 stack.close()
                 shutil.copytree(stage, folder)
                 stack.callback(shutil.rmtree, folder)
-                home = stack.enter_context(opened(folder))
+                home = stack.enter_context(opened_at(folder))
             with (
                 closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as staged,
                 closing(sqlite3.connect(folder / "catalog" / "catalog.db")) as connection,
@@ -229,10 +231,10 @@ def looked_at_and_erased(home: Home, open_request: RequestId) -> tuple[set[Findi
 
     Whatever either refuses is explained: another error than ours fails the test.
     """
-    findings = {finding.kind for finding in audit(home.world).findings}
+    findings = {finding.kind for finding in audit(home.services).findings}
     with suppress(ImplioError):
-        erase(home.world, again=True)
-    return findings, home.world.ledger.receipt(open_request) is not None
+        erase(home.services, again=True)
+    return findings, home.services.ledger.receipt(open_request) is not None
 
 
 def files_of_stage(stage: Path, home: Home) -> list[Path]:
@@ -285,8 +287,8 @@ def test_hidden_items_do_not_become_readable_by_changing_the_catalog(altered, st
 
 def test_before_a_receipt_the_rule_is_compared_with_the_ledger_even_where_its_row_is_authenticated(altered):
     home = altered("update requests set attempts = attempts")
-    bobs, (request,) = home.user_key("bob"), home.world.catalog.requests.all()[-1:]
-    with home.house.catalog._engine.begin() as connection:  # as whoever has the catalog's key would do it
+    bobs, (request,) = home.user_key("bob"), home.services.catalog.requests.all()[-1:]
+    with home.opened.catalog._engine.begin() as connection:  # as whoever has the catalog's key would do it
         macs, is_it = RowMacs.of(connection), tombstones.c.request_id == request.request_id
         row = dict(connection.execute(select(tombstones).where(is_it)).mappings().one())
         mac = macs.mac(tombstones, row | {"user_key": bobs})
@@ -294,27 +296,27 @@ def test_before_a_receipt_the_rule_is_compared_with_the_ledger_even_where_its_ro
         macs.count(connection, tombstones, ADS, added=[mac], removed=[row["mac"]])
     before = home.tasks(ADS)
 
-    assert list(home.world.catalog.alterations()) == []
-    summary = erase(home.world)
+    assert list(home.services.catalog.alterations()) == []
+    summary = erase(home.services)
 
     assert summary.failed == {request.request_id: "catalog-tampered"}
     assert "user" in summary.failures[request.request_id].facts
-    assert home.world.ledger.receipt(request.request_id) is None
+    assert home.services.ledger.receipt(request.request_id) is None
     assert home.tasks(ADS) == before
-    assert FindingKind.TOMBSTONE_DIFFERS in {finding.kind for finding in audit(home.world).findings}
+    assert FindingKind.TOMBSTONE_DIFFERS in {finding.kind for finding in audit(home.services).findings}
 
 
 @pytest.mark.parametrize("state", ["unapproved", "quarantined", "completed", "cancelled", "held", "waiting"])
 def test_a_request_whose_state_was_altered_is_reported_by_every_pass_and_by_the_audit(altered, state):
     home = altered("update requests set state = ? where state = 'accepted'", state)
-    (request,) = home.world.catalog.requests.all()[-1:]
+    (request,) = home.services.catalog.requests.all()[-1:]
 
-    summary = erase(home.world)
+    summary = erase(home.services)
 
     assert summary.failed == {request.request_id: "catalog-tampered"}
     assert (request.state.value, request.error_code) == ("unverified", "catalog-tampered")
     assert (FindingKind.CATALOG_TAMPERED, request.request_id) in {
-        (finding.kind, finding.about) for finding in audit(home.world).findings
+        (finding.kind, finding.about) for finding in audit(home.services).findings
     }
 
 
@@ -322,16 +324,16 @@ def test_a_policy_that_was_altered_removes_nothing_and_the_run_says_so(altered):
     home = altered("update teams set keep_days = 0 where team = 'ads'")
 
     with pytest.raises(CatalogTampered):
-        retain(home.world, today=(NOW + timedelta(days=20)).date())
+        retain(home.services, today=(NOW + timedelta(days=20)).date())
 
-    assert home.world.catalog.requests.all()[-1].kind.value == "user"
+    assert home.services.catalog.requests.all()[-1].kind.value == "user"
 
 
 def test_an_altered_team_stops_no_other_teams_requests(altered):
     home = altered("update teams set cap_percent = 100 where team = 'ads'")
 
     refused, accepted = accept(
-        home.world, [home.draft(ByUser(user_id="x")), home.draft(ByUser(user_id="x"), team=CARS)]
+        home.services, [home.draft(ByUser(user_id="x")), home.draft(ByUser(user_id="x"), team=CARS)]
     )
 
     assert getattr(refused, "code", None) == "catalog-tampered"
@@ -350,11 +352,11 @@ CAPS = {
 @pytest.mark.parametrize("statement", CAPS.values(), ids=CAPS)
 def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_other_teams_go_on(altered, statement):
     home = altered(statement)
-    home.world = replace(home.world, approvals=ApprovalPolicy(cap_from_items=1_000))
+    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=1_000))
     by = {"channel": Channel.PAGE, "asked_by": "who"}
 
     ads, cars = accept(
-        home.world,
+        home.services,
         [
             replace(home.draft(ByUser(user_id="bob")), **by),
             replace(home.draft(ByUser(user_id="bob"), team=CARS), **by),
@@ -363,22 +365,22 @@ def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_othe
 
     assert (ads.state, cars.state) == (RequestState.UNAPPROVED, RequestState.ACCEPTED)
     with pytest.raises(CatalogTampered):
-        allowance_of(home.world, ADS, ads.asked_by)
+        allowance_of(home.services, ADS, ads.asked_by)
     if "introductions" in statement:
         with pytest.raises(CatalogTampered):
-            approve(home.world, ads.request_id, name="by")
+            approve(home.services, ads.request_id, name="by")
 
 
 def test_a_key_whose_maker_was_altered_is_no_key(altered):
     home = altered("update api_keys set expires_at = null")
-    _, text = add_api_key(home.world, ADS, label="new", by="Otto")
-    assert recognise(home.world, text).made_by == identity_of(home.world, ADS, "Otto")
+    _, text = add_api_key(home.services, ADS, label="new", by="Otto")
+    assert recognise(home.services, text).made_by == identity_of(home.services, ADS, "Otto")
 
     with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
         connection.execute("update api_keys set made_by = 'somebody else' where label = 'new'")
 
     with pytest.raises(CatalogTampered):
-        recognise(home.world, text)
+        recognise(home.services, text)
 
 
 def test_what_a_mac_leaves_out_is_listed_with_its_reason():
@@ -405,9 +407,9 @@ def test_a_hold_that_was_moved_out_of_sight_is_missed_before_anything_is_erased(
     altered: Callable[[str], Home], open_request: RequestId, change: str
 ) -> None:
     home = altered(f"update holds set {change}")
-    held = {each.request_id for each in home.world.catalog.requests.all(team=ADS, states=WITHHELD_STATES)}
+    held = {each.request_id for each in home.services.catalog.requests.all(team=ADS, states=WITHHELD_STATES)}
 
-    summary = erase(home.world, again=True)
+    summary = erase(home.services, again=True)
 
     assert held
     assert dict.fromkeys([*held, open_request], CatalogTampered.code).items() <= summary.failed.items()
@@ -420,8 +422,8 @@ def test_a_live_file_that_is_named_as_doomed_is_not_unlinked_and_stops_no_other_
     before = home.stored()
     (of_another_team,) = home.ask(ByUser(user_id="ann"), team=CARS)
 
-    summary = erase(home.world)
+    summary = erase(home.services)
 
     assert set(before) <= set(home.stored())
     assert summary.completed == [of_another_team.request_id]
-    assert FindingKind.CATALOG_TAMPERED in {finding.kind for finding in audit(home.world).findings}
+    assert FindingKind.CATALOG_TAMPERED in {finding.kind for finding in audit(home.services).findings}

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from implio_pipeline.flows.ask import ask
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
 
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.flows.ask import ask
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.plan import accept_plan, plan_erasure
-from implio_pipeline.flows.submit import Submission, arrival, submit
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
+from implio_pipeline.flows.files.submit import Submission, arrival, submit
 
 MINUTES = timedelta(minutes=1)
 SCOPES: dict[str, Scope] = {
@@ -26,9 +26,9 @@ SCOPES: dict[str, Scope] = {
 
 def post(home: Home, task: str, user: str = "ann") -> None:
     """Post an item as a customer's server does, at the instant the server gives it."""
-    arrived_at = arrival(home.world, ADS)
+    arrived_at = arrival(home.services, ADS)
     submit(
-        home.world,
+        home.services,
         ADS,
         [Submission(team=ADS, arrived_at=arrived_at, rows=home.table([Ad(task=task, user=user, at=arrived_at)]))],
     )
@@ -40,7 +40,7 @@ def test_a_request_under_a_clock_that_lies_behind_covers_every_item_that_is_ther
     home.clock.at = NOW - 2 * MINUTES
 
     (request,) = home.ask(scope)
-    erase(home.world)
+    erase(home.services)
     home.clock.at = NOW + MINUTES
 
     (receipt,) = home.receipts()
@@ -51,7 +51,7 @@ def test_a_request_under_a_clock_that_lies_behind_covers_every_item_that_is_ther
 
 def test_a_post_to_a_server_whose_clock_lies_behind_an_erasure_is_stored(home: Home) -> None:
     home.ask(ByUser(user_id="ann"))
-    erase(home.world)
+    erase(home.services)
     home.clock.at = NOW - 2 * MINUTES
 
     post(home, "new")
@@ -66,17 +66,17 @@ def test_the_receipt_counts_newer_items_of_the_scope_and_says_why_they_stay(home
     post(home, "new")
     post(home, "other", user="bob")
 
-    erase(home.world)
+    erase(home.services)
 
     (receipt,) = home.receipts()
     assert home.tasks() == ["new", "other"]
     assert receipt.body["outcome"]["newer"] == 1
-    assert home.world.catalog.requests.get(request.request_id).outcome.newer == 1
+    assert home.services.catalog.requests.get(request.request_id).outcome.newer == 1
 
 
 def test_the_same_deletion_again_under_a_clock_that_lies_behind_covers_what_came_in_between(home: Home) -> None:
     draft: Callable[[], object] = lambda: ask(  # noqa: E731
-        home.world, home.draft(ByUser(user_id="ann")), same_within=timedelta(hours=1)
+        home.services, home.draft(ByUser(user_id="ann")), same_within=timedelta(hours=1)
     )
     draft()
     home.clock.pass_by(MINUTES)
@@ -84,7 +84,7 @@ def test_the_same_deletion_again_under_a_clock_that_lies_behind_covers_what_came
     home.clock.at = NOW - MINUTES
 
     draft()
-    erase(home.world)
+    erase(home.services)
 
     assert home.tasks() == []
 
@@ -94,10 +94,10 @@ def test_a_plan_made_under_a_clock_that_lies_behind_tells_what_is_erased(home: H
     home.clock.at = NOW - 2 * MINUTES
     draft = home.draft(ByUser(user_id="ann"))
 
-    plan = plan_erasure(home.world, draft)
-    accept_plan(home.world, draft, digest=plan.digest)
-    erase(home.world)
+    plan = plan_erasure(home.services, draft)
+    accept_plan(home.services, draft, digest=plan.digest)
+    erase(home.services)
 
     assert plan.items == 1
     assert home.tasks() == []
-    assert home.world.catalog.requests.all()[0].state is RequestState.COMPLETED
+    assert home.services.catalog.requests.all()[0].state is RequestState.COMPLETED

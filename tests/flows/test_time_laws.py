@@ -15,13 +15,13 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.cancel import cancel
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.submit import Submission, arrival, submit
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.submit import Submission, arrival, submit
 
 USERS = ("ann", "bob")
 # A host's clock may lie behind the newest reading by less than the bound, and time goes on by a little at each act.
@@ -34,7 +34,7 @@ STEPS = st.lists(
 def erase_and_compare(home: Home, asked_by: dict[str, str], stored: dict[str, str]) -> None:
     """Erase, and compare what each new receipt says of newer items with what is stored of the user."""
     before = len(home.receipts())
-    erase(home.world)
+    erase(home.services)
     for entry in home.receipts()[before:]:
         if (user := asked_by.get(str(entry.body["requestId"]))) is not None:
             assert entry.body["outcome"]["newer"] == sum(theirs == user for theirs in stored.values())
@@ -47,7 +47,7 @@ IN_ORDER = ("receivedAt", "acceptedAt", "hiddenAt", "erasedAt", "checkedAt")
 def assert_in_order(home: Home) -> None:
     """Compare the instants within each signed entry, and with those of earlier entries about the same request."""
     newest: dict[str, datetime] = {}
-    for entry in home.world.ledger.entries():
+    for entry in home.services.ledger.entries():
         name = str(entry.body.get("requestId") or entry.body.get("holdId"))
         told = [
             datetime.fromisoformat(entry.body[each])
@@ -58,7 +58,7 @@ def assert_in_order(home: Home) -> None:
         if told:
             assert newest.get(name, told[-1]) <= told[-1], entry.kind
             newest[name] = told[-1]
-    for request in home.world.catalog.requests.all():
+    for request in home.services.catalog.requests.all():
         dated = (request.received_at, request.accepted_at, request.erased_at, request.checked_at, request.completed_at)
         known = [each for each in dated if each is not None]
         assert known == sorted(known), request.state
@@ -70,9 +70,9 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
     new_home: Callable[[], Home], steps: list[tuple[str, str, int]]
 ) -> None:
     home = new_home()
-    home.world = replace(home.world, clock_bounds=ClockBounds())
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
-    agreed_now(home.world)
+    home.services = replace(home.services, clock_bounds=ClockBounds())
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    agreed_now(home.services)
     newest, stored, there = NOW, dict[str, str](), dict[str, set[str]]()
     asked_by = dict[str, str]()
 
@@ -81,9 +81,9 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
         home.clock.at = newest + timedelta(seconds=off)  # a host that is off by so much
         newest = max(newest, home.clock.at)
         if act == "post":
-            at, task = arrival(home.world, ADS), f"t-{number}"
+            at, task = arrival(home.services, ADS), f"t-{number}"
             submit(
-                home.world,
+                home.services,
                 ADS,
                 [Submission(team=ADS, arrived_at=at, rows=home.table([Ad(task=task, user=user, at=at)]))],
             )
@@ -96,14 +96,14 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
         elif act == "erase":
             erase_and_compare(home, asked_by, stored)
         else:
-            retain(home.world, today=home.clock.at.date())
+            retain(home.services, today=home.clock.at.date())
     erase_and_compare(home, asked_by, stored)
     assert_in_order(home)
 
     left = set(home.tasks(ADS))
     assert left == set(stored)
     for request_id, items in there.items():
-        request = next(each for each in home.world.catalog.requests.all() if each.request_id == request_id)
+        request = next(each for each in home.services.catalog.requests.all() if each.request_id == request_id)
         assert request.state is RequestState.COMPLETED
         assert left.isdisjoint(items)
 
@@ -115,9 +115,9 @@ def test_whatever_the_clocks_say_what_is_signed_of_a_request_is_in_order(
 ) -> None:
     # given hosts whose clocks differ within the bounds, each of which does one thing
     home = new_home()
-    home.world = replace(home.world, clock_bounds=ClockBounds(), approvals=ApprovalPolicy(cap_from_items=4))
+    home.services = replace(home.services, clock_bounds=ClockBounds(), approvals=ApprovalPolicy(cap_from_items=4))
     newest = NOW
-    agreed_now(home.world)
+    agreed_now(home.services)
     home.keep(*(Ad(task=f"{user}-{number}", user=user) for user in USERS for number in range(3)))
 
     def on_another_host(off: int) -> None:
@@ -129,21 +129,21 @@ def test_whatever_the_clocks_say_what_is_signed_of_a_request_is_in_order(
     on_another_host(offs[0])
     until = newest + timedelta(days=30)
     scope = ByTask(task_id="ann-1")
-    hold = place_hold(home.world, HoldDraft(team=ADS, scope=scope, until=until, words="w", holder="h"))
+    hold = place_hold(home.services, HoldDraft(team=ADS, scope=scope, until=until, words="w", holder="h"))
     on_another_host(offs[1])
     taken_back, kept = home.ask(ByUser(user_id="bob"), ByUser(user_id="ann"))
 
     # when one request is taken back, one approved, carried out in part, and then whole
     on_another_host(offs[2])
-    cancel(home.world, taken_back.request_id)
+    cancel(home.services, taken_back.request_id)
     on_another_host(offs[3])
-    approve(home.world, kept.request_id, name="Jane")
-    erase(home.world)
+    approve(home.services, kept.request_id, name="Jane")
+    erase(home.services)
     on_another_host(offs[4])
-    release_hold(home.world, hold.hold_id)
+    release_hold(home.services, hold.hold_id)
     on_another_host(offs[5])
-    erase(home.world, again=True)
+    erase(home.services, again=True)
 
     # then every instant follows the one before it
-    assert [entry.kind for entry in home.world.ledger.entries()].count("receipt") == 1
+    assert [entry.kind for entry in home.services.ledger.entries()].count("receipt") == 1
     assert_in_order(home)

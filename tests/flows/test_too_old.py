@@ -12,12 +12,12 @@ from support.home import ADS, Home
 from support.items import Ad
 from support.landing import LandedTable
 
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import IngestSummary, ingest
-from implio_pipeline.flows.retain import retain
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.ingest import IngestSummary, ingest
 from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.stores.landing.zone import LandingFolder
 
@@ -38,23 +38,23 @@ def landed(home: Home, modified_at: datetime, content: bytes = LINES) -> IngestS
     os.utime(folder / "old.ndjson", (modified_at.timestamp(),) * 2)
     zone = LandingFolder(
         home.path / "landing",
-        home.world.keychain,  # type: ignore[arg-type]
-        home.house.set_aside,
+        home.services.keychain,  # type: ignore[arg-type]
+        home.opened.set_aside,
         clock=home.clock,
         policy=LandingPolicy(settle_seconds=0),
     )
-    return ingest(replace(home.world, landing=zone))
+    return ingest(replace(home.services, landing=zone))
 
 
 @pytest.mark.parametrize("modified_at", DATES.values(), ids=DATES)
 def test_items_of_a_file_whose_date_cannot_be_true_reached_us_when_it_was_taken_up(
     home: Home, modified_at: datetime
 ) -> None:
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
 
     summary = landed(home, modified_at)
-    retain(home.world, today=TODAY)
-    erase(home.world)
+    retain(home.services, today=TODAY)
+    erase(home.services)
 
     assert (summary.items, summary.rejected, summary.erased_before, summary.too_old) == (1, 1, 0, 0)
     assert [row["submitted_at"] for row in home.rows(ADS)] == [NOW]
@@ -64,7 +64,7 @@ def test_items_of_a_file_whose_date_cannot_be_true_reached_us_when_it_was_taken_
 def test_what_age_alone_keeps_out_is_set_aside_as_a_landing_file_and_comes_in_once_the_policy_allows(
     home: Home,
 ) -> None:
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
     old = {
         "id": "t-old",
         "content": {"title": "ä\n", "price": {"amount": 1.5, "currency": "EUR"}},
@@ -75,9 +75,9 @@ def test_what_age_alone_keeps_out_is_set_aside_as_a_landing_file_and_comes_in_on
     new = {"id": "t-new", "content": {"title": "b"}}
 
     first = landed(home, NOW, b"".join(json.dumps(each).encode() + b"\n" for each in (old, new)))
-    (aside,) = home.house.set_aside.list()
-    content = b"".join(home.house.set_aside.open(aside.id))
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy())
+    (aside,) = home.opened.set_aside.list()
+    content = b"".join(home.opened.set_aside.open(aside.id))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy())
     again = landed(home, NOW, content)
 
     assert (first.items, first.too_old, first.erased_before) == (1, 1, 0)
@@ -88,13 +88,13 @@ def test_what_age_alone_keeps_out_is_set_aside_as_a_landing_file_and_comes_in_on
 
 
 def test_erased_before_and_too_old_are_counted_apart(home: Home) -> None:
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
     home.ask(ByUser(user_id="ann"))
     ads = [Ad(task="hers"), Ad(task="old", user="bob", at=NOW - timedelta(days=90)), Ad(task="in", user="bob")]
     home.landing.land(ADS, LandedTable(name="file", pieces_of_items=[home.table(ads)]))
 
-    summary = ingest(home.world)
-    (record,) = home.world.catalog.landings.all(ADS)
+    summary = ingest(home.services)
+    (record,) = home.services.catalog.landings.all(ADS)
 
     assert (summary.items, summary.erased_before, summary.too_old) == (1, 1, 1)
     assert (record.items, record.erased_before, record.too_old) == (1, 1, 1)
@@ -104,21 +104,21 @@ def test_what_retention_begins_to_cover_while_a_file_comes_in_is_set_aside_too(h
     home.keep(Ad(task="there", user="bob", at=NOW - timedelta(days=90)))
 
     def begin() -> None:
-        home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
-        retain(home.world, today=TODAY)
+        home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+        retain(home.services, today=TODAY)
 
     ads = [Ad(task="old", user="bob", at=NOW - timedelta(days=90)), Ad(task="in", user="bob")]
     home.landing.land(ADS, LandedTable(name="file", pieces_of_items=[home.table(ads)], between=begin))
 
-    summary = ingest(home.world)
+    summary = ingest(home.services)
 
     assert (summary.items, summary.too_old) == (1, 1)
-    assert [each.code for each in home.house.set_aside.list()] == ["too-old"]
+    assert [each.code for each in home.opened.set_aside.list()] == ["too-old"]
     assert sorted(home.tasks(ADS)) == ["in", "there"]
 
 
 def test_a_report_counts_what_was_kept_out(home: Home) -> None:
-    home.world.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
     home.ask(ByUser(user_id="u-1"))
     old = {"id": "t", "content": {"title": "x"}, "submittedAt": (NOW - timedelta(days=90)).isoformat()}
 

@@ -6,10 +6,10 @@ from support.clock import NOW
 from support.stage import USER, item, results
 
 from implio_pipeline.domain.audit import AuditPart
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows import ingest
-from implio_pipeline.flows.audit import audit
+from implio_pipeline.flows.files import ingest
+from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.orchestration import checks
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.purge import purge_runs
@@ -29,8 +29,8 @@ def failed(stage, at=NOW):
 
 
 def overdue(stage):
-    with stage.house() as house:
-        house.world.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=1))
+    with stage.open_home() as opened:
+        opened.services.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=1))
 
 
 def missing(stage):
@@ -92,7 +92,7 @@ def test_survivors_fail_their_check(kept, monkeypatch):
 
 def test_one_selected_check_asks_the_part_of_the_audit_that_can_tell_and_no_other(kept, monkeypatch):
     asked = []
-    monkeypatch.setattr(checks, "audit", lambda world, parts: asked.append(parts) or audit(world, parts=parts))
+    monkeypatch.setattr(checks, "audit", lambda services, parts: asked.append(parts) or audit(services, parts=parts))
     job = dg.define_asset_job(
         "one", dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("moderation_queue"), "nothing_erased_waits"))
     )

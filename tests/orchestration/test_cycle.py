@@ -43,9 +43,9 @@ def test_items_requests_and_receipts_leave_nothing_personal_in_dagster(stage):
     (last,) = materialized(done, "erasure_receipts")
     assert last.metadata["dagster/row_count"].value == 1
     assert results(counted) == dict.fromkeys((check.name for check in CHECKS), True)
-    with stage.house() as house:
-        assert [each.state for each in house.world.catalog.requests.all()] == [RequestState.COMPLETED]
-        assert sum(file.rows for file in house.world.catalog.manifest.files()) == 1
+    with stage.open_home() as opened:
+        assert [each.state for each in opened.services.catalog.requests.all()] == [RequestState.COMPLETED]
+        assert sum(file.rows for file in opened.services.catalog.manifest.files()) == 1
     assert_no_canary(stage)
 
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 from support.clock import NOW
 from support.stage import CANARIES, REASON, Stage, item
 
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import Refuse
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.callbacks import allow_hosts, set_callback
-from implio_pipeline.flows.moderate import decide, feed
+from implio_pipeline.flows.moderation.decide import decide, feed
+from implio_pipeline.flows.moderation.webhooks import allow_hosts, set_callback
 
 ADS, MODERATOR = TeamId("ads"), "zqzq-moderator@example.com"
 LATER = NOW + timedelta(hours=1)
@@ -17,9 +17,9 @@ LATER = NOW + timedelta(hours=1)
 def refuse_one(stage: Stage) -> None:
     stage.land(item(1), item(2))
     stage.take_in()
-    with stage.house() as house:
-        (first, *_) = house.world.catalog.moderation.entries(ADS)
-        decide(house.world, ADS, first.task_id, Refuse(reasons=(REASON,), note=REASON), by=MODERATOR)
+    with stage.open_home() as opened:
+        (first, *_) = opened.services.catalog.moderation.entries(ADS)
+        decide(opened.services, ADS, first.task_id, Refuse(reasons=(REASON,), note=REASON), by=MODERATOR)
 
 
 def test_verdicts_are_settled_once_the_oldest_has_waited(stage: Stage) -> None:
@@ -32,8 +32,8 @@ def test_verdicts_are_settled_once_the_oldest_has_waited(stage: Stage) -> None:
 
     assert early.skip_message == after.skip_message == "no verdict has waited long enough"
     assert result.success
-    with stage.house() as house:
-        assert [each.settled_at for each in feed(house.world, ADS).entries] == [LATER]
+    with stage.open_home() as opened:
+        assert [each.settled_at for each in feed(opened.services, ADS).entries] == [LATER]
     for path, content in stage.stored_bytes().items():
         for canary in (*CANARIES, MODERATOR):
             assert canary.encode() not in content, path.name
@@ -54,17 +54,17 @@ def test_a_team_that_cannot_be_settled_fails_the_run_with_a_code(stage: Stage) -
 def test_callbacks_are_delivered_when_they_are_due(stage: Stage, monkeypatch) -> None:
     assert stage.tick("deliver_sensor").skip_message == "nothing is due"
     monkeypatch.setenv("IMPLIO_CALLBACKS__HTTP_TO_THIS_MACHINE", "true")
-    with stage.house() as house:
-        allow_hosts(house.world, ADS, ["127.0.0.1"])
-        set_callback(house.world, house.courier, ADS, "http://127.0.0.1:9/zqzq-path")
+    with stage.open_home() as opened:
+        allow_hosts(opened.services, ADS, ["127.0.0.1"])
+        set_callback(opened.services, opened.webhook_client, ADS, "http://127.0.0.1:9/zqzq-path")
     refuse_one(stage)
 
     (request,) = stage.tick("deliver_sensor").run_requests
     result = stage.run("deliver_callbacks", tags=dict(request.tags))
 
     assert result.success
-    with stage.house() as house:
-        (left,) = house.world.catalog.callbacks.all(ADS)
+    with stage.open_home() as opened:
+        (left,) = opened.services.catalog.callbacks.all(ADS)
     assert (left.attempts, left.error_code) == (1, "callback-unreachable")
     assert stage.tick("deliver_sensor").skip_message == "nothing is due"
     assert stage.tick("deliver_sensor", at=LATER).run_requests

@@ -6,8 +6,8 @@ from support.clock import NOW
 from support.stage import USER, Stage, failure_codes, failure_metadata, item, results
 
 from implio_pipeline.domain.errors import TeamUnknown
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.words import TeamId
 from implio_pipeline.orchestration import assets
 from implio_pipeline.orchestration.partitions import partition_key
 from implio_pipeline.stores.vault.vault import EncryptedVault
@@ -135,8 +135,8 @@ def test_after_an_erasure_the_touched_partitions_tell_their_new_counts_0_too(kep
 
 
 def test_after_retention_the_touched_partitions_tell_their_new_counts(kept: Stage) -> None:
-    with kept.house() as house:
-        house.world.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=7))
+    with kept.open_home() as opened:
+        opened.services.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=7))
 
     result = kept.run("retention", tags={"implio/as_of": NOW.date().isoformat()})
 
@@ -155,8 +155,8 @@ def test_the_partitions_of_a_team_that_is_wholly_erased_go_and_none_of_them_is_g
 
 
 def test_a_team_that_comes_back_is_shown_again_with_what_it_has(kept: Stage) -> None:
-    with kept.house() as house:
-        house.world.catalog.teams.set_policy(TeamId("cars"), RetentionPolicy(keep_days=1))
+    with kept.open_home() as opened:
+        opened.services.catalog.teams.set_policy(TeamId("cars"), RetentionPolicy(keep_days=1))
     kept.run("retention")
     assert kept.instance.get_dynamic_partitions("team") == ["ads"]
 

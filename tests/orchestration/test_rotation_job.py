@@ -9,9 +9,9 @@ from support.home import Home
 from support.items import Ad
 from support.stage import BODY, CANARIES, TITLE, USER, HomeInTime
 
-from implio_pipeline.domain.words import Region
-from implio_pipeline.flows.rotate_keys import newest_statement
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.operations.rotate_keys import newest_statement
 from implio_pipeline.jobs import KEY_ROTATION, ROTATION_NOT_DUE, ROTATION_OFF
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.launches import AS_OF_TAG
@@ -37,14 +37,14 @@ def tick(home: Home, at: datetime) -> dg.RunRequest | dg.SkipReason:
 
 def test_a_run_renews_every_key_and_tells_ids_and_counts_alone(home):
     home.keep(Ad(task=f"{USER}-1", user=USER, title=f"{TITLE} {BODY}"))
-    before = {key.key_id for key in home.world.catalog.teams.keys("ads")}
+    before = {key.key_id for key in home.services.catalog.teams.keys("ads")}
 
     with dg.instance_for_test() as instance:
         result = run(home, instance)
         log = "".join(str(each.event_log_entry) for each in instance.get_records_for_run(result.run_id).records)
 
     assert result.success
-    after = {key.key_id for key in home.world.catalog.teams.keys("ads")}
+    after = {key.key_id for key in home.services.catalog.teams.keys("ads")}
     assert {"ads/identity/2", "ads/content/2", "ads/operational/2", "ads/seal/2"} <= after
     assert not {"ads/identity/1", "ads/content/1", "ads/operational/1"} & after
     assert before != after
@@ -58,10 +58,10 @@ def test_a_run_that_a_schedule_asked_for_leaves_young_keys(home):
     with dg.instance_for_test() as instance:
         asked = {AS_OF_TAG: NOW.date().isoformat()}
         assert run(home, instance, at=NOW + 29 * DAY, tags=asked).success
-        assert newest_statement(home.world) is None
+        assert newest_statement(home.services) is None
         assert run(home, instance, at=NOW + 30 * DAY, tags=asked).success
 
-    assert newest_statement(home.world) is not None
+    assert newest_statement(home.services) is not None
 
 
 @pytest.mark.parametrize(("days", "answer"), [(29, ROTATION_NOT_DUE), (30, None), (45, None)])
@@ -79,7 +79,7 @@ def test_the_schedule_asks_when_the_oldest_newest_key_is_a_month_old(home, days,
 
 def test_a_team_that_came_later_does_not_put_it_off(home):
     home.clock.pass_by(20 * DAY)
-    add_team(home.world, "later", region=Region("eu"))
+    add_team(home.services, "later", region=Region("eu"))
 
     assert isinstance(tick(home, NOW + 30 * DAY), dg.RunRequest)
 

@@ -9,10 +9,10 @@ from support.stage import USER, item
 
 from implio_pipeline import jobs
 from implio_pipeline.domain.backoff import backoff
+from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.words import Region, TeamId
-from implio_pipeline.flows.take_requests import take_requests
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.orchestration import launches
 from implio_pipeline.orchestration.assets import QUICK_RETRIES
 from implio_pipeline.stores.claimed_file import mark_of
@@ -144,8 +144,8 @@ def test_a_tick_accepts_what_is_in_the_inbox_and_asks_for_one_run_that_erases(st
 
     assert len(tick.run_requests) == 1
     assert not list((stage.home / "requests" / "inbox").glob("*.ndjson"))
-    with stage.house() as house:
-        requests = house.world.catalog.requests.all()
+    with stage.open_home() as opened:
+        requests = opened.services.catalog.requests.all()
     assert [each.state for each in requests] == [RequestState.ACCEPTED] * 2
     assert USER not in repr(tick)
 
@@ -156,8 +156,8 @@ def test_requests_are_hidden_although_a_run_is_under_way(stage):
 
     assert not stage.tick("requests_sensor").run_requests
 
-    with stage.house() as house:
-        assert len(house.world.catalog.requests.tombstones(TeamId("ads"))) == 1
+    with stage.open_home() as opened:
+        assert len(opened.services.catalog.requests.tombstones(TeamId("ads"))) == 1
 
 
 def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage, monkeypatch):
@@ -180,8 +180,8 @@ def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage,
     assert "OSError: 1" in failed.skip_message
     assert USER not in repr((tick, failed))
     stage.tick("requests_sensor")
-    with stage.house() as house:
-        assert len(house.world.catalog.requests.all()) == 2
+    with stage.open_home() as opened:
+        assert len(opened.services.catalog.requests.all()) == 2
 
 
 def test_a_tick_takes_a_bounded_number_of_request_files(stage, monkeypatch):
@@ -192,17 +192,17 @@ def test_a_tick_takes_a_bounded_number_of_request_files(stage, monkeypatch):
     counts = []
     for _ in range(2):
         stage.tick("requests_sensor")
-        with stage.house() as house:
-            counts.append(len(house.world.catalog.requests.all()))
+        with stage.open_home() as opened:
+            counts.append(len(opened.services.catalog.requests.all()))
 
     assert counts == [2, 3]
 
 
 @pytest.mark.parametrize("teams", [3, 12])
 def test_the_landing_sensor_asks_dagster_the_same_number_of_questions_however_many_teams(stage, monkeypatch, teams):
-    with stage.house() as house:
+    with stage.open_home() as opened:
         for number in range(teams):
-            add_team(house.world, TeamId(f"team-{number}"), region=Region("eu"))
+            add_team(opened.services, TeamId(f"team-{number}"), region=Region("eu"))
     for number in range(teams):
         stage.land(item(), team=f"team-{number}")
     questions = []
@@ -230,14 +230,14 @@ def test_a_tick_asks_for_a_bounded_number_of_runs_those_whose_files_came_first(s
 
 def test_accepted_requests_are_launched_without_any_file(stage):
     stage.ask({"team": "ads", "type": "user", "userId": USER})
-    with stage.house() as house:
-        take_requests(house.world)
+    with stage.open_home() as opened:
+        take_requests(opened.services)
 
     assert len(stage.tick("requests_sensor").run_requests) == 1
 
     stage.run("carry_out_requests")
-    with stage.house() as house:
-        (done,) = house.world.catalog.requests.all()
+    with stage.open_home() as opened:
+        (done,) = opened.services.catalog.requests.all()
     assert done.completed_at is not None
     assert not stage.tick("requests_sensor").run_requests
 

@@ -29,8 +29,8 @@ def waiting(stage):
 
 
 def causes(stage) -> dict[Waiting, Cause]:
-    with open_home(stage.home) as house:
-        return {wait.what: wait.cause for wait in house.oldest_waits()}
+    with open_home(stage.home) as opened:
+        return {wait.what: wait.cause for wait in opened.oldest_waits()}
 
 
 def test_what_nothing_has_taken_up_says_so(waiting):
@@ -38,22 +38,22 @@ def test_what_nothing_has_taken_up_says_so(waiting):
 
 
 def test_a_file_dated_long_ago_has_waited_since_it_came(waiting):
-    with open_home(waiting.home) as house:
-        now = house.world.clock.now()
-        assert all((now - wait.since).days == 0 for wait in house.oldest_waits() if wait.what is not Waiting.REQUEST)
+    with open_home(waiting.home) as opened:
+        now = opened.services.clock.now()
+        assert all((now - wait.since).days == 0 for wait in opened.oldest_waits() if wait.what is not Waiting.REQUEST)
 
 
 def test_an_open_request_has_waited_since_its_file_was_dropped(waiting):
-    with open_home(waiting.home) as house:
-        (request,) = house.world.catalog.requests.all()
-        (wait,) = [wait for wait in house.oldest_waits() if wait.what is Waiting.REQUEST]
+    with open_home(waiting.home) as opened:
+        (request,) = opened.services.catalog.requests.all()
+        (wait,) = [wait for wait in opened.oldest_waits() if wait.what is Waiting.REQUEST]
 
     assert wait.since == request.received_at < request.accepted_at
 
 
 def test_a_daemon_that_reported_a_moment_ago_is_promised_to_nobody(waiting):
-    with open_home(waiting.home) as house:
-        told = {wait.sentence for wait in house.oldest_waits()}
+    with open_home(waiting.home) as opened:
+        told = {wait.sentence for wait in opened.oldest_waits()}
 
     assert told == {"a daemon reported within the last three minutes, and has not taken it up yet"}
 
@@ -102,7 +102,7 @@ def test_a_home_without_dagsters_storage_says_that_it_does_not_know(home):
 
 
 def test_what_the_status_tells_names_nobody(waiting):
-    with open_home(waiting.home) as house:
-        told = json.dumps([(wait.sentence, wait.remedy) for wait in house.oldest_waits()])
+    with open_home(waiting.home) as opened:
+        told = json.dumps([(wait.sentence, wait.remedy) for wait in opened.oldest_waits()])
 
     assert USER not in told

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reliability import forks
-from reliability.homes import copy, opened
+from reliability.homes import copy, opened_at
 from reliability.laws import LITTER, breaches, breaches_on_waking
 from reliability.operations import Operations
 from reliability.scenarios import Prepared, prepare, run
@@ -77,9 +77,9 @@ def die_at(scenario: str, home: Path, at: int) -> list[str]:
     """Run the flow in this process, which kills itself at the operation; return the operations of a run to the end."""
     operations = Operations(kill_at=at)
     operations.install()
-    with opened(home) as house:
+    with opened_at(home) as opened:
         operations.begin()
-        run(scenario, house)
+        run(scenario, opened)
         operations.end()
     return operations.names
 
@@ -120,19 +120,19 @@ def _killed_from_outside(scenario: str, home: Path, seconds: float) -> forks.End
 
 
 def _whole(scenario: str, home: Path) -> None:
-    with opened(home) as house:
-        run(scenario, house)
+    with opened_at(home) as opened:
+        run(scenario, opened)
 
 
 def taken_up(scenario: str, home: Path, prepared: Prepared) -> list[str]:
     """Run the flow again to its end, as a new process, and return every breach of a law."""
-    with opened(home) as house:
-        found = breaches_on_waking(house, prepared.always)
-        run(scenario, house, is_again=True)
+    with opened_at(home) as opened:
+        found = breaches_on_waking(opened, prepared.always)
+        run(scenario, opened, is_again=True)
         if scenario == "rotation":
-            found += _not_rotated(house)
+            found += _not_rotated(opened)
         return found + breaches(
-            house,
+            opened,
             kept=prepared.kept,
             rejected=prepared.rejected,
             requests=prepared.requests,
@@ -142,12 +142,12 @@ def taken_up(scenario: str, home: Path, prepared: Prepared) -> list[str]:
         )
 
 
-def _not_rotated(house: Any) -> list[str]:
+def _not_rotated(opened: Any) -> list[str]:
     """Return what an interrupted rotation has left: two root epochs of one name, or an old class key."""
-    ring = Counter(key_id.rpartition("/")[0] for key_id in house.world.keychain.root_keys())
+    ring = Counter(key_id.rpartition("/")[0] for key_id in opened.services.keychain.root_keys())
     found = [f"{times} root keys of {series}" for series, times in ring.items() if times > 1]
-    for team in house.world.catalog.teams.all():
-        keys = Counter(key.purpose.value for key in house.world.catalog.teams.keys(team.team))
+    for team in opened.services.catalog.teams.all():
+        keys = Counter(key.purpose.value for key in opened.services.catalog.teams.keys(team.team))
         found += [f"{times} {purpose} keys" for purpose, times in keys.items() if times > 1 and purpose != "seal"]
     return found
 

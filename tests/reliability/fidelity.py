@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 from implio_pipeline import wiring
 from implio_pipeline.domain.columns import ColumnType, columns_by_class, columns_of
 from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import ColumnClass, FileKind
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.ingest import add_rows
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import add_rows
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import decryption_properties
 from reliability import forks
-from reliability.homes import ADS, DAYS, USERS, ask, init, opened
+from reliability.homes import ADS, DAYS, USERS, ask, init, opened_at
 
 _TEXTS = ("", " ", "\0", "å", "e\u0301", "\U0001f600", "null", "a" * 5000, "\u202e", None)
 _NUMBERS = (0.0, -0.0, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 2.0**53 + 1, None)
@@ -63,24 +63,24 @@ def fidelity(*, rounds: int, seed: int = 1) -> FidelityRow:
 
 def _one(home: Path, chance: random.Random) -> dict[str, Any]:
     init(home)
-    with opened(home) as house:
-        team = house.world.catalog.teams.get(ADS)
+    with opened_at(home) as opened:
+        team = opened.services.catalog.teams.get(ADS)
         for part in range(3):
-            add_rows(house.world, team, [_table(house, chance, 60, part)])
-        before = _rows(house)
-        layout = {_text(each) for each in _layouts(house)}
-        ask(house.world, ADS, ByUser(user_id="u3"))
-        erase(house.world)
-        gone = house.world.keychain.user_key(ADS, "u3")
+            add_rows(opened.services, team, [_table(opened, chance, 60, part)])
+        before = _rows(opened)
+        layout = {_text(each) for each in _layouts(opened)}
+        ask(opened.services, ADS, ByUser(user_id="u3"))
+        erase(opened.services)
+        gone = opened.services.keychain.user_key(ADS, "u3")
         kept = {task: row for task, row in before.items() if row["user_key"] != gone}
-        found = _compared("a rewrite", house, kept, layout)
-        compact(house.world, rows_per_file=100)
-        found += _compared("a merge", house, kept, layout)
-        files = _sealed(house)
+        found = _compared("a rewrite", opened, kept, layout)
+        compact(opened.services, rows_per_file=100)
+        found += _compared("a merge", opened, kept, layout)
+        files = _sealed(opened)
         return {"files": len(files), "columns": len(columns_of(FileKind.ITEMS)), "rows": len(kept), "breaches": found}
 
 
-def _table(house: wiring.House, chance: random.Random, count: int, part: int) -> pa.Table:
+def _table(opened: wiring.OpenHome, chance: random.Random, count: int, part: int) -> pa.Table:
     values: dict[str, list[Any]] = {}
     for column in columns_of(FileKind.ITEMS):
         pool: Any = {
@@ -88,7 +88,7 @@ def _table(house: wiring.House, chance: random.Random, count: int, part: int) ->
         }.get(column.type, (None,))  # fmt: skip
         values[column.name] = [chance.choice(pool) for _ in range(count)]
     users = [chance.choice(USERS) for _ in range(count)]
-    key = house.world.keychain.user_key_maker(ADS)
+    key = opened.services.keychain.user_key_maker(ADS)
     values["user_id"], values["user_key"] = users, [user and key(user) for user in users]
     values["task_id"] = [f"task-{part}-{number}" for number in range(count)]
     values["outcome"] = [chance.choice(("approved", "refused", None)) for _ in range(count)]
@@ -99,39 +99,39 @@ def _table(house: wiring.House, chance: random.Random, count: int, part: int) ->
     return pa.table([pa.array(values[each.name], each.type) for each in schema], schema=schema)
 
 
-def _sealed(house: wiring.House) -> list[SealedFile]:
-    return house.world.catalog.manifest.sealed(list(house.world.catalog.manifest.files()))
+def _sealed(opened: wiring.OpenHome) -> list[SealedFile]:
+    return opened.services.catalog.manifest.sealed(list(opened.services.catalog.manifest.files()))
 
 
-def _rows(house: wiring.House) -> dict[str, dict[str, Any]]:
-    return {row["task_id"]: row for sealed in _sealed(house) for row in house.vault.read(sealed).to_pylist()}
+def _rows(opened: wiring.OpenHome) -> dict[str, dict[str, Any]]:
+    return {row["task_id"]: row for sealed in _sealed(opened) for row in opened.vault.read(sealed).to_pylist()}
 
 
-def _compared(what: str, house: wiring.House, kept: dict[str, Any], layout: set[str]) -> list[str]:
+def _compared(what: str, opened: wiring.OpenHome, kept: dict[str, Any], layout: set[str]) -> list[str]:
     found = []
-    after = _rows(house)
+    after = _rows(opened)
     # Compared as text, since -0.0 and 0.0 are equal and must not be exchanged.
     if {task: repr(row) for task, row in after.items()} != {task: repr(row) for task, row in kept.items()}:
         found.append(f"{what} changed a value")
-    found += [f"{what} changed the layout: {each}" for each in {_text(each) for each in _layouts(house)} - layout]
-    for sealed in _sealed(house):
-        keys = [key for key in house.vault.read(sealed)["user_key"].to_pylist() if key is not None]
+    found += [f"{what} changed the layout: {each}" for each in {_text(each) for each in _layouts(opened)} - layout]
+    for sealed in _sealed(opened):
+        keys = [key for key in opened.vault.read(sealed)["user_key"].to_pylist() if key is not None]
         if keys != sorted(keys):
             found.append(f"{what} left rows out of the order of user keys")
-        found += [f"{what}: {each}" for each in _class_faults(house, sealed)]
+        found += [f"{what}: {each}" for each in _class_faults(opened, sealed)]
     return found
 
 
-def _opened(house: wiring.House, sealed: SealedFile, classes: set[ColumnClass]) -> pq.ParquetFile:
-    path = house.settings.home / "vault" / sealed.file.region / sealed.file.path
-    raw = house.world.keychain.file_keys(ADS, sealed.keys)
+def _opened(opened: wiring.OpenHome, sealed: SealedFile, classes: set[ColumnClass]) -> pq.ParquetFile:
+    path = opened.settings.home / "vault" / sealed.file.region / sealed.file.path
+    raw = opened.services.keychain.file_keys(ADS, sealed.keys)
     granted = {each: key for each, key in raw.items() if each in classes}
     properties = decryption_properties(sealed.file.file_id, granted)
     return pq.ParquetFile(io.BytesIO(path.read_bytes()), decryption_properties=properties)
 
 
-def _layouts(house: wiring.House) -> list[dict[str, Any]]:
-    return [_layout(_opened(house, sealed, set(ColumnClass))) for sealed in _sealed(house)]
+def _layouts(opened: wiring.OpenHome) -> list[dict[str, Any]]:
+    return [_layout(_opened(opened, sealed, set(ColumnClass))) for sealed in _sealed(opened)]
 
 
 def _layout(file: pq.ParquetFile) -> dict[str, Any]:
@@ -157,16 +157,16 @@ def _text(layout: dict[str, Any]) -> str:
     return repr(layout)
 
 
-def _class_faults(house: wiring.House, sealed: SealedFile) -> list[str]:
+def _class_faults(opened: wiring.OpenHome, sealed: SealedFile) -> list[str]:
     """Return the columns that open without their class's key, or not with it; the footer's key is always given."""
     found = []
     for column_class, names in columns_by_class(FileKind.ITEMS).items():
         others = set(ColumnClass) - {column_class} if column_class is not ColumnClass.OPERATIONAL else set()
         for name in names if others else ():
             try:
-                _opened(house, sealed, others).read(columns=[name])
+                _opened(opened, sealed, others).read(columns=[name])
                 found.append(f"column {name} opens without the {column_class} key")
             except (OSError, PermissionError):
                 continue
-        _opened(house, sealed, {column_class, ColumnClass.OPERATIONAL}).read(columns=list(names))
+        _opened(opened, sealed, {column_class, ColumnClass.OPERATIONAL}).read(columns=list(names))
     return found

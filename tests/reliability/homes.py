@@ -15,15 +15,15 @@ from typing import Any
 
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.ids import Channel, FileKind, Region, TeamId
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Scope
-from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.teams import add_team
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.ports.services import Services
 
 ADS, CARS = TeamId("ads"), TeamId("cars")
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=123_456)
@@ -73,17 +73,17 @@ def init(folder: Path, *, threads: int = 1) -> None:
     text = settings.read_text()
     head = f"rows_per_file = 100\nthreads = {threads}\n\n[landing]\nsettle_seconds = 0\n"
     settings.write_text(f"{head}\n{text}")
-    with opened(folder) as house:
-        add_team(house.world, ADS, region=Region("eu"))
-        add_team(house.world, CARS, region=Region("us"))
+    with opened_at(folder) as opened:
+        add_team(opened.services, ADS, region=Region("eu"))
+        add_team(opened.services, CARS, region=Region("us"))
     (folder / "landing" / ADS).mkdir(exist_ok=True)
     (folder / "landing" / CARS).mkdir(exist_ok=True)
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[wiring.House]:
-    with wiring.open_home(folder) as house:
-        yield house
+def opened_at(folder: Path) -> Iterator[wiring.OpenHome]:
+    with wiring.open_home(folder) as opened:
+        yield opened
 
 
 def copy(template: Path, to: Path) -> Path:
@@ -135,42 +135,42 @@ def fill(home: Path) -> list[Item]:
             land(
                 home, team, f"base-{part}.json", as_array(listed[part * count // 3 : (part + 1) * count // 3], bad=bad)
             )
-    with opened(home) as house:
-        ingest(house.world)
+    with opened_at(home) as opened:
+        ingest(opened.services)
     return taken
 
 
-def ask(world: World, team: TeamId, *scopes: Scope) -> None:
-    now = world.clock.now()
+def ask(services: Services, team: TeamId, *scopes: Scope) -> None:
+    now = services.clock.now()
     drafts = [RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=now) for scope in scopes]
-    for answer in accept(world, drafts):
+    for answer in accept(services, drafts):
         assert not isinstance(answer, ImplioError), answer
         if answer.state is RequestState.UNAPPROVED:
-            approve(world, answer.request_id, name="a second person")
+            approve(services, answer.request_id, name="a second person")
 
 
-def pause(world: World, team: TeamId, scope: Scope) -> None:
+def pause(services: Services, team: TeamId, scope: Scope) -> None:
     """Ask for what waits until somebody approves or cancels it."""
-    draft = RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=world.clock.now())
-    (answer,) = accept(world, [draft], is_paused=True)
+    draft = RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=services.clock.now())
+    (answer,) = accept(services, [draft], is_paused=True)
     assert not isinstance(answer, ImplioError), answer
 
 
-def set_policy(world: World, team: TeamId, policy: RetentionPolicy) -> None:
-    world.catalog.teams.set_policy(team, policy)
+def set_policy(services: Services, team: TeamId, policy: RetentionPolicy) -> None:
+    services.catalog.teams.set_policy(team, policy)
 
 
-def rows_of(house: wiring.House, kind: FileKind, *, columns: list[str] | None = None) -> list[dict[str, Any]]:
+def rows_of(opened: wiring.OpenHome, kind: FileKind, *, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """Read every live row out of the files themselves, in all columns when `None`."""
-    files = [file for file in house.world.catalog.manifest.files() if file.kind is kind]
+    files = [file for file in opened.services.catalog.manifest.files() if file.kind is kind]
     found = []
-    for sealed in house.world.catalog.manifest.sealed(files):
-        found += [row | {"team": sealed.file.team} for row in house.vault.read(sealed, columns=columns).to_pylist()]
+    for sealed in opened.services.catalog.manifest.sealed(files):
+        found += [row | {"team": sealed.file.team} for row in opened.vault.read(sealed, columns=columns).to_pylist()]
     return found
 
 
-def task_of(house: wiring.House, name: str) -> str:
-    return next(str(row["task_id"]) for row in rows_of(house, FileKind.ITEMS) if row["title"] == name)
+def task_of(opened: wiring.OpenHome, name: str) -> str:
+    return next(str(row["task_id"]) for row in rows_of(opened, FileKind.ITEMS) if row["title"] == name)
 
 
 def age(path: Path, seconds: float) -> None:

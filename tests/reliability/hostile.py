@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.domain.ids import Channel, FileKind
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
-from implio_pipeline.domain.words import Channel, FileKind
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.take_requests import take_requests
+from implio_pipeline.flows.deletion.take_requests import take_requests
+from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.formats.limits import LandingLimits
 from implio_pipeline.formats.pieces import SUFFIXES, tables_of
 from implio_pipeline.stores.inbox.formats import READERS, values_of
 from reliability import forks
-from reliability.homes import ADS, init, opened
+from reliability.homes import ADS, init, opened_at
 
 MOST_BYTES = 3 << 30
 """Address space of a child; the libraries alone map 1.2 GB."""
@@ -167,9 +167,9 @@ def _case(words: str, poison: Callable[[Path], None], *, most_seconds: float = M
 
 
 def _taken(home: Path) -> int:
-    with opened(home) as house:
-        summary = ingest(house.world)
-        take_requests(house.world)
+    with opened_at(home) as opened:
+        summary = ingest(opened.services)
+        take_requests(opened.services)
         return summary.items
 
 

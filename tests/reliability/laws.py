@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from implio_pipeline import wiring
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.words import FileKind
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.flows.housekeep import housekeep
+from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.flows.operations.housekeep import housekeep
 from reliability.homes import rows_of
 
 _ANY_AGE = timedelta(days=-36_500)
@@ -21,16 +21,16 @@ Kept = Collection[tuple[str, str]]
 """Team and name of items."""
 
 
-def breaches_on_waking(house: wiring.House, always: Kept) -> list[str]:
+def breaches_on_waking(opened: wiring.OpenHome, always: Kept) -> list[str]:
     """Return what is wrong between a crash and the next run: nothing that stays may be missing or doubled."""
-    held = Counter((row["team"], row["title"]) for row in rows_of(house, FileKind.ITEMS, columns=["title"]))
+    held = Counter((row["team"], row["title"]) for row in rows_of(opened, FileKind.ITEMS, columns=["title"]))
     missing = sorted(set(always) - set(held))
     doubled = sorted(name for name, times in held.items() if times > 1)
     return _told("missing before the next run", missing) + _told("doubled before the next run", doubled)
 
 
 def breaches(
-    house: wiring.House,
+    opened: wiring.OpenHome,
     *,
     kept: Kept,
     rejected: int | None,
@@ -42,7 +42,7 @@ def breaches(
     """Return what is wrong after all work is done.
 
     Args:
-        house: The home, at rest.
+        opened: The home, at rest.
         kept: The items that must be there, and no other.
         rejected: How many rejected items must be there; not looked at when `None`.
         requests: How many requests must be completed, each with one receipt.
@@ -50,48 +50,48 @@ def breaches(
         is_at_least: Whether there may be more: retention asks again each time it finds something overdue.
         file_keys: Wrapped keys, hexadecimal, of the files there once were.
     """
-    world = house.world
-    housekeep(world, stray_age=_ANY_AGE)
-    rows = rows_of(house, FileKind.ITEMS, columns=["task_id", "title", "outcome"])
+    services = opened.services
+    housekeep(services, stray_age=_ANY_AGE)
+    rows = rows_of(opened, FileKind.ITEMS, columns=["task_id", "title", "outcome"])
     held = Counter((row["team"], row["title"]) for row in rows)
     found = _told("lost", sorted(set(kept) - set(held)))
     found += _told("survivor or stranger", sorted(set(held) - set(kept)))
     found += _told("doubled", sorted(name for name, times in held.items() if times > 1))
-    bad = len(rows_of(house, FileKind.REJECTED, columns=["task_id"]))
+    bad = len(rows_of(opened, FileKind.REJECTED, columns=["task_id"]))
     if rejected is not None and bad != rejected:
         found.append(f"{bad} rejected items, not {rejected}")
-    waiting = Counter(entry.task_id for entry in world.catalog.moderation.entries())
+    waiting = Counter(entry.task_id for entry in services.catalog.moderation.entries())
     due = Counter(row["task_id"] for row in rows if row["outcome"] in (None, "no decision"))
     if waiting != due:
         found.append(f"the queues hold {len(waiting - due)} entries too many and {len(due - waiting)} too few")
-    states = Counter(request.state.value for request in world.catalog.requests.all())
+    states = Counter(request.state.value for request in services.catalog.requests.all())
     if is_at_least and states.total() > requests:
         requests = states.total()
     if states != +Counter({RequestState.COMPLETED.value: requests, RequestState.CANCELLED.value: cancelled}):
         found.append(f"{requests} requests should be completed: {dict(states)}")
-    told = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "receipt")
-    noted = Counter(str(entry.body["requestId"]) for entry in world.ledger.entries() if entry.kind == "tombstone")
+    told = Counter(str(entry.body["requestId"]) for entry in services.ledger.entries() if entry.kind == "receipt")
+    noted = Counter(str(entry.body["requestId"]) for entry in services.ledger.entries() if entry.kind == "tombstone")
     if len(told) != requests or set(told.values()) - {1}:
         found.append(f"{sum(told.values())} receipts for {requests} requests")
     if len(noted) != requests + cancelled:
         found.append(f"{len(noted)} tombstones in the ledger for {requests + cancelled} requests")
-    found += [f"ledger line {fault.line}: {fault.problem}" for fault in world.ledger.check()]
-    found += [f"audit: {each.kind} {each.words}" for each in audit(world, is_full=True).findings]
-    found += _on_disk(house, file_keys or {})
+    found += [f"ledger line {fault.line}: {fault.problem}" for fault in services.ledger.check()]
+    found += [f"audit: {each.kind} {each.words}" for each in audit(services, is_full=True).findings]
+    found += _on_disk(opened, file_keys or {})
     return found
 
 
-def keys_of_files(house: wiring.House) -> dict[str, list[str]]:
-    files = list(house.world.catalog.manifest.files())
+def keys_of_files(opened: wiring.OpenHome) -> dict[str, list[str]]:
+    files = list(opened.services.catalog.manifest.files())
     return {
         sealed.file.file_id: [key.wrapped.hex() for key in sealed.keys]
-        for sealed in house.world.catalog.manifest.sealed(files)
+        for sealed in opened.services.catalog.manifest.sealed(files)
     }
 
 
-def _on_disk(house: wiring.House, file_keys: dict[str, list[str]]) -> list[str]:
-    home = house.settings.home
-    live = {file.file_id for file in house.world.catalog.manifest.files()}
+def _on_disk(opened: wiring.OpenHome, file_keys: dict[str, list[str]]) -> list[str]:
+    home = opened.settings.home
+    live = {file.file_id for file in opened.services.catalog.manifest.files()}
     stored = [path.stem for path in _files_below(home / "vault")]
     found = _told("stray in the vault", sorted(set(stored) - live))
     found += _told("in no folder", sorted(live - set(stored)))

@@ -20,20 +20,20 @@ from typing import Any
 
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import CancelTooLate, FileMissing, HoldRefused, IllegalMove, KeyMissing, PlanOutdated
+from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.request import RequestState, may_be_cancelled
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule, Rule
-from implio_pipeline.domain.words import FileKind, TeamId
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.housekeep import housekeep
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
 from reliability import forks
 from reliability.homes import (
     ADS,
@@ -48,7 +48,7 @@ from reliability.homes import (
     fill,
     init,
     land,
-    opened,
+    opened_at,
     pause,
     rows_of,
 )
@@ -132,8 +132,8 @@ def _told(ended: forks.Ended) -> Any:
 
 def _prepared(template: Path) -> list[Any]:
     init(template, threads=2)
-    with opened(template) as house:
-        house.world.catalog.teams.set_policy(ADS, _POLICY)
+    with opened_at(template) as opened:
+        opened.services.catalog.teams.set_policy(ADS, _POLICY)
     return [_as_json(item) for item in fill(template)]
 
 
@@ -150,16 +150,16 @@ class _Process:
         self._number = 0
 
     def run(self) -> dict[str, Any]:
-        acts: list[Callable[[wiring.House], None]] = [
+        acts: list[Callable[[wiring.OpenHome], None]] = [
             self.land_and_ingest, self.land_and_ingest, self.ask_user, self.ask_user, self.ask_dates, self.ask_team,
             self.erase, self.erase, self.retain, self.compact, self.compact, self.replay, self.replay, self.rotate,
             self.housekeep, self.pause, self.cancel, self.cancel, self.approve, self.hold, self.release,
         ]  # fmt: skip
-        with opened(self.home) as house:
+        with opened_at(self.home) as opened:
             for act in self.chance.choices(acts, k=_STEPS):
                 self.steps[act.__name__] += 1
                 try:
-                    act(house)
+                    act(opened)
                 except (PlanOutdated, CancelTooLate, HoldRefused, IllegalMove):
                     self.conflicts += 1
         return {
@@ -167,74 +167,74 @@ class _Process:
             "conflicts": self.conflicts,
         }  # fmt: skip
 
-    def land_and_ingest(self, house: wiring.House) -> None:
+    def land_and_ingest(self, opened: wiring.OpenHome) -> None:
         self._land(lambda: datetime.now(UTC))
-        ingest(house.world)
+        ingest(opened.services)
 
-    def replay(self, house: wiring.House) -> None:
+    def replay(self, opened: wiring.OpenHome) -> None:
         """Land items of earlier days, some of people who have asked to be forgotten."""
         day = self.chance.choice(DAYS)
         self._land(lambda: day + timedelta(seconds=self.chance.randrange(_BASE_SECONDS, 3600)))
-        ingest(house.world)
+        ingest(opened.services)
 
-    def ask_user(self, house: wiring.House) -> None:
+    def ask_user(self, opened: wiring.OpenHome) -> None:
         team, user = self._team(), self.chance.choice(_NAMED)
-        ask(house.world, team, ByUser(user_id=user))
+        ask(opened.services, team, ByUser(user_id=user))
 
-    def ask_dates(self, house: wiring.House) -> None:
-        ask(house.world, self._team(), self._dates())
+    def ask_dates(self, opened: wiring.OpenHome) -> None:
+        ask(opened.services, self._team(), self._dates())
 
-    def pause(self, house: wiring.House) -> None:
+    def pause(self, opened: wiring.OpenHome) -> None:
         """Ask for what waits for a second person, whom another process may be, or for somebody to cancel it."""
-        pause(house.world, self._team(), self._dates())
+        pause(opened.services, self._team(), self._dates())
 
-    def cancel(self, house: wiring.House) -> None:
+    def cancel(self, opened: wiring.OpenHome) -> None:
         """Cancel any request that still may be, whoever asked; another process may approve and begin it just now."""
-        open_ones = [each for each in house.world.catalog.requests.all() if may_be_cancelled(each)]
+        open_ones = [each for each in opened.services.catalog.requests.all() if may_be_cancelled(each)]
         if open_ones:
-            cancel(house.world, self.chance.choice(open_ones).request_id)
+            cancel(opened.services, self.chance.choice(open_ones).request_id)
 
-    def approve(self, house: wiring.House) -> None:
-        waiting = house.world.catalog.requests.all(states={RequestState.UNAPPROVED})
+    def approve(self, opened: wiring.OpenHome) -> None:
+        waiting = opened.services.catalog.requests.all(states={RequestState.UNAPPROVED})
         if waiting:
-            approve(house.world, self.chance.choice(waiting).request_id, name=_SECOND)
+            approve(opened.services, self.chance.choice(waiting).request_id, name=_SECOND)
 
-    def hold(self, house: wiring.House) -> None:
+    def hold(self, opened: wiring.OpenHome) -> None:
         """Place a hold and note what is there once it stands: that must stay there until it is released."""
         team = self._team()
         scope = self.chance.choice([ByUser(user_id=self.chance.choice(_NAMED)), self._dates()])
         until = datetime.now(UTC) + timedelta(days=300)
         hold = place_hold(
-            house.world, HoldDraft(team=team, scope=scope, until=until, words="a claim", holder="counsel")
+            opened.services, HoldDraft(team=team, scope=scope, until=until, words="a claim", holder="counsel")
         )
-        self.held[hold.hold_id] = sorted(_covered(house, team, hold.rule))
+        self.held[hold.hold_id] = sorted(_covered(opened, team, hold.rule))
 
-    def release(self, house: wiring.House) -> None:
-        in_force = [each for each in house.world.catalog.holds.all() if each.released_at is None]
+    def release(self, opened: wiring.OpenHome) -> None:
+        in_force = [each for each in opened.services.catalog.holds.all() if each.released_at is None]
         if in_force:
-            release_hold(house.world, self.chance.choice(in_force).hold_id)
+            release_hold(opened.services, self.chance.choice(in_force).hold_id)
 
-    def ask_team(self, house: wiring.House) -> None:
+    def ask_team(self, opened: wiring.OpenHome) -> None:
         if self.chance.random() < 0.4:
-            ask(house.world, self._team(), ByTeam())
+            ask(opened.services, self._team(), ByTeam())
 
-    def erase(self, house: wiring.House) -> None:
-        failed = erase(house.world, again=True).failed
+    def erase(self, opened: wiring.OpenHome) -> None:
+        failed = erase(opened.services, again=True).failed
         # To give way is no fault; a key renewed underneath, or a file swapped, must not look like one either.
         self.breaches += [f"an erasure failed: {code}" for code in failed.values() if code != PlanOutdated.code]
 
-    def retain(self, house: wiring.House) -> None:
-        retain(house.world, today=house.world.clock.now().date())
-        self.erase(house)
+    def retain(self, opened: wiring.OpenHome) -> None:
+        retain(opened.services, today=opened.services.clock.now().date())
+        self.erase(opened)
 
-    def compact(self, house: wiring.House) -> None:
-        compact(house.world, rows_per_file=100)
+    def compact(self, opened: wiring.OpenHome) -> None:
+        compact(opened.services, rows_per_file=100)
 
-    def rotate(self, house: wiring.House) -> None:
-        rotate_keys(house.world)
+    def rotate(self, opened: wiring.OpenHome) -> None:
+        rotate_keys(opened.services)
 
-    def housekeep(self, house: wiring.House) -> None:
-        housekeep(house.world)
+    def housekeep(self, opened: wiring.OpenHome) -> None:
+        housekeep(opened.services)
 
     def _dates(self) -> ByDates:
         start = self.chance.choice(DAYS) + timedelta(seconds=self.chance.randrange(60))
@@ -260,54 +260,54 @@ def _process(home: Path, seed: str, lane: int) -> dict[str, Any]:
 
 def _settled(home: Path, landed: list[Any], held: dict[str, list[list[str]]]) -> dict[str, Any]:
     """Finish all work alone, first under the holds that still stand and then without them; hold the laws."""
-    with opened(home) as house:
-        world = house.world
-        _finish(house)
-        in_force = {hold.hold_id for hold in world.catalog.holds.all() if hold.released_at is None}
+    with opened_at(home) as opened:
+        services = opened.services
+        _finish(opened)
+        in_force = {hold.hold_id for hold in services.catalog.holds.all() if hold.released_at is None}
         kept_back = {(team, name) for key in in_force for team, name in held.get(key, [])}
-        lost = sorted(kept_back - _names_in(house))
+        lost = sorted(kept_back - _names_in(opened))
         found = [f"a hold did not keep: {len(lost)}, such as {lost[0]}"] if lost else []
         for key in in_force:
-            release_hold(world, key)
-        _finish(house)
+            release_hold(services, key)
+        _finish(opened)
         rejected = _reports(home)
         found += [f"rejected: {len(rejected)}, such as {rejected[0]}"] if rejected else []
         listed = [_from_json(each) for each in landed]
-        kept = {(item.team, item.name) for item in listed if not _is_gone(house, item)}
-        states = Counter(request.state for request in world.catalog.requests.all())
+        kept = {(item.team, item.name) for item in listed if not _is_gone(opened, item)}
+        states = Counter(request.state for request in services.catalog.requests.all())
         cancelled = states[RequestState.CANCELLED]
         asked = states.total() - cancelled
-        found += breaches(house, kept=kept, rejected=None, requests=asked, cancelled=cancelled)
+        found += breaches(opened, kept=kept, rejected=None, requests=asked, cancelled=cancelled)
         return {"breaches": found, "cancelled": cancelled, "held": len(kept_back)}
 
 
-def _finish(house: wiring.House) -> None:
-    world = house.world
+def _finish(opened: wiring.OpenHome) -> None:
+    services = opened.services
     done = {RequestState.COMPLETED, RequestState.CANCELLED, RequestState.HELD, RequestState.PARTLY_WITHHELD}
     for _ in range(_SETTLING):
         with suppress(PlanOutdated):
-            ingest(world, again=True)
-            retain(world, today=world.clock.now().date())
-            for request in world.catalog.requests.all(states={RequestState.UNAPPROVED}):
-                approve(world, request.request_id, name=_SECOND)
-            erase(world, again=True)
-            compact(world, rows_per_file=100)
-            finish_rotation(world)
-        if not world.catalog.requests.all(states=frozenset(RequestState) - done):
+            ingest(services, again=True)
+            retain(services, today=services.clock.now().date())
+            for request in services.catalog.requests.all(states={RequestState.UNAPPROVED}):
+                approve(services, request.request_id, name=_SECOND)
+            erase(services, again=True)
+            compact(services, rows_per_file=100)
+            finish_rotation(services)
+        if not services.catalog.requests.all(states=frozenset(RequestState) - done):
             break
 
 
-def _names_in(house: wiring.House) -> set[tuple[str, str]]:
-    return {(row["team"], row["title"]) for row in rows_of(house, FileKind.ITEMS, columns=["title"])}
+def _names_in(opened: wiring.OpenHome) -> set[tuple[str, str]]:
+    return {(row["team"], row["title"]) for row in rows_of(opened, FileKind.ITEMS, columns=["title"])}
 
 
-def _covered(house: wiring.House, team: TeamId, rule: Rule) -> set[tuple[str, str]]:
+def _covered(opened: wiring.OpenHome, team: TeamId, rule: Rule) -> set[tuple[str, str]]:
     """Return the items of a team there are now in its files and that a rule covers, hidden or not."""
     while True:
         try:
-            rows = rows_of(house, FileKind.ITEMS, columns=["title", "user_key", "submitted_at", "outcome"])
+            rows = rows_of(opened, FileKind.ITEMS, columns=["title", "user_key", "submitted_at", "outcome"])
         except (FileMissing, KeyMissing):  # a file was swapped, or keys were renewed, while we read
-            house.world.keychain.forget(team)
+            opened.services.keychain.forget(team)
             continue
         return {
             (team, row["title"])
@@ -330,14 +330,14 @@ def _reports(home: Path) -> list[str]:
     return [json.dumps(entry) for entry in told if "arrival" in json.dumps(entry)]
 
 
-def _is_gone(house: wiring.House, item: Item) -> bool:
+def _is_gone(opened: wiring.OpenHome, item: Item) -> bool:
     """Tell by the domain's own definition; a task's key plays no part, since no request names a task."""
-    world = house.world
-    rules = [each.rule for each in world.catalog.requests.tombstones(item.team)]
-    limits = cutoffs(world.catalog.teams.get(item.team).policy, today=world.clock.now().date())
+    services = opened.services
+    rules = [each.rule for each in services.catalog.requests.tombstones(item.team)]
+    limits = cutoffs(services.catalog.teams.get(item.team).policy, today=services.clock.now().date())
     if limits:
-        rules.append(OverdueRule(cutoffs=limits, before=world.clock.now()))
-    key = world.keychain.user_key(item.team, item.user) if item.user else None
+        rules.append(OverdueRule(cutoffs=limits, before=services.clock.now()))
+    key = services.keychain.user_key(item.team, item.user) if item.user else None
     return any(covers(rule, user_key=key, task_key=b"", submitted_at=item.at, outcome=item.outcome) for rule in rules)
 
 

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline import wiring
+from implio_pipeline.domain.ids import Channel, TeamId
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.words import Channel, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.approve import approve
-from implio_pipeline.flows.cancel import cancel
-from implio_pipeline.flows.compact import compact
-from implio_pipeline.flows.erase import erase
-from implio_pipeline.flows.export import AccessDraft, export_person, purge_exports
-from implio_pipeline.flows.hold import HoldDraft, place_hold, release_hold
-from implio_pipeline.flows.ingest import ingest
-from implio_pipeline.flows.retain import retain
-from implio_pipeline.flows.rotate_keys import finish_rotation, rotate_keys
-from implio_pipeline.flows.take_requests import take_requests
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.access.export import AccessDraft, export_person, purge_exports
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.cancel import cancel
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.deletion.take_requests import take_requests
+from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
+from implio_pipeline.ports.services import Services
 from reliability.homes import (
     ADS,
     CARS,
@@ -38,7 +38,7 @@ from reliability.homes import (
     init,
     items,
     land,
-    opened,
+    opened_at,
     set_policy,
     task_of,
 )
@@ -66,9 +66,9 @@ class Scenario:
     """One flow."""
 
     prepare: Callable[[Path, list[Item]], Prepared]
-    act: Callable[[wiring.House], None]
+    act: Callable[[wiring.OpenHome], None]
     words: str
-    again: Callable[[wiring.House], None] | None = None
+    again: Callable[[wiring.OpenHome], None] | None = None
     """How it is taken up; as it began when `None`."""
 
 
@@ -76,8 +76,8 @@ def prepare(name: str, folder: Path) -> Prepared:
     """Make the scenario's home, and leave what must come of it beside it."""
     init(folder)
     prepared = SCENARIOS[name].prepare(folder, fill(folder))
-    with opened(folder) as house:
-        prepared.file_keys = keys_of_files(house)
+    with opened_at(folder) as opened:
+        prepared.file_keys = keys_of_files(opened)
     return prepared
 
 
@@ -91,9 +91,9 @@ def _unless(listed: list[Item], is_gone: Callable[[Item], bool], **known: Any) -
 
 
 def _prepare_ingest(home: Path, base: list[Item]) -> Prepared:
-    with opened(home) as house:
-        ask(house.world, ADS, ByUser(user_id="u1"))
-        erase(house.world)
+    with opened_at(home) as opened:
+        ask(opened.services, ADS, ByUser(user_id="u1"))
+        erase(opened.services)
     before = [item for item in base if not (item.team == ADS and item.user == "u1")]
     late, more, cars = items("late", ADS, 48), items("more", ADS, 20), items("sheet", CARS, 24)
     land(home, ADS, "late.json", as_array(late, bad=bad_ads(3, "u5") + bad_ads(2, "u1")))
@@ -114,16 +114,16 @@ def _is_asked(item: Item) -> bool:
 
 
 def _prepare_erase(home: Path, base: list[Item]) -> Prepared:
-    with opened(home) as house:
-        task = ByTask(task_id=task_of(house, "base-ads-001"))
+    with opened_at(home) as opened:
+        task = ByTask(task_id=task_of(opened, "base-ads-001"))
         dates = ByDates(start=DAYS[1], end=DAYS[1] + timedelta(seconds=30))
-        ask(house.world, ADS, ByUser(user_id="u2"), task, dates)
+        ask(opened.services, ADS, ByUser(user_id="u2"), task, dates)
     return _unless(base, _is_asked, requests=3, rejected=_BAD - 2)
 
 
 def _prepare_requests(home: Path, base: list[Item]) -> Prepared:
-    with opened(home) as house:
-        task = task_of(house, "base-ads-001")
+    with opened_at(home) as opened:
+        task = task_of(opened, "base-ads-001")
     until = (DAYS[1] + timedelta(seconds=30)).isoformat()
     asked = [
         {"team": "ads", "type": "user", "userId": "u2", "reason": "asked by the person"},
@@ -136,21 +136,21 @@ def _prepare_requests(home: Path, base: list[Item]) -> Prepared:
 
 
 def _prepare_team(home: Path, base: list[Item]) -> Prepared:
-    with opened(home) as house:
-        ask(house.world, ADS, ByTeam())
+    with opened_at(home) as opened:
+        ask(opened.services, ADS, ByTeam())
     later = [item for item in items("later", ADS, 12, days=(datetime.now(UTC),)) if item.user]
     now = datetime.now(UTC)
     later = [Item(name=each.name, team=ADS, user=each.user, at=now, outcome=each.outcome) for each in later]
     land(home, ADS, "later.json", as_array(later))
-    with opened(home) as house:
-        ingest(house.world)
+    with opened_at(home) as opened:
+        ingest(opened.services)
     return _unless(base + later, lambda item: item.name.startswith("base-ads"), requests=1, rejected=_BAD - 2)
 
 
 def _prepare_retention(home: Path, base: list[Item]) -> Prepared:
     policy = RetentionPolicy(keep_days=30, by_outcome={"refused": 2})
-    with opened(home) as house:
-        set_policy(house.world, ADS, policy)
+    with opened_at(home) as opened:
+        set_policy(opened.services, ADS, policy)
     first = datetime.now(UTC).date()
 
     def is_overdue(item: Item) -> bool:
@@ -166,83 +166,83 @@ def _prepare_nothing(home: Path, base: list[Item]) -> Prepared:
 
 
 def _prepare_gates(home: Path, base: list[Item]) -> Prepared:
-    with opened(home) as house:
-        house.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
-        _draft(house.world, ADS, ByUser(user_id="u2"))
-        _draft(house.world, CARS, ByTeam())
+    with opened_at(home) as opened:
+        opened.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+        _draft(opened.services, ADS, ByUser(user_id="u2"))
+        _draft(opened.services, CARS, ByTeam())
     return _unless(base, lambda item: item.team == CARS, requests=1, cancelled=1, rejected=_BAD - 2)
 
 
 def _prepare_hold(home: Path, base: list[Item]) -> Prepared:
-    with opened(home) as house:
-        ask(house.world, ADS, ByUser(user_id="u2"))
+    with opened_at(home) as opened:
+        ask(opened.services, ADS, ByUser(user_id="u2"))
     return _unless(base, lambda item: item.team == ADS and item.user == "u2", requests=1, rejected=_BAD - 2)
 
 
-def _draft(world: World, team: TeamId, scope: Scope) -> None:
-    now = world.clock.now()
-    (answer,) = accept(world, [RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=now)])
+def _draft(services: Services, team: TeamId, scope: Scope) -> None:
+    now = services.clock.now()
+    (answer,) = accept(services, [RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=now)])
     assert isinstance(answer, Request)
 
 
-def _ingest(house: wiring.House) -> None:
-    ingest(house.world)
+def _ingest(opened: wiring.OpenHome) -> None:
+    ingest(opened.services)
 
 
-def _retain(house: wiring.House) -> None:
-    retain(house.world, today=house.world.clock.now().date())
-    _erase(house)
+def _retain(opened: wiring.OpenHome) -> None:
+    retain(opened.services, today=opened.services.clock.now().date())
+    _erase(opened)
 
 
-def _take(house: wiring.House) -> None:
-    take_requests(house.world)
-    _erase(house)
+def _take(opened: wiring.OpenHome) -> None:
+    take_requests(opened.services)
+    _erase(opened)
 
 
-def _erase(house: wiring.House) -> None:
-    erase(house.world, again=True)
+def _erase(opened: wiring.OpenHome) -> None:
+    erase(opened.services, again=True)
 
 
-def _compact(house: wiring.House) -> None:
-    compact(house.world, rows_per_file=100)
+def _compact(opened: wiring.OpenHome) -> None:
+    compact(opened.services, rows_per_file=100)
 
 
-def _rotate(house: wiring.House) -> None:
-    rotate_keys(house.world)
+def _rotate(opened: wiring.OpenHome) -> None:
+    rotate_keys(opened.services)
 
 
-def _finish(house: wiring.House) -> None:
-    finish_rotation(house.world)
+def _finish(opened: wiring.OpenHome) -> None:
+    finish_rotation(opened.services)
 
 
-def _pass_gates(house: wiring.House) -> None:
+def _pass_gates(opened: wiring.OpenHome) -> None:
     """Approve what waits for a second person, cancel what waits for its grace period, and erase."""
-    for request in house.world.catalog.requests.all(states=OPEN_STATES):
+    for request in opened.services.catalog.requests.all(states=OPEN_STATES):
         if request.state is RequestState.UNAPPROVED:
-            approve(house.world, request.request_id, name="a second person")
+            approve(opened.services, request.request_id, name="a second person")
         elif request.state is RequestState.WAITING:
-            cancel(house.world, request.request_id)
-    _erase(house)
+            cancel(opened.services, request.request_id)
+    _erase(opened)
 
 
-def _hold_and_release(house: wiring.House) -> None:
+def _hold_and_release(opened: wiring.OpenHome) -> None:
     """Hold some days of what a request covers, erase the rest, release the hold, and erase that."""
-    world = house.world
-    if not world.catalog.holds.all(ADS):
-        until = world.clock.now() + timedelta(days=30)
+    services = opened.services
+    if not services.catalog.holds.all(ADS):
+        until = services.clock.now() + timedelta(days=30)
         scope = ByDates(start=DAYS[1], end=DAYS[1] + timedelta(days=1))
-        place_hold(world, HoldDraft(team=ADS, scope=scope, until=until, words="a claim", holder="counsel"))
-    _erase(house)
-    for hold in world.catalog.holds.all(ADS):
+        place_hold(services, HoldDraft(team=ADS, scope=scope, until=until, words="a claim", holder="counsel"))
+    _erase(opened)
+    for hold in services.catalog.holds.all(ADS):
         if hold.released_at is None:
-            release_hold(world, hold.hold_id)
-    _erase(house)
+            release_hold(services, hold.hold_id)
+    _erase(opened)
 
 
-def _export_and_purge(house: wiring.House) -> None:
+def _export_and_purge(opened: wiring.OpenHome) -> None:
     draft = AccessDraft(team=ADS, user_id="u3", asked_by="clerk")
-    export_person(house.world, house.exports, draft, keep=timedelta())
-    purge_exports(house.world, house.exports)
+    export_person(opened.services, opened.exports, draft, keep=timedelta())
+    purge_exports(opened.services, opened.exports)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -265,6 +265,6 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-def run(name: str, house: wiring.House, *, is_again: bool = False) -> None:
+def run(name: str, opened: wiring.OpenHome, *, is_again: bool = False) -> None:
     scenario = SCENARIOS[name]
-    (scenario.again or scenario.act if is_again else scenario.act)(house)
+    (scenario.again or scenario.act if is_again else scenario.act)(opened)

@@ -19,13 +19,7 @@ from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.erasure import FileOutcome, NamedRule
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
-from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
-from implio_pipeline.domain.keys import TeamKey
-from implio_pipeline.domain.request import Prepared, Request, RequestState, moved
-from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
-from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import (
+from implio_pipeline.domain.ids import (
     Channel,
     ColumnClass,
     FileId,
@@ -38,6 +32,12 @@ from implio_pipeline.domain.words import (
     TeamId,
     UserKey,
 )
+from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
+from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.request import Prepared, Request, RequestState, moved
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
+from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 

@@ -29,8 +29,8 @@ from test_catalog import sealed_file as new_file
 
 from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.ids import FileId
 from implio_pipeline.domain.scope import TeamRule, UserRule
-from implio_pipeline.domain.words import FileId
 from implio_pipeline.stores.catalog.catalog import open_catalog
 
 RUNNERS = 6

@@ -31,8 +31,8 @@ from test_catalog import (
 )
 
 from implio_pipeline.domain.errors import CatalogNewer, CatalogUnavailable, StorageFull
+from implio_pipeline.domain.ids import KeyId, KeyPurpose, TaskKey, UserKey
 from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule
-from implio_pipeline.domain.words import KeyId, KeyPurpose, TaskKey, UserKey
 from implio_pipeline.stores.catalog import catalog as whole
 from implio_pipeline.stores.catalog import engine, migrations, upgrade
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog

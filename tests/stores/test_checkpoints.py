@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from support.ledger import raw
 
 from implio_pipeline import verify
-from implio_pipeline.domain.words import RequestId
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.verify import check_against, merkle_root, opened_note, origin_of

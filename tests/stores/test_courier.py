@@ -16,8 +16,8 @@ from support.receiver import Receiver, receiving
 
 from implio_pipeline.domain.callback import ABANDONED
 from implio_pipeline.domain.errors import CallbackRefused
-from implio_pipeline.stores.callbacks import courier as module
-from implio_pipeline.stores.callbacks.courier import HttpCourier, resolve
+from implio_pipeline.stores.callbacks import webhook_client as module
+from implio_pipeline.stores.callbacks.webhook_client import HttpCourier, resolve
 
 NAME = "hooks.example.test"
 
@@ -52,11 +52,11 @@ def certificate(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 def test_a_body_arrives_as_it_was_signed() -> None:
-    courier = HttpCourier(may_use_http=True)
-    secret, body = courier.new_secret("whsec"), b'{"type": "decision"}'
+    webhook_client = HttpCourier(may_use_http=True)
+    secret, body = webhook_client.new_secret("whsec"), b'{"type": "decision"}'
     with receiving(Receiver()) as receiver:
-        signature = courier.sign(secret, body, at=NOW)
-        answer = courier.send(f"http://127.0.0.1:{receiver.port}/in?x=1", body, {"Implio-Signature": signature})
+        signature = webhook_client.sign(secret, body, at=NOW)
+        answer = webhook_client.send(f"http://127.0.0.1:{receiver.port}/in?x=1", body, {"Implio-Signature": signature})
 
     ((path, headers, got),) = receiver.got
     parts = dict(part.split("=") for part in headers["Implio-Signature"].split(","))
@@ -79,10 +79,10 @@ def test_the_certificate_must_be_of_the_name_although_the_address_is_called(
 ) -> None:
     file, context = certificate
     known = {"inside": [NAME, "other.example.test"], "ca_file": file, "resolver": lambda host, port: ["127.0.0.1"]}
-    courier = HttpCourier(**known)
+    webhook_client = HttpCourier(**known)
     with receiving(Receiver(), tls=context) as receiver:
-        right = courier.send(f"https://{NAME}:{receiver.port}/", b"{}", {})
-        other = courier.send(f"https://other.example.test:{receiver.port}/", b"{}", {})
+        right = webhook_client.send(f"https://{NAME}:{receiver.port}/", b"{}", {})
+        other = webhook_client.send(f"https://other.example.test:{receiver.port}/", b"{}", {})
         unknown = HttpCourier(inside=[NAME], resolver=known["resolver"]).send(
             f"https://{NAME}:{receiver.port}/", b"{}", {}
         )
@@ -118,11 +118,11 @@ def test_a_name_is_resolved_once_and_the_address_that_was_looked_at_is_called() 
 
 
 def test_one_address_inside_among_others_is_enough_to_refuse() -> None:
-    courier = HttpCourier(resolver=lambda host, port: ["93.184.216.34", "169.254.169.254"])
+    webhook_client = HttpCourier(resolver=lambda host, port: ["93.184.216.34", "169.254.169.254"])
 
     with pytest.raises(CallbackRefused):
-        courier.check(f"https://{NAME}/")
-    assert courier.send(f"https://{NAME}/", b"{}", {}).code == "callback-refused"
+        webhook_client.check(f"https://{NAME}/")
+    assert webhook_client.send(f"https://{NAME}/", b"{}", {}).code == "callback-refused"
     with pytest.raises(CallbackRefused):
         HttpCourier(resolver=lambda host, port: []).check(f"https://{NAME}/")
 
@@ -154,17 +154,17 @@ def test_nobody_there_is_an_answer_too() -> None:
 
 
 def test_what_is_under_way_ends_at_once_when_it_is_abandoned_and_nothing_more_is_sent() -> None:
-    courier, answers = HttpCourier(may_use_http=True), []
+    webhook_client, answers = HttpCourier(may_use_http=True), []
     with receiving(Receiver(is_silent=True)) as receiver:
         url = f"http://127.0.0.1:{receiver.port}/"
-        sending = threading.Thread(target=lambda: answers.append(courier.send(url, b"{}", {})))
+        sending = threading.Thread(target=lambda: answers.append(webhook_client.send(url, b"{}", {})))
         sending.start()
         while not receiver.got:
             assert sending.is_alive()
 
-        courier.abandon()
+        webhook_client.abandon()
         sending.join()
-        answers.append(courier.send(url, b"{}", {}))
+        answers.append(webhook_client.send(url, b"{}", {}))
         assert not receiver.released.is_set()
 
     assert [(each.status, each.code) for each in answers] == [(None, ABANDONED)] * 2

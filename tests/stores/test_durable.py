@@ -43,9 +43,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def test_a_new_home_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
     home = tmp_path / "above" / "home"
     init_home(home, files={"dagster.yaml": "telemetry: {enabled: false}"})
-    with open_home(home) as house:
+    with open_home(home) as opened:
         (home / "landing" / "acme").mkdir()
-        list(house.landing.claim("acme"))
+        list(opened.landing.claim("acme"))
 
     open_to_others = [
         path for path in [home, *home.rglob("*")] if path.stat().st_mode & 0o077 and path.name != "public.pem"

@@ -10,8 +10,8 @@ import pytest
 from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import ImplioError, RequestIdReused, TeamUnknown
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
-from implio_pipeline.domain.words import Channel
 from implio_pipeline.stores.inbox.folder import InboxFolder
 from implio_pipeline.stores.set_aside import SetAside
 

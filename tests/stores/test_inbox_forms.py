@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.domain.words import Channel
 from implio_pipeline.stores.inbox.formats import values_of
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)

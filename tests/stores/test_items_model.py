@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.words import FileKind
+from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.columns import keyed, rejected_table
 from implio_pipeline.formats.faults import item_faults, item_schema
 from implio_pipeline.formats.schema import arrow_schema

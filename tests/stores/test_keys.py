@@ -11,8 +11,8 @@ from support.clock import NOW
 from support.home import ADS, CARS, Home, ring_of
 
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing, RegionUnknown
+from implio_pipeline.domain.ids import ColumnClass, FileId, KeyPurpose, Region, TeamId
 from implio_pipeline.domain.keys import HOME
-from implio_pipeline.domain.words import ColumnClass, FileId, KeyPurpose, Region, TeamId
 from implio_pipeline.stores.keys import sealer
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
@@ -24,7 +24,7 @@ CLASSES = list(ColumnClass)
 
 
 def keychain_of(home: Home, *granted: ColumnClass) -> TeamKeychain:
-    return TeamKeychain(ring_of(home), home.world.catalog.teams.keys, granted=granted or CLASSES)
+    return TeamKeychain(ring_of(home), home.services.catalog.teams.keys, granted=granted or CLASSES)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_file_key_of_another_team_or_class_does_not_open(home: Home) -> None:
 
 
 def test_a_key_destroyed_in_the_catalog_opens_nothing_once_it_is_forgotten(home: Home) -> None:
-    team_keys = {ADS: home.world.catalog.teams.keys(ADS)}
+    team_keys = {ADS: home.services.catalog.teams.keys(ADS)}
     keychain = TeamKeychain(ring_of(home), lambda team: team_keys[team])
     _, keys = keychain.new_file_keys(ADS, FILE)
     sealed = keychain.seal(ADS, b"x", context="c")

@@ -15,7 +15,7 @@ import pytest
 from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInvalid
-from implio_pipeline.domain.words import TeamId, UserKey
+from implio_pipeline.domain.ids import TeamId, UserKey
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores import watched

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.ledger import raw
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
-from implio_pipeline.domain.words import RequestId
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.verify import canonical, check_ledger, digest_of
 

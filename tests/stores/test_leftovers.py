@@ -8,8 +8,8 @@ import pytest
 from support.clock import NOW
 from support.home import Home
 
-from implio_pipeline.domain.words import Region
-from implio_pipeline.flows.housekeep import STRAY_AGE, housekeep
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.flows.operations.housekeep import STRAY_AGE, housekeep
 
 LEFT = {
     "a report of a landing file": "landing/ads/.rejected/.0123456789abcdef.tmp",
@@ -39,21 +39,21 @@ def put(home: Home, path: str, *, age: timedelta) -> Path:
 @pytest.mark.parametrize("path", LEFT.values(), ids=LEFT)
 def test_what_is_left_is_swept_when_it_is_old(home: Home, path: str) -> None:
     young = put(home, path, age=STRAY_AGE)
-    assert housekeep(home.world).leftovers == 0
+    assert housekeep(home.services).leftovers == 0
     assert young.exists()
 
     old = put(home, path, age=STRAY_AGE + timedelta(seconds=1))
 
-    assert housekeep(home.world).leftovers == 1
+    assert housekeep(home.services).leftovers == 1
     assert not old.exists()
-    assert housekeep(home.world).leftovers == 0
+    assert housekeep(home.services).leftovers == 0
 
 
 @pytest.mark.parametrize("path", OTHERS.values(), ids=OTHERS)
 def test_what_has_another_name_stays(home: Home, path: str) -> None:
     file = put(home, path, age=timedelta(days=400))
 
-    assert home.world.leftovers.sweep(older_than=NOW) == 0
+    assert home.services.leftovers.sweep(older_than=NOW) == 0
     assert file.exists()
 
 
@@ -62,9 +62,9 @@ def test_a_file_that_somebody_writes_to_stays(home: Home, path: str) -> None:
     file = put(home, path, age=timedelta(days=400))
 
     with file.open("ab"):
-        assert home.world.leftovers.sweep(older_than=NOW) == 0
+        assert home.services.leftovers.sweep(older_than=NOW) == 0
     assert file.exists()
-    assert home.world.leftovers.sweep(older_than=NOW) == 1
+    assert home.services.leftovers.sweep(older_than=NOW) == 1
 
 
 def test_no_link_is_followed_neither_to_a_folder_nor_to_a_file(home: Home, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_no_link_is_followed_neither_to_a_folder_nor_to_a_file(home: Home, tmp_p
     (home.path / "requests" / "inbox" / ".0123456789abcdef.tmp").symlink_to(file)
     (home.path / "landing" / "evil").symlink_to(outside)
 
-    assert home.world.leftovers.sweep(older_than=NOW) == 0
+    assert home.services.leftovers.sweep(older_than=NOW) == 0
     assert file.exists()
 
 
@@ -89,19 +89,19 @@ def test_a_new_root_key_with_both_its_names_keeps_its_own_whole(home: Home) -> N
     left.hardlink_to(key)
     os.utime(key, (0, 0))
 
-    assert home.world.leftovers.sweep(older_than=NOW) == 1
+    assert home.services.leftovers.sweep(older_than=NOW) == 1
 
     assert key.read_bytes() == before
     assert not left.exists()
 
 
 def test_a_root_key_half_destroyed_is_destroyed_by_housekeeping(home: Home) -> None:
-    home.world.keychain.renew_root_keys(Region("us"))
+    home.services.keychain.renew_root_keys(Region("us"))
     key = home.path / "keys" / "eu" / "identity.1.key"
     half = home.path / "keys" / "eu" / ".identity.0.key.01234567.shred"
     half.write_bytes(key.read_bytes())
 
-    housekeep(home.world)
+    housekeep(home.services)
 
     assert not half.exists()
     assert key.exists()

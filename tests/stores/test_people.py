@@ -2,7 +2,7 @@
 
 import pytest
 from sqlalchemy import select
-from support.home import ADS, Home, opened, ring_of
+from support.home import ADS, Home, opened_at, ring_of
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.stores.catalog.access_tables import operators
@@ -14,15 +14,15 @@ JANE = "Jané Öperator"
 
 
 def people_of(home: Home) -> SqlPeople:
-    return SqlPeople(home.house.catalog._engine, HomeSeal(ring_of(home)))
+    return SqlPeople(home.opened.catalog._engine, HomeSeal(ring_of(home)))
 
 
 def test_a_name_is_the_same_person_for_whoever_opens_the_home(home: Home) -> None:
-    person = home.world.people.remember(JANE)
+    person = home.services.people.remember(JANE)
 
-    with opened(home.path) as again:
-        assert again.world.people.person(JANE) == person
-        assert again.world.people.name_of(person) == JANE
+    with opened_at(home.path) as again:
+        assert again.services.people.person(JANE) == person
+        assert again.services.people.name_of(person) == JANE
     assert people_of(home).person(JANE) == person
 
 
@@ -45,20 +45,20 @@ def test_a_seal_opens_only_where_it_was_made_for(home: Home) -> None:
 def test_a_person_is_no_text_and_no_user_of_a_team(home: Home) -> None:
     people = people_of(home)
 
-    known = {people.person("ann"), people.digest("ann"), home.world.keychain.pseudonym(ADS, "ann")}
+    known = {people.person("ann"), people.digest("ann"), home.services.keychain.pseudonym(ADS, "ann")}
 
     assert len(known) == 3
 
 
 def test_a_name_that_was_destroyed_is_in_no_byte_of_the_catalog(home: Home) -> None:
-    person = home.world.people.remember(JANE)
-    with reading(home.house.catalog._engine) as connection:
+    person = home.services.people.remember(JANE)
+    with reading(home.opened.catalog._engine) as connection:
         sealed = connection.scalar(select(operators.c.sealed).where(operators.c.person == person))
 
-    home.world.people.forget(person)
-    home.world.catalog.scrub(is_thorough=False)
+    home.services.people.forget(person)
+    home.services.catalog.scrub(is_thorough=False)
 
     stored = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
     assert sealed is not None
     assert sealed not in stored
-    assert home.world.people.name_of(person) is None
+    assert home.services.people.name_of(person) is None

@@ -10,8 +10,8 @@ from support.clock import NOW
 from support.items import Ad, is_covered, key_of, table_of
 from support.rules import ads, rules, task_key_of, tasks
 
+from implio_pipeline.domain.ids import UserKey
 from implio_pipeline.domain.scope import Rule, TaskRule, UserRule
-from implio_pipeline.domain.words import UserKey
 from implio_pipeline.stores.vault.predicate import hidden, match, micros
 
 TASK_IDS = {task_key_of(task): task for task in ("t0", "t1", "t2", "t3")}

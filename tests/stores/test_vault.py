@@ -22,10 +22,10 @@ from implio_pipeline.domain.columns import OTHER_KEYS, ColumnType, columns_of
 from implio_pipeline.domain.erasure import FileWork, NamedRule, prove
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing, StorageFull, Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.ids import FileKind, Region, RequestId, UserKey
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser, Rule, TeamRule, UserRule
-from implio_pipeline.domain.words import FileKind, Region, RequestId, UserKey
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.encoding import decode
 from implio_pipeline.stores.vault.kept import around, kept
@@ -65,7 +65,7 @@ def written(home: Home, rows: Sequence[Ad] | pa.Table, kind: FileKind = FileKind
 
 
 def wide(home: Home) -> EncryptedVault:
-    return EncryptedVault(folders_of(home.house), home.world.keychain, bounds=Bounds(rows=1000))
+    return EncryptedVault(folders_of(home.opened), home.services.keychain, bounds=Bounds(rows=1000))
 
 
 def work_on(sealed: SealedFile, *asked: Rule) -> FileWork:
@@ -143,7 +143,7 @@ def test_the_old_keys_do_not_open_the_new_file_nor_the_new_ones_the_old(home: Ho
     assert new is not None
 
     for one, other in ((old, new), (new, old)):
-        raw = home.world.keychain.file_keys(ADS, other.keys)
+        raw = home.services.keychain.file_keys(ADS, other.keys)
         with pytest.raises(KeyMissing):
             decode(lies_at(home, one.file).read_bytes(), file_id=one.file.file_id, raw=raw)
 
@@ -200,13 +200,13 @@ def test_a_rewriter_with_a_fault_is_caught_and_nothing_of_it_is_committed(home: 
     home.keep(Ad(task="a"), Ad(task="b", user="bob"), Ad(task="c", user="cid", title="chair"), Ad(task="d", user="dee"))
     before, files = home.rows(ADS), home.files(ADS)
     (request,) = home.ask(ByUser(user_id="ann"))
-    vault = Faulty(folders_of(home.house), home.world.keychain, bounds=SMALL_FILES)
+    vault = Faulty(folders_of(home.opened), home.services.keychain, bounds=SMALL_FILES)
     vault.spoil = staticmethod(fault)
 
-    summary = erase(replace(home.world, vault=vault))
+    summary = erase(replace(home.services, vault=vault))
 
     assert summary.failed == {request.request_id: Unverified.code}
-    assert home.world.catalog.requests.get(request.request_id).state is RequestState.UNVERIFIED
+    assert home.services.catalog.requests.get(request.request_id).state is RequestState.UNVERIFIED
     assert home.files(ADS) == files
     assert home.rows(ADS) == before
     assert home.receipts() == []
@@ -228,11 +228,11 @@ def test_a_rewrite_that_storage_does_not_keep_bit_by_bit_is_caught(home: Home, o
     home.keep(Ad(task="a"), Ad(task="b", user="bob"))
     (request,) = home.ask(ByUser(user_id="ann"))
     files = home.files(ADS)
-    folders = folders_of(home.house, Forgetful)
+    folders = folders_of(home.opened, Forgetful)
     folders.octet = octet
-    vault = EncryptedVault(folders, home.world.keychain, bounds=SMALL_FILES)
+    vault = EncryptedVault(folders, home.services.keychain, bounds=SMALL_FILES)
 
-    summary = erase(replace(home.world, vault=vault))
+    summary = erase(replace(home.services, vault=vault))
 
     assert summary.failed == {request.request_id: FileTampered.code}
     assert home.files(ADS) == files

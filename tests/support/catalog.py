@@ -9,7 +9,7 @@ from support.home import Home
 
 def written_anew(home: Home) -> None:
     """Authenticate every request as it is now."""
-    with home.house.catalog._engine.begin() as connection:
+    with home.opened.catalog._engine.begin() as connection:
         macs = RowMacs.of(connection)
         for row in connection.execute(select(requests)).mappings().all():
             is_it = requests.c.request_id == row["request_id"]

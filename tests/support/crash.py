@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from implio_pipeline.domain.errors import Unexpected
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 _PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
 _READS = {
@@ -140,9 +140,9 @@ class Tripwire:
         return f"{self.when.value} call {self.at}, {self.calls[self.at - 1] if self.is_tripped else 'never reached'}"
 
 
-def watched(world: World, tripwire: Tripwire) -> World:
+def watched(services: Services, tripwire: Tripwire) -> Services:
     """Return the world with every port behind the tripwire."""
-    return replace(world, **{name: _Watched(getattr(world, name), name, tripwire) for name in _PORTS})
+    return replace(services, **{name: _Watched(getattr(services, name), name, tripwire) for name in _PORTS})
 
 
 class _Watched:

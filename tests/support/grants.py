@@ -4,13 +4,13 @@ import getpass
 from collections.abc import Iterable
 
 from implio_pipeline.domain.grant import Grant, GrantId, Purpose
+from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.scope import FOR_EVER
-from implio_pipeline.domain.words import ColumnClass, TeamId
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 
 
 def let_read(
-    world: World,
+    services: Services,
     *teams: TeamId,
     person: str | None = None,
     classes: Iterable[ColumnClass] = tuple(ColumnClass),
@@ -20,17 +20,17 @@ def let_read(
     name = getpass.getuser() if person is None else person
     made = [
         Grant(
-            grant_id=GrantId(world.identifiers.request_id()),
-            person=world.people.remember(name),
+            grant_id=GrantId(services.identifiers.request_id()),
+            person=services.people.remember(name),
             team=team,
             classes=frozenset(classes),
             purpose=purpose,
-            granted_by=world.people.remember("somebody else"),
-            granted_at=world.clock.now(),
+            granted_by=services.people.remember("somebody else"),
+            granted_at=services.clock.now(),
             until=FOR_EVER,
         )
         for team in teams
     ]
     for each in made:
-        world.catalog.grants.add(each)
+        services.catalog.grants.add(each)
     return made

@@ -12,15 +12,15 @@ import pyarrow as pa
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.ids import Channel, FileKind, Region, TeamId
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, Scope
-from implio_pipeline.domain.words import Channel, FileKind, Region, TeamId
-from implio_pipeline.flows.accept import accept
-from implio_pipeline.flows.ingest import add_rows
-from implio_pipeline.flows.teams import add_team
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.files.ingest import add_rows
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.ports.world import World
+from implio_pipeline.ports.services import Services
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
@@ -42,20 +42,20 @@ class Home:
 
     path: Path
     clock: StillClock
-    house: wiring.House
-    world: World
+    opened: wiring.OpenHome
+    services: Services
     vault: EncryptedVault
     landing: LandingTables
 
     def user_key(self, user: str, team: TeamId = ADS) -> bytes:
-        return self.world.keychain.user_key(team, user)
+        return self.services.keychain.user_key(team, user)
 
     def table(self, ads: Iterable[Ad], *, team: TeamId = ADS, kind: FileKind = FileKind.ITEMS) -> pa.Table:
         return table_of(ads, kind=kind, user_key=lambda user: self.user_key(user, team))
 
     def keep(self, *ads: Ad, team: TeamId = ADS) -> None:
         """Put items into the vault, under the standing rules."""
-        add_rows(self.world, self.world.catalog.teams.get(team), [self.table(ads, team=team)])
+        add_rows(self.services, self.services.catalog.teams.get(team), [self.table(ads, team=team)])
 
     def ask(self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None) -> list[Request]:
         """Send requests through the one door, all of which are accepted."""
@@ -68,7 +68,7 @@ class Home:
         self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
     ) -> list[Request | ImplioError]:
         drafts = [self.draft(scope, team=team, received_at=received_at, **known) for scope in scopes]
-        return accept(self.world, drafts)
+        return accept(self.services, drafts)
 
     def draft(
         self, scope: Scope, *, team: TeamId = ADS, received_at: datetime | None = None, **known: Any
@@ -77,13 +77,15 @@ class Home:
         return RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=at, **known)
 
     def files(self, team: TeamId | None = None) -> list[VaultFile]:
-        return list(self.world.catalog.manifest.files(team))
+        return list(self.services.catalog.manifest.files(team))
 
     def rows(self, team: TeamId | None = None, *, kind: FileKind = FileKind.ITEMS) -> list[dict[str, Any]]:
         """Read every live row from the files themselves, by task id."""
         files = [file for file in self.files(team) if file.kind is kind]
         found = [
-            row for sealed in self.world.catalog.manifest.sealed(files) for row in self.vault.read(sealed).to_pylist()
+            row
+            for sealed in self.services.catalog.manifest.sealed(files)
+            for row in self.vault.read(sealed).to_pylist()
         ]
         return sorted(found, key=lambda row: str(row["task_id"]))
 
@@ -91,10 +93,10 @@ class Home:
         return [row["task_id"] for row in self.rows(team, kind=kind)]
 
     def rules(self, team: TeamId = ADS) -> list[Rule]:
-        return [tombstone.rule for tombstone in self.world.catalog.requests.tombstones(team)]
+        return [tombstone.rule for tombstone in self.services.catalog.requests.tombstones(team)]
 
     def receipts(self) -> list[LedgerEntry]:
-        return [entry for entry in self.world.ledger.entries() if entry.kind == "receipt"]
+        return [entry for entry in self.services.ledger.entries() if entry.kind == "receipt"]
 
     def stored(self) -> list[Path]:
         """Return every file below the vault's roots."""
@@ -105,15 +107,15 @@ class Home:
 def a_home(folder: Path, *, at: datetime = NOW) -> Iterator[Home]:
     """Make a home with the teams `ads` (region eu) and `cars` (region us), which the tester may read, and open it."""
     wiring.init_home(folder)
-    with opened(folder, at=at) as home:
-        add_team(home.world, ADS, region=Region("eu"))
-        add_team(home.world, CARS, region=Region("us"))
-        let_read(home.world, ADS, CARS)
+    with opened_at(folder, at=at) as home:
+        add_team(home.services, ADS, region=Region("eu"))
+        add_team(home.services, CARS, region=Region("us"))
+        let_read(home.services, ADS, CARS)
         yield home
 
 
 @contextmanager
-def opened(
+def opened_at(
     folder: Path,
     *,
     at: datetime = NOW,
@@ -125,18 +127,20 @@ def opened(
 ) -> Iterator[Home]:
     """Open a home as a new process would: nothing is remembered but what is stored."""
     clock = StillClock(at)
-    with wiring.open_home(folder, is_restoring=is_restoring) as house:
-        vault = EncryptedVault(folders_of(house), house.world.keychain, bounds=bounds, threads=threads)
+    with wiring.open_home(folder, is_restoring=is_restoring) as opened:
+        vault = EncryptedVault(folders_of(opened), opened.services.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
-        set_aside = SetAside(folder / "set-aside", house.catalog.set_aside_keys, clock)
-        world = replace(house.world, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads)
-        world = replace(world, approvals=approvals)
-        timed = replace(house, set_aside=set_aside)
-        yield Home(path=folder, clock=clock, house=timed, world=world, vault=vault, landing=tables)
+        set_aside = SetAside(folder / "set-aside", opened.catalog.set_aside_keys, clock)
+        services = replace(
+            opened.services, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads
+        )
+        services = replace(services, approvals=approvals)
+        timed = replace(opened, set_aside=set_aside)
+        yield Home(path=folder, clock=clock, opened=timed, services=services, vault=vault, landing=tables)
 
 
-def folders_of(house: wiring.House, kind: type[RegionFolders] = RegionFolders) -> RegionFolders:
-    return kind({Region(name): house.settings.below(one.vault) for name, one in house.settings.regions.items()})
+def folders_of(opened: wiring.OpenHome, kind: type[RegionFolders] = RegionFolders) -> RegionFolders:
+    return kind({Region(name): opened.settings.below(one.vault) for name, one in opened.settings.regions.items()})
 
 
 def ring_of(home: Home) -> LocalKeyRing:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.domain.words import FileKind, TeamId
+from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.ports.landing import LandingClaim, LandingRemarks, ParsedRows
 from support.clock import NOW, TODAY
 from support.items import table_of

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.intake import DEFAULT_QUEUE
 from implio_pipeline.domain.moderation import Approve, Decided, Decision, Refuse
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.flows.moderate import decide, next_entries
+from implio_pipeline.flows.moderation.decide import decide, next_entries
 from support.home import ADS, Home
 from support.items import Ad
 
@@ -19,17 +19,17 @@ def keep_waiting(home: Home, *ads: Ad, team: TeamId = ADS) -> None:
 
 def waiting(home: Home, team: TeamId = ADS) -> list[str]:
     """Return the task ids that wait, oldest first."""
-    return [entry.task_id for entry in home.world.catalog.moderation.entries(team)]
+    return [entry.task_id for entry in home.services.catalog.moderation.entries(team)]
 
 
 def given(home: Home, *, by: str = MODERATOR, queue: str = DEFAULT_QUEUE) -> list[str]:
     """Return the task ids that somebody is given next."""
-    return [entry.task_id for entry in next_entries(home.world, ADS, queue, by=by)]
+    return [entry.task_id for entry in next_entries(home.services, ADS, queue, by=by)]
 
 
 def decided(home: Home, task: str, decision: Decision, *, by: str = MODERATOR) -> Decided:
     """Decide, and return the verdict."""
-    verdict = decide(home.world, ADS, task, decision, by=by)
+    verdict = decide(home.services, ADS, task, decision, by=by)
     assert isinstance(verdict, Decided)
     return verdict
 

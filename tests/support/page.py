@@ -11,13 +11,13 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.flows.members import Inviter, add_member
-from implio_pipeline.ports.desk import Desk
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.accounts.members import Inviter, add_member
+from implio_pipeline.ports.accounts import AccountServices
+from implio_pipeline.ports.services import Services
 from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.web.app import ROUTERS, mount_assets
 from implio_pipeline.web.security_headers import SecurityHeaders
-from implio_pipeline.wiring import House
+from implio_pipeline.wiring import OpenHome
 from support.home import ADS, CARS, Home
 
 with warnings.catch_warnings():
@@ -43,8 +43,8 @@ class Page:
     """An app of the page over a home."""
 
     home: Home
-    world: World
-    desk: Desk
+    services: Services
+    accounts: AccountServices
     app: FastAPI
 
     def browser(self, *, who: str | None = None, base_url: str = "https://testserver") -> "Browser":
@@ -89,10 +89,10 @@ class Browser:
         return {name: unescape(value) for name, value in found}
 
 
-def page_app(house: House) -> FastAPI:
+def page_app(opened: OpenHome) -> FastAPI:
     """Return an app of the page alone over an opened home."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.house = house
+    app.state.opened = opened
     for router in ROUTERS:
         app.include_router(router)
     mount_assets(app)
@@ -102,11 +102,11 @@ def page_app(house: House) -> FastAPI:
 
 def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
     """Build the page over a home; everybody has the same password, and is what they are in the team `ads`."""
-    desk = replace(home.house.desk, clock=home.clock, secrets=LocalSignInSecrets(CHEAP))
+    accounts = replace(home.opened.accounts, clock=home.clock, secrets=LocalSignInSecrets(CHEAP))
     for name, role in people.items():
         add_member(
-            home.world,
-            desk,
+            home.services,
+            accounts,
             by=SETUP,
             email=f"{name}@example.com",
             name=name.capitalize(),
@@ -115,7 +115,14 @@ def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
             password=PASSWORD,
         )
     add_member(
-        home.world, desk, email="eve@example.com", name="Eve", team=CARS, role=Role.ADMIN, password=PASSWORD, by=SETUP
+        home.services,
+        accounts,
+        email="eve@example.com",
+        name="Eve",
+        team=CARS,
+        role=Role.ADMIN,
+        password=PASSWORD,
+        by=SETUP,
     )
-    house: House = replace(home.house, world=home.world, desk=desk)
-    return Page(home=home, world=home.world, desk=desk, app=page_app(house))
+    opened: OpenHome = replace(home.opened, services=home.services, accounts=accounts)
+    return Page(home=home, services=home.services, accounts=accounts, app=page_app(opened))

@@ -1,12 +1,12 @@
 """What every test of an erasure, a swap or a crash asks of the lake at its end."""
 
 from implio_pipeline.domain.audit import AuditPart
-from implio_pipeline.flows.audit import audit
-from implio_pipeline.ports.world import World
+from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.ports.services import Services
 
 
-def disagreements(world: World) -> list[str]:
+def disagreements(services: Services) -> list[str]:
     """Return where catalog, keys and storage differ, strays of any age included; no file is read."""
-    report = audit(world, parts=(AuditPart.CATALOG, AuditPart.FILES, AuditPart.STORAGE))
+    report = audit(services, parts=(AuditPart.CATALOG, AuditPart.FILES, AuditPart.STORAGE))
     young = [f"{report.young_strays} strays"] if report.young_strays else []
     return [f"{each.kind.value}: {each.about}: {each.words}" for each in report.findings] + young

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
 
-from implio_pipeline.domain.words import Region
+from implio_pipeline.domain.ids import Region
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 _ROOT = bytes(range(32))

@@ -5,8 +5,8 @@ from hashlib import sha256
 
 from hypothesis import strategies as st
 
+from implio_pipeline.domain.ids import UNDECIDED, TaskKey, UserKey
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
-from implio_pipeline.domain.words import UNDECIDED, TaskKey, UserKey
 from support.items import Ad, key_of
 
 FIRST_DAY = date(2026, 1, 30)

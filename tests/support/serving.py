@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from implio_pipeline.flows.api_keys import add_api_key
-from support.home import ADS, opened
+from implio_pipeline.flows.accounts.api_keys import add_api_key
+from support.home import ADS, opened_at
 
 MAIN = "from implio_pipeline.cli import main; main()"
 COMMAND = [sys.executable, "-c", MAIN]
@@ -45,8 +45,8 @@ class Serving:
 @contextmanager
 def serving(home: Path, *options: str, planted: str = "", **settings: str) -> Iterator[Serving]:
     """Start a server; `planted` is code that its process runs first."""
-    with opened(home, at=datetime.now(UTC)) as house:
-        key = add_api_key(house.world, ADS, label="test", by="Jane")[1]
+    with opened_at(home, at=datetime.now(UTC)) as opened:
+        key = add_api_key(opened.services, ADS, label="test", by="Jane")[1]
     said = [sys.executable, "-c", f"{planted}\n{MAIN}", "--home", str(home), "serve", "--port", "0", *options]
     environment = os.environ | {f"IMPLIO_API__{name.upper()}": value for name, value in settings.items()}
     with (home / "log").open("wb") as log:

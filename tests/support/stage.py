@@ -12,7 +12,7 @@ import dagster as dg
 
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.resources import HomeResource
-from implio_pipeline.wiring import House, open_home
+from implio_pipeline.wiring import OpenHome, open_home
 from support.clock import NOW, StillClock
 
 FILE_NAME = "zqzq-filename-ann-larsson"
@@ -33,9 +33,9 @@ class HomeInTime(HomeResource):
     now: str
 
     @contextmanager
-    def open(self) -> Iterator[House]:
-        with open_home(Path(self.home)) as house:
-            yield replace(house, world=replace(house.world, clock=StillClock(datetime.fromisoformat(self.now))))
+    def open(self) -> Iterator[OpenHome]:
+        with open_home(Path(self.home)) as opened:
+            yield replace(opened, services=replace(opened.services, clock=StillClock(datetime.fromisoformat(self.now))))
 
 
 @dataclass(kw_only=True)
@@ -85,9 +85,9 @@ class Stage:
         return {path: path.read_bytes() for path in (self.home / "dagster").rglob("*") if path.is_file()}
 
     @contextmanager
-    def house(self, at: datetime = NOW) -> Iterator[House]:
-        with self.resource(at).open() as house:
-            yield house
+    def open_home(self, at: datetime = NOW) -> Iterator[OpenHome]:
+        with self.resource(at).open() as opened:
+            yield opened
 
     @staticmethod
     def _drop(path: Path, values: tuple[dict, ...], at: datetime) -> Path:

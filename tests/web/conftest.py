@@ -14,7 +14,7 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 
 @pytest.fixture
 def page(home: Home) -> Page:
-    home.world = replace(home.world, approvals=ApprovalPolicy())
+    home.services = replace(home.services, approvals=ApprovalPolicy())
     outcomes = ("approved", "refused", "no decision", None)
     for age in (1, 20, 80):
         at = NOW - timedelta(days=age)

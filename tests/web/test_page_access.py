@@ -29,15 +29,15 @@ def path_of(route: Route, team: str = "ads") -> str:
 
 
 def state_of(page: Page) -> tuple:
-    catalog = page.world.catalog
+    catalog = page.services.catalog
     return (
         catalog.teams.all(),
         catalog.requests.all(),
         catalog.holds.all(),
         catalog.moderation.entries(),
-        page.desk.members.all(),
-        page.desk.audit_log.newest(ADS, most=100),
-        page.world.ledger.size(),
+        page.accounts.members.all(),
+        page.accounts.audit_log.newest(ADS, most=100),
+        page.services.ledger.size(),
     )
 
 
@@ -120,7 +120,7 @@ def test_a_request_of_another_team_cannot_be_reached_through_ones_own(page: Page
             404,
             409,
         )
-    assert page.world.catalog.requests.get(request.request_id) == request
+    assert page.services.catalog.requests.get(request.request_id) == request
 
 
 FORMS = [route for route in ROUTES if "POST" in route.methods and route.path != "/sign-out"]

@@ -3,12 +3,12 @@
 from support.page import Browser, Page, TestClient
 
 from implio_pipeline.api.app import create_app
-from implio_pipeline.domain.words import Channel
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.web.assets import ASSETS_PATH
 
 
 def test_pages_and_api_answer_side_by_side_each_in_its_own_way(page: Page) -> None:
-    app = create_app(page.app.state.house)
+    app = create_app(page.app.state.opened)
     with TestClient(app, base_url="https://testserver", follow_redirects=False) as client:
         browser = Browser(client=client)
         assert browser.sign_in("jane").headers["location"] == "/teams"
@@ -24,4 +24,4 @@ def test_pages_and_api_answer_side_by_side_each_in_its_own_way(page: Page) -> No
         refused = client.put(f"{ASSETS_PATH}/page.css")
         assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
-    assert [each.channel for each in page.world.catalog.requests.all()] == [Channel.PAGE]
+    assert [each.channel for each in page.services.catalog.requests.all()] == [Channel.PAGE]

@@ -7,7 +7,7 @@ from implio_pipeline.domain.scope import ByTask
 
 
 def waiting(page: Page) -> list[str]:
-    return [entry.task_id for entry in page.world.catalog.moderation.entries(ADS)]
+    return [entry.task_id for entry in page.services.catalog.moderation.entries(ADS)]
 
 
 def test_a_moderator_takes_what_waits_and_decides(page: Page) -> None:
@@ -25,8 +25,8 @@ def test_a_moderator_takes_what_waits_and_decides(page: Page) -> None:
     browser.send("/teams/ads/queues/decide", queue="Default", task_id=before[2], decision="move", to="Escalated")
 
     assert waiting(page) == before[2:]
-    assert page.world.catalog.moderation.counts()[("ads", "Escalated")] == 1
-    assert [entry.deed.value for entry in page.desk.audit_log.newest(ADS, most=3)] == [
+    assert page.services.catalog.moderation.counts()[("ads", "Escalated")] == 1
+    assert [entry.deed.value for entry in page.accounts.audit_log.newest(ADS, most=3)] == [
         "moved an item to another queue",
         "decided on an item",
         "decided on an item",
@@ -64,9 +64,9 @@ def test_queues_are_added_and_removed_by_who_may(page: Page) -> None:
     browser = page.browser(who="ada")
     browser.get("/teams/ads/queues")
     browser.send("/teams/ads/queues", name="Cars")
-    assert ("ads", "Cars") in page.world.catalog.moderation.counts()
+    assert ("ads", "Cars") in page.services.catalog.moderation.counts()
     browser.send("/teams/ads/queues/remove", queue="Cars")
-    assert ("ads", "Cars") not in page.world.catalog.moderation.counts()
+    assert ("ads", "Cars") not in page.services.catalog.moderation.counts()
 
     assert page.browser(who="mo").send("/teams/ads/queues", name="Mine").status_code == 403
 
@@ -76,4 +76,4 @@ def test_a_callback_goes_to_allowed_hosts_only_and_shows_its_secrets_once(page: 
     browser.get("/teams/ads/callbacks")
 
     assert browser.send("/teams/ads/callbacks", url="https://elsewhere.example/hook").status_code == 422
-    assert page.world.catalog.callbacks.get(ADS) is None
+    assert page.services.catalog.callbacks.get(ADS) is None

@@ -7,13 +7,13 @@ from support.home import ADS
 from support.items import Ad
 from support.page import Page
 
+from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request import RequestState, keeps_out
-from implio_pipeline.domain.words import Channel
-from implio_pipeline.flows.erase import erase
+from implio_pipeline.flows.deletion.erase import erase
 
 
 def only_request(page: Page):
-    (request,) = page.world.catalog.requests.all(team=ADS)
+    (request,) = page.services.catalog.requests.all(team=ADS)
     return request
 
 
@@ -21,7 +21,7 @@ def test_a_user_is_forgotten_from_preview_to_receipt(page: Page) -> None:
     browser = page.browser(who="jane")
     shown = browser.send("/teams/ads/remove/preview", kind="user", user_id="ann", reason="asked by mail")
     assert "12" in shown.text
-    assert page.world.catalog.requests.all() == []
+    assert page.services.catalog.requests.all() == []
 
     answer = browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
 
@@ -29,7 +29,7 @@ def test_a_user_is_forgotten_from_preview_to_receipt(page: Page) -> None:
     assert answer.headers["location"] == f"/teams/ads/requests/{request.request_id}?done=asked"
     assert (request.channel, request.state) == (Channel.PAGE, RequestState.ACCEPTED)
     assert "ann" not in str(answer.url) + answer.headers["location"]
-    erase(page.world)
+    erase(page.services)
     detail = browser.get(f"/teams/ads/requests/{request.request_id}").text
     assert "12 items" in detail.replace("\N{NO-BREAK SPACE}", " ")
     receipt = browser.client.get(f"/teams/ads/requests/{request.request_id}/receipt.json")
@@ -47,7 +47,7 @@ def test_an_erasure_that_fails_names_its_file_and_day(page: Page) -> None:
     for path in page.home.stored():
         path.unlink()
 
-    erase(page.world)
+    erase(page.services)
 
     request = only_request(page)
     detail = browser.get(f"/teams/ads/requests/{request.request_id}").text
@@ -76,7 +76,7 @@ def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(p
     assert "Then it was lifted" in detail
     assert ">Standing<" not in browser.get("/teams/ads/requests").text
     assert "Let new items in again" not in detail
-    erase(page.world)
+    erase(page.services)
     assert "was standing from" in browser.client.get(f"{path}/receipt").text
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_done_when_something_else_was_typed(page: Page) -> None:
     answer = browser.send("/teams/ads/remove", **browser.hidden(), typed="bob")
 
     assert answer.status_code == 422
-    assert page.world.catalog.requests.all() == []
+    assert page.services.catalog.requests.all() == []
 
 
 def test_what_changed_since_it_was_shown_is_shown_again_and_not_done(page: Page) -> None:
@@ -111,7 +111,7 @@ def test_what_changed_since_it_was_shown_is_shown_again_and_not_done(page: Page)
 
     assert answer.status_code == 409
     assert "13" in answer.text
-    assert page.world.catalog.requests.all() == []
+    assert page.services.catalog.requests.all() == []
     assert browser.send("/teams/ads/remove", **browser.hidden(), typed="ann").status_code == 303
 
 
@@ -122,7 +122,7 @@ def test_a_whole_team_needs_its_name_and_a_second_person(page: Page) -> None:
     jane.send("/teams/ads/remove", **jane.hidden(), typed="ads")
     request = only_request(page)
     assert request.state is RequestState.UNAPPROVED
-    assert erase(page.world).items_erased == 0
+    assert erase(page.services).items_erased == 0
     path = f"/teams/ads/requests/{request.request_id}"
 
     assert "another administrator must approve" in jane.get(path).text
@@ -135,12 +135,12 @@ def test_a_whole_team_needs_its_name_and_a_second_person(page: Page) -> None:
     assert omar.send(f"{path}/approve", typed="erase 23").status_code == 422
     assert omar.send(f"{path}/approve", typed="erase 24").headers["location"] == f"{path}?done=approved"
 
-    assert erase(page.world).items_erased == 24
+    assert erase(page.services).items_erased == 24
     assert page.home.rows(ADS) == []
 
 
 def test_a_request_is_cancelled_in_its_grace_period(page: Page) -> None:
-    page.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    page.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     browser = page.browser(who="jane")
     browser.send("/teams/ads/remove/preview", kind="dates", first_day="2026-02-20", last_day="2026-03-01")
     browser.send("/teams/ads/remove", **browser.hidden(), typed="remove")
@@ -151,11 +151,11 @@ def test_a_request_is_cancelled_in_its_grace_period(page: Page) -> None:
 
     page.home.clock.pass_by(timedelta(minutes=5))
     assert only_request(page).state is RequestState.CANCELLED
-    assert erase(page.world, again=True).items_erased == 0
+    assert erase(page.services, again=True).items_erased == 0
 
 
 def test_a_due_date_is_put_off_once_with_a_reason(page: Page) -> None:
-    page.world.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+    page.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
     browser = page.browser(who="jane")
     browser.send("/teams/ads/remove/preview", kind="user", user_id="ann")
     browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
@@ -185,7 +185,7 @@ def test_the_audit_log_tells_who_did_what_by_opaque_ids(page: Page) -> None:
     browser.send("/teams/ads/remove/preview", kind="user", user_id="zqzq-ann")
     browser.send("/teams/ads/remove", **browser.hidden(), typed="zqzq-ann")
 
-    newest = page.desk.audit_log.newest(ADS, most=1)[0]
+    newest = page.accounts.audit_log.newest(ADS, most=1)[0]
 
     assert newest.count == 0
     assert (newest.name, newest.subject) == ("Jane", only_request(page).request_id)

@@ -9,7 +9,7 @@ from support.page import PASSWORD, SETUP, Browser, Page
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.sign_in import ABSOLUTE, IDLE
-from implio_pipeline.flows.members import add_member, use_codes
+from implio_pipeline.flows.accounts.members import add_member, use_codes
 
 
 def test_a_member_gets_in_and_out(page: Page) -> None:
@@ -91,11 +91,11 @@ def test_a_page_that_looks_for_progress_by_itself_keeps_nobody_signed_in(page: P
 
 
 def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page: Page) -> None:
-    jane = page.desk.members.find("jane@example.com")
-    secret = page.desk.secrets.new_code_secret()
+    jane = page.accounts.members.find("jane@example.com")
+    secret = page.accounts.secrets.new_code_secret()
     clock = pyotp.TOTP(secret)
     assert jane is not None
-    use_codes(page.desk, jane, secret=secret, code=clock.at(page.home.clock.now()))
+    use_codes(page.accounts, jane, secret=secret, code=clock.at(page.home.clock.now()))
     page.home.clock.pass_by(timedelta(minutes=2))
     browser = page.browser()
 
@@ -114,7 +114,7 @@ def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page
 
 def test_who_was_given_a_password_chooses_their_own_before_anything_else(page: Page) -> None:
     _member, made = add_member(
-        page.world, page.desk, email="new@example.com", name="New", team=ADS, role=Role.ADMIN, by=SETUP
+        page.services, page.accounts, email="new@example.com", name="New", team=ADS, role=Role.ADMIN, by=SETUP
     )
     browser = page.browser()
     browser.sign_in("new", str(made))

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, litera
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.clock import after
+from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import FINAL_STATES, Prepared, Request, RequestState, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule
-from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.alone import judged
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert

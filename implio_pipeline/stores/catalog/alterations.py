@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table, select
 
 from implio_pipeline.domain.audit import Alteration
 from implio_pipeline.domain.errors import CatalogTampered
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.row_macs import COUNTED, RowMacs
 from implio_pipeline.stores.catalog.tables import (

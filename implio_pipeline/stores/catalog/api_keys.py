@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyUnknown
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.access import ApiKeys
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import api_keys

@@ -6,8 +6,8 @@ from sqlalchemy import Engine, RowMapping, insert, select
 from typing_extensions import override
 
 from implio_pipeline.domain.audit_log import AuditEntry, Deed
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.desk import AuditLog
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.ports.accounts import AuditLog
 from implio_pipeline.stores.catalog.access_tables import audit_log
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.keys.home_seal import HomeSeal

@@ -12,9 +12,9 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, Unverified
 from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.ids import FileId, KeyId, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState
 from implio_pipeline.domain.residency import OutOfRegion
-from implio_pipeline.domain.words import FileId, KeyId, TeamId
 from implio_pipeline.stores.catalog import moderation, teams
 from implio_pipeline.stores.catalog.acceptance import newest_tombstone
 from implio_pipeline.stores.catalog.alone import note_size

@@ -8,7 +8,7 @@ from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Select, a
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, vault_files
 

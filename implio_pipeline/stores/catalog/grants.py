@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
-from implio_pipeline.domain.words import ColumnClass, TeamId
+from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import Grants
 from implio_pipeline.stores.catalog.access_tables import grants
 from implio_pipeline.stores.catalog.engine import reading, writing

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.errors import HoldRefused
 from implio_pipeline.domain.hold import Hold, HoldId
-from implio_pipeline.domain.words import TeamId
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.requests import Holds
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing

@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Engine, delete, exists, func, insert, select
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import PostInWork
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.intake import POST_KEPT, ErasedPeople, LandingRecord, PostRecord
-from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.catalog import Landings
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import erased_people, landings, posts

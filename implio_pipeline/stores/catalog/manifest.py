@@ -13,8 +13,8 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
+from implio_pipeline.domain.ids import ColumnClass, FileId, TeamId
 from implio_pipeline.domain.scope import UserRule
-from implio_pipeline.domain.words import ColumnClass, FileId, TeamId
 from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.stores.catalog.candidates import candidates, prove
 from implio_pipeline.stores.catalog.commit import carry_out

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import MemberRefused
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin
 from implio_pipeline.domain.sign_in import (
     ABSOLUTE,
@@ -22,8 +23,7 @@ from implio_pipeline.domain.sign_in import (
     locked_until,
     one_more,
 )
-from implio_pipeline.domain.words import TeamId
-from implio_pipeline.ports.desk import Members
+from implio_pipeline.ports.accounts import Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import reading, writing

@@ -6,7 +6,7 @@ Those with the columns of `ITEM` keep something of an item: what covers the item
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, UniqueConstraint
 
 from implio_pipeline.domain.callback import CallbackEvent
-from implio_pipeline.domain.words import Outcome
+from implio_pipeline.domain.ids import Outcome
 from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Word
 from implio_pipeline.stores.catalog.tables import SECRETS, metadata
 

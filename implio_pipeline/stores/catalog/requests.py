@@ -11,10 +11,10 @@ from typing_extensions import override
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
+from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
-from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate

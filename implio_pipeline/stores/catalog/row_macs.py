@@ -42,8 +42,8 @@ from sqlalchemy.types import NullType
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
-from implio_pipeline.domain.words import TeamId
 from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
 from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.tables import (

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, Table, select, update
 from typing_extensions import override
 
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.keys import Seal
 from implio_pipeline.domain.moderation import seal_context
-from implio_pipeline.domain.words import TeamId
 from implio_pipeline.ports.catalog import Seals
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.home_seals import rewrap_home_keys

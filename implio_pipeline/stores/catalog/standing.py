@@ -8,9 +8,9 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.scope import Rule, StandingErasure, UserRule
-from implio_pipeline.domain.words import RequestId, TeamId
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import standing_rules
 

@@ -20,9 +20,9 @@ from sqlalchemy import (
 
 from implio_pipeline.domain.failed_file import Work
 from implio_pipeline.domain.hold import HoldReason
+from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
 from implio_pipeline.domain.intake import LandingState
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.words import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, Sequence, WithheldItems, Word
 
 

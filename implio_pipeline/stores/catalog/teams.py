@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from implio_pipeline.domain.epochs import number_of, series_of
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
+from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.person import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.words import Region, TeamId
 from implio_pipeline.ports.catalog import Teams
 from implio_pipeline.stores.catalog import tables
 from implio_pipeline.stores.catalog.engine import reading, writing

@@ -10,8 +10,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, exists, false, not_, or_, select, update
 
 from implio_pipeline.domain.chunks import chunks
+from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.scope import Rule
-from implio_pipeline.domain.words import RequestId, TeamId, UserKey
 from implio_pipeline.stores.catalog.moderation_tables import TRACES, decisions, deliveries, sealed_decisions
 from implio_pipeline.stores.catalog.rules import covered, rule_of
 from implio_pipeline.stores.catalog.tables import holds

@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
 from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.ids import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.domain.words import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing, fingerprint
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer

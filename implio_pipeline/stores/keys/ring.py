@@ -15,9 +15,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.domain.ids import ColumnClass, Region
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.words import ColumnClass, Region
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _ROOT_ID = re.compile(r"(?P<region>[a-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")

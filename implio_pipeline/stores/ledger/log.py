@@ -23,10 +23,10 @@ from typing_extensions import override
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, LedgerUnavailable, StorageFull
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.ledger_codec import body_of, entry_kind
 from implio_pipeline.domain.receipt import RECEIPTS, Receipt, WholeReceipt
 from implio_pipeline.domain.statements import Statement, TombstonePlaced
-from implio_pipeline.domain.words import RequestId
 from implio_pipeline.ports.ledger import Ledger, LedgerEntry, LedgerFault, StatementT
 from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.ledger.index import EntryIndex

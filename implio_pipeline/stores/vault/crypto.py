@@ -14,7 +14,7 @@ import pyarrow.parquet.encryption as pe
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from implio_pipeline.domain.columns import Column, ColumnType, columns_of
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind
 
 CACHE_LIFETIME = timedelta(days=3650)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.words import UNDECIDED, FileId, FileKind, Region, TeamId, UserKey
+from implio_pipeline.domain.ids import UNDECIDED, FileId, FileKind, Region, TeamId, UserKey
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.predicate import all_keys, anonymous_rows, octets_of
 from implio_pipeline.stores.vault.storage import digest_of

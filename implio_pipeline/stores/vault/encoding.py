@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from implio_pipeline.domain.columns import ColumnType, columns_of
 from implio_pipeline.domain.errors import FileTampered, KeyMissing
-from implio_pipeline.domain.words import ColumnClass, FileId, FileKind
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import decryption_properties, encryption_properties, leaf_of
 

@@ -12,7 +12,7 @@ from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.words import UNDECIDED, FileKind, UserKey
+from implio_pipeline.domain.ids import UNDECIDED, FileKind, UserKey
 from implio_pipeline.stores.vault.filters import may_contain
 from implio_pipeline.stores.vault.predicate import all_keys, anonymous_rows, match, octets_of, task_keys
 

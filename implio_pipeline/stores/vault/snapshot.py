@@ -22,7 +22,7 @@ from pyarrow.fs import LocalFileSystem
 from implio_pipeline.domain.columns import ColumnType, columns_of
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.words import ColumnClass, FileKind
+from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.crypto import connection, decryption, factory_for
 from implio_pipeline.stores.vault.storage import digest_of

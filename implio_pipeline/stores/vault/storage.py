@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
 from implio_pipeline.domain.faults import FULL
+from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.domain.words import Region
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 

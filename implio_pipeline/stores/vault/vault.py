@@ -21,11 +21,7 @@ from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing,
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
-from implio_pipeline.domain.matching import Reach, reach
-from implio_pipeline.domain.scope import Rule
-from implio_pipeline.domain.settlement import Settlement
-from implio_pipeline.domain.words import (
+from implio_pipeline.domain.ids import (
     FileId,
     FileKind,
     Outcome,
@@ -34,8 +30,13 @@ from implio_pipeline.domain.words import (
     TeamId,
     UserKey,
 )
+from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
+from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
+from implio_pipeline.stores.vault.apply_decisions import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.describe import describe
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
@@ -54,7 +55,6 @@ from implio_pipeline.stores.vault.predicate import (
     octets_of,
     task_keys,
 )
-from implio_pipeline.stores.vault.settle import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
 
@@ -313,7 +313,7 @@ class EncryptedVault(Vault):
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
     @override
-    def settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+    def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
         with _naming(sealed.file):
             return self._settle(sealed, verdicts)
 

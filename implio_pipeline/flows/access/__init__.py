@@ -1,0 +1,1 @@
+"""Access: who may read which columns, and exports."""

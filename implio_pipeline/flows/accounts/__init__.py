@@ -1,0 +1,1 @@
+"""Accounts: teams, members, sign-in, API keys, and the audit log."""

@@ -1,0 +1,30 @@
+"""Audit log: note what somebody did in a team."""
+
+from implio_pipeline.domain.audit_log import AuditEntry, Deed
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.flows.identity import identity_of
+from implio_pipeline.ports.accounts import AccountServices
+from implio_pipeline.ports.services import Services
+
+
+def note(
+    services: Services,
+    accounts: AccountServices,
+    deed: Deed,
+    *,
+    team: TeamId,
+    name: str,
+    subject: str | None = None,
+    count: int | None = None,
+) -> None:
+    """Add a line to a team's audit log; subjects are opaque ids, never values."""
+    entry = AuditEntry(
+        team=team,
+        at=accounts.clock.now(),
+        who=identity_of(services, team, name),
+        name=name,
+        deed=deed,
+        subject=subject,
+        count=count,
+    )
+    accounts.audit_log.note([entry])

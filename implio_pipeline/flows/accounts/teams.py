@@ -1,0 +1,28 @@
+"""Teams: made with their keys and a landing folder, in a region that has storage."""
+
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.domain.replan import replan
+from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.team import Team, team_id
+from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.ports.services import Services
+
+
+def add_team(services: Services, name: str, *, region: Region, policy: RetentionPolicy | None = None) -> Team:
+    """Make a team with the first version of each of its keys, and a folder to land files in.
+
+    Raises:
+        TeamInvalid: the name cannot be used, or is taken.
+        KeyMissing: the region has no root keys.
+        PlanOutdated: its root keys kept being renewed.
+        ClockWrong: the clock disagrees with what the home knows.
+    """
+    now = agreed_now(services)
+    team = Team(team=team_id(name), region=region, created_at=now, policy=policy or RetentionPolicy())
+    services.landing.make_folder(team.team)  # first: without one the team is not made, and may be added again
+
+    def add() -> None:
+        services.catalog.teams.add(team, services.keychain.new_team_keys(team.team, region, version=1, at=now))
+
+    replan(add, about=f"the root keys of region {region}")
+    return team

@@ -1,0 +1,1 @@
+"""Deletion: asking, approving, erasing, retention, legal holds, receipts."""

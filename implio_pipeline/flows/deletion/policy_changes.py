@@ -1,0 +1,134 @@
+"""Policy: how long a team's items are kept, and its cap, are changed; a change that takes much away needs two people.
+
+The old policy is in force until a second person approves. What a policy in force asks for needs nobody: who decided on
+the policy decided on it.
+"""
+
+from implio_pipeline.domain.errors import ApprovalRefused
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.policy_change import ChangeState, PolicyChange, let_go_sooner
+from implio_pipeline.domain.replan import replan
+from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.statements import PolicyChanged
+from implio_pipeline.domain.team import Team
+from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.deletion.approval import allowance_of
+from implio_pipeline.flows.deletion.approve import refuse_same_person
+from implio_pipeline.flows.identity import identity_of
+from implio_pipeline.ports.services import Services
+
+
+def change_policy(
+    services: Services, name: TeamId, *, by: str, policy: RetentionPolicy | None = None, cap_percent: int | None = None
+) -> PolicyChange:
+    """Change a team's retention policy or cap, or ask for it where that takes a second person.
+
+    Args:
+        services: What the flow may touch.
+        name: The team.
+        by: The name of who asks.
+        policy: The new policy; the old one when `None`.
+        cap_percent: The new cap; the old one when `None`.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        ClockWrong: the clock disagrees with what the home knows: what the window holds nobody can tell.
+        PlanOutdated: somebody else kept changing it.
+    """
+    now = agreed_now(services)
+
+    def propose() -> PolicyChange:
+        team = services.catalog.teams.get(name)
+        change = PolicyChange(
+            change_id=services.identifiers.request_id(),
+            team=team.team,
+            policy=team.policy if policy is None else policy,
+            cap_percent=team.cap_percent if cap_percent is None else cap_percent,
+            was=team.policy,
+            was_cap_percent=team.cap_percent,
+            asked_by=identity_of(services, team.team, by),
+            asked_at=now,
+            affected_items=affected_items(services, team, policy=policy, cap_percent=cap_percent),
+        )
+        return services.catalog.policy_changes.propose(change, approvals=services.approvals)
+
+    stored = replan(propose, about=f"the policy of team {name}")
+    _note(services, stored)
+    return stored
+
+
+def affected_items(
+    services: Services, team: Team, *, policy: RetentionPolicy | None = None, cap_percent: int | None = None
+) -> int:
+    """Return how many items a change lets go sooner; when the cap is raised, all of the team's."""
+    if cap_percent is not None and cap_percent > team.cap_percent:
+        return services.catalog.manifest.items(team.team)
+    if policy is None:
+        return 0
+    files = services.catalog.manifest.files(team.team, is_filtered=False)
+    return let_go_sooner(files, was=team.policy, policy=policy)
+
+
+def needs_approval(services: Services, team: Team, policy: RetentionPolicy, *, by: str) -> bool:
+    """Tell whether a change of policy that somebody asks for would wait for a second person."""
+    who = identity_of(services, team.team, by)
+    return affected_items(services, team, policy=policy) > allowance_of(services, team.team, who).left
+
+
+def waiting_change(services: Services, team: TeamId) -> PolicyChange | None:
+    """Return the change of a team that waits for a second person; a later one takes an earlier one's place."""
+    waiting = services.catalog.policy_changes.waiting(team)
+    return waiting[-1] if waiting else None
+
+
+def approve_policy(services: Services, team: TeamId, *, name: str) -> PolicyChange:
+    """Put the waiting change of a team in force.
+
+    Raises:
+        ApprovalRefused: none waits, or `name` counts as one person with who asked.
+        ClockWrong: the clock disagrees with what the home knows.
+        PlanOutdated: the policy was changed in another way since.
+    """
+    agreed_now(services)
+    change = _waiting(services, team)
+    identity = refuse_same_person(services, team, asked_by=change.asked_by, name=name)
+    return _decided(services, change, ChangeState.IN_FORCE, by=identity)
+
+
+def refuse_policy(services: Services, team: TeamId, *, name: str) -> PolicyChange:
+    """Refuse the waiting change of a team, or take one's own back.
+
+    Raises:
+        ApprovalRefused: none waits.
+    """
+    return _decided(services, _waiting(services, team), ChangeState.REFUSED, by=identity_of(services, team, name))
+
+
+def _waiting(services: Services, team: TeamId) -> PolicyChange:
+    change = waiting_change(services, team)
+    if change is None:
+        raise ApprovalRefused("no change of the policy waits for a second person")
+    return change
+
+
+def _decided(services: Services, change: PolicyChange, state: ChangeState, *, by: str) -> PolicyChange:
+    decided = services.catalog.policy_changes.decide(change, state, by=by, at=services.clock.now())
+    _note(services, decided)
+    return decided
+
+
+def _note(services: Services, change: PolicyChange) -> None:
+    told = PolicyChanged(
+        change_id=change.change_id,
+        team=change.team,
+        state=change.state,
+        was=policy_text(change.was),
+        policy=policy_text(change.policy),
+        was_cap_percent=change.was_cap_percent,
+        cap_percent=change.cap_percent,
+        items=change.affected_items,
+        asked_at=change.asked_at,
+        asked_by=change.asked_by,
+        decided_by=change.decided_by,
+    )
+    services.ledger.append([told])

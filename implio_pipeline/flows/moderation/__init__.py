@@ -1,0 +1,1 @@
+"""Moderation: decisions, queues, and the webhooks that tell customers."""

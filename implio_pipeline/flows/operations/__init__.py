@@ -1,0 +1,1 @@
+"""Operations: audit, restore, key rotation, housekeeping, the record of processing."""

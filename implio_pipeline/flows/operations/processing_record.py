@@ -1,0 +1,233 @@
+"""Register: make the record of processing activities from what is configured and what is there."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.grant import is_in_force
+from implio_pipeline.domain.hold import is_in_force as is_hold_in_force
+from implio_pipeline.domain.ids import ColumnClass, FileKind
+from implio_pipeline.domain.processing import (
+    PURPOSES,
+    SUBJECTS,
+    ActivityRecord,
+    Controller,
+    Kept,
+    TeamRecord,
+    categories,
+    gaps_of,
+    hosting_of,
+    policy_of,
+)
+from implio_pipeline.domain.residency import Place, Processor
+from implio_pipeline.domain.statements import AuditMade, RestoreMade
+from implio_pipeline.domain.team import Team
+from implio_pipeline.flows.operations.rotate_keys import newest_statement
+from implio_pipeline.ports.services import Services
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configured:
+    """What the settings say that the record repeats."""
+
+    controller: Controller
+    places: tuple[Place, ...]
+    processors: tuple[Processor, ...]
+    are_grants_required: bool
+    set_aside_days: int
+    export_days: int
+    is_landing_archived: bool
+
+
+def activity_record(services: Services, configured: Configured) -> ActivityRecord:
+    """Return the record of processing activities as of now.
+
+    Raises:
+        LedgerBroken: the ledger cannot be read, so that nothing can be said of audits and rotations.
+    """
+    hosting = tuple(hosting_of(place, configured.processors) for place in configured.places)
+    return ActivityRecord(
+        made_at=services.clock.now(),
+        controller=configured.controller,
+        hosting=hosting,
+        processors=configured.processors,
+        teams=tuple(_team_record(services, team) for team in services.catalog.teams.all()),
+        kept=_kept(configured),
+        measures=tuple(_measures(services, configured)),
+        gaps=gaps_of(configured.controller, hosting),
+    )
+
+
+def record_body(record: ActivityRecord) -> dict[str, Any]:
+    """Return a record as JSON values."""
+    return {
+        "madeAt": instant_text(record.made_at),
+        "controller": {
+            "name": record.controller.name or None,
+            "contact": record.controller.contact or None,
+            "dataProtectionOfficer": record.controller.dpo or None,
+        },
+        "purposes": list(PURPOSES),
+        "dataSubjects": list(SUBJECTS),
+        "personalData": [
+            {
+                "class": each.name,
+                "words": each.words,
+                "columns": [{"name": name, "erased": rule} for name, rule in each.columns],
+            }
+            for each in categories()
+        ],
+        "regions": [
+            {
+                "region": each.region,
+                "keptIn": each.kept_in,
+                "processor": each.processor,
+                "role": each.role,
+                "location": each.location,
+                "isTransfer": each.is_transfer,
+                "safeguards": each.safeguards or None,
+            }
+            for each in record.hosting
+        ],
+        "processors": [
+            {
+                "name": each.name,
+                "role": each.role,
+                "location": each.location,
+                "safeguards": each.safeguards or None,
+                "since": None if each.since is None else each.since.isoformat(),
+            }
+            for each in record.processors
+        ],
+        "teams": [
+            {
+                "team": each.team,
+                "region": each.region,
+                "retention": each.policy,
+                "items": each.items,
+                "itemsWithoutUserId": each.unreachable,
+                "rejectedItems": each.rejected,
+                "queueEntries": each.queued,
+                "legalHolds": each.holds,
+                "grants": each.grants,
+                "grantsOfIdentity": each.grants_identity,
+            }
+            for each in record.teams
+        ],
+        "otherRecords": [{"what": each.what, "form": each.form, "kept": each.how_long} for each in record.kept],
+        "measures": [{"measure": name, "state": state} for name, state in record.measures],
+        "gaps": list(record.gaps),
+    }
+
+
+def _team_record(services: Services, team: Team) -> TeamRecord:
+    catalog, now = services.catalog, services.clock.now()
+    files = list(catalog.manifest.files(team.team))
+    items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
+    grants = [each for each in catalog.grants.all(team=team.team) if is_in_force(each, now=now)]
+    return TeamRecord(
+        team=team.team,
+        region=team.region,
+        policy=policy_of(team),
+        items=items,
+        unreachable=catalog.manifest.anonymous_items(team.team),
+        rejected=sum(file.rows for file in files) - items,
+        queued=len(catalog.moderation.entries(team.team)),
+        holds=sum(is_hold_in_force(each, now=now) for each in catalog.holds.all(team.team)),
+        grants=len(grants),
+        grants_identity=sum(ColumnClass.IDENTITY in each.classes for each in grants),
+    )
+
+
+def _kept(configured: Configured) -> tuple[Kept, ...]:
+    return (
+        Kept(
+            what="Deletion requests",
+            form="the scope sealed, a keyed pseudonym beside it",
+            how_long="the sealed scope until the erasure is complete; the pseudonym as the standing rule",
+        ),
+        Kept(
+            what="Ledger of tombstones and receipts",
+            form="signed and chained; keyed pseudonyms and counts, no personal value",
+            how_long="without limit, as proof (GDPR Art. 5(2))",
+        ),
+        Kept(
+            what="Grants and the log of reads",
+            form="operators as keyed pseudonyms, their names sealed; no value and no SQL text",
+            how_long="without limit; a name until it is destroyed (implio access forget)",
+        ),
+        Kept(
+            what="Files that could not be read",
+            form="sealed under a key of their own",
+            how_long=f"{configured.set_aside_days} days",
+        ),
+        Kept(
+            what="Exports for access requests",
+            form="encrypted to the recipient, or in a folder for its maker alone",
+            how_long=f"{configured.export_days} days, or until a deletion covers the person",
+        ),
+        Kept(
+            what="Landing files",
+            form="as they were sent",
+            how_long="archived by setting" if configured.is_landing_archived else "until they are ingested",
+        ),
+    )
+
+
+def _measures(services: Services, configured: Configured) -> Iterable[tuple[str, str]]:
+    now = services.clock.now()
+    yield "Encryption", "AES-256-GCM for every file and column, keys of its own for each file and class of columns"
+    statement = newest_statement(services)
+    rotated = "never yet" if statement is None else _ago(now - statement.at, statement.at)
+    yield "Rotation of keys, so that old backups cannot be read", rotated
+    yield "Pseudonyms", "a keyed digest of the user id wherever an item must be found without its identity"
+    yield "Least privilege", _access(configured)
+    yield "Log of reads", f"reaches line {_log_length(services):,}; chained, and noted in the signed ledger daily"
+    yield "Approval by a second person", _approvals(services)
+    yield "Self-audit of files, catalog, keys and ledger", _last_audit(services, now)
+    yield "Restore, with everything erased again", _last_restore(services, now)
+    yield "Deletion", "hidden at once, rewritten away, verified by reading, keys destroyed, signed receipt"
+    yield "Residency", "each team in one region; a region's files and keys lie apart from any other's"
+
+
+def _access(configured: Configured) -> str:
+    if configured.are_grants_required:
+        return "every reading needs a grant by team, class, purpose and time; denied by default"
+    return "identity columns need a grant by team, purpose and time; other columns are open to operators"
+
+
+def _log_length(services: Services) -> int:
+    newest = services.catalog.access_log.newest(1)
+    return newest[0].line if newest else 0
+
+
+def _approvals(services: Services) -> str:
+    if not services.approvals.is_asked:
+        return "not asked for, by setting"
+    caps = {team.team: team.cap_percent for team in services.catalog.teams.all()}
+    named = ", ".join(f"{team} {cap} %" for team, cap in caps.items())
+    return f"for whole teams, and above these shares of a team's items: {named}" if named else "for whole teams"
+
+
+def _last_audit(services: Services, now: datetime) -> str:
+    entry = next(services.ledger.newest_first(AuditMade), None)
+    if entry is None:
+        return "never yet"
+    told = entry.statement
+    findings = f", with {told.findings} findings" if told.findings else ""
+    return _ago(now - told.audited_at, told.audited_at) + findings
+
+
+def _last_restore(services: Services, now: datetime) -> str:
+    entry = next(services.ledger.newest_first(RestoreMade), None)
+    if entry is None:
+        return "never yet"
+    told = entry.statement
+    return _ago(now - told.restored_at, told.restored_at) + ("" if told.is_proven else ", not proven")
+
+
+def _ago(age: timedelta, at: datetime) -> str:
+    days = max(0, age // timedelta(days=1))
+    return f"last on {at.date().isoformat()}, {days} {'day' if days == 1 else 'days'} ago"

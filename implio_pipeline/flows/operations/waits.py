@@ -1,0 +1,30 @@
+"""The oldest landing file, request file and open request: how long each has waited, and why."""
+
+from implio_pipeline.domain.request import OPEN_STATES, is_ready
+from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, Waiting, why_open, why_waiting
+from implio_pipeline.flows.files.ingest import failed_landings, put_off
+from implio_pipeline.ports.services import Services
+
+
+def oldest_waits(services: Services, facts: OrchestrationFacts | None) -> tuple[Wait, ...]:
+    """Return what has waited longest of each kind; nothing for a kind of which nothing waits.
+
+    Of open requests the oldest that could be carried out now comes first: one under a legal hold may wait for years
+    and would hide all others.
+    """
+    now = services.clock.now()
+    left = put_off(failed_landings(services), now=now)  # `implio status` names them apart
+    waits = [
+        Wait(what=what, since=since, cause=why_waiting(what, facts, now=now))
+        for what, since in (
+            (Waiting.LANDING_FILE, services.landing.waiting_since(but=left)),
+            (Waiting.REQUEST_FILE, services.inbox.waiting_since()),
+        )
+        if since is not None
+    ]
+    requests = services.catalog.requests.all(states=OPEN_STATES)
+    if requests:
+        oldest = min(requests, key=lambda each: (not is_ready(each, now=now), each.received_at))
+        cause = why_open(oldest, facts, now=now)
+        waits.append(Wait(what=Waiting.REQUEST, since=oldest.received_at, cause=cause))
+    return tuple(waits)

@@ -1,0 +1,182 @@
+"""The one place from which anything is sent out: callbacks, to addresses that were looked at before."""
+
+import asyncio
+import hmac
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from threading import Lock, Thread
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+from typing_extensions import override
+
+from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address, destination_of
+from implio_pipeline.domain.errors import CallbackRefused
+from implio_pipeline.ports.moderation import WebhookClient
+
+WHOLE_SECONDS = 15.0
+"""The longest a delivery takes, whatever the other side does."""
+_CONNECT_SECONDS, _READ_SECONDS = 5.0, 10.0
+_SECRET_BYTES = 32
+
+Resolve = Callable[[str, int], Sequence[str]]
+
+
+def resolve(host: str, port: int) -> Sequence[str]:
+    """Return the addresses of a host."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+class HttpCourier(WebhookClient):
+    """The port `Courier` over HTTPS.
+
+    A host's name is resolved once for each delivery; every address must be allowed, and the connection goes to the one
+    that was looked at, so that a name that changes in between leads nowhere else. Proxies and redirects are not
+    followed, and of an answer nothing is read but its head.
+
+    Args:
+        inside: Hosts that may have private addresses.
+        may_use_http: Whether plain HTTP to this machine is allowed.
+        ca_file: Authorities to trust beside those of the system.
+        resolver: Resolves names.
+    """
+
+    def __init__(
+        self,
+        *,
+        inside: Collection[str] = (),
+        may_use_http: bool = False,
+        ca_file: Path | None = None,
+        resolver: Resolve = resolve,
+    ) -> None:
+        self._inside = frozenset(host.lower() for host in inside)
+        self._may_use_http = may_use_http
+        self._ca_file = ca_file
+        self._resolve = resolver
+        self._tls: ssl.SSLContext | None = None
+        self._under_way: dict[asyncio.Task[Answer], asyncio.AbstractEventLoop] = {}
+        self._is_abandoned = False
+        self._lock = Lock()
+
+    @override
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        began = time.monotonic()
+        answer = self._answer(url, body, headers)
+        return replace(answer, seconds=time.monotonic() - began)
+
+    @override
+    def abandon(self) -> None:
+        with self._lock:
+            self._is_abandoned = True
+            for task, loop in self._under_way.items():
+                loop.call_soon_threadsafe(task.cancel)
+
+    @override
+    def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
+        second = str(int(at.timestamp()))
+        digest = hmac.digest(secret.encode(), second.encode() + b"." + body, "sha256").hex()
+        return f"t={second},v1={digest}"
+
+    @override
+    def new_secret(self, prefix: str) -> str:
+        return f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+    @override
+    def check(self, url: str) -> None:
+        destination = destination_of(url)
+        self._checked(destination, self._resolve(destination.host, destination.port))
+
+    def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        try:
+            return asyncio.run(self._bounded(url, body, headers))
+        except asyncio.CancelledError:
+            return Answer(status=None, code=ABANDONED)
+        except CallbackRefused as refused:
+            return Answer(status=None, code=refused.code)
+        except TimeoutError:
+            return Answer(status=None, code="callback-timeout")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            return Answer(status=None, code="callback-unreachable")
+
+    async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send within the time that a delivery may take, unless everything is abandoned before."""
+        task = asyncio.create_task(self._send(url, body, headers))
+        with self._lock:
+            if self._is_abandoned:
+                task.cancel()
+            self._under_way[task] = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(task, WHOLE_SECONDS)
+        finally:
+            with self._lock:  # from here on the loop may be closed
+                del self._under_way[task]
+
+    async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        destination = destination_of(url)
+        found = await _beside(lambda: self._resolve(destination.host, destination.port))
+        address = self._checked(destination, found)
+        parts = urlsplit(url)
+        host = f"[{address}]" if ":" in address else address
+        pinned = urlunsplit((parts.scheme, f"{host}:{destination.port}", parts.path or "/", parts.query, ""))
+        timeout = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
+        sent = {**headers, "Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "implio-pipeline"}
+        async with (
+            httpx.AsyncClient(
+                verify=self._trusted(), timeout=timeout, trust_env=False, follow_redirects=False
+            ) as client,
+            client.stream(
+                "POST", pinned, content=body, headers=sent, extensions={"sni_hostname": destination.host}
+            ) as answer,
+        ):
+            code = None if answer.status_code == httpx.codes.OK else f"http-{answer.status_code}"
+            return Answer(status=answer.status_code, code=code)
+
+    def _checked(self, destination: Destination, addresses: Sequence[str]) -> str:
+        if not addresses:
+            raise CallbackRefused("the host has no address")
+        for address in addresses:
+            check_address(
+                address,
+                destination=destination,
+                is_exempt=destination.host in self._inside,
+                may_use_http=self._may_use_http,
+            )
+        return addresses[0]
+
+    def _trusted(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self._ca_file is not None:
+                self._tls.load_verify_locations(cafile=str(self._ca_file))
+        return self._tls
+
+
+async def _beside(resolve_host: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """Return what a call returns, made in a thread of its own.
+
+    A name server that does not answer cannot be interrupted. `asyncio.to_thread` would make the loop, and later the
+    end of the process, wait for it.
+    """
+    future: Future[Sequence[str]] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            future.set_result(resolve_host())
+        except BaseException as error:  # noqa: BLE001 -- raised again where the call is awaited
+            future.set_exception(error)
+
+    Thread(target=work, name="resolve", daemon=True).start()
+    return await asyncio.wrap_future(future)
