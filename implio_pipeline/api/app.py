@@ -47,7 +47,7 @@ def create_app(
     """Build the app over an opened home. The caller closes the home after the app has ended.
 
     Args:
-        opened: The home; at `app.state.house` for every route.
+        opened: The home; at `app.state.opened` for every route.
         routers: What it answers.
         polling: The feed of decisions; that of moderators' verdicts when not given.
         validator: Who judges posts; this process when not given.

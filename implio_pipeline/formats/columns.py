@@ -1,4 +1,4 @@
-"""Items in columns: lean structs to Arrow tables of the vault's schema."""
+"""Items in columns: unchecked structs to Arrow tables of the vault's schema."""
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
@@ -41,7 +41,7 @@ PLACES: dict[str, tuple[str, str]] = {
 
 
 def item_columns(parts: dict[str, list[Any]]) -> dict[str, pa.Array]:
-    """Return every column that items fill themselves, of the parts of lean items."""
+    """Return every column that items fill themselves, of the parts of unchecked items."""
     schema = arrow_schema(FileKind.ITEMS)
     columns = {}
     for name, (part, field) in PLACES.items():

@@ -1,4 +1,4 @@
-"""Which rows of lean items may break a limit: the limits of the strict structs, asked of whole columns.
+"""Which rows of unchecked items may break a limit: the limits of the strict structs, asked of whole columns.
 
 A row that is named here may be good all the same; one that is not is good for certain.
 """

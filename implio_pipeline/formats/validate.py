@@ -244,7 +244,7 @@ class _Intake:
 
 
 def _whole(raw: bytes | msgspec.Raw) -> Any:
-    """Return the lean item of a text whose result can be read as well."""
+    """Return the unchecked item of a text whose result can be read as well."""
     item = dated(decode_unchecked(raw), raw)
     _result_of(item, raw)
     return item
@@ -268,7 +268,7 @@ def is_item(raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: boo
 def explained(
     raw: bytes | msgspec.Raw, *, claimed_at: datetime, may_be_dated: bool = True
 ) -> tuple[Any | None, str, list[Fault]]:
-    """Return why a text is no item; or the lean item, when only its repeated keys had misled the fast path."""
+    """Return why a text is no item; or the unchecked item, when only its repeated keys had misled the fast path."""
     try:
         value = cut(_decode_any(raw))
         errors = item_faults(value, claimed_at=claimed_at)

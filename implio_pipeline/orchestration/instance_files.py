@@ -1,4 +1,7 @@
-"""`dagster.yaml` and `workspace.yaml` of a home: copies of the files in `home/`, which are the only ones."""
+"""`dagster.yaml` and `workspace.yaml` of a home: copies of the files in `home/`, which are the only ones.
+
+They are those of the home `data` as they are, so that a checkout links to them.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +16,7 @@ def dagster_yaml(home: Path) -> str:
     """
     # A JSON string is a YAML string, whatever the folder is called.
     base_dir = json.dumps((home / "dagster").as_posix(), ensure_ascii=False)
-    return (_FILES / "dagster.yaml").read_text().replace("{home}/dagster", base_dir)
+    return (_FILES / "dagster.yaml").read_text().replace("data/dagster", base_dir)
 
 
 def workspace_yaml() -> str:

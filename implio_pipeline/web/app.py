@@ -35,7 +35,7 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         callbacks,
     )
 )
-"""Every page; an app that includes them needs the opened home at `app.state.house`."""
+"""Every page; an app that includes them needs the opened home at `app.state.opened`."""
 
 
 def mount_assets(app: FastAPI) -> None:

@@ -162,10 +162,11 @@ def test_no_edge_lists_the_partitions_of_content_items(repository):
 
 
 def test_dagsters_files_exist_once():
-    found = [path.name for path in (ROOT / "implio_pipeline").rglob("*.yaml")]
-    found += [path.name for path in ROOT.glob("*.yaml") if not path.name.startswith(".")]
+    found = sorted((ROOT / "implio_pipeline").rglob("*.yaml"))
+    linked = sorted(path for path in ROOT.glob("*.yaml") if not path.name.startswith("."))
 
-    assert sorted(found) == ["dagster.yaml", "workspace.yaml"]
+    assert [path.name for path in found] == ["dagster.yaml", "workspace.yaml"]
+    assert [path.resolve() for path in linked] == found
 
 
 def test_workspace_and_dg_name_the_same_module():

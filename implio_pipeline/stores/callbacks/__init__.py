@@ -1,1 +1,1 @@
-"""Where callbacks leave the house."""
+"""The HTTP client that sends webhooks."""
