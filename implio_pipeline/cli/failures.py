@@ -45,7 +45,7 @@ class NotConfirmed(RequestRefused):
     """Nobody said yes."""
 
     code = "not-confirmed"
-    remedy = "Nothing was changed; run it again and answer, or give --yes."
+    remedy = "Nothing was changed; run it again and answer, or give the answer with the option that --help names."
 
 
 class AttemptFailed(ImplioError):
