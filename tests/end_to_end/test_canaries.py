@@ -90,7 +90,7 @@ def an_ad(number: int, *, is_canary: bool) -> dict[str, Any]:
 
 
 @pytest.fixture
-def open_home(tmp_path: Path) -> Iterator[wiring.OpenHome]:
+def opened(tmp_path: Path) -> Iterator[wiring.OpenHome]:
     wiring.init_home(tmp_path / "home")
     with wiring.open_home(tmp_path / "home") as opened_at:
         # The team is older than its files, so that their dates are believed; the clock then goes on to now.
