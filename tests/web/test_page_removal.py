@@ -115,6 +115,16 @@ def test_what_changed_since_it_was_shown_is_shown_again_and_not_done(page: Page)
     assert browser.send("/teams/ads/remove", **browser.hidden(), typed="ann").status_code == 303
 
 
+def test_a_lone_administrator_is_warned_before_asking_and_one_of_two_is_not(page: Page) -> None:
+    words = "Nobody else in this team can approve it"
+
+    with_two = page.browser(who="jane").send("/teams/ads/remove/preview", kind="team")
+    alone = page.browser(who="eve").send("/teams/cars/remove/preview", kind="team")
+
+    assert words not in with_two.text
+    assert words in alone.text
+
+
 def test_a_whole_team_needs_its_name_and_a_second_person(page: Page) -> None:
     jane, omar = page.browser(who="jane"), page.browser(who="omar")
     jane.send("/teams/ads/remove/preview", kind="team")
