@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import fields_of, who
 from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse, NotConfirmed
+from implio_pipeline.cli.failures import BadUse, NotConfirmed, refused
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import facts, good, look, many
 from implio_pipeline.domain.errors import ImplioError
@@ -94,7 +94,7 @@ def _erase(session: Session, fields: dict[str, str], *, plan: str | None, name: 
         else:
             answer = accept_plan(opened.services, draft, digest=plan)
         if isinstance(answer, ImplioError):
-            raise answer
+            raise refused(answer)
         results = carry_out(session, opened, only=[answer.request_id])
     session.answer(results_shape(results)[0], lambda: results_table(results))
     results.end()

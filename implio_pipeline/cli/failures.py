@@ -41,6 +41,13 @@ class BadUse(typer.BadParameter):
         super().__init__(message)
 
 
+def refused(error: ImplioError) -> RequestRefused:
+    """Return why a request was not accepted as a refusal, with the error's own code and remedy."""
+    refusal = RequestRefused(error.facts, remedy=error.remedy)
+    refusal.code = error.code
+    return refusal
+
+
 class NotConfirmed(RequestRefused):
     """Nobody said yes."""
 

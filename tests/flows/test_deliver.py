@@ -14,9 +14,9 @@ from support.home import ADS, CARS, Home
 from support.items import Ad
 from support.moderation import MODERATOR, decided, keep_waiting
 
+from implio_pipeline.domain.backoff import FIRST_BACKOFF
 from implio_pipeline.domain.callback import (
     ABANDONED,
-    FIRST_BACKOFF,
     MOST_ATTEMPTS,
     TEAM_SECONDS,
     TELL_WAITING_AFTER,

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from implio_pipeline.flows.ask import ask
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
 
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 from implio_pipeline.flows.files.submit import Submission, arrival, submit
@@ -75,8 +75,8 @@ def test_the_receipt_counts_newer_items_of_the_scope_and_says_why_they_stay(home
 
 
 def test_the_same_deletion_again_under_a_clock_that_lies_behind_covers_what_came_in_between(home: Home) -> None:
-    draft: Callable[[], object] = lambda: ask(  # noqa: E731
-        home.services, home.draft(ByUser(user_id="ann")), same_within=timedelta(hours=1)
+    draft: Callable[[], object] = lambda: accept(  # noqa: E731
+        home.services, [home.draft(ByUser(user_id="ann"))], same_within=timedelta(hours=1)
     )
     draft()
     home.clock.pass_by(MINUTES)

@@ -10,6 +10,7 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.orchestration import assets
 from implio_pipeline.orchestration.partitions import partition_key
+from implio_pipeline.remedies import remedy_of_code
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
 ITEMS = dg.AssetKey("content_items")
@@ -100,7 +101,7 @@ def test_an_unknown_teams_partition_fails_with_team_unknown_and_its_remedy(kept:
     result = backfill(kept, SECOND, team="nobody")
 
     assert failure_codes(result) == ["team-unknown"]
-    assert failure_metadata(result)["remedy"] == TeamUnknown.remedy
+    assert failure_metadata(result)["remedy"] == remedy_of_code(TeamUnknown.code)
 
 
 def test_a_partition_that_dagster_no_longer_knows_is_of_an_unknown_team(kept: Stage) -> None:
