@@ -11,7 +11,7 @@ _NICE = 5
 """The server's own threads come first; upkeep is as nice, so that files are merged as fast as posts make them."""
 
 
-def validator(body: bytes, arrived_at: datetime, max_items: int, batch_id: str | None) -> Answer:
+def validate(body: bytes, arrived_at: datetime, max_items: int, batch_id: str | None) -> Answer:
     """Return the places of rejected items, the accepted ones in Arrow's stream format, and the answer."""
     found = judged(body, arrived_at=arrived_at, max_items=max_items, batch_id=batch_id)
     return found.rejected, to_bytes(found.rows), found.answer
@@ -19,4 +19,4 @@ def validator(body: bytes, arrived_at: datetime, max_items: int, batch_id: str |
 
 if __name__ == "__main__":
     os.nice(_NICE)
-    work(validator)
+    work(validate)

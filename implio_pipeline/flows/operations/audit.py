@@ -265,7 +265,7 @@ class _TeamAudit:
         """Look again while something is found and keys are others than at the look before."""
         look = first
 
-        def apply_decisions() -> _Look | None:
+        def settled() -> _Look | None:
             nonlocal look
             again = self._look_again(look) if look.findings else look
             if again is None:
@@ -276,7 +276,7 @@ class _TeamAudit:
             return look
 
         with suppress(PlanOutdated):
-            return replan(apply_decisions, about="the keys of a file")
+            return replan(settled, about="the keys of a file")
         return look
 
     def _look_again(self, look: "_Look") -> "_Look | None":

@@ -245,7 +245,7 @@ def _has_old_keys(services: Services, team: Team) -> bool:
 def _settle_team(services: Services, team: TeamId, summary: RotationSummary) -> None:
     keys: list[TeamKey] = []
 
-    def apply_decisions() -> None:
+    def settle() -> None:
         nonlocal keys
         services.keychain.forget(team)
         _seal_anew(services, team)
@@ -263,7 +263,7 @@ def _settle_team(services: Services, team: TeamId, summary: RotationSummary) -> 
         is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(services, keys, teams=[team])
         return is_outdated(error) or is_further
 
-    replan(apply_decisions, about=f"the files of team {team}", is_race=is_race)
+    replan(settle, about=f"the files of team {team}", is_race=is_race)
     summary.seal_keys_waiting += len(old_keys(services.catalog.teams.keys(team), (KeyPurpose.SEAL,)))
 
 
@@ -310,7 +310,7 @@ def _settle_roots(services: Services, region: Region, summary: RotationSummary) 
     """Wrap every team key of a region under its newest root keys, then destroy the older ones."""
     keys: list[TeamKey] = []
 
-    def apply_decisions() -> None:
+    def settle() -> None:
         nonlocal keys
         ring = services.keychain.root_keys()
         newest = newest_ids(ring)
@@ -335,7 +335,7 @@ def _settle_roots(services: Services, region: Region, summary: RotationSummary) 
         )
         return is_outdated(error) or is_further
 
-    replan(apply_decisions, about=f"the team keys of region {region}", is_race=is_race)
+    replan(settle, about=f"the team keys of region {region}", is_race=is_race)
 
 
 def _refuse_needed(services: Services, region: Region, old: Collection[str]) -> None:
