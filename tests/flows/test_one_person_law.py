@@ -29,6 +29,7 @@ from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.approve import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.deletion.policy_changes import approve_policy, change_policy
 from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.identity import identity_of
@@ -143,6 +144,20 @@ class OnePerson(RuleBasedStateMachine):
             with suppress(ImplioError):
                 cancel(self.services, request.request_id)
 
+    @rule(data=st.data(), days=st.sampled_from([1, 30]))
+    def places_a_hold(self, data: st.DataObject, days: int) -> None:
+        until = self.now + timedelta(days=days)
+        place_hold(
+            self.services,
+            HoldDraft(team=ADS, scope=data.draw(self.scopes()), until=until, words="a claim", holder="Otto"),
+        )
+
+    @rule()
+    def releases_holds(self) -> None:
+        for hold in self.services.catalog.holds.all(ADS):
+            with suppress(ImplioError):
+                release_hold(self.services, hold.hold_id)
+
     # ---- what happens
 
     @rule(number=st.integers(1, 20))
@@ -219,12 +234,11 @@ class OnePerson(RuleBasedStateMachine):
 
     def lost(self, ad: Ad) -> Iterator[Loss]:
         """Yield the loss of an item by its first cause; what came in under a policy in force is nobody's act."""
+        carried_out = [RequestState.COMPLETED, RequestState.PARTLY_WITHHELD]  # a hold keeps a part, and lets go of it
         covering = [
             self.accepted[each.request_id]
-            for each in self.services.catalog.requests.all(team=ADS)
-            if each.kind is not RequestKind.RETENTION
-            and each.request_id in self.completed() - self.done
-            and self.covers(each, ad)
+            for each in self.services.catalog.requests.all(team=ADS, states=carried_out)
+            if each.kind is not RequestKind.RETENTION and each.request_id not in self.done and self.covers(each, ad)
         ]
         if covering:
             yield Loss(ad.task, min(covering))
