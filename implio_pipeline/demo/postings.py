@@ -94,35 +94,33 @@ def plan_postings(market: Market, table: Timetable, *, items: int, seed: int) ->
         raise ValueError(f"a team needs at least {LEAST_A_DAY} items a day, so {LEAST_A_DAY * table.days}, not {items}")
     rng = Random(f"{seed}/{market.name}/postings")
     people = people_of(market, rng)
-    accounts = _Desk(market, table, rng)
+    desk = _Desk(market, table, rng)
     busy, light = next(people), next(people)
     other_days = [day for day in range(table.days) if day != table.resent]
     good = [
-        *accounts.post(busy, rng.choices(other_days, k=min(_BUSY_ITEMS, items // 5)), revised_percent=_REVISED_PERCENT),
-        *accounts.post(light, rng.sample(other_days, _LIGHT_ITEMS), revised_percent=0),
+        *desk.post(busy, rng.choices(other_days, k=min(_BUSY_ITEMS, items // 5)), revised_percent=_REVISED_PERCENT),
+        *desk.post(light, rng.sample(other_days, _LIGHT_ITEMS), revised_percent=0),
     ]
-    good += _crowd(accounts, people, rng, table, items=items - len(good))
+    good += _crowd(desk, people, rng, table, items=items - len(good))
     return Postings(
         by_day=_by_day(good, table),
         busy=busy,
         light=light,
-        spoiled={day: next(accounts.post(next(people), [day], revised_percent=0)) for day in table.spoiled},
-        unreadable=_strays(accounts, people, table.unreadable),
-        unfinished=_strays(accounts, people, table.unfinished),
+        spoiled={day: next(desk.post(next(people), [day], revised_percent=0)) for day in table.spoiled},
+        unreadable=_strays(desk, people, table.unreadable),
+        unfinished=_strays(desk, people, table.unfinished),
     )
 
 
-def _crowd(
-    accounts: _Desk, people: Iterator[Person], rng: Random, table: Timetable, *, items: int
-) -> Iterator[Posting]:
+def _crowd(desk: _Desk, people: Iterator[Person], rng: Random, table: Timetable, *, items: int) -> Iterator[Posting]:
     days = _busy_days(rng, table)
     guests = round(items * _GUEST_SHARE)
     for person in islice(people, guests):
-        yield from accounts.post(replace(person, user_id=None), islice(days, 1), revised_percent=0)
+        yield from desk.post(replace(person, user_id=None), islice(days, 1), revised_percent=0)
     left = items - guests
     while left:
         size = min(left, rng.choices(range(1, _MOST_OF_ONE + 1), cum_weights=_ZIPF_WEIGHTS)[0])
-        yield from accounts.post(next(people), islice(days, size), revised_percent=_REVISED_PERCENT)
+        yield from desk.post(next(people), islice(days, size), revised_percent=_REVISED_PERCENT)
         left -= size
 
 
@@ -143,5 +141,5 @@ def _by_day(postings: Sequence[Posting], table: Timetable) -> tuple[tuple[Postin
     return tuple(tuple(day) for day in days)
 
 
-def _strays(accounts: _Desk, people: Iterator[Person], day: int) -> tuple[Posting, ...]:
-    return tuple(next(accounts.post(person, [day], revised_percent=0)) for person in islice(people, _STRAY_ITEMS))
+def _strays(desk: _Desk, people: Iterator[Person], day: int) -> tuple[Posting, ...]:
+    return tuple(next(desk.post(person, [day], revised_percent=0)) for person in islice(people, _STRAY_ITEMS))

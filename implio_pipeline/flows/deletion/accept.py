@@ -95,9 +95,9 @@ def accept(
     _note_standing(services)
     # 5. Count by reading, and release what needs nobody.
     new = {each.request.request_id: each.rule for each in asked}
-    limit_violations = [each for each in stored if each.request_id in new and each.state is RequestState.UNAPPROVED]
-    if limit_violations and not is_paused:
-        ruled = [(each, rule_as_accepted(each, new[each.request_id])) for each in limit_violations]
+    unapproved = [each for each in stored if each.request_id in new and each.state is RequestState.UNAPPROVED]
+    if unapproved and not is_paused:
+        ruled = [(each, rule_as_accepted(each, new[each.request_id])) for each in unapproved]
         released = release(services, ruled, teams)
         stored = [released.get(each.request_id, each) for each in stored]
     # 6. Answer, in the order asked.

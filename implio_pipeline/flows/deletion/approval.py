@@ -65,12 +65,12 @@ def judged(
 
 
 def release(
-    services: Services, limit_violations: Sequence[tuple[Request, Rule]], teams: Mapping[TeamId, Team]
+    services: Services, unapproved: Sequence[tuple[Request, Rule]], teams: Mapping[TeamId, Team]
 ) -> dict[RequestId, Request]:
     """Count what each request covers, by reading, and release those that need no second person."""
     stored: dict[RequestId, Request] = {}
-    for team in sorted({request.team for request, _ in limit_violations}):
-        theirs = [(request, rule) for request, rule in limit_violations if request.team == team]
+    for team in sorted({request.team for request, _ in unapproved}):
+        theirs = [(request, rule) for request, rule in unapproved if request.team == team]
         # 1. What was estimated before may be much less: only what is counted takes a decision out of somebody's hands.
         _recount(services, team)
         # 2. Count these. What cannot be counted may be everything.
