@@ -1,6 +1,6 @@
 """Instants and UTC days."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 FIRST_BELIEVED = datetime(2020, 1, 1, tzinfo=UTC)
 """Nothing reached us before it: an earlier date of a file was written by a tool or device that knows no time."""
@@ -36,11 +36,6 @@ def due_at(received_at: datetime) -> datetime:
         except ValueError:
             continue
     return received_at.replace(year=year, month=month)
-
-
-def days_between(first: date, last: date) -> list[date]:
-    """Return every day from `first` to `last`, both included; empty when they are inverted."""
-    return [first + timedelta(days=count) for count in range((last - first).days + 1)]
 
 
 def instant_text(instant: datetime) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.days import day_of, days_between, due_at, instant_text, start_of
+from implio_pipeline.domain.days import day_of, due_at, instant_text, start_of
 
 instants = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 MONTHS = {
@@ -52,13 +52,6 @@ def test_the_day_is_that_of_utc_whatever_the_zone() -> None:
 def test_an_instant_without_a_zone_has_no_day() -> None:
     with pytest.raises(ValueError, match="zone"):
         day_of(datetime(2026, 3, 1))  # noqa: DTZ001
-
-
-def test_days_between_include_both_ends_and_are_none_when_inverted() -> None:
-    first, last = date(2026, 2, 27), date(2026, 3, 1)
-
-    assert days_between(first, last) == [first, date(2026, 2, 28), last]
-    assert days_between(last, first) == []
 
 
 @given(instant=instants)
