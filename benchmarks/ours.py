@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from benchmarks.contestant import Batch, Contestant, main
 from implio_pipeline import open_lake
-from implio_pipeline.domain.days import start_of
-from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, Region, TeamId
+from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import ByDates, ByUser, Scope
 from implio_pipeline.flows.access.grants import GrantDraft, grant

@@ -14,10 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 
 from implio_pipeline.domain.audit import FILE_PARTS
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.epochs import is_rotation_due
-from implio_pipeline.domain.failed_file import FailedFile
+from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.keys import is_rotation_due
 from implio_pipeline.domain.request import OPEN_STATES, is_ready
 from implio_pipeline.flows.access.export import purge_exports
 from implio_pipeline.flows.alone import Faults

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from implio_pipeline import __version__
 from implio_pipeline.core_dumps import forbid_core_dumps
-from implio_pipeline.domain.clock import ClockBounds
-from implio_pipeline.domain.days import start_of
+from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
-from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.ids import ColumnClass, Region
+from implio_pipeline.domain.instants import ClockBounds, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.team import team_id

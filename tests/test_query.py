@@ -18,7 +18,6 @@ from support.landing import LandedTable
 from support.moderation import MODERATOR, decided
 
 from implio_pipeline import open_lake
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.errors import (
     ClassNotGranted,
@@ -28,6 +27,7 @@ from implio_pipeline.domain.errors import (
     QueryRefused,
     TeamUnknown,
 )
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, TeamId
 from implio_pipeline.domain.moderation import Approve, Refuse

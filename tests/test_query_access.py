@@ -12,9 +12,9 @@ from support.items import Ad
 from support.moderation import decided, keep_waiting
 
 from implio_pipeline import open_lake
-from implio_pipeline.domain.access_log import LogLine
+from implio_pipeline.domain.access import GrantMissing, Purpose, PurposeMissing
+from implio_pipeline.domain.audit_log import LogLine
 from implio_pipeline.domain.errors import ClassNotGranted, QueryRefused
-from implio_pipeline.domain.grant import GrantMissing, Purpose, PurposeMissing
 from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.moderation import Refuse
 from implio_pipeline.flows.access.grants import revoke

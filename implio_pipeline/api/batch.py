@@ -14,7 +14,7 @@ from implio_pipeline.api import models
 from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
 from implio_pipeline.api.models import AcceptedAd, RejectedAd, Submission
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.flows.files.ingest import Part
 from implio_pipeline.formats.elements import elements
 from implio_pipeline.formats.faults import CUSTOM, Fault, fault

@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
 from implio_pipeline.domain.access import Act, Role, demand
-from implio_pipeline.domain.api_keys import ApiKeyId
+from implio_pipeline.domain.accounts import ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyRefused
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.accounts.api_keys import recognise

@@ -16,7 +16,7 @@ from implio_pipeline.api.samples import example_request
 from implio_pipeline.domain.ids import RequestKind
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.request_refusals import REASONS
+from implio_pipeline.domain.request_fields import REASONS
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages

@@ -13,10 +13,9 @@ from implio_pipeline.api.failures import BodyRefused
 from implio_pipeline.api.openapi import answer, answers, body
 from implio_pipeline.api.query_string import parameters
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, Refuse
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.flows.moderation.decide import decide, next_entries, notes_of, queues_of
 from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.formats.ad_shape import ad_shape

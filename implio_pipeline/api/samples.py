@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from implio_pipeline.api.models import deletion_of
-from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
+from implio_pipeline.domain.instants import due_at
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.waiting import Cause, Wait, Waiting, wait_shape

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from implio_pipeline.api.child_processes import ChildProcess
-from implio_pipeline.domain.compaction import is_small
+from implio_pipeline.domain.file_changes import is_small
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS, JOBS, MERGE_SMALL_FILES, Every, Job, job_of
 

@@ -10,9 +10,9 @@ from implio_pipeline.cli.arguments import MaybeTeam, TeamName, classes_from, day
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
-from implio_pipeline.domain.access_log import LogLine, read_body
-from implio_pipeline.domain.days import instant_text, start_of
-from implio_pipeline.domain.grant import Grant, GrantId, PersonKey, Purpose, Reviewed, is_in_force
+from implio_pipeline.domain.access import Grant, GrantId, PersonKey, Purpose, Reviewed, is_in_force
+from implio_pipeline.domain.audit_log import LogLine, read_body
+from implio_pipeline.domain.instants import instant_text, start_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import log_faults
 from implio_pipeline.flows.access.grants import (

@@ -10,8 +10,8 @@ from rich.text import Text
 from implio_pipeline.cli.arguments import As, MaybeTeam, TeamName, day_from, who
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, table
-from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
-from implio_pipeline.domain.days import instant_text, start_of
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.instants import instant_text, start_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 

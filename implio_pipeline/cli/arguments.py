@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from implio_pipeline.cli.failures import BadUse
-from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.retention import OUTCOMES
 

@@ -9,7 +9,7 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
 from implio_pipeline.domain.audit import PARTS
-from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
 
 

@@ -6,9 +6,8 @@ import typer
 
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good
-from implio_pipeline.domain.clock import check_clock
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ClockWrong
+from implio_pipeline.domain.instants import check_clock, instant_text
 from implio_pipeline.flows.clock import confirm_clock
 from implio_pipeline.remedies import remedy_for_operators
 

@@ -13,12 +13,11 @@ from implio_pipeline.demo.landing import write_landing
 from implio_pipeline.demo.markets import ACME, GLOBEX
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.requests import write_requests
+from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.grant import Purpose
-from implio_pipeline.domain.ids import ColumnClass, Region, RequestKind, TeamId
+from implio_pipeline.domain.ids import ColumnClass, Region, RequestKind, TeamId, sensitive
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.flows.access.grants import GrantDraft, grant
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.approve import approve

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from implio_pipeline.cli.failures import AttemptFailed, ExitCode
 from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.tables import bad, facts, good, look, many, second, table
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.ids import RequestId, RequestKind
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
 from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState, fault_text

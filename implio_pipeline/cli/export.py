@@ -10,9 +10,9 @@ from implio_pipeline.cli.arguments import TeamName, secret_from, who
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import facts
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.grant import GrantId, Purpose
+from implio_pipeline.domain.access import GrantId, Purpose
 from implio_pipeline.domain.ids import ColumnClass
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.export import AccessDraft, ExportMade, export_person
 

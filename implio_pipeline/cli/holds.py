@@ -11,9 +11,9 @@ from implio_pipeline.cli.erasing import Results, carry_out, results_shape, resul
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import hold_shape
 from implio_pipeline.cli.tables import good, table
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.hold import HoldId, HoldReason
 from implio_pipeline.domain.ids import Channel
+from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold

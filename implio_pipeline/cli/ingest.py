@@ -12,7 +12,7 @@ from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import failed_file_shape
 from implio_pipeline.cli.status import failed_file_lines
 from implio_pipeline.cli.tables import good, look, many, table
-from implio_pipeline.domain.failed_file import FailedFile
+from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.files.ingest import IngestSummary, failed_landings, ingest

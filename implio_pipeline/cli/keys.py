@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, many, table
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.epochs import newest_ids
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.keys import newest_ids
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_statement, rotate_keys

@@ -11,8 +11,8 @@ from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import good, table
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.accounts import Member, email_of, role_of
 from implio_pipeline.domain.errors import MemberRefused
-from implio_pipeline.domain.member import Member, email_of, role_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.accounts import members as flow
 from implio_pipeline.ports.accounts import AccountServices

@@ -18,8 +18,8 @@ from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import fits, look, records, table
 from implio_pipeline.domain.columns import ITEM_COLUMNS, REJECTED_COLUMNS
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import QueryRefused
+from implio_pipeline.domain.instants import instant_text
 
 if TYPE_CHECKING:
     from implio_pipeline.query.result import Result

@@ -8,9 +8,17 @@ from implio_pipeline.cli.arguments import FROM_STDIN, MaybeTeam, TeamName, secre
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, table
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
-from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, Refuse
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.moderation import (
+    DEFAULT_QUEUE,
+    LOCK_LASTS,
+    Approve,
+    Decided,
+    Decision,
+    Move,
+    QueueEntry,
+    Refuse,
+)
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.moderation.decide import add_queue, decide, next_entries, queues_of, remove_queue
 

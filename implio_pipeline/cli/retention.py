@@ -23,9 +23,15 @@ from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.shapes import change_shape, policy_shape, team_shape
 from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.ids import FileKind, TeamId
-from implio_pipeline.domain.matching import is_overdue
-from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
-from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, is_stricter, policy_text
+from implio_pipeline.domain.retention import (
+    ChangeState,
+    PolicyChange,
+    RetentionPolicy,
+    cutoffs,
+    is_stricter,
+    policy_text,
+)
+from implio_pipeline.domain.scope import is_overdue
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.flows.alone import Faults

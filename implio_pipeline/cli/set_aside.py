@@ -9,8 +9,8 @@ import typer
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import facts, good, table
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import FileMissing
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.ports.exports import SetAsideFile
 

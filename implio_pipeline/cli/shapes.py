@@ -3,11 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.failed_file import FailedFile
+from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.hold import Hold, is_in_force
-from implio_pipeline.domain.policy_change import PolicyChange
-from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.retention import PolicyChange, RetentionPolicy, policy_text
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.remedies import remedy_of_code

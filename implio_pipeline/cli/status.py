@@ -14,12 +14,11 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import failed_file_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, table
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.failed_file import FailedFile, failed_file_text
+from implio_pipeline.domain.faults import FailedFile, failed_file_text
 from implio_pipeline.domain.ids import FileKind, RequestId, TeamId
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
-from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import (
     OPEN_STATES,
     PEOPLE_STATES,
@@ -31,7 +30,7 @@ from implio_pipeline.domain.request import (
     is_soon_due,
 )
 from implio_pipeline.domain.request_view import request_view
-from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.retention import PolicyChange, policy_text
 from implio_pipeline.domain.sentences import erased_people_text, size_text, what_is_so
 from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape

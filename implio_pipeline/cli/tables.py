@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.instants import instant_text
 
 _VALUE_WIDTH = 10
 _SHORT = 8

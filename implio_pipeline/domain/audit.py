@@ -7,10 +7,10 @@ from datetime import date, datetime
 from enum import StrEnum
 from hashlib import sha256
 
-from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import CatalogTampered, FileMissing, FileTampered, ImplioError, KeyMissing
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, RequestId, TeamId, UserKey
+from implio_pipeline.domain.instants import day_of
 from implio_pipeline.domain.ledger_codec import body_of, differences
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.request import Request, RequestState

@@ -7,8 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from implio_pipeline.domain.errors import CallbackRefused
-from implio_pipeline.domain.ids import RequestId, TaskKey, TeamId, UserKey
-from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.ids import RequestId, TaskKey, TeamId, UserKey, sensitive
 
 MOST_ATTEMPTS = 10
 LONGEST_DELIVERY_BACKOFF = timedelta(hours=6)

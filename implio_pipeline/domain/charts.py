@@ -10,8 +10,8 @@ from datetime import date, timedelta
 
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import UNDECIDED, FileKind, Outcome
-from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
+from implio_pipeline.domain.scope import is_overdue
 
 HEIGHT, _BINS = 160, 120
 _SHORTEST_DAYS = 14

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, assert_never
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Region, TeamId, UserKey
-from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, TaskRule, TeamRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import PersonExported
 

@@ -1,23 +1,25 @@
-"""Which failures belong to one unit of work, and which end the run.
-
-A unit of work is what can fail alone: a request, a vault file, a landing file, a partition, a team. Whatever an
-exception's type, `fault_of` turns it into a failure of the unit with a code, and the other units go on. Only what would
-meet every unit in the same way is raised instead: the catalog cannot be reached, or there is no memory. An interrupt is
-no `Exception` and never comes here. A full disk is returned, since another team may lie on another disk.
-
-Example:
-    try:
-        merge(partition)
-    except Exception as error:
-        failed[partition] = fault_of(error)
-"""
+"""Failures of one unit of work: what they are called, and how long the unit is left alone."""
 
 import errno
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 
 from implio_pipeline.domain.errors import CatalogUnavailable, ImplioError, StorageFailed, StorageFull, Unexpected
+from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.instants import instant_text
+
+FIRST_BACKOFF, LONGEST_BACKOFF = timedelta(seconds=30), timedelta(hours=1)
+_MOST_DOUBLINGS = 20
+
+
+def backoff(attempts: int, *, longest: timedelta = LONGEST_BACKOFF) -> timedelta:
+    """Return how long to wait after so many failed attempts: 30 s, doubling, at most `longest`."""
+    wait: timedelta = FIRST_BACKOFF * 2 ** min(attempts - 1, _MOST_DOUBLINGS)
+    return min(longest, wait)
+
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the operating system says when there is no room."""
@@ -72,3 +74,71 @@ def _place_of(traceback: TracebackType | None) -> str:
             place = f"{'/'.join(parts[parts.index(_PACKAGE) + 1 :])}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return place
+
+
+MOST_ATTEMPTS = 10
+"""After this many failed attempts, six hours of back-off or less, a request or a landing file is quarantined."""
+
+
+class Work(StrEnum):
+    """What a flow did with the file."""
+
+    INGEST = "ingest"
+    SETTLE = "settle"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedFile:
+    """What is known of a file that could not be worked on; free of personal data."""
+
+    team: TeamId
+    work: Work
+    file: str
+    """A vault file's id, or a landing file's mark: the same while nobody writes to the file."""
+    unit: str
+    """The file in words, as `Fault.unit`."""
+    attempts: int
+    error_code: str
+    next_attempt_at: datetime | None
+    """`None` when it is quarantined."""
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Tell whether it is not tried again until somebody says so."""
+        return self.next_attempt_at is None
+
+
+def failed_again(
+    before: FailedFile | None, *, team: TeamId, work: Work, file: str, unit: str, error_code: str, now: datetime
+) -> FailedFile:
+    """Return a file after one more failed attempt."""
+    attempts = 1 if before is None else before.attempts + 1
+    is_given_up = work is Work.INGEST and attempts >= MOST_ATTEMPTS
+    return FailedFile(
+        team=team,
+        work=work,
+        file=file,
+        unit=unit,
+        attempts=attempts,
+        error_code=error_code,
+        next_attempt_at=None if is_given_up else now + backoff(attempts),
+    )
+
+
+def is_put_off(file: FailedFile, *, now: datetime) -> bool:
+    """Tell whether the file is left alone now.
+
+    A back-off that ends later than any can was begun under a clock that was ahead; it is over.
+    """
+    return file.next_attempt_at is None or now < file.next_attempt_at <= now + LONGEST_BACKOFF
+
+
+def failed_file_text(file: FailedFile) -> str:
+    """Return in one sentence what became of the file and when it is tried again."""
+    attempts = f"{file.attempts} attempt{'' if file.attempts == 1 else 's'}"
+    following = (
+        "not tried again by itself"
+        if file.next_attempt_at is None
+        else f"tried again at {instant_text(file.next_attempt_at)}"
+    )
+    return f"{file.unit}: the last attempt ended with {file.error_code}, {attempts}, {following}"

@@ -7,10 +7,8 @@ from enum import StrEnum
 from typing import NewType
 
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.matching import Reach, reach
-from implio_pipeline.domain.scope import Rule
-from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.ids import RequestId, TeamId, sensitive
+from implio_pipeline.domain.scope import Reach, Rule, reach
 
 HoldId = NewType("HoldId", str)
 

@@ -1,56 +1,96 @@
-"""The instants of a request: RFC 3339, also without seconds, never without a zone."""
+"""Instants and UTC days."""
 
-import re
-from datetime import UTC, datetime, timedelta, timezone
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.errors import ClockAhead, ClockBehind
 
-FIRST_YEAR, LAST_YEAR = 1970, 9998
-_INSTANT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,18}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
-)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+FIRST_BELIEVED = datetime(2020, 1, 1, tzinfo=UTC)
+"""Nothing reached us before it: an earlier date of a file was written by a tool or device that knows no time."""
 
 
-def instant_of(text: str) -> datetime:
-    """Return the instant in UTC, to the microsecond: what is finer is cut off, never rounded up over a second or a day.
+def day_of(instant: datetime) -> date:
+    """Return the UTC day of an instant.
 
     Raises:
-        RequestFieldRefused: `bad-date`, `zoneless-date` or `year-out-of-range`.
+        ValueError: the instant names no zone.
     """
-    found = _INSTANT.fullmatch(text.strip())
-    if found is None:
-        raise RequestFieldRefused("zoneless-date" if _DAY.fullmatch(text.strip()) else "bad-date")
-    year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
-    second, fraction, zulu, sign, zone_hours, zone_minutes = found.groups()[5:]
-    if not (zulu or sign):
-        raise RequestFieldRefused("zoneless-date")
-    if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise RequestFieldRefused("year-out-of-range")
-    offset = timedelta(hours=int(zone_hours or 0), minutes=int(zone_minutes or 0))
-    try:
-        zone = timezone(-offset if sign == "-" else offset)
-        instant = datetime(year, month, day, hour, minute, int(second or 0), tzinfo=zone).astimezone(UTC)
-    except ValueError:
-        raise RequestFieldRefused("bad-date") from None
-    instant += timedelta(microseconds=int((fraction or "")[:6].ljust(6, "0")))
-    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
-        raise RequestFieldRefused("year-out-of-range")
-    return instant
+    if instant.tzinfo is None:
+        raise ValueError("an instant without a zone has no UTC day")
+    return instant.astimezone(UTC).date()
 
 
-def end_of(text: str) -> datetime:
-    """Return the end of a range that ends before the written instant: of two microseconds around it the later one.
+def start_of(day: date) -> datetime:
+    """Return the first instant of a UTC day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
-    Items are kept to the microsecond, cut. `…T23:59:59.9999999Z` is how some write the end of a day; cut like an
-    instant, it would leave out what came in within the day's last microsecond.
+
+def due_at(received_at: datetime) -> datetime:
+    """Return the instant by which a request must be done: one month after it was received.
+
+    Where the next month has no such day, its last day counts.
+
+    Source: GDPR Art. 12(3); Regulation (EEC, Euratom) No 1182/71 Art. 3(2)(c).
+    """
+    year, month = (received_at.year + 1, 1) if received_at.month == 12 else (received_at.year, received_at.month + 1)  # noqa: PLR2004
+    for day in range(received_at.day, 27, -1):
+        try:
+            return received_at.replace(year=year, month=month, day=day)
+        except ValueError:
+            continue
+    return received_at.replace(year=year, month=month)
+
+
+def instant_text(instant: datetime) -> str:
+    """Return the instant as RFC 3339 in UTC, microseconds only when there are any."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_MICROSECOND = timedelta(microseconds=1)
+RECORD_EVERY = timedelta(seconds=10)
+"""A reading that is newer by less is not written down: the bounds are coarser by far, and each record is a commit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockBounds:
+    """How far a clock may disagree with the newest reading that is known."""
+
+    behind: timedelta = timedelta(minutes=5)
+    """Logical time carries a clock that lies behind by no more."""
+    ahead: timedelta = timedelta(days=7)
+    """The longest pause between two acts; a home in use records a reading at least once a day."""
+
+
+def after(newest: datetime, *, now: datetime) -> datetime:
+    """Return the present of a team: the clock's, and always later than the newest instant the team knows."""
+    return max(now, newest + _MICROSECOND)
+
+
+def check_clock(now: datetime, *, newest: datetime | None, bounds: ClockBounds) -> None:
+    """Accept a clock's reading when it agrees with the newest known one.
+
+    Args:
+        now: What the clock says.
+        newest: The newest reading that is known; `None` in a home that has none yet.
+        bounds: How far the two may lie apart.
 
     Raises:
-        RequestFieldRefused: as `instant_of`; also when the end lies beyond the year 9998.
+        ClockBehind: the clock lies further behind than the bound.
+        ClockAhead: the clock lies further ahead than the bound.
     """
-    instant, found = instant_of(text), _INSTANT.fullmatch(text.strip())
-    is_finer = found is not None and (found[7] or "")[6:].strip("0")
-    end = instant + timedelta(microseconds=1) if is_finer else instant
-    if end.year > LAST_YEAR:
-        raise RequestFieldRefused("year-out-of-range")
-    return end
+    if newest is None:
+        return
+    if newest - now > bounds.behind:
+        raise ClockBehind(f"the clock is {_text(newest - now)} behind the newest instant that this home knows")
+    if now - newest > bounds.ahead:
+        raise ClockAhead(f"the clock is {_text(now - newest)} ahead of the newest instant that this home knows")
+
+
+def _text(span: timedelta) -> str:
+    """Return a span in its largest unit, rounded down: `400 days`, `2 hours`, `7 minutes`."""
+    seconds = int(span.total_seconds())
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        count = seconds // size
+        if count:
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} seconds"

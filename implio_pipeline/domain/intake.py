@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.ids import TaskKey, TeamId, UserKey
+from implio_pipeline.domain.ids import TeamId
 
 
 class LandingState(StrEnum):
@@ -79,20 +79,3 @@ class ErasedPeople:
     def __bool__(self) -> bool:
         """Tell whether there is anything to tell."""
         return bool(self.kept_out or self.returned)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueueEntry:
-    """An item that waits for a decision; opaque values only."""
-
-    task_id: str
-    task_key: TaskKey
-    team: TeamId
-    queue: str
-    user_key: UserKey | None
-    submitted_at: datetime
-    outcome: str | None
-
-
-DEFAULT_QUEUE = "Default"
-ESCALATED_QUEUE = "Escalated"

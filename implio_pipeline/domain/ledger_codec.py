@@ -16,22 +16,13 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hints
 
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.epochs import KeyStatement
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.ids import RequestKind, TaskKey, UserKey
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.keys import KeyStatement
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
 from implio_pipeline.domain.receipt import PartialReceipt, RepeatedReceipt, WholeReceipt
-from implio_pipeline.domain.scope import (
-    Cutoffs,
-    DatesRule,
-    OverdueRule,
-    Rule,
-    TaskRule,
-    TeamRule,
-    UserRule,
-    kind_of,
-)
+from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 from implio_pipeline.domain.statements import (
     AccessLogNoted,
     AccessLogShortened,

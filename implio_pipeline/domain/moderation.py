@@ -7,16 +7,29 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.errors import DecisionRefused, QueueInvalid
-from implio_pipeline.domain.ids import Outcome, TaskKey, TeamId, UserKey
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE
-from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.ids import Outcome, TaskKey, TeamId, UserKey, sensitive
 
 AT_ONCE = 10
 """Entries that a moderator is given at a time."""
 LOCK_LASTS = timedelta(minutes=10)
+DEFAULT_QUEUE = "Default"
+ESCALATED_QUEUE = "Escalated"
 STANDING_QUEUES = (DEFAULT_QUEUE, ESCALATED_QUEUE)
 """Queues that every team has."""
 _LONGEST_NAME, _LONGEST_TEXT, _MOST_TEXTS = 128, 2_000, 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueEntry:
+    """An item that waits for a decision; opaque values only."""
+
+    task_id: str
+    task_key: TaskKey
+    team: TeamId
+    queue: str
+    user_key: UserKey | None
+    submitted_at: datetime
+    outcome: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

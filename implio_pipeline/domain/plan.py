@@ -9,10 +9,10 @@ from datetime import date, datetime
 from math import ceil
 from typing import Any
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.hold import HoldId
 from implio_pipeline.domain.ids import RequestKind, TeamId
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 
@@ -140,3 +140,37 @@ def _text(when: date | None) -> str | None:
     if isinstance(when, datetime):
         return instant_text(when)
     return None if when is None else when.isoformat()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Introduction:
+    """Somebody made somebody an administrator of a team; both as keyed pseudonyms."""
+
+    team: TeamId
+    who: str
+    by: str
+    at: datetime
+    is_by_operator: bool = False
+    """Whether it was done at the command line."""
+
+
+def same_person(who: str, introductions: Iterable[Introduction]) -> frozenset[str]:
+    """Return everybody who counts as one person with somebody, themselves included.
+
+    Args:
+        who: Keyed pseudonym of a person.
+        introductions: Those of the team within the window.
+    """
+    ties = [each for each in introductions if each.who != each.by]
+    found, new = {who}, {who}
+    while new:
+        near = {tie.by for tie in ties if tie.who in new and not tie.is_by_operator}
+        near |= {tie.who for tie in ties if tie.by in new and not tie.is_by_operator}
+        new = near - found
+        found |= new
+    by_operator = [tie for tie in ties if tie.is_by_operator]
+    return frozenset(
+        found
+        | {tie.by for tie in by_operator if tie.who in found}
+        | {tie.who for tie in by_operator if tie.by in found}
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import HoldId
 from implio_pipeline.domain.ids import Channel, FileKind, Region, RequestKind
 from implio_pipeline.domain.outcome import RequestOutcome

@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.backoff import backoff
-from implio_pipeline.domain.days import due_at
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, ImplioError, Unverified
-from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
+from implio_pipeline.domain.faults import MOST_ATTEMPTS, backoff
 from implio_pipeline.domain.hold import Withheld
-from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
+from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId, sensitive
+from implio_pipeline.domain.instants import due_at
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
 from implio_pipeline.domain.scope import Rule, Scope
-from implio_pipeline.domain.sensitive import sensitive
 
 
 class RequestState(StrEnum):

@@ -7,17 +7,129 @@ a lenient reader passes over could erase another person's items.
     {"team": "acme", "type": "user", "userId": "u-88", "requestId": "case-17", "standing": true}
 """
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta, timezone
 
-from implio_pipeline.domain.altered_ids import task_id_fault, user_id_fault
-from implio_pipeline.domain.errors import TeamInvalid
-from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.instants import end_of, instant_of
+from implio_pipeline.domain.errors import RequestRefused, TeamInvalid
+from implio_pipeline.domain.ids import Channel, task_id_fault, user_id_fault
 from implio_pipeline.domain.request import RequestDraft
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.team import team_id
+
+REASONS: dict[str, tuple[str, str]] = {
+    "unknown-field": ("it has a field that requests do not have", "Remove the field; check its spelling."),
+    "missing-field": ("a field that its type needs is missing", "Add the field."),
+    "duplicate-field": ("it has the same field twice", "Keep one of them."),
+    "wrong-type": ("a field is not text", "Write the field's value as text."),
+    "bad-flag": ("`standing` is neither true nor false", "Write true or false, or leave it out."),
+    "not-an-object": ("it is not a JSON object", "Write each request as one JSON object."),
+    "unknown-type": ("its type is none of user, task, dates and team", "Name one of the four types."),
+    "empty-id": ("the id is empty", "Name the id; to erase everything of a team use the type team."),
+    "rounded-id": (
+        "the id is a number that a spreadsheet has rounded, so it may stand for several people",
+        "Format the column as text, export it again, and name the id in full.",
+    ),
+    "placeholder-id": (
+        "the id is a word that programs write for a value that is missing, such as undefined or null",
+        "Check the program that makes the request; to erase items without a user id name their task ids or dates.",
+    ),
+    "no-task-id": (
+        "the task id is no UUID; an ad's own id is not a task id",
+        "Use the taskId that the answer to the post names; to erase all of a person's items name the user.",
+    ),
+    "by-actor": (
+        "there are no requests by actor: what moderators did is part of the items they decided",
+        "Erase the items, by user, task or dates; a moderator who asks turns to the team, which is the controller.",
+    ),
+    "id-too-long": ("the id has more than 1024 characters", "Check the id; no item has one so long."),
+    "text-too-long": ("the request id or the reason is too long", "Use at most 200 and 2000 characters."),
+    "bad-text": ("a text holds a NUL or half a character", "Write the text in UTF-8, without NUL."),
+    "bad-date": ("a date cannot be read", "Write dates like 2026-01-31T00:00Z."),
+    "zoneless-date": ("a date names no zone", "Add Z or an offset like +02:00."),
+    "dates-inverted": ("the range is empty: `from` is not before `to`", "Exchange or correct the dates."),
+    "year-out-of-range": ("a date lies outside the years 1970 to 9998", "Correct the year."),
+    "confirm-mismatch": ("`confirm` does not repeat the team's name", "Write the team's name in `confirm`."),
+    "bad-team-name": ("no team can have this name", "Use 1 to 48 characters of a-z, 0-9, '_' and '-'."),
+    "wrong-cell-count": ("the row has another number of cells than the header", "Quote cells that hold commas."),
+    "stray-quote": (
+        "the row has a quote that neither begins nor ends a cell, or one that is not closed",
+        "Close the quote, or double those within a cell; the other rows of the file are taken.",
+    ),
+    "not-json": ("it is not JSON", "Write JSON in UTF-8."),
+    "not-commas": ("its cells are not separated by commas", "Save it as CSV with commas, in UTF-8."),
+    "not-text": (
+        "it is an archive or a workbook, or damaged",
+        "Write JSON or CSV in UTF-8; a single file may be zipped with gzip.",
+    ),
+    "not-csv": ("it is not CSV", "Write CSV in UTF-8, with a header."),
+    "too-large": ("the file has more than 16 MiB", "Split the file."),
+    "too-many-entries": ("the file has more than 100000 requests", "Split the file."),
+    "no-entries": ("the file holds no request", "Remove the file, or write requests into it."),
+    "changed-while-read": ("it was written to while it was read", "Rename files into the inbox when they are whole."),
+}  # fmt: skip
+"""Of each code: the reason, and the remedy."""
+
+
+class RequestFieldRefused(RequestRefused):
+    """A request, or the file that holds it, breaks a rule of how requests are written; the code names the rule."""
+
+    def __init__(self, code: str) -> None:
+        reason, remedy = REASONS[code]
+        super().__init__(reason, remedy=remedy)
+        self.code = code
+
+
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+_INSTANT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,18}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def instant_of(text: str) -> datetime:
+    """Return the instant in UTC, to the microsecond: what is finer is cut off, never rounded up over a second or a day.
+
+    Raises:
+        RequestFieldRefused: `bad-date`, `zoneless-date` or `year-out-of-range`.
+    """
+    found = _INSTANT.fullmatch(text.strip())
+    if found is None:
+        raise RequestFieldRefused("zoneless-date" if _DAY.fullmatch(text.strip()) else "bad-date")
+    year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
+    second, fraction, zulu, sign, zone_hours, zone_minutes = found.groups()[5:]
+    if not (zulu or sign):
+        raise RequestFieldRefused("zoneless-date")
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise RequestFieldRefused("year-out-of-range")
+    offset = timedelta(hours=int(zone_hours or 0), minutes=int(zone_minutes or 0))
+    try:
+        zone = timezone(-offset if sign == "-" else offset)
+        instant = datetime(year, month, day, hour, minute, int(second or 0), tzinfo=zone).astimezone(UTC)
+    except ValueError:
+        raise RequestFieldRefused("bad-date") from None
+    instant += timedelta(microseconds=int((fraction or "")[:6].ljust(6, "0")))
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise RequestFieldRefused("year-out-of-range")
+    return instant
+
+
+def end_of(text: str) -> datetime:
+    """Return the end of a range that ends before the written instant: of two microseconds around it the later one.
+
+    Items are kept to the microsecond, cut. `…T23:59:59.9999999Z` is how some write the end of a day; cut like an
+    instant, it would leave out what came in within the day's last microsecond.
+
+    Raises:
+        RequestFieldRefused: as `instant_of`; also when the end lies beyond the year 9998.
+    """
+    instant, found = instant_of(text), _INSTANT.fullmatch(text.strip())
+    is_finer = found is not None and (found[7] or "")[6:].strip("0")
+    end = instant + timedelta(microseconds=1) if is_finer else instant
+    if end.year > LAST_YEAR:
+        raise RequestFieldRefused("year-out-of-range")
+    return end
+
 
 MAX_ID_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, MAX_REASON_CHARACTERS = 1024, 200, 2000
 

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.hold import Withheld
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
 from implio_pipeline.domain.request import Request, fault_text
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so

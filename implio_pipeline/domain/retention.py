@@ -1,12 +1,14 @@
 """How long a team's content is kept."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from enum import StrEnum
 
 from implio_pipeline.domain.errors import PolicyInvalid
-from implio_pipeline.domain.ids import UNDECIDED, FileKind, Outcome
+from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.ids import UNDECIDED, FileKind, Outcome, TeamId
 from implio_pipeline.domain.scope import Cutoffs
 
 LONGEST_DAYS = 36_500
@@ -104,3 +106,47 @@ def policy_text(policy: RetentionPolicy) -> str:
     items = sorted((outcome, days) for outcome, days in policy.by_outcome.items() if outcome != FileKind.REJECTED.value)
     stricter = [*items, ("rejected text", policy.rejected_days)]
     return f"{general}; {', '.join(f'{name} {days} days' for name, days in stricter)}"
+
+
+class ChangeState(StrEnum):
+    """Where a change is."""
+
+    IN_FORCE = "in force"
+    WAITING = "waiting"
+    """The old policy is in force until a second person approves."""
+    REFUSED = "refused"
+    """Somebody refused it, or a later change took its place."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyChange:
+    """What somebody asked a team's policy and cap to be, and what became of it."""
+
+    change_id: str
+    team: TeamId
+    policy: RetentionPolicy
+    cap_percent: int
+    was: RetentionPolicy
+    was_cap_percent: int
+    asked_by: str
+    """Keyed pseudonym of who asked."""
+    asked_at: datetime
+    affected_items: int
+    """Items that it lets go sooner; all of the team's when the cap is raised."""
+    state: ChangeState = ChangeState.WAITING
+    is_alone: bool = False
+    """Whether who asked decided alone, so that its items count against this person's cap."""
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
+def let_go_sooner(files: Iterable[VaultFile], *, was: RetentionPolicy, policy: RetentionPolicy) -> int:
+    """Return how many items a change of policy lets go sooner, now or later.
+
+    Not only those that are overdue at once: a policy that is set today erases every item in its time. An item that
+    nobody has decided on may get any outcome, so any shorter period concerns it.
+    """
+    shorter = {outcome for outcome in OUTCOMES if days_kept(policy, outcome) < days_kept(was, outcome)}
+    if shorter - {FileKind.REJECTED.value}:
+        shorter.add(UNDECIDED)
+    return sum(rows for file in files for outcome, rows in file.outcomes.items() if outcome in shorter)

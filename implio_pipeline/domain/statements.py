@@ -4,7 +4,7 @@ A statement holds keyed pseudonyms, instants, ids and counts, never a personal v
 knows what a kind is called and what its JSON looks like. A field without a default stands in every entry, as null when
 it is `None`; a field with a default is left out of the entry when it has that value.
 
-An erasure's receipt is in `domain/receipt.py`, the statement about keys in `domain/epochs.py`.
+An erasure's receipt is in `domain/receipt.py`, the statement about keys in `domain/keys.py`.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from implio_pipeline.domain.days import due_at
-from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.access import GrantId, PersonKey, Purpose
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
 from implio_pipeline.domain.ids import Channel, ColumnClass, Region, RequestId, TeamId, UserKey
-from implio_pipeline.domain.policy_change import ChangeState
+from implio_pipeline.domain.instants import due_at
 from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.retention import ChangeState
 from implio_pipeline.domain.scope import Rule, kind_of
 
 

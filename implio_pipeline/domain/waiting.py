@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.days import instant_text
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.request import PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 
 HEARTBEAT_LASTS = timedelta(minutes=3)

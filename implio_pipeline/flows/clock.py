@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.clock import RECORD_EVERY, check_clock
+from implio_pipeline.domain.instants import RECORD_EVERY, check_clock
 from implio_pipeline.domain.statements import ClockRead
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.ledger import Ledger

@@ -1,7 +1,7 @@
 """Who a person is, without their name: two spellings of one name are one person."""
 
+from implio_pipeline.domain.accounts import name_key
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.member import name_key
 from implio_pipeline.ports.services import Services
 
 

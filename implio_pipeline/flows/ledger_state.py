@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from implio_pipeline.domain.epochs import KeyStatement, number_of, series_of
+from implio_pipeline.domain.access import GrantId
 from implio_pipeline.domain.errors import LedgerBroken
-from implio_pipeline.domain.grant import GrantId
 from implio_pipeline.domain.hold import HoldId
 from implio_pipeline.domain.ids import RequestId, TeamId
+from implio_pipeline.domain.keys import KeyStatement, number_of, series_of
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.statements import (
     AboutRequest,

@@ -7,8 +7,8 @@ and it is planned again (`domain/replan.py`). Where they are the same, something
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.keys import TeamKey

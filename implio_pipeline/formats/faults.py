@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from implio_pipeline.domain.altered_ids import ROUNDED, is_rounded
+from implio_pipeline.domain.ids import ROUNDED, is_rounded
 from implio_pipeline.formats.item import (
     CURRENCY_NEEDED,
     NAME_NEEDED,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import pycountry
 from msgspec import Meta, Struct
 
-from implio_pipeline.domain.altered_ids import ROUNDED, is_rounded
+from implio_pipeline.domain.ids import ROUNDED, is_rounded
 
 MAX_ID_CHARACTERS = 1024
 MAX_FILTER_DEPTH = 16

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from implio_pipeline.domain.days import FIRST_BELIEVED
+from implio_pipeline.domain.instants import FIRST_BELIEVED
 
 MIB = 1 << 20
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.formats.faults import Fault
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 
 from implio_pipeline.domain.columns import ITEM_COLUMNS, Column, ColumnType
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, RequestKind
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
 from implio_pipeline.domain.sentences import in_states
 from implio_pipeline.flows.deletion.outcomes import outcomes_of

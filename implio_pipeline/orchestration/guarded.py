@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, Unverified
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.jobs import Report, Trouble
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.remedies import remedy_for_operators

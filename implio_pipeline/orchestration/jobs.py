@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import dagster as dg
 
-from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.errors import ClockWrong, HomeMissing
 from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.instants import day_of
 from implio_pipeline.jobs import HOUSEKEEPING, JOBS, At, Every, Job, Order, Waiting
 from implio_pipeline.orchestration.assets import QUICK_RETRIES, tell_changes
 from implio_pipeline.orchestration.checks import CHECKS, evaluated

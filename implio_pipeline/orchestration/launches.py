@@ -11,7 +11,7 @@ from hashlib import sha256
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 
-from implio_pipeline.domain.backoff import backoff
+from implio_pipeline.domain.faults import backoff
 from implio_pipeline.jobs import Batch
 
 BATCH_TAG, ATTEMPT_TAG, TEAM_TAG = "implio/batch", "implio/attempt", "implio/team"

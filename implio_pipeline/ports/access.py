@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from implio_pipeline.domain.access_log import LogLine, Read
-from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
-from implio_pipeline.domain.grant import Grant, GrantId, PersonKey
+from implio_pipeline.domain.access import Grant, GrantId, PersonKey
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
+from implio_pipeline.domain.audit_log import LogLine, Read
 from implio_pipeline.domain.ids import TeamId
 
 

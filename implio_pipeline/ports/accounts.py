@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.accounts import Credential, Member, MemberId, Session
 from implio_pipeline.domain.audit_log import AuditEntry
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.member import Member, MemberId
-from implio_pipeline.domain.sign_in import Credential, Session
 from implio_pipeline.ports.clock import Clock
 
 

@@ -6,17 +6,14 @@ from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.audit import Alteration
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import NamedRule
-from implio_pipeline.domain.failed_file import FailedFile, Work
+from implio_pipeline.domain.faults import FailedFile, Work
+from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
-from implio_pipeline.domain.person import Introduction
-from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
-from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
+from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.access import AccessLog, ApiKeys, Grants

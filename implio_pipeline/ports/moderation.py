@@ -6,8 +6,7 @@ from typing import Protocol
 
 from implio_pipeline.domain.callback import Answer, Callback, Delivery
 from implio_pipeline.domain.ids import TaskKey, TeamId
-from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace
+from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, QueueEntry, Trace
 
 
 class Moderation(Protocol):

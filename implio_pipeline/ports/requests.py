@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from implio_pipeline.domain.erasure import FileOutcome
+from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy

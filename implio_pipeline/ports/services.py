@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.instants import ClockBounds
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.ports.access import People
 from implio_pipeline.ports.catalog import Catalog

@@ -6,13 +6,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from implio_pipeline.domain.audit import Measured
-from implio_pipeline.domain.erasure import FileWork, NamedRule, Rewrite
+from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.ids import FileKind, Region, RequestId, TeamId, UserKey
-from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.scope import Rule
-from implio_pipeline.domain.settlement import Settlement
 from implio_pipeline.ports.rows import Rows
 
 

@@ -16,9 +16,8 @@ from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
-from implio_pipeline.domain.matching import Reach, reach
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.scope import Rule, TaskRule
+from implio_pipeline.domain.scope import Reach, Rule, TaskRule, reach
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import Admission, ReadAuthorizer
 from implio_pipeline.flows.moderation.apply_decisions import opened_values

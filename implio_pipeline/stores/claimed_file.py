@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
-from implio_pipeline.domain.days import FIRST_BELIEVED
+from implio_pipeline.domain.instants import FIRST_BELIEVED
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7EnvelopeBuilder, PKCS7Options
 from typing_extensions import override
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import FileMissing
 from implio_pipeline.domain.export import ExportRecord, FolderTaken, PackedFile, RecipientInvalid
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.ports.exports import Exports
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole

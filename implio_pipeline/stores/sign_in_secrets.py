@@ -9,7 +9,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from typing_extensions import override
 
-from implio_pipeline.domain.sign_in import CODE_SECONDS, normal_password
+from implio_pipeline.domain.accounts import CODE_SECONDS, normal_password
 from implio_pipeline.ports.accounts import SignInSecrets
 
 _TOKEN_BYTES = 32

@@ -10,13 +10,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from implio_pipeline.domain.access import Act, Role, may
+from implio_pipeline.domain.accounts import Member, Session, form_token_of
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import AccessDenied, RequestUnknown
-from implio_pipeline.domain.ids import RequestId
-from implio_pipeline.domain.member import Member
+from implio_pipeline.domain.ids import RequestId, sensitive
 from implio_pipeline.domain.request import Request
-from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.sign_in import Session, form_token_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.accounts.audit_log import note
 from implio_pipeline.ports.accounts import AccountServices

@@ -20,9 +20,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act, demand
+from implio_pipeline.domain.accounts import is_form_token
 from implio_pipeline.domain.errors import AccessDenied, ImplioError, RequestUnknown, TeamUnknown
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.sign_in import is_form_token
 from implio_pipeline.flows.accounts.sign_in import visitor
 from implio_pipeline.web import cookies
 from implio_pipeline.web.context import PageContext

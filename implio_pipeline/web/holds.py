@@ -6,9 +6,9 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import HoldRefused, RequestRefused
 from implio_pipeline.domain.hold import HoldId, HoldReason, is_in_force
+from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.web.context import PageContext

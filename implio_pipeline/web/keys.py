@@ -5,10 +5,10 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, is_usable
 from implio_pipeline.domain.audit_log import Deed
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.errors import ApiKeyUnknown, ImplioError
+from implio_pipeline.domain.instants import start_of
 from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import day_in

@@ -3,9 +3,9 @@
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import MEMBER_ROLES, Act
+from implio_pipeline.domain.accounts import Member, MemberId, role_of
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.member import Member, MemberId, role_of
 from implio_pipeline.flows.accounts.members import Inviter, add_member, leave_team, member_of, set_role
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Pages

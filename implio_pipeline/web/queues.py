@@ -12,8 +12,7 @@ from starlette.responses import Response
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import DecisionRefused, ImplioError, ItemGone
-from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, Refuse
+from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.flows.moderation.decide import (
     ReadNote,
     add_queue,

@@ -8,8 +8,14 @@ from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.charts import Chart, age_chart
 from implio_pipeline.domain.errors import PolicyInvalid
-from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
-from implio_pipeline.domain.retention import OUTCOMES, REJECTED_DAYS, RetentionPolicy, policy_text
+from implio_pipeline.domain.retention import (
+    OUTCOMES,
+    REJECTED_DAYS,
+    ChangeState,
+    PolicyChange,
+    RetentionPolicy,
+    policy_text,
+)
 from implio_pipeline.flows.deletion.approve import approvers, is_same_person
 from implio_pipeline.flows.deletion.policy_changes import (
     affected_items,

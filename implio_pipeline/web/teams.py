@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act, may
 from implio_pipeline.domain.charts import age_chart, day_chart
-from implio_pipeline.domain.failed_file import failed_file_text
+from implio_pipeline.domain.faults import failed_file_text
 from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
 from implio_pipeline.domain.retention import policy_text

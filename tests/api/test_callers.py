@@ -8,7 +8,7 @@ import pytest
 from support.clock import NOW
 from support.home import ADS, CARS, Home
 
-from implio_pipeline.domain.api_keys import ApiKeyId, digest_of
+from implio_pipeline.domain.accounts import ApiKeyId, digest_of
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyUnknown
 from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 from tests.api.conftest import ITEM, Door, Server

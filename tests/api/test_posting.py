@@ -8,7 +8,7 @@ from support.home import ADS, CARS, Home
 
 from implio_pipeline.domain.errors import StorageFull
 from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.domain.intake import DEFAULT_QUEUE
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.accounts.api_keys import revoke_api_key
 from tests.api.conftest import ITEM, Door, Server

@@ -1,6 +1,6 @@
 """Commands about API keys: shown once, listed without themselves, rotated, revoked."""
 
-from implio_pipeline.domain.api_keys import digest_of
+from implio_pipeline.domain.accounts import digest_of
 
 
 def test_a_key_is_shown_when_it_is_made_and_never_again(cli):

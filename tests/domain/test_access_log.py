@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.access_log import (
-    GENESIS,
-    LogLine,
-    Read,
-    ReadDoor,
-    chained,
-    faults_of,
-)
-from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.access import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, ReadDoor, chained, faults_of
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened, Statement
 from implio_pipeline.flows.ledger_state import LedgerState

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.altered_ids import is_rounded, task_id_fault, user_id_fault
+from implio_pipeline.domain.ids import is_rounded, task_id_fault, user_id_fault
 
 ROUNDED = ["1.23457E+15", "1,23457E+15", "7.2E+09", "-1.5e+20", "1E+015", " 1.23457E+15 "]
 MISSING = ["undefined", "null", "None", "NaN", "[object Object]", " NULL "]

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from implio_pipeline.domain.backoff import FIRST_BACKOFF, backoff
 from implio_pipeline.domain.callback import (
     LONGEST_DELIVERY_BACKOFF,
     MOST_ATTEMPTS,
@@ -15,6 +14,7 @@ from implio_pipeline.domain.callback import (
     destination_of,
 )
 from implio_pipeline.domain.errors import CallbackRefused
+from implio_pipeline.domain.faults import FIRST_BACKOFF, backoff
 
 HTTPS, HTTP = destination_of("https://hooks.example.com/in"), destination_of("http://localhost:8080/in")
 INSIDE = (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.days import day_of, due_at, instant_text, start_of
+from implio_pipeline.domain.instants import day_of, due_at, instant_text, start_of
 
 instants = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 MONTHS = {

@@ -6,17 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.access import Act, Role, may
-from implio_pipeline.domain.grant import (
+from implio_pipeline.domain.access import (
     LONGEST,
+    Act,
     Grant,
     GrantId,
     GrantRefused,
     PersonKey,
     Purpose,
+    Role,
     check_grant,
     classes_allowed,
     is_in_force,
+    may,
     review,
 )
 from implio_pipeline.domain.ids import ColumnClass, TeamId

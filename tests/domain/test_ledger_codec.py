@@ -14,23 +14,13 @@ from hypothesis import strategies as st
 from support.rules import rules
 
 import implio_pipeline
-from implio_pipeline.domain.epochs import KeyStatement, KeyStates
+from implio_pipeline.domain.access import GrantId, PersonKey, Purpose
 from implio_pipeline.domain.errors import LedgerBroken
-from implio_pipeline.domain.grant import GrantId, PersonKey, Purpose
 from implio_pipeline.domain.hold import HoldId, HoldReason
-from implio_pipeline.domain.ids import (
-    Channel,
-    ColumnClass,
-    Region,
-    RequestId,
-    RequestKind,
-    TaskKey,
-    TeamId,
-    UserKey,
-)
+from implio_pipeline.domain.ids import Channel, ColumnClass, Region, RequestId, RequestKind, TaskKey, TeamId, UserKey
+from implio_pipeline.domain.keys import KeyStatement, KeyStates
 from implio_pipeline.domain.ledger_codec import KINDS, body_of, differences, entry_kind, statement_in
 from implio_pipeline.domain.outcome import RequestOutcome
-from implio_pipeline.domain.policy_change import ChangeState
 from implio_pipeline.domain.receipt import (
     Erased,
     HeldPart,
@@ -45,6 +35,7 @@ from implio_pipeline.domain.receipt import (
     WithheldPart,
 )
 from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.retention import ChangeState
 from implio_pipeline.domain.scope import Rule, TaskRule, TeamRule, UserRule
 from implio_pipeline.domain.statements import (
     AccessLogNoted,

@@ -7,8 +7,8 @@ import pytest
 from support.clock import NOW, TODAY
 from test_request_machine import a_request
 
-from implio_pipeline.domain.erasure import FileOutcome, Rewrite, prove
 from implio_pipeline.domain.errors import Unverified
+from implio_pipeline.domain.file_changes import FileOutcome, Rewrite, prove
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, Region, RequestId, TeamId
 from implio_pipeline.domain.ledger_codec import body_of

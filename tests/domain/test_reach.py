@@ -5,10 +5,9 @@ from hypothesis import strategies as st
 from support.items import Ad, table_of
 from support.rules import ads, rules, task_key_of
 
-from implio_pipeline.domain.days import day_of
 from implio_pipeline.domain.ids import FileId, FileKind, Region, TeamId
-from implio_pipeline.domain.matching import Reach, covers, reach
-from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.instants import day_of
+from implio_pipeline.domain.scope import Reach, Rule, covers, reach
 from implio_pipeline.stores.vault.vault import describe
 
 

@@ -7,12 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from implio_pipeline.domain.altered_ids import user_id_fault
-from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.instants import end_of, instant_of
+from implio_pipeline.domain.ids import Channel, user_id_fault
 from implio_pipeline.domain.request import RequestDraft
-from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.request_refusals import REASONS, RequestFieldRefused
+from implio_pipeline.domain.request_fields import REASONS, RequestFieldRefused, end_of, instant_of, request_draft
 from implio_pipeline.domain.scope import ByUser
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

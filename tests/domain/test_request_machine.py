@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.clock import NOW
 
 from implio_pipeline.domain.errors import ExtensionRefused, IllegalMove, StorageFull, Unverified
-from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
+from implio_pipeline.domain.faults import MOST_ATTEMPTS
 from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.request import (
     FINAL_STATES,

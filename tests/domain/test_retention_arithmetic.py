@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import PolicyInvalid
-from implio_pipeline.domain.matching import is_overdue
 from implio_pipeline.domain.retention import (
     LONGEST_DAYS,
     OUTCOMES,
@@ -18,6 +17,7 @@ from implio_pipeline.domain.retention import (
     overdue_from,
     policy_text,
 )
+from implio_pipeline.domain.scope import is_overdue
 
 days = st.dates(date(2000, 1, 1), date(2100, 1, 1))
 kept = st.integers(0, LONGEST_DAYS)

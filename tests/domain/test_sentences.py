@@ -22,13 +22,7 @@ from implio_pipeline.domain.callback import CallbackEvent, Delivery
 from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome, outcome_in, outcome_parts, under_way
 from implio_pipeline.domain.plan import ErasurePlan
-from implio_pipeline.domain.request import (
-    CARRIED_OUT_STATES,
-    NOT_BEGUN_STATES,
-    WITHHELD_STATES,
-    Request,
-    RequestState,
-)
+from implio_pipeline.domain.request import CARRIED_OUT_STATES, NOT_BEGUN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import (
     StepState,

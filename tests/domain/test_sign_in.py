@@ -8,26 +8,31 @@ from hypothesis import strategies as st
 from support.clock import NOW
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.backoff import LONGEST_BACKOFF
-from implio_pipeline.domain.errors import MemberRefused, PasswordRefused
-from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin, email_of, name_of, role_of
-from implio_pipeline.domain.sign_in import (
+from implio_pipeline.domain.accounts import (
     ABSOLUTE,
     FORGET_FAILURES,
     FREE_FAILURES,
     IDLE,
     Attempts,
+    Member,
+    MemberId,
     Session,
+    check_keeps_admin,
     check_password,
+    email_of,
     form_token_of,
     is_form_token,
     is_live,
     locked_until,
+    name_of,
     one_more,
+    role_of,
     session_id_of,
     wait_after,
 )
+from implio_pipeline.domain.errors import MemberRefused, PasswordRefused
+from implio_pipeline.domain.faults import LONGEST_BACKOFF
+from implio_pipeline.domain.ids import TeamId
 
 ADS = TeamId("ads")
 

@@ -13,7 +13,7 @@ from support.items import Ad
 from support.stage import failure_codes
 
 from implio_pipeline import open_lake
-from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS

@@ -19,10 +19,10 @@ from support.items import YESTERDAY, Ad
 from support.ledger import raw
 
 from implio_pipeline.domain.audit import PARTS, AuditFinding, AuditPart, FindingKind
-from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileKind, RequestId
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, TeamRule
 from implio_pipeline.domain.statements import TombstonePlaced

@@ -10,10 +10,10 @@ from support.home import ADS, Home, opened_at
 from support.items import Ad
 from support.landing import LandedTable
 
-from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.errors import ClockAhead, ClockBehind, ClockWrong
-from implio_pipeline.domain.grant import Purpose
 from implio_pipeline.domain.ids import ColumnClass, Region
+from implio_pipeline.domain.instants import ClockBounds
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByUser

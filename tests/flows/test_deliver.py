@@ -14,7 +14,6 @@ from support.home import ADS, CARS, Home
 from support.items import Ad
 from support.moderation import MODERATOR, decided, keep_waiting
 
-from implio_pipeline.domain.backoff import FIRST_BACKOFF
 from implio_pipeline.domain.callback import (
     ABANDONED,
     MOST_ATTEMPTS,
@@ -24,6 +23,7 @@ from implio_pipeline.domain.callback import (
     CallbackSecrets,
 )
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown, KeyMissing
+from implio_pipeline.domain.faults import FIRST_BACKOFF
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.plan import ApprovalPolicy

@@ -19,12 +19,11 @@ from support.clock import NOW
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import FileTampered, RequestRefused
 from implio_pipeline.domain.export import FolderTaken, RecipientInvalid
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
-from implio_pipeline.domain.moderation import Approve, Refuse
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, QueueEntry, Refuse
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
 from implio_pipeline.flows.access.export import AccessDraft, ExportMade, export_person, purge_exports
 from implio_pipeline.flows.deletion.erase import erase

@@ -11,9 +11,9 @@ from support.grants import let_read
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 
+from implio_pipeline.domain.access import GrantId, GrantMissing, GrantRefused, Purpose, PurposeMissing
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import AccessDenied, TeamUnknown
-from implio_pipeline.domain.grant import GrantId, GrantMissing, GrantRefused, Purpose, PurposeMissing
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted
 from implio_pipeline.flows.access.authorize import ReadAuthorizer, log_faults, note_log

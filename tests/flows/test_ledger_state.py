@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from support.ledger import raw
 
-from implio_pipeline.domain.epochs import KeyStatement, KeyStates
+from implio_pipeline.domain.access import GrantId, PersonKey
 from implio_pipeline.domain.errors import LedgerBroken
-from implio_pipeline.domain.grant import GrantId, PersonKey
 from implio_pipeline.domain.hold import HoldId, HoldReason
 from implio_pipeline.domain.ids import Channel, RequestId, TeamId
+from implio_pipeline.domain.keys import KeyStatement, KeyStates
 from implio_pipeline.domain.scope import TeamRule
 from implio_pipeline.domain.statements import (
     AccessLogNoted,

@@ -13,17 +13,18 @@ from support.items import YESTERDAY, Ad, is_covered
 from support.moderation import MODERATOR, OTHER, decide_all, decided, keep_waiting, waiting
 from support.moderation import given as given_to
 
-from implio_pipeline.domain.days import day_of
-from implio_pipeline.domain.errors import (
-    ImplioError,
-    ItemDecided,
-    ItemGone,
-    ItemLocked,
-    QueueInvalid,
-    QueueUnknown,
+from implio_pipeline.domain.errors import ImplioError, ItemDecided, ItemGone, ItemLocked, QueueInvalid, QueueUnknown
+from implio_pipeline.domain.instants import day_of
+from implio_pipeline.domain.moderation import (
+    DEFAULT_QUEUE,
+    ESCALATED_QUEUE,
+    LOCK_LASTS,
+    Approve,
+    Decided,
+    Move,
+    QueueEntry,
+    Refuse,
 )
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE, QueueEntry
-from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Move, Refuse
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase

@@ -20,8 +20,7 @@ from typer.testing import CliRunner
 from implio_pipeline.cli.app import app
 from implio_pipeline.cli.status import FAULTS
 from implio_pipeline.domain.errors import CatalogTampered, CatalogUnavailable
-from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
-from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.faults import MOST_ATTEMPTS, fault_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.deletion import erase as erase_flow

@@ -19,8 +19,7 @@ from support.items import Ad
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel, RequestKind
-from implio_pipeline.domain.person import Introduction
-from implio_pipeline.domain.plan import ApprovalPolicy, most_alone
+from implio_pipeline.domain.plan import ApprovalPolicy, Introduction, most_alone
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy, days_kept
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope

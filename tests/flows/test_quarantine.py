@@ -15,9 +15,8 @@ from support.home import ADS, CARS, Home
 from support.items import Ad
 from support.landing import LandedTable
 
-from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.errors import ImplioError, StorageFailed
-from implio_pipeline.domain.failed_file import MOST_ATTEMPTS, Work, failed_again, is_put_off
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, Work, failed_again, is_put_off
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off

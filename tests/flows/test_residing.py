@@ -11,7 +11,7 @@ from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 
 from implio_pipeline import open_lake
-from implio_pipeline.domain.change import Change
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind, Region
 from implio_pipeline.domain.residency import (
     OutOfRegion,

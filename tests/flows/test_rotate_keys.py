@@ -16,9 +16,9 @@ from support.items import YESTERDAY, Ad
 from support.landing import LandedTable
 from support.promises import disagreements
 
-from implio_pipeline.domain.epochs import KeyStatement, RingFaults, ring_faults
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.ids import ColumnClass, KeyPurpose, Region, TeamId
+from implio_pipeline.domain.keys import KeyStatement, RingFaults, ring_faults
 from implio_pipeline.domain.ledger_codec import body_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser

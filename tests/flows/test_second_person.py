@@ -14,14 +14,12 @@ from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.clock import ClockBounds
 from implio_pipeline.domain.errors import ApprovalRefused, ClockWrong
 from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.person import Introduction
-from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.policy_change import ChangeState
+from implio_pipeline.domain.instants import ClockBounds
+from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
-from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.retention import ChangeState, RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
 from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
 from implio_pipeline.flows.accounts.members import Inviter, add_member

@@ -17,9 +17,8 @@ from support.items import YESTERDAY, Ad
 from support.moderation import MODERATOR, decide_all, decided, keep_waiting, waiting
 from support.promises import disagreements
 
-from implio_pipeline.domain.backoff import LONGEST_BACKOFF
 from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull, Unverified
-from implio_pipeline.domain.failed_file import Work
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, Work
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy

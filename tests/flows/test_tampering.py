@@ -24,8 +24,7 @@ from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError
 from implio_pipeline.domain.ids import Channel, RequestId
-from implio_pipeline.domain.person import Introduction
-from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
 from implio_pipeline.domain.request import WITHHELD_STATES, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser

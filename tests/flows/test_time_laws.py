@@ -10,7 +10,7 @@ from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
 
-from implio_pipeline.domain.clock import ClockBounds
+from implio_pipeline.domain.instants import ClockBounds
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy

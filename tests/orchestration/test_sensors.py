@@ -8,7 +8,7 @@ from support.clock import NOW
 from support.stage import USER, item
 
 from implio_pipeline import jobs
-from implio_pipeline.domain.backoff import backoff
+from implio_pipeline.domain.faults import backoff
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.flows.accounts.teams import add_team

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.request_fields import RequestFieldRefused
 from implio_pipeline.formats.pieces import SUFFIXES
 from implio_pipeline.stores.inbox.formats import READERS
 from reliability.hostile import HostileRow, read_landing, read_request

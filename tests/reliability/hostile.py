@@ -16,8 +16,7 @@ from typing import Any
 
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import Channel, FileKind
-from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
 from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.formats.columns import keyed

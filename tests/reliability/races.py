@@ -21,10 +21,9 @@ from typing import Any
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import CancelTooLate, FileMissing, HoldRefused, IllegalMove, KeyMissing, PlanOutdated
 from implio_pipeline.domain.ids import FileKind, TeamId
-from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.request import RequestState, may_be_cancelled
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
-from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule, Rule
+from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule, Rule, covers
 from implio_pipeline.flows.deletion.approve import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase

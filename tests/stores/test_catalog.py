@@ -15,9 +15,8 @@ from sqlalchemy import create_engine, text
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
 
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import FileOutcome, NamedRule
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown, TeamInvalid, TeamUnknown
+from implio_pipeline.domain.file_changes import Change, FileOutcome, NamedRule
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.ids import (
     Channel,
@@ -32,8 +31,9 @@ from implio_pipeline.domain.ids import (
     TeamId,
     UserKey,
 )
-from implio_pipeline.domain.intake import LandingRecord, LandingState, QueueEntry
+from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.request import Prepared, Request, RequestState, moved
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of

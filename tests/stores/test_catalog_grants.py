@@ -10,9 +10,9 @@ from sqlalchemy import select
 from support.ring import OneKey
 from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
 
-from implio_pipeline.domain.access_log import GENESIS, Read, ReadDoor, faults_of
+from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey, Purpose
+from implio_pipeline.domain.audit_log import GENESIS, Read, ReadDoor, faults_of
 from implio_pipeline.domain.errors import TeamUnknown
-from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey, Purpose
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.stores.catalog import access_log
 from implio_pipeline.stores.catalog.access_tables import operators

@@ -24,12 +24,22 @@ from test_catalog import (
     user,
 )
 
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.ids import UNDECIDED, TeamId
-from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.matching import Reach, covers, reach
-from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
+from implio_pipeline.domain.instants import start_of
+from implio_pipeline.domain.moderation import QueueEntry
+from implio_pipeline.domain.scope import (
+    Cutoffs,
+    DatesRule,
+    OverdueRule,
+    Reach,
+    Rule,
+    TaskRule,
+    TeamRule,
+    UserRule,
+    covers,
+    reach,
+)
 from implio_pipeline.stores.catalog import candidates
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 

@@ -27,8 +27,8 @@ from test_catalog import (
 from test_catalog import accept as accept_one
 from test_catalog import sealed_file as new_file
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileId
 from implio_pipeline.domain.scope import TeamRule, UserRule
 from implio_pipeline.stores.catalog.catalog import open_catalog

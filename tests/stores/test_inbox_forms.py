@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.stores.inbox.formats import values_of
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.ledger import raw
 
-from implio_pipeline.domain.epochs import KeyStatement
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.ids import RequestId
+from implio_pipeline.domain.keys import KeyStatement
 from implio_pipeline.domain.receipt import WholeReceipt
 from implio_pipeline.domain.statements import HoldPlaced
 from implio_pipeline.stores.ledger import log as log_module

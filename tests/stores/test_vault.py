@@ -19,8 +19,8 @@ from support.items import Ad, is_covered, key_of, table_of, table_of_rows
 from support.rules import ads, rules
 
 from implio_pipeline.domain.columns import OTHER_KEYS, ColumnType, columns_of
-from implio_pipeline.domain.erasure import FileWork, NamedRule, prove
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing, StorageFull, Unverified
+from implio_pipeline.domain.file_changes import FileWork, NamedRule, prove
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileKind, Region, RequestId, UserKey
 from implio_pipeline.domain.request import RequestState

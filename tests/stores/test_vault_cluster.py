@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support.items import Ad, table_of
 from support.rules import ads
 
-from implio_pipeline.domain.days import day_of
+from implio_pipeline.domain.instants import day_of
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)

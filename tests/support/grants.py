@@ -3,7 +3,7 @@
 import getpass
 from collections.abc import Iterable
 
-from implio_pipeline.domain.grant import Grant, GrantId, Purpose
+from implio_pipeline.domain.access import Grant, GrantId, Purpose
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.scope import FOR_EVER
 from implio_pipeline.ports.services import Services

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.domain.matching import covers
-from implio_pipeline.domain.scope import Rule
+from implio_pipeline.domain.scope import Rule, covers
 from implio_pipeline.formats.schema import arrow_schema
 from support.clock import NOW
 

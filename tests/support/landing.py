@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import FileKind, TeamId
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.ports.landing import LandingClaim, LandingRemarks, ParsedRows
 from support.clock import NOW, TODAY
 from support.items import table_of

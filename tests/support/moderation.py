@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.intake import DEFAULT_QUEUE
-from implio_pipeline.domain.moderation import Approve, Decided, Decision, Refuse
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, Decided, Decision, Refuse
 from implio_pipeline.flows.moderation.decide import decide, next_entries
 from support.home import ADS, Home
 from support.items import Ad

@@ -10,8 +10,7 @@ from support.landing import LandedTable
 from support.page import PASSWORD, Page
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.backoff import LONGEST_BACKOFF
-from implio_pipeline.domain.failed_file import MOST_ATTEMPTS
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.deletion.erase import erase

@@ -8,7 +8,7 @@ from support.home import ADS
 from support.page import PASSWORD, SETUP, Browser, Page
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.sign_in import ABSOLUTE, IDLE
+from implio_pipeline.domain.accounts import ABSOLUTE, IDLE
 from implio_pipeline.flows.accounts.members import add_member, use_codes
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from implio_pipeline.domain.access_log import GENESIS, LogFault, Read, ReadDoor, faults_of
-from implio_pipeline.domain.grant import (
+from implio_pipeline.domain.access import (
     MAKER_CLASSES,
     GrantId,
     GrantMissing,
@@ -15,6 +14,7 @@ from implio_pipeline.domain.grant import (
     classes_allowed,
     grants_of,
 )
+from implio_pipeline.domain.audit_log import GENESIS, LogFault, Read, ReadDoor, faults_of
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened
 from implio_pipeline.flows.ledger_state import LedgerState

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
-from implio_pipeline.domain.erasure import NamedRule
+from implio_pipeline.domain.access import GrantId
 from implio_pipeline.domain.errors import PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
     Access,
@@ -25,13 +25,12 @@ from implio_pipeline.domain.export import (
     must_go,
     queue_record,
 )
-from implio_pipeline.domain.grant import GrantId
-from implio_pipeline.domain.ids import FileKind, RequestId, TeamId, UserKey
+from implio_pipeline.domain.file_changes import NamedRule
+from implio_pipeline.domain.ids import FileKind, RequestId, TeamId, UserKey, sensitive
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.scope import FOR_EVER, UserRule
-from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.flows.access.authorize import note_export
 from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now

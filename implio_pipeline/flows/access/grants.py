@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.grant import (
+from implio_pipeline.domain.access import (
     LONG_OPEN,
     MAKER_CLASSES,
     Grant,
@@ -22,8 +22,7 @@ from implio_pipeline.domain.grant import (
     is_in_force,
     review,
 )
-from implio_pipeline.domain.ids import ColumnClass, TeamId
-from implio_pipeline.domain.sensitive import sensitive
+from implio_pipeline.domain.ids import ColumnClass, TeamId, sensitive
 from implio_pipeline.domain.statements import GrantMade, GrantRevoked
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.ledger_state import LedgerState

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId, digest_of, is_usable, new_key
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, digest_of, is_usable, new_key
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyRefused
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.identity import identity_of

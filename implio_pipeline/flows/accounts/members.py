@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from implio_pipeline.domain.access import Act, Role, may
+from implio_pipeline.domain.accounts import Member, MemberId, check_password, email_of, name_of
 from implio_pipeline.domain.errors import MemberRefused, SignInRefused
-from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.member import Member, MemberId, email_of, name_of
-from implio_pipeline.domain.person import Introduction
-from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.sign_in import check_password
+from implio_pipeline.domain.ids import TeamId, sensitive
+from implio_pipeline.domain.plan import Introduction
 from implio_pipeline.flows.accounts.sign_in import check_code
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.identity import identity_of

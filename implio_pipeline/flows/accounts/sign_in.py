@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
+from implio_pipeline.domain.accounts import Member, MemberId, Session, email_of, is_live, seen, session_id_of
 from implio_pipeline.domain.errors import MemberRefused, SignInLocked, SignInRefused
-from implio_pipeline.domain.member import Member, MemberId, email_of
-from implio_pipeline.domain.sensitive import sensitive
-from implio_pipeline.domain.sign_in import Session, is_live, seen, session_id_of
+from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.ports.accounts import AccountServices
 
 _CODES = "one-time codes"

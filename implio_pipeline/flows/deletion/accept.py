@@ -10,17 +10,10 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from implio_pipeline.domain.clock import after
-from implio_pipeline.domain.days import due_at, instant_text
-from implio_pipeline.domain.erasure import NamedRule
-from implio_pipeline.domain.errors import (
-    CatalogTampered,
-    ImplioError,
-    RequestIdReused,
-    RequestRefused,
-    TeamUnknown,
-)
+from implio_pipeline.domain.errors import CatalogTampered, ImplioError, RequestIdReused, RequestRefused, TeamUnknown
+from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.ids import RequestId, TeamId
+from implio_pipeline.domain.instants import after, due_at, instant_text
 from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, keeps_out
 from implio_pipeline.domain.scope import (
     ByDates,

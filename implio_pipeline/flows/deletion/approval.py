@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.plan import Allowance
 from implio_pipeline.domain.replan import reread

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
 
-from implio_pipeline.domain.erasure import FileWork, NamedRule, endless
 from implio_pipeline.domain.errors import (
     CatalogTampered,
     FileMissing,
@@ -27,6 +26,7 @@ from implio_pipeline.domain.errors import (
     Unverified,
 )
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.file_changes import FileWork, NamedRule, endless
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.ledger_codec import differences

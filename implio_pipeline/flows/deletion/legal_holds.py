@@ -6,10 +6,9 @@ from datetime import datetime
 
 from implio_pipeline.domain.errors import HoldRefused
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
-from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.ids import TeamId, sensitive
 from implio_pipeline.domain.request import WITHHELD_STATES, Request
 from implio_pipeline.domain.scope import FOR_EVER, Scope
-from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.domain.statements import HoldPlaced, HoldReleased
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import rule_of, scope_text

@@ -6,9 +6,8 @@ the policy decided on it.
 
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.policy_change import ChangeState, PolicyChange, let_go_sooner
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy, let_go_sooner, policy_text
 from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now

@@ -1,13 +1,12 @@
 """Plan: what an erasure would do, with a digest of it; then exactly that, or nothing."""
 
-from implio_pipeline.domain.erasure import FileWork, NamedRule
 from implio_pipeline.domain.errors import FileMissing, ImplioError, KeyMissing, PlanChanged, PlanOutdated
+from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.matching import covers
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import Request, RequestDraft
-from implio_pipeline.domain.scope import Rule, kind_of
+from implio_pipeline.domain.scope import Rule, covers, kind_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.deletion.accept import accept, present_rule, rule_as_accepted
 from implio_pipeline.flows.deletion.approval import needs_second_person, person_of, release

@@ -4,15 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
-from implio_pipeline.domain.clock import after
-from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import CatalogTampered
+from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Channel, FileKind, RequestId, RequestKind, TeamId
-from implio_pipeline.domain.matching import Reach, is_overdue, reach
+from implio_pipeline.domain.instants import after
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, policy_text
-from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule
+from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule, Reach, is_overdue, reach
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now

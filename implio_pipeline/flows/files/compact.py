@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.compaction import MergeWork, merges, merges_of_small
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.file_changes import Change, MergeWork, merges, merges_of_small
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.flows.alone import Faults, gathered

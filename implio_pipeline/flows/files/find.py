@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from implio_pipeline.domain.erasure import FileWork, NamedRule
+from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.hold import Hold, is_in_force
 from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.scope import Reach, reach
 from implio_pipeline.ports.services import Services
 
 

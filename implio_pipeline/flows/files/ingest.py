@@ -10,8 +10,6 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import FileWork, NamedRule, prove
 from implio_pipeline.domain.errors import (
     ClockWrong,
     FileMissing,
@@ -21,14 +19,15 @@ from implio_pipeline.domain.errors import (
     PlanOutdated,
     PostInWork,
 )
-from implio_pipeline.domain.failed_file import FailedFile, Work, failed_again, is_put_off
+from implio_pipeline.domain.faults import FailedFile, Work, failed_again, is_put_off
+from implio_pipeline.domain.file_changes import Change, FileWork, NamedRule, prove
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileKind, RequestId, TeamId, UserKey
-from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord, QueueEntry
-from implio_pipeline.domain.matching import covers
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.replan import discarding, is_outdated, replan, reread
 from implio_pipeline.domain.retention import item_cutoffs
-from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule
+from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule, covers
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.alone import Fault, Faults, gathered
 from implio_pipeline.flows.bounded_map import bounded_map

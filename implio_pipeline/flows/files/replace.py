@@ -8,10 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.erasure import FileOutcome, FileWork, Rewrite, outcomes_of, outcomes_of_drop, prove
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, StorageFull
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.file_changes import (
+    Change,
+    FileOutcome,
+    FileWork,
+    Rewrite,
+    outcomes_of,
+    outcomes_of_drop,
+    prove,
+)
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.replan import discarding

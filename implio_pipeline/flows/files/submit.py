@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.instants import after
 from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.files.ingest import AddedRows, add_rows

@@ -1,7 +1,7 @@
 """New class keys for a team, and the end of the old ones: how a whole team is shredded."""
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.ids import ColumnClass, KeyPurpose, TeamId
 from implio_pipeline.domain.keys import TeamKey

@@ -9,18 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from implio_pipeline.domain.backoff import LONGEST_BACKOFF
-from implio_pipeline.domain.change import Change
-from implio_pipeline.domain.days import day_of
-from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
-from implio_pipeline.domain.failed_file import FailedFile, Work, failed_again, is_put_off
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, Work, failed_again, is_put_off
+from implio_pipeline.domain.file_changes import Change, NamedRule, prove_settlement
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, RequestId, TeamId
+from implio_pipeline.domain.instants import day_of
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
-from implio_pipeline.domain.settlement import prove_settlement
 from implio_pipeline.flows.alone import Fault, Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.files.find import find

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from implio_pipeline.domain.errors import DecisionRefused, ItemDecided, ItemGone, QueueInvalid
-from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.ids import TeamId, sensitive
 from implio_pipeline.domain.moderation import (
     AT_ONCE,
     LOCK_LASTS,
@@ -22,6 +21,7 @@ from implio_pipeline.domain.moderation import (
     Move,
     Note,
     QueueCount,
+    QueueEntry,
     Verdict,
     check_decision,
     check_queue_name,
@@ -31,7 +31,6 @@ from implio_pipeline.domain.moderation import (
     words_of,
     words_text,
 )
-from implio_pipeline.domain.sensitive import sensitive
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.services import Services
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.ids import FileKind, RequestId, TeamId
 from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule

@@ -18,7 +18,6 @@ from datetime import datetime
 from threading import Semaphore
 from typing import Any, assert_never
 
-from implio_pipeline.domain.backoff import FIRST_BACKOFF, backoff
 from implio_pipeline.domain.callback import (
     ABANDONED,
     CLAIM_LASTS,
@@ -33,15 +32,15 @@ from implio_pipeline.domain.callback import (
     CallbackSecrets,
     Delivery,
 )
-from implio_pipeline.domain.days import instant_text
 from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
+from implio_pipeline.domain.faults import FIRST_BACKOFF, backoff
 from implio_pipeline.domain.ids import RequestId, TeamId
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.outcome import outcome_parts
-from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.request_view import request_view
-from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.retention import PolicyChange, policy_text
 from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.flows.moderation.webhooks import secrets_of
 from implio_pipeline.ports.ledger import LedgerEntry

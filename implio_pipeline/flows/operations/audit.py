@@ -31,19 +31,17 @@ from implio_pipeline.domain.audit import (
     unaudited,
     unread,
 )
-from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated, Unverified
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, Region, RequestId, TeamId
-from implio_pipeline.domain.intake import QueueEntry
 from implio_pipeline.domain.ledger_codec import entry_kind
-from implio_pipeline.domain.matching import covers
-from implio_pipeline.domain.moderation import Trace
+from implio_pipeline.domain.moderation import QueueEntry, Trace
 from implio_pipeline.domain.receipt import RECEIPTS
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import OPEN_STATES, Request
-from implio_pipeline.domain.scope import OverdueRule, Rule, StandingErasure, TaskRule, Tombstone, UserRule
+from implio_pipeline.domain.scope import OverdueRule, Rule, StandingErasure, TaskRule, Tombstone, UserRule, covers
 from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.access.authorize import log_faults

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from implio_pipeline.domain.days import instant_text
-from implio_pipeline.domain.grant import is_in_force
+from implio_pipeline.domain.access import is_in_force
 from implio_pipeline.domain.hold import is_in_force as is_hold_in_force
 from implio_pipeline.domain.ids import ColumnClass, FileKind
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.processing import (
     PURPOSES,
     SUBJECTS,

@@ -9,16 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.epochs import (
-    ROTATING_PURPOSES,
-    RingFaults,
-    newest_numbers,
-    number_of,
-    old_keys,
-    series_of,
-)
 from implio_pipeline.domain.errors import (
     BackupForgotten,
     CatalogOutdated,
@@ -29,9 +20,10 @@ from implio_pipeline.domain.errors import (
     LedgerBroken,
     RequestUnknown,
 )
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.matching import Reach, reach
+from implio_pipeline.domain.keys import ROTATING_PURPOSES, RingFaults, newest_numbers, number_of, old_keys, series_of
 from implio_pipeline.domain.request import (
     OPEN_STATES,
     PEOPLE_STATES,
@@ -41,6 +33,7 @@ from implio_pipeline.domain.request import (
     may_be_cancelled,
     moved,
 )
+from implio_pipeline.domain.scope import Reach, reach
 from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingLifted, TombstoneLifted, TombstonePlaced
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.access.authorize import accept_shortened_log

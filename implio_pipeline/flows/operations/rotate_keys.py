@@ -11,24 +11,25 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.epochs import (
+from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
+from implio_pipeline.domain.file_changes import Change
+from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.domain.keys import (
     CLASS_PURPOSES,
+    HOME,
     ROTATING_PURPOSES,
     KeyStatement,
     KeyStates,
     RingFaults,
+    TeamKey,
     newest_ids,
     old_keys,
     ring_faults,
     root_states,
     series_of,
 )
-from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
-from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId
-from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team

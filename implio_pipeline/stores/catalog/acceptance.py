@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, literal, select, update
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.clock import after
 from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
-from implio_pipeline.domain.intake import QueueEntry
+from implio_pipeline.domain.instants import after
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import FINAL_STATES, Prepared, Request, RequestState, may_be_cancelled
 from implio_pipeline.domain.scope import Rule, UserRule

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Engine, RowMapping, insert, select, update
 from typing_extensions import override
 
-from implio_pipeline.domain.access_log import GENESIS, LogLine, Read, chained, read_body
-from implio_pipeline.domain.grant import GrantId, PersonKey
+from implio_pipeline.domain.access import GrantId, PersonKey
+from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, chained, read_body
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import AccessLog
 from implio_pipeline.stores.catalog.access_tables import access_log, grants

@@ -14,8 +14,8 @@ from sqlalchemy import (
     false,
 )
 
-from implio_pipeline.domain.access_log import ReadDoor
-from implio_pipeline.domain.grant import Purpose
+from implio_pipeline.domain.access import Purpose
+from implio_pipeline.domain.audit_log import ReadDoor
 from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Word
 from implio_pipeline.stores.catalog.tables import metadata
 

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.person import Introduction, same_person
-from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, most_alone
+from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, Introduction, most_alone, same_person
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs

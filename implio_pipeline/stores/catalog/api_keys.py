@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, insert, or_, select, update
 from typing_extensions import override
 
-from implio_pipeline.domain.api_keys import ApiKey, ApiKeyId
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyUnknown
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.access import ApiKeys

@@ -12,8 +12,8 @@ from implio_pipeline.domain.callback import TELL_WAITING_AFTER, Callback, Callba
 from implio_pipeline.domain.errors import CallbackUnknown
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.moderation import Decided
-from implio_pipeline.domain.policy_change import PolicyChange
 from implio_pipeline.domain.request import Request
+from implio_pipeline.domain.retention import PolicyChange
 from implio_pipeline.ports.moderation import Callbacks
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert

@@ -10,8 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import TeamId, UserKey
-from implio_pipeline.domain.matching import Reach, reach
-from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
+from implio_pipeline.domain.scope import DatesRule, OverdueRule, Reach, Rule, TaskRule, TeamRule, UserRule, reach
 from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, live_files
 from implio_pipeline.stores.catalog.row_macs import RowMacs, stored
 from implio_pipeline.stores.catalog.tables import vault_files

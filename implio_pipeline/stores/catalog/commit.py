@@ -7,10 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, Unverified
+from implio_pipeline.domain.file_changes import Change, FileOutcome
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import FileId, KeyId, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState

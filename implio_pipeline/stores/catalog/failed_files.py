@@ -7,7 +7,7 @@ from sqlalchemy import Engine, delete, insert, select
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.failed_file import FailedFile, Work
+from implio_pipeline.domain.faults import FailedFile, Work
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.catalog import FailedFiles
 from implio_pipeline.stores.catalog.engine import reading, writing

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Engine, RowMapping, exists, insert, select, update
 from typing_extensions import override
 
+from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.errors import TeamUnknown
-from implio_pipeline.domain.grant import Grant, GrantId, GrantRefused, PersonKey
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import Grants
 from implio_pipeline.stores.catalog.access_tables import grants

@@ -8,10 +8,9 @@ from operator import itemgetter
 from sqlalchemy import Connection, Engine, String, cast, delete, exists, func, select
 from typing_extensions import override
 
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.erasure import NamedRule
 from implio_pipeline.domain.errors import PlanOutdated
+from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, TeamId
 from implio_pipeline.domain.scope import UserRule

@@ -11,18 +11,20 @@ from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.errors import MemberRefused
-from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.member import Member, MemberId, check_keeps_admin
-from implio_pipeline.domain.sign_in import (
+from implio_pipeline.domain.accounts import (
     ABSOLUTE,
     FORGET_FAILURES,
     Attempts,
     Credential,
+    Member,
+    MemberId,
     Session,
+    check_keeps_admin,
     locked_until,
     one_more,
 )
+from implio_pipeline.domain.errors import MemberRefused
+from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.accounts import Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import members, memberships, sessions, sign_in_attempts

@@ -24,13 +24,12 @@ from sqlalchemy import (
 )
 from typing_extensions import override
 
-from implio_pipeline.domain.backoff import LONGEST_BACKOFF
-from implio_pipeline.domain.change import Change
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueInvalid, QueueUnknown
+from implio_pipeline.domain.faults import LONGEST_BACKOFF
+from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import TaskKey, TeamId
-from implio_pipeline.domain.intake import QueueEntry
-from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, Trace, is_free, next_feed_at
+from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, QueueEntry, Trace, is_free, next_feed_at
 from implio_pipeline.ports.moderation import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert

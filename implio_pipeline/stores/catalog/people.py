@@ -8,7 +8,7 @@ import unicodedata
 from sqlalchemy import Engine, delete, exists, insert, select
 from typing_extensions import override
 
-from implio_pipeline.domain.grant import PersonKey
+from implio_pipeline.domain.access import PersonKey
 from implio_pipeline.ports.access import People
 from implio_pipeline.stores.catalog.access_tables import operators
 from implio_pipeline.stores.catalog.engine import reading, writing

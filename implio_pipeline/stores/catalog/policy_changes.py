@@ -10,8 +10,7 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import ApprovalRefused, PlanOutdated
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.policy_change import ChangeState, PolicyChange
-from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy
 from implio_pipeline.ports.catalog import PolicyChanges
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.alone import allowance

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.erasure import FileOutcome
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
+from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Prepared, Request, RequestState

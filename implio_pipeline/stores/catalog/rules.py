@@ -6,9 +6,8 @@ from typing import Any, TypeAlias, assert_never
 
 from sqlalchemy import ColumnElement, RowMapping, Table, and_, false, or_, true
 
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.ids import UNDECIDED, RequestKind
-from implio_pipeline.domain.matching import outcome_or_none
+from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.scope import (
     Cutoffs,
     DatesRule,
@@ -19,6 +18,7 @@ from implio_pipeline.domain.scope import (
     Tombstone,
     UserRule,
     kind_of,
+    outcome_or_none,
 )
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import queue_entries, tombstones

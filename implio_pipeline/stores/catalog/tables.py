@@ -18,7 +18,7 @@ from sqlalchemy import (
     false,
 )
 
-from implio_pipeline.domain.failed_file import Work
+from implio_pipeline.domain.faults import Work
 from implio_pipeline.domain.hold import HoldReason
 from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
 from implio_pipeline.domain.intake import LandingState

@@ -9,12 +9,11 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, u
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
-from implio_pipeline.domain.epochs import number_of, series_of
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.ids import Region, TeamId
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, ESCALATED_QUEUE
-from implio_pipeline.domain.keys import TeamKey
-from implio_pipeline.domain.person import Introduction
+from implio_pipeline.domain.keys import TeamKey, number_of, series_of
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, ESCALATED_QUEUE
+from implio_pipeline.domain.plan import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.catalog import Teams

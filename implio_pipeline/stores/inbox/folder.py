@@ -14,8 +14,7 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request import RequestDraft
-from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
-from implio_pipeline.domain.request_fields import FIELDS
-from implio_pipeline.domain.request_refusals import RequestFieldRefused
+from implio_pipeline.domain.request_fields import FIELDS, RequestFieldRefused
 from implio_pipeline.formats.limits import LandingLimits
 from implio_pipeline.formats.separators import lacks_commas
 from implio_pipeline.formats.sheet import Sheet

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from typing_extensions import override
 
-from implio_pipeline.domain.days import day_of, instant_text
 from implio_pipeline.domain.errors import LandingInvalid, TeamInvalid
 from implio_pipeline.domain.ids import FileKind, TeamId
+from implio_pipeline.domain.instants import day_of, instant_text
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy

@@ -3,10 +3,9 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from implio_pipeline.domain.erasure import NamedRule
+from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.matching import Reach, reach
-from implio_pipeline.domain.scope import TaskRule, UserRule
+from implio_pipeline.domain.scope import Reach, TaskRule, UserRule, reach
 from implio_pipeline.stores.vault.filters import Probes, may_contain
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
-from implio_pipeline.domain.erasure import NamedRule
+from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import UNDECIDED, FileKind, UserKey
 from implio_pipeline.stores.vault.filters import may_contain

@@ -16,10 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.columns import OTHER_KEYS
-from implio_pipeline.domain.days import start_of
 from implio_pipeline.domain.ids import UNDECIDED, FileKind, TaskKey
-from implio_pipeline.domain.matching import outcome_or_none
-from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule
+from implio_pipeline.domain.instants import start_of
+from implio_pipeline.domain.scope import (
+    Cutoffs,
+    DatesRule,
+    OverdueRule,
+    Rule,
+    TaskRule,
+    TeamRule,
+    UserRule,
+    outcome_or_none,
+)
 
 KEY_TYPE = pa.binary(16)
 _NONE = -1

@@ -16,24 +16,14 @@ from typing_extensions import override
 
 from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import rule_columns
-from implio_pipeline.domain.erasure import FileWork, NamedRule, Rewrite, endless
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement, endless
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
-from implio_pipeline.domain.ids import (
-    FileId,
-    FileKind,
-    Outcome,
-    Region,
-    RequestId,
-    TeamId,
-    UserKey,
-)
-from implio_pipeline.domain.intake import DEFAULT_QUEUE, QueueEntry
-from implio_pipeline.domain.matching import Reach, reach
-from implio_pipeline.domain.scope import Rule
-from implio_pipeline.domain.settlement import Settlement
+from implio_pipeline.domain.ids import FileId, FileKind, Outcome, Region, RequestId, TeamId, UserKey
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, QueueEntry
+from implio_pipeline.domain.scope import Reach, Rule, reach
 from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.apply_decisions import is_same_elsewhere, is_settled, places_of, settled_rows
