@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from implio_pipeline.stores.catalog import log_copies as module
+from implio_pipeline.stores.catalog import sqlite as module
 from implio_pipeline.stores.catalog.engine import connect, reading, writing
-from implio_pipeline.stores.catalog.log_copies import LogCopies
+from implio_pipeline.stores.catalog.sqlite import LogCopies
 
 
 class Hand:

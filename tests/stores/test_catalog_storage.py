@@ -34,7 +34,7 @@ from implio_pipeline.domain.errors import CatalogNewer, CatalogUnavailable, Stor
 from implio_pipeline.domain.ids import KeyId, KeyPurpose, TaskKey, UserKey
 from implio_pipeline.domain.scope import DatesRule, Rule, TaskRule, UserRule
 from implio_pipeline.stores.catalog import catalog as whole
-from implio_pipeline.stores.catalog import engine, migrations, upgrade
+from implio_pipeline.stores.catalog import engine, migrations, sqlite
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.catalog.engine import connect
 from implio_pipeline.stores.catalog.rules import covered
@@ -123,7 +123,7 @@ def test_no_page_keeps_a_copy_of_a_destroyed_key_however_rows_moved(catalog: Sql
 def test_scrubbing_gives_up_while_a_reader_holds_an_older_snapshot(
     catalog: SqlCatalog, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("implio_pipeline.stores.catalog.engine._SCRUB_MILLISECONDS", 10)
+    monkeypatch.setattr("implio_pipeline.stores.catalog.sqlite._SCRUB_MILLISECONDS", 10)
     old = sealed_file()
     commit_files(catalog, old)
     listing = catalog.manifest.files()
@@ -146,7 +146,7 @@ def test_a_quick_scrub_leaves_large_tables_as_they_lie_and_still_empties_the_log
     commit_files(catalog, old, kept)
     catalog.manifest.commit(change(catalog, remove=(old.file.file_id,)))
     anew: list[str] = []
-    monkeypatch.setattr(engine, "_write_anew", lambda cursor, table: anew.append(table))
+    monkeypatch.setattr(sqlite, "_write_again", lambda cursor, table: anew.append(table))
     monkeypatch.setattr(whole, "_QUICK_SCRUB_ROWS", len(kept.keys) - 1)
 
     catalog.scrub(is_thorough=False)
@@ -187,7 +187,7 @@ def test_a_database_made_by_migrations_equals_the_tables(store: str, file: Path)
     if store == "postgresql":
         empty_postgres()
     database = connect(POSTGRES if store == "postgresql" else f"sqlite:///{file}")
-    upgrade.upgrade(database)
+    whole._upgrade(database)
 
     with database.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
@@ -199,7 +199,7 @@ def test_a_database_made_by_migrations_equals_the_tables(store: str, file: Path)
 def test_opening_runs_to_the_newest_migration_there_is() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
 
-    assert scripts.get_heads() == [upgrade.HEAD]
+    assert scripts.get_heads() == [whole._HEAD]
 
 
 def test_opening_prints_nothing_and_a_second_time_changes_nothing(
@@ -215,7 +215,7 @@ def test_opening_prints_nothing_and_a_second_time_changes_nothing(
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upgrade, "HEAD", "9999")
+    monkeypatch.setattr(whole, "_HEAD", "9999")
 
     with pytest.raises(Exception, match="9999"):
         open_catalog(f"sqlite:///{file}", OneKey())
@@ -301,7 +301,7 @@ def test_a_writer_waits_for_another_process_however_sqlite_calls_it(code: int) -
         def close(self) -> None:
             pass
 
-    assert engine._begins_soon(Cursor())
+    assert sqlite._begins_soon(Cursor())
     begin = "BEGIN IMMEDIATE"
     assert said == ["PRAGMA busy_timeout=0", begin, begin, "PRAGMA busy_timeout=30000"]
 

@@ -10,7 +10,7 @@ from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, chained, re
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import AccessLog
 from implio_pipeline.stores.catalog.access_tables import access_log, grants
-from implio_pipeline.stores.catalog.engine import lock_log, reading, writing
+from implio_pipeline.stores.catalog.engine import LOG_LOCK, lock, reading, writing
 
 _PLAIN = ("at", "person", "purpose", "door", "rows", "rows_read", "statement")
 _PAGE = 1_000
@@ -26,7 +26,7 @@ class SqlAccessLog(AccessLog):
     def append(self, reads: Sequence[Read]) -> list[LogLine]:
         added: list[LogLine] = []
         with writing(self._engine) as connection:
-            lock_log(connection)  # the chain has one end, so appends take turns
+            lock(connection, LOG_LOCK)  # the chain has one end, so appends take turns
             newest = select(access_log.c.line, access_log.c.digest).order_by(access_log.c.line.desc()).limit(1)
             last, previous = connection.execute(newest).one_or_none() or (0, GENESIS)
             for read in reads:

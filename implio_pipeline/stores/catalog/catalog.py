@@ -1,12 +1,18 @@
-"""The catalog as a whole, over one database."""
+"""The catalog as a whole, over one database, and how it is opened.
 
+Opening brings the tables up to date: of several processes that open a new database at once, one makes them. A database
+with a migration that this version does not know is refused, since it could be read wrongly.
+"""
+
+import importlib.resources
 from contextlib import AbstractContextManager
 from datetime import datetime
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from typing_extensions import override
 
 from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.domain.errors import CatalogNewer
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access_log import SqlAccessLog
@@ -28,31 +34,34 @@ from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import use_key
 from implio_pipeline.stores.catalog.seals import SqlSeals
 from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
-from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings
+from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings, metadata
 from implio_pipeline.stores.catalog.teams import SqlTeams
-from implio_pipeline.stores.catalog.upgrade import upgrade
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
+_HEAD = "0001"
+"""The newest migration, and so far the only one."""
 _QUICK_SCRUB_ROWS = 5_000
-"""The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping does all."""
+"""The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
 
 
 def open_catalog(url: str, ring: LocalKeyRing) -> "SqlCatalog":
-    """Open the catalog at an SQLAlchemy URL, and bring its tables up to date first.
+    """Open the catalog at an SQLAlchemy URL; its tables are brought up to date first.
 
-    Any number of processes may do so at once. A SQLite file that is not there is made with mode 0600; its folder must
-    be there.
+    Any number of processes may do so at once. A missing SQLite file is made with mode 0600; its folder must exist.
 
     Args:
         url: Where the database is.
-        ring: Has the home's root key, which wraps the key that authenticates rows; used when the first is read.
+        ring: Has the home's root key, which wraps the key that authenticates rows; used when the first row is read.
+
+    Raises:
+        CatalogNewer: a newer version has run a migration that this one does not know.
     """
     engine = database.connect(url)
     seal = HomeSeal(ring)
     use_key(engine, seal)
     try:
-        upgrade(engine)
+        _upgrade(engine)
     except BaseException:
         engine.dispose()
         raise
@@ -107,15 +116,15 @@ class SqlCatalog(Catalog):
 
     @override
     def urgently(self) -> AbstractContextManager[None]:
-        return database.urgent(self._engine)
+        return database.turns_of(self._engine).urgent()
 
     @override
     def hurried(self) -> AbstractContextManager[None]:
-        return database.hurried(self._engine)
+        return database.turns_of(self._engine).hurried()
 
     @override
     def give_way(self) -> None:
-        database.give_way(self._engine)
+        database.turns_of(self._engine).give_way()
 
     @override
     def scrub(self, *, is_thorough: bool = True) -> None:
@@ -136,3 +145,33 @@ class SqlCatalog(Catalog):
                 connection.execute(insert(clock_readings), {"line": 1, "newest_at": at})
             elif is_lowering or newest < at:
                 connection.execute(update(clock_readings).values(newest_at=at))
+
+
+def _upgrade(engine: Engine) -> None:
+    # 1. An up-to-date database is left as it is, without a lock.
+    with database.reading(engine) as connection:
+        revision = _revision(connection)
+    if revision == _HEAD:
+        return
+    if revision is not None:
+        raise CatalogNewer("the catalog has a migration that this version does not know")
+    with database.writing(engine) as connection:
+        # 2. Another process may have made the tables while we waited for the lock.
+        database.lock(connection, database.SCHEMA_LOCK)
+        if _revision(connection) == _HEAD:
+            return
+        # 3. Imported here: an up-to-date catalog opens without Alembic, 0.2 s sooner (measured).
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+
+        with importlib.resources.as_file(importlib.resources.files(__package__) / "migrations") as scripts:
+            config = Config(attributes={"connection": connection, "metadata": metadata})
+            config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+            command.upgrade(config, _HEAD)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found

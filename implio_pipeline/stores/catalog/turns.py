@@ -1,8 +1,8 @@
-"""Turns for writing to the catalog: one thread of this process at a time, urgent ones first.
+"""Turns for writing to the catalog: one thread of this process at a time, urgent threads first.
 
-Without turns every writer would come to SQLite, where whoever waits sleeps and looks again, up to a tenth of a second
-at a time. Between the writes of somebody in a hurry nobody else begins one, so that a deletion waits for one commit
-of items at most.
+Without turns every writer would wait within SQLite, which sleeps up to a tenth of a second between two looks. While an
+urgent thread (one that accepts a deletion) is at work, no other thread begins a write, so that a deletion waits for one
+commit of items at most. See `docs/decisions/0023`.
 """
 
 import threading
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PATIENCE_SECONDS = 0.5
-"""How long a writer lets those in a hurry go first; without an end to it, a stream of them would stop all others."""
+"""How long a writer waits for urgent threads. Without this bound a stream of deletions would stop all other writers."""
 
 
 class Turns:
@@ -25,12 +25,12 @@ class Turns:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether this thread is in a hurry."""
+        """Whether this thread is urgent."""
         return bool(getattr(self._local, "depth", 0))
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
-        """Block low-priority writers, and the work that leads to a write."""
+        """Block the low-priority writers of this process, and the work that leads to a write."""
         with self._changed:
             self._hurrying += 1
         try:
@@ -52,9 +52,16 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for a turn and have it."""
+        """Wait for a turn, and hold it."""
+        gives_way_until = time.monotonic() + _PATIENCE_SECONDS
         with self._changed:
-            self._wait()
+            while True:
+                left = gives_way_until - time.monotonic()
+                gives_way = self._hurrying > 0 and not self.is_urgent and left > 0
+                if not self._is_taken and not gives_way:
+                    break
+                # Whoever only gives way wakes when its patience ends. All others are notified.
+                self._changed.wait(left if gives_way and not self._is_taken else None)
             self._is_taken = True
         try:
             yield
@@ -64,15 +71,6 @@ class Turns:
                 self._changed.notify_all()
 
     def give_way(self) -> None:
-        """Wait while others are in a hurry."""
+        """Wait while urgent threads are at work, half a second at most."""
         with self._changed:
             self._changed.wait_for(lambda: not self._hurrying, _PATIENCE_SECONDS)
-
-    def _wait(self) -> None:
-        gives_way_until = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            left = gives_way_until - time.monotonic()
-            gives_way = self._hurrying > 0 and not self.is_urgent and left > 0
-            if not self._is_taken and not gives_way:
-                return
-            self._changed.wait(left if gives_way and not self._is_taken else None)
