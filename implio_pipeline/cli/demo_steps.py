@@ -10,7 +10,7 @@ from pathlib import Path
 from implio_pipeline.cli.arguments import who
 from implio_pipeline.demo.drop import drop
 from implio_pipeline.demo.landing import write_landing
-from implio_pipeline.demo.markets import ACME, GLOBEX
+from implio_pipeline.demo.markets import markets
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.requests import write_requests
 from implio_pipeline.domain.access import Purpose
@@ -24,8 +24,8 @@ from implio_pipeline.flows.deletion.approve import approve
 from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention
 from implio_pipeline.ports.services import Services
 
-_LEAVER = replace(GLOBEX, name="leaver", item_prefix="LV", user_prefix="lv_")
-_REGIONS = {ACME.name: "eu", GLOBEX.name: "us", _LEAVER.name: "us"}
+_ACME, _GLOBEX, _LEAVER = "acme", "globex", "leaver"
+_REGIONS = {_ACME: "eu", _GLOBEX: "us", _LEAVER: "us"}
 _LEAVER_ITEMS, _LEAVER_DAYS = 280, 14
 _POLICY = RetentionPolicy(keep_days=60, by_outcome={"refused": 30})
 _TASKS = 2
@@ -90,9 +90,8 @@ def make_teams(services: Services) -> None:
 def land(root: Path, *, today: date, items: int, days: int) -> DemoPlan:
     """Write the landing files of all teams, up to yesterday."""
     plan = write_landing(root, until=today, days=days, items=items)
-    leaver = write_landing(
-        root, until=today, days=_LEAVER_DAYS, items=_LEAVER_ITEMS, seed=2, teams={_LEAVER.name: _LEAVER}
-    )
+    market = replace(markets()[_GLOBEX], name=_LEAVER, item_prefix="LV", user_prefix="lv_")
+    leaver = write_landing(root, until=today, days=_LEAVER_DAYS, items=_LEAVER_ITEMS, seed=2, teams={_LEAVER: market})
     return replace(plan, files=plan.files + leaver.files, teams=plan.teams + leaver.teams)
 
 
@@ -119,10 +118,10 @@ def tick(home: Path, *, nightly_on: date | None = None) -> int:
 def ask(home: Path, plan: DemoPlan) -> AskedFiles:
     """Drop request files of every kind, then wait until they have settled."""
     inbox = home / "requests" / "inbox"
-    staying = replace(plan, teams=tuple(team for team in plan.teams if team.team != _LEAVER.name))
+    staying = replace(plan, teams=tuple(team for team in plan.teams if team.team != _LEAVER))
     tasks = {team.team: _queued_tasks(home, team.team) for team in staying.teams}
     files = write_requests(inbox, staying, task_ids=tasks, leaving=None)
-    leaving = {"team": _LEAVER.name, "type": "team", "confirm": _LEAVER.name}
+    leaving = {"team": _LEAVER, "type": "team", "confirm": _LEAVER}
     drop(inbox / "05-team-leaves.json", json.dumps(leaving).encode())
     time.sleep(_SETTLE_SECONDS)
     wrong = sum(file.is_bad for file in files)
@@ -139,13 +138,13 @@ def approve_leaving(services: Services) -> int:
 
 def shorten_retention(services: Services) -> RetentionPolicy:
     """Give acme a retention policy that some of its items already break."""
-    services.catalog.teams.set_policy(TeamId(ACME.name), _POLICY)
+    services.catalog.teams.set_policy(TeamId(_ACME), _POLICY)
     return _POLICY
 
 
 def overdue(services: Services) -> OverduePreview:
     """Return what acme's retention will remove today."""
-    (preview,) = preview_retention(services, today=services.clock.now().date(), teams=[TeamId(ACME.name)])
+    (preview,) = preview_retention(services, today=services.clock.now().date(), teams=[TeamId(_ACME)])
     return preview
 
 
@@ -154,7 +153,7 @@ def probes_of(plan: DemoPlan) -> tuple[Probe, ...]:
     return tuple(
         Probe(label=f"{team.team}, somebody with {label} items", team=team.team, user_id=pick.user_id, email=pick.email)
         for team in plan.teams
-        if team.team != _LEAVER.name
+        if team.team != _LEAVER
         for label, pick in (("many", team.busy), ("few", team.light))
     )
 

@@ -1,5 +1,13 @@
-"""Fills a landing folder: what two marketplaces send in a quarter, with the accidents that happen on the way."""
+"""Fill a landing folder: what marketplaces send in a quarter, with the accidents that happen.
 
+Every team has one file that was cut short, one that is still being written, one that is sent twice, and items that
+validation must reject. The plan that `write_landing` returns counts all of it, so that tests can compare.
+"""
+
+import csv
+import gzip
+import io
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,16 +15,33 @@ from datetime import date, datetime, timedelta, timezone
 from itertools import chain
 from pathlib import Path
 
-from implio_pipeline.demo.content import Item, item_of, rfc3339
+from implio_pipeline.demo.adverts import Item, item_of, rfc3339
 from implio_pipeline.demo.drop import drop
-from implio_pipeline.demo.formats import encoded
-from implio_pipeline.demo.markets import MARKETS, Market
-from implio_pipeline.demo.mistakes import spoiled
+from implio_pipeline.demo.markets import Market, markets
 from implio_pipeline.demo.people import Person
 from implio_pipeline.demo.plan import COUNTED, DemoPlan, LandingFile, SheetKind, SpanPick, TeamPlan, UserPick
 from implio_pipeline.demo.postings import Posting, Postings, plan_postings
-from implio_pipeline.demo.timetable import Timetable, timetable
+from implio_pipeline.demo.timetable import Timetable
 
+CSV_COLUMNS = (
+    "id",
+    "content.title",
+    "content.body",
+    "content.price.amount",
+    "content.price.currency",
+    "content.category.id",
+    "content.category.name",
+    "user.id",
+    "user.name",
+    "user.emailAddresses",
+    "user.phoneNumbers",
+    "location.city",
+    "location.countryCode",
+    "location.ipAddress",
+    "result.outcome",
+    "submittedAt",
+)
+"""Named like the paths of JSON. A CSV file lacks all other fields of an item."""
 _SENT_SECONDS = 23 * 3600 + 50 * 60
 _RESENT_SECONDS = _SENT_SECONDS + 5 * 60
 
@@ -42,23 +67,24 @@ def write_landing(
     days: int = 90,
     items: int = 20_000,
     seed: int = 1,
-    teams: Mapping[str, Market] = MARKETS,
+    teams: Mapping[str, Market] | None = None,
 ) -> DemoPlan:
-    """Write `<root>/<team>/*` and return what was written; the same arguments write the same bytes.
+    """Write `<root>/<team>/*` and return what was written. The same arguments write the same bytes.
 
     Args:
-        root: The landing folder; it is made if it is missing.
-        until: First UTC day without items, so `today` fills the days up to yesterday.
+        root: The landing folder. It is made if it is missing.
+        until: First UTC day without items: `today` fills the days up to yesterday.
         days: How many days before it, at least 14.
-        items: Good items of all teams together, shared out evenly; at least 5 a team and day.
-        seed: Another seed, other people and adverts.
-        teams: Name of each team's folder and the marketplace that sends to it.
+        items: Good items of all teams together, in equal shares; at least 5 for each team and day.
+        seed: Another seed gives other people and adverts.
+        teams: The marketplace that sends to each team's folder; `markets()` by default.
 
     Raises:
         ValueError: too few days or items for every kind of file.
     """
-    table = timetable(until=until, days=days)
-    files: list[LandingFile] = []
+    table = Timetable(until=until, days=days)
+    teams = markets() if teams is None else teams
+    written: list[LandingFile] = []
     plans: list[TeamPlan] = []
     for place, (team, market) in enumerate(teams.items()):
         share = items // len(teams) + (place < items % len(teams))
@@ -66,15 +92,29 @@ def write_landing(
         sums: Counter[str] = Counter()
         for sheet in _sheets(market, table, postings, seed=seed):
             path = drop(root / team / sheet.name, sheet.content, modified_at=sheet.modified_at)
-            files.append(LandingFile(path=path, team=team, kind=sheet.kind, good=sheet.good, bad=sheet.bad))
+            written.append(LandingFile(path=path, team=team, kind=sheet.kind, good=sheet.good, bad=sheet.bad))
             if sheet.kind in COUNTED:
                 sums.update(good=sheet.good, bad=sheet.bad, guests=sheet.guests, waiting=sheet.waiting)
         plans.append(_plan(team, table, postings, sums))
-    return DemoPlan(root=root, since=table.since, until=table.until, files=tuple(files), teams=tuple(plans))
+    return DemoPlan(root=root, since=table.since, until=until, files=tuple(written), teams=tuple(plans))
 
 
 def _sheets(market: Market, table: Timetable, postings: Postings, *, seed: int) -> Iterator[_Sheet]:
-    yield _backfill(market, table, postings, seed=seed)
+    """Yield the files of one team in the order in which it sends them."""
+    # 1. The oldest days in one file, whose instants are in the zone of the marketplace.
+    zone = timezone(timedelta(hours=market.utc_offset_hours))
+    items = [
+        item_of(posting, seed=seed) | {"submittedAt": posting.submitted_at.astimezone(zone).isoformat()}
+        for posting in chain.from_iterable(postings.by_day[day] for day in table.backfilled)
+    ]
+    yield _Sheet(
+        name=f"backfill-{table.since}.ndjson",
+        kind=SheetKind.BACKFILL,
+        content=_encoded(items, suffix=".ndjson"),
+        modified_at=table.instant(table.daily[0], seconds=0),
+        **_counts(items),
+    )
+    # 2. A file for each day after them; one of these files is sent twice.
     for day in table.daily:
         sheet = _day_sheet(table, postings, day, seed=seed)
         yield sheet
@@ -85,63 +125,61 @@ def _sheets(market: Market, table: Timetable, postings: Postings, *, seed: int) 
                 kind=SheetKind.RESENT,
                 modified_at=table.instant(day, seconds=_RESENT_SECONDS),
             )
-    yield _unreadable(table, postings, seed=seed)
-    yield _unfinished(table, postings, seed=seed)
-
-
-def _backfill(market: Market, table: Timetable, postings: Postings, *, seed: int) -> _Sheet:
-    zone = timezone(timedelta(hours=market.utc_offset_hours))
-    items = [
-        item_of(posting, seed=seed) | {"submittedAt": posting.submitted_at.astimezone(zone).isoformat()}
-        for posting in chain.from_iterable(postings.by_day[day] for day in table.backfilled)
-    ]
-    return _Sheet(
-        name=f"backfill-{table.since}.ndjson",
-        kind=SheetKind.BACKFILL,
-        content=encoded(items, suffix=".ndjson"),
-        modified_at=table.instant(table.daily[0], seconds=0),
+    # 3. A file that was cut short, so that its JSON array has no end.
+    content = _encoded([item_of(posting, seed=seed) for posting in postings.unreadable], suffix=".json")
+    yield _Sheet(
+        name=f"ads-{table.day(table.unreadable)}-cut-short.json",
+        kind=SheetKind.UNREADABLE,
+        content=content[: len(content) * 3 // 5],
+        modified_at=table.instant(table.unreadable, seconds=_SENT_SECONDS),
+    )
+    # 4. A file that is still being written, as its suffix says.
+    items = [item_of(posting, seed=seed) for posting in postings.unfinished]
+    yield _Sheet(
+        name=f"ads-{table.day(table.unfinished)}-evening.json.part",
+        kind=SheetKind.UNFINISHED,
+        content=_encoded(items, suffix=".json"),
+        modified_at=table.instant(table.unfinished, seconds=_RESENT_SECONDS),
         **_counts(items),
     )
 
 
 def _day_sheet(table: Timetable, postings: Postings, day: int, *, seed: int) -> _Sheet:
     suffix = table.suffix(day)
-    items = _items(postings.by_day[day], seed=seed)
-    # Its teams are made today, so the dates of their files are not believed: items say themselves when they came.
-    for item, posting in zip(items, postings.by_day[day], strict=True):
-        item["submittedAt"] = rfc3339(posting.submitted_at)
-    bad = []
+    # Ingestion does not believe a file date before the team existed, and demo teams are made today. So each item
+    # names its own instant.
+    items = [
+        item_of(posting, seed=seed) | {"submittedAt": rfc3339(posting.submitted_at)} for posting in postings.by_day[day]
+    ]
+    bad: list[Item] = []
     if day in table.spoiled:
-        bad.append(spoiled(item_of(postings.spoiled[day], seed=seed), turn=table.spoiled.index(day)))
+        spoiled = item_of(postings.spoiled[day], seed=seed)
+        _make_mistake(spoiled, turn=table.spoiled.index(day))
+        bad.append(spoiled)
     return _Sheet(
         name=f"ads-{table.day(day)}{suffix}",
         kind=SheetKind.DAY,
-        content=encoded([*items, *bad], suffix=suffix),
+        content=_encoded([*items, *bad], suffix=suffix),
         modified_at=table.instant(day, seconds=_SENT_SECONDS),
         bad=len(bad),
         **_counts(items),
     )
 
 
-def _unreadable(table: Timetable, postings: Postings, *, seed: int) -> _Sheet:
-    content = encoded(_items(postings.unreadable, seed=seed), suffix=".json")
-    return _Sheet(
-        name=f"ads-{table.day(table.unreadable)}-cut-short.json",
-        kind=SheetKind.UNREADABLE,
-        content=content[: len(content) * 3 // 5],
-        modified_at=table.instant(table.unreadable, seconds=_SENT_SECONDS),
-    )
-
-
-def _unfinished(table: Timetable, postings: Postings, *, seed: int) -> _Sheet:
-    items = _items(postings.unfinished, seed=seed)
-    return _Sheet(
-        name=f"ads-{table.day(table.unfinished)}-evening.json.part",
-        kind=SheetKind.UNFINISHED,
-        content=encoded(items, suffix=".json"),
-        modified_at=table.instant(table.unfinished, seconds=_RESENT_SECONDS),
-        **_counts(items),
-    )
+def _make_mistake(item: Item, *, turn: int) -> None:
+    """Change an item so that validation must reject it; the turns go through four mistakes."""
+    content = item["content"]
+    if not isinstance(content, dict):
+        raise TypeError("an item of the demo has no content")
+    match turn % 4:
+        case 0:
+            del item["id"]
+        case 1:
+            content["price"] = {"amount": 250}
+        case 2:
+            content["title"] = 4711
+        case _:
+            content["images"] = "front.jpg"
 
 
 def _counts(items: Sequence[Item]) -> dict[str, int]:
@@ -152,8 +190,39 @@ def _counts(items: Sequence[Item]) -> dict[str, int]:
     }
 
 
-def _items(postings: Sequence[Posting], *, seed: int) -> list[Item]:
-    return [item_of(posting, seed=seed) for posting in postings]
+def _encoded(items: Sequence[Item], *, suffix: str) -> bytes:
+    """Return the items as the content of a file with that suffix.
+
+    Raises:
+        ValueError: no format has that suffix.
+    """
+    match suffix.removesuffix(".gz"):
+        case ".json":
+            plain = f"[{','.join(map(_json, items))}]\n"
+        case ".ndjson" | ".jsonl":
+            plain = "".join(f"{_json(item)}\n" for item in items)
+        case ".csv":
+            text = io.StringIO(newline="")
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerow(CSV_COLUMNS)
+            rows.writerows([_cell(item, column) for column in CSV_COLUMNS] for item in items)
+            plain = text.getvalue()
+        case _:
+            raise ValueError(f"no format has the suffix {suffix}")
+    content = plain.encode()
+    return gzip.compress(content, compresslevel=6, mtime=0) if suffix.endswith(".gz") else content
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _cell(item: Item, column: str) -> object:
+    """Return the cell of a column: a list as JSON, a missing value as an empty cell."""
+    value: object = item
+    for step in column.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return _json(value) if isinstance(value, list) else value
 
 
 def _plan(team: str, table: Timetable, postings: Postings, sums: Mapping[str, int]) -> TeamPlan:
@@ -175,10 +244,10 @@ def _plan(team: str, table: Timetable, postings: Postings, sums: Mapping[str, in
 
 
 def _pick(person: Person, postings: Postings) -> UserPick:
-    mine = [posting for posting in chain.from_iterable(postings.by_day) if posting.person is person]
+    own: list[Posting] = [posting for posting in chain.from_iterable(postings.by_day) if posting.person is person]
     return UserPick(
         user_id=str(person.user_id),
         email=person.emails[0],
-        items=len(mine),
-        days=len({posting.submitted_at.date() for posting in mine}),
+        items=len(own),
+        days=len({posting.submitted_at.date() for posting in own}),
     )

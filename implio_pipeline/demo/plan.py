@@ -1,4 +1,4 @@
-"""What the demo wrote, told so that its next steps can ask for it."""
+"""What the demo wrote, in counts and picks. Its next steps ask for the deletion of these picks."""
 
 from dataclasses import dataclass, field
 from datetime import date
@@ -7,22 +7,22 @@ from pathlib import Path
 
 
 class SheetKind(StrEnum):
-    """Why a landing file is there."""
+    """What a landing file is an example of."""
 
     DAY = "day"
-    """What a team sent on one day."""
+    """The items of one day."""
     BACKFILL = "backfill"
-    """The oldest days in one file, whose items say when they were submitted."""
+    """The oldest days in one file."""
     RESENT = "resent"
-    """The same bytes as a day's file, under another name."""
+    """The same bytes as the file of a day, under another name."""
     UNREADABLE = "unreadable"
     """A JSON array that was cut short."""
     UNFINISHED = "unfinished"
-    """Still being written: its name ends in `.part`, its content is fine."""
+    """A file that is still being written: its name ends in `.part`. Its content is valid."""
 
 
 COUNTED = frozenset({SheetKind.DAY, SheetKind.BACKFILL})
-"""Kinds whose items must arrive, once each."""
+"""Kinds whose items must be ingested, each once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,25 +33,25 @@ class LandingFile:
     team: str
     kind: SheetKind
     good: int
-    """Items in it that pass validation, whether or not the file may be read."""
+    """Items in it that pass validation, whether or not the file is ingested."""
     bad: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UserPick:
-    """A user worth asking to be deleted; none of the items is in a file that does not count."""
+    """A user whose deletion the demo requests. All items of this user are in counted files."""
 
     user_id: str = field(repr=False)
     email: str = field(repr=False)
     items: int
-    """Submissions, revisions included."""
+    """Submissions, including revisions."""
     days: int
-    """UTC days with at least one of them."""
+    """UTC days with at least one submission."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpanPick:
-    """A few whole days worth asking to be deleted, half open; the resent day is not among them."""
+    """A few whole days whose deletion the demo requests; `until` is the first day after them."""
 
     since: date
     until: date
@@ -60,15 +60,15 @@ class SpanPick:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeamPlan:
-    """What one team's landing folder holds."""
+    """What the landing folder of one team contains."""
 
     team: str
     good: int
     """Items that must be in the lake after ingestion."""
     bad: int
-    """Items that must be rejected one by one."""
+    """Items that must be rejected."""
     guests: int
-    """Good items without a user: no deletion by user reaches them."""
+    """Good items without a user. No deletion by user can cover them."""
     waiting: int
     """Good items without a result."""
     revisions: int
@@ -80,23 +80,23 @@ class TeamPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoPlan:
-    """Everything that was written."""
+    """Everything that the demo wrote."""
 
     root: Path
     since: date
     until: date
-    """The first day that has no items."""
+    """The first day without items."""
     files: tuple[LandingFile, ...]
     teams: tuple[TeamPlan, ...]
 
     @property
     def good(self) -> int:
-        """Return the items of all teams that must be in the lake after ingestion."""
+        """Return how many items of all teams must be in the lake after ingestion."""
         return sum(team.good for team in self.teams)
 
     @property
     def bad(self) -> int:
-        """Return the items of all teams that must be rejected."""
+        """Return how many items of all teams must be rejected."""
         return sum(team.bad for team in self.teams)
 
     def team(self, name: str) -> TeamPlan:
@@ -105,7 +105,4 @@ class DemoPlan:
         Raises:
             KeyError: the demo has no such team.
         """
-        for team in self.teams:
-            if team.team == name:
-                return team
-        raise KeyError(name)
+        return {team.team: team for team in self.teams}[name]

@@ -1,4 +1,4 @@
-"""Who posts what when: one team's submissions, before a word of them is written."""
+"""Who posts what and when: the submissions of one team, before their texts are written."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,13 +6,12 @@ from datetime import datetime
 from itertools import accumulate, count, islice
 from random import Random
 
-from implio_pipeline.demo.grammar import happens
 from implio_pipeline.demo.markets import Market
-from implio_pipeline.demo.people import Person, people_of
+from implio_pipeline.demo.people import Person, happens, people_of
 from implio_pipeline.demo.timetable import Timetable
 
 LEAST_A_DAY = 5
-"""Items a team needs per day, so that no day is empty."""
+"""Items that a team needs per day, so that no day is empty."""
 _BUSY_ITEMS = 60
 _LIGHT_ITEMS = 3
 _STRAY_ITEMS = 20
@@ -26,7 +25,7 @@ _MORNING, _EVENING, _NIGHT = 6 * 3600, 19 * 3600, 23 * 3600 + 45 * 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Posting:
-    """One submission: somebody posts an advert, or a revision of it."""
+    """One submission: a person posts an advert or a revision of it."""
 
     person: Person
     item_id: str
@@ -34,27 +33,27 @@ class Posting:
     """0 for the first submission of the advert."""
     submitted_at: datetime
     first_submitted_at: datetime
-    """When revision 0 was."""
+    """The instant of revision 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Postings:
-    """All submissions of one team, and those that must not arrive."""
+    """All submissions of one team, and those that must not be ingested."""
 
     by_day: tuple[tuple[Posting, ...], ...]
-    """By number of the day, oldest first."""
+    """By the number of the day, oldest first."""
     busy: Person = field(repr=False)
-    """Posts on many days, never on the day whose file is resent."""
+    """Posts on many days, but not on the day whose file is sent twice."""
     light: Person = field(repr=False)
-    """Posts three adverts on three days, none of them the resent one."""
+    """Posts three adverts on three days, but not on the day whose file is sent twice."""
     spoiled: Mapping[int, Posting]
-    """By day: what a bad item is made from."""
+    """By day: the posting from which a bad item is made."""
     unreadable: tuple[Posting, ...]
     unfinished: tuple[Posting, ...]
 
 
-class _Desk:
-    """Gives each posting its number and second."""
+class _Poster:
+    """Gives each posting its id and its instant."""
 
     def __init__(self, market: Market, table: Timetable, rng: Random) -> None:
         self._ids = (f"{market.item_prefix}{number}" for number in count(1_000_001))
@@ -62,7 +61,7 @@ class _Desk:
         self._rng = rng
 
     def post(self, person: Person, days: Iterable[int], *, revised_percent: float) -> Iterator[Posting]:
-        """Yield a posting for each day, now and then a revision of the advert before."""
+        """Yield a posting for each day; a given share of them revise the advert before."""
         instants = sorted(self._table.instant(day, seconds=self._second()) for day in days)
         last: Posting | None = None
         for instant in instants:
@@ -82,10 +81,10 @@ class _Desk:
 
 
 def plan_postings(market: Market, table: Timetable, *, items: int, seed: int) -> Postings:
-    """Return the team's submissions: `items` good ones, and a few more that must not arrive.
+    """Return the team's submissions: `items` good ones, and a few that must not be ingested.
 
-    Most people post one to three adverts and a few post fifty and more, as Zipf's law has it; one in twenty
-    items comes from a guest without a user id.
+    Most people post one to three adverts; a few post fifty or more (Zipf's law). One item in twenty is from a guest
+    without a user id.
 
     Raises:
         ValueError: fewer than five items a day.
@@ -94,38 +93,40 @@ def plan_postings(market: Market, table: Timetable, *, items: int, seed: int) ->
         raise ValueError(f"a team needs at least {LEAST_A_DAY} items a day, so {LEAST_A_DAY * table.days}, not {items}")
     rng = Random(f"{seed}/{market.name}/postings")
     people = people_of(market, rng)
-    desk = _Desk(market, table, rng)
+    poster = _Poster(market, table, rng)
     busy, light = next(people), next(people)
     other_days = [day for day in range(table.days) if day != table.resent]
     good = [
-        *desk.post(busy, rng.choices(other_days, k=min(_BUSY_ITEMS, items // 5)), revised_percent=_REVISED_PERCENT),
-        *desk.post(light, rng.sample(other_days, _LIGHT_ITEMS), revised_percent=0),
+        *poster.post(busy, rng.choices(other_days, k=min(_BUSY_ITEMS, items // 5)), revised_percent=_REVISED_PERCENT),
+        *poster.post(light, rng.sample(other_days, _LIGHT_ITEMS), revised_percent=0),
     ]
-    good += _crowd(desk, people, rng, table, items=items - len(good))
+    good += _crowd(poster, people, rng, table, items=items - len(good))
     return Postings(
         by_day=_by_day(good, table),
         busy=busy,
         light=light,
-        spoiled={day: next(desk.post(next(people), [day], revised_percent=0)) for day in table.spoiled},
-        unreadable=_strays(desk, people, table.unreadable),
-        unfinished=_strays(desk, people, table.unfinished),
+        spoiled={day: next(poster.post(next(people), [day], revised_percent=0)) for day in table.spoiled},
+        unreadable=_strays(poster, people, table.unreadable),
+        unfinished=_strays(poster, people, table.unfinished),
     )
 
 
-def _crowd(desk: _Desk, people: Iterator[Person], rng: Random, table: Timetable, *, items: int) -> Iterator[Posting]:
+def _crowd(
+    poster: _Poster, people: Iterator[Person], rng: Random, table: Timetable, *, items: int
+) -> Iterator[Posting]:
     days = _busy_days(rng, table)
     guests = round(items * _GUEST_SHARE)
     for person in islice(people, guests):
-        yield from desk.post(replace(person, user_id=None), islice(days, 1), revised_percent=0)
+        yield from poster.post(replace(person, user_id=None), islice(days, 1), revised_percent=0)
     left = items - guests
     while left:
         size = min(left, rng.choices(range(1, _MOST_OF_ONE + 1), cum_weights=_ZIPF_WEIGHTS)[0])
-        yield from desk.post(next(people), islice(days, size), revised_percent=_REVISED_PERCENT)
+        yield from poster.post(next(people), islice(days, size), revised_percent=_REVISED_PERCENT)
         left -= size
 
 
 def _busy_days(rng: Random, table: Timetable) -> Iterator[int]:
-    """Yield every day once, so that none is empty, then days at random, more of them on weekends."""
+    """Yield every day once, so that no day is empty, then random days, more often weekends."""
     days = range(table.days)
     friday = 4
     weights = [_WEEKEND_RUSH if table.day(day).weekday() > friday else 1.0 for day in days]
@@ -141,5 +142,5 @@ def _by_day(postings: Sequence[Posting], table: Timetable) -> tuple[tuple[Postin
     return tuple(tuple(day) for day in days)
 
 
-def _strays(desk: _Desk, people: Iterator[Person], day: int) -> tuple[Posting, ...]:
-    return tuple(next(desk.post(person, [day], revised_percent=0)) for person in islice(people, _STRAY_ITEMS))
+def _strays(poster: _Poster, people: Iterator[Person], day: int) -> tuple[Posting, ...]:
+    return tuple(next(poster.post(person, [day], revised_percent=0)) for person in islice(people, _STRAY_ITEMS))

@@ -1,4 +1,4 @@
-"""Writes deletion requests for what the demo wrote: every kind, every file format, and two that must be refused."""
+"""Write deletion requests for what the demo wrote: every kind, every file format, and two that must be refused."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ from implio_pipeline.demo.drop import drop
 from implio_pipeline.demo.plan import DemoPlan, TeamPlan
 
 REQUEST_COLUMNS = ("team", "type", "userId", "taskId", "from", "to", "confirm", "requestId", "reason")
-"""Columns of a CSV file of requests, which are also the fields of a JSON one."""
+"""The columns of a request file in CSV, which are also the fields in JSON."""
 UNKNOWN_TEAM = "initech"
 
-Ask = dict[str, str]
-"""One request as the file has it."""
+_Fields = dict[str, str]
+"""The fields of one request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,16 +32,16 @@ class RequestFile:
 def write_requests(
     inbox: Path, plan: DemoPlan, *, task_ids: Mapping[str, Sequence[str]], leaving: str | None
 ) -> tuple[RequestFile, ...]:
-    """Write the request files into the inbox and return them in the order of their names.
+    """Write request files into the inbox. Returns them in the order of their names.
 
     Args:
-        inbox: The folder the pipeline watches; it is made if it is missing.
-        plan: What the landing folder holds; each team's light and busy user and a span of days are asked for.
-        task_ids: By team, tasks to delete; known only after ingestion, may be empty.
-        leaving: The team that goes altogether, or None if all stay.
+        inbox: The folder that the pipeline watches. It is made if it is missing.
+        plan: Each team's light and busy user and its span of days are requested.
+        task_ids: By team, tasks to delete. May be empty: ingestion makes task ids.
+        leaving: The team whose items are all deleted, or None.
 
     Raises:
-        KeyError: the team that leaves is not of this demo.
+        KeyError: the demo has no such team.
     """
     first, *others = plan.teams
     tasks = [_by_task(team, task) for team, of_team in task_ids.items() for task in of_team]
@@ -69,24 +69,24 @@ def _write_bad(inbox: Path, team: TeamPlan) -> tuple[RequestFile, ...]:
     return tuple(RequestFile(path=drop(inbox / name, _json(ask)), asks=1, is_bad=True) for name, ask in bad.items())
 
 
-def _by_user(team: str, user_id: str) -> Ask:
+def _by_user(team: str, user_id: str) -> _Fields:
     return {"team": team, "type": "user", "userId": user_id}
 
 
-def _by_task(team: str, task_id: str) -> Ask:
+def _by_task(team: str, task_id: str) -> _Fields:
     return {"team": team, "type": "task", "taskId": task_id}
 
 
-def _by_dates(team: str, since: date, until: date) -> Ask:
+def _by_dates(team: str, since: date, until: date) -> _Fields:
     return {"team": team, "type": "dates", "from": f"{since}T00:00Z", "to": f"{until}T00:00Z"}
 
 
-def _by_team(team: str) -> Ask:
+def _by_team(team: str) -> _Fields:
     return {"team": team, "type": "team", "confirm": team}
 
 
-def _listed(team: TeamPlan, number: int) -> Ask:
-    """Return a request as a data protection officer keeps it in a table, with an opaque id of theirs."""
+def _listed(team: TeamPlan, number: int) -> _Fields:
+    """Return a request as in the table of a data protection officer, who gives it an opaque id."""
     return _by_user(team.team, team.busy.user_id) | {"requestId": f"case-{number:04}", "reason": "right to erasure"}
 
 
@@ -94,7 +94,7 @@ def _json(value: object) -> bytes:
     return f"{json.dumps(value, ensure_ascii=False)}\n".encode()
 
 
-def _csv(asks: Sequence[Ask]) -> bytes:
+def _csv(asks: Sequence[_Fields]) -> bytes:
     text = io.StringIO(newline="")
     rows = csv.DictWriter(text, REQUEST_COLUMNS, restval="", lineterminator="\n")
     rows.writeheader()

@@ -1,4 +1,4 @@
-"""Which day of the demo is written to which kind of file; pure."""
+"""Which day of the demo is written to which kind of file."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,7 +8,7 @@ _SUFFIXES = (
     *(".json", ".json", ".ndjson", ".json", ".jsonl.gz", ".json"),
     *(".csv", ".json", ".json.gz", ".json", ".json", ".json"),
 )
-"""One file a day, in turn; two of three as `POST /v1/ads` takes them."""
+"""The suffixes of daily files, in turn. Two thirds are JSON arrays, the format of `POST /v1/ads`."""
 _SPAN_DAYS = 3
 _DAY_SECONDS = 24 * 60 * 60
 
@@ -17,25 +17,33 @@ _DAY_SECONDS = 24 * 60 * 60
 class Timetable:
     """The days of the demo, counted from 0.
 
-    The oldest days come in one backfill file; after them every day has a file of its own.
+    The oldest days are in one backfill file; each later day has its own file.
+
+    Raises:
+        ValueError: too few days for every kind of file.
     """
 
-    since: date
+    until: date
+    """The first day after the last."""
     days: int
 
+    def __post_init__(self) -> None:
+        if self.days < _SHORTEST_DAYS:
+            raise ValueError(f"the demo needs at least {_SHORTEST_DAYS} days, not {self.days}")
+
     @property
-    def until(self) -> date:
-        """Return the first day after the last."""
-        return self.since + timedelta(days=self.days)
+    def since(self) -> date:
+        """Return the first day."""
+        return self.until - timedelta(days=self.days)
 
     @property
     def backfilled(self) -> range:
-        """Return the days the backfill file holds."""
+        """Return the days that the backfill file contains."""
         return range(max(2, self.days // 12))
 
     @property
     def daily(self) -> range:
-        """Return the days that have a file of their own."""
+        """Return the days that have their own file."""
         return range(len(self.backfilled), self.days)
 
     @property
@@ -45,7 +53,7 @@ class Timetable:
 
     @property
     def unreadable(self) -> int:
-        """Return the day on which a file was cut short."""
+        """Return the day of the file that is cut short."""
         return self.days - 3
 
     @property
@@ -60,35 +68,24 @@ class Timetable:
 
     @property
     def span(self) -> range:
-        """Return a few whole days in the middle, worth asking to be deleted by dates."""
+        """Return a few days in the middle, for a deletion by dates."""
         middle = self.daily[len(self.daily) // 2]
         return range(middle, middle + _SPAN_DAYS)
 
     def day(self, index: int) -> date:
-        """Return the UTC day of that number."""
+        """Return the UTC day with this number."""
         return self.since + timedelta(days=index)
 
     def instant(self, index: int, *, seconds: int) -> datetime:
-        """Return an instant in that UTC day.
+        """Return an instant in a UTC day.
 
         Raises:
-            ValueError: the day has not so many seconds.
+            ValueError: `seconds` is outside the day.
         """
         if not 0 <= seconds < _DAY_SECONDS:
             raise ValueError(f"a day has no second {seconds}")
         return datetime.combine(self.day(index), time.min, tzinfo=UTC) + timedelta(seconds=seconds)
 
     def suffix(self, index: int) -> str:
-        """Return the file name suffix of a day that has a file of its own."""
+        """Return the suffix of the file of a day."""
         return _SUFFIXES[(index - self.daily[0]) % len(_SUFFIXES)]
-
-
-def timetable(*, until: date, days: int) -> Timetable:
-    """Return the timetable of the days before `until`.
-
-    Raises:
-        ValueError: too few days for every kind of file.
-    """
-    if days < _SHORTEST_DAYS:
-        raise ValueError(f"the demo needs at least {_SHORTEST_DAYS} days, not {days}")
-    return Timetable(since=until - timedelta(days=days), days=days)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from implio_pipeline.demo.formats import CSV_COLUMNS
-from implio_pipeline.demo.landing import write_landing
+from implio_pipeline.demo.landing import CSV_COLUMNS, write_landing
 from implio_pipeline.demo.plan import COUNTED, DemoPlan, LandingFile, SheetKind
 from implio_pipeline.demo.requests import REQUEST_COLUMNS, write_requests
 

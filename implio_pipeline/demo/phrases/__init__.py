@@ -1,1 +1,0 @@
-"""What sellers write, one language a file; only words, no logic."""
