@@ -22,8 +22,7 @@ from implio_pipeline.domain.errors import FileTampered, KeyMissing
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Outcome
 from implio_pipeline.domain.moderation import Words, settled_values
 from implio_pipeline.formats.schema import arrow_schema
-from implio_pipeline.stores.vault.crypto import leaves_by_class
-from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
+from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode, leaves_by_class
 
 FILE = FileId("f" * 32)
 KINDS = list(FileKind)

@@ -27,11 +27,10 @@ from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.vault import pending_decisions
-from implio_pipeline.stores.vault.crypto import named_keys
-from implio_pipeline.stores.vault.encoding import decode
+from implio_pipeline.stores.vault.dataset import ReadableFile, SealedDataset, reader_schema
+from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import may_contain
 from implio_pipeline.stores.vault.predicate import hidden, task_key
-from implio_pipeline.stores.vault.snapshot import ReadableFile, SealedDataset, reader_schema
 from implio_pipeline.stores.vault.storage import RegionFolders
 
 _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}

@@ -8,7 +8,7 @@ from support.rules import ads, rules, task_key_of
 from implio_pipeline.domain.ids import FileId, FileKind, Region, TeamId
 from implio_pipeline.domain.instants import day_of
 from implio_pipeline.domain.scope import Reach, Rule, covers, reach
-from implio_pipeline.stores.vault.vault import describe
+from implio_pipeline.stores.vault.describe import describe
 
 
 @st.composite

@@ -17,7 +17,7 @@ from implio_pipeline.domain.scope import ByUser, UserRule
 from implio_pipeline.flows.deletion import erase as erase_flow
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.files.compact import merge_small
-from implio_pipeline.stores.vault.filters import build_filter, may_contain, probe
+from implio_pipeline.stores.vault.filters import build_filter, may_contain, membership_test
 
 KEYS = st.binary(min_size=16, max_size=16)
 
@@ -194,5 +194,5 @@ def test_one_key_is_looked_for_as_many_are(members: list[bytes], others: list[by
     membership = build_filter(members)
 
     for key in members + others:
-        assert probe(key)(membership) == may_contain(membership, [key])[0]
-    assert all(probe(key)(membership) for key in members)
+        assert membership_test(key)(membership) == may_contain(membership, [key])[0]
+    assert all(membership_test(key)(membership) for key in members)

@@ -21,7 +21,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.files.ingest import add_rows
 from implio_pipeline.formats.schema import arrow_schema
-from implio_pipeline.stores.vault.crypto import decryption_properties
+from implio_pipeline.stores.vault.encoding import decryption_properties
 from reliability import forks
 from reliability.homes import ADS, DAYS, USERS, ask, init, opened_at
 

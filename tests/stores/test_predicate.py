@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +11,10 @@ from support.clock import NOW
 from support.items import Ad, is_covered, key_of, table_of
 from support.rules import ads, rules, task_key_of, tasks
 
-from implio_pipeline.domain.ids import UserKey
+from implio_pipeline.domain.columns import OTHER_KEYS
+from implio_pipeline.domain.ids import FileKind, UserKey
 from implio_pipeline.domain.scope import Rule, TaskRule, UserRule
-from implio_pipeline.stores.vault.predicate import hidden, match, micros
+from implio_pipeline.stores.vault.predicate import KEY_TYPE, hidden, match, micros
 
 TASK_IDS = {task_key_of(task): task for task in ("t0", "t1", "t2", "t3")}
 
@@ -40,6 +42,33 @@ def test_the_expression_hides_exactly_the_rows_that_the_mask_covers(rows: list[A
     shown = table if expression is None else ds.dataset(table).to_table(filter=~expression)
     kept = table.filter(~np.asarray(match(table, asked).mask))
     assert shown.to_pylist() == kept.to_pylist()
+
+
+@given(
+    people=st.lists(st.lists(st.sampled_from(["ann", "bob", "cid"]), max_size=3, unique=True), min_size=1, max_size=6),
+    asked=st.lists(st.sampled_from(["ann", "bob"]), max_size=2),
+)
+@settings(deadline=None)
+def test_a_rejected_row_is_hidden_from_the_deletion_of_anybody_it_may_be_of(
+    people: list[list[str]], asked: list[str]
+) -> None:
+    keys = [[key_of(name) or b"" for name in names] for names in people]
+    table = pa.table(
+        {
+            "task_id": pa.array([f"r{row}" for row in range(len(people))]),
+            "user_key": pa.array([each[0] if each else None for each in keys], KEY_TYPE),
+            OTHER_KEYS: pa.array([" ".join(key.hex() for key in each[1:]) or None for each in keys], pa.string()),
+            "submitted_at": pa.array([NOW] * len(people), pa.timestamp("us", tz="UTC")),
+        }
+    )
+    rules = [UserRule(user_key=UserKey(key_of(name) or b""), before=NOW + timedelta(1)) for name in asked]
+
+    expression = hidden(rules, task_ids={}, newest=NOW, kind=FileKind.REJECTED)
+
+    shown = table if expression is None else ds.dataset(table).to_table(filter=~expression)
+    stay = [f"r{row}" for row, names in enumerate(people) if not set(names) & set(asked)]
+    assert shown["task_id"].to_pylist() == stay
+    assert table.filter(~np.asarray(match(table, rules).mask))["task_id"].to_pylist() == stay
 
 
 @given(instant=st.datetimes(timezones=st.just(NOW.tzinfo)))

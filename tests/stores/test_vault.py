@@ -28,7 +28,7 @@ from implio_pipeline.domain.scope import ByUser, Rule, TeamRule, UserRule
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.encoding import decode
-from implio_pipeline.stores.vault.kept import around, kept
+from implio_pipeline.stores.vault.rewrites import rows_between, rows_without
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
@@ -249,8 +249,8 @@ def test_what_is_written_of_a_file_and_what_it_is_compared_with_are_the_rows_tha
 
     stay = rows.filter(pa.array(~mask))
 
-    assert kept(rows, mask).equals(stay)
-    assert around(rows, np.flatnonzero(mask)).equals(stay)
+    assert rows_without(rows, mask).equals(stay)
+    assert rows_between(rows, np.flatnonzero(mask)).equals(stay)
 
 
 def test_a_merge_that_loses_a_row_is_unverified_and_leaves_nothing_behind(

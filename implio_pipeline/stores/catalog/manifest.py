@@ -20,7 +20,7 @@ from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, live_files, live_sum
 from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
-from implio_pipeline.stores.vault.filters import probe
+from implio_pipeline.stores.vault.filters import membership_test
 
 _CLASSES = tuple(ColumnClass)
 
@@ -105,7 +105,7 @@ class SqlManifest(Manifest):
             file.high_key >= rule.user_key,
             file.first_submitted_at < rule.before,
         )
-        may_be_in = probe(rule.user_key)
+        may_be_in = membership_test(rule.user_key)
         with reading(self._engine) as connection:
             if connection.dialect.name != "sqlite":
                 query = select(file.most_of_one_user, file.user_filter).where(*is_near)

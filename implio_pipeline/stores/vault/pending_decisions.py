@@ -1,4 +1,7 @@
-"""Verdicts laid over items, for readers who query before they are settled in the files."""
+"""The view `items` while verdicts wait to be written into the items' files (decision 0030).
+
+Without pending verdicts there is no such view: readers scan the files as they are, and pay nothing for the join.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,20 +24,19 @@ _SCHEMA = pa.schema(
 
 
 def verdicts_of(verdicts: Iterable[tuple[Decided, Mapping[str, Any]]]) -> pa.Table:
-    """Return verdicts, each with the values it gives its item, as rows to lay over items."""
+    """Return a table of verdicts, each with the values that it gives its item."""
     rows = [{"team": verdict.team, "task_id": verdict.task_id, **values} for verdict, values in verdicts]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
 def view_of_items(granted: frozenset[ColumnClass], *, in_files: str, verdicts: str) -> str:
-    """Return the statement that makes the view `items`: the same columns, with verdicts in place of what they replace.
-
-    Only a reader who may open what is sealed gets more of a verdict than its outcome.
+    """Return the SQL statement that makes the view `items`: the files' columns, with the values of verdicts.
 
     Args:
-        granted: The reader's classes.
-        in_files: Under which name the files' rows are registered.
-        verdicts: Under which name the verdicts are registered.
+        granted: The reader's classes. Reasons, feedback and actor of a verdict are sealed until they are written into
+            the file, so only a reader of the identity class sees them; all others see the outcome.
+        in_files: The name that the files' rows are registered under.
+        verdicts: The name that the verdicts are registered under.
     """
     instead = {"outcome": "verdict.outcome"}
     if ColumnClass.IDENTITY in granted:

@@ -1,13 +1,20 @@
 """The one predicate: which rows a rule covers.
 
-It finds, it rewrites and it verifies, so that what is verified is what was erased. `hidden` says the same
-as an Arrow expression for scans that must not load whole tables; a law holds the two together.
+Rules:
+
+* `match` alone decides what is found, what is rewritten and what is verified, so that what is verified is what was
+  erased. Nobody else compares rows with rules.
+* `hidden` says the same as an Arrow expression, for scans that must not load whole tables. A property test compares the
+  two on drawn rows and rules.
+* A rule ends at its `before`: rows that were submitted later are not covered.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -30,7 +37,7 @@ from implio_pipeline.domain.scope import (
 )
 
 KEY_TYPE = pa.binary(16)
-_NONE = -1
+_NOT_FOUND = -1
 _DAY_MICROS = 86_400_000_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -40,24 +47,37 @@ Micros = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Match:
-    """Which rows any rule covers, and how many each rule covers."""
+    """Which rows any rule covers, and how many each rule covers, in the order of the rules."""
 
     mask: Mask
     counts: tuple[int, ...]
 
 
 def task_key(task_id: str) -> TaskKey:
-    """Return the key of a task id."""
+    """Return the key of a task id: its SHA-256, cut to 128 bits."""
     return TaskKey(hashlib.sha256(task_id.encode()).digest()[:16])
 
 
-def match(rows: pa.Table, rules: Sequence[Rule]) -> Match:
-    """Return which of the rows the rules cover, and the count of each rule, in their order."""
+def match(rows: pa.Table, rules: Sequence[Rule], holds: Sequence[Rule] = ()) -> Match:
+    """Return which rows the rules cover, and how many rows each of them covers.
+
+    Args:
+        rows: Rows with the columns that rules look at.
+        rules: The rules, in the order of the counts.
+        holds: Rules of legal holds. A row that one of them covers is not matched.
+    """
+    # 1. Leave out what a legal hold covers: it must stay, even where a request covers it too.
+    if holds:
+        free = np.flatnonzero(~match(rows, holds).mask)
+        found = match(rows.take(free), rules)
+        mask = np.zeros(rows.num_rows, dtype=np.bool_)
+        mask[free[found.mask]] = True
+        return Match(mask=mask, counts=found.counts)
     submitted = micros_of(rows["submitted_at"])
     mask = np.zeros(rows.num_rows, dtype=np.bool_)
     counts = np.zeros(len(rules), dtype=np.int64)
+    # 2. Rules by user. A rejected row may name further people beside the one of its `user_key`.
     users = [place for place, rule in enumerate(rules) if isinstance(rule, UserRule)]
-    tasks = [place for place, rule in enumerate(rules) if isinstance(rule, TaskRule)]
     if users:
         _match_keys(rows["user_key"], submitted, rules, users, mask, counts)
         if OTHER_KEYS in rows.column_names:
@@ -65,59 +85,35 @@ def match(rows: pa.Table, rules: Sequence[Rule]) -> Match:
             found_in = np.zeros(len(places), dtype=np.bool_)
             _match_keys(keys, submitted[places], rules, users, found_in, counts)
             mask[places[found_in]] = True
+    # 3. Rules by task.
+    tasks = [place for place, rule in enumerate(rules) if isinstance(rule, TaskRule)]
     if tasks:
         _match_keys(task_keys(rows["task_id"]), submitted, rules, tasks, mask, counts)
+    # 4. Rules by time and outcome, one by one: there are few of them.
     for place, rule in enumerate(rules):
         if not isinstance(rule, UserRule | TaskRule):
-            found = (submitted < micros(rule.before)) & _match_plain(rows, submitted, rule)
-            mask |= found
-            counts[place] = int(found.sum())
+            covered = (submitted < micros(rule.before)) & _match_plain(rows, submitted, rule)
+            mask |= covered
+            counts[place] = int(covered.sum())
     return Match(mask=mask, counts=tuple(int(count) for count in counts))
 
 
-def match_sparing(rows: pa.Table, rules: Sequence[Rule], holds: Sequence[Rule]) -> Match:
-    """Return which of the rows the rules cover and no hold does, and the count of each rule, in their order."""
-    if not holds:
-        return match(rows, rules)
-    free = np.flatnonzero(~match(rows, holds).mask)
-    found = match(rows.take(free), rules)
-    mask = np.zeros(rows.num_rows, dtype=np.bool_)
-    mask[free[found.mask]] = True
-    return Match(mask=mask, counts=found.counts)
-
-
 def task_keys(task_ids: pa.ChunkedArray) -> pa.Array:
-    """Return the task key of every task id."""
+    """Return the task key of every task id, in their order."""
     sha256 = hashlib.sha256
     keys = b"".join([sha256(each.encode()).digest()[:16] for each in task_ids.to_pylist()])
     return pa.FixedSizeBinaryArray.from_buffers(KEY_TYPE, len(task_ids), [None, pa.py_buffer(keys)])
 
 
 def other_keys_of(rows: pa.Table) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """Return the further keys of rejected rows, with the row number of each; none is the row's own `user_key`."""
+    """Return the further user keys of rejected rows, with the row number of each, without the rows' own `user_key`."""
     texts = rows[OTHER_KEYS].to_pylist()
     keys = [(row, bytes.fromhex(key)) for row, text in enumerate(texts) if text for key in text.split(" ")]
     return np.array([row for row, _ in keys], dtype=np.int64), pa.array([key for _, key in keys], KEY_TYPE)
 
 
-def all_keys(rows: pa.Table) -> pa.ChunkedArray:
-    """Return every user key of rows, as often as rows have it; of rejected rows the further ones too."""
-    keys = rows["user_key"].drop_null()
-    if OTHER_KEYS not in rows.column_names:
-        return keys
-    return pa.chunked_array([*keys.chunks, other_keys_of(rows)[1]], KEY_TYPE)
-
-
-def anonymous_rows(rows: pa.Table) -> int:
-    """Return how many rows no user key leads to."""
-    nobodys = pc.is_null(rows["user_key"])
-    if OTHER_KEYS in rows.column_names:
-        nobodys = pc.and_(nobodys, pc.is_null(rows[OTHER_KEYS]))
-    return pc.sum(nobodys).as_py() or 0
-
-
 def octets_of(keys: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.void]:
-    """Return a column of keys, none of them missing, as 16 octets each, without copying them one by one."""
+    """Return a column of keys without nulls as an array of 16 octets each, over the column's own buffer."""
     whole = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
     return np.frombuffer(whole.buffers()[1], dtype="V16", count=len(whole), offset=16 * whole.offset)
 
@@ -142,7 +138,9 @@ def _match_keys(
     mask: Mask,
     counts: npt.NDArray[np.int64],
 ) -> None:
-    """Mark rows whose key some rule names; rules that name the same key take turns."""
+    """Mark the rows whose key some rule names, and add to the rules' counts."""
+    # `index_in` finds one place for a key. So each pass takes one rule for each key, and rules that name the same key
+    # (requests for one person at different times) wait for the next pass.
     while places:
         layer: dict[bytes, int] = {}
         again: list[int] = []
@@ -154,7 +152,7 @@ def _match_keys(
                 layer[key] = place
         order = np.fromiter(layer.values(), dtype=np.int64, count=len(layer))
         index = _places_in(keys, list(layer))
-        rows = np.flatnonzero(index != _NONE)
+        rows = np.flatnonzero(index != _NOT_FOUND)
         if len(rows):
             which = index[rows]
             at = submitted[rows]
@@ -174,12 +172,12 @@ def _key_of(rule: Rule) -> bytes:
 
 
 def _places_in(keys: pa.ChunkedArray | pa.Array, wanted: list[bytes]) -> npt.NDArray[np.int64]:
-    found = pc.fill_null(pc.index_in(keys, value_set=pa.array(wanted, type=KEY_TYPE)), _NONE)
+    found = pc.fill_null(pc.index_in(keys, value_set=pa.array(wanted, type=KEY_TYPE)), _NOT_FOUND)
     return np.asarray(found, dtype=np.int64)
 
 
 def _limits(rules: Sequence[Rule], order: npt.NDArray[np.int64]) -> tuple[Micros, Micros]:
-    """Return the first microsecond each rule by key reaches, and the first it no longer does."""
+    """Return the first microsecond that each rule by key covers, and the first one after it."""
     first = np.full(len(order), np.iinfo(np.int64).min, dtype=np.int64)
     last = np.array([micros(rules[place].before) for place in order], dtype=np.int64)
     for index, place in enumerate(order):
@@ -213,7 +211,7 @@ def _overdue(rows: pa.Table, submitted: Micros, cutoffs: Cutoffs) -> Mask:
 
 
 def _is_outcome(outcomes: pa.ChunkedArray, outcome: str | None) -> Mask:
-    # The bucket of items without an outcome has a name, and a row that bears it is in it.
+    # Items without an outcome count as `undecided`; so does a row whose outcome is that word.
     values: Mask = pc.equal(pc.fill_null(outcomes, UNDECIDED), UNDECIDED if outcome is None else outcome).to_numpy()
     return values
 
@@ -221,14 +219,15 @@ def _is_outcome(outcomes: pa.ChunkedArray, outcome: str | None) -> Mask:
 def hidden(
     rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime, kind: FileKind = FileKind.ITEMS
 ) -> pc.Expression | None:
-    """Return an expression that is true for rows some rule covers, or `None` when no rule is left.
+    """Return an expression that is true for rows that some rule covers, or `None` when no rule can cover one.
 
     Args:
         rules: Rules of one team.
-        task_ids: The task ids that the rules by task stand for; a rule without one covers nothing here.
-        newest: No row was submitted after it; rules that reach beyond need no look at the time.
+        task_ids: Task ids by task key. A rule by task whose id is missing here covers nothing.
+        newest: The newest submission among the rows. A rule that ends later needs no comparison of times.
         kind: What the rows are.
     """
+    # 1. Gather rules that name a key by column and end, so that each group is one set lookup in the scan.
     parts: list[pc.Expression] = []
     keyed: dict[tuple[str, datetime | None], list[Any]] = {}
     for rule in rules:
@@ -242,32 +241,28 @@ def hidden(
                     keyed.setdefault((name, limit), []).append(task_ids[key])
             case _:
                 parts.append(_before(_plain_expression(rule), limit))
+    # 2. Turn each group into an expression. Rejected rows keep further keys as text, which is searched.
     for (name, limit), values in keyed.items():
         column, _, day_text = name.partition(" ")
-        kind = KEY_TYPE if column == "user_key" else pa.string()
-        one_of = pc.field(column).isin(pa.array(values, type=kind))
+        one_of = pc.field(column).isin(pa.array(values, KEY_TYPE if column == "user_key" else pa.string()))
         if day_text:
-            one_of &= _between_days(date.fromisoformat(day_text))
+            one_of &= _on(date.fromisoformat(day_text))
         parts.append(_before(one_of, limit))
         if column == "user_key" and kind is FileKind.REJECTED:
-            parts += [_before(pc.match_substring(pc.field(OTHER_KEYS), key.hex()), limit) for key in values]
-    if not parts:
-        return None
-    whole = parts[0]
-    for part in parts[1:]:
-        whole |= part
-    return whole
+            # Most rows have no further keys. Without the `coalesce` their null would hide them all.
+            others = pc.coalesce(pc.field(OTHER_KEYS), pc.scalar(""))
+            parts += [_before(pc.match_substring(others, key.hex()), limit) for key in values]
+    # 3. A row that any of them covers is hidden.
+    return reduce(or_, parts) if parts else None
 
 
 def _before(expression: pc.Expression, limit: datetime | None) -> pc.Expression:
     return expression if limit is None else expression & (pc.field("submitted_at") < _instant(limit))
 
 
-def _between_days(day: date) -> pc.Expression:
-    start = micros(start_of(day))
-    at = pc.field("submitted_at")
-    kind = pa.timestamp("us", tz="UTC")
-    return (at >= pa.scalar(start, kind)) & (at < pa.scalar(start + _DAY_MICROS, kind))
+def _on(day: date) -> pc.Expression:
+    at, start = pc.field("submitted_at"), start_of(day)
+    return (at >= _instant(start)) & (at < _instant(start + timedelta(days=1)))
 
 
 def _plain_expression(rule: Rule) -> pc.Expression:

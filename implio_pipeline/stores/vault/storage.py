@@ -1,4 +1,11 @@
-"""Where vault files lie: one folder a region, files whole or not at all."""
+"""The storage of vault files: one local folder for each region.
+
+Rules:
+
+* A new file is durable, with its name, when `write` returns. A failed write leaves nothing behind.
+* No file is ever overwritten or reached through a link that somebody put in its place.
+* Only plain files are opened. To open a pipe would wait for ever.
+"""
 
 import errno
 import hashlib
@@ -18,7 +25,7 @@ from implio_pipeline.stores.durable import make_folder, sync_folder
 
 
 class RegionFolders:
-    """Local folders, one per region; paths are relative and made by the catalog alone."""
+    """Local folders, one for each region; paths are relative, and only the catalog makes them."""
 
     def __init__(self, roots: Mapping[Region, Path]) -> None:
         self._roots = dict(roots)
@@ -27,19 +34,28 @@ class RegionFolders:
         """Write a new file, durable with its name on return.
 
         Raises:
-            StorageFull: there is no room; nothing is left behind.
+            StorageFull: there is not enough room; nothing is left behind.
         """
         target = self._root(region) / path
         try:
-            handle = _new_file(target)
+            # 1. Make the file. An erasure may delete the last other file of the folder, and the folder with it, between
+            #    our two calls; then both are made again.
+            handle = replan(
+                lambda: _new_file(target), about="a folder", is_race=lambda error: isinstance(error, FileNotFoundError)
+            )
+            # 2. Write it. One `write` may take less than it is given (write(2): at most 2 GB, or until a signal).
             try:
-                _write_all(handle, memoryview(content))
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
                 os.fsync(handle)
             finally:
                 os.close(handle)
+            # 3. Make the name durable too, or a power cut could lose a file that the catalog lists.
             sync_folder(target.parent)
         except OSError as failure:
-            with suppress(OSError):  # what was begun is of no use; housekeeping sweeps what cannot be unlinked now
+            # Half a file is of no use. If it cannot be deleted now, housekeeping sweeps it.
+            with suppress(OSError):
                 self.delete(region, path)
             if failure.errno not in FULL:
                 raise
@@ -49,7 +65,7 @@ class RegionFolders:
         """Return a file's bytes.
 
         Raises:
-            FileMissing: it is not there.
+            FileMissing: the file does not exist.
         """
         try:
             with _opened(self._root(region) / path) as file:
@@ -58,10 +74,10 @@ class RegionFolders:
             raise FileMissing(f"{path} is not in the vault of region {region}") from None
 
     def location(self, region: Region, path: str) -> Path:
-        """Return where a file lies, for readers that open it themselves; one that is gone is theirs to miss.
+        """Return a file's path on disk, for readers that open it themselves. A missing file is their failure to report.
 
         Raises:
-            OSError: no file lies there, but a folder, a pipe or a device: to open a pipe waits for ever.
+            OSError: a folder, a pipe or a device has the file's name.
         """
         target = self._root(region) / path
         with suppress(FileNotFoundError):
@@ -69,12 +85,12 @@ class RegionFolders:
         return target
 
     def delete(self, region: Region, path: str) -> None:
-        """Unlink a file; one that is gone already is no error."""
+        """Unlink a file, and its folders if they are empty now. Missing files are ignored."""
         target = self._root(region) / path
         target.unlink(missing_ok=True)
         for folder in (target.parent, target.parent.parent):
             try:
-                folder.rmdir()  # only when it is empty
+                folder.rmdir()  # fails where the folder holds other files
             except OSError:
                 return
 
@@ -86,7 +102,7 @@ class RegionFolders:
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
     def tail(self, region: Region, path: str, *, size: int) -> tuple[int, bytes] | None:
-        """Return a file's size and its last bytes, `None` when it is gone."""
+        """Return a file's size in bytes and its last `size` bytes; `None` when it does not exist."""
         try:
             with _opened(self._root(region) / path) as file:
                 size_bytes = file.seek(0, os.SEEK_END)
@@ -96,7 +112,7 @@ class RegionFolders:
             return None
 
     def written_at(self, region: Region, path: str) -> datetime | None:
-        """Return when a file was last written, `None` when it is gone."""
+        """Return when a file was last written; `None` when it does not exist."""
         try:
             return datetime.fromtimestamp((self._root(region) / path).lstat().st_mtime, UTC)
         except FileNotFoundError:
@@ -110,12 +126,13 @@ class RegionFolders:
 
 
 def _opened(target: Path) -> BinaryIO:
-    """Open a file for reading. A pipe in its place is refused: without `O_NONBLOCK`, to open one waits for ever.
+    """Open a plain file for reading.
 
     Raises:
-        FileNotFoundError: it is gone.
-        OSError: it is no plain file.
+        FileNotFoundError: the file does not exist.
+        OSError: it is not a plain file.
     """
+    # Without `O_NONBLOCK`, opening a pipe that somebody put here would wait for a writer for ever.
     fd = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_plain(os.fstat(fd).st_mode)
@@ -136,14 +153,5 @@ def digest_of(content: bytes | memoryview) -> str:
 
 
 def _new_file(target: Path) -> int:
-    def make() -> int:
-        make_folder(target.parent)
-        return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-
-    # Somebody may delete the last other file of the folder, and the folder with it.
-    return replan(make, about="a folder", is_race=lambda error: isinstance(error, FileNotFoundError))
-
-
-def _write_all(handle: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(handle, content) :]
+    make_folder(target.parent)
+    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

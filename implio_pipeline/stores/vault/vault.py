@@ -1,11 +1,19 @@
-"""The encrypted vault: writes, rewrites, merges and checks files, one partition's rows at a time."""
+"""The encrypted vault: writes, rewrites, merges and checks files, each of one team and one day.
+
+Rules:
+
+* A file never changes. Whatever changes rows writes new files under new keys; the catalog then swaps them.
+* What replaces a file is read back before it is returned: it is compared octet by octet with what was written,
+  decrypted with its wrapped keys, and its rows are compared with those that it must hold. The old files stay as they
+  are.
+* Every failure names the file and its day.
+"""
 
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,7 +23,7 @@ import pyarrow.compute as pc
 from typing_extensions import override
 
 from implio_pipeline.domain.audit import Measured
-from implio_pipeline.domain.columns import rule_columns
+from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement, endless
@@ -26,24 +34,17 @@ from implio_pipeline.domain.moderation import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.scope import Reach, Rule, reach
 from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
-from implio_pipeline.stores.vault.apply_decisions import is_same_elsewhere, is_settled, places_of, settled_rows
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
-from implio_pipeline.stores.vault.describe import describe
+from implio_pipeline.stores.vault.describe import describe, measure, users_missed
 from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
-from implio_pipeline.stores.vault.filters import build_filter
-from implio_pipeline.stores.vault.finder import Finder
-from implio_pipeline.stores.vault.kept import around, kept
-from implio_pipeline.stores.vault.measure import measure, measured_columns, users_missed
-from implio_pipeline.stores.vault.predicate import (
-    KEY_TYPE,
-    Mask,
-    Match,
-    match,
-    match_sparing,
-    micros,
-    micros_of,
-    octets_of,
-    task_keys,
+from implio_pipeline.stores.vault.filters import Finder
+from implio_pipeline.stores.vault.predicate import KEY_TYPE, Mask, Match, match, micros, micros_of, task_keys
+from implio_pipeline.stores.vault.rewrites import (
+    compare_decided,
+    places_of,
+    rows_between,
+    rows_without,
+    with_decisions,
 )
 from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
 
@@ -52,10 +53,10 @@ class EncryptedVault(Vault):
     """Files of encrypted Parquet in the storage of each region.
 
     Args:
-        folders: Storage of each region.
+        folders: The storage of each region.
         keychain: Makes and unwraps the keys of files.
-        bounds: The largest file.
-        threads: Files written at once; codec and cipher release the GIL.
+        bounds: The size of the largest file.
+        threads: How many files are written at once; compression and encryption release the GIL.
     """
 
     def __init__(
@@ -68,7 +69,6 @@ class EncryptedVault(Vault):
 
     @override
     def write(self, rows: pa.Table, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
-
         def pieces() -> Iterator[tuple[date, pa.Table]]:
             for day, part in by_day(rows):
                 for piece in cut(part, self._bounds):
@@ -77,11 +77,13 @@ class EncryptedVault(Vault):
         def write_piece(piece: tuple[date, pa.Table]) -> SealedFile:
             return self._write(piece[1], team=team, region=region, day=piece[0], kind=kind)[0]
 
+        # 1. Write the pieces side by side; the first failure cancels those that have not begun.
         with ThreadPoolExecutor(self._threads) as pool:
             running = [pool.submit(write_piece, piece) for piece in pieces()]
             wait(running, return_when=FIRST_EXCEPTION)
             for each in running:
                 each.cancel()
+        # 2. All files or none: the catalog knows nothing of them yet, so those that were written can go.
         faults = [fault for each in running if not each.cancelled() and (fault := each.exception())]
         if faults:
             self._discard(each.result() for each in running if not each.cancelled() and not each.exception())
@@ -93,17 +95,18 @@ class EncryptedVault(Vault):
 
         Args:
             sealed: The file with its wrapped keys.
-            columns: The columns wanted, all of granted classes; all when `None`.
+            columns: The columns to read, all of granted classes; every column when `None`.
 
         Raises:
-            FileTampered: its bytes are not those the catalog lists, or do not decrypt.
-            FileMissing: it is not in storage.
-            KeyMissing: its keys are gone.
-            StorageFailed: the operating system could not read it.
+            FileTampered: the bytes are not those that the catalog lists, or do not decrypt.
+            FileMissing: the file is not in storage.
+            KeyMissing: the file's keys are gone.
+            StorageFailed: the operating system could not read the file.
         """
         file = sealed.file
         with _naming(file):
             content = self._folders.read(file.region, file.path)
+            # A damaged or exchanged file is found here, before any of it is decrypted.
             if len(content) != file.size_bytes or digest_of(content) != file.digest:
                 raise FileTampered(
                     f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
@@ -112,28 +115,29 @@ class EncryptedVault(Vault):
 
     @override
     def rewrite(self, work: FileWork) -> Rewrite:
-        with _naming(work.sealed.file):
-            return self._rewrite(work)
-
-    def _rewrite(self, work: FileWork) -> Rewrite:
         file = work.sealed.file
-        rows = self.read(work.sealed)
-        found = _found(rows, work)
-        erased = int(found.mask.sum())
-        matched = dict(zip((named.request_id for named in work.named_rules), found.counts, strict=True))
-        if not erased:
-            return Rewrite(
-                before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
-            )
-        after, is_same, survivors, keys_missed = None, erased == rows.num_rows, 0, 0
-        if erased < rows.num_rows:
-            after, written = self._write_kept(rows, found.mask, file)
-            with self._discarded_unless_read(after):
+        with _naming(file):
+            # 1. Read the file, and find the rows that go. The filters may have said yes wrongly: then nothing is
+            #    written.
+            rows = self.read(work.sealed)
+            found = _rows_to_erase(rows, work)
+            erased = int(found.mask.sum())
+            matched = dict(zip((named.request_id for named in work.named_rules), found.counts, strict=True))
+            if not erased:
+                return Rewrite(
+                    before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
+                )
+            after, is_same, survivors, keys_missed = None, erased == rows.num_rows, 0, 0
+            if erased < rows.num_rows:
+                # 2. Write the other rows under new keys and a new name, and read the new file from storage.
+                after, written = self._write_kept(rows, found.mask, file)
                 again = self._read_back(after, written)
-            survivors = int(_found(again, work).mask.sum())
-            # Not compared with the rows that were written: those to keep are chosen anew, and in another way.
-            is_same = again.equals(around(rows, np.flatnonzero(found.mask)))
-            keys_missed = users_missed(after.file, again)
+                # 3. Measure the proof, which `domain.file_changes.prove` judges. The rows to keep are selected again, in
+                #    another way than for writing, so that one fault cannot hide in both (decision 0001).
+                survivors = int(_rows_to_erase(again, work).mask.sum())
+                is_same = again.equals(rows_between(rows, np.flatnonzero(found.mask)))
+                # A filter that denies a key would hide that person from the next deletion.
+                keys_missed = users_missed(after.file, again)
         return Rewrite(
             before=file,
             after=after,
@@ -147,10 +151,12 @@ class EncryptedVault(Vault):
 
     @override
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
+        # 1. Write the rows of all files as few larger ones, and read those from storage.
         first = files[0].file
         rows = pa.concat_tables([self.read(sealed) for sealed in files])
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
         parts = [self.read(sealed) for sealed in merged]
+        # 2. The new files must hold the same rows, value by value, and their filters must know every user.
         missed = sum(users_missed(sealed.file, part) for sealed, part in zip(merged, parts, strict=True))
         if missed or not pa.concat_tables(parts).equals(pa.concat_tables([part for _, part in by_day(rows)])):
             self._discard(merged)
@@ -169,18 +175,20 @@ class EncryptedVault(Vault):
     def count(self, work: FileWork) -> int:
         if work.is_whole:
             return work.sealed.file.rows
-        return int(_found(self._read_for_rules(work.sealed), work).mask.sum())
+        return int(_rows_to_erase(self._read_for_rules(work.sealed), work).mask.sum())
 
     @override
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
+        # A file that every rule covers whole is counted without reading it.
         file = work.sealed.file
         if not work.holds and all(reach(named.rule, file) is Reach.EVERYTHING for named in work.named_rules):
             return {named.request_id: file.rows for named in work.named_rules}
-        counts = _found(self._read_for_rules(work.sealed), work).counts
+        counts = _rows_to_erase(self._read_for_rules(work.sealed), work).counts
         return dict(zip((named.request_id for named in work.named_rules), counts, strict=True))
 
     @override
     def newer(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Mapping[RequestId, int]:
+        # What a rule covers without its end, less what it covers with it: items that came after the request.
         rows = self._read_for_rules(sealed)
         within = match(rows, [named.rule for named in named_rules]).counts
         in_all = match(rows, [endless(named).rule for named in named_rules]).counts
@@ -288,11 +296,15 @@ class EncryptedVault(Vault):
 
     @override
     def check(self, sealed: SealedFile) -> None:
+        # Decrypting one short column opens the footer and proves digest, row count and keys.
         self.read(sealed, columns=["submitted_at"])
 
     @override
     def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Measured:
-        rows = self.read(sealed, columns=measured_columns(sealed.file.kind))
+        # One column of each class is read as well, so that a class whose key is lost or wrong is found.
+        kind = sealed.file.kind
+        wanted = {*rule_columns(kind), *(names[-1] for names in columns_by_class(kind).values()), "user_id"}
+        rows = self.read(sealed, columns=[column.name for column in columns_of(kind) if column.name in wanted])
         return measure(sealed.file, rows, named_rules, user_key=self._keychain.user_key_maker(sealed.file.team))
 
     @override
@@ -304,33 +316,20 @@ class EncryptedVault(Vault):
 
     @override
     def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
-        with _naming(sealed.file):
-            return self._settle(sealed, verdicts)
-
-    def _settle(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
         file = sealed.file
-        rows = self.read(sealed)
-        places = places_of(rows, verdicts)
-        tasks = frozenset(places)
-        if not tasks:
-            return Settlement(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
-        after, written = self._write(
-            settled_rows(rows, places, verdicts),
-            team=file.team,
-            region=file.region,
-            day=file.day,
-            kind=file.kind,
-            task_filter=file.task_filter,
-        )
-        with self._discarded_unless_read(after):
+        with _naming(file):
+            # 1. Read the file, and find the decided rows. Those that are not there may have been erased since.
+            rows = self.read(sealed)
+            places = places_of(rows, verdicts)
+            tasks = frozenset(places)
+            if not tasks:
+                return Settlement(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
+            # 2. Write all rows under new keys, and read the new file from storage.
+            after, written = self._write_like(file, with_decisions(rows, places, verdicts))
             again = self._read_back(after, written)
-        return Settlement(
-            before=file,
-            after=after,
-            tasks=tasks,
-            is_same=is_same_elsewhere(rows, again, places, verdicts),
-            is_settled=is_settled(again, places, verdicts),
-        )
+        # 3. Compare: the decided values must be there, and nothing else may have changed.
+        is_same, is_settled = compare_decided(rows, again, places, verdicts)
+        return Settlement(before=file, after=after, tasks=tasks, is_same=is_same, is_settled=is_settled)
 
     @override
     def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
@@ -358,18 +357,8 @@ class EncryptedVault(Vault):
         for sealed in files:
             self.delete(sealed.file)
 
-    @contextmanager
-    def _discarded_unless_read(self, new: SealedFile) -> Iterator[None]:
-        """Unlink a new file that could not be read back; nothing refers to it yet."""
-        try:
-            yield
-        except Exception:
-            with suppress(ImplioError):  # the fault of reading is the one to be told; housekeeping sweeps the file
-                self.delete(new.file)
-            raise
-
     def _decoded(self, sealed: SealedFile, content: bytes, columns: list[str] | None = None) -> pa.Table:
-        """Return the rows of a file's bytes, opened with its wrapped keys."""
+        """Return the rows of a file's bytes, decrypted with its wrapped keys."""
         file = sealed.file
         if not sealed.keys:
             raise KeyMissing(f"the catalog has no keys of file {file.file_id}")
@@ -380,31 +369,38 @@ class EncryptedVault(Vault):
         return rows
 
     def _read_back(self, sealed: SealedFile, written: memoryview) -> pa.Table:
-        """Return the rows of a file just written, from storage and with its wrapped keys.
-
-        What storage holds is compared with what was written octet by octet, which is 20 times as fast as its digest.
+        """Return the rows of a new file, read from storage with its wrapped keys; delete the file if that fails.
 
         Raises:
-            FileTampered: storage holds something else, or it does not decrypt.
+            FileTampered: storage holds other bytes, or they do not decrypt.
         """
         file = sealed.file
-        content = self._folders.read(file.region, file.path)
-        if not pa.py_buffer(content).equals(pa.py_buffer(written)):
-            raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
-        return self._decoded(sealed, content)
+        try:
+            content = self._folders.read(file.region, file.path)
+            _check_same(file, content, written)
+            return self._decoded(sealed, content)
+        except Exception:
+            # Nothing refers to the file yet. If it cannot be deleted now, housekeeping sweeps it; the caller needs to
+            # hear of the first failure.
+            with suppress(ImplioError):
+                self.delete(file)
+            raise
 
     def _read_for_rules(self, sealed: SealedFile) -> pa.Table:
         return self.read(sealed, columns=rule_columns(sealed.file.kind))
 
-    def _write_kept(self, rows: pa.Table, mask: Mask, file: VaultFile) -> tuple[SealedFile, memoryview]:
-        """Write the rows that the mask leaves; the task filter is kept, since hashing the ids anew costs a tenth."""
+    def _write_kept(self, rows: pa.Table, erased: Mask, file: VaultFile) -> tuple[SealedFile, memoryview]:
+        """Write the rows that the mask does not mark; tests replace this to plant faults."""
+        return self._write_like(file, rows_without(rows, erased))
+
+    def _write_like(self, file: VaultFile, rows: pa.Table) -> tuple[SealedFile, memoryview]:
+        """Write rows of a file as a new file of the same partition.
+
+        The new file keeps the old filter of task ids: a filter may say yes wrongly, and hashing the ids again would
+        cost a tenth of the rewrite (measured).
+        """
         return self._write(
-            kept(rows, mask),
-            team=file.team,
-            region=file.region,
-            day=file.day,
-            kind=file.kind,
-            task_filter=file.task_filter,
+            rows, team=file.team, region=file.region, day=file.day, kind=file.kind, task_filter=file.task_filter
         )
 
     def _write(
@@ -417,21 +413,20 @@ class EncryptedVault(Vault):
         kind: FileKind,
         task_filter: bytes | None = None,
     ) -> tuple[SealedFile, memoryview]:
-        """Write one file, durable on return; return it with its bytes."""
+        """Write one file under new keys, durable on return; return it with its bytes."""
         file_id = FileId(secrets.token_hex(16))
         raw, keys = self._keychain.new_file_keys(team, file_id)
         content = encode(rows, file_id=file_id, kind=kind, raw=raw)
-        file = describe(rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind)
-        if task_filter is None:
-            task_filter = build_filter(octets_of(task_keys(rows["task_id"])))
-        file = replace(file, task_filter=task_filter)
+        file = describe(
+            rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind, task_filter=task_filter
+        )
         self._folders.write(region, file.path, content)
         return SealedFile(file=file, keys=keys), content
 
 
 @contextmanager
 def _naming(file: VaultFile) -> Iterator[None]:
-    """Let every failure of the block name the file at work and its day; give the system's own errors a code."""
+    """Add the file and its day to every failure of the block, and give errors of the operating system a code."""
     try:
         yield
     except OSError as error:
@@ -443,6 +438,12 @@ def _naming(file: VaultFile) -> Iterator[None]:
         raise
 
 
-def _found(rows: pa.Table, work: FileWork) -> Match:
-    """Return which rows go: what finds, rewrites and verifies."""
-    return match_sparing(rows, [named.rule for named in work.named_rules], [hold.rule for hold in work.holds])
+def _check_same(file: VaultFile, content: bytes, written: memoryview) -> None:
+    # Comparing the octets with those that were written is 20 times as fast as computing their digest (measured).
+    if not pa.py_buffer(content).equals(pa.py_buffer(written)):
+        raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
+
+
+def _rows_to_erase(rows: pa.Table, work: FileWork) -> Match:
+    """Return the rows that the work erases: the same question before and after the rewrite."""
+    return match(rows, [named.rule for named in work.named_rules], [hold.rule for hold in work.holds])

@@ -1,0 +1,87 @@
+"""Changed copies of a file's rows, each with a comparison that proves that nothing else changed.
+
+A rewrite is proven by comparing rows, not digests of rows (decision 0001). The comparison takes another way than the
+change: what is written by `rows_without` is compared with what `rows_between` selects, and a decision is compared
+    column
+by column after `with_decisions` replaced it. So a bug in one of the two cannot confirm itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from implio_pipeline.domain.columns import SETTLED_COLUMNS
+from implio_pipeline.stores.vault.predicate import Mask
+
+_MAX_SLICES = 16
+"""Above this number, writing slices costs more than copying the rows: 50 µs a slice, 1.2 ms for all rows (measured)."""
+
+Verdicts = Mapping[str, Mapping[str, Any]]
+"""New values by task id and column."""
+Places = Mapping[str, int]
+"""Row numbers by task id."""
+
+
+def rows_without(rows: pa.Table, erased: Mask) -> pa.Table:
+    """Return the rows that the mask does not mark; a few runs of rows are returned as slices, without a copy."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], erased, [True]]))).reshape(-1, 2)
+    if len(edges) > _MAX_SLICES:
+        return rows.filter(pa.array(~erased))
+    return pa.concat_tables([rows.slice(begin, end - begin) for begin, end in edges.tolist()])
+
+
+def rows_between(rows: pa.Table, erased: npt.NDArray[np.int64]) -> pa.Table:
+    """Return the rows between those with the given numbers, as slices, without a copy."""
+    parts, begin = [], 0
+    for row in (*erased.tolist(), rows.num_rows):
+        if row > begin:
+            parts.append(rows.slice(begin, row - begin))
+        begin = row + 1
+    return pa.concat_tables(parts)
+
+
+def places_of(rows: pa.Table, verdicts: Verdicts) -> Places:
+    """Return the row number of each decided task that is among the rows."""
+    wanted = list(verdicts)
+    found = pc.index_in(pa.array(wanted, pa.string()), value_set=rows["task_id"].combine_chunks())
+    return {task: place for task, place in zip(wanted, found.to_pylist(), strict=True) if place is not None}
+
+
+def with_decisions(rows: pa.Table, places: Places, verdicts: Verdicts) -> pa.Table:
+    """Return the rows with the verdicts' values in the decided rows; order and types do not change."""
+    for name in SETTLED_COLUMNS:
+        values = rows[name].to_pylist()
+        for task, place in places.items():
+            if name in verdicts[task]:
+                values[place] = verdicts[task][name]
+        number = rows.schema.get_field_index(name)
+        rows = rows.set_column(number, rows.schema.field(number), pa.array(values, rows.schema.field(number).type))
+    return rows
+
+
+def compare_decided(before: pa.Table, after: pa.Table, places: Places, verdicts: Verdicts) -> tuple[bool, bool]:
+    """Compare rows before and after decisions were written into them.
+
+    Returns:
+        Whether everything but the decided values is unchanged, and whether every decided value is there.
+    """
+    # 1. Every decided row has what was decided.
+    now = {name: after[name].to_pylist() for name in SETTLED_COLUMNS}
+    is_settled = all(
+        now[name][place] == value for task, place in places.items() for name, value in verdicts[task].items()
+    )
+    # 2. Columns that no decision changes are equal, in order and type.
+    others = [name for name in before.schema.names if name not in SETTLED_COLUMNS]
+    if not after.schema.equals(before.schema) or not after.select(others).equals(before.select(others)):
+        return False, is_settled
+    # 3. In the columns that decisions change, every other row is equal.
+    for name in SETTLED_COLUMNS:
+        decided = {place for task, place in places.items() if name in verdicts[task]}
+        pairs = zip(before[name].to_pylist(), now[name], strict=True)
+        if any(was != is_now for place, (was, is_now) in enumerate(pairs) if place not in decided):
+            return False, is_settled
+    return True, is_settled
