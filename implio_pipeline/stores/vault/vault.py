@@ -132,7 +132,7 @@ class EncryptedVault(Vault):
                 # 2. Write the other rows under new keys and a new name, and read the new file from storage.
                 after, written = self._write_kept(rows, found.mask, file)
                 again = self._read_back(after, written)
-                # 3. Measure the proof, which `domain.file_changes.prove` judges. The rows to keep are selected again, in
+                # 3. Measure the proof, which `prove` judges. The rows to keep are selected again, in
                 #    another way than for writing, so that one fault cannot hide in both (decision 0001).
                 survivors = int(_rows_to_erase(again, work).mask.sum())
                 is_same = again.equals(rows_between(rows, np.flatnonzero(found.mask)))
