@@ -18,7 +18,7 @@ from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.keys import is_rotation_due
-from implio_pipeline.domain.request import OPEN_STATES, is_ready
+from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.flows.access.export import purge_exports
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.clock import agreed_now
@@ -433,7 +433,7 @@ def _requests_wait(opened: OpenHome) -> Waiting:
     now = agreed_now(opened.services)
     taken = take_requests(opened.services, is_enough=_budget(LOOK_SECONDS))
     open_requests = opened.services.catalog.requests.all(states=OPEN_STATES)
-    ready = sorted(each.request_id for each in open_requests if is_ready(each, now=now))
+    ready = sorted(each.request_id for each in open_requests if each.is_ready(now=now))
     if ready:
         return Waiting(batches=(Batch(parts=tuple(ready)),))
     return Waiting(why_none=_failed_text(taken.failed) if taken.failed else "no request waits")

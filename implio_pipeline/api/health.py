@@ -7,7 +7,6 @@ from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.metrics import refuse_strangers
 from implio_pipeline.api.models import Health, Wait, WaitingLongest
 from implio_pipeline.api.openapi import answer, answers
-from implio_pipeline.domain.waiting import wait_shape
 
 router = APIRouter(tags=["health"])
 
@@ -42,5 +41,5 @@ def waiting(request: Request) -> Response:
     refuse_strangers(request)
     opened = request.app.state.opened
     now = opened.services.clock.now()
-    waits = [wait_shape(each, now=now) for each in opened.oldest_waits()]
+    waits = [each.shape(now=now) for each in opened.oldest_waits()]
     return json_answer(WaitingLongest(waiting=convert(waits, list[Wait])))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
 
 from implio_pipeline.domain.outcome import RequestOutcome
-from implio_pipeline.domain.request import Request, has_receipt
+from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.waiting import Cause
 
@@ -296,7 +296,7 @@ MODELS: tuple[type[Struct], ...] = (Problem, *Model.__subclasses__())
 def deletion_of(request: Request, outcome: RequestOutcome) -> Deletion:
     """Return the one view of a request, with where it is followed."""
     url = status_url(request)
-    receipt_url = f"{url}/receipt" if has_receipt(request) else None
+    receipt_url = f"{url}/receipt" if request.has_receipt else None
     return convert(request_view(request, outcome) | {"statusUrl": url, "receiptUrl": receipt_url}, Deletion)
 
 

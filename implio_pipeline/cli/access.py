@@ -10,8 +10,8 @@ from implio_pipeline.cli.arguments import MaybeTeam, TeamName, classes_from, day
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import bad, good, look, many, table
-from implio_pipeline.domain.access import Grant, GrantId, PersonKey, Purpose, Reviewed, is_in_force
-from implio_pipeline.domain.audit_log import LogLine, read_body
+from implio_pipeline.domain.access import Grant, GrantId, PersonKey, Purpose, Reviewed
+from implio_pipeline.domain.audit_log import LogLine
 from implio_pipeline.domain.instants import instant_text, start_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import log_faults
@@ -103,7 +103,7 @@ def list_command(
     with session.open_home() as opened:
         services, now = opened.services, opened.services.clock.now()
         name = None if team is None else services.catalog.teams.get(team_id(team)).team
-        found = [each for each in services.catalog.grants.all(team=name) if is_all or is_in_force(each, now=now)]
+        found = [each for each in services.catalog.grants.all(team=name) if is_all or each.is_in_force(now=now)]
         names = names_of(services, (person for each in found for person in (each.person, each.granted_by)))
         mode = opened.settings.access.grants
     shapes = [_shape(each, names, now=now) for each in found]
@@ -197,7 +197,7 @@ def _shape(one: Grant, names: dict[PersonKey, str], *, now: "datetime") -> dict[
         "grantedBy": names[one.granted_by],
         "grantedAt": instant_text(one.granted_at),
         "until": instant_text(one.until),
-        "isInForce": is_in_force(one, now=now),
+        "isInForce": one.is_in_force(now=now),
         "revokedAt": None if one.revoked_at is None else instant_text(one.revoked_at),
         "reviewedAt": None if one.reviewed_at is None else instant_text(one.reviewed_at),
         "lastUsedAt": None if one.last_used_at is None else instant_text(one.last_used_at),
@@ -205,7 +205,7 @@ def _shape(one: Grant, names: dict[PersonKey, str], *, now: "datetime") -> dict[
 
 
 def _line_shape(line: LogLine, names: dict[PersonKey, str]) -> dict[str, Any]:
-    return {"line": line.line} | read_body(line.read) | {"person": names[line.read.person]}
+    return {"line": line.line} | line.read.body() | {"person": names[line.read.person]}
 
 
 def _grants_view(shapes: list[dict[str, Any]], mode: str) -> RenderableType:

@@ -10,7 +10,7 @@ from rich.text import Text
 from implio_pipeline.cli.arguments import As, MaybeTeam, TeamName, day_from, who
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, table
-from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
 from implio_pipeline.domain.instants import instant_text, start_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
@@ -99,7 +99,7 @@ def _made(key: ApiKey, text: str) -> RenderableType:
 
 
 def _shape(key: ApiKey, now: datetime) -> dict[str, Any]:
-    state = "live" if is_usable(key, now=now) else "expired" if key.revoked_at is None else "revoked"
+    state = "live" if key.is_usable(now=now) else "expired" if key.revoked_at is None else "revoked"
     return {
         "keyId": key.key_id,
         "team": key.team,

@@ -22,7 +22,6 @@ from implio_pipeline.cli.tables import bad, good, many, table
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.postings import LEAST_A_DAY
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
-from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.ports.ledger import LedgerEntry
@@ -155,7 +154,7 @@ def _retain(story: Story) -> None:
         today = opened.services.clock.now().date()
     with story.timed("retain", "Removing what is overdue"):
         runs = demo_steps.tick(story.home, nightly_on=today)
-    story.show(good(f"Items of acme are now {policy_text(policy)}"))
+    story.show(good(f"Items of acme are now {policy.text}"))
     went = f"{many(due.files_whole, 'file')} dropped unread, {due.files_mixed:,} rewritten"
     story.show(good(f"{many(due.items, 'overdue item')} and {due.rejected:,} rejected ones: {went}"))
     story.show(good(f"Done in {story.seconds['retain']} s ({many(runs, 'run')})"))

@@ -12,7 +12,6 @@ from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.tables import facts, good, look, many
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
 from implio_pipeline.domain.request_fields import request_draft
@@ -144,7 +143,7 @@ def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
         "kind": plan.kind.value,
         "items": plan.items,
         "itemsWithheld": plan.withheld,
-        "outcome": outcome_parts(plan.outcome),
+        "outcome": plan.outcome.parts(),
         "text": plan_text(plan),
         "queueEntries": plan.queue_entries,
         "files": plan.files_rewritten + plan.files_dropped,

@@ -14,7 +14,7 @@ from implio_pipeline.domain.ids import RequestId, RequestKind
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
-from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState, fault_text
+from implio_pipeline.domain.request import WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import (
     badge,
@@ -63,7 +63,7 @@ class Results:
         if failed:
             worst = next((each for each in failed if each.state is RequestState.UNVERIFIED), failed[0])
             facts = f"{len(failed)} of {len(self.requests)} requests were not carried out; their items stay hidden"
-            facts = f"{facts}; of request {worst.request_id} {fault_text(worst)}"
+            facts = f"{facts}; of request {worst.request_id} {worst.fault_text}"
             raise AttemptFailed(facts, code=str(worst.error_code))
         if any(request.state is not RequestState.COMPLETED for request, _, _ in self.requests):
             raise typer.Exit(ExitCode.WAITS)
@@ -196,7 +196,7 @@ def next_text(request: Request, outcome: RequestOutcome) -> str:
         parts.append(f"Not before {instant_text(when.replace(microsecond=0))}.")
     if request.state in _COMMANDS:
         parts.append(f"({_COMMANDS[request.state].replace('ID', request.request_id)})")
-    fault = fault_text(request)
+    fault = request.fault_text
     if fault:
         parts.append(f"{fault[0].upper()}{fault[1:]}.")
     return " ".join(parts)

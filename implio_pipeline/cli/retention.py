@@ -27,9 +27,6 @@ from implio_pipeline.domain.retention import (
     ChangeState,
     PolicyChange,
     RetentionPolicy,
-    cutoffs,
-    is_stricter,
-    policy_text,
 )
 from implio_pipeline.domain.scope import is_overdue
 from implio_pipeline.domain.sentences import size_text
@@ -82,7 +79,7 @@ def approve_command(context: typer.Context, *, team: TeamName, confirmed: Confir
             session.say(_change_text(waiting))
             session.confirm(f"shorten {waiting.affected_items}", given=confirmed)
         change = approve_policy(opened.services, named, name=who(name))
-    session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {policy_text(change.policy)}."))
+    session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {change.policy.text}."))
 
 
 @app.command("refuse")
@@ -92,7 +89,7 @@ def refuse_command(context: typer.Context, *, team: TeamName, name: As = None) -
     with session.open_home() as opened:
         named = opened.services.catalog.teams.get(team_id(team)).team
         change = refuse_policy(opened.services, named, name=who(name))
-    session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {policy_text(change.was)}."))
+    session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {change.was.text}."))
 
 
 @app.command("show")
@@ -111,7 +108,7 @@ def show_command(context: typer.Context, team: MaybeTeam = None) -> None:
         ],
         lambda: table(
             ("team", "kept", "overdue items"),
-            ([each.team, policy_text(each.policy), overdue.get(each.team, 0)] for each in teams),
+            ([each.team, each.policy.text, overdue.get(each.team, 0)] for each in teams),
         ),
     )
 
@@ -154,13 +151,13 @@ def change_team_policy(
     with session.open_home() as opened:
         team = opened.services.catalog.teams.get(team_id(team_name))
         after = _changed(team.policy, keep=keep, outcomes=outcomes)
-        if is_stricter(after, than=team.policy) and not is_sure:
+        if after.is_stricter(than=team.policy) and not is_sure:
             gone = _overdue_items(opened.services, team.team, after)
-            text = f"{team.team}: items will be {policy_text(after)}; {gone:,} items here are then overdue. Go on?"
+            text = f"{team.team}: items will be {after.text}; {gone:,} items here are then overdue. Go on?"
             session.be_sure(text)
         change = change_policy(opened.services, team.team, policy=after, by=name)
         changed = opened.services.catalog.teams.get(team.team)
-    text = f"Items of {changed.team} are {policy_text(changed.policy)}"
+    text = f"Items of {changed.team} are {changed.policy.text}"
     end_change(session, changed, change, text=text)
 
 
@@ -178,7 +175,7 @@ def end_change(session: Session, team: Team, change: PolicyChange, *, text: str)
 def _change_text(change: PolicyChange) -> str:
     cap = "" if change.cap_percent == change.was_cap_percent else f", cap {change.cap_percent} %"
     return (
-        f"{change.team}: items will be {policy_text(change.policy)}{cap}, instead of {policy_text(change.was)}; "
+        f"{change.team}: items will be {change.policy.text}{cap}, instead of {change.was.text}; "
         f"{many(change.affected_items, 'item')} may go sooner. It waits for a second person"
     )
 
@@ -192,7 +189,7 @@ def _changed(policy: RetentionPolicy, *, keep: str | None, outcomes: list[str]) 
 
 
 def _overdue_items(services: Services, team: TeamId, policy: RetentionPolicy) -> int:
-    limits = cutoffs(policy, today=services.clock.now().date())
+    limits = policy.cutoffs(today=services.clock.now().date())
     files = (file for file in services.catalog.manifest.files(team) if file.kind is FileKind.ITEMS)
     return sum(
         count for file in files for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, limits)

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from implio_pipeline.domain.faults import FailedFile
-from implio_pipeline.domain.hold import Hold, is_in_force
+from implio_pipeline.domain.hold import Hold
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.retention import PolicyChange, RetentionPolicy, policy_text
+from implio_pipeline.domain.retention import PolicyChange, RetentionPolicy
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.remedies import remedy_of_code
@@ -39,7 +39,7 @@ def failed_file_shape(file: FailedFile) -> dict[str, Any]:
 
 def policy_shape(policy: RetentionPolicy) -> dict[str, Any]:
     """Return a retention policy; `keepDays` is null for "until deleted"."""
-    return {"keepDays": policy.keep_days, "byOutcome": dict(policy.by_outcome), "text": policy_text(policy)}
+    return {"keepDays": policy.keep_days, "byOutcome": dict(policy.by_outcome), "text": policy.text}
 
 
 def change_shape(change: PolicyChange) -> dict[str, Any]:
@@ -65,5 +65,5 @@ def hold_shape(hold: Hold, *, now: datetime) -> dict[str, Any]:
         "placedAt": instant_text(hold.placed_at),
         "until": instant_text(hold.until),
         "releasedAt": None if hold.released_at is None else instant_text(hold.released_at),
-        "isInForce": is_in_force(hold, now=now),
+        "isInForce": hold.is_in_force(now=now),
     }

@@ -14,7 +14,7 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.shapes import failed_file_shape
 from implio_pipeline.cli.tables import bad, good, left_text, look, many, table
-from implio_pipeline.domain.faults import FailedFile, failed_file_text
+from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import FileKind, RequestId, TeamId
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.intake import ErasedPeople
@@ -25,15 +25,12 @@ from implio_pipeline.domain.request import (
     WITHHELD_STATES,
     Request,
     RequestState,
-    fault_text,
-    is_overdue_request,
-    is_soon_due,
 )
 from implio_pipeline.domain.request_view import request_view
-from implio_pipeline.domain.retention import PolicyChange, policy_text
+from implio_pipeline.domain.retention import PolicyChange
 from implio_pipeline.domain.sentences import erased_people_text, size_text, what_is_so
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.waiting import Wait, Waiting, wait_shape
+from implio_pipeline.domain.waiting import Wait, Waiting
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.files.ingest import failed_landings, put_off
@@ -132,12 +129,12 @@ class HomeStatus:
     @property
     def late(self) -> tuple[Request, ...]:
         """Open requests past the day they were due."""
-        return tuple(each for each in self.open_requests if is_overdue_request(each, now=self.now))
+        return tuple(each for each in self.open_requests if each.is_overdue(now=self.now))
 
     @property
     def soon(self) -> tuple[Request, ...]:
         """Open requests due within a week."""
-        return tuple(each for each in self.open_requests if is_soon_due(each, now=self.now))
+        return tuple(each for each in self.open_requests if each.is_soon_due(now=self.now))
 
     @property
     def for_people(self) -> tuple[Request, ...]:
@@ -246,7 +243,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             {
                 "team": each.team.team,
                 "region": each.team.region,
-                "policy": policy_text(each.team.policy),
+                "policy": each.team.policy.text,
                 "items": each.items,
                 "rejectedItems": each.rejected,
                 "files": each.files,
@@ -271,7 +268,7 @@ def _shape(found: HomeStatus) -> dict[str, Any]:
             "overdueItems": found.overdue_items,
             "unsettledVerdicts": found.unsettled,
             "givenUpCallbacks": found.given_up,
-            "oldest": [wait_shape(each, now=found.now) for each in found.waits],
+            "oldest": [each.shape(now=found.now) for each in found.waits],
         },
         "waitingForSecondPerson": {
             "requests": sum(requests for requests, _ in found.unapproved.values()),
@@ -310,7 +307,7 @@ def _fault_lines(found: HomeStatus) -> list[RenderableType]:
             if each.next_attempt_at is None
             else f"tried again at {instant_text(each.next_attempt_at)}"
         )
-        words = f"{fault_text(each)}, {many(each.attempts, 'attempt')}, {following}"
+        words = f"{each.fault_text}, {many(each.attempts, 'attempt')}, {following}"
         show = look if each.state is RequestState.FAILED else bad
         text = f"{each.state.value.capitalize()}: request {each.request_id}: {words}"
         lines.append(show(f"{text}. {remedy_of_code(str(each.error_code))}"))
@@ -327,7 +324,7 @@ def _view(found: HomeStatus) -> RenderableType:
         [
             each.team.team,
             each.team.region,
-            policy_text(each.team.policy),
+            each.team.policy.text,
             each.items,
             each.files,
             size_text(each.size_bytes),
@@ -362,7 +359,7 @@ def failed_file_lines(files: Iterable[FailedFile]) -> list[RenderableType]:
     """Return a line for each landing file that is left for later, or quarantined."""
     lines: list[RenderableType] = []
     for each in files:
-        words = f"{failed_file_text(each)}. {remedy_of_code(each.error_code)}"
+        words = f"{each.text}. {remedy_of_code(each.error_code)}"
         again = "Then, or to try it now: `implio ingest --resume`."
         lines.append(bad(f"Quarantined: {words} {again}") if each.is_quarantined else look(f"Failed: {words} {again}"))
     return lines
@@ -403,7 +400,7 @@ def _second_person_lines(found: HomeStatus) -> list[RenderableType]:
         asked = f"{many(requests, 'request')} of team {team}, {'up to ' if requests > 1 else ''}{many(items, 'item')}"
         lines.append(look(f"Waiting for a second person: {asked}: `implio requests approve --all-of {team}`"))
     for change in found.changes:
-        wanted = f"{policy_text(change.policy)}, cap {change.cap_percent} %, {many(change.affected_items, 'item')}"
+        wanted = f"{change.policy.text}, cap {change.cap_percent} %, {many(change.affected_items, 'item')}"
         words = f"Waiting for a second person: a change of policy of team {change.team} ({wanted})"
         lines.append(look(f"{words}: `implio retention approve --team {change.team}`"))
     return lines

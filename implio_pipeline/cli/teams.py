@@ -13,7 +13,7 @@ from implio_pipeline.cli.shapes import team_shape
 from implio_pipeline.cli.tables import facts, good, table
 from implio_pipeline.domain.errors import RegionUnknown
 from implio_pipeline.domain.ids import Region
-from implio_pipeline.domain.retention import RetentionPolicy, policy_text
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team, check_limits, team_id
 from implio_pipeline.flows.access.grants import grant_maker
 from implio_pipeline.flows.accounts.teams import add_team
@@ -44,7 +44,7 @@ def add_command(
             raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(opened.settings.regions))}")
         made = add_team(opened.services, name, region=Region(region), policy=policy)
         grant = grant_maker(opened.services, made.team, maker=who(None), days=opened.settings.access.maker_days)
-    text = f"Team {made.team} in {made.region}; items are {policy_text(made.policy)}"
+    text = f"Team {made.team} in {made.region}; items are {made.policy.text}"
     read = "" if grant is None else f". You may read them until {grant.until.date()}, users' identity left out"
     session.answer(team_shape(made), lambda: good(f"{text}{read}"))
 
@@ -102,7 +102,7 @@ def list_command(context: typer.Context) -> None:
         [team_shape(team) for team in teams],
         lambda: table(
             ("team", "region", "kept", "since"),
-            ([each.team, each.region, policy_text(each.policy), each.created_at.date()] for each in teams),
+            ([each.team, each.region, each.policy.text, each.created_at.date()] for each in teams),
         ),
     )
 
@@ -134,7 +134,7 @@ def _shown(team: Team, processor: str, sums: dict[str, int], keys: list[dict[str
         team.team,
         (
             ("region", team.region, f"hosted by {processor}"),
-            ("policy", policy_text(team.policy)),
+            ("policy", team.policy.text),
             ("cap", f"{team.cap_percent} %", "a larger share needs a second person"),
             ("grace", f"{team.grace_hours} h", "in which a request may be cancelled"),
             ("items", sums["items"], f"on {sums['days']} days"),

@@ -199,6 +199,10 @@ class Grant:
     last_used_at: datetime | None = None
     sealed: bytes | None = sensitive(default=None)
 
+    def is_in_force(self, *, now: datetime) -> bool:
+        """Tell whether the grant allows anything now; at the instant it ends it no longer does."""
+        return self.revoked_at is None and now < self.until
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reviewed:
@@ -206,11 +210,6 @@ class Reviewed:
 
     grant: Grant
     remarks: tuple[str, ...]
-
-
-def is_in_force(grant: Grant, *, now: datetime) -> bool:
-    """Tell whether the grant allows anything now; at the instant it ends it no longer does."""
-    return grant.revoked_at is None and now < grant.until
 
 
 def grants_of(
@@ -222,7 +221,7 @@ def grants_of(
         for grant in grants
         if grant.person == person
         and grant.team == team
-        and is_in_force(grant, now=now)
+        and grant.is_in_force(now=now)
         and purpose in (None, grant.purpose)
     )
 
@@ -257,7 +256,7 @@ def review(grants: Iterable[Grant], *, now: datetime, expires_within: timedelta,
     found = [
         Reviewed(grant=grant, remarks=_remarks(grant, now=now, expires_within=expires_within, open_for=open_for))
         for grant in grants
-        if is_in_force(grant, now=now)
+        if grant.is_in_force(now=now)
     ]
     return sorted(found, key=lambda each: (-len(each.remarks), each.grant.granted_at, each.grant.grant_id))
 

@@ -129,6 +129,16 @@ class Attempts:
     failures: int = 0
     newest_at: datetime | None = None
 
+    def locked_until(self) -> datetime | None:
+        """Return the instant before which no attempt counts, or `None` when one may be made."""
+        wait = wait_after(self.failures)
+        return self.newest_at + wait if self.newest_at is not None and wait else None
+
+    def one_more(self, *, now: datetime) -> "Attempts":
+        """Return the count with one more failure; an old count begins anew."""
+        is_old = self.newest_at is not None and now - self.newest_at > FORGET_FAILURES
+        return Attempts(failures=1 if is_old else self.failures + 1, newest_at=now)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
@@ -140,6 +150,16 @@ class Session:
     seen_at: datetime
     is_halfway: bool = False
     """The password was right; the one-time code is still to come."""
+
+    def is_live(self, *, now: datetime) -> bool:
+        """Tell whether a session still lets its browser in."""
+        if self.is_halfway:
+            return now < self.began_at + HALFWAY
+        return now < self.seen_at + IDLE and now < self.began_at + ABSOLUTE
+
+    def seen(self, *, now: datetime) -> "Session | None":
+        """Return the session as seen now, or `None` when it was seen so lately that nothing need be stored."""
+        return replace(self, seen_at=now) if now >= self.seen_at + _SEEN_EVERY else None
 
 
 def normal_password(text: str) -> str:
@@ -176,30 +196,6 @@ def wait_after(failures: int) -> timedelta:
     if failures < FREE_FAILURES:
         return timedelta()
     return backoff(failures - FREE_FAILURES + 1)
-
-
-def locked_until(attempts: Attempts) -> datetime | None:
-    """Return the instant before which no attempt counts, or `None` when one may be made."""
-    wait = wait_after(attempts.failures)
-    return attempts.newest_at + wait if attempts.newest_at is not None and wait else None
-
-
-def one_more(attempts: Attempts, *, now: datetime) -> Attempts:
-    """Return the count with one more failure; an old count begins anew."""
-    is_old = attempts.newest_at is not None and now - attempts.newest_at > FORGET_FAILURES
-    return Attempts(failures=1 if is_old else attempts.failures + 1, newest_at=now)
-
-
-def is_live(session: Session, *, now: datetime) -> bool:
-    """Tell whether a session still lets its browser in."""
-    if session.is_halfway:
-        return now < session.began_at + HALFWAY
-    return now < session.seen_at + IDLE and now < session.began_at + ABSOLUTE
-
-
-def seen(session: Session, *, now: datetime) -> Session | None:
-    """Return the session as seen now, or `None` when it was seen so lately that nothing need be stored."""
-    return replace(session, seen_at=now) if now >= session.seen_at + _SEEN_EVERY else None
 
 
 def session_id_of(token: str) -> str:
@@ -242,6 +238,10 @@ class ApiKey:
     """To the minute: it is written at most once in one."""
     digest: str = sensitive()
 
+    def is_usable(self, *, now: datetime) -> bool:
+        """Tell whether calls with the key are answered."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
 
 def new_key(
     team: TeamId, secret: str, *, label: str, made_by: str, created_at: datetime, expires_at: datetime | None
@@ -281,8 +281,3 @@ def new_key(
 def digest_of(text: str) -> str:
     """Return what a key is kept and found by: its SHA-256, hexadecimal."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def is_usable(key: ApiKey, *, now: datetime) -> bool:
-    """Tell whether calls with the key are answered."""
-    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)

@@ -114,6 +114,12 @@ class Alteration:
     words: str
     team: TeamId | None = None
 
+    @property
+    def finding(self) -> AuditFinding:
+        """Return the finding for something in the catalog that is not as it was written."""
+        words = f"{self.noun}: {self.words}"
+        return AuditFinding(kind=FindingKind.CATALOG_TAMPERED, about=self.about, words=words, team=self.team)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
@@ -221,12 +227,6 @@ def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) 
     if not is_encrypted:
         return [_of(file, FindingKind.FILE_IN_CLEAR, "it does not end like an encrypted file")]
     return []
-
-
-def altered(each: Alteration) -> AuditFinding:
-    """Return the finding for something in the catalog that is not as it was written."""
-    words = f"{each.noun}: {each.words}"
-    return AuditFinding(kind=FindingKind.CATALOG_TAMPERED, about=each.about, words=words, team=each.team)
 
 
 def stray(region: str, path: str) -> AuditFinding:

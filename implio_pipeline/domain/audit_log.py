@@ -91,6 +91,22 @@ class Read:
     statement: str | None = None
     """A keyed digest of the SQL text; the text may name a person."""
 
+    def body(self) -> dict[str, Any]:
+        """Return a read as JSON values."""
+        return {
+            "at": instant_text(self.at),
+            "person": self.person,
+            "teams": list(self.teams),
+            "classes": sorted(each.value for each in self.classes),
+            "purpose": None if self.purpose is None else self.purpose.value,
+            "door": self.door.value,
+            "rows": self.rows,
+            "rowsRead": self.rows_read,
+            "columns": list(self.columns),
+            "grants": list(self.grants),
+            "statement": self.statement,
+        }
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
@@ -119,25 +135,8 @@ def chained(read: Read, *, line: int, previous: str) -> LogLine:
 
 def digest_of(line: LogLine) -> str:
     """Return the SHA-256 of a line and its link to the one before, hexadecimal; its own digest does not count."""
-    text = json.dumps({"line": line.line, "previous": line.previous} | read_body(line.read), sort_keys=True)
+    text = json.dumps({"line": line.line, "previous": line.previous} | line.read.body(), sort_keys=True)
     return sha256(text.encode()).hexdigest()
-
-
-def read_body(read: Read) -> dict[str, Any]:
-    """Return a read as JSON values."""
-    return {
-        "at": instant_text(read.at),
-        "person": read.person,
-        "teams": list(read.teams),
-        "classes": sorted(each.value for each in read.classes),
-        "purpose": None if read.purpose is None else read.purpose.value,
-        "door": read.door.value,
-        "rows": read.rows,
-        "rowsRead": read.rows_read,
-        "columns": list(read.columns),
-        "grants": list(read.grants),
-        "statement": read.statement,
-    }
 
 
 def faults_of(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator[LogFault]:

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import UNDECIDED, FileKind, Outcome
-from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import is_overdue
 
 HEIGHT, _BINS = 160, 120
@@ -83,7 +83,7 @@ def age_chart(
     """
     items: Counter[int] = Counter()
     overdue: Counter[int] = Counter()
-    limits = cutoffs(proposed or policy, today=today)
+    limits = (proposed or policy).cutoffs(today=today)
     for file in files:
         if file.kind is FileKind.ITEMS:
             age = max(0, (today - file.day).days)

@@ -55,6 +55,17 @@ class ExportRecord:
     digests: Mapping[str, str]
     """Digest of each file by name: what lies there and is another's is never unlinked."""
 
+    def must_go(self, *, now: datetime, tombstones: Iterable[Tombstone]) -> bool:
+        """Tell whether the export must be purged: it has expired, or a newer deletion may cover what is in it.
+
+        A rule by task or by dates always counts, because the export does not know whether it is covered; an export can
+        be made again. Retention does not count: the export expires within a few days anyway.
+        """
+        if self.expires_at <= now:
+            return True
+        newer = (each.rule for each in tombstones if each.sequence > self.tombstone)
+        return any(_may_cover(rule, self.user_key) for rule in newer)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
@@ -81,55 +92,53 @@ class Access:
     items_without_user: int
     not_searched: Mapping[str, int] = field(default_factory=dict)
 
+    def statement(self, *, manifest_digest: str) -> PersonExported:
+        """Return what the ledger is told of an access request: who asked, about which pseudonym, and counts."""
+        return PersonExported(
+            export_id=self.export_id,
+            team=self.team,
+            region=self.region,
+            user_key=self.user_key,
+            asked_by=self.asked_by,
+            at=self.made_at,
+            expires_at=self.expires_at,
+            recipient=None if self.recipient is None else f"sha256:{self.recipient}",
+            counts=_counts(self),
+            hidden_by_open_requests=self.hidden,
+            manifest=f"sha256:{manifest_digest}",
+        )
 
-def export_statement(access: Access, *, manifest_digest: str) -> PersonExported:
-    """Return what the ledger is told of an access request: who asked, about which pseudonym, and counts."""
-    return PersonExported(
-        export_id=access.export_id,
-        team=access.team,
-        region=access.region,
-        user_key=access.user_key,
-        asked_by=access.asked_by,
-        at=access.made_at,
-        expires_at=access.expires_at,
-        recipient=None if access.recipient is None else f"sha256:{access.recipient}",
-        counts=_counts(access),
-        hidden_by_open_requests=access.hidden,
-        manifest=f"sha256:{manifest_digest}",
-    )
-
-
-def manifest_of(access: Access, files: Iterable[PackedFile]) -> dict[str, Any]:
-    """Return the manifest of an export: what was searched, what was found, and what was not."""
-    is_hidden = "hidden since a deletion request was accepted; no longer accessible, erased by that request"
-    return {
-        "format": FORMAT,
-        "exportId": access.export_id,
-        "team": access.team,
-        "region": access.region,
-        "userKey": access.user_key.hex(),
-        "madeAt": instant_text(access.made_at),
-        "deletedHereAt": instant_text(access.expires_at),
-        "encryptedTo": None if access.recipient is None else f"sha256:{access.recipient}",
-        "counts": _counts(access),
-        "notExported": {"itemsHiddenByOpenRequests": access.hidden, "why": is_hidden},
-        "searched": {
-            "how": "exact user id of the team, after Unicode NFC and trimming, by its keyed pseudonym",
-            "where": [
-                "items",
-                "rejected items",
-                "moderation queues",
-                "verdicts and notes",
-                "deletion requests of this user",
-            ],
-        },
-        "notSearched": {
-            "itemsWithoutUserId": access.items_without_user,
-            "mentionsInFreeText": "items of others that mention this person are theirs and are not here",
-            **access.not_searched,
-        },
-        "files": [{"name": file.name, "records": file.records, "sha256": file.digest} for file in files],
-    }
+    def manifest(self, files: Iterable[PackedFile]) -> dict[str, Any]:
+        """Return the manifest of an export: what was searched, what was found, and what was not."""
+        is_hidden = "hidden since a deletion request was accepted; no longer accessible, erased by that request"
+        return {
+            "format": FORMAT,
+            "exportId": self.export_id,
+            "team": self.team,
+            "region": self.region,
+            "userKey": self.user_key.hex(),
+            "madeAt": instant_text(self.made_at),
+            "deletedHereAt": instant_text(self.expires_at),
+            "encryptedTo": None if self.recipient is None else f"sha256:{self.recipient}",
+            "counts": _counts(self),
+            "notExported": {"itemsHiddenByOpenRequests": self.hidden, "why": is_hidden},
+            "searched": {
+                "how": "exact user id of the team, after Unicode NFC and trimming, by its keyed pseudonym",
+                "where": [
+                    "items",
+                    "rejected items",
+                    "moderation queues",
+                    "verdicts and notes",
+                    "deletion requests of this user",
+                ],
+            },
+            "notSearched": {
+                "itemsWithoutUserId": self.items_without_user,
+                "mentionsInFreeText": "items of others that mention this person are theirs and are not here",
+                **self.not_searched,
+            },
+            "files": [{"name": file.name, "records": file.records, "sha256": file.digest} for file in files],
+        }
 
 
 def queue_record(entry: QueueEntry) -> dict[str, Any]:
@@ -148,18 +157,6 @@ def moderation_record(
     """Return a moderator's note, or a verdict that its item does not have yet, as it is handed out."""
     said = {"note": note} if verdict is None else {"verdict": dict(verdict)}
     return {"taskId": task_id, "writtenAt": instant_text(written_at), **said}
-
-
-def must_go(record: ExportRecord, *, now: datetime, tombstones: Iterable[Tombstone]) -> bool:
-    """Tell whether an export must be purged: its time is over, or a deletion accepted since may cover what is in it.
-
-    Whether a rule by task or dates does is not known here, so it counts; an export can be made again. Retention does
-    not: what is overdue lies here for a few days at most.
-    """
-    if record.expires_at <= now:
-        return True
-    newer = (each.rule for each in tombstones if each.sequence > record.tombstone)
-    return any(_may_cover(rule, record.user_key) for rule in newer)
 
 
 def _may_cover(rule: UserRule | TaskRule | DatesRule | TeamRule | OverdueRule, user_key: UserKey) -> bool:

@@ -107,6 +107,24 @@ class FailedFile:
         """Tell whether it is not tried again until somebody says so."""
         return self.next_attempt_at is None
 
+    def is_put_off(self, *, now: datetime) -> bool:
+        """Tell whether the file is left alone now.
+
+        A back-off that ends later than any can was begun under a clock that was ahead; it is over.
+        """
+        return self.next_attempt_at is None or now < self.next_attempt_at <= now + LONGEST_BACKOFF
+
+    @property
+    def text(self) -> str:
+        """Return in one sentence what became of the file and when it is tried again."""
+        attempts = f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}"
+        following = (
+            "not tried again by itself"
+            if self.next_attempt_at is None
+            else f"tried again at {instant_text(self.next_attempt_at)}"
+        )
+        return f"{self.unit}: the last attempt ended with {self.error_code}, {attempts}, {following}"
+
 
 def failed_again(
     before: FailedFile | None, *, team: TeamId, work: Work, file: str, unit: str, error_code: str, now: datetime
@@ -123,22 +141,3 @@ def failed_again(
         error_code=error_code,
         next_attempt_at=None if is_given_up else now + backoff(attempts),
     )
-
-
-def is_put_off(file: FailedFile, *, now: datetime) -> bool:
-    """Tell whether the file is left alone now.
-
-    A back-off that ends later than any can was begun under a clock that was ahead; it is over.
-    """
-    return file.next_attempt_at is None or now < file.next_attempt_at <= now + LONGEST_BACKOFF
-
-
-def failed_file_text(file: FailedFile) -> str:
-    """Return in one sentence what became of the file and when it is tried again."""
-    attempts = f"{file.attempts} attempt{'' if file.attempts == 1 else 's'}"
-    following = (
-        "not tried again by itself"
-        if file.next_attempt_at is None
-        else f"tried again at {instant_text(file.next_attempt_at)}"
-    )
-    return f"{file.unit}: the last attempt ended with {file.error_code}, {attempts}, {following}"

@@ -21,10 +21,9 @@ class NamedRule:
     request_id: RequestId
     rule: Rule
 
-
-def endless(named: NamedRule) -> NamedRule:
-    """Return the rule without its end: it also covers items submitted after its request was accepted."""
-    return replace(named, rule=replace(named.rule, before=FOR_EVER))
+    def endless(self) -> "NamedRule":
+        """Return the rule without its end: it also covers items submitted after its request was accepted."""
+        return replace(self, rule=replace(self.rule, before=FOR_EVER))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +59,32 @@ class Rewrite:
     keys_missed: int | None = None
     """User keys of the new file that its membership filter denies, so that later requests would pass it over."""
 
+    def prove(self) -> None:
+        """Let a rewrite through only when the new file was re-read and proved right.
+
+        Raises:
+            Unverified: a covered row survived, a kept row is missing or altered, or something was not counted.
+        """
+        name = self.before.file_id
+        if self.survivors is None:
+            raise Unverified(f"survivors of file {name} were not counted", about=name)
+        if self.survivors:
+            raise Unverified(f"{self.survivors} survivors in the rewrite of file {name}", about=name)
+        if not self.is_same:
+            raise Unverified(f"the kept rows of file {name} differ from those in its rewrite", about=name)
+        if self.after and self.keys_missed is None:
+            raise Unverified(f"the membership filter of the rewrite of file {name} was not tried", about=name)
+        if self.after and self.keys_missed:
+            raise Unverified(
+                f"the membership filter of the rewrite of file {name} denies keys that it holds", about=name
+            )
+        kept = self.before.rows if self.is_untouched else self.after.file.rows if self.after else 0
+        if kept + self.erased != self.before.rows:
+            raise Unverified(f"kept and erased rows of file {name} do not add up", about=name)
+        matched = self.matched.values()
+        if not max(matched, default=0) <= self.erased <= sum(matched):
+            raise Unverified(f"the rows erased of file {name} are not those that its requests cover", about=name)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileOutcome:
@@ -76,31 +101,6 @@ class FileOutcome:
     size_before_bytes: int
     is_read_back: bool
     committed_at: datetime | None = None
-
-
-def prove(rewrite: Rewrite) -> None:
-    """Let a rewrite through only when the new file was re-read and proved right.
-
-    Raises:
-        Unverified: a covered row survived, a kept row is missing or altered, or something was not counted.
-    """
-    name = rewrite.before.file_id
-    if rewrite.survivors is None:
-        raise Unverified(f"survivors of file {name} were not counted", about=name)
-    if rewrite.survivors:
-        raise Unverified(f"{rewrite.survivors} survivors in the rewrite of file {name}", about=name)
-    if not rewrite.is_same:
-        raise Unverified(f"the kept rows of file {name} differ from those in its rewrite", about=name)
-    if rewrite.after and rewrite.keys_missed is None:
-        raise Unverified(f"the membership filter of the rewrite of file {name} was not tried", about=name)
-    if rewrite.after and rewrite.keys_missed:
-        raise Unverified(f"the membership filter of the rewrite of file {name} denies keys that it holds", about=name)
-    kept = rewrite.before.rows if rewrite.is_untouched else rewrite.after.file.rows if rewrite.after else 0
-    if kept + rewrite.erased != rewrite.before.rows:
-        raise Unverified(f"kept and erased rows of file {name} do not add up", about=name)
-    matched = rewrite.matched.values()
-    if not max(matched, default=0) <= rewrite.erased <= sum(matched):
-        raise Unverified(f"the rows erased of file {name} are not those that its requests cover", about=name)
 
 
 def outcomes_of(rewrite: Rewrite, work: FileWork) -> tuple[FileOutcome, ...]:
@@ -159,20 +159,19 @@ class Settlement:
     is_settled: bool
     """Whether the decided rows, re-read, have what was decided."""
 
+    def prove(self) -> None:
+        """Let a settlement through only when the new file was re-read and proved right.
 
-def prove_settlement(settlement: Settlement) -> None:
-    """Let a settlement through only when the new file was re-read and proved right.
-
-    Raises:
-        Unverified: a row is missing, altered or not settled.
-    """
-    name = settlement.before.file_id
-    if settlement.after is None:
-        return
-    if settlement.after.file.rows != settlement.before.rows or not settlement.is_same:
-        raise Unverified(f"settling file {name} changed more than what was decided")
-    if not settlement.is_settled:
-        raise Unverified(f"settling file {name} did not store what was decided")
+        Raises:
+            Unverified: a row is missing, altered or not settled.
+        """
+        name = self.before.file_id
+        if self.after is None:
+            return
+        if self.after.file.rows != self.before.rows or not self.is_same:
+            raise Unverified(f"settling file {name} changed more than what was decided")
+        if not self.is_settled:
+            raise Unverified(f"settling file {name} did not store what was decided")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,6 +40,10 @@ class Hold:
     sequence: int = 0
     sealed: bytes | None = sensitive(default=None)
 
+    def is_in_force(self, *, now: datetime) -> bool:
+        """Tell whether the hold forbids erasing now."""
+        return self.released_at is None and now < self.until
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Withheld:
@@ -58,11 +62,6 @@ class Spared:
     rows: int
     by_hold: Mapping[HoldId, int] = field(default_factory=dict)
     survivors: int = 0
-
-
-def is_in_force(hold: Hold, *, now: datetime) -> bool:
-    """Tell whether the hold forbids erasing now."""
-    return hold.released_at is None and now < hold.until
 
 
 def is_wholly_held(file: VaultFile, holds: Iterable[Hold]) -> bool:

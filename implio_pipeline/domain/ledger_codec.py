@@ -20,7 +20,7 @@ from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.ids import RequestKind, TaskKey, UserKey
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.keys import KeyStatement
-from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import PartialReceipt, RepeatedReceipt, WholeReceipt
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 from implio_pipeline.domain.statements import (
@@ -160,7 +160,7 @@ def _encoded(value: Any) -> Any:  # noqa: PLR0911 -- one line a type
         case Mapping():
             return {name: _encoded(each) for name, each in value.items()}
         case RequestOutcome():
-            return outcome_parts(value)
+            return value.parts()
         case _ if is_dataclass(value):
             return _parts(value)
         case _:
@@ -193,7 +193,7 @@ def _decoded(type_: Any, value: Any) -> Any:  # noqa: PLR0911 -- one line a type
     if type_ is bytes:
         return bytes.fromhex(value)
     if type_ is RequestOutcome:
-        return outcome_in(value)
+        return RequestOutcome.read(value)
     if is_dataclass(type_):
         return _read(type_, _typed(dict, value))
     if issubclass(type_, StrEnum):

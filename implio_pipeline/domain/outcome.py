@@ -63,56 +63,54 @@ class RequestOutcome:
         is_within = self.matched is None or parts <= self.matched
         return is_within and all(count is None or count >= 0 for count in counts)
 
+    def parts(self) -> dict[str, int | None]:
+        """Return an outcome as receipts, the API, callbacks and commands give it; null is *not known*."""
+        return {
+            "matched": self.matched,
+            "erased": self.erased,
+            "withheld": self.withheld,
+            "newer": self.newer,
+            "notReachable": self.not_reachable,
+        }
+
+    @classmethod
+    def read(cls, parts: Mapping[str, Any] | None) -> "RequestOutcome":
+        """Return the outcome that `outcome_parts` made; what is missing or no number is not known."""
+        names = {"matched": "matched", "erased": "erased", "withheld": "withheld"}
+        names |= {"newer": "newer", "not_reachable": "notReachable"}
+        found = {field: (parts or {}).get(name) for field, name in names.items()}
+        return cls(**{field: value for field, value in found.items() if type(value) is int})
+
+    @classmethod
+    def counted(
+        cls,
+        *,
+        erased: int,
+        withheld: Withheld | None,
+        newer: int | None = None,
+        not_reachable: int | None = None,
+    ) -> "RequestOutcome":
+        """Return the outcome of a request that was carried out as far as legal holds allow.
+
+        Args:
+            erased: Items that went in all of its passes.
+            withheld: What holds keep; `None` when nothing.
+            newer: Items that came in after the request; `None` when they were not counted.
+            not_reachable: Items that a request of its kind cannot find; `None` when they were not counted.
+        """
+        kept = 0 if withheld is None else withheld.items
+        return cls(matched=erased + kept, withheld=kept, erased=erased, newer=newer, not_reachable=not_reachable)
+
+    def under_way(self, *, erased: int | None) -> "RequestOutcome":
+        """Return the outcome of a request that is being carried out: what holds keep is counted anew at its end.
+
+        Args:
+            erased: Items erased so far; `None` when they were not counted.
+        """
+        is_fewer = self.matched is not None and erased is not None and erased > self.matched
+        matched = None if is_fewer else self.matched
+        return replace(self, matched=matched, withheld=None, erased=erased)
+
 
 NOT_KNOWN = RequestOutcome()
 """Nothing is known of the request yet."""
-
-
-def counted(
-    *,
-    erased: int,
-    withheld: Withheld | None,
-    newer: int | None = None,
-    not_reachable: int | None = None,
-) -> RequestOutcome:
-    """Return the outcome of a request that was carried out as far as legal holds allow.
-
-    Args:
-        erased: Items that went in all of its passes.
-        withheld: What holds keep; `None` when nothing.
-        newer: Items that came in after the request; `None` when they were not counted.
-        not_reachable: Items that a request of its kind cannot find; `None` when they were not counted.
-    """
-    kept = 0 if withheld is None else withheld.items
-    return RequestOutcome(matched=erased + kept, withheld=kept, erased=erased, newer=newer, not_reachable=not_reachable)
-
-
-def under_way(outcome: RequestOutcome, *, erased: int | None) -> RequestOutcome:
-    """Return the outcome of a request that is being carried out: what holds keep is counted anew at its end.
-
-    Args:
-        outcome: What is known of it from before.
-        erased: Items erased so far; `None` when they were not counted.
-    """
-    is_fewer = outcome.matched is not None and erased is not None and erased > outcome.matched
-    matched = None if is_fewer else outcome.matched
-    return replace(outcome, matched=matched, withheld=None, erased=erased)
-
-
-def outcome_parts(outcome: RequestOutcome) -> dict[str, int | None]:
-    """Return an outcome as receipts, the API, callbacks and commands give it; null is *not known*."""
-    return {
-        "matched": outcome.matched,
-        "erased": outcome.erased,
-        "withheld": outcome.withheld,
-        "newer": outcome.newer,
-        "notReachable": outcome.not_reachable,
-    }
-
-
-def outcome_in(parts: Mapping[str, Any] | None) -> RequestOutcome:
-    """Return the outcome that `outcome_parts` made; what is missing or no number is not known."""
-    names = {"matched": "matched", "erased": "erased", "withheld": "withheld"}
-    names |= {"newer": "newer", "not_reachable": "notReachable"}
-    found = {field: (parts or {}).get(name) for field, name in names.items()}
-    return RequestOutcome(**{field: value for field, value in found.items() if type(value) is int})

@@ -12,7 +12,6 @@ from datetime import datetime
 from implio_pipeline.domain.columns import ErasureRule, columns_of
 from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.domain.residency import Place, Processor, host_of, is_in_eea
-from implio_pipeline.domain.retention import policy_text
 from implio_pipeline.domain.team import Team
 
 PURPOSES = (
@@ -144,7 +143,7 @@ def hosting_of(place: Place, processors: tuple[Processor, ...]) -> Hosting:
 
 def policy_of(team: Team) -> str:
     """Return a team's retention policy in words, with its stricter periods."""
-    return policy_text(team.policy)
+    return team.policy.text
 
 
 def gaps_of(controller: Controller, hosting: tuple[Hosting, ...]) -> tuple[str, ...]:

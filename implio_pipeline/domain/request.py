@@ -160,6 +160,130 @@ class Request:
     """Keyed pseudonym of who lifted it."""
     sealed: bytes | None = sensitive(default=None)
 
+    @property
+    def has_receipt(self) -> bool:
+        """Tell whether the ledger has a receipt of the request: it is done, or done as far as legal holds allow."""
+        return self.state is RequestState.COMPLETED or self.state in WITHHELD_STATES
+
+    def moved(self, to: RequestState) -> "Request":
+        """Return the request in another state.
+
+        Raises:
+            IllegalMove: no such step exists.
+        """
+        if to not in _MOVES[self.state]:
+            raise IllegalMove(f"a request cannot go from {self.state} to {to}")
+        return replace(self, state=to)
+
+    def is_ready(self, *, now: datetime) -> bool:
+        """Tell whether the request may be worked on now."""
+        if self.state not in OPEN_STATES or self.state in PEOPLE_STATES:
+            return False
+        return self.next_attempt_at is None or self.next_attempt_at <= now
+
+    def may_be_resumed(self, *, now: datetime) -> bool:
+        """Tell whether the request may be worked on when a person says so: no back-off counts, but every promise does.
+
+        What waits for a second person or for the end of its grace period goes on waiting.
+        """
+        if self.state in (S.UNAPPROVED, S.WAITING):
+            return self.is_ready(now=now)
+        return self.state in OPEN_STATES
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """Tell whether nothing of the request was begun, and somebody may still say no."""
+        return S.CANCELLED in _MOVES[self.state]
+
+    @property
+    def keeps_out(self) -> bool:
+        """Tell whether the person's new items stay out of the store because of this request."""
+        is_lifted = self.standing_lifted_at is not None or self.state is S.CANCELLED
+        return self.is_standing and not is_lifted
+
+    def is_overdue(self, *, now: datetime) -> bool:
+        """Tell whether an open request is past the day it was due; what the law withholds is not late."""
+        return self.state in OPEN_STATES - WITHHELD_STATES and self.due_at < now
+
+    def is_soon_due(self, *, now: datetime) -> bool:
+        """Tell whether an open request is due within a week."""
+        return self.state in OPEN_STATES - WITHHELD_STATES and now <= self.due_at < now + SOON
+
+    def accepted(self, *, needs_approval: bool, grace: timedelta) -> "Request":
+        """Return a request just accepted or approved, at the gate it must pass before anything is erased."""
+        if needs_approval:
+            return self.moved(S.UNAPPROVED)
+        if grace:
+            return replace(self.moved(S.WAITING), next_attempt_at=self.accepted_at + grace)
+        return self if self.state is S.ACCEPTED else self.moved(S.ACCEPTED)
+
+    def failed(self, error: ImplioError, *, now: datetime) -> "Request":
+        """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour.
+
+        After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
+        """
+        attempts = self.attempts + 1
+        to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
+        is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[self.state]
+        return replace(
+            self.moved(S.UNVERIFIED if is_unproven else to),
+            attempts=attempts,
+            error_code=error.code,
+            error_about=error.about,
+            error_day=error.day,
+            next_attempt_at=now + backoff(attempts),
+        )
+
+    def carried_out(self, *, now: datetime, outcome: RequestOutcome, withheld: Withheld | None = None) -> "Request":
+        """Return a shredded request with what its pass counted; the sealed scope is not needed any more.
+
+        A pass that erased nothing because of a legal hold leaves `erased_at` unchanged. No instant is set before one
+        that the request already has, whatever the clock says.
+        """
+        now = max(each for each in (now, self.accepted_at, self.erased_at, self.checked_at) if each is not None)
+        is_more_erased = (outcome.erased or 0) > (self.outcome.erased or 0)
+        return replace(
+            self.moved(S.SHREDDED),
+            checked_at=now,
+            erased_at=now if withheld is None or is_more_erased else self.erased_at,
+            outcome=outcome,
+            withheld=withheld,
+            error_code=None,
+            error_about=None,
+            error_day=None,
+            next_attempt_at=None,
+            sealed=None,
+        )
+
+    def extended(self, *, days: int, now: datetime) -> "Request":
+        """Return the request with its due date put off, once, by at most two further months.
+
+        Raises:
+            ExtensionRefused: it is done, late or was extended before, or the new date lies too far off.
+
+        Source: GDPR Art. 12(3).
+        """
+        latest = due_at(due_at(due_at(self.received_at)))
+        until = self.due_at + timedelta(days=days)
+        if self.state not in OPEN_STATES:
+            raise ExtensionRefused("it is not open any more")
+        if self.extended_at is not None:
+            raise ExtensionRefused("it was extended before, and may be once")
+        if self.due_at < now:
+            raise ExtensionRefused("it is late already; who asked must be told within the first month")
+        if days < 1 or until > latest:
+            raise ExtensionRefused(f"the new date must lie after the old one and not after {latest.date().isoformat()}")
+        return replace(self, due_at=until, extended_at=now)
+
+    @property
+    def fault_text(self) -> str | None:
+        """Describe the failure of the last attempt in one sentence; `None` when no attempt failed."""
+        if self.error_code is None:
+            return None
+        at = f", day {self.error_day.isoformat()}" if self.error_day else ""
+        over = f" at file {self.error_about}" if self.error_about else ""
+        return f"the last attempt ended with {self.error_code}{over} of team {self.team}{at}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
@@ -170,138 +294,3 @@ class Prepared:
     """What it covers; the catalog moves its end past the newest item when it stores it."""
     key: str
     """Keyed pseudonym of what makes two requests the same: the sender's own id, or scope and instant of receipt."""
-
-
-def has_receipt(request: Request) -> bool:
-    """Tell whether the ledger has a receipt of the request: it is done, or done as far as legal holds allow."""
-    return request.state is RequestState.COMPLETED or request.state in WITHHELD_STATES
-
-
-def moved(request: Request, to: RequestState) -> Request:
-    """Return the request in another state.
-
-    Raises:
-        IllegalMove: no such step exists.
-    """
-    if to not in _MOVES[request.state]:
-        raise IllegalMove(f"a request cannot go from {request.state} to {to}")
-    return replace(request, state=to)
-
-
-def is_ready(request: Request, *, now: datetime) -> bool:
-    """Tell whether the request may be worked on now."""
-    if request.state not in OPEN_STATES or request.state in PEOPLE_STATES:
-        return False
-    return request.next_attempt_at is None or request.next_attempt_at <= now
-
-
-def may_be_resumed(request: Request, *, now: datetime) -> bool:
-    """Tell whether the request may be worked on when a person says so: no back-off counts, but every promise does.
-
-    What waits for a second person or for the end of its grace period goes on waiting.
-    """
-    if request.state in (S.UNAPPROVED, S.WAITING):
-        return is_ready(request, now=now)
-    return request.state in OPEN_STATES
-
-
-def may_be_cancelled(request: Request) -> bool:
-    """Tell whether nothing of the request was begun, and somebody may still say no."""
-    return S.CANCELLED in _MOVES[request.state]
-
-
-def keeps_out(request: Request) -> bool:
-    """Tell whether the person's new items stay out of the store because of this request."""
-    is_lifted = request.standing_lifted_at is not None or request.state is S.CANCELLED
-    return request.is_standing and not is_lifted
-
-
-def is_overdue_request(request: Request, *, now: datetime) -> bool:
-    """Tell whether an open request is past the day it was due; what the law withholds is not late."""
-    return request.state in OPEN_STATES - WITHHELD_STATES and request.due_at < now
-
-
-def is_soon_due(request: Request, *, now: datetime) -> bool:
-    """Tell whether an open request is due within a week."""
-    return request.state in OPEN_STATES - WITHHELD_STATES and now <= request.due_at < now + SOON
-
-
-def failed(request: Request, error: ImplioError, *, now: datetime) -> Request:
-    """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour.
-
-    After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
-    """
-    attempts = request.attempts + 1
-    to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
-    is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[request.state]
-    return replace(
-        moved(request, S.UNVERIFIED if is_unproven else to),
-        attempts=attempts,
-        error_code=error.code,
-        error_about=error.about,
-        error_day=error.day,
-        next_attempt_at=now + backoff(attempts),
-    )
-
-
-def fault_text(request: Request) -> str | None:
-    """Return in one sentence what the last attempt failed of, with the partition and the file; `None` after none."""
-    if request.error_code is None:
-        return None
-    at = f", day {request.error_day.isoformat()}" if request.error_day else ""
-    over = f" at file {request.error_about}" if request.error_about else ""
-    return f"the last attempt ended with {request.error_code}{over} of team {request.team}{at}"
-
-
-def carried_out(
-    request: Request, *, now: datetime, outcome: RequestOutcome, withheld: Withheld | None = None
-) -> Request:
-    """Return a shredded request with what its pass counted; the sealed scope is not needed any more.
-
-    `erased_at` is an instant at which items went, or at which all was done: a pass that a legal hold kept from erasing
-    anything leaves it as it was. No instant lies before one that the request had before, whatever the clock says.
-    """
-    now = max(each for each in (now, request.accepted_at, request.erased_at, request.checked_at) if each is not None)
-    is_more_erased = (outcome.erased or 0) > (request.outcome.erased or 0)
-    return replace(
-        moved(request, S.SHREDDED),
-        checked_at=now,
-        erased_at=now if withheld is None or is_more_erased else request.erased_at,
-        outcome=outcome,
-        withheld=withheld,
-        error_code=None,
-        error_about=None,
-        error_day=None,
-        next_attempt_at=None,
-        sealed=None,
-    )
-
-
-def accepted(request: Request, *, needs_approval: bool, grace: timedelta) -> Request:
-    """Return a request just accepted or approved, at the gate it must pass before anything is erased."""
-    if needs_approval:
-        return moved(request, S.UNAPPROVED)
-    if grace:
-        return replace(moved(request, S.WAITING), next_attempt_at=request.accepted_at + grace)
-    return request if request.state is S.ACCEPTED else moved(request, S.ACCEPTED)
-
-
-def extended(request: Request, *, days: int, now: datetime) -> Request:
-    """Return the request with its due date put off, once, by at most two further months.
-
-    Raises:
-        ExtensionRefused: it is done, late or was extended before, or the new date lies too far off.
-
-    Source: GDPR Art. 12(3).
-    """
-    latest = due_at(due_at(due_at(request.received_at)))
-    until = request.due_at + timedelta(days=days)
-    if request.state not in OPEN_STATES:
-        raise ExtensionRefused("it is not open any more")
-    if request.extended_at is not None:
-        raise ExtensionRefused("it was extended before, and may be once")
-    if request.due_at < now:
-        raise ExtensionRefused("it is late already; who asked must be told within the first month")
-    if days < 1 or until > latest:
-        raise ExtensionRefused(f"the new date must lie after the old one and not after {latest.date().isoformat()}")
-    return replace(request, due_at=until, extended_at=now)

@@ -10,8 +10,8 @@ from typing import Any
 
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
-from implio_pipeline.domain.request import Request, fault_text
+from implio_pipeline.domain.outcome import RequestOutcome
+from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 
 
@@ -41,11 +41,11 @@ def request_view(request: Request, outcome: RequestOutcome, *, only: Collection[
         "policy": request.policy,
         "items": request.covered_items,
         "queueEntriesRemoved": request.queue_removed,
-        "outcome": outcome_parts(outcome),
+        "outcome": outcome.parts(),
         "withheld": None if request.withheld is None else _withheld(request.withheld),
         "attempts": request.attempts,
         "nextAttemptAt": _maybe_instant(request.next_attempt_at),
-        "error": fault_text(request),
+        "error": request.fault_text,
         "errorCode": request.error_code,
         "errorFile": request.error_about,
         "errorDay": None if request.error_day is None else request.error_day.isoformat(),

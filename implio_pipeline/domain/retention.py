@@ -49,6 +49,40 @@ class RetentionPolicy:
             return own
         return REJECTED_DAYS if self.keep_days is None else min(REJECTED_DAYS, self.keep_days)
 
+    def cutoffs(self, *, today: date) -> Cutoffs:
+        """Return the first days that may still exist on `today`."""
+        every = None if self.keep_days is None else _days_before(today, self.keep_days)
+        periods = {**self.by_outcome, FileKind.REJECTED.value: self.rejected_days}
+        by_outcome = tuple((outcome, _days_before(today, days)) for outcome, days in sorted(periods.items()))
+        return Cutoffs(every=every, by_outcome=by_outcome)
+
+    def item_cutoffs(self, *, today: date) -> Cutoffs | None:
+        """Return the first days of items that may still exist on `today`, or `None` when every item may be kept."""
+        whole = self.cutoffs(today=today)
+        by_outcome = tuple((outcome, day) for outcome, day in whole.by_outcome if outcome != FileKind.REJECTED.value)
+        return replace(whole, by_outcome=by_outcome) if by_outcome or whole.every is not None else None
+
+    def days_kept(self, outcome: str | None) -> float:
+        """Return how many days an item of an outcome is kept; of `None`, the general period."""
+        if outcome == FileKind.REJECTED.value:
+            return self.rejected_days
+        general = math.inf if self.keep_days is None else self.keep_days
+        return general if outcome is None else min(general, self.by_outcome.get(outcome, general))
+
+    def is_stricter(self, *, than: "RetentionPolicy") -> bool:
+        """Tell whether some item may be kept for a shorter time than before."""
+        return any(self.days_kept(outcome) < than.days_kept(outcome) for outcome in (None, *OUTCOMES))
+
+    @property
+    def text(self) -> str:
+        """Return the policy in words."""
+        general = "kept until deleted" if self.keep_days is None else f"kept {self.keep_days} days"
+        items = sorted(
+            (outcome, days) for outcome, days in self.by_outcome.items() if outcome != FileKind.REJECTED.value
+        )
+        stricter = [*items, ("rejected text", self.rejected_days)]
+        return f"{general}; {', '.join(f'{name} {days} days' for name, days in stricter)}"
+
 
 def overdue_from(submitted_on: date, *, keep_days: int) -> date:
     """Return the first UTC day on which the item must no longer exist.
@@ -67,45 +101,9 @@ def overdue_from(submitted_on: date, *, keep_days: int) -> date:
     return submitted_on + timedelta(days=keep_days + 1)
 
 
-def cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs:
-    """Return the first days that may still exist on `today`."""
-    every = None if policy.keep_days is None else _days_before(today, policy.keep_days)
-    periods = {**policy.by_outcome, FileKind.REJECTED.value: policy.rejected_days}
-    by_outcome = tuple((outcome, _days_before(today, days)) for outcome, days in sorted(periods.items()))
-    return Cutoffs(every=every, by_outcome=by_outcome)
-
-
-def item_cutoffs(policy: RetentionPolicy, *, today: date) -> Cutoffs | None:
-    """Return the first days of items that may still exist on `today`, or `None` when every item may be kept."""
-    whole = cutoffs(policy, today=today)
-    by_outcome = tuple((outcome, day) for outcome, day in whole.by_outcome if outcome != FileKind.REJECTED.value)
-    return replace(whole, by_outcome=by_outcome) if by_outcome or whole.every is not None else None
-
-
 def _days_before(today: date, days: int) -> date:
     """Return the day so many days earlier; the first day there is when the calendar ends before it."""
     return date.min if (today - date.min).days < days else today - timedelta(days=days)
-
-
-def days_kept(policy: RetentionPolicy, outcome: str | None) -> float:
-    """Return how many days an item of an outcome is kept; of `None`, the general period."""
-    if outcome == FileKind.REJECTED.value:
-        return policy.rejected_days
-    general = math.inf if policy.keep_days is None else policy.keep_days
-    return general if outcome is None else min(general, policy.by_outcome.get(outcome, general))
-
-
-def is_stricter(policy: RetentionPolicy, *, than: RetentionPolicy) -> bool:
-    """Tell whether some item may be kept for a shorter time than before."""
-    return any(days_kept(policy, outcome) < days_kept(than, outcome) for outcome in (None, *OUTCOMES))
-
-
-def policy_text(policy: RetentionPolicy) -> str:
-    """Return the policy in words."""
-    general = "kept until deleted" if policy.keep_days is None else f"kept {policy.keep_days} days"
-    items = sorted((outcome, days) for outcome, days in policy.by_outcome.items() if outcome != FileKind.REJECTED.value)
-    stricter = [*items, ("rejected text", policy.rejected_days)]
-    return f"{general}; {', '.join(f'{name} {days} days' for name, days in stricter)}"
 
 
 class ChangeState(StrEnum):
@@ -146,7 +144,7 @@ def let_go_sooner(files: Iterable[VaultFile], *, was: RetentionPolicy, policy: R
     Not only those that are overdue at once: a policy that is set today erases every item in its time. An item that
     nobody has decided on may get any outcome, so any shorter period concerns it.
     """
-    shorter = {outcome for outcome in OUTCOMES if days_kept(policy, outcome) < days_kept(was, outcome)}
+    shorter = {outcome for outcome in OUTCOMES if policy.days_kept(outcome) < was.days_kept(outcome)}
     if shorter - {FileKind.REJECTED.value}:
         shorter.add(UNDECIDED)
     return sum(rows for file in files for outcome, rows in file.outcomes.items() if outcome in shorter)

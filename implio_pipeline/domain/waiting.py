@@ -114,17 +114,16 @@ class Wait:
         """What to do about it."""
         return REMEDIES[self.cause]
 
-
-def wait_shape(wait: Wait, *, now: datetime) -> dict[str, str | int]:
-    """Return a wait as command and API tell it."""
-    return {
-        "what": wait.what.value,
-        "since": instant_text(wait.since),
-        "seconds": max(0, int((now - wait.since).total_seconds())),
-        "cause": wait.cause.value,
-        "why": wait.sentence,
-        "remedy": wait.remedy,
-    }
+    def shape(self, *, now: datetime) -> dict[str, str | int]:
+        """Return a wait as command and API tell it."""
+        return {
+            "what": self.what.value,
+            "since": instant_text(self.since),
+            "seconds": max(0, int((now - self.since).total_seconds())),
+            "cause": self.cause.value,
+            "why": self.sentence,
+            "remedy": self.remedy,
+        }
 
 
 _SENSORS: Mapping[Waiting, str] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from implio_pipeline.domain.audit import AuditPart, FindingKind
-from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request
+from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.operations.audit import AuditReport, audit
 from implio_pipeline.orchestration.guarded import guarded
@@ -50,7 +50,7 @@ def _overdue(opened: OpenHome) -> dict[str, int]:
 def _past_due(opened: OpenHome) -> dict[str, int]:
     now = opened.services.clock.now()
     requests = opened.services.catalog.requests.all(states=OPEN_STATES)
-    return {"requests_past_due": sum(is_overdue_request(each, now=now) for each in requests)}
+    return {"requests_past_due": sum(each.is_overdue(now=now) for each in requests)}
 
 
 CHECKS = (

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import HoldRefused, RequestRefused
-from implio_pipeline.domain.hold import HoldId, HoldReason, is_in_force
+from implio_pipeline.domain.hold import HoldId, HoldReason
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
@@ -58,7 +58,7 @@ def release_form(context: PageContext) -> Response:
 def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     found = context.services.catalog.holds.all(context.team.team)
     shown = [
-        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), is_in_force(hold, now=context.now))
+        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), hold.is_in_force(now=context.now))
         for hold in reversed(found)
     ]
     return context.page("holds.html", status=status, error=error, holds=shown, reasons=list(HoldReason))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, is_usable
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
 from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import ApiKeyUnknown, ImplioError
 from implio_pipeline.domain.instants import start_of
@@ -77,5 +77,5 @@ def _page(
     replaced: ApiKey | None = None,
 ) -> Response:
     found = reversed(context.services.catalog.api_keys.all(context.team.team))
-    keys = [(key, is_usable(key, now=context.now)) for key in found]
+    keys = [(key, key.is_usable(now=context.now)) for key in found]
     return context.page("keys.html", status=status, error=error, keys=keys, new=new, text=text, replaced=replaced)

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from implio_pipeline.domain import sentences as say
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.request import OPEN_STATES, keeps_out, may_be_cancelled
+from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.web import messages as words
 from implio_pipeline.web.assets import ASSETS_PATH
 
@@ -81,6 +81,5 @@ def _environment() -> Environment:
         "sentence": sentence,
         "number": lambda number: f"{number:,}",
     }
-    environment.globals |= {"open_states": OPEN_STATES, "keeps_out": keeps_out, "may_be_cancelled": may_be_cancelled}
-    environment.globals |= {"due": due, "assets": ASSETS_PATH, "words": words, "say": say}
+    environment.globals |= {"open_states": OPEN_STATES, "due": due, "assets": ASSETS_PATH, "words": words, "say": say}
     return environment

@@ -11,7 +11,7 @@ from implio_pipeline.domain.audit_log import Deed
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
-from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState, has_receipt
+from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState
 from implio_pipeline.flows.deletion.approve import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.extend import extend
@@ -200,7 +200,7 @@ def _progress(context: PageContext, request: Request) -> dict[str, Any]:
     return {
         "request": request,
         "outcome": outcome_of(context.services, request),
-        "has_receipt": has_receipt(request),
+        "has_receipt": request.has_receipt,
         "named": _sealed_words(context, request) if context.may(Act.APPROVE_REQUEST) else {},
     }
 

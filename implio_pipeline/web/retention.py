@@ -14,7 +14,6 @@ from implio_pipeline.domain.retention import (
     ChangeState,
     PolicyChange,
     RetentionPolicy,
-    policy_text,
 )
 from implio_pipeline.flows.deletion.approve import approvers, is_same_person
 from implio_pipeline.flows.deletion.policy_changes import (
@@ -105,7 +104,7 @@ def _waiting(context: PageContext) -> dict[str, Any]:
     names = {identity_of(context.services, team, each.name): each.name for each in context.accounts.members.all(team)}
     return {
         "change": change,
-        "change_words": policy_text(change.policy),
+        "change_words": change.policy.text,
         "change_going": _going(context, change.policy),
         "change_by": names.get(change.asked_by, "Somebody at the command line"),
         "change_expected": _approval_text(change),
@@ -120,7 +119,7 @@ def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, e
         status=status,
         error=error,
         policy=policy,
-        policy_words=policy_text(policy),
+        policy_words=policy.text,
         outcomes=OUTCOMES,
         rejected_days=REJECTED_DAYS,
         going=_going(context, policy),
@@ -139,8 +138,8 @@ def _preview(
         outcomes=OUTCOMES,
         policy=context.team.policy,
         proposed=proposed,
-        before=policy_text(context.team.policy),
-        after=policy_text(proposed),
+        before=context.team.policy.text,
+        after=proposed.text,
         going=_going(context, proposed),
         needs_approval=needs_approval(context.services, context.team, proposed, by=context.member.name),
         affected=affected_items(context.services, context.team, policy=proposed),

@@ -7,10 +7,8 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act, may
 from implio_pipeline.domain.charts import age_chart, day_chart
-from implio_pipeline.domain.faults import failed_file_text
 from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.domain.request import OPEN_STATES, is_overdue_request, is_soon_due
-from implio_pipeline.domain.retention import policy_text
+from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.sentences import erased_people_text
 from implio_pipeline.flows.files.ingest import failed_landings
 from implio_pipeline.web.context import PageContext
@@ -68,16 +66,15 @@ def overview_page(context: PageContext) -> Response:
         figures=figures,
         by_day=day_chart(files, today=today),
         by_age=age_chart(files, today=today, policy=team.policy),
-        policy=policy_text(team.policy),
+        policy=team.policy.text,
         erased_people=erased_people_text(
             catalog.landings.erased_people(team.team, since=today - _LATELY), days=_LATELY.days
         ),
         failed_files=[
-            (failed_file_text(each), each.is_quarantined)
-            for each in failed_landings(context.services, teams=[team.team])
+            (each.text, each.is_quarantined) for each in failed_landings(context.services, teams=[team.team])
         ],
         open_requests=requests,
-        late=sum(is_overdue_request(each, now=context.now) for each in requests),
-        soon=sum(is_soon_due(each, now=context.now) for each in requests),
+        late=sum(each.is_overdue(now=context.now) for each in requests),
+        soon=sum(each.is_soon_due(now=context.now) for each in requests),
         processor=context.opened.settings.regions[team.region].processor,
     )

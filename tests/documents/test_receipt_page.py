@@ -15,7 +15,7 @@ from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
 
 from implio_pipeline.documents.receipt import receipt_page
-from implio_pipeline.domain.outcome import outcome_in
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.domain.sentences import receipt_text
@@ -67,7 +67,7 @@ def test_every_kind_of_request_has_a_page_that_names_nobody(lake, kind):
 
     assert CANARY not in page
     assert entry.body["requestId"] in page
-    assert receipt_text(outcome_in(entry.body["outcome"])) in text_of(page)
+    assert receipt_text(RequestOutcome.read(entry.body["outcome"])) in text_of(page)
 
 
 def test_the_page_tells_when_how_and_what_was_out_of_reach(lake):

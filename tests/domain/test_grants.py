@@ -17,7 +17,6 @@ from implio_pipeline.domain.access import (
     Role,
     check_grant,
     classes_allowed,
-    is_in_force,
     may,
     review,
 )
@@ -111,8 +110,8 @@ def test_revoking_everything_leaves_nothing(grants, asked) -> None:
 def test_a_grant_ends_at_its_very_instant() -> None:
     grant = a_grant(until=NOW)
 
-    assert is_in_force(grant, now=NOW - timedelta(microseconds=1))
-    assert not is_in_force(grant, now=NOW)
+    assert grant.is_in_force(now=NOW - timedelta(microseconds=1))
+    assert not grant.is_in_force(now=NOW)
 
 
 WRONG = {

@@ -8,7 +8,7 @@ from support.clock import NOW, TODAY
 from test_request_machine import a_request
 
 from implio_pipeline.domain.errors import Unverified
-from implio_pipeline.domain.file_changes import FileOutcome, Rewrite, prove
+from implio_pipeline.domain.file_changes import FileOutcome, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, Region, RequestId, TeamId
 from implio_pipeline.domain.ledger_codec import body_of
@@ -75,13 +75,13 @@ FINE = {
 
 @pytest.mark.parametrize("rewrite", FINE.values(), ids=FINE)
 def test_a_proven_rewrite_is_let_through(rewrite: Rewrite) -> None:
-    prove(rewrite)
+    rewrite.prove()
 
 
 @pytest.mark.parametrize("fault", BAD.values(), ids=BAD)
 def test_a_rewrite_with_any_doubt_about_it_is_unverified(fault: dict[str, object]) -> None:
     with pytest.raises(Unverified):
-        prove(replace(GOOD, **fault))
+        replace(GOOD, **fault).prove()
 
 
 def an_outcome(**known: object) -> FileOutcome:

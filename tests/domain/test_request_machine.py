@@ -20,15 +20,6 @@ from implio_pipeline.domain.request import (
     Request,
     RequestDraft,
     RequestState,
-    accepted,
-    extended,
-    failed,
-    is_overdue_request,
-    is_ready,
-    is_soon_due,
-    may_be_cancelled,
-    may_be_resumed,
-    moved,
 )
 from implio_pipeline.domain.scope import ByUser
 
@@ -75,13 +66,13 @@ def a_request(state: RequestState = RequestState.ACCEPTED, **known: object) -> R
 def test_a_legal_move_changes_the_state_alone(start: str, end: str) -> None:
     request = a_request(RequestState(start))
 
-    assert moved(request, RequestState(end)) == replace(request, state=RequestState(end))
+    assert request.moved(RequestState(end)) == replace(request, state=RequestState(end))
 
 
 @pytest.mark.parametrize(("start", "end"), ILLEGAL)
 def test_an_illegal_move_crashes(start: RequestState, end: RequestState) -> None:
     with pytest.raises(IllegalMove):
-        moved(a_request(start), end)
+        a_request(start).moved(end)
 
 
 @given(path=st.lists(st.sampled_from(RequestState), max_size=12))
@@ -90,7 +81,7 @@ def test_completed_is_out_of_reach_without_shredded(path: list[RequestState]) ->
 
     for state in path:
         try:
-            request = moved(request, state)
+            request = request.moved(state)
         except IllegalMove:
             continue
         been.append(state)
@@ -104,7 +95,7 @@ def test_from_every_state_that_can_be_reached_some_path_leads_to_a_final_one(pat
     request = a_request(RequestState.RECEIVED)
     for state in path:
         with suppress(IllegalMove):
-            request = moved(request, state)
+            request = request.moved(state)
 
     seen = reach = {request.state.value}
     while reach:
@@ -119,13 +110,13 @@ def test_what_is_open_can_be_completed_and_what_is_final_leads_nowhere() -> None
         request = a_request(state)
         for towards in (RequestState.ACCEPTED, RequestState.PLANNED, RequestState.SHREDDED, RequestState.COMPLETED):
             with suppress(IllegalMove):
-                request = moved(request, towards)
+                request = request.moved(towards)
         assert request.state is RequestState.COMPLETED, state
     assert not {start for start, _ in LEGAL} & {state.value for state in FINAL_STATES}
 
 
 def test_only_what_was_not_begun_can_be_cancelled() -> None:
-    cancellable = {state for state in RequestState if may_be_cancelled(a_request(state))}
+    cancellable = {state for state in RequestState if a_request(state).may_be_cancelled}
 
     assert cancellable == {RequestState.UNAPPROVED, RequestState.WAITING}
 
@@ -133,40 +124,40 @@ def test_only_what_was_not_begun_can_be_cancelled() -> None:
 def test_the_first_gate_is_the_second_person_then_the_grace_period() -> None:
     request, day = a_request(), timedelta(days=1)
 
-    unapproved = accepted(request, needs_approval=True, grace=day)
-    waiting = accepted(unapproved, needs_approval=False, grace=day)
+    unapproved = request.accepted(needs_approval=True, grace=day)
+    waiting = unapproved.accepted(needs_approval=False, grace=day)
 
     assert unapproved.state is RequestState.UNAPPROVED
     assert (waiting.state, waiting.next_attempt_at) == (RequestState.WAITING, request.accepted_at + day)
-    assert accepted(unapproved, needs_approval=False, grace=timedelta()).state is RequestState.ACCEPTED
-    assert accepted(request, needs_approval=False, grace=timedelta()) == request
+    assert unapproved.accepted(needs_approval=False, grace=timedelta()).state is RequestState.ACCEPTED
+    assert request.accepted(needs_approval=False, grace=timedelta()) == request
 
 
 def test_a_person_who_resumes_breaks_no_promise_to_others() -> None:
     later = NOW + timedelta(hours=1)
 
-    assert not may_be_resumed(a_request(RequestState.UNAPPROVED), now=NOW)
-    assert not may_be_resumed(a_request(RequestState.WAITING, next_attempt_at=later), now=NOW)
-    assert may_be_resumed(a_request(RequestState.WAITING, next_attempt_at=later), now=later)
-    assert may_be_resumed(a_request(RequestState.FAILED, next_attempt_at=later), now=NOW)
-    assert may_be_resumed(a_request(RequestState.QUARANTINED), now=NOW)
-    assert not may_be_resumed(a_request(RequestState.CANCELLED), now=NOW)
+    assert not a_request(RequestState.UNAPPROVED).may_be_resumed(now=NOW)
+    assert not a_request(RequestState.WAITING, next_attempt_at=later).may_be_resumed(now=NOW)
+    assert a_request(RequestState.WAITING, next_attempt_at=later).may_be_resumed(now=later)
+    assert a_request(RequestState.FAILED, next_attempt_at=later).may_be_resumed(now=NOW)
+    assert a_request(RequestState.QUARANTINED).may_be_resumed(now=NOW)
+    assert not a_request(RequestState.CANCELLED).may_be_resumed(now=NOW)
 
 
 def test_too_many_failures_send_to_quarantine_where_nothing_is_tried_by_itself() -> None:
     request = a_request(RequestState.PLANNED)
     for _ in range(MOST_ATTEMPTS):
         assert request.state is not RequestState.QUARANTINED
-        request = failed(request, StorageFull("no room"), now=NOW)
+        request = request.failed(StorageFull("no room"), now=NOW)
 
     assert request.state is RequestState.QUARANTINED
-    assert not is_ready(request, now=NOW + timedelta(days=100))
+    assert not request.is_ready(now=NOW + timedelta(days=100))
 
 
 def test_a_due_date_is_put_off_once_and_by_two_months_at_most() -> None:
     request = a_request()  # received 1 March, due 1 April; two months on is 1 June
 
-    later = extended(request, days=61, now=NOW)
+    later = request.extended(days=61, now=NOW)
 
     assert later.due_at == request.due_at + timedelta(days=61)
     for refused, days, at in (
@@ -177,29 +168,29 @@ def test_a_due_date_is_put_off_once_and_by_two_months_at_most() -> None:
         (a_request(RequestState.COMPLETED), 1, NOW),
     ):
         with pytest.raises(ExtensionRefused):
-            extended(refused, days=days, now=at)
+            refused.extended(days=days, now=at)
 
 
 def test_a_request_is_soon_due_in_its_last_week() -> None:
     request = a_request()
 
-    assert not is_soon_due(request, now=request.due_at - timedelta(days=7))
-    assert is_soon_due(request, now=request.due_at - timedelta(days=6))
-    assert not is_soon_due(request, now=request.due_at + timedelta(seconds=1))
+    assert not request.is_soon_due(now=request.due_at - timedelta(days=7))
+    assert request.is_soon_due(now=request.due_at - timedelta(days=6))
+    assert not request.is_soon_due(now=request.due_at + timedelta(seconds=1))
 
 
 def test_a_completed_request_is_done_for_good() -> None:
     completed = a_request(RequestState.COMPLETED)
 
-    assert not is_ready(completed, now=NOW)
-    assert not is_overdue_request(completed, now=NOW + timedelta(days=100))
+    assert not completed.is_ready(now=NOW)
+    assert not completed.is_overdue(now=NOW + timedelta(days=100))
 
 
 def test_an_unverified_request_waits_for_a_person() -> None:
-    unverified = failed(a_request(RequestState.PLANNED), Unverified("one survived"), now=NOW)
+    unverified = a_request(RequestState.PLANNED).failed(Unverified("one survived"), now=NOW)
 
     assert unverified.state is RequestState.UNVERIFIED
-    assert not is_ready(unverified, now=NOW + timedelta(days=100))
+    assert not unverified.is_ready(now=NOW + timedelta(days=100))
 
 
 @given(failures=st.integers(1, 60))
@@ -207,7 +198,7 @@ def test_failures_put_off_the_next_attempt_ever_longer_but_never_beyond_an_hour(
     request, waits = a_request(RequestState.PLANNED), []
 
     for _ in range(failures):
-        request = failed(request, StorageFull("no room"), now=NOW)
+        request = request.failed(StorageFull("no room"), now=NOW)
         assert request.next_attempt_at is not None
         waits.append(request.next_attempt_at - NOW)
 
@@ -218,10 +209,10 @@ def test_failures_put_off_the_next_attempt_ever_longer_but_never_beyond_an_hour(
 
 
 def test_a_failed_request_is_ready_again_at_its_next_attempt_and_not_before() -> None:
-    request = failed(a_request(RequestState.PLANNED), StorageFull("no room"), now=NOW)
+    request = a_request(RequestState.PLANNED).failed(StorageFull("no room"), now=NOW)
 
-    assert not is_ready(request, now=NOW + timedelta(seconds=30, microseconds=-1))
-    assert is_ready(request, now=NOW + timedelta(seconds=30))
+    assert not request.is_ready(now=NOW + timedelta(seconds=30, microseconds=-1))
+    assert request.is_ready(now=NOW + timedelta(seconds=30))
 
 
 @pytest.mark.parametrize("state", sorted(OPEN_STATES - WITHHELD_STATES))
@@ -229,8 +220,8 @@ def test_an_open_request_is_late_from_the_microsecond_after_its_due_instant(stat
     request = a_request(state)
     late: datetime = request.due_at + timedelta(microseconds=1)
 
-    assert not is_overdue_request(request, now=request.due_at)
-    assert is_overdue_request(request, now=late)
+    assert not request.is_overdue(now=request.due_at)
+    assert request.is_overdue(now=late)
 
 
 def test_no_personal_or_secret_part_of_a_request_is_ever_shown() -> None:

@@ -12,10 +12,7 @@ from implio_pipeline.domain.retention import (
     OUTCOMES,
     REJECTED_DAYS,
     RetentionPolicy,
-    cutoffs,
-    item_cutoffs,
     overdue_from,
-    policy_text,
 )
 from implio_pipeline.domain.scope import is_overdue
 
@@ -32,7 +29,7 @@ def test_an_item_is_kept_for_exactly_its_days_after_the_day_of_submission(submit
 
 @given(today=st.dates(), keep_days=kept)
 def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
-    limits = cutoffs(RetentionPolicy(keep_days=keep_days, by_outcome={OUTCOMES[0]: keep_days}), today=today)
+    limits = RetentionPolicy(keep_days=keep_days, by_outcome={OUTCOMES[0]: keep_days}).cutoffs(today=today)
 
     assert limits.every is not None
     assert limits.every == date.min or today - limits.every == timedelta(days=keep_days)
@@ -41,7 +38,7 @@ def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
 
 @given(submitted_on=days, today=days, keep_days=kept)
 def test_cutoffs_and_overdue_from_agree_on_every_day(submitted_on: date, today: date, keep_days: int) -> None:
-    limits = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)
+    limits = RetentionPolicy(keep_days=keep_days).cutoffs(today=today)
 
     assert is_overdue(submitted_on, None, limits) == (overdue_from(submitted_on, keep_days=keep_days) <= today)
 
@@ -58,8 +55,8 @@ def test_an_outcomes_own_limit_only_ever_shortens(
     submitted_on: date, age: int, keep_days: int, stricter: int, outcome: str, own: str | None
 ) -> None:
     today = submitted_on + timedelta(days=age)
-    general = cutoffs(RetentionPolicy(keep_days=keep_days), today=today)
-    both = cutoffs(RetentionPolicy(keep_days=keep_days, by_outcome={outcome: min(stricter, keep_days)}), today=today)
+    general = RetentionPolicy(keep_days=keep_days).cutoffs(today=today)
+    both = RetentionPolicy(keep_days=keep_days, by_outcome={outcome: min(stricter, keep_days)}).cutoffs(today=today)
 
     is_its = (outcome == "undecided" and own is None) or outcome == own
     bound = min(REJECTED_DAYS, keep_days) if own == "rejected" else keep_days
@@ -80,12 +77,12 @@ def test_rejected_text_has_a_bound_even_where_items_are_kept_until_deleted() -> 
     after, own = (submitted_on + timedelta(days=days) for days in (REJECTED_DAYS, 90))
 
     policy, longer = RetentionPolicy(), RetentionPolicy(by_outcome={"rejected": 90})
-    assert item_cutoffs(policy, today=after) is None
-    assert not is_overdue(submitted_on, "rejected", cutoffs(policy, today=after))
-    assert is_overdue(submitted_on, "rejected", cutoffs(policy, today=after + timedelta(days=1)))
-    assert not is_overdue(submitted_on, None, cutoffs(policy, today=after + timedelta(days=1)))
-    assert not is_overdue(submitted_on, "rejected", cutoffs(longer, today=own))
-    assert is_overdue(submitted_on, "rejected", cutoffs(longer, today=own + timedelta(days=1)))
+    assert policy.item_cutoffs(today=after) is None
+    assert not is_overdue(submitted_on, "rejected", policy.cutoffs(today=after))
+    assert is_overdue(submitted_on, "rejected", policy.cutoffs(today=after + timedelta(days=1)))
+    assert not is_overdue(submitted_on, None, policy.cutoffs(today=after + timedelta(days=1)))
+    assert not is_overdue(submitted_on, "rejected", longer.cutoffs(today=own))
+    assert is_overdue(submitted_on, "rejected", longer.cutoffs(today=own + timedelta(days=1)))
 
 
 BAD_POLICIES = {
@@ -111,5 +108,5 @@ def test_a_negative_period_has_no_overdue_day() -> None:
 def test_a_policy_reads_as_words() -> None:
     policy = RetentionPolicy(keep_days=60, by_outcome={"refused": 30})
 
-    assert policy_text(policy) == "kept 60 days; refused 30 days, rejected text 30 days"
-    assert policy_text(RetentionPolicy()) == "kept until deleted; rejected text 30 days"
+    assert policy.text == "kept 60 days; refused 30 days, rejected text 30 days"
+    assert RetentionPolicy().text == "kept until deleted; rejected text 30 days"

@@ -20,7 +20,7 @@ from implio_pipeline.cli.requests import _list_view, _open_view
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.callback import CallbackEvent, Delivery
 from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
-from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome, outcome_in, outcome_parts, under_way
+from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import CARRIED_OUT_STATES, NOT_BEGUN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.request_view import request_view
@@ -304,8 +304,8 @@ def test_what_is_not_known_is_never_worded_as_nothing(case: tuple[Request, Reque
     if outcome.erased is None:
         assert "Nothing is erased" not in what_is_so(request, outcome) or request.state is S.CANCELLED
     parts = request_view(request, outcome)["outcome"]
-    assert parts == outcome_parts(outcome)
-    assert outcome_in(parts) == outcome
+    assert parts == outcome.parts()
+    assert RequestOutcome.read(parts) == outcome
 
 
 @given(case=cases())
@@ -359,7 +359,7 @@ def test_a_preview_promises_no_more_than_it_will_do(items: int, withheld: int, f
 def test_a_pass_under_way_forgets_what_holds_kept_before(erased: int | None, matched: int | None) -> None:
     before = RequestOutcome(matched=matched, withheld=0, erased=0)
 
-    now = under_way(before, erased=erased)
+    now = before.under_way(erased=erased)
 
     assert (now.erased, now.withheld, now.left) == (erased, None, None)
     assert now.adds_up

@@ -22,10 +22,7 @@ from implio_pipeline.domain.accounts import (
     email_of,
     form_token_of,
     is_form_token,
-    is_live,
-    locked_until,
     name_of,
-    one_more,
     role_of,
     session_id_of,
     wait_after,
@@ -49,12 +46,12 @@ def test_a_guesser_waits_twice_as_long_each_time_and_at_most_an_hour(failures: i
 def test_a_day_without_a_failure_begins_the_count_anew() -> None:
     attempts = Attempts()
     for _ in range(9):
-        attempts = one_more(attempts, now=NOW)
-    assert locked_until(attempts) == NOW + timedelta(minutes=8)
+        attempts = attempts.one_more(now=NOW)
+    assert attempts.locked_until() == NOW + timedelta(minutes=8)
 
-    later = one_more(attempts, now=NOW + FORGET_FAILURES + timedelta(seconds=1))
+    later = attempts.one_more(now=NOW + FORGET_FAILURES + timedelta(seconds=1))
 
-    assert (later.failures, locked_until(later)) == (1, None)
+    assert (later.failures, later.locked_until()) == (1, None)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +78,7 @@ def test_a_few_words_are_a_good_password_whatever_signs_they_are_of() -> None:
 def test_a_session_lives_while_it_is_used_and_never_beyond_its_end(idle: timedelta, age: timedelta) -> None:
     session = Session(session_id="s", member_id=MemberId("m"), began_at=NOW - age, seen_at=NOW - min(idle, age))
 
-    assert is_live(session, now=NOW) is (min(idle, age) < IDLE and age < ABSOLUTE)
+    assert session.is_live(now=NOW) is (min(idle, age) < IDLE and age < ABSOLUTE)
 
 
 @given(token=st.text(min_size=1), other=st.text(min_size=1))

@@ -21,7 +21,7 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel, RequestKind
 from implio_pipeline.domain.plan import ApprovalPolicy, Introduction, most_alone
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
-from implio_pipeline.domain.retention import RetentionPolicy, days_kept
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
 from implio_pipeline.flows.deletion.accept import accept
@@ -244,7 +244,7 @@ class OnePerson(RuleBasedStateMachine):
             return
         cause = None
         for at, policy in reversed(self.policies):
-            if (self.now.date() - ad.at.date()).days <= days_kept(policy, ad.outcome):
+            if (self.now.date() - ad.at.date()).days <= policy.days_kept(ad.outcome):
                 break
             cause = at
         assert cause is not None, "an item went by no act"

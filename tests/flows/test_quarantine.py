@@ -16,7 +16,7 @@ from support.items import Ad
 from support.landing import LandedTable
 
 from implio_pipeline.domain.errors import ImplioError, StorageFailed
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, Work, failed_again, is_put_off
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, Work, failed_again
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
@@ -149,5 +149,5 @@ def test_a_back_off_begun_under_a_clock_that_was_ahead_is_over() -> None:
     known: dict[str, Any] = {"team": ADS, "work": Work.INGEST, "file": "f", "unit": "u", "error_code": "c"}
     ahead = failed_again(None, now=NOW + timedelta(days=400), **known)
 
-    assert not is_put_off(ahead, now=NOW)
-    assert is_put_off(failed_again(None, now=NOW, **known), now=NOW)
+    assert not ahead.is_put_off(now=NOW)
+    assert failed_again(None, now=NOW, **known).is_put_off(now=NOW)

@@ -18,7 +18,7 @@ from support.landing import LandedTable
 
 from implio_pipeline.domain.errors import CatalogOutdated, CatalogTampered, ImplioError, LiftRefused
 from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.domain.request import Request, RequestState, keeps_out
+from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.domain.statements import StandingLifted
 from implio_pipeline.flows.deletion.accept import note_tombstones
@@ -125,7 +125,7 @@ def test_once_it_is_lifted_new_items_come_in_and_are_told_as_those_of_a_person_w
 
     assert (file.items, file.kept_out, file.returned_items, file.returned_people) == (1, 0, 1, 1)
     assert home.tasks(ADS) == ["a-2"]
-    assert not keeps_out(lifted)
+    assert not lifted.keeps_out
     (entry,) = home.services.ledger.newest_first(StandingLifted)
     assert entry.body["requestId"] == request.request_id
     assert entry.body["liftedBy"] == home.services.keychain.pseudonym(ADS, "identity ada")
@@ -148,7 +148,7 @@ def test_lifting_one_lifts_every_one_of_the_same_person_and_of_nobody_else(home:
     lifted = lift(home.services, second.request_id, name="Ada")
 
     assert [each.request_id for each in lifted] == [second.request_id, first.request_id]
-    assert keeps_out(home.services.catalog.requests.get(other.request_id))
+    assert home.services.catalog.requests.get(other.request_id).keeps_out
 
 
 def test_lifting_twice_lifting_what_keeps_nobody_out_and_lifting_by_nobody_are_refused(home: Home) -> None:
@@ -298,7 +298,7 @@ def test_a_backup_from_before_the_lifting_is_refused_and_restored_as_lifted(tmp_
         pass
     with opened_at(folder, is_restoring=True) as home:
         restore(home.services)
-        assert not keeps_out(home.services.catalog.requests.get(request.request_id))
+        assert not home.services.catalog.requests.get(request.request_id).keeps_out
         assert audit(home.services).findings == []
 
 

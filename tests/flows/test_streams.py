@@ -12,7 +12,7 @@ from support.items import YESTERDAY, Ad
 
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.request import Request, RequestState, failed, moved
+from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.scope import ByUser, UserRule
 from implio_pipeline.flows.deletion import erase as erase_flow
 from implio_pipeline.flows.deletion.erase import erase
@@ -126,8 +126,8 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
 
     def taken_on(request: Request, error: ImplioError, **known: Any) -> Request:
         if request.request_id == first:
-            requests.save([(moved(request, RequestState.PLANNED), request.state)])
-        return failed(request, error, **known)
+            requests.save([(request.moved(RequestState.PLANNED), request.state)])
+        return request.failed(error, **known)
 
     with monkeypatch.context() as patch:
         patch.setattr(erase_flow, "failed", taken_on)

@@ -21,8 +21,8 @@ from typing import Any
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import CancelTooLate, FileMissing, HoldRefused, IllegalMove, KeyMissing, PlanOutdated
 from implio_pipeline.domain.ids import FileKind, TeamId
-from implio_pipeline.domain.request import RequestState, may_be_cancelled
-from implio_pipeline.domain.retention import RetentionPolicy, cutoffs
+from implio_pipeline.domain.request import RequestState
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule, Rule, covers
 from implio_pipeline.flows.deletion.approve import approve
 from implio_pipeline.flows.deletion.cancel import cancel
@@ -189,7 +189,7 @@ class _Process:
 
     def cancel(self, opened: wiring.OpenHome) -> None:
         """Cancel any request that still may be, whoever asked; another process may approve and begin it just now."""
-        open_ones = [each for each in opened.services.catalog.requests.all() if may_be_cancelled(each)]
+        open_ones = [each for each in opened.services.catalog.requests.all() if each.may_be_cancelled]
         if open_ones:
             cancel(opened.services, self.chance.choice(open_ones).request_id)
 
@@ -333,7 +333,7 @@ def _is_gone(opened: wiring.OpenHome, item: Item) -> bool:
     """Tell by the domain's own definition; a task's key plays no part, since no request names a task."""
     services = opened.services
     rules = [each.rule for each in services.catalog.requests.tombstones(item.team)]
-    limits = cutoffs(services.catalog.teams.get(item.team).policy, today=services.clock.now().date())
+    limits = services.catalog.teams.get(item.team).policy.cutoffs(today=services.clock.now().date())
     if limits:
         rules.append(OverdueRule(cutoffs=limits, before=services.clock.now()))
     key = services.keychain.user_key(item.team, item.user) if item.user else None

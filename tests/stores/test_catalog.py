@@ -34,7 +34,7 @@ from implio_pipeline.domain.ids import (
 from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.moderation import QueueEntry
-from implio_pipeline.domain.request import Prepared, Request, RequestState, moved
+from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 from implio_pipeline.domain.team import Team
@@ -224,8 +224,8 @@ def named(rule: Rule) -> NamedRule:
 
 
 def shredded(catalog: Catalog, request: Request) -> Request:
-    planned = moved(request, RequestState.PLANNED)
-    done = moved(planned, RequestState.SHREDDED)
+    planned = request.moved(RequestState.PLANNED)
+    done = planned.moved(RequestState.SHREDDED)
     catalog.requests.save([(planned, request.state)])
     catalog.requests.save([(done, planned.state)])
     return done
@@ -604,7 +604,7 @@ def test_an_entry_covered_twice_counts_once(catalog: Catalog) -> None:
 def test_requests_are_listed_oldest_first_by_team_and_state(catalog: Catalog) -> None:
     rule = TeamRule(before=NOW)
     first, theirs, second = accept(catalog, rule), accept(catalog, rule, CARS), accept(catalog, rule)
-    planned = moved(first, RequestState.PLANNED)
+    planned = first.moved(RequestState.PLANNED)
 
     catalog.requests.save([(planned, RequestState.ACCEPTED)])
 
@@ -618,7 +618,7 @@ def test_requests_are_listed_oldest_first_by_team_and_state(catalog: Catalog) ->
 def test_requests_are_moved_all_or_none(catalog: Catalog) -> None:
     rule = TeamRule(before=NOW)
     first, second = accept(catalog, rule), accept(catalog, rule)
-    moves = [(moved(request, RequestState.PLANNED), RequestState.ACCEPTED) for request in (first, second)]
+    moves = [(request.moved(RequestState.PLANNED), RequestState.ACCEPTED) for request in (first, second)]
     catalog.requests.save(moves[1:])
 
     with pytest.raises(PlanOutdated, match="1 of 2 requests"):

@@ -20,7 +20,7 @@ from support.rules import ads, rules
 
 from implio_pipeline.domain.columns import OTHER_KEYS, ColumnType, columns_of
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing, StorageFull, Unverified
-from implio_pipeline.domain.file_changes import FileWork, NamedRule, prove
+from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileKind, Region, RequestId, UserKey
 from implio_pipeline.domain.request import RequestState
@@ -113,7 +113,7 @@ def test_a_rewrite_keeps_exactly_what_no_rule_covers_in_its_order(
 
     rewrite = home.vault.rewrite(work_on(sealed, *asked))
 
-    prove(rewrite)
+    rewrite.prove()
     after = home.vault.read(rewrite.after).to_pylist() if rewrite.after else before if rewrite.is_untouched else []
     assert after == [row for row in before if not is_covered(row, asked)]
     assert rewrite.erased == len(before) - len(after)

@@ -8,7 +8,7 @@ from support.items import Ad
 from support.page import Page
 
 from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.request import RequestState, keeps_out
+from implio_pipeline.domain.request import RequestState
 from implio_pipeline.flows.deletion.erase import erase
 
 
@@ -71,7 +71,7 @@ def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(p
     answer = browser.send(f"{path}/lift")
 
     assert answer.headers["location"] == f"{path}?done=lifted"
-    assert not keeps_out(only_request(page))
+    assert not only_request(page).keeps_out
     detail = browser.get(path).text
     assert "Then it was lifted" in detail
     assert ">Standing<" not in browser.get("/teams/ads/requests").text

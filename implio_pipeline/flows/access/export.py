@@ -19,10 +19,7 @@ from implio_pipeline.domain.export import (
     Access,
     ExportRecord,
     PackedFile,
-    export_statement,
-    manifest_of,
     moderation_record,
-    must_go,
     queue_record,
 )
 from implio_pipeline.domain.file_changes import NamedRule
@@ -129,7 +126,7 @@ def export_person(
     # 3. Say so, in the audit log of reads too, then hand it out.
     read = access.items + access.rejected + access.queue_entries + access.requests
     note_export(services, operator=draft.operator or draft.asked_by, team=team.team, rows=read, grants=draft.grants)
-    (entry,) = services.ledger.append([export_statement(access, manifest_digest=manifest.digest)])
+    (entry,) = services.ledger.append([access.statement(manifest_digest=manifest.digest)])
     folder = exports.put(_record(access, held.tombstone, (*files, manifest)), (*files, manifest), folder=draft.folder)
     return ExportMade(
         access=access,
@@ -152,7 +149,7 @@ def purge_exports(services: Services, exports: Exports, faults: Faults | None = 
         for record in exports.all():
             with failed.alone(f"export {record.export_id} of team {record.team}"):
                 is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
-                if is_broken or must_go(record, now=now, tombstones=services.catalog.requests.tombstones(record.team)):
+                if is_broken or record.must_go(now=now, tombstones=services.catalog.requests.tombstones(record.team)):
                     exports.discard(record.export_id)
                     purged += 1
     return purged
@@ -247,7 +244,7 @@ def _requests(services: Services, team: TeamId, user_key: UserKey) -> list[Reque
 
 
 def _manifest(access: Access, files: tuple[PackedFile, ...]) -> PackedFile:
-    content = (json.dumps(manifest_of(access, files), indent=2) + "\n").encode()
+    content = (json.dumps(access.manifest(files), indent=2) + "\n").encode()
     return PackedFile(name="manifest.json", records=1, content=content, digest=sha256(content).hexdigest())
 
 

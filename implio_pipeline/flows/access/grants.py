@@ -19,7 +19,6 @@ from implio_pipeline.domain.access import (
     Purpose,
     Reviewed,
     check_grant,
-    is_in_force,
     review,
 )
 from implio_pipeline.domain.ids import ColumnClass, TeamId, sensitive
@@ -153,7 +152,7 @@ def revived(services: Services) -> list[GrantId]:
     told = LedgerState.readable(services.ledger, GrantRevoked).revoked
     now = services.clock.now()
     return [
-        each.grant_id for each in services.catalog.grants.all() if each.grant_id in told and is_in_force(each, now=now)
+        each.grant_id for each in services.catalog.grants.all() if each.grant_id in told and each.is_in_force(now=now)
     ]
 
 
@@ -164,7 +163,7 @@ def forget_operator(services: Services, name: str) -> bool:
         GrantRefused: a grant of theirs still stands.
     """
     person, now = services.people.person(name), services.clock.now()
-    if any(is_in_force(each, now=now) for each in services.catalog.grants.all(person=person)):
+    if any(each.is_in_force(now=now) for each in services.catalog.grants.all(person=person)):
         raise GrantRefused("a grant of theirs still stands", remedy="Revoke that one first.")
     is_gone = services.people.forget(person)
     services.catalog.scrub(is_thorough=False)

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, digest_of, is_usable, new_key
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, digest_of, new_key
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyRefused
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.identity import identity_of
@@ -56,7 +56,7 @@ def rotate_api_key(
     """
     old = services.catalog.api_keys.get(key_id)
     now = services.clock.now()
-    if not is_usable(old, now=now):
+    if not old.is_usable(now=now):
         raise ApiKeyInvalid("the key is revoked or expired", remedy="Make a new key.")
     made = add_api_key(services, old.team, label=old.label, by=by, expires_at=expires_at)
     if grace:
@@ -84,7 +84,7 @@ def recognise(services: Services, text: str) -> ApiKey:
     """
     now = services.clock.now()
     key = services.catalog.api_keys.by_digest(digest_of(text))
-    if key is None or not is_usable(key, now=now):
+    if key is None or not key.is_usable(now=now):
         raise ApiKeyRefused("there is no valid API key in the call")
     if key.last_used_at is None or key.last_used_at + USE_NOTED_EVERY <= now:
         services.catalog.api_keys.note_use(key.key_id, at=now)

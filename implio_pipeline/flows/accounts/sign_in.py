@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from implio_pipeline.domain.accounts import Member, MemberId, Session, email_of, is_live, seen, session_id_of
+from implio_pipeline.domain.accounts import Member, MemberId, Session, email_of, session_id_of
 from implio_pipeline.domain.errors import MemberRefused, SignInLocked, SignInRefused
 from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.ports.accounts import AccountServices
@@ -95,10 +95,10 @@ def visitor(accounts: AccountServices, token: str, *, is_by_itself: bool = False
     session = accounts.members.session(session_id_of(token))
     if session is None:
         return None
-    if not is_live(session, now=now):
+    if not session.is_live(now=now):
         accounts.members.end_session(session.session_id)
         return None
-    after = None if session.is_halfway or is_by_itself else seen(session, now=now)
+    after = None if session.is_halfway or is_by_itself else session.seen(now=now)
     if after is not None:
         accounts.members.save_session(after)
     return session, accounts.members.get(session.member_id)

@@ -14,7 +14,7 @@ from implio_pipeline.domain.errors import CatalogTampered, ImplioError, RequestI
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.instants import after, due_at, instant_text
-from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, keeps_out
+from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
     ByTask,
@@ -220,7 +220,7 @@ def _same_lately(services: Services, asked: Prepared, *, since: datetime) -> Req
         earlier is None
         or earlier.state is RequestState.CANCELLED
         or earlier.accepted_at <= since
-        or (asked.request.is_standing and not keeps_out(earlier))
+        or (asked.request.is_standing and not earlier.keeps_out)
     ):
         return None
     claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
@@ -232,7 +232,7 @@ def _answer(asked: Prepared, accepted: Request) -> Request | ImplioError:
     """Return the accepted request, unless it is another one than was asked for."""
     if accepted.scope_pseudonym != asked.request.scope_pseudonym:
         return RequestIdReused("another request was made under the same id")
-    if asked.request.is_standing and not keeps_out(accepted):
+    if asked.request.is_standing and not accepted.keeps_out:
         words = "was lifted" if accepted.is_standing else "is not standing"
         return RequestIdReused(f"the request made under the same id {words}")
     if accepted.state is RequestState.CANCELLED:  # whether it was sent again, or read again after a crash, is not known

@@ -16,7 +16,7 @@ from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.plan import Allowance
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState, accepted
+from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.identity import identity_of
@@ -60,7 +60,7 @@ def judged(
             is_alone=not is_suspect and request.kind is not RequestKind.RETENTION,
         )
         grace = grace_of(teams[request.team], request)
-        found.append(replace(each, request=accepted(counted, needs_approval=is_suspect, grace=grace)))
+        found.append(replace(each, request=counted.accepted(needs_approval=is_suspect, grace=grace)))
     return found
 
 
@@ -83,7 +83,7 @@ def release(
             items = live if counts is None or is_team else counts.get(request.request_id, 0)
             after = replace(request, covered_items=items, is_exact=counts is not None, is_alone=not is_team)
             if not is_team or not services.approvals.is_asked:
-                after = accepted(after, needs_approval=False, grace=grace_of(teams[team], request))
+                after = after.accepted(needs_approval=False, grace=grace_of(teams[team], request))
             free.append(after)
         stored |= {
             each.request_id: each for each in services.catalog.requests.release(free, approvals=services.approvals)
@@ -115,7 +115,7 @@ def past_gate(services: Services, request: Request, *, approved_by: str | None) 
     grace = grace_of(services.catalog.teams.get(request.team), request)
     if request.accepted_at + grace <= services.clock.now():
         grace = timedelta()
-    return replace(accepted(request, needs_approval=False, grace=grace), approved_by=approved_by)
+    return replace(request.accepted(needs_approval=False, grace=grace), approved_by=approved_by)
 
 
 def _most(services: Services, asked: Sequence[Prepared]) -> dict[RequestId, int]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from implio_pipeline.domain.errors import CancelTooLate
 from implio_pipeline.domain.ids import RequestId
-from implio_pipeline.domain.request import Request, RequestState, may_be_cancelled, moved
+from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.flows.deletion.accept import note_tombstones
 from implio_pipeline.ports.services import Services
 
@@ -20,10 +20,10 @@ def cancel(services: Services, request_id: RequestId) -> Request:
         PlanOutdated: its erasure begins at this moment.
     """
     request = services.catalog.requests.get(request_id)
-    if not may_be_cancelled(request):
+    if not request.may_be_cancelled:
         raise CancelTooLate(f"the request is {request.state.value}")
     note_tombstones(services)  # the ledger knows of every request before it knows that one was taken back
-    after = replace(moved(request, RequestState.CANCELLED), next_attempt_at=None, sealed=None, is_alone=False)
+    after = replace(request.moved(RequestState.CANCELLED), next_attempt_at=None, sealed=None, is_alone=False)
     services.catalog.requests.cancel(after, was=request.state)
     note_tombstones(services)
     services.catalog.scrub(is_thorough=False)

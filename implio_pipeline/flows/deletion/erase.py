@@ -26,11 +26,11 @@ from implio_pipeline.domain.errors import (
     Unverified,
 )
 from implio_pipeline.domain.faults import fault_of
-from implio_pipeline.domain.file_changes import FileWork, NamedRule, endless
+from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.ledger_codec import differences
-from implio_pipeline.domain.outcome import counted
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import (
     FINAL_STATES,
@@ -38,11 +38,6 @@ from implio_pipeline.domain.request import (
     WITHHELD_STATES,
     Request,
     RequestState,
-    carried_out,
-    failed,
-    is_ready,
-    may_be_resumed,
-    moved,
 )
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.statements import TombstonePlaced
@@ -124,7 +119,7 @@ def erase(
     summary = ErasureSummary()
     wanted = None if only is None else frozenset(only)
     by_team: dict[TeamId, list[Request]] = {}
-    may_begin = may_be_resumed if again else is_ready
+    may_begin = Request.may_be_resumed if again else Request.is_ready
     unfounded, altered = _passed_over(services)
     for request_id, team in altered.items():
         summary.note(request_id, team, CatalogTampered("the catalog's row of the request is not as it was written"))
@@ -272,13 +267,13 @@ def _carry_out(
     after = []
     for each in started:
         withheld = withheld_of(each.request_id, spared, holds)
-        outcome = counted(
+        outcome = RequestOutcome.counted(
             erased=erased.get(each.request_id, 0),
             withheld=withheld,
             newer=newer.get(each.request_id, 0),
             not_reachable=without_user if each.kind is RequestKind.USER else 0,
         )
-        after.append(carried_out(each, now=now, outcome=outcome, withheld=withheld))
+        after.append(each.carried_out(now=now, outcome=outcome, withheld=withheld))
     services.catalog.requests.save([(each, RequestState.VERIFIED) for each in after])
     done += after
     if not sweep_doomed(services):
@@ -321,7 +316,7 @@ def _rules_as_told(
 
 
 def _save(services: Services, requests: list[Request], state: RequestState) -> list[Request]:
-    after = [moved(request, state) for request in requests]
+    after = [request.moved(state) for request in requests]
     services.catalog.requests.save([(each, before.state) for each, before in zip(after, requests, strict=True)])
     return after
 
@@ -342,7 +337,7 @@ def _fail(services: Services, requests: list[Request], error: ImplioError, summa
             current = services.catalog.requests.get(request.request_id)
             if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
                 continue  # another process has done it, or is about to say so
-            services.catalog.requests.save([(failed(current, error, now=services.clock.now()), current.state)])
+            services.catalog.requests.save([(current.failed(error, now=services.clock.now()), current.state)])
         except PlanOutdated:
             continue  # another process has taken it on just now
         except CatalogTampered:
@@ -440,7 +435,7 @@ def _newer(
     since = min((named.rule.before for named in named_rules), default=None)
     if since is None:
         return {}, {}
-    endless_rules = [endless(named) for named in named_rules]
+    endless_rules = [named.endless() for named in named_rules]
     bound = {named.request_id: named for named in named_rules}
     reaches = services.vault.reaches(endless_rules)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from implio_pipeline.domain.errors import ExtensionRefused
 from implio_pipeline.domain.ids import RequestId
-from implio_pipeline.domain.request import Request, extended
+from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.statements import DueDateExtended
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.ports.services import Services
@@ -25,7 +25,7 @@ def extend(services: Services, request_id: RequestId, *, days: int, reason: str)
     if not reason.strip():
         raise ExtensionRefused("there is no reason, which whoever asked must be told")
     request = services.catalog.requests.get(request_id)
-    after = extended(request, days=days, now=agreed_now(services))
+    after = request.extended(days=days, now=agreed_now(services))
     if request.sealed is not None:
         parts = json.loads(services.keychain.unseal(request.team, request.sealed, context=request_id))
         text = json.dumps(parts | {"extensionReason": reason}).encode()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from implio_pipeline.domain.errors import LiftRefused
 from implio_pipeline.domain.ids import RequestId
-from implio_pipeline.domain.request import Request, keeps_out
+from implio_pipeline.domain.request import Request
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import note_tombstones
 from implio_pipeline.flows.identity import identity_of
@@ -34,7 +34,7 @@ def lift(
         PlanOutdated: somebody else lifts or moves it at this moment.
     """
     request = services.catalog.requests.get(request_id)
-    if not keeps_out(request):
+    if not request.keeps_out:
         words = "it was lifted before" if request.standing_lifted_at else "it keeps nobody out"
         raise LiftRefused(f"the request cannot be lifted: {words}")
     if acts_for is None and not (name or "").strip():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from implio_pipeline.domain.outcome import RequestOutcome, under_way
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.request import CARRIED_OUT_STATES, NOT_BEGUN_STATES, Request
 from implio_pipeline.ports.services import Services
 
@@ -20,10 +20,10 @@ def outcomes_of(services: Services, requests: Sequence[Request]) -> list[tuple[R
         if request.state in CARRIED_OUT_STATES:
             outcome = request.outcome
         elif _is_untouched(request):
-            outcome = under_way(request.outcome, erased=0)
+            outcome = request.outcome.under_way(erased=0)
         else:
             so_far = None if request.state in NOT_BEGUN_STATES else 0
-            outcome = under_way(request.outcome, erased=erased.get(request.request_id, so_far))
+            outcome = request.outcome.under_way(erased=erased.get(request.request_id, so_far))
         found.append((request, outcome))
     return found
 

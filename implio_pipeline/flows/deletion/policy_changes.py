@@ -7,7 +7,7 @@ the policy decided on it.
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy, let_go_sooner, policy_text
+from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy, let_go_sooner
 from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
@@ -121,8 +121,8 @@ def _note(services: Services, change: PolicyChange) -> None:
         change_id=change.change_id,
         team=change.team,
         state=change.state,
-        was=policy_text(change.was),
-        policy=policy_text(change.policy),
+        was=change.was.text,
+        policy=change.policy.text,
         was_cap_percent=change.was_cap_percent,
         cap_percent=change.cap_percent,
         items=change.affected_items,

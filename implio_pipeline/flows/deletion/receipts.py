@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from implio_pipeline.domain.hold import is_in_force
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt, receipt_of
-from implio_pipeline.domain.request import Request, RequestState, moved
+from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.services import Services
 
@@ -37,7 +36,7 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
     services.catalog.requests.complete(
         [
             replace(
-                moved(request, RequestState.COMPLETED), completed_at=max(now, request.checked_at or now), sealed=None
+                request.moved(RequestState.COMPLETED), completed_at=max(now, request.checked_at or now), sealed=None
             )
             for request in whole
         ]
@@ -69,9 +68,9 @@ def _withhold(services: Services, requests: Sequence[Request]) -> None:
     for request in requests:
         named = request.withheld.holds if request.withheld else ()
         holds = [services.catalog.holds.get(hold_id) for hold_id, _, _ in named]
-        ends = [hold.until if is_in_force(hold, now=now) else now for hold in holds]
+        ends = [hold.until if hold.is_in_force(now=now) else now for hold in holds]
         state = RequestState.PARTLY_WITHHELD if outcomes.get(request.request_id) else RequestState.HELD
-        after = replace(moved(request, state), next_attempt_at=min(ends, default=now))
+        after = replace(request.moved(state), next_attempt_at=min(ends, default=now))
         moves.append((after, request.state))
     services.catalog.requests.save(moves)
 

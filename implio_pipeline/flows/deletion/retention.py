@@ -10,7 +10,7 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import after
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
-from implio_pipeline.domain.retention import RetentionPolicy, cutoffs, policy_text
+from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule, Reach, is_overdue, reach
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.alone import Faults, gathered
@@ -45,7 +45,7 @@ def preview_retention(
 
 def preview_policy(services: Services, team: Team, policy: RetentionPolicy, *, today: date) -> OverduePreview:
     """Return what a run on that day would remove from a team if it had another policy."""
-    return _preview(services, replace(team, policy=policy), cutoffs(policy, today=today))
+    return _preview(services, replace(team, policy=policy), policy.cutoffs(today=today))
 
 
 def retain(
@@ -101,14 +101,14 @@ def _retain_team(services: Services, team: Team, limits: Cutoffs, today: date) -
         received_at=services.clock.now(),
         asked_by="retention policy",
     )
-    outcomes = accept(services, [draft], policy=f"{policy_text(team.policy)}; on {today.isoformat()}")
+    outcomes = accept(services, [draft], policy=f"{team.policy.text}; on {today.isoformat()}")
     return [each for each in outcomes if isinstance(each, Request)]
 
 
 def _policies(services: Services, today: date, teams: Iterable[TeamId] | None) -> list[tuple[Team, Cutoffs]]:
     wanted = None if teams is None else frozenset(teams)
     return [
-        (team, cutoffs(team.policy, today=today))
+        (team, team.policy.cutoffs(today=today))
         for team in services.catalog.teams.all()
         if wanted is None or team.team in wanted
     ]
@@ -145,7 +145,7 @@ def _preview(services: Services, team: Team, limits: Cutoffs) -> OverduePreview:
     whole = sum(reach(rule, file) is Reach.EVERYTHING for file in files)
     return OverduePreview(
         team=team.team,
-        policy=policy_text(team.policy),
+        policy=team.policy.text,
         items=_rows(files, FileKind.ITEMS, limits),
         rejected=_rows(files, FileKind.REJECTED, limits),
         withheld=_withheld(services, team),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.hold import Hold, is_in_force
+from implio_pipeline.domain.hold import Hold
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.scope import Reach, reach
 from implio_pipeline.ports.services import Services
@@ -35,7 +35,7 @@ def is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
 def holds_in_force(services: Services, team: TeamId) -> list[Hold]:
     """Return the legal holds on the team that forbid erasing now."""
     now = services.clock.now()
-    return [hold for hold in services.catalog.holds.all(team) if is_in_force(hold, now=now)]
+    return [hold for hold in services.catalog.holds.all(team) if hold.is_in_force(now=now)]
 
 
 def plan_works(

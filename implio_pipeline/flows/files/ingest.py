@@ -19,14 +19,13 @@ from implio_pipeline.domain.errors import (
     PlanOutdated,
     PostInWork,
 )
-from implio_pipeline.domain.faults import FailedFile, Work, failed_again, is_put_off
-from implio_pipeline.domain.file_changes import Change, FileWork, NamedRule, prove
+from implio_pipeline.domain.faults import FailedFile, Work, failed_again
+from implio_pipeline.domain.file_changes import Change, FileWork, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileKind, RequestId, TeamId, UserKey
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.replan import discarding, is_outdated, replan, reread
-from implio_pipeline.domain.retention import item_cutoffs
 from implio_pipeline.domain.scope import OverdueRule, Rule, UserRule, covers
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.alone import Fault, Faults, gathered
@@ -152,7 +151,7 @@ def failed_landings(services: Services, *, teams: Collection[TeamId] | None = No
 
 def put_off(failures: Iterable[FailedFile], *, now: datetime) -> set[str]:
     """Return the marks of the landing files that are left alone now."""
-    return {each.file for each in failures if is_put_off(each, now=now)}
+    return {each.file for each in failures if each.is_put_off(now=now)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -288,7 +287,7 @@ def rules_in_force(
         for each in services.catalog.requests.tombstones(team.team)
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
-    overdue = item_cutoffs(team.policy, today=now.date())
+    overdue = team.policy.item_cutoffs(today=now.date())
     if overdue is not None:
         named_rules.append(NamedRule(request_id=RequestId("policy"), rule=OverdueRule(cutoffs=overdue, before=now)))
     return named_rules
@@ -656,7 +655,7 @@ class _Intake:
             rewrite = self.services.vault.rewrite(FileWork(sealed=sealed, named_rules=reached, is_whole=False))
         except KeyMissing:
             raise PlanOutdated("the team's keys were renewed while its items came in") from None
-        prove(rewrite)
+        rewrite.prove()
         if rewrite.is_untouched:
             return sealed
         self.services.vault.delete(sealed.file)

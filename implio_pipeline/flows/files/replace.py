@@ -17,7 +17,6 @@ from implio_pipeline.domain.file_changes import (
     Rewrite,
     outcomes_of,
     outcomes_of_drop,
-    prove,
 )
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import RequestId, TeamId
@@ -94,7 +93,7 @@ def _attempt(services: Services, work: FileWork) -> Rewrite | Mapping[RequestId,
             return services.vault.matched(work)
         rewrite = services.vault.rewrite(work)
         try:
-            prove(rewrite)
+            rewrite.prove()
         except ImplioError:
             if rewrite.after:
                 with suppress(ImplioError):  # housekeeping sweeps it

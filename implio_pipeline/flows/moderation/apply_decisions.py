@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, Work, failed_again, is_put_off
-from implio_pipeline.domain.file_changes import Change, NamedRule, prove_settlement
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, Work, failed_again
+from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.domain.instants import day_of
@@ -129,7 +129,7 @@ class _Settling:
         left = {
             file_id: each.next_attempt_at
             for file_id, each in failed.items()
-            if each.next_attempt_at and is_put_off(each, now=now) and not again
+            if each.next_attempt_at and each.is_put_off(now=now) and not again
         }
         return cls(services=services, team=team, faults=faults, summary=summary, again=again, failed=failed, left=left)
 
@@ -266,7 +266,7 @@ class _Work:
         if settlement.after is None:
             return ()
         try:
-            prove_settlement(settlement)
+            settlement.prove()
         except Unverified:
             self.services.vault.delete(settlement.after.file)
             raise

@@ -36,11 +36,10 @@ from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
 from implio_pipeline.domain.faults import FIRST_BACKOFF, backoff
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.outcome import outcome_parts
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.request_view import request_view
-from implio_pipeline.domain.retention import PolicyChange, policy_text
+from implio_pipeline.domain.retention import PolicyChange
 from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.flows.moderation.webhooks import secrets_of
 from implio_pipeline.ports.ledger import LedgerEntry
@@ -162,7 +161,7 @@ def deletion_body(delivery: Delivery, request: Request, receipt: LedgerEntry[Rec
     """Return what a team is told of a completed deletion: nothing personal."""
     return _about_request(delivery, request) | {
         "completedAt": instant_text(request.completed_at or delivery.made_at),
-        "outcome": outcome_parts(request.outcome),
+        "outcome": request.outcome.parts(),
         "receipt": None if receipt is None else f"sha256:{receipt.digest}",
     }
 
@@ -192,8 +191,8 @@ def policy_approval_body(delivery: Delivery, change: PolicyChange) -> dict[str, 
         "state": change.state.value,
         "askedAt": instant_text(change.asked_at),
         "items": change.affected_items,
-        "was": policy_text(change.was),
-        "policy": policy_text(change.policy),
+        "was": change.was.text,
+        "policy": change.policy.text,
         "wasCapPercent": change.was_cap_percent,
         "capPercent": change.cap_percent,
     }

@@ -16,7 +16,6 @@ from implio_pipeline.domain.audit import (
     AuditFinding,
     AuditPart,
     FindingKind,
-    altered,
     known_faults,
     lifting_faults,
     lost_tombstone,
@@ -118,7 +117,7 @@ def audit(
     )
     # 1. The catalog's own rows; what is altered is looked at all the same, as far as it can be read.
     if AuditPart.CATALOG in report.parts:
-        report.findings += [altered(each) for each in services.catalog.alterations()]
+        report.findings += [each.finding for each in services.catalog.alterations()]
     try:
         _look_at_all(services, report, progress)
     except ImplioError as error:  # an altered row may lead anywhere; whatever it was, the audit names the row

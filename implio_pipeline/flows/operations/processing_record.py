@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from implio_pipeline.domain.access import is_in_force
-from implio_pipeline.domain.hold import is_in_force as is_hold_in_force
 from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.processing import (
@@ -126,7 +124,7 @@ def _team_record(services: Services, team: Team) -> TeamRecord:
     catalog, now = services.catalog, services.clock.now()
     files = list(catalog.manifest.files(team.team))
     items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
-    grants = [each for each in catalog.grants.all(team=team.team) if is_in_force(each, now=now)]
+    grants = [each for each in catalog.grants.all(team=team.team) if each.is_in_force(now=now)]
     return TeamRecord(
         team=team.team,
         region=team.region,
@@ -135,7 +133,7 @@ def _team_record(services: Services, team: Team) -> TeamRecord:
         unreachable=catalog.manifest.anonymous_items(team.team),
         rejected=sum(file.rows for file in files) - items,
         queued=len(catalog.moderation.entries(team.team)),
-        holds=sum(is_hold_in_force(each, now=now) for each in catalog.holds.all(team.team)),
+        holds=sum(each.is_in_force(now=now) for each in catalog.holds.all(team.team)),
         grants=len(grants),
         grants_identity=sum(ColumnClass.IDENTITY in each.classes for each in grants),
     )

@@ -29,9 +29,6 @@ from implio_pipeline.domain.request import (
     PEOPLE_STATES,
     Request,
     RequestState,
-    keeps_out,
-    may_be_cancelled,
-    moved,
 )
 from implio_pipeline.domain.scope import Reach, reach
 from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingLifted, TombstoneLifted, TombstonePlaced
@@ -199,7 +196,7 @@ def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
         if asked is not None:
             catalog.requests.get(asked.request_id)
         is_lifted = lifted is None or _is_cancelled(catalog.requests.get(lifted.request_id))
-        is_lifted &= let_in is None or not keeps_out(catalog.requests.get(let_in.request_id))
+        is_lifted &= let_in is None or not catalog.requests.get(let_in.request_id).keeps_out
     except RequestUnknown:
         is_lifted = False
     if not is_lifted:
@@ -277,8 +274,8 @@ def _reinstate(services: Services, known: LedgerState, summary: RestoreSummary) 
         elif request_id not in here:
             lost.append((_let_in(known, _due(known, _begun(known, request))), rule))
     summary.reinstated = [each.request_id for each in services.catalog.requests.reinstate(lost)]
-    again = [_let_in(known, each) for each in services.catalog.requests.all() if keeps_out(each)]
-    services.catalog.requests.lift([each for each in again if not keeps_out(each)], is_in_ledger=True)
+    again = [_let_in(known, each) for each in services.catalog.requests.all() if each.keeps_out]
+    services.catalog.requests.lift([each for each in again if not each.keeps_out], is_in_ledger=True)
     for request in services.catalog.requests.all(states=OPEN_STATES):
         if request.request_id in known.lifted:
             _lift(services, request)
@@ -328,8 +325,8 @@ def _due(known: LedgerState, request: Request) -> Request:
 
 def _lift(services: Services, request: Request) -> None:
     """Cancel again what the ledger knows as cancelled; what was begun since the backup is left as it is."""
-    if may_be_cancelled(request):
-        after = replace(moved(request, RequestState.CANCELLED), next_attempt_at=None, sealed=None)
+    if request.may_be_cancelled:
+        after = replace(request.moved(RequestState.CANCELLED), next_attempt_at=None, sealed=None)
         services.catalog.requests.cancel(after, was=request.state)
         services.catalog.requests.in_ledger([request.tombstone_sequence])
 

@@ -1,6 +1,6 @@
 """The oldest landing file, request file and open request: how long each has waited, and why."""
 
-from implio_pipeline.domain.request import OPEN_STATES, is_ready
+from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, Waiting, why_open, why_waiting
 from implio_pipeline.flows.files.ingest import failed_landings, put_off
 from implio_pipeline.ports.services import Services
@@ -24,7 +24,7 @@ def oldest_waits(services: Services, facts: OrchestrationFacts | None) -> tuple[
     ]
     requests = services.catalog.requests.all(states=OPEN_STATES)
     if requests:
-        oldest = min(requests, key=lambda each: (not is_ready(each, now=now), each.received_at))
+        oldest = min(requests, key=lambda each: (not each.is_ready(now=now), each.received_at))
         cause = why_open(oldest, facts, now=now)
         waits.append(Wait(what=Waiting.REQUEST, since=oldest.received_at, cause=cause))
     return tuple(waits)

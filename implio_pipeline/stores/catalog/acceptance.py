@@ -16,7 +16,7 @@ from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.instants import after
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.request import FINAL_STATES, Prepared, Request, RequestState, may_be_cancelled
+from implio_pipeline.domain.request import FINAL_STATES, Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
 from implio_pipeline.stores.catalog.alone import judged
@@ -156,11 +156,11 @@ def _take_off_queues(connection: Connection, new: Sequence[tuple[Request, Rule]]
         else:
             for request, rule in group:
                 # What may be cancelled must be able to come back; anything else is deleted at once.
-                if may_be_cancelled(request):
+                if request.may_be_cancelled:
                     _keep_aside(connection, request, rule)
                 theirs = delete(queue_entries).where(queue_entries.c.team == team, covered(rule))
                 removed.append(connection.execute(theirs).rowcount)
-                traces.take(connection, team, rule, by=request.request_id, is_kept=may_be_cancelled(request))
+                traces.take(connection, team, rule, by=request.request_id, is_kept=request.may_be_cancelled)
     return removed
 
 
@@ -211,7 +211,7 @@ def _keep_aside(connection: Connection, request: Request, rule: Rule) -> None:
 
 def _kind_of_removal(asked: tuple[Request, Rule]) -> tuple[TeamId, datetime, bool]:
     request, rule = asked
-    return request.team, rule.before, isinstance(rule, UserRule) and not may_be_cancelled(request)
+    return request.team, rule.before, isinstance(rule, UserRule) and not request.may_be_cancelled
 
 
 def _take_off_users(connection: Connection, team: TeamId, keys: Sequence[UserKey], before: datetime) -> list[int]:

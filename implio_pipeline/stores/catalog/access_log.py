@@ -6,7 +6,7 @@ from sqlalchemy import Engine, RowMapping, insert, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.access import GrantId, PersonKey
-from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, chained, read_body
+from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, chained
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import AccessLog
 from implio_pipeline.stores.catalog.access_tables import access_log, grants
@@ -59,7 +59,7 @@ class SqlAccessLog(AccessLog):
 
 
 def _row_of(line: LogLine) -> dict[str, object]:
-    body = read_body(line.read)
+    body = line.read.body()
     lists = {name: body[name] for name in ("teams", "classes", "columns", "grants")}
     plain = {name: getattr(line.read, name) for name in _PLAIN}
     return {"line": line.line, "previous": line.previous, "digest": line.digest} | plain | lists

@@ -9,7 +9,7 @@ from sqlalchemy.types import TypeDecorator
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
-from implio_pipeline.domain.outcome import RequestOutcome, outcome_in, outcome_parts
+from implio_pipeline.domain.outcome import RequestOutcome
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -88,13 +88,13 @@ class Counts(TypeDecorator[RequestOutcome]):
     def process_bind_param(self, value: RequestOutcome | None, dialect: Dialect) -> dict[str, int | None] | None:
         """Return the counts as JSON values."""
         del dialect
-        return None if value is None else outcome_parts(value)
+        return None if value is None else value.parts()
 
     def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RequestOutcome:
         """Return the counts that JSON values are."""
         del dialect
         try:
-            return outcome_in(value)
+            return RequestOutcome.read(value)
         except (TypeError, KeyError, AttributeError, ValueError):
             raise CatalogTampered("the outcome of a request cannot be read in the catalog") from None
 

@@ -20,8 +20,6 @@ from implio_pipeline.domain.accounts import (
     MemberId,
     Session,
     check_keeps_admin,
-    locked_until,
-    one_more,
 )
 from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.ids import TeamId
@@ -144,10 +142,10 @@ class SqlMembers(Members):
             # Counted before the password is compared: parallel guesses are counted like guesses in a row.
             row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
             attempts = Attempts() if row is None else Attempts(failures=row["failures"], newest_at=row["newest_at"])
-            until = locked_until(attempts)
+            until = attempts.locked_until()
             if until is not None and now < until:
                 return until
-            after = one_more(attempts, now=now)
+            after = attempts.one_more(now=now)
             connection.execute(delete(table).where(table.c.newest_at < now - FORGET_FAILURES))
             connection.execute(delete(table).where(table.c.email_lookup == lookup))
             values = {"email_lookup": lookup, "failures": after.failures, "newest_at": now}

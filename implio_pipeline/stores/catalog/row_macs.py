@@ -43,7 +43,7 @@ from sqlalchemy.types import NullType
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.outcome import RequestOutcome, outcome_parts
+from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
 from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.tables import (
@@ -364,7 +364,7 @@ def _other(value: Any) -> Any:
     if isinstance(value, Withheld):
         return [value.items, [list(each) for each in value.holds]]
     if isinstance(value, RequestOutcome):
-        return outcome_parts(value)
+        return value.parts()
     raise TypeError(f"a column holds a {type(value).__name__}")
 
 

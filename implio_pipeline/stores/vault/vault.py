@@ -26,7 +26,7 @@ from implio_pipeline.domain.audit import Measured
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
-from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement, endless
+from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
 from implio_pipeline.domain.ids import FileId, FileKind, Outcome, Region, RequestId, TeamId, UserKey
@@ -191,7 +191,7 @@ class EncryptedVault(Vault):
         # What a rule covers without its end, less what it covers with it: items that came after the request.
         rows = self._read_for_rules(sealed)
         within = match(rows, [named.rule for named in named_rules]).counts
-        in_all = match(rows, [endless(named).rule for named in named_rules]).counts
+        in_all = match(rows, [named.endless().rule for named in named_rules]).counts
         names = (named.request_id for named in named_rules)
         return {name: every - some for name, every, some in zip(names, in_all, within, strict=True)}
 
