@@ -24,7 +24,8 @@ from implio_pipeline.flows.access.grants import GrantDraft, grant
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.erase import erase
-from implio_pipeline.flows.files.ingest import add_rows, ingest
+from implio_pipeline.flows.files.ingest import ingest
+from implio_pipeline.flows.files.submit import add_rows
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.query.lake import Lake
 from implio_pipeline.wiring import OpenHome, init_home, open_home

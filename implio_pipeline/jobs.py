@@ -20,11 +20,11 @@ from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.keys import is_rotation_due
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.flows.access.export import purge_exports
-from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.deletion.take_requests import TakenRequests, take_requests
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact, merge_small
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions, is_settling_due
@@ -296,9 +296,9 @@ def tidy(opened: OpenHome, faults: Faults) -> Tidied:
     """Unlink what nothing refers to, and discard what is kept for a time and is too old."""
     done = Tidied(sweep=housekeep(opened.services, feed_keeps=opened.feed_keeps, faults=faults))
     before = opened.services.clock.now() - timedelta(days=opened.settings.set_aside_days)
-    with faults.alone("files set aside"):
+    with faults.isolate("files set aside"):
         done.set_aside = len(opened.set_aside.expire(before))
-    with faults.alone("reports"):
+    with faults.isolate("reports"):
         done.reports = opened.services.leftovers.expire_reports(before=before)
     done.exports = purge_exports(opened.services, opened.exports, faults)
     return done

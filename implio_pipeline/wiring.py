@@ -19,11 +19,11 @@ from implio_pipeline.domain.ids import ColumnClass, Region
 from implio_pipeline.domain.instants import ClockBounds, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.residency import check_keys, check_places, check_teams
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
 from implio_pipeline.flows.clock import take_up_noted
-from implio_pipeline.flows.files.residency import refuse_misplaced
 from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_put_back
 from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
@@ -360,9 +360,9 @@ def build(settings: Settings) -> OpenHome:
 
 
 def _refuse_misplaced(settings: Settings, catalog: SqlCatalog, ring: LocalKeyRing) -> None:
-    refuse_misplaced(
-        catalog.teams, places=settings.places, processors=settings.processor_register, owners=ring.owners()
-    )
+    check_places(settings.places, settings.processor_register)
+    check_teams(catalog.teams.regions(), settings.places)
+    check_keys(ring.owners())
 
 
 def _doorkeeper(settings: Settings, catalog: SqlCatalog, clock: SystemClock) -> ReadAuthorizer:

@@ -22,7 +22,7 @@ from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.flows.accounts.api_keys import recognise
-from implio_pipeline.flows.files.ingest import Part
+from implio_pipeline.flows.files.intake import Part
 from implio_pipeline.flows.files.submit import Submission, arrival
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.ports.services import Services

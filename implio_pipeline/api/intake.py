@@ -12,7 +12,7 @@ from threading import Condition, Thread
 from implio_pipeline.api.failures import ShuttingDown
 from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.flows.files.ingest import Part
+from implio_pipeline.flows.files.intake import Part
 from implio_pipeline.flows.files.submit import Submission, submit
 from implio_pipeline.ports.services import Services
 

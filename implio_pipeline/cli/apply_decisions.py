@@ -6,7 +6,7 @@ from implio_pipeline.cli.arguments import Resume
 from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, look, many
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 
 

@@ -132,7 +132,7 @@ def _confirmation(session: Session, team: str, given: str | None) -> str:
 def _preview(session: Session, fields: dict[str, str], *, name: str) -> None:
     with session.open_home() as opened:
         plan = plan_erasure(opened.services, _draft(opened.services, fields, name=name))
-        asker = identity_of(opened.services, plan.team, name)
+        asker = identity_of(opened.services.keychain, plan.team, name)
         others = approvers(opened.services, opened.accounts, plan.team, asked_by=asker)
     session.answer(_plan_shape(plan) | {"approvers": others}, lambda: _plan_view(plan, others))
 

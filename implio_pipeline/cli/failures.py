@@ -18,7 +18,7 @@ from implio_pipeline.domain.errors import (
     RequestRefused,
     Unverified,
 )
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.remedies import remedy_for_operators, remedy_of_code
 
 

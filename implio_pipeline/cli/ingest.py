@@ -14,7 +14,7 @@ from implio_pipeline.cli.status import failed_file_lines
 from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.ingest import IngestSummary, failed_landings, ingest
 
 

@@ -11,7 +11,7 @@ from implio_pipeline.cli.tables import good, look, many, table
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.keys import newest_ids
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_statement, rotate_keys
 
 app = typer.Typer(help="Rotate keys, so that backups forget too; and look at them.", no_args_is_help=True)

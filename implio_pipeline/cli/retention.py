@@ -31,9 +31,9 @@ from implio_pipeline.domain.retention import (
 from implio_pipeline.domain.scope import is_overdue
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team, team_id
-from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.deletion.policy_changes import approve_policy, change_policy, refuse_policy, waiting_change
 from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention, retain
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.ports.services import Services
 
 app = typer.Typer(help="How long items are kept, what is overdue, and its removal.", no_args_is_help=True)

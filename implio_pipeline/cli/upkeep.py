@@ -5,7 +5,7 @@ import typer
 from implio_pipeline.cli.failures import end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, many
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact
 
 

@@ -1,4 +1,10 @@
-"""Work on a few things at a time: in threads, since codec, cipher and disk leave Python's lock alone."""
+"""A map over threads that bounds how much work is in flight.
+
+Threads are enough: compression, encryption and disk access release Python's global interpreter lock.
+
+    for work, result in bounded_map(rewrite, works, most=2):
+        ...
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -9,15 +15,15 @@ _Done = TypeVar("_Done")
 
 
 def bounded_map(act: Callable[[_Work], _Done], works: Iterable[_Work], *, most: int) -> Iterator[tuple[_Work, _Done]]:
-    """Yield each work with what the act returned for it, as it is done.
+    """Yield each piece of work with its result, in the order in which they finish.
 
-    A work is asked for only when a thread is free, so that nothing is begun that nobody takes up. The first failure
-    is raised once those in flight have ended.
+    The next piece is taken from `works` only when a thread is free: a claimed landing file must not wait in a queue.
+    The first exception is raised after the pieces in flight have ended.
 
     Args:
-        act: What is done to each; called in threads.
+        act: Called with each piece, in a thread.
         works: Iterated in the calling thread.
-        most: How many are in flight.
+        most: How many pieces are in flight at once; with 1, no thread is started.
     """
     if most <= 1:
         for work in works:
@@ -28,11 +34,11 @@ def bounded_map(act: Callable[[_Work], _Done], works: Iterable[_Work], *, most: 
         for work in works:
             running[pool.submit(act, work)] = work
             if len(running) == most:
-                yield from _done(running)
+                yield from _finished(running)
         while running:
-            yield from _done(running)
+            yield from _finished(running)
 
 
-def _done(running: dict[Future[_Done], _Work]) -> Iterator[tuple[_Work, _Done]]:
+def _finished(running: dict[Future[_Done], _Work]) -> Iterator[tuple[_Work, _Done]]:
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         yield running.pop(future), future.result()

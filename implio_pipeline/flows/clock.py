@@ -1,4 +1,8 @@
-"""The clock is asked before anything is accepted, taken in or erased; one that disagrees is refused, not believed."""
+"""The clock guard: a flow asks here for the time before it accepts, ingests or erases anything.
+
+A clock that disagrees too much with what the home knows is refused, not believed: under a clock that is set forward by
+a year, retention would erase what may still be kept. `domain/clock.py` has the bounds and the reasons.
+"""
 
 from datetime import datetime, timedelta
 
@@ -9,27 +13,28 @@ from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.services import Services
 
 _NOTE_EVERY = timedelta(hours=20)
-"""The daily housekeeping notes one reading a day, also when it begins a little early."""
+"""Less than a day, so that the daily housekeeping notes a reading even when it starts a little early."""
 
 
 def agreed_now(services: Services) -> datetime:
-    """Return the clock's reading, and record it.
+    """Return the clock's reading and record it in the catalog.
 
     Raises:
-        ClockBehind: it lies too far behind the newest reading that the home knows.
-        ClockAhead: it lies too far ahead of it.
+        ClockBehind: the reading is too far behind the newest one that the home knows.
+        ClockAhead: the reading is too far ahead of it.
     """
     now, newest = services.clock.now(), services.catalog.newest_reading()
     check_clock(now, newest=newest, bounds=services.clock_bounds)
+    # Each record is a commit, so that not every call pays for one.
     if newest is None or now - newest > RECORD_EVERY:
         services.catalog.record_reading(now)
     return now
 
 
 def confirm_clock(services: Services) -> datetime:
-    """Take the clock's reading for right, whatever is known, and note that in the ledger; return the reading.
+    """Accept the clock's reading as right, note that in the ledger, and return it.
 
-    Instants that were handed out under another clock stay: each team's logical time goes on from there.
+    A team keeps the instants that it has from another clock: its logical time continues after the newest of them.
     """
     now, newest = services.clock.now(), services.catalog.newest_reading()
     services.ledger.append([ClockRead(at=now, is_confirmed=True, newest_known=newest)])
@@ -38,7 +43,7 @@ def confirm_clock(services: Services) -> datetime:
 
 
 def note_clock(services: Services) -> None:
-    """Note the clock's reading in the ledger, once a day, so that it outlives the catalog.
+    """Note the clock's reading in the ledger once a day, so that it survives the loss of the catalog.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.
@@ -49,7 +54,7 @@ def note_clock(services: Services) -> None:
 
 
 def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:
-    """Let a catalog know the ledger's newest reading: one that was put back from a backup has lost it.
+    """Record the ledger's newest reading in the catalog; a catalog restored from a backup does not have it.
 
     Raises:
         LedgerBroken: the ledger cannot be read.

@@ -1,10 +1,13 @@
-"""Who a person is, without their name: two spellings of one name are one person."""
+"""The keyed pseudonym of a person: two spellings of one name are the same person.
+
+The cap and the second person depend on this. Otherwise `anna` could approve what `Anna` asked for.
+"""
 
 from implio_pipeline.domain.accounts import name_key
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.ports.services import Services
+from implio_pipeline.ports.keychain import Keychain
 
 
-def identity_of(services: Services, team: TeamId, name: str) -> str:
-    """Return the keyed pseudonym of a person's name: equal for the same person, telling nothing without the key."""
-    return services.keychain.pseudonym(team, f"identity {name_key(name)}")
+def identity_of(keychain: Keychain, team: TeamId, name: str) -> str:
+    """Return the keyed pseudonym of a person's name: it is the same for the same person, and opaque without the key."""
+    return keychain.pseudonym(team, f"identity {name_key(name)}")

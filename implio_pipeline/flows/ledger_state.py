@@ -1,7 +1,7 @@
-"""The ledger's state: what its entries say together, in their order. A restore and the audit go by it.
+"""The state that the ledger's entries add up to. A restore rebuilds the catalog from it; the audit compares with it.
 
-An entry that was signed and cannot be read is kept as such: whoever acts on the state refuses it, whoever compares
-names it.
+An entry that is signed but cannot be read is kept as `unreadable`. Who acts on the state must refuse it (`readable`);
+who only compares names it (`of`).
 """
 
 from collections.abc import Iterable
@@ -34,37 +34,38 @@ from implio_pipeline.ports.ledger import Ledger, LedgerEntry
 
 @dataclass(kw_only=True, slots=True)
 class LedgerState:
-    """What the ledger says."""
+    """The requests, holds, grants, logs and keys that the ledger knows."""
 
     tombstones: dict[RequestId, list[TombstonePlaced]] = field(default_factory=dict)
-    """A crash may have written one twice; the oldest comes first."""
+    """Oldest first. A crash may have written one twice."""
     receipts: dict[RequestId, list[Receipt]] = field(default_factory=dict)
-    """Oldest first. A request with any was begun: no gate counts for it any more."""
+    """Oldest first. A request that has one was begun, so it needs neither approval nor grace period any more."""
     approved: dict[RequestId, RequestApproved] = field(default_factory=dict)
     lifted: set[RequestId] = field(default_factory=set)
     standing_lifted: dict[RequestId, StandingLifted] = field(default_factory=dict)
     due_at: dict[RequestId, datetime] = field(default_factory=dict)
-    """Due dates that were put off."""
+    """Due dates that were extended."""
     holds: dict[HoldId, HoldPlaced] = field(default_factory=dict)
     released: dict[HoldId, datetime] = field(default_factory=dict)
     revoked: dict[GrantId, GrantRevoked] = field(default_factory=dict)
     log_digests: dict[int, str] = field(default_factory=dict)
-    """Digest of the log of reads at each line that was noted. What a restore cut off no longer counts."""
+    """Digest of the log of reads at each noted line; lines that a restore cut off are left out."""
     key_versions: dict[TeamId, int] = field(default_factory=dict)
     """The newest version of each team's rotating keys."""
     unreadable: list[LedgerEntry[Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, ledger: Ledger, *types: type[Statement]) -> "LedgerState":
-        """Return what the entries of some types say; those of all types when none is named.
+        """Return the state from the entries of these types; from all entries when no type is given.
 
-        To name types costs no more than reading their entries: the ledger is searched, not read.
+        With types, the ledger is searched through its index and only their entries are read.
 
         Raises:
-            LedgerBroken: a line is no entry.
+            LedgerBroken: a line is not an entry.
         """
         state = cls()
         named = [entry for type_ in types for entry in ledger.newest_first(type_)]
+        # Later entries override earlier ones, so they must be applied in the order of the ledger.
         for entry in sorted(named, key=lambda each: each.sequence) if types else ledger.entries():
             try:
                 state.note(entry.statement)
@@ -74,7 +75,7 @@ class LedgerState:
 
     @classmethod
     def readable(cls, ledger: Ledger, *types: type[Statement]) -> "LedgerState":
-        """Return what the entries say, as `of` does.
+        """Return the state as `of` does, and refuse a ledger with an unreadable entry.
 
         Raises:
             LedgerBroken: an entry cannot be read.
@@ -85,7 +86,7 @@ class LedgerState:
         return state
 
     def note(self, statement: Statement) -> None:
-        """Take in one statement; those that say nothing of the state are passed over."""
+        """Apply one statement; statements that do not change the state are ignored."""
         match statement:
             case AboutRequest():
                 self._note_request(statement)
@@ -98,6 +99,7 @@ class LedgerState:
             case AccessLogNoted(lines=lines, digest=digest):
                 self.log_digests[lines] = digest
             case AccessLogShortened(lines=lines, digest=digest):
+                # A restore shortened the log: digests of the lines that it cut off would accuse an honest log.
                 kept = {line: each for line, each in self.log_digests.items() if line <= lines}
                 self.log_digests = kept | ({lines: digest} if lines else {})
             case KeyStatement(team_keys=keys):

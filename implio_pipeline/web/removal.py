@@ -58,7 +58,7 @@ def remove_form(context: PageContext) -> Response:
 
 def _preview(context: PageContext, draft: RequestDraft, *, status: int = 200, error: str | None = None) -> Response:
     plan: ErasurePlan = plan_erasure(context.services, draft)
-    mine = identity_of(context.services, context.team.team, context.member.name)
+    mine = identity_of(context.services.keychain, context.team.team, context.member.name)
     fields = {
         name: context.text(name)
         for name in ("kind", "user_id", "task_id", "first_day", "last_day", "reason", "standing")

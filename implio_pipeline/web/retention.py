@@ -101,7 +101,10 @@ def _waiting(context: PageContext) -> dict[str, Any]:
     if change is None or not context.may(Act.APPROVE_REQUEST):
         return {"change": None}
     team = context.team.team
-    names = {identity_of(context.services, team, each.name): each.name for each in context.accounts.members.all(team)}
+    names = {
+        identity_of(context.services.keychain, team, each.name): each.name
+        for each in context.accounts.members.all(team)
+    }
     return {
         "change": change,
         "change_words": change.policy.text,
@@ -147,7 +150,7 @@ def _preview(
             context.services,
             context.accounts,
             context.team.team,
-            asked_by=identity_of(context.services, context.team.team, context.member.name),
+            asked_by=identity_of(context.services.keychain, context.team.team, context.member.name),
         ),
         going_anyway=_going(context, context.team.policy),
         expected=_PLAIN_WORD,

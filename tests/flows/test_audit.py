@@ -30,7 +30,7 @@ from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.files.compact import compact
-from implio_pipeline.flows.files.sweep import sweep_doomed
+from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.stores.vault.filters import build_filter
 from implio_pipeline.stores.vault.predicate import task_key
@@ -292,7 +292,7 @@ def test_a_wrapped_key_swapped_with_another_files_is_named_for_every_class(lake)
         newest = lake.services.catalog.requests.newest_tombstone(ADS)
         gone = Change(team=ADS, planned_at=newest, committed_at=NOW, remove=(first.file_id,))
         lake.services.catalog.manifest.commit(gone)
-        sweep_doomed(lake.services)
+        unlink_replaced(lake.services.catalog, lake.services.vault)
 
 
 def test_a_file_robbed_of_its_keys_is_named(lake):

@@ -20,8 +20,8 @@ from implio_pipeline.api import upkeep_process
 from implio_pipeline.domain.errors import CatalogUnavailable, StorageFailed
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.flows.access.export import AccessDraft, export_person, purge_exports
-from implio_pipeline.flows.alone import Fault, Faults
 from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.faults import Fault, Faults
 from implio_pipeline.flows.files.compact import compact, merge_small
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
@@ -285,7 +285,7 @@ def test_what_must_end_a_run_is_swallowed_by_no_guard(home: Home) -> None:
 
     faults = Faults()
     for error in (ServerGone(), KeyboardInterrupt(), MemoryError(), CatalogUnavailable("gone")):
-        with pytest.raises(type(error)), faults.alone("work"):
+        with pytest.raises(type(error)), faults.isolate("work"):
             raise error
     assert not faults
     assert not issubclass(upkeep_process._ServerGone, Exception)

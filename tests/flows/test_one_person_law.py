@@ -108,7 +108,10 @@ class OnePerson(RuleBasedStateMachine):
     @rule(name=st.sampled_from(ACCOUNTS))
     def lets_an_account_in(self, name: str) -> None:
         by = "Otto" if name == "Otto II" or "Otto II" not in self.let_in_at else "Otto II"
-        names = {"who": identity_of(self.services, ADS, name), "by": identity_of(self.services, ADS, by)}
+        names = {
+            "who": identity_of(self.services.keychain, ADS, name),
+            "by": identity_of(self.services.keychain, ADS, by),
+        }
         self.services.catalog.teams.introduce(Introduction(team=ADS, **names, at=self.now))
         self.let_in_at[name] = min(self.now, self.let_in_at[by]) if by in self.let_in_at else self.now
 

@@ -18,7 +18,7 @@ from support.landing import LandedTable
 from implio_pipeline.domain.errors import ImplioError, StorageFailed
 from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, Work, failed_again
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
 
 NewHome = Callable[[], Home]

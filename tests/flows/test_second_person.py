@@ -283,7 +283,7 @@ def test_nobody_raises_the_cap_alone(services: Services) -> None:
 
 
 def let_in(services: Services, who: str, *, by: str, is_by_operator: bool = False) -> None:
-    names = {name: identity_of(services, ADS, text) for name, text in (("who", who), ("by", by))}
+    names = {name: identity_of(services.keychain, ADS, text) for name, text in (("who", who), ("by", by))}
     at = services.clock.now()
     services.catalog.teams.introduce(Introduction(team=ADS, **names, at=at, is_by_operator=is_by_operator))
 

@@ -23,10 +23,10 @@ from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.moderation import apply_decisions as settling
 from implio_pipeline.flows.moderation.apply_decisions import FEED_KEEPS, apply_decisions
 from implio_pipeline.flows.moderation.decide import feed, notes_of

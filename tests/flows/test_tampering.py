@@ -87,7 +87,7 @@ def stage(scratch: Path) -> Path:
             home.keep(*(Ad(task=f"{user}-{each}", user=user) for each in range(3)))
         home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
         change_policy(home.services, ADS, cap_percent=10, by="Otto")
-        names = {name: identity_of(home.services, ADS, name) for name in ("who", "by")}
+        names = {name: identity_of(home.services.keychain, ADS, name) for name in ("who", "by")}
         home.services.catalog.teams.introduce(Introduction(team=ADS, **names, at=NOW))
         add_api_key(home.services, ADS, label="shop", by="Otto")
         until = NOW + timedelta(days=90)
@@ -373,7 +373,7 @@ def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_othe
 def test_a_key_whose_maker_was_altered_is_no_key(altered):
     home = altered("update api_keys set expires_at = null")
     _, text = add_api_key(home.services, ADS, label="new", by="Otto")
-    assert recognise(home.services, text).made_by == identity_of(home.services, ADS, "Otto")
+    assert recognise(home.services, text).made_by == identity_of(home.services.keychain, ADS, "Otto")
 
     with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
         connection.execute("update api_keys set made_by = 'somebody else' where label = 'new'")

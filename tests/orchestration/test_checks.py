@@ -8,7 +8,7 @@ from support.stage import USER, item, results
 from implio_pipeline.domain.audit import AuditPart
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.flows.files import ingest
+from implio_pipeline.flows.files import intake
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.orchestration import checks
 from implio_pipeline.orchestration.build import build_definitions
@@ -83,7 +83,7 @@ def test_a_check_fails_when(kept, fault):
 def test_survivors_fail_their_check(kept, monkeypatch):
     kept.ask(REQUEST)
     assert kept.run("carry_out_requests").success
-    monkeypatch.setattr(ingest, "rules_in_force", lambda *_, **__: [])  # lets in what was erased
+    monkeypatch.setattr(intake, "_rules_in_force", lambda *_, **__: [])  # lets in what was erased
     kept.land(item(9), name="late")
     assert kept.take_in().success
 

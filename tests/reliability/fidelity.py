@@ -19,7 +19,7 @@ from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.files.compact import compact
-from implio_pipeline.flows.files.ingest import add_rows
+from implio_pipeline.flows.files.submit import add_rows
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import decryption_properties
 from reliability import forks

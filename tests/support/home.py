@@ -18,7 +18,7 @@ from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, Scope
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.files.ingest import add_rows
+from implio_pipeline.flows.files.submit import add_rows
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.services import Services
 from implio_pipeline.stores.keys.ring import LocalKeyRing

@@ -12,9 +12,9 @@ from support.page import PASSWORD, Page
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.flows.alone import Faults
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.ingest import ingest
 
 

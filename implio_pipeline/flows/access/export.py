@@ -29,8 +29,8 @@ from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.scope import FOR_EVER, UserRule
 from implio_pipeline.flows.access.authorize import note_export
-from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.find import find
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
 from implio_pipeline.flows.moderation.decide import opened_notes
@@ -145,9 +145,9 @@ def purge_exports(services: Services, exports: Exports, faults: Faults | None = 
         ClockWrong: the clock disagrees with what the home knows; nothing goes for its age.
     """
     now, purged = agreed_now(services), 0
-    with gathered(faults) as failed:
+    with collecting(faults) as failed:
         for record in exports.all():
-            with failed.alone(f"export {record.export_id} of team {record.team}"):
+            with failed.isolate(f"export {record.export_id} of team {record.team}"):
                 is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
                 if is_broken or record.must_go(now=now, tombstones=services.catalog.requests.tombstones(record.team)):
                     exports.discard(record.export_id)
@@ -186,7 +186,7 @@ def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, pr
     rule = UserRule(user_key=user_key, before=FOR_EVER)
     hiding = [each.rule for each in services.catalog.requests.tombstones(team, only_open=True)]
     named = NamedRule(request_id=RequestId("export"), rule=rule)
-    files = [file for file, _ in find(services, team, [named], is_proven=True)]
+    files = [file for file, _ in find(services.catalog.manifest, services.vault, team, [named], is_proven=True)]
     # The oldest file first, as a person reads it; the manifest gives them in no order.
     files.sort(key=lambda file: (file.day, file.first_submitted_at, file.file_id))
     sealed = services.catalog.manifest.sealed(files)

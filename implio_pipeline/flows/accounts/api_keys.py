@@ -35,7 +35,7 @@ def add_api_key(
         name,
         services.identifiers.secret(),
         label=label,
-        made_by=identity_of(services, name, by),
+        made_by=identity_of(services.keychain, name, by),
         created_at=services.clock.now(),
         expires_at=expires_at,
     )

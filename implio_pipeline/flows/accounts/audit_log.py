@@ -21,7 +21,7 @@ def note(
     entry = AuditEntry(
         team=team,
         at=accounts.clock.now(),
-        who=identity_of(services, team, name),
+        who=identity_of(services.keychain, team, name),
         name=name,
         deed=deed,
         subject=subject,

@@ -107,8 +107,8 @@ def _introduce(services: Services, name: str, *, team: TeamId, role: Role, by: I
     if may(role, Act.APPROVE_REQUEST):
         introduction = Introduction(
             team=team,
-            who=identity_of(services, team, name),
-            by=identity_of(services, team, by.name),
+            who=identity_of(services.keychain, team, name),
+            by=identity_of(services.keychain, team, by.name),
             at=agreed_now(services),  # the window of the cap begins here
             is_by_operator=by.is_operator,
         )

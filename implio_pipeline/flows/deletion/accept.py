@@ -224,7 +224,7 @@ def _same_lately(services: Services, asked: Prepared, *, since: datetime) -> Req
     ):
         return None
     claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
-    files = find(services, asked.request.team, [claim])
+    files = find(services.catalog.manifest, services.vault, asked.request.team, [claim])
     return None if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
 
 

@@ -32,7 +32,7 @@ def person_of(services: Services, draft: RequestDraft) -> str | None:
     """Return the keyed pseudonym of the person who asks; `None` when nobody is known."""
     if draft.acts_for is not None:
         return draft.acts_for
-    return None if draft.asked_by is None else identity_of(services, draft.team, draft.asked_by)
+    return None if draft.asked_by is None else identity_of(services.keychain, draft.team, draft.asked_by)
 
 
 def window_of(services: Services) -> timedelta:

@@ -67,7 +67,7 @@ def approvable(services: Services, team: TeamId, *, name: str) -> list[Request]:
     """Return the unapproved requests of a team that a person may approve, oldest first."""
     waiting = services.catalog.requests.all(team=team, states=[RequestState.UNAPPROVED])
     since = services.clock.now() - window_of(services)
-    mine = services.catalog.requests.people_of(team, identity_of(services, team, name), since=since)
+    mine = services.catalog.requests.people_of(team, identity_of(services.keychain, team, name), since=since)
     return [each for each in waiting if each.asked_by not in mine]
 
 
@@ -76,7 +76,7 @@ def approvers(services: Services, accounts: AccountServices, team: TeamId, *, as
     since = services.clock.now() - window_of(services)
     one = frozenset() if asked_by is None else services.catalog.requests.people_of(team, asked_by, since=since)
     admins = (each for each in accounts.members.all(team) if may(each.roles.get(team), Act.APPROVE_REQUEST))
-    return sum(identity_of(services, team, each.name) not in one for each in admins)
+    return sum(identity_of(services.keychain, team, each.name) not in one for each in admins)
 
 
 def refuse_same_person(services: Services, team: TeamId, *, asked_by: str | None, name: str) -> str:
@@ -87,7 +87,7 @@ def refuse_same_person(services: Services, team: TeamId, *, asked_by: str | None
     """
     if not name.strip():
         raise ApprovalRefused("nobody is named")
-    identity = identity_of(services, team, name)
+    identity = identity_of(services.keychain, team, name)
     if identity == asked_by:
         raise ApprovalRefused("who asked cannot approve: it takes a second person")
     if is_same_person(services, team, asked_by, name=name):
@@ -103,4 +103,6 @@ def is_same_person(services: Services, team: TeamId, asked_by: str | None, *, na
     if asked_by is None:
         return False
     since = services.clock.now() - window_of(services)
-    return identity_of(services, team, name) in services.catalog.requests.people_of(team, asked_by, since=since)
+    return identity_of(services.keychain, team, name) in services.catalog.requests.people_of(
+        team, asked_by, since=since
+    )

@@ -45,8 +45,7 @@ from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import note_tombstones
 from implio_pipeline.flows.deletion.receipts import write_receipts
 from implio_pipeline.flows.files.find import holds_in_force, plan_works
-from implio_pipeline.flows.files.replace import SwapCounts, swap
-from implio_pipeline.flows.files.sweep import sweep_doomed
+from implio_pipeline.flows.files.replace import SwapCounts, swap, unlink_replaced
 from implio_pipeline.flows.files.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.flows.races import are_renewed
 from implio_pipeline.ports.rows import Progress
@@ -129,7 +128,7 @@ def erase(
             by_team.setdefault(request.team, []).append(request)
     for team, requests in by_team.items():
         _erase_team(services, team, requests, summary, progress)
-    sweep_doomed(services)
+    unlink_replaced(services.catalog, services.vault)
     if unfounded is not None:
         raise unfounded
     return summary
@@ -276,7 +275,7 @@ def _carry_out(
         after.append(each.carried_out(now=now, outcome=outcome, withheld=withheld))
     services.catalog.requests.save([(each, RequestState.VERIFIED) for each in after])
     done += after
-    if not sweep_doomed(services):
+    if not unlink_replaced(services.catalog, services.vault):
         services.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
     # 3. Say so.
     write_receipts(services, done, unreachable_items=without_user)
@@ -355,7 +354,9 @@ def _work_through(
 
     def work_through() -> tuple[list[Hold], dict[RequestId, ImplioError]]:
         planned_at, held_at = services.catalog.requests.newest_tombstone(team), services.catalog.holds.newest(team)
-        holds = holds_in_force(services, team)  # also where none is newest: one taken away shows in their tally
+        holds = holds_in_force(
+            services.catalog.holds, team, now=services.clock.now()
+        )  # also where none is newest: one taken away shows in their tally
         works = _plan(services, team, named_rules, holds)
         if not works:
             return holds, {}
@@ -368,7 +369,7 @@ def _work_through(
 
 def _plan(services: Services, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]) -> list[FileWork]:
     """Return the files to change: one that a hold covers whole is not touched."""
-    works = plan_works(services, team, named_rules, holds)
+    works = plan_works(services.catalog.manifest, services.vault, team, named_rules, holds)
     return [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
 
 
@@ -400,7 +401,7 @@ def _is_race(services: Services, team: TeamId, work: FileWork, error: ImplioErro
         case FileMissing():
             return not _is_lost(services, [work])
         case KeyMissing():
-            return are_renewed(services, team, [work.sealed])
+            return are_renewed(services.catalog.manifest, services.keychain, team, [work.sealed])
         case _:
             return False
 
@@ -416,7 +417,11 @@ def _spared(
         return [], {}
 
     def held_works() -> list[FileWork]:
-        return [work for work in plan_works(services, team, named_rules, holds) if work.holds]
+        return [
+            work
+            for work in plan_works(services.catalog.manifest, services.vault, team, named_rules, holds)
+            if work.holds
+        ]
 
     found, faults = _read_each(services, team, held_works, services.vault.spared)
     for each in found:

@@ -39,7 +39,7 @@ def lift(
         raise LiftRefused(f"the request cannot be lifted: {words}")
     if acts_for is None and not (name or "").strip():
         raise LiftRefused("nobody is named who lifts it")
-    who = identity_of(services, request.team, name or "") if acts_for is None else acts_for
+    who = identity_of(services.keychain, request.team, name or "") if acts_for is None else acts_for
     # The ledger knows of every standing deletion before it knows that one was lifted.
     note_tombstones(services)
     standing = {each.request_id: each for each in services.catalog.requests.keeping_out(request.team)}

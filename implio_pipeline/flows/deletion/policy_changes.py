@@ -45,7 +45,7 @@ def change_policy(
             cap_percent=team.cap_percent if cap_percent is None else cap_percent,
             was=team.policy,
             was_cap_percent=team.cap_percent,
-            asked_by=identity_of(services, team.team, by),
+            asked_by=identity_of(services.keychain, team.team, by),
             asked_at=now,
             affected_items=affected_items(services, team, policy=policy, cap_percent=cap_percent),
         )
@@ -70,7 +70,7 @@ def affected_items(
 
 def needs_approval(services: Services, team: Team, policy: RetentionPolicy, *, by: str) -> bool:
     """Tell whether a change of policy that somebody asks for would wait for a second person."""
-    who = identity_of(services, team.team, by)
+    who = identity_of(services.keychain, team.team, by)
     return affected_items(services, team, policy=policy) > allowance_of(services, team.team, who).left
 
 
@@ -100,7 +100,9 @@ def refuse_policy(services: Services, team: TeamId, *, name: str) -> PolicyChang
     Raises:
         ApprovalRefused: none waits.
     """
-    return _decided(services, _waiting(services, team), ChangeState.REFUSED, by=identity_of(services, team, name))
+    return _decided(
+        services, _waiting(services, team), ChangeState.REFUSED, by=identity_of(services.keychain, team, name)
+    )
 
 
 def _waiting(services: Services, team: TeamId) -> PolicyChange:

@@ -53,7 +53,9 @@ def _plan(services: Services, team: Team, rule: Rule, *, who: str | None) -> Era
 
     def is_race(error: Exception) -> bool:
         is_missing = isinstance(error, FileMissing | KeyMissing)
-        return is_missing and are_renewed(services, team.team, [work.sealed for work in works])
+        return is_missing and are_renewed(
+            services.catalog.manifest, services.keychain, team.team, [work.sealed for work in works]
+        )
 
     digest, counts = replan(count, about=f"the files of team {team.team}", is_race=is_race)
     # A file that holds keep of all that is covered, or that only a filter took for one of these, is not written again.
@@ -115,7 +117,7 @@ def _digest(
 ) -> tuple[str, list[FileWork]]:
     """Return the digest of what a rule would do now, with the works it was made of."""
     position = services.catalog.requests.newest_tombstone(team) if tombstone is None else tombstone
-    holds = holds_in_force(services, team)
+    holds = holds_in_force(services.catalog.holds, team, now=services.clock.now())
     works = _works(services, team, rule)
     digest = plan_digest(
         team,
@@ -129,7 +131,13 @@ def _digest(
 
 def _works(services: Services, team: TeamId, rule: Rule) -> list[FileWork]:
     def plan() -> list[FileWork]:
-        return plan_works(services, team, [NamedRule(request_id=_RULE, rule=rule)], holds_in_force(services, team))
+        return plan_works(
+            services.catalog.manifest,
+            services.vault,
+            team,
+            [NamedRule(request_id=_RULE, rule=rule)],
+            holds_in_force(services.catalog.holds, team, now=services.clock.now()),
+        )
 
     return replan(plan, about=f"the files of team {team}")
 

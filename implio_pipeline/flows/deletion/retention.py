@@ -13,9 +13,9 @@ from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule, Reach, is_overdue, reach
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.ports.services import Services
 
@@ -71,17 +71,17 @@ def retain(
     requests: list[Request] = []
     wanted = None if teams is None else frozenset(teams)
     policies = _policies(services, today, wanted)
-    with gathered(faults) as failed:
+    with collecting(faults) as failed:
         # A file whose back-off lasts is tried all the same: a policy that goes by outcome needs the verdicts now.
         apply_decisions(
             services, teams=[team.team for team, _ in policies if team.policy.by_outcome], again=True, faults=failed
         )
         for team, limits in policies:
-            with failed.alone(f"retention of team {team.team}"):
+            with failed.isolate(f"retention of team {team.team}"):
                 requests += _retain_team(services, team, limits, today)
         for team in services.catalog.teams.all():
             if team.is_altered and (wanted is None or team.team in wanted):
-                with failed.alone(f"policy of team {team.team}"):
+                with failed.isolate(f"policy of team {team.team}"):
                     words = f"the policy of team {team.team} is not as it was written, so nothing of it was removed"
                     raise CatalogTampered(words)
     return requests

@@ -1,1 +1,1 @@
-"""Files of the vault: bringing items in, finding, replacing and merging files, their keys."""
+"""Vault files: bring items in, find files, replace and merge them, renew their keys."""

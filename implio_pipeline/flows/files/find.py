@@ -1,61 +1,72 @@
-"""Find: the live files that a rule may touch, by what the catalog keeps of each, and the holds that reach them."""
+"""Find the live files that a rule may touch, from what the catalog keeps about each file; no file is opened.
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+The catalog keeps ranges, counts and membership filters for each file. These can say "maybe" wrongly, but never "no"
+wrongly: a file that is not found here holds no row that the rule covers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.hold import Hold
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.scope import Reach, reach
-from implio_pipeline.ports.services import Services
+from implio_pipeline.ports.catalog import Manifest
+from implio_pipeline.ports.requests import Holds
+from implio_pipeline.ports.vault import Vault
 
 
 def find(
-    services: Services, team: TeamId, named_rules: Sequence[NamedRule], *, is_proven: bool = False
+    manifest: Manifest, vault: Vault, team: TeamId, named_rules: Sequence[NamedRule], *, is_proven: bool = False
 ) -> Iterator[tuple[VaultFile, tuple[NamedRule, ...]]]:
-    """Yield the live files that rules may touch, with those rules.
+    """Yield each live file that a rule may touch, with the rules that may touch it.
 
-    With `is_proven` the catalog is compared with what was written into it first, so that no file is passed over.
+    Args:
+        manifest: Where live files are listed.
+        vault: Where the files are.
+        team: Only this team's files.
+        named_rules: The rules.
+        is_proven: Authenticate the team's whole list first, so that a row deleted from the catalog hides no file.
 
     Raises:
-        CatalogTampered: the catalog is not what was written.
+        CatalogTampered: a row of the catalog was altered, removed or added.
     """
-    reaches = services.vault.reaches(named_rules)
-    for file in services.catalog.manifest.candidates(team, named_rules, is_proven=is_proven):
+    reaches = vault.reaches(named_rules)
+    for file in manifest.candidates(team, named_rules, is_proven=is_proven):
         reached = reaches(file)
         if reached:
             yield file, reached
 
 
 def is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
-    """Tell whether some rule covers every row of the file, so that it can go unread."""
+    """Tell whether a rule covers every row of the file, so that the file need not be read."""
     return any(reach(named.rule, file) is Reach.EVERYTHING for named in named_rules)
 
 
-def holds_in_force(services: Services, team: TeamId) -> list[Hold]:
-    """Return the legal holds on the team that forbid erasing now."""
-    now = services.clock.now()
-    return [hold for hold in services.catalog.holds.all(team) if hold.is_in_force(now=now)]
+def holds_in_force(holds: Holds, team: TeamId, *, now: datetime) -> list[Hold]:
+    """Return the legal holds on the team that forbid erasing at an instant."""
+    return [hold for hold in holds.all(team) if hold.is_in_force(now=now)]
 
 
 def plan_works(
-    services: Services, team: TeamId, named_rules: Sequence[NamedRule], holds: Sequence[Hold]
+    manifest: Manifest, vault: Vault, team: TeamId, named_rules: Sequence[NamedRule], holds: Sequence[Hold]
 ) -> list[FileWork]:
-    """Return every file that rules may touch, with the holds that reach it."""
-    found = list(find(services, team, named_rules, is_proven=True))
-    sealed = services.catalog.manifest.sealed([file for file, _ in found])
-    reaching = _reaching(services, holds)
+    """Return every file that a rule may touch, with its keys, its rules and the holds that reach it.
+
+    Raises:
+        CatalogTampered: the catalog's list of files was altered.
+        PlanOutdated: a file was replaced while the works were planned.
+    """
+    found = list(find(manifest, vault, team, named_rules, is_proven=True))
+    sealed = manifest.sealed([file for file, _ in found])
+    by_id = {RequestId(hold.hold_id): hold for hold in holds}
+    holding = vault.reaches([NamedRule(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
     works = []
     for each, (file, reached) in zip(sealed, found, strict=True):
-        over = reaching(file)
-        whole = not over and is_whole(file, reached)
-        works.append(FileWork(sealed=each, named_rules=reached, is_whole=whole, holds=over))
+        over = tuple(by_id[named.request_id] for named in holding(file)) if by_id else ()
+        # A file that a hold reaches may keep rows, so it is read even when a rule covers all of it.
+        works.append(
+            FileWork(sealed=each, named_rules=reached, is_whole=not over and is_whole(file, reached), holds=over)
+        )
     return works
-
-
-def _reaching(services: Services, holds: Sequence[Hold]) -> Callable[[VaultFile], tuple[Hold, ...]]:
-    if not holds:
-        return lambda _: ()
-    by_id = {RequestId(hold.hold_id): hold for hold in holds}
-    reaches = services.vault.reaches([NamedRule(request_id=hold_id, rule=hold.rule) for hold_id, hold in by_id.items()])
-    return lambda file: tuple(by_id[named.request_id] for named in reaches(file))

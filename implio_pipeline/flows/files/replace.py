@@ -1,12 +1,17 @@
-"""Swap: files are rewritten, proven, and put in the place of the old ones, whose keys go in the same commit.
+"""Replace vault files: rewrite, prove, swap in one transaction that destroys the old keys, then unlink.
 
-A file's fault is that file's alone: it stays as it is, its fault is returned, and the other files are swapped.
+Rules:
+
+* A new file is committed only after it was read again and proved right (`Rewrite.prove`).
+* Files are swapped and the old files' keys destroyed in the same transaction. Without keys, what is still on the disk
+  is noise; unlinking it may fail and is tried again.
+* A fault of one file does not stop the others: the file stays as it is, and its fault is returned.
 """
 
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, StorageFull
 from implio_pipeline.domain.faults import fault_of
@@ -22,17 +27,20 @@ from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.replan import discarding
 from implio_pipeline.flows.bounded_map import bounded_map
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.races import commit_under_newer_tombstones
+from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
+from implio_pipeline.ports.vault import Vault
 
 _COMMIT_FILES = 256
-"""Files in one commit: a checkpoint that a crash cannot take back."""
+"""Files in one commit. After a crash, at most this much work is done again."""
 
 
 @dataclass(kw_only=True, slots=True)
 class SwapCounts:
-    """What was swapped so far."""
+    """What was committed so far."""
 
     files_rewritten: int = 0
     files_dropped: int = 0
@@ -50,29 +58,30 @@ def swap(
     counts: SwapCounts,
     progress: Progress | None = None,
 ) -> list[tuple[FileWork, ImplioError]]:
-    """Rewrite files of one team, or drop them whole, and commit what proved right, some files at a time.
+    """Rewrite or drop files of one team, and commit those that proved right in batches.
 
     Args:
-        services: What the flow may touch.
-        works: At least one file, with what is to go from each and what stays.
+        services: What the flow may use.
+        works: At least one file, with the rules that apply to it.
         planned_at: The team's newest tombstone when the work was planned.
-        held_at: The team's newest legal hold then.
+        held_at: The team's newest legal hold when the work was planned.
         counts: Added to with every commit.
-        progress: Told of files done and files in all.
+        progress: Called with the number of files done and the number of all files.
 
     Returns:
-        The files that could not be swapped, with what each failed of; every other file is done.
+        The files that could not be swapped, each with its fault. Every other file is done.
 
     Raises:
-        PlanOutdated: somebody else changed the same files; what was committed before holds.
-        StorageFull: there is no room, so that no other file could be written either.
+        PlanOutdated: another process changed the same files; earlier commits remain.
+        StorageFull: the disk is full, so that no other file could be written either.
     """
     faulty: list[tuple[FileWork, ImplioError]] = []
     batch = _Batch(team=works[0].sealed.file.team, planned_at=planned_at, held_at=held_at)
-    with discarding(lambda: batch.discard(services)):
-        # Those that go whole first: to drop a file costs nothing.
+    with discarding(lambda: batch.discard(services.vault)):
+        # 1. Files that go whole come first: they are not read, so their items are gone in the first commits.
         ordered = sorted(works, key=lambda work: not work.is_whole)
-        attempts = bounded_map(lambda work: _attempt(services, work), ordered, most=services.threads)
+        # 2. Rewrite and prove, a few files at a time.
+        attempts = bounded_map(lambda work: _attempt(services.vault, work), ordered, most=services.threads)
         for done, (work, attempt) in enumerate(attempts, start=1):
             if isinstance(attempt, ImplioError):
                 faulty.append((work, attempt))
@@ -80,24 +89,51 @@ def swap(
                 batch.add(work, attempt)
             if progress:
                 progress(done, len(works))
+            # 3. Commit: swap the files and destroy the old keys.
             if len(batch.remove) >= _COMMIT_FILES or done == len(works):
-                batch.commit(services, counts)
+                batch.commit(services.catalog, counts, at=services.clock.now())
     return faulty
 
 
-def _attempt(services: Services, work: FileWork) -> Rewrite | Mapping[RequestId, int] | ImplioError:
-    """Return a file's proven rewrite, the rows of each request when it goes whole, or what the file failed of."""
+def unlink_replaced(catalog: Catalog, vault: Vault, faults: Faults | None = None, *, is_scrubbed: bool = True) -> int:
+    """Unlink the files that commits have replaced, and scrub their keys from the catalog's own files.
+
+    Args:
+        catalog: Lists the replaced files.
+        vault: Where they are.
+        faults: Records each file that cannot be unlinked; it stays listed, without keys, for the next call.
+        is_scrubbed: Whether to scrub the catalog when a file was unlinked; that blocks every writer for a moment.
+
+    Returns:
+        The number of files unlinked.
+    """
+    failed = Faults() if faults is None else faults
+    gone = []
+    for file in catalog.manifest.doomed():
+        with failed.isolate(f"replaced file {file.file_id}", about=file.file_id, day=file.day):
+            vault.delete(file)
+            gone.append(file)
+    if gone:
+        catalog.manifest.unlinked(gone)
+        if is_scrubbed:
+            # Deleted rows remain in the database's free pages and its log until they are overwritten.
+            catalog.scrub(is_thorough=False)
+    return len(gone)
+
+
+def _attempt(vault: Vault, work: FileWork) -> Rewrite | Mapping[RequestId, int] | ImplioError:
+    """Return a file's proven rewrite; each request's rows if the file goes whole; or the file's fault."""
     file = work.sealed.file
     try:
         if work.is_whole:
-            return services.vault.matched(work)
-        rewrite = services.vault.rewrite(work)
+            return vault.matched(work)
+        rewrite = vault.rewrite(work)
         try:
             rewrite.prove()
         except ImplioError:
             if rewrite.after:
-                with suppress(ImplioError):  # housekeeping sweeps it
-                    services.vault.delete(rewrite.after.file)
+                with suppress(ImplioError):  # housekeeping unlinks it as a stray file
+                    vault.delete(rewrite.after.file)
             raise
     except (PlanOutdated, StorageFull):
         raise
@@ -108,7 +144,7 @@ def _attempt(services: Services, work: FileWork) -> Rewrite | Mapping[RequestId,
 
 @dataclass(kw_only=True, slots=True)
 class _Batch:
-    """What the next commit will swap."""
+    """The files of the next commit."""
 
     team: TeamId
     planned_at: int
@@ -116,55 +152,52 @@ class _Batch:
     add_files: list[SealedFile] = field(default_factory=list)
     remove: list[VaultFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
-    files_rewritten: int = 0
-    files_dropped: int = 0
-    items_erased: int = 0
+    counts: SwapCounts = field(default_factory=SwapCounts)
 
     def add(self, work: FileWork, rewrite: Rewrite | Mapping[RequestId, int]) -> None:
-        """Take in one file's result."""
+        """Add one file's result."""
         if not isinstance(rewrite, Rewrite):
-            self.files_dropped += 1
-            self.items_erased += work.sealed.file.rows
+            self.counts.files_dropped += 1
+            self.counts.items_erased += work.sealed.file.rows
             self.outcomes += outcomes_of_drop(work, rewrite)
         elif rewrite.is_untouched:
-            return
+            return  # a filter said "maybe" and no row matched: the old file stays
         else:
-            self.files_rewritten += 1
-            self.items_erased += rewrite.erased
+            self.counts.files_rewritten += 1
+            self.counts.items_erased += rewrite.erased
             self.outcomes += outcomes_of(rewrite, work)
             if rewrite.after:
                 self.add_files.append(rewrite.after)
         self.remove.append(work.sealed.file)
 
-    def discard(self, services: Services) -> None:
-        """Unlink the new files that were not committed; one that cannot be unlinked is left to housekeeping."""
+    def discard(self, vault: Vault) -> None:
+        """Unlink the new files that were not committed; housekeeping unlinks what remains."""
         for sealed in self.add_files:
             with suppress(ImplioError):
-                services.vault.delete(sealed.file)
+                vault.delete(sealed.file)
 
-    def commit(self, services: Services, counts: SwapCounts) -> None:
-        """Swap the files and destroy the old keys, in one transaction."""
+    def commit(self, catalog: Catalog, counts: SwapCounts, *, at: datetime) -> None:
+        """Swap the files and destroy the old keys in one transaction, then start an empty batch."""
         if not self.remove:
             return
         change = Change(
             team=self.team,
             planned_at=self.planned_at,
             held_at=self.held_at,
-            committed_at=services.clock.now(),
+            committed_at=at,
             add=tuple(self.add_files),
             remove=tuple(file.file_id for file in self.remove),
             outcomes=tuple(self.outcomes),
         )
-        # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
+        # When a commit breaks off, nobody knows whether it took effect: its new files may be live, and must stay.
         staged, self.add_files = self.add_files, []
         try:
-            self.planned_at = commit_under_newer_tombstones(services, change)
+            self.planned_at = commit_under_newer_tombstones(catalog, change)
         except PlanOutdated:
-            self.add_files = staged
+            self.add_files = staged  # this one is known to have changed nothing
             raise
-        counts.files_rewritten += self.files_rewritten
-        counts.files_dropped += self.files_dropped
-        counts.items_erased += self.items_erased
+        counts.files_rewritten += self.counts.files_rewritten
+        counts.files_dropped += self.counts.files_dropped
+        counts.items_erased += self.counts.items_erased
         counts.partitions |= {(file.team, file.day) for file in self.remove}
-        self.remove, self.outcomes = [], []
-        self.files_rewritten = self.files_dropped = self.items_erased = 0
+        self.remove, self.outcomes, self.counts = [], [], SwapCounts()

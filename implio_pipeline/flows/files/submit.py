@@ -1,38 +1,53 @@
-"""Submit: what customers' servers post goes straight into the vault, many posts in one commit.
+"""Submit: posted items go straight into the vault, many posts in one commit (decision 0020).
 
-There is no spool: nothing is on disk before it is encrypted, and nothing waits there to be taken in. What is answered
-as accepted is live, or was covered by a deletion accepted since it was posted; so a deletion has nothing to drain.
+Rules:
+
+* There is no spool: nothing is on the disk before it is encrypted, and nothing waits there to be taken in.
+* An accepted post is live when it is answered, unless a deletion accepted since then covers it. So a deletion has no
+  queue to drain.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import after
 from implio_pipeline.domain.intake import PostRecord
+from implio_pipeline.domain.replan import discarding, replan
+from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.files.ingest import AddedRows, add_rows
+from implio_pipeline.flows.files.intake import Intake, Part
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.services import Services
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """The accepted items of one post, in columns."""
+    """The valid items of one post, in columns."""
 
     team: TeamId
     arrived_at: datetime
-    """When the post came: the submission instant of each of its items."""
+    """When the post arrived: the submission instant of each of its items."""
     rows: Rows = field(repr=False)
     post: PostRecord | None = None
-    """What is remembered of it, if it has an idempotency key."""
+    """What is remembered of the post, if it has an idempotency key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddedRows:
+    """What was committed."""
+
+    files: list[SealedFile]
+    parts: list[Part]
+    """One for each part given, in the same order."""
 
 
 def arrival(services: Services, team: TeamId) -> datetime:
-    """Return the submission instant of a post that has just come: later than any the team knows.
+    """Return the submission instant of a post that has just arrived: later than any instant that the team knows.
 
-    A deletion that was accepted before it, by another host's clock too, ends before it, so it is not swallowed.
+    So no deletion that was accepted before the post covers it, even if another host with a faster clock accepted it.
 
     Raises:
         TeamUnknown: there is no such team.
@@ -41,22 +56,63 @@ def arrival(services: Services, team: TeamId) -> datetime:
 
 
 def submit(services: Services, team: TeamId, submissions: Sequence[Submission]) -> AddedRows:
-    """Commit the submissions of one team at once; on return every item is durable, encrypted, and in its queue.
+    """Commit the submissions of one team at once; on return every item is durable, encrypted and in its queue.
 
-    Of each submission it is told which items a standing deletion kept out, and how many came of people erased before.
-
-    Items that a deletion accepted meanwhile covers are left out: they are erased by never being written, or by being
-    taken out of what was written before anybody could see it.
+    Items that a deletion covers are left out: they are never written, or are taken out of the staged file before
+    anybody can see it. The answer says for each submission which items a standing deletion kept out, and how many items
+    are of people who were erased before.
 
     Raises:
         TeamUnknown: there is no such team.
-        StorageFull: there is no room; nothing was kept.
+        StorageFull: the disk is full; nothing was kept.
         PlanOutdated: the team's keys or tombstones kept changing; nothing was kept.
         ClockWrong: the clock disagrees with what the home knows; nothing was kept.
-        PostInWork: the idempotency key of one of them is known already; nothing was kept.
+        PostInWork: an idempotency key is known already; nothing was kept.
     """
     agreed_now(services)
-    first = min(each.arrived_at for each in submissions)
-    parts = [each.rows for each in submissions]
-    posts = [each.post for each in submissions]
-    return add_rows(services, services.catalog.teams.get(team), parts, submitted_from=first, posts=posts)
+    return add_rows(
+        services,
+        services.catalog.teams.get(team),
+        [each.rows for each in submissions],
+        submitted_from=min(each.arrived_at for each in submissions),
+        posts=[each.post for each in submissions],
+    )
+
+
+def add_rows(
+    services: Services,
+    team: Team,
+    parts: Iterable[Rows],
+    *,
+    submitted_from: datetime | None = None,
+    posts: Sequence[PostRecord | None] = (),
+) -> AddedRows:
+    """Write items that are already in columns and commit them at once, under the team's rules.
+
+    Args:
+        services: What the flow may use.
+        team: The team that owns the items.
+        parts: The items; iterated again when another process committed first.
+        submitted_from: No item was submitted before this instant; `None` when that is not known. With it, only rules
+            that end later are read, and no item is too old.
+        posts: What to remember of each part in the same commit.
+
+    Raises:
+        PlanOutdated: the team's keys or tombstones kept changing; nothing was kept.
+        PostInWork: a post is known already; nothing was kept.
+    """
+
+    def add() -> AddedRows:
+        intake = Intake(services=services, team=team, submitted_from=submitted_from)
+        with discarding(intake.discard):
+            added = [intake.add(rows, FileKind.ITEMS) for rows in parts]
+            intake.posts = tuple(
+                replace(post, kept_out=part.kept_out, returned=part.returned)
+                for post, part in zip(posts, added, strict=False)  # rows without a post come from tests and benchmarks
+                if post is not None
+            )
+            intake.commit(None)
+        return AddedRows(files=intake.staged, parts=added)
+
+    about = f"the keys or tombstones of team {team.team}"
+    return replan(add, about=about, again=lambda: services.keychain.forget(team.team))

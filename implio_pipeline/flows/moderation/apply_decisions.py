@@ -18,10 +18,10 @@ from implio_pipeline.domain.instants import day_of
 from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
-from implio_pipeline.flows.alone import Fault, Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.faults import Fault, Faults, collecting
 from implio_pipeline.flows.files.find import find
-from implio_pipeline.flows.files.sweep import sweep_doomed
+from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
@@ -66,12 +66,12 @@ def apply_decisions(
     summary = SettleSummary()
     waiting = services.catalog.moderation.unsettled_teams()
     wanted = sorted(waiting) if teams is None else [team for team in teams if team in waiting]
-    with gathered(faults) as failed:
+    with collecting(faults) as failed:
         for team in wanted:
-            with failed.alone(f"verdicts of team {team}"):
+            with failed.isolate(f"verdicts of team {team}"):
                 _Settling.of(services, team, failed, summary, again=again).settle_all(progress)
     if summary.files:
-        sweep_doomed(services)
+        unlink_replaced(services.catalog, services.vault)
     return summary
 
 
@@ -223,7 +223,7 @@ class _Work:
         values: dict[str, Mapping[str, Any]] = {}
         closed: list[int] = []
         for verdict in verdicts:
-            with self.settling.faults.alone(f"verdict {verdict.sequence} of team {self.team}"):
+            with self.settling.faults.isolate(f"verdict {verdict.sequence} of team {self.team}"):
                 values[verdict.task_id] = opened_values(self.services.keychain, verdict)
             if verdict.task_id not in values:
                 closed.append(verdict.sequence)
@@ -242,7 +242,7 @@ class _Work:
     ) -> Iterable[str]:
         """Settle the verdicts in one file and return their tasks; none when it fails, which is noted."""
         faults, tasks = Faults(), tuple[str, ...]()
-        with faults.alone(
+        with faults.isolate(
             f"file {file.file_id} of team {self.team}", about=file.file_id, day=file.day, races=(PlanOutdated,)
         ):
             tasks = tuple(self._settle_file(file, by_task, values))
@@ -292,7 +292,7 @@ class _Work:
         ]
         return [
             (file, [str(rule.request_id) for rule in reached])
-            for file, reached in find(self.services, self.team, named_rules)
+            for file, reached in find(self.services.catalog.manifest, self.services.vault, self.team, named_rules)
             if file.kind is FileKind.ITEMS
         ]
 

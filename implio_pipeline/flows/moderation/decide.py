@@ -98,13 +98,13 @@ def next_entries(services: Services, team: TeamId, queue: str, *, by: str, count
         QueueUnknown: it has no such queue.
     """
     now = services.clock.now()
-    lock = Lock(by=identity_of(services, team, by), until=now + LOCK_LASTS)
+    lock = Lock(by=identity_of(services.keychain, team, by), until=now + LOCK_LASTS)
     return services.catalog.moderation.lock_oldest(team, queue, lock=lock, now=now, count=count)
 
 
 def give_back(services: Services, team: TeamId, *, by: str) -> int:
     """Unlock everything that somebody has locked, and return how much it was."""
-    return services.catalog.moderation.unlock(team, by=identity_of(services, team, by))
+    return services.catalog.moderation.unlock(team, by=identity_of(services.keychain, team, by))
 
 
 def decide(services: Services, team: TeamId, task_id: str, decision: Decision, *, by: str) -> Decided | QueueEntry:
@@ -132,7 +132,7 @@ def decide(services: Services, team: TeamId, task_id: str, decision: Decision, *
     if not actor:
         raise DecisionRefused("nobody answers for the decision")
     name = task_id.strip().lower()
-    task_key, who = services.identifiers.task_key(name), identity_of(services, team, actor)
+    task_key, who = services.identifiers.task_key(name), identity_of(services.keychain, team, actor)
     earlier = services.catalog.moderation.decided(team, name, task_key)
     if earlier is not None:
         if not isinstance(decision, Move) and is_same_verdict(earlier, decision, by=who):

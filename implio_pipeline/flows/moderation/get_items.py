@@ -26,7 +26,8 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> list
 
     def read() -> list[Rows]:
         hidden = [tombstone.rule for tombstone in services.catalog.requests.tombstones(team, only_open=True)]
-        found = [(file, reached) for file, reached in find(services, team, named_rules) if file.kind is FileKind.ITEMS]
+        files = find(services.catalog.manifest, services.vault, team, named_rules)
+        found = [(file, reached) for file, reached in files if file.kind is FileKind.ITEMS]
         sealed = services.catalog.manifest.sealed([file for file, _ in found])
         return [
             services.vault.covered(each, [named.rule for named in reached], hidden=hidden)

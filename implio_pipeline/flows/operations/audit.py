@@ -45,7 +45,7 @@ from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.access.authorize import log_faults
 from implio_pipeline.flows.access.grants import revived
-from implio_pipeline.flows.alone import Faults
+from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.flows.operations.housekeep import STRAY_AGE
 from implio_pipeline.ports.rows import Progress
@@ -151,12 +151,12 @@ def _look_at_all(services: Services, report: AuditReport, progress: Progress | N
         (AuditPart.READS, "log of reads", _audit_access),
     ):
         if part in parts:
-            with faults.alone(unit):
+            with faults.isolate(unit):
                 look(services, report)
     in_force: dict[TeamId, _InForce] = {}
     teams = [team for team in services.catalog.teams.all() if report.only is None or team.team == report.only[0]]
     for team in teams:
-        with faults.alone(f"tombstones of team {team.team}"):
+        with faults.isolate(f"tombstones of team {team.team}"):
             in_force[team.team] = _InForce.of(services.catalog.requests.tombstones(team.team, is_checked=False))
     failed_at = frozenset(each.error_about for each in services.catalog.requests.all(states=OPEN_STATES))
     # 3. Team keys, queues and files, partition by partition.
@@ -165,9 +165,9 @@ def _look_at_all(services: Services, report: AuditReport, progress: Progress | N
     with ThreadPoolExecutor(services.threads) as pool:
         for team in teams:
             rules = in_force.get(team.team) or _InForce.of([])
-            with faults.alone(f"keys of team {team.team}"):
+            with faults.isolate(f"keys of team {team.team}"):
                 _audit_keys(services, team, report)
-            with faults.alone(f"queues of team {team.team}"):
+            with faults.isolate(f"queues of team {team.team}"):
                 _audit_queues(services, team, rules, report)
             work = _TeamAudit(
                 services=services,
@@ -179,7 +179,7 @@ def _look_at_all(services: Services, report: AuditReport, progress: Progress | N
                 reaches=services.vault.reaches(rules.erased),
             )
             for day in sorted(day for name, day in partitions if name == team.team):
-                with faults.alone(f"{day} of team {team.team}", day=day):
+                with faults.isolate(f"{day} of team {team.team}", day=day):
                     work.audit_day(day)
                 done += partitions[team.team, day]
                 if progress:
@@ -187,7 +187,7 @@ def _look_at_all(services: Services, report: AuditReport, progress: Progress | N
     # 4. Storage, last: what lies there and is known by nobody.
     if AuditPart.STORAGE in parts:
         for region in sorted({team.region for team in services.catalog.teams.all()}):
-            with faults.alone(f"storage of region {region}"):
+            with faults.isolate(f"storage of region {region}"):
                 _audit_strays(services, region, report)
     report.findings += [unaudited(each.unit, each.error) for each in faults.found]
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.intake import POST_KEPT
 from implio_pipeline.flows.access.authorize import note_log
-from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import note_clock
+from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.ingest import forget_landings
-from implio_pipeline.flows.files.sweep import sweep_doomed
+from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.flows.moderation.apply_decisions import FEED_KEEPS, forget_told
 from implio_pipeline.flows.operations.rotate_keys import finish_rotation
 from implio_pipeline.ports.services import Services
@@ -60,27 +60,27 @@ def housekeep(
     """
     note_clock(services)
     summary = SweepSummary()
-    with gathered(faults) as failed:
-        summary.doomed = sweep_doomed(services, failed)
-        with failed.alone("feed of decisions"):
+    with collecting(faults) as failed:
+        summary.doomed = unlink_replaced(services.catalog, services.vault, failed)
+        with failed.isolate("feed of decisions"):
             summary.verdicts = forget_told(services, keep=feed_keeps)
-        with failed.alone("idempotency keys"):
+        with failed.isolate("idempotency keys"):
             summary.posts = services.catalog.landings.forget_posts(before=services.clock.now() - POST_KEPT)
         older_than = services.clock.now() - stray_age
         teams = services.catalog.teams.all()
         for region in sorted({team.region for team in teams}):
-            with failed.alone(f"storage of region {region}"):
+            with failed.isolate(f"storage of region {region}"):
                 _unlink_strays(services, region, older_than, summary, failed)
-        with failed.alone("leftovers"):
+        with failed.isolate("leftovers"):
             summary.leftovers = services.leftovers.sweep(older_than=older_than)
         for team in teams:
-            with failed.alone(f"landing files of team {team.team}"):
-                summary.landings += forget_landings(services, team.team)
-        with failed.alone("catalog's own files"):
+            with failed.isolate(f"landing files of team {team.team}"):
+                summary.landings += forget_landings(services.catalog, team.team)
+        with failed.isolate("catalog's own files"):
             services.catalog.scrub()
-        with failed.alone("rotation of keys"):
+        with failed.isolate("rotation of keys"):
             finish_rotation(services, faults=failed)
-        with failed.alone("log of reads"):
+        with failed.isolate("log of reads"):
             summary.reads = note_log(services)
     return summary
 
@@ -90,5 +90,5 @@ def _unlink_strays(
 ) -> None:
     known = frozenset(file.path for file in services.catalog.manifest.files())
     for path in list(services.vault.strays(region, known=known)):
-        with faults.alone(f"stray file {path} of region {region}"):
+        with faults.isolate(f"stray file {path} of region {region}"):
             summary.strays += services.vault.delete_stray(region, path, older_than=older_than)

@@ -344,7 +344,10 @@ def _look_for_missing(services: Services, summary: RestoreSummary, *, is_given_u
     """Name the files that are not in storage, or give them up; never those that a legal hold may cover."""
     missing = [file for file in services.catalog.manifest.files() if services.vault.look(file) is None]
     for team in sorted({file.team for file in missing}):
-        held_at, holds = services.catalog.holds.newest(team), holds_in_force(services, team)
+        held_at, holds = (
+            services.catalog.holds.newest(team),
+            holds_in_force(services.catalog.holds, team, now=services.clock.now()),
+        )
         theirs = [file for file in missing if file.team == team]
         free = [file for file in theirs if all(reach(hold.rule, file) is Reach.NOTHING for hold in holds)]
         given_up = free if is_given_up else []

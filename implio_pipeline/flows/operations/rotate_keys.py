@@ -33,8 +33,8 @@ from implio_pipeline.domain.keys import (
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.alone import Faults, gathered
 from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.races import are_team_keys_renewed
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
@@ -87,14 +87,14 @@ def rotate_keys(
     chosen = [services.catalog.teams.get(team) for team in teams] if teams is not None else services.catalog.teams.all()
     # 1. New root keys, durable before anything is wrapped under them, and told before anything depends on them.
     regions = {team.region for team in chosen}
-    with gathered(faults) as failed:
+    with collecting(faults) as failed:
         for region in sorted(regions if teams is not None else regions | {HOME}):
-            with failed.alone(f"root keys of {region}"):
+            with failed.isolate(f"root keys of {region}"):
                 services.keychain.renew_root_keys(region)
         tell_keys(services)
         # 2. New team keys.
         for team in chosen:
-            with failed.alone(f"keys of team {team.team}"):
+            with failed.isolate(f"keys of team {team.team}"):
                 renew_keys(services, team)
         # 3. Everything is wrapped under the new keys; then the old ones go.
         return settle_keys(services, chosen, faults=failed, progress=progress)
@@ -134,17 +134,17 @@ def settle_keys(
     """
     listed, settled = list(teams), []
     summary = RotationSummary(teams=len(listed))
-    with gathered(faults) as failed:
+    with collecting(faults) as failed:
         for done, team in enumerate(listed, start=1):
-            with failed.alone(f"keys of team {team.team}"):
+            with failed.isolate(f"keys of team {team.team}"):
                 _settle_team(services, team.team, summary)
                 settled.append(team)
             if progress:
                 progress(done, len(listed))
         for region in sorted({team.region for team in services.catalog.teams.all()}):
-            with failed.alone(f"root keys of {region}"):
+            with failed.isolate(f"root keys of {region}"):
                 _settle_roots(services, region, summary)
-        with failed.alone(f"root keys of {HOME}"):
+        with failed.isolate(f"root keys of {HOME}"):
             _settle_home(services, summary)
         services.catalog.scrub()
         tell_keys(services, settled, summary)
@@ -234,7 +234,9 @@ def _keys_and_prints(services: Services, team: TeamId) -> tuple[list[TeamKey], M
     return replan(
         read,
         about=f"the keys of team {team}",
-        is_race=lambda error: isinstance(error, KeyMissing) and are_team_keys_renewed(services, keys, teams=[team]),
+        is_race=lambda error: (
+            isinstance(error, KeyMissing) and are_team_keys_renewed(services.catalog.teams, keys, of=[team])
+        ),
     )
 
 
@@ -261,7 +263,7 @@ def _settle_team(services: Services, team: TeamId, summary: RotationSummary) -> 
 
     def is_race(error: Exception) -> bool:
         """A new tombstone, a replaced file, a new file under the old keys; or another rotation that is further."""
-        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(services, keys, teams=[team])
+        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(services.catalog.teams, keys, of=[team])
         return is_outdated(error) or is_further
 
     replan(settle, about=f"the files of team {team}", is_race=is_race)
@@ -332,7 +334,7 @@ def _settle_roots(services: Services, region: Region, summary: RotationSummary) 
 
     def is_race(error: Exception) -> bool:
         is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(
-            services, keys, teams=_teams_in(services, region)
+            services.catalog.teams, keys, of=_teams_in(services, region)
         )
         return is_outdated(error) or is_further
 
