@@ -1,15 +1,16 @@
-"""Checks a ledger offline: the standard library, `cryptography`, the public key and the log are enough.
+"""Check a ledger offline, with the standard library, `cryptography`, the public key and the log.
 
-Copy this file anywhere: it imports nothing of ours.
+This file imports nothing else of the package, so it can be copied anywhere:
 
     python verify.py LEDGER-FOLDER [CHECKPOINT-OR-RECEIPT]
 
-1. Each line follows the one before it and is signed: `check_ledger`.
-2. A ledger that was cut at its end, or forked, holds by itself. It is found by what somebody kept elsewhere: a
-   checkpoint (`implio receipts checkpoint`) or any signed line, such as a receipt: `check_against`.
+1. `check_ledger` checks that each line follows the one before it, and is signed.
+2. A ledger that was cut at its end, or forked, passes that check. `check_against` compares it with what somebody kept
+   elsewhere: a checkpoint (`implio receipts checkpoint`) or any signed line, such as a receipt.
 
-Source: a checkpoint is a signed note with the log's size and RFC 6962 Merkle root, as https://c2sp.org/tlog-checkpoint
-and https://c2sp.org/signed-note define it. The leaves are the log's lines, without the line break.
+Source: a checkpoint is a signed note with the size of the log and its Merkle root (RFC 6962), in the formats of
+https://c2sp.org/tlog-checkpoint and https://c2sp.org/signed-note. The leaves are the lines of the log without line
+breaks.
 """
 
 import base64
@@ -28,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 GENESIS = "0" * 64
 _ED25519 = b"\x01"
-"""The signature type of a signed note."""
+"""The signature type that a signed note gives Ed25519."""
 _DASH = "\u2014 "
 _KEY_ID_BYTES = 4
 _HEAD_LINES = 3
@@ -36,14 +37,14 @@ _HEAD_LINES = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that is wrong with a ledger, and the line it was found on."""
+    """One thing that is wrong with a ledger, and the number of its line; 0 for the whole ledger."""
 
     line: int
     problem: str
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """Return the one way these values are written: sorted keys, no white space, UTF-8."""
+    """Return the canonical JSON of these values: sorted keys, no white space, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -54,10 +55,10 @@ def digest_of(entry: Mapping[str, Any]) -> str:
 
 
 def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]:
-    """Return what is wrong with a ledger; an empty list means that it holds.
+    """Return what is wrong with a ledger; an empty list means that it is valid.
 
-    A removed, reordered, edited or re-signed line breaks the chain of digests or its own signature.
-    Lines cut off the end leave a shorter ledger that holds: compare it with what you kept, by `check_against`.
+    A removed, moved, edited or re-signed line breaks the chain of digests or its own signature. A ledger whose last
+    lines were cut off is valid: compare it with a kept checkpoint or receipt, by `check_against`.
     """
     key = load_pem_public_key(public_key_pem)
     if not isinstance(key, Ed25519PublicKey):
@@ -72,6 +73,7 @@ def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]
                 findings.append(Finding(line=line, problem="does not follow the line before it"))
             if entry["sequence"] != expected:
                 findings.append(Finding(line=line, problem=f"is numbered {entry['sequence']}, not {expected}"))
+            # The signature is over the values. Without this, white space or a repeated key could be added to a line.
             if canonical(entry) != text.rstrip(b"\n"):
                 findings.append(Finding(line=line, problem="is not written as it was signed"))
             if not is_signed(entry, key):
@@ -83,21 +85,24 @@ def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]
 
 
 def is_signed(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
-    """Tell whether an entry's signature is over its digest and by that key."""
+    """Return whether an entry is signed by that key."""
     try:
         signature = bytes.fromhex(entry["signature"])
         key.verify(signature, bytes.fromhex(digest_of(entry)))
     except (InvalidSignature, ValueError):
         return False
+    # `fromhex` also accepts upper case and white space: a signature has one spelling only.
     return bool(signature.hex() == entry["signature"])
 
 
 def merkle_root(leaves: Iterable[bytes]) -> bytes:
-    """Return the Merkle tree hash of leaves, in one pass and with a hash for each bit of their number.
+    """Return the Merkle tree hash of leaves, in one pass. Its memory is one hash for each binary digit of their number.
 
     Source: RFC 6962, section 2.1.
     """
-    complete: list[tuple[int, bytes]] = []  # complete subtrees, height and root, the highest first
+    # 1. Keep the roots of complete subtrees with their heights, the highest first. Two of equal height become one.
+    #    Leaves and nodes are hashed with different first octets, so that a node cannot pass for a leaf.
+    complete: list[tuple[int, bytes]] = []
     for leaf in leaves:
         height, root = 0, hashlib.sha256(b"\0" + leaf).digest()
         while complete and complete[-1][0] == height:
@@ -105,6 +110,7 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
         complete.append((height, root))
     if not complete:
         return hashlib.sha256(b"").digest()
+    # 2. Join the subtrees from the right.
     root = complete.pop()[1]
     while complete:
         root = hashlib.sha256(b"\1" + complete.pop()[1] + root).digest()
@@ -112,7 +118,7 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
 
 
 def origin_of(key: Ed25519PublicKey) -> str:
-    """Return the name of the log that a key signs: the same for the same key, and no other log's."""
+    """Return the name of the log that a key signs; it is made from the key, so no other log has it."""
     return f"implio-ledger/{hashlib.sha256(_raw(key)).hexdigest()[:16]}"
 
 
@@ -121,20 +127,17 @@ def signed_checkpoint(lines: Iterable[bytes], key: Ed25519PrivateKey) -> str:
     leaves = [line.rstrip(b"\n") for line in lines]
     origin = origin_of(key.public_key())
     text = f"{origin}\n{len(leaves)}\n{base64.b64encode(merkle_root(leaves)).decode()}\n"
-    signature = note_key_id(origin, key.public_key()) + key.sign(text.encode())
+    signature = _note_key_id(origin, key.public_key()) + key.sign(text.encode())
     return f"{text}\n{_DASH}{origin} {base64.b64encode(signature).decode()}\n"
 
 
-def note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
-    """Return the id of a key in a signed note, four bytes.
-
-    Source: https://c2sp.org/signed-note, "Ed25519 signatures".
-    """
+def _note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
+    # https://c2sp.org/signed-note, "Ed25519 signatures": the first four octets of this hash.
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + _raw(key)).digest()[:_KEY_ID_BYTES]
 
 
 def opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
-    """Return the text of a signed note, `None` when that key has not signed it under that name."""
+    """Return the text of a signed note; `None` if that key did not sign it under that name."""
     text, blank, signatures = note.rpartition("\n\n")
     text += "\n"
     for line in signatures.splitlines() if blank else ():
@@ -143,8 +146,8 @@ def opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
             signature = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             return None
-        if not line.startswith(_DASH) or who != name or signature[:_KEY_ID_BYTES] != note_key_id(name, key):
-            continue  # somebody else's, or not a signature
+        if not line.startswith(_DASH) or who != name or signature[:_KEY_ID_BYTES] != _note_key_id(name, key):
+            continue  # the note may carry signatures of others, such as witnesses
         try:
             key.verify(signature[_KEY_ID_BYTES:], text.encode())
         except InvalidSignature:
@@ -154,13 +157,15 @@ def opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
 
 
 def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> list[Finding]:
-    """Return where a ledger is not a continuation of what was kept of it elsewhere: it was cut, or forked.
+    """Compare a ledger with what was kept of it elsewhere; return what shows that it was cut or forked since.
 
     Args:
-        lines: The ledger's lines.
-        kept: A checkpoint, or a signed line of the ledger, as a receipt is given out.
-        public_key_pem: The ledger's public key, kept elsewhere too.
+        lines: The lines of the ledger.
+        kept: A checkpoint, or a signed line of the ledger, such as a receipt.
+        public_key_pem: The public key of the ledger, kept elsewhere too: whoever forges a ledger can replace the key
+            beside it.
     """
+    # 1. A receipt is compared with the line of its number; a JSON object may also carry a checkpoint.
     key = load_pem_public_key(public_key_pem)
     if not isinstance(key, Ed25519PublicKey):
         return [Finding(line=0, problem="the public key is not an Ed25519 key")]
@@ -173,6 +178,7 @@ def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> l
         return [Finding(line=0, problem="what was kept cannot be read")]
     if text is None:
         return [Finding(line=0, problem="the checkpoint is not signed by this ledger's key")]
+    # 2. The ledger must be at least as long as the checkpoint says, and its first lines must have the same Merkle root.
     try:
         _, size_text, root_text = text.splitlines()[:_HEAD_LINES]
         size, root = int(size_text), base64.b64decode(root_text, validate=True)
@@ -208,8 +214,8 @@ def _raw(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Check the ledger in a folder, against a kept checkpoint or receipt where one is named; 0 when it holds."""
+def _main(arguments: Sequence[str]) -> int:
+    """Check the ledger in a folder, and compare it with each kept checkpoint or receipt; return 0 when it is valid."""
     folder = Path(arguments[0])
     lines = [line for line in (folder / "ledger.jsonl").read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
     public_key = (folder / "public.pem").read_bytes()
@@ -223,4 +229,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_main(sys.argv[1:]))

@@ -69,7 +69,7 @@ def test_a_note_signed_by_another_implementation_opens():
     name, key_id, encoded = GO_KEY.split("+", 2)
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded)[1:])
 
-    assert verify.note_key_id(name, key).hex() == key_id
+    assert verify._note_key_id(name, key).hex() == key_id
     assert opened_note(GO_NOTE, name=name, key=key) == GO_NOTE.partition("\n\n")[0] + "\n"
     assert opened_note(GO_NOTE.replace("problem is", "answer is"), name=name, key=key) is None
     assert opened_note(GO_NOTE, name="somebody.else", key=key) is None

@@ -1,7 +1,7 @@
-"""Sealing what belongs to the home as a whole and to no team: members, operators, names in audit logs, files set aside.
+"""Seals for what belongs to the home and not to a team: members, operators, names in audit logs, files set aside.
 
-Every value has a key of its own, wrapped under the root key of the home. A rotation of that root key wraps the keys
-again and leaves the values as they are.
+Every value has its own key, wrapped under the root key of the home. So a rotation of that root key wraps the keys again
+and does not touch the values.
 """
 
 import hmac
@@ -12,30 +12,30 @@ from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 HEAD_END = b"\0"
-"""What ends the root key's id, in front of the wrapped key and the value."""
+"""Ends the id of the root key at the start of a sealed value."""
 _LENGTH_BYTES = 2
 
 
 class HomeSeal:
     """Seals small values under the root key of the home.
 
-    A sealed value is the root key's id, a zero octet, the length of the wrapped key in two octets, the wrapped key,
-    and the value as `Sealer` encrypts it.
+    A sealed value is the id of the root key, a zero octet, the length of the wrapped key in two octets, the wrapped
+    key, and the value as `Sealer` encrypts it.
     """
 
     def __init__(self, ring: LocalKeyRing) -> None:
         self._ring = ring
 
     def new_key(self) -> tuple[bytes, str, bytes]:
-        """Return a new key, the id of the root key that wraps it, and the key wrapped."""
+        """Return a new key, the id of the root key that wraps it, and the wrapped key."""
         key = secrets.token_bytes(KEY_BYTES)
         return key, *self._ring.wrap(HOME, "seal", key)
 
     def open_key(self, root_key_id: str, wrapped: bytes) -> bytes:
-        """Return a key that was wrapped.
+        """Unwrap a key.
 
         Raises:
-            KeyMissing: its root key is not in the key ring, or did not wrap it.
+            KeyMissing: the root key is not in the key ring, or did not wrap this key.
         """
         return self._ring.unwrap(root_key_id, wrapped)
 
@@ -48,24 +48,24 @@ class HomeSeal:
         """Decrypt a sealed text.
 
         Raises:
-            KeyMissing: its root key is gone, or the value was altered or sealed for another context.
+            KeyMissing: the root key is gone, or the value was altered or sealed for another context.
         """
         root_key_id, wrapped, encrypted = split_key(sealed)
         return Sealer(self.open_key(root_key_id, wrapped)).unseal(encrypted, context=context).decode()
 
 
 def keyed(key: bytes, label: str, text: str) -> bytes:
-    """Return the keyed hash of a text, 32 octets; the label separates the uses of a key."""
+    """Return the HMAC-SHA-256 of a text, 32 octets; the label keeps the uses of one key apart."""
     return hmac.digest(key, f"{label}\0{text}".encode(), "sha256")
 
 
 def join_key(root_key_id: str, wrapped: bytes, encrypted: bytes) -> bytes:
-    """Return a sealed value: its wrapped key, then what was encrypted under it."""
+    """Return a sealed value: its wrapped key, then the value encrypted under that key."""
     return root_key_id.encode() + HEAD_END + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped + encrypted
 
 
 def split_key(sealed: bytes) -> tuple[str, bytes, bytes]:
-    """Return the parts of a sealed value: the root key's id, the wrapped key, what was encrypted under it."""
+    """Return the parts of a sealed value: the id of the root key, the wrapped key, and the encrypted value."""
     name, _, rest = sealed.partition(HEAD_END)
     end = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
     return name.decode(errors="replace"), rest[_LENGTH_BYTES:end], rest[end:]

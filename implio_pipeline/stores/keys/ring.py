@@ -1,7 +1,11 @@
-"""The local key ring: root keys in files of mode 0600, one per region, class and epoch.
+"""The local key ring: root keys in files of mode 0600, one for each region, class and epoch.
 
-A root key never leaves this module; it wraps and unwraps, is made and destroyed. A KMS takes its place by doing the
-same acts.
+Rules:
+
+* A root key never leaves this module. Others ask it to wrap, unwrap, make and destroy, as they would ask a KMS.
+* A key file is whole or not there, and no key ever overwrites another one.
+* A key is destroyed by a rename first, made durable, and then overwritten: after a crash it is whole or doomed, never
+  half a key.
 """
 
 import hmac
@@ -25,7 +29,6 @@ _FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
 _KEY_BYTES = 32
 _PRINT_BYTES = 8
 _UNFINISHED, _DOOMED = ".new", ".shred"
-"""Looks for the newest root key: a rotation may destroy between two what was the newest."""
 
 
 class LocalKeyRing:
@@ -33,7 +36,7 @@ class LocalKeyRing:
 
     Args:
         folder: Holds a folder for each region, and one for the home.
-        elsewhere: The folders of regions whose keys lie elsewhere.
+        elsewhere: The folders of regions whose keys are kept in another place.
     """
 
     def __init__(self, folder: Path, elsewhere: Mapping[Region, Path] | None = None) -> None:
@@ -42,36 +45,38 @@ class LocalKeyRing:
         self._roots: dict[str, bytes] = {}
 
     def make(self, region: Region) -> None:
-        """Make the first root key of each class of a region; those that exist stay."""
+        """Make the first root key of each class of a region. Keys that exist are kept."""
         for name in _names(region):
             if not self._epochs(region, name):
                 self._write(region, name, 1)
 
     def renew(self, region: Region) -> None:
-        """Make one more epoch of each root key of a region, durable on return; it wraps from now on.
+        """Make the next epoch of each root key of a region, durable on return; it wraps from now on.
 
         Raises:
-            KeyMissing: the region has no root key of some name.
+            KeyMissing: the region has no root key for one of its classes.
         """
         for name in _names(region):
             epochs = self._epochs(region, name)
             if not epochs:
-                raise _none(region, name)
+                raise _no_root_key(region, name)
             self._write(region, name, epochs[-1] + 1)
 
     def fingerprints(self) -> dict[str, str]:
-        """Return every root key's id with its fingerprint, read from the ring itself.
+        """Return the fingerprint of every root key by its id, read from the files, not from memory.
 
         Raises:
-            KeyMissing: a file of the ring is no key.
+            KeyMissing: a file of the ring has the wrong length.
         """
         return {root_key_id: fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
 
     def owners(self) -> dict[str, list[str]]:
-        """Return the regions that have a key, by what tells the key from any other: one region each, if all is well.
+        """Return the regions that hold each key, by a fingerprint of the key alone.
+
+        More than one region for a key means that a key was copied: to destroy it in one region would not destroy it.
 
         Raises:
-            KeyMissing: a file of the ring is no key.
+            KeyMissing: a file of the ring has the wrong length.
         """
         found: dict[str, list[str]] = {}
         for root_key_id, key in self._keys():
@@ -79,7 +84,7 @@ class LocalKeyRing:
         return found
 
     def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
-        """Wrap a key under the newest root key of that name, and return the root key's id with it.
+        """Wrap a key under the newest root key of that name; return the id of the root key and the wrapped key.
 
         Raises:
             KeyMissing: the region has no such root key.
@@ -87,22 +92,21 @@ class LocalKeyRing:
         Source: RFC 3394.
         """
 
-        def wrap() -> tuple[str, bytes]:
+        def wrap_under_newest() -> tuple[str, bytes]:
             epochs = self._epochs(region, name)
             if not epochs:
-                raise _none(region, name)
+                raise _no_root_key(region, name)
             root_key_id = f"{region}/{name}/{epochs[-1]}"
             return root_key_id, aes_key_wrap(self._root(root_key_id), key)
 
-        return reread(
-            wrap, about=f"the root keys of region {region}"
-        )  # a rotation may destroy what was just the newest
+        # A rotation may destroy what was the newest key when the files were listed.
+        return reread(wrap_under_newest, about=f"the root keys of region {region}")
 
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
-        """Return the key that was wrapped under a root key.
+        """Unwrap a key.
 
         Raises:
-            KeyMissing: that root key is not in the ring, or is not the one that wrapped it.
+            KeyMissing: the root key is not in the ring, or did not wrap this key.
         """
         try:
             return aes_key_unwrap(self._root(root_key_id), wrapped)
@@ -112,20 +116,22 @@ class LocalKeyRing:
     def shred(self, root_key_ids: Iterable[str]) -> None:
         """Destroy root keys, and those that a crash left half destroyed. Missing keys are ignored.
 
-        Each leaves the ring by a rename, whole or not at all, and is then overwritten and unlinked. On flash storage
-        or a copy-on-write file system overwriting is no promise; full-disk encryption is the cure there.
+        Flash storage and copy-on-write file systems may keep the overwritten bytes; there only full-disk encryption
+        helps.
         """
+        # 1. Take each key out of the ring by a rename, which happens whole or not at all.
         folders = set()
         for root_key_id in root_key_ids:
             self._roots.pop(root_key_id, None)
             path = self._path_of(root_key_id)
             if path is not None:
-                with suppress(FileNotFoundError):  # gone already, perhaps just now by another rotation
+                with suppress(FileNotFoundError):  # another rotation may have destroyed it
                     path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
                     folders.add(path.parent)
-        # The renames are durable before any byte is overwritten: a crash leaves a whole key or a doomed one.
+        # 2. Make the renames durable before any byte is overwritten: a crash leaves a whole key or a doomed one.
         for folder in folders:
             sync_folder(folder)
+        # 3. Overwrite and unlink every doomed key, also those of earlier crashes.
         for _, folder in self._folders():
             for path in folder.glob(f".*{_DOOMED}"):
                 _overwrite(path)
@@ -143,7 +149,7 @@ class LocalKeyRing:
                 match = _FILE.fullmatch(path.name)
                 if match:
                     root_key_id = f"{region}/{match['name']}/{int(match['epoch'])}"
-                    with suppress(FileNotFoundError):  # destroyed since it was listed
+                    with suppress(FileNotFoundError):  # a rotation may destroy it after it was listed
                         yield root_key_id, _read(path, root_key_id)
 
     def _of(self, region: Region) -> Path:
@@ -175,7 +181,7 @@ class LocalKeyRing:
         return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:
-        """Write a new key under another name, make it durable, then give it its own: it is whole or not there."""
+        # 1. Write the key under another name, and make it durable: a crash leaves no half a key under its own name.
         path = self._path(region, name, epoch)
         make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
@@ -185,17 +191,23 @@ class LocalKeyRing:
             os.fsync(handle)
         finally:
             os.close(handle)
+        # 2. Give it its name by a link. Unlike a rename, a link never replaces a key that another process made for this
+        #    epoch, under which something may be wrapped already.
         try:
-            path.hardlink_to(unfinished)  # never over another key, unlike a rename
+            path.hardlink_to(unfinished)
         except FileExistsError:
-            pass  # somebody else has made this epoch
+            pass
         finally:
             unfinished.unlink()
         sync_folder(path.parent)
 
 
 def fingerprint(key_id: str, key: bytes) -> str:
-    """Return what tells a key from another of its name, and nothing else of it."""
+    """Return 16 hexadecimal digits that differ between two keys of one id, and reveal nothing of the key.
+
+    They are the first 8 octets of HMAC-SHA-256 of `fingerprint`, a zero octet and the id under the key; see
+    `docs/KEYS.md`.
+    """
     return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
 
 
@@ -203,7 +215,7 @@ def _names(region: Region) -> list[str]:
     return ["seal"] if region == HOME else [column_class.value for column_class in ColumnClass]
 
 
-def _none(region: Region, name: str) -> KeyMissing:
+def _no_root_key(region: Region, name: str) -> KeyMissing:
     return KeyMissing(f"region {region} has no root key for {name}")
 
 

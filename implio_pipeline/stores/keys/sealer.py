@@ -1,9 +1,11 @@
-"""Encrypting values that are no vault files: the one place that does it.
+"""Encryption of small values: the only module that encrypts anything but vault files.
 
-A sealed value is a nonce of 12 random octets, then the ciphertext with its tag of 16 (AES-256-GCM). Each is bound to a
-context that says what it is and whose: a value that was moved to another row, team or purpose does not open there.
+Rules:
 
-Source: NIST SP 800-38D, 8.3: random nonces of 96 bits serve at most 2^32 values under one key.
+* A sealed value is a random nonce of 12 octets, then the ciphertext with its tag of 16 octets (AES-256-GCM).
+* Each value is bound to a context that says what it is and whose. A value that somebody moves to another row, team or
+  purpose does not open there.
+* One key seals at most 2^32 values, the limit for random nonces of 96 bits (NIST SP 800-38D, 8.3).
 """
 
 import secrets
@@ -16,7 +18,7 @@ from implio_pipeline.domain.errors import KeyMissing
 KEY_BYTES = 32
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 OVERHEAD_BYTES = _NONCE_BYTES + _TAG_BYTES
-"""How much longer a sealed value is than the value."""
+"""How many octets a sealed value has more than the value."""
 
 
 class Sealer:
@@ -39,5 +41,5 @@ class Sealer:
         nonce, encrypted = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return self._cipher.decrypt(nonce, encrypted, context.encode())
-        except (InvalidTag, ValueError):  # a value that is too short has no nonce
+        except (InvalidTag, ValueError):  # ValueError: the value is too short to hold a nonce
             raise KeyMissing("a sealed value does not open under its key") from None

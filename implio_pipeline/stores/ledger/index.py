@@ -1,12 +1,13 @@
-"""Where in the ledger a request's entries lie: a small file beside the log, made anew whenever it does not fit.
+"""An index of the ledger: at which offsets of the log the entries of a request begin.
 
-The log is the truth; the index only says where to look. It maps a key, made of the sort of an entry and its request's
-id, to the offsets of such entries, and knows the log up to an offset at which a line ends. It is brought up to date
-from there, so that a thousand entries are read once. What it says is believed only after the line at the offset was
-read and is what was looked for. It is thrown away, and the log read anew from its start, when the log is shorter than
-it was, or has another line before that offset: a ledger that was put back, cut off or replaced.
+The log is the authority; the index only says where to look. Rules:
 
-It may be deleted at any time, and need not be backed up.
+* It maps a key (the kind of an entry and the id of its request) to offsets, and remembers up to which offset it has
+  read the log. Each look-up first reads what was appended since.
+* An offset is believed only after the line there was read and has the key that was looked for.
+* When the log is shorter than remembered, or the last line read is another one, the ledger was restored, cut or
+  replaced. Then the index is emptied and the log read from its start.
+* It may be deleted at any time, and needs no backup.
 """
 
 import os
@@ -26,12 +27,12 @@ _BUSY_SECONDS = 5.0
 
 
 class EntryIndex:
-    """Offsets of entries, by key.
+    """Finds lines of the log by key.
 
     Args:
-        path: The index's own file.
-        log: The ledger's file.
-        key_of: Returns the key that a line of the log is found by; `None` when nobody looks for it.
+        path: The file of the index, an SQLite database.
+        log: The file of the ledger.
+        key_of: Returns the key of a line of the log; `None` for a line that nobody looks up.
     """
 
     def __init__(self, path: Path, log: Path, key_of: Callable[[bytes], str | None]) -> None:
@@ -40,7 +41,7 @@ class EntryIndex:
         self._key_of = key_of
 
     def lines(self, keys: Iterable[str]) -> Iterator[bytes]:
-        """Yield the entries with these keys, as lines of the log, oldest first.
+        """Yield the lines of the log that have one of these keys, oldest first.
 
         Raises:
             OSError: the log cannot be read.
@@ -50,7 +51,8 @@ class EntryIndex:
             found = self._offsets(log, wanted)
             lines = None if found is None else list(self._checked(log, found))
             if lines is None or None in lines:
-                # No index can be had, or it led astray: the log itself is searched, and the index made anew next time.
+                # The index cannot be used, or an offset is wrong. Search the log itself; the next call makes a new
+                # index.
                 self._discard()
                 log.seek(0)
                 yield from (line for line in _whole(log) if self._key_of(line) in wanted)
@@ -58,7 +60,7 @@ class EntryIndex:
             yield from (line for line in lines if line is not None)
 
     def _offsets(self, log: BinaryIO, wanted: frozenset[str]) -> dict[int, str] | None:
-        """Return where entries lie, with their keys, in the log's order; `None` when the index cannot be used."""
+        """Return the keys of the wanted entries by offset, in the order of the log; `None` if the index fails."""
         found: dict[int, str] = {}
         try:
             with self._opened() as index:
@@ -72,21 +74,25 @@ class EntryIndex:
         return dict(sorted(found.items()))
 
     def _checked(self, log: BinaryIO, found: Mapping[int, str]) -> Iterator[bytes | None]:
-        """Yield the line at each offset; `None` for one that is not what the index says."""
+        """Yield the line at each offset, or `None` where the line does not have the key that the index says."""
         for start, key in found.items():
             log.seek(start)
             line = log.readline()
             yield line if line.endswith(b"\n") and self._key_of(line) == key else None
 
     def _bring_up_to_date(self, index: sqlite3.Connection, log: BinaryIO) -> None:
+        # 1. Nothing to do when the log ends where the index does.
         size, last = index.execute("SELECT size, last FROM known").fetchone() or (0, b"")
         if os.fstat(log.fileno()).st_size == size and _last_line(log, size, len(last)) == last:
             return
-        index.execute("BEGIN IMMEDIATE")  # one at a time; the others wait, and find it done
+        # 2. One process at a time goes on; others wait here, and then find the work done.
+        index.execute("BEGIN IMMEDIATE")
         size, last = index.execute("SELECT size, last FROM known").fetchone() or (0, b"")
+        # 3. Start again from nothing when this is another log than the one that was read.
         if _last_line(log, size, len(last)) != last:
             index.execute("DELETE FROM entries")
             size, last = 0, b""
+        # 4. Read what was appended since.
         log.seek(size)
         rows = []
         for line in _whole(log):
@@ -103,7 +109,7 @@ class EntryIndex:
         with suppress(OSError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)) as index:
-            # What is lost with the power is read from the log again.
+            # Rows that a power cut loses are read from the log again, so waiting for the disk would gain nothing.
             index.execute("PRAGMA synchronous=OFF")
             index.executescript(_TABLES)
             yield index
@@ -114,13 +120,13 @@ class EntryIndex:
 
 
 def _last_line(log: BinaryIO, end: int, length: int) -> bytes:
-    """Return the bytes of a line's length before an offset; fewer when the log does not go so far."""
+    """Return the `length` bytes before an offset; fewer when the log is too short."""
     log.seek(max(0, end - length))
     return log.read(length)
 
 
 def _whole(log: BinaryIO) -> Iterator[bytes]:
-    """Yield whole lines from here on: one without its end was never acknowledged."""
+    """Yield the whole lines from the current position. A line without a line break was never acknowledged."""
     for line in log:
         if line.endswith(b"\n"):
             yield line

@@ -1,4 +1,12 @@
-"""The signed log on disk: one JSON object a line."""
+"""The signed log on disk: one JSON object a line, each chained to the one before and signed with Ed25519.
+
+Rules:
+
+* The file only grows. A line is acknowledged when it is durable, line break included; what a crash leaves after the
+  last line break was acknowledged to nobody, so readers skip it and the next append cuts it off.
+* Appends take turns by a lock on the file, since a chain has one end.
+* Old entries are found through an index (`index.py`); the log is never read whole to answer for one request.
+"""
 
 import fcntl
 import json
@@ -50,7 +58,7 @@ class SignedLog(Ledger):
 
     Args:
         folder: Holds `ledger.jsonl` and `public.pem`; backed up apart from catalog and vault.
-        key_path: The Ed25519 signing key, PEM, mode 0600; lives with the keys.
+        key_path: The Ed25519 signing key, PEM, mode 0600; kept with the other keys.
     """
 
     def __init__(self, folder: Path, key_path: Path) -> None:
@@ -61,7 +69,7 @@ class SignedLog(Ledger):
         self._index = EntryIndex(folder / "requests.index", self._path, _key_of)
 
     def make(self) -> None:
-        """Make signing key, public key and an empty log; what exists stays."""
+        """Make the signing key, the public key and an empty log, unless there is a signing key already."""
         make_folder(self._path.parent)
         make_folder(self._key_path.parent)
         if self._key_path.exists():
@@ -81,19 +89,29 @@ class SignedLog(Ledger):
             added: list[LedgerEntry[Statement]] = []
             lines = []
             entries = [(entry_kind(each), body_of(each)) for each in statements]
-            told = self._told(entries) if is_told_once else set()
+            # 1. Find out, under the lock, which erasures the log has receipts of: another process may have written one.
+            told: set[tuple[str, str, str]] = set()
+            if is_told_once:
+                ids = {str(body.get("requestId")) for _, body in entries}
+                known = map(_entry, self._index.lines(map(_receipt_key, ids)))
+                told = {_erasure(each.kind, each.body) for each in known}
+            # 2. Chain and sign each entry.
             for kind, body in entries:
                 if _erasure(kind, body) in told:
                     continue
                 sequence += 1
-                # Whoever keeps a receipt can find a cut or a fork: it says how long the log was, and its head.
+                # A receipt says how long the log was and what its head was. Whoever keeps a receipt can prove later
+                # that the log was cut or forked.
                 head = {"log": {"size": sequence - 1, "head": previous}} if kind in _RECEIPT_KINDS else {}
                 entry = {"sequence": sequence, "kind": kind, "body": {**body, **head}, "previous": previous}
                 previous = digest_of(entry)
                 signature = key.sign(bytes.fromhex(previous)).hex()
                 lines.append(canonical(entry | {"signature": signature}) + b"\n")
                 added.append(LedgerEntry(**entry, digest=previous, signature=signature))  # type: ignore[arg-type]
-            _write_all(handle, b"".join(lines))
+            # 3. Write all lines, durable on return. One `write` may take less than it is given.
+            rest = memoryview(b"".join(lines))
+            while rest:
+                rest = rest[os.write(handle, rest) :]
             os.fsync(handle)
         return added
 
@@ -106,11 +124,6 @@ class SignedLog(Ledger):
     def size(self) -> int:
         with _explained():
             return self._path.stat().st_size
-
-    def _told(self, entries: Sequence[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str, str]]:
-        """Return which erasures of these entries' requests the log tells already."""
-        ids = {str(body.get("requestId")) for _, body in entries}
-        return {_erasure(each.kind, each.body) for each in map(_entry, self._index.lines(map(_receipt_key, ids)))}
 
     @override
     def receipt(self, request_id: RequestId) -> LedgerEntry[Receipt] | None:
@@ -146,7 +159,7 @@ class SignedLog(Ledger):
             for line in self._index.lines(map(_tombstone_key, request_ids)):
                 entry = _entry(line)
                 found[RequestId(str(entry.body["requestId"]))] = _signed(entry, key)
-            # What the index does not know is searched for: a line that cannot be read has no key to be found by.
+            # A line that cannot be read has no key, so the index does not have it: such tombstones are searched for.
             for request_id in frozenset(request_ids).difference(found):
                 try:
                     for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
@@ -173,14 +186,14 @@ class SignedLog(Ledger):
             if not os.fstat(file.fileno()).st_size:
                 return
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as log:
-                end = log.rfind(b"\n") + 1  # a line without its end was never acknowledged
+                end = log.rfind(b"\n") + 1  # skip a last line without a line break
                 while (found := log.rfind(needle, 0, end)) >= 0:
                     start = log.rfind(b"\n", 0, found) + 1
                     yield _entry(log[start : log.find(b"\n", found)])
                     end = start
 
     def checkpoint(self) -> str:
-        """Return a signed head of the log, to be kept elsewhere: a C2SP checkpoint.
+        """Return a signed head of the log in the C2SP checkpoint format, to be kept elsewhere.
 
         Raises:
             KeyMissing: the signing key is not there.
@@ -195,7 +208,7 @@ class SignedLog(Ledger):
     def _lines(self) -> Iterator[bytes]:
         with self._path.open("rb") as file:
             for line in file:
-                if line.endswith(b"\n"):  # a line without its end was never acknowledged
+                if line.endswith(b"\n"):
                     yield line
 
     def _signing_key(self) -> Ed25519PrivateKey:
@@ -219,6 +232,7 @@ class SignedLog(Ledger):
             os.close(handle)
 
     def _last(self, handle: int) -> tuple[int, str]:
+        """Return the sequence number and digest of the last entry, after cutting off a line that a crash left torn."""
         size = os.fstat(handle).st_size
         span = _TAIL_BYTES
         while size:
@@ -239,11 +253,11 @@ class SignedLog(Ledger):
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Give the operating system's errors about the log a code.
+    """Give errors of the operating system about the log a code.
 
     Raises:
         LedgerUnavailable: the log cannot be read or written.
-        StorageFull: there is no room for what is added.
+        StorageFull: there is no room for the new entries.
     """
     try:
         yield
@@ -261,7 +275,8 @@ def _tombstone_key(request_id: str) -> str:
 
 
 def _key_of(line: bytes) -> str | None:
-    """Return what a line is found by: the request that it is a receipt or the tombstone of; `None` for all others."""
+    """Return the index key of a receipt or tombstone: its kind and request; `None` for all other lines."""
+    # Searching the bytes first leaves out most lines without parsing them.
     if not any(kind in line for kind in _MARKS):
         return None
     with suppress(ValueError, AttributeError):
@@ -289,9 +304,3 @@ def _entry(line: bytes) -> LedgerEntry[Any]:
         return LedgerEntry(**values, digest=digest_of(values))
     except (ValueError, TypeError):
         raise LedgerBroken("a line of the ledger cannot be read") from None
-
-
-def _write_all(handle: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(handle, view) :]
