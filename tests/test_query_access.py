@@ -108,7 +108,7 @@ def test_every_reading_is_written_down_before_its_rows_are_handed_out(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("implio_pipeline.stores.catalog.access_log.SqlAccessLog.append", full)
+    monkeypatch.setattr("implio_pipeline.stores.catalog.access.SqlAccessLog.append", full)
     with pytest.raises(OSError, match="No space"):
         lake.sql("select title from items")
 

@@ -77,6 +77,12 @@ class Teams(Protocol):
             PlanOutdated: a key is gone, or somebody else has wrapped it again.
         """
 
+    def seals(self, team: TeamId) -> list[Seal]:
+        """Return every sealed value of the team that outlives a request, withdrawn ones included."""
+
+    def replace_seal(self, before: Seal, sealed: bytes) -> bool:
+        """Replace a sealed value. Returns whether it was still there and unchanged."""
+
 
 class PolicyChanges(Protocol):
     """Changes of teams' policies and caps, and those that wait for a second person."""
@@ -172,24 +178,6 @@ class Manifest(Protocol):
         """
 
 
-class Seals(Protocol):
-    """Sealed values that last longer than a request."""
-
-    def all(self, team: TeamId) -> list[Seal]:
-        """Return every lasting sealed value of the team, withdrawn ones too."""
-
-    def replace(self, before: Seal, sealed: bytes) -> bool:
-        """Replace a sealed value. Returns whether it was still there, unchanged."""
-
-    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
-        """Wrap every key again that is wrapped under one of these root keys of the home; return how many there were.
-
-        Args:
-            old: Ids of root keys.
-            rewrap: Root key's id and wrapped key in; the same of the newest root key out.
-        """
-
-
 class Landings(Protocol):
     """What came in before: landing files by their content, posts by their idempotency key. Commits add to it."""
 
@@ -249,14 +237,20 @@ class Catalog(Protocol):
     """Changes of policies and caps."""
     callbacks: Callbacks
     """Result callbacks and their deliveries."""
-    seals: Seals
-    """Sealed values that last."""
     api_keys: ApiKeys
     """Keys of customers' servers."""
     grants: Grants
     """What operators may read."""
     access_log: AccessLog
     """What was read, by whom and for what."""
+
+    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+        """Wrap every key again that is wrapped under one of these root keys of the home. Returns the number of keys.
+
+        Args:
+            old: Ids of root keys.
+            rewrap: Takes a root key's id and a wrapped key. Returns the same for the newest root key.
+        """
 
     def newest_reading(self) -> datetime | None:
         """Return the newest reading of any clock that worked on this home, `None` when there is none yet."""

@@ -23,7 +23,7 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.formats.ad_shape import landing_line
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin, SetAsideFile, SetAsideFiles
-from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
+from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys
 from implio_pipeline.stores.durable import make_folder, sync_folder
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES, Sealer
 

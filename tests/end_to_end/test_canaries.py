@@ -196,7 +196,7 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(opened: wi
     tasks = task_ids(home)
     assert len(tasks) == 42
     moderate(opened, tasks)
-    assert {seal.kind for seal in opened.services.catalog.seals.all(ADS)} == {"decision", "note", "callback"}
+    assert {seal.kind for seal in opened.services.catalog.teams.seals(ADS)} == {"decision", "note", "callback"}
     canaries = CANARIES | {f"task {number}": task for number, task in enumerate(tasks)}
     waiting = {"user", "name", "e-mail", "title", "body", "verdict", "feedback", "note", "moderator", "callback"}
     assert not found_in(home, {name: CANARIES[name] for name in waiting})
@@ -205,7 +205,7 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(opened: wi
     erase(opened.services)
 
     assert found_in(home, canaries) == {}
-    assert [seal.kind for seal in opened.services.catalog.seals.all(ADS)] == ["callback"]
+    assert [seal.kind for seal in opened.services.catalog.teams.seals(ADS)] == ["callback"]
     assert opened.services.catalog.moderation.traces(ADS) == []
     assert feed(opened.services, ADS).entries == ()
     assert survivors(opened.services) == {}

@@ -254,7 +254,7 @@ def test_address_and_secrets_are_sealed_and_new_each_time(home: Home) -> None:
     for word in ("canary-path", second.signing_secret, second.team_key):
         assert word.encode() not in content
     remove_callback(home.services, ADS)
-    assert home.services.catalog.seals.all(ADS) == []
+    assert home.services.catalog.teams.seals(ADS) == []
 
 
 def test_a_team_without_a_callback_has_no_deliveries(home: Home) -> None:

@@ -23,7 +23,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.flows.operations.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
 from implio_pipeline.ports.exports import Origin
-from implio_pipeline.stores.catalog import access_tables, home_seals
+from implio_pipeline.stores.catalog import access_tables, home_keys
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.catalog.tables import metadata
 from implio_pipeline.stores.keys.home_seal import split_key
@@ -115,9 +115,9 @@ def wrapped_under_the_home(catalog: Path) -> list[bytes]:
     """Return every wrapped key of the home that a copy of a catalog holds."""
     found = []
     with closing(sqlite3.connect(catalog / "catalog.db")) as database:
-        for table in home_seals._WRAPPED:
+        for table in home_keys._WRAPPED:
             found += [row[0] for row in database.execute(f"select wrapped from {table.name}")]
-        for each in home_seals._SEALED:
+        for each in home_keys._SEALED:
             query = f"select {each.name} from {each.table.name} where {each.name} is not null"
             found += [split_key(row[0])[1] for row in database.execute(query)]
     return found
@@ -209,8 +209,8 @@ def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Cal
     a_member(home)
     put_aside(home)
     home.services.people.remember("Olga Operator")
-    known = {(table.name, "wrapped") for table in home_seals._WRAPPED}
-    known |= {(each.table.name, each.name) for each in home_seals._SEALED}
+    known = {(table.name, "wrapped") for table in home_keys._WRAPPED}
+    known |= {(each.table.name, each.name) for each in home_keys._SEALED}
 
     found = set()
     with reading(home.opened.catalog._engine) as connection:

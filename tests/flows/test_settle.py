@@ -203,7 +203,7 @@ def test_a_hold_keeps_verdict_and_note_hidden_until_the_item_goes(home: Home) ->
     home.ask(ByUser(user_id="ann"))
     erase(home.services)
 
-    kinds = sorted(seal.kind for seal in home.services.catalog.seals.all(ADS))
+    kinds = sorted(seal.kind for seal in home.services.catalog.teams.seals(ADS))
 
     assert home.tasks(ADS) == ["a"]
     assert kinds == ["decision", "note"]
@@ -213,7 +213,7 @@ def test_a_hold_keeps_verdict_and_note_hidden_until_the_item_goes(home: Home) ->
     release_hold(home.services, hold.hold_id)
     erase(home.services)
     assert {request.state for request in home.services.catalog.requests.all()} == {RequestState.COMPLETED}
-    assert home.services.catalog.seals.all(ADS) == []
+    assert home.services.catalog.teams.seals(ADS) == []
 
 
 def test_verdicts_and_notes_outlive_a_rotation_and_old_seal_keys_do_not(home: Home) -> None:
@@ -270,7 +270,7 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
             rows = {row["task_id"]: row for row in home.rows(ADS)}
             assert rows == wanted, tripwire.place
             assert home.services.catalog.moderation.unsettled(ADS) == [], tripwire.place
-            assert [seal.kind for seal in home.services.catalog.seals.all(ADS)] == ["note"] * 5, tripwire.place
+            assert [seal.kind for seal in home.services.catalog.teams.seals(ADS)] == ["note"] * 5, tripwire.place
             housekeep(home.services, stray_age=-timedelta(days=36500))
             assert disagreements(home.services) == [], tripwire.place
             assert len(home.stored()) == len(home.files()), tripwire.place

@@ -40,7 +40,7 @@ from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
-from implio_pipeline.stores.catalog.row_macs import _APART, RowMacs, covered
+from implio_pipeline.stores.catalog.row_macs import AUTHENTICATED, RowMacs, _covered
 from implio_pipeline.stores.catalog.tables import (
     file_outcomes,
     holds,
@@ -383,7 +383,7 @@ def test_a_key_whose_maker_was_altered_is_no_key(altered):
 
 
 def test_what_a_mac_leaves_out_is_listed_with_its_reason():
-    apart = {(table.name, column) for table, columns in _APART.items() for column in columns}
+    apart = {(table.name, column) for table, kind in AUTHENTICATED.items() for column in kind.apart}
     elsewhere = {
         ("vault_files", "state"),  # counted while live
         ("vault_files", "user_filter"),
@@ -392,11 +392,11 @@ def test_what_a_mac_leaves_out_is_listed_with_its_reason():
         ("tombstones", "is_lifted"),  # counted while it stands, and the ledger knows
     }
 
-    assert {*_APART, tallies} == set(DECIDING)
+    assert {*AUTHENTICATED, tallies} == set(DECIDING)
     assert apart == elsewhere | set(DECIDES_NOTHING)
     assert all(
-        column.name in covered(table) or column.name == "mac" or (table.name, column.name) in apart
-        for table in _APART
+        column.name in _covered(table) or column.name == "mac" or (table.name, column.name) in apart
+        for table in AUTHENTICATED
         for column in table.c
     )
 

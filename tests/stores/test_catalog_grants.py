@@ -14,11 +14,11 @@ from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKe
 from implio_pipeline.domain.audit_log import GENESIS, Read, ReadDoor, faults_of
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
-from implio_pipeline.stores.catalog import access_log
+from implio_pipeline.stores.catalog import access as access_log
 from implio_pipeline.stores.catalog.access_tables import operators
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.catalog.engine import reading
-from implio_pipeline.stores.catalog.home_seals import home_key
+from implio_pipeline.stores.catalog.home_keys import home_key
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 ANN, BOB = PersonKey("a" * 32), PersonKey("b" * 32)

@@ -40,7 +40,7 @@ from implio_pipeline.domain.scope import (
     covers,
     reach,
 )
-from implio_pipeline.stores.catalog import candidates
+from implio_pipeline.stores.catalog import manifest
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 
 FIRST = date(2026, 1, 1)
@@ -130,7 +130,7 @@ def test_candidates_are_the_files_that_reach_finds_one_by_one(
         commit_files(catalog, *stored)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "_FEW_RULES", few)
+        patch.setattr(manifest, "_FEW_RULES", few)
         found = list(catalog.manifest.candidates(team, [named(rule) for rule in asked]))
 
     reached = [one.file for one in stored if any(reach(rule, one.file) is not Reach.NOTHING for rule in asked)]

@@ -5,9 +5,9 @@ from sqlalchemy import select
 from support.home import ADS, Home, opened_at, ring_of
 
 from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.access_tables import operators
 from implio_pipeline.stores.catalog.engine import reading
-from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 JANE = "Jané Öperator"

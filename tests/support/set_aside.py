@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from implio_pipeline.domain.errors import KeyMissing
-from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
+from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys
 
 
 class KeysInMemory(SqlSetAsideKeys):

@@ -274,10 +274,10 @@ def _seal_anew(services: Services, team: TeamId) -> None:
     """Seal under the newest key what lasts and is sealed under an older one."""
     seals = [key for key in services.catalog.teams.keys(team) if key.purpose is KeyPurpose.SEAL]
     old = {key.key_id for key in old_keys(seals, (KeyPurpose.SEAL,))}
-    for each in services.catalog.seals.all(team) if old else ():
+    for each in services.catalog.teams.seals(team) if old else ():
         if services.keychain.sealed_under(each.sealed) in old:
             opened = services.keychain.unseal(team, each.sealed, context=each.context)
-            services.catalog.seals.replace(each, services.keychain.seal(team, opened, context=each.context))
+            services.catalog.teams.replace_seal(each, services.keychain.seal(team, opened, context=each.context))
 
 
 def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
@@ -288,7 +288,7 @@ def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -
         return []
     sealed = [request.sealed for request in services.catalog.requests.all(team=team, states=OPEN_STATES)]
     sealed += [hold.sealed for hold in services.catalog.holds.all(team)]
-    sealed += [each.sealed for each in services.catalog.seals.all(team)]
+    sealed += [each.sealed for each in services.catalog.teams.seals(team)]
     needed = {services.keychain.sealed_under(each) for each in sealed if each is not None}
     return [key for key in old if key.key_id not in needed]
 
@@ -359,7 +359,7 @@ def _settle_home(services: Services, summary: RotationSummary) -> None:
     old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(HOME, key_id)}
     if not old:
         return
-    services.catalog.seals.rewrap_home_keys(tuple(old), services.keychain.rewrap_home_key)
+    services.catalog.rewrap_home_keys(tuple(old), services.keychain.rewrap_home_key)
     told_at = _told_since(services, next(key_id for key_id in newest if _is_in(HOME, key_id)))
     if told_at is None or told_at + SEAL_GRACE > services.clock.now():
         summary.seal_keys_waiting += len(old)

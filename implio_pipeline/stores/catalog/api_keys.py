@@ -1,10 +1,10 @@
-"""API keys: found by digest, ended by an instant, and never deleted, so that what called stays known."""
+"""API keys: found by a digest of the key, ended by an instant, and never deleted, so that every caller stays known."""
 
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, insert, or_, select, update
+from sqlalchemy import ColumnElement, Engine, or_, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
@@ -16,8 +16,8 @@ from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 
+_NAMES = tuple(field.name for field in fields(ApiKey))
 _ROWS = select(api_keys)
-_KEYS = select(*(api_keys.c[field.name] for field in fields(ApiKey)))
 
 
 class SqlApiKeys(ApiKeys):
@@ -30,10 +30,7 @@ class SqlApiKeys(ApiKeys):
     def add(self, key: ApiKey) -> None:
         with writing(self._engine) as connection:
             teams.lock(connection, key.team)
-            macs, row = RowMacs.of(connection), asdict(key)
-            mac = macs.mac(api_keys, row)
-            macs.count(connection, api_keys, key.team, added=[mac])
-            connection.execute(insert(api_keys), {**row, "mac": mac})
+            RowMacs.of(connection).insert(connection, api_keys, [asdict(key)])
 
     @override
     def get(self, key_id: ApiKeyId) -> ApiKey:
@@ -48,7 +45,8 @@ class SqlApiKeys(ApiKeys):
 
     @override
     def all(self, team: TeamId | None = None) -> list[ApiKey]:
-        query = _KEYS.order_by(api_keys.c.created_at, api_keys.c.key_id)
+        columns = (api_keys.c[name] for name in _NAMES)
+        query = select(*columns).order_by(api_keys.c.created_at, api_keys.c.key_id)
         if team is not None:
             query = query.where(api_keys.c.team == team)
         with reading(self._engine) as connection:
@@ -74,19 +72,14 @@ class SqlApiKeys(ApiKeys):
             row = connection.execute(_ROWS.where(is_wanted)).mappings().one_or_none()
             if row is None:
                 return None
-            RowMacs.of(connection).check(api_keys, row, about=row["key_id"], noun="API key")
-        return ApiKey(**{field.name: row[field.name] for field in fields(ApiKey)})
+            # An altered row could let a key act for another team, or for longer.
+            RowMacs.of(connection).check(api_keys, row)
+        return ApiKey(**{name: row[name] for name in _NAMES})
 
     def _change(self, key_id: ApiKeyId, values: dict[str, Any], *, where: ColumnElement[bool]) -> None:
         team = self.get(key_id).team
-        its_own = api_keys.c.key_id == key_id
         with writing(self._engine) as connection:
             teams.lock(connection, team)
-            row = connection.execute(_ROWS.where(its_own, where)).mappings().one_or_none()
-            if row is None:
-                return
-            macs = RowMacs.of(connection)
-            macs.check(api_keys, row, about=key_id, noun="API key")
-            mac = macs.mac(api_keys, {**row, **values})
-            macs.count(connection, api_keys, team, added=[mac], removed=[row["mac"]])
-            connection.execute(update(api_keys).where(its_own).values({**values, "mac": mac}))
+            row = connection.execute(_ROWS.where(api_keys.c.key_id == key_id, where)).mappings().one_or_none()
+            if row is not None:
+                RowMacs.of(connection).change(connection, api_keys, row, values)

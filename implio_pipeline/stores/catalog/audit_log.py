@@ -1,4 +1,4 @@
-"""Audit logs, the names in them sealed."""
+"""Audit logs of teams. Names are sealed under the home's root key: a copy of the catalog names nobody."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,8 @@
-"""Result callbacks of teams, the hosts they may go to, and the deliveries that are still to be made."""
+"""Callbacks of teams (webhooks), the hosts they may call, and the deliveries that are still to be made.
+
+A delivery is added in the transaction that makes its event happen. Without a callback no delivery is stored. A
+withdrawn delivery is never sent: a deletion request covers its item.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
@@ -8,12 +12,10 @@ from secrets import token_hex
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, insert, select, update
 from typing_extensions import override
 
-from implio_pipeline.domain.callback import TELL_WAITING_AFTER, Callback, CallbackEvent, Delivery
+from implio_pipeline.domain.callback import Callback, CallbackEvent, Delivery
 from implio_pipeline.domain.errors import CallbackUnknown
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.moderation import Decided
-from implio_pipeline.domain.request import Request
-from implio_pipeline.domain.retention import PolicyChange
 from implio_pipeline.ports.moderation import Callbacks
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
@@ -44,7 +46,7 @@ class SqlCallbacks(Callbacks):
             connection.execute(delete(callback_hosts).where(callback_hosts.c.team == team))
             if names:
                 connection.execute(insert(callback_hosts), [{"team": team, "host": name} for name in names])
-            # A callback that may no longer go where it goes must not be sent once more.
+            # A callback to a host that is no longer allowed must not be sent even once more.
             is_elsewhere = (sealed_callbacks.c.team == team, sealed_callbacks.c.host.not_in(names))
             if connection.execute(delete(sealed_callbacks).where(*is_elsewhere)).rowcount:
                 connection.execute(delete(deliveries).where(deliveries.c.team == team))
@@ -86,7 +88,7 @@ class SqlCallbacks(Callbacks):
 
     @override
     def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
-        # The number of attempts is the version that is compared: of two processes one begins.
+        # The number of attempts is compared and raised: of two processes one begins the attempt.
         is_same = (
             deliveries.c.delivery_id == delivery.delivery_id,
             deliveries.c.attempts == delivery.attempts,
@@ -128,53 +130,31 @@ def tell_decision(connection: Connection, decided: Decided) -> None:
     """Add a delivery of a verdict, if its team has a callback."""
     if not _has_callback(connection, decided.team):
         return
-    made_at = decided.decided_at
-    _put(
-        connection,
-        [
-            Delivery(
-                delivery_id=token_hex(16),
-                team=decided.team,
-                event=CallbackEvent.DECISION,
-                made_at=made_at,
-                next_attempt_at=made_at,
-                task_id=decided.task_id,
-                task_key=decided.task_key,
-                user_key=decided.user_key,
-                submitted_at=decided.submitted_at,
-                outcome=decided.outcome,
-            )
-        ],
+    delivery = Delivery(
+        delivery_id=token_hex(16),
+        team=decided.team,
+        event=CallbackEvent.DECISION,
+        made_at=decided.decided_at,
+        next_attempt_at=decided.decided_at,
+        task_id=decided.task_id,
+        task_key=decided.task_key,
+        user_key=decided.user_key,
+        submitted_at=decided.submitted_at,
+        outcome=decided.outcome,
     )
+    connection.execute(insert(deliveries), {name: getattr(delivery, name) for name in _DELIVERY})
 
 
-def tell_deletions(connection: Connection, completed: Sequence[Request]) -> None:
-    """Add a delivery of each completed request whose team has a callback."""
-    _tell(
-        connection,
-        CallbackEvent.DELETION,
-        [(each.team, each.request_id, each.completed_at or each.accepted_at, timedelta()) for each in completed],
-    )
-
-
-def tell_waiting(connection: Connection, unapproved: Sequence[Request]) -> None:
-    """Add a delivery of each request that waits for a second person; nothing is sent of one that goes on soon."""
-    _tell(
-        connection,
-        CallbackEvent.APPROVAL,
-        [(each.team, each.request_id, each.accepted_at, TELL_WAITING_AFTER) for each in unapproved],
-    )
-
-
-def tell_waiting_change(connection: Connection, change: PolicyChange) -> None:
-    """Add a delivery of a change of policy that waits for a second person."""
-    told = (change.team, RequestId(change.change_id), change.asked_at, timedelta())
-    _tell(connection, CallbackEvent.POLICY_APPROVAL, [told])
-
-
-def _tell(
+def tell(
     connection: Connection, event: CallbackEvent, about: Sequence[tuple[TeamId, RequestId, datetime, timedelta]]
 ) -> None:
+    """Add a delivery of an event for each request whose team has a callback.
+
+    Args:
+        connection: Of the transaction that makes the event happen: both are stored, or neither.
+        event: What happened.
+        about: Team, request (or change of policy), the instant of the event, and how long its first attempt waits.
+    """
     told = {team for team in {team for team, *_ in about} if _has_callback(connection, team)}
     new = [
         Delivery(
@@ -188,7 +168,7 @@ def _tell(
         for team, request_id, at, wait in about
         if team in told
     ]
-    _put(connection, new)
+    bulk_insert(connection, deliveries, [{name: getattr(each, name) for name in _DELIVERY} for each in new])
 
 
 def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -201,7 +181,3 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 def _has_callback(connection: Connection, team: TeamId) -> bool:
     return bool(connection.scalar(select(exists().where(sealed_callbacks.c.team == team))))
-
-
-def _put(connection: Connection, new: Sequence[Delivery]) -> None:
-    bulk_insert(connection, deliveries, [{name: getattr(each, name) for name in _DELIVERY} for each in new])

@@ -5,6 +5,7 @@ with a migration that this version does not know is refused, since it could be r
 """
 
 import importlib.resources
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -15,25 +16,22 @@ from implio_pipeline.domain.audit import Alteration
 from implio_pipeline.domain.errors import CatalogNewer
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog import engine as database
-from implio_pipeline.stores.catalog.access_log import SqlAccessLog
+from implio_pipeline.stores.catalog.access import SqlAccessLog, SqlGrants, SqlPeople
 from implio_pipeline.stores.catalog.access_tables import members, operators
 from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.audit_log import SqlAuditLog
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
-from implio_pipeline.stores.catalog.grants import SqlGrants
 from implio_pipeline.stores.catalog.holds import SqlHolds
+from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys, rewrap_home_keys
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
-from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
 from implio_pipeline.stores.catalog.requests import SqlRequests
-from implio_pipeline.stores.catalog.row_macs import use_key
-from implio_pipeline.stores.catalog.seals import SqlSeals
-from implio_pipeline.stores.catalog.set_aside_keys import SqlSetAsideKeys
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings, metadata
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
@@ -59,7 +57,7 @@ def open_catalog(url: str, ring: LocalKeyRing) -> "SqlCatalog":
     """
     engine = database.connect(url)
     seal = HomeSeal(ring)
-    use_key(engine, seal)
+    RowMacs.use_key_of(engine, seal)
     try:
         _upgrade(engine)
     except BaseException:
@@ -82,7 +80,6 @@ class SqlCatalog(Catalog):
         self.moderation = SqlModeration(engine)
         self.policy_changes = SqlPolicyChanges(engine)
         self.callbacks = SqlCallbacks(engine)
-        self.seals = SqlSeals(engine)
         self.api_keys = SqlApiKeys(engine)
         self.grants = SqlGrants(engine)
         self.access_log = SqlAccessLog(engine)
@@ -94,6 +91,10 @@ class SqlCatalog(Catalog):
         """What people who signed in did."""
         self.set_aside_keys = SqlSetAsideKeys(engine, seal)
         """Keys of files set aside."""
+
+    @override
+    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+        return rewrap_home_keys(self._engine, old, rewrap)
 
     @override
     def newest_reading(self) -> datetime | None:

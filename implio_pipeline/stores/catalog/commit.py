@@ -1,127 +1,134 @@
-"""Carrying a change out: compare with what it was planned on, then swap, in one transaction."""
+"""Carrying a change out: compare with what it was planned on, then write everything, in one transaction.
 
-from collections.abc import Collection, Sequence
+Flows prepare files without a lock and commit them here by compare-and-swap. Whatever has changed since the plan raises
+`PlanOutdated`, nothing is written, and the flow plans again. What one commit does:
+
+1. compares tombstones, holds and files with the plan;
+2. adds what may exist only once: landing file, posts, team keys;
+3. swaps files, and destroys the keys of those that go;
+4. writes what belongs to the files: queue entries, outcomes of requests, verdicts;
+5. shreds team keys.
+"""
+
+from collections.abc import Collection
 from dataclasses import asdict, fields
-from datetime import date
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.errors import PlanOutdated, Unverified
+from implio_pipeline.domain.errors import PlanOutdated, PostInWork, Unverified
 from implio_pipeline.domain.file_changes import Change, FileOutcome
 from implio_pipeline.domain.files import FileKey
-from implio_pipeline.domain.ids import FileId, KeyId, TeamId
-from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState
+from implio_pipeline.domain.ids import FileId
+from implio_pipeline.domain.intake import POST_KEPT, LandingState
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.residency import OutOfRegion
-from implio_pipeline.stores.catalog import moderation, teams
-from implio_pipeline.stores.catalog.acceptance import newest_tombstone
-from implio_pipeline.stores.catalog.alone import note_size
+from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
-from implio_pipeline.stores.catalog.file_rows import row_of_file
-from implio_pipeline.stores.catalog.holds import newest_hold
-from implio_pipeline.stores.catalog.landings import remember_posts
+from implio_pipeline.stores.catalog.file_rows import live_sum, row_of_file
+from implio_pipeline.stores.catalog.moderation_tables import decisions, deliveries, sealed_decisions, sealed_notes
 from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.rules import newest_sequence
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     erased_people,
     file_keys,
     file_outcomes,
+    holds,
     landings,
+    posts,
+    queue_entries,
+    queues,
     team_keys,
+    team_sizes,
+    tombstones,
     vault_files,
 )
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
+_SIZES_KEPT = timedelta(days=400)
 _KEY = tuple(field.name for field in fields(FileKey))
+_ENTRY = tuple(field.name for field in fields(QueueEntry))
 _OUTCOME = tuple(field.name for field in fields(FileOutcome))
 
 
 def carry_out(connection: Connection, change: Change) -> None:
-    """Carry a change out within a writing transaction; whatever is raised must end it.
+    """Carry a change out within a writing transaction, which must end if this raises.
 
-    A file both removed and added is re-wrapped: it stays live, its keys are replaced by those added.
+    A file that is both removed and added is re-wrapped: it stays live, and the added keys replace its keys.
 
     Raises:
-        PlanOutdated: the catalog is no longer what the change was planned on.
-        PostInWork: a post with one of the idempotency keys was taken in meanwhile.
+        PlanOutdated: the catalog differs from what the change was planned on.
+        PostInWork: a post with one of the idempotency keys was taken since the plan.
         TeamUnknown: there is no such team.
-        OutOfRegion: a file to add lies in another region than its team's.
+        OutOfRegion: a file to add is in another region than its team.
+        Unverified: an erasure removes a file that it did not prove.
     """
-    # 1. Hold the team still, and compare.
-    newest_at = teams.lock(connection, change.team)
-    _same_tombstones(connection, change)
-    _same_holds(connection, change)
-    note_size(connection, change.team, change.committed_at.date())
-    # 2. Landing file, posts, team keys: each may be there only once.
-    if change.landing is not None:
-        _remember(connection, change.landing)
-    remember_posts(connection, change.posts)
+    team = change.team
+    # 1. Lock the team, and compare. A newer tombstone or hold would not have been applied to these files.
+    newest_at = teams.lock(connection, team)
+    newest = newest_sequence(connection, tombstones, team)
+    if newest != change.planned_at:
+        raise PlanOutdated(f"team {team} has tombstone {newest}; the work was planned at {change.planned_at}")
+    if change.held_at is not None and newest_sequence(connection, holds, team) != change.held_at:
+        raise PlanOutdated(f"a legal hold was placed on team {team} after the work was planned")
+    _note_size(connection, change)
+    # 2. Landing file, posts, team keys: each may exist only once.
+    _remember_landing(connection, change)
+    _remember_posts(connection, change)
     _add_team_keys(connection, change)
-    # 3. Files out, with their keys, then files in; those that go must be those that were proved.
-    _same_files(connection, change)
+    # 3. Files out, with their keys, then files in.
+    _check_proved(connection, change)
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
-    gone = _doom(connection, change, rewrapped)
-    added = _add(connection, change, rewrapped)
-    RowMacs.of(connection).count(connection, vault_files, change.team, added=added, removed=gone)
+    _doom(connection, change, rewrapped)
+    _add(connection, change, rewrapped)
     latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
     if latest > newest_at:
-        teams.raise_time(connection, change.team, to=latest)
-    # 4. What goes with them.
-    moderation.put_entries(connection, change.team, change.queue)
-    _record_outcomes(connection, change)
-    moderation.settled(connection, change)
-    _count_people(connection, change.team, change.committed_at.date(), change.erased_people)
+        teams.raise_time(connection, team, to=latest)
+    # 4. What belongs to the files.
+    _put_entries(connection, change)
+    macs = RowMacs.of(connection)
+    outcomes = [{name: getattr(outcome, name) for name in _OUTCOME} for outcome in change.outcomes]
+    its_own = {"team": team, "committed_at": change.committed_at}
+    macs.insert(connection, file_outcomes, [{**outcome, **its_own} for outcome in outcomes])
+    _note_applied(connection, change)
+    _count_people(connection, change)
     # 5. Team keys out, last: nothing may be wrapped under them any more.
-    _shred(connection, change.team, change.shred_team_keys)
+    _shred(connection, change)
 
 
-def _same_tombstones(connection: Connection, change: Change) -> None:
-    newest = newest_tombstone(connection, change.team)
-    if newest != change.planned_at:
-        raise PlanOutdated(f"team {change.team} has tombstone {newest}; the work was planned at {change.planned_at}")
-
-
-def _same_holds(connection: Connection, change: Change) -> None:
-    if change.held_at is not None and newest_hold(connection, change.team) != change.held_at:
-        raise PlanOutdated(f"a legal hold was placed on team {change.team} meanwhile")
-
-
-def _same_files(connection: Connection, change: Change) -> None:
-    """Compare the files that an erasure swaps with those it rewrote or counted.
-
-    Raises:
-        Unverified: it names another file, which would lose rows that nobody asked for.
-    """
-    if not change.outcomes:
+def _note_size(connection: Connection, change: Change) -> None:
+    """Note how many items a team has before its files change, once a day: the cap is a share of that number."""
+    day = change.committed_at.date()
+    is_its = team_sizes.c.team == change.team
+    if connection.scalar(select(exists().where(is_its, team_sizes.c.day == day))):
         return
-    proved = {outcome.digest_before for outcome in change.outcomes}
-    for some in chunks(change.remove):
-        query = select(vault_files.c.file_id, vault_files.c.digest).where(vault_files.c.file_id.in_(some))
-        for file_id, digest in connection.execute(query):
-            if digest not in proved:
-                raise Unverified(f"file {file_id} is to be replaced, and is not the one that was read", about=file_id)
+    macs = RowMacs.of(connection)
+    macs.delete(connection, team_sizes, change.team, team_sizes.c.day < day - _SIZES_KEPT)
+    row = {"team": change.team, "day": day, "items": live_sum(connection, change.team)}
+    macs.insert(connection, team_sizes, [row])
 
 
-def _remember(connection: Connection, landing: LandingRecord) -> None:
-    is_same = (landings.c.team == landing.team, landings.c.digest == landing.digest)
-    is_in = landings.c.state == LandingState.INGESTED
-    if connection.scalar(select(exists().where(*is_same, is_in))):
-        raise PlanOutdated(f"team {landing.team} has taken this landing file already")
-    connection.execute(delete(landings).where(*is_same))  # what was set aside may come in after all
-    connection.execute(insert(landings), asdict(landing))
-
-
-def _count_people(connection: Connection, team: TeamId, day: date, counts: ErasedPeople | None) -> None:
-    if not counts:
+def _remember_landing(connection: Connection, change: Change) -> None:
+    if change.landing is None:
         return
-    is_it = (erased_people.c.team == team, erased_people.c.day == day)
-    more = {
-        "kept_out": erased_people.c.kept_out + counts.kept_out,
-        "returned": erased_people.c.returned + counts.returned,
-    }
-    if not connection.execute(update(erased_people).where(*is_it).values(more)).rowcount:
-        connection.execute(insert(erased_people), {"team": team, "day": day, **asdict(counts)})
+    is_same = (landings.c.team == change.landing.team, landings.c.digest == change.landing.digest)
+    if connection.scalar(select(exists().where(*is_same, landings.c.state == LandingState.INGESTED))):
+        raise PlanOutdated(f"team {change.landing.team} has taken this landing file already")
+    connection.execute(delete(landings).where(*is_same))  # a file that was set aside may come in later
+    connection.execute(insert(landings), asdict(change.landing))
+
+
+def _remember_posts(connection: Connection, change: Change) -> None:
+    # Their number needs no limit of its own: a post takes 200 bytes for a day, and its items take more.
+    for post in change.posts:
+        is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
+        connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
+        if connection.scalar(select(posts.c.batch_id).where(*is_same)) is not None:
+            raise PostInWork("another call with this Idempotency-Key was taken in meanwhile")
+        connection.execute(insert(posts), asdict(post))
 
 
 def _add_team_keys(connection: Connection, change: Change) -> None:
@@ -134,8 +141,24 @@ def _add_team_keys(connection: Connection, change: Change) -> None:
     teams.add_keys(connection, change.new_team_keys)
 
 
-def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
-    """Take files off the live ones, destroy their keys, and return the MACs of their rows; those re-wrapped stay."""
+def _check_proved(connection: Connection, change: Change) -> None:
+    """Compare the files that an erasure removes with those that it rewrote or counted.
+
+    Raises:
+        Unverified: it names another file, whose rows nobody asked to erase.
+    """
+    if not change.outcomes:
+        return
+    proved = {outcome.digest_before for outcome in change.outcomes}
+    for some in chunks(change.remove):
+        query = select(vault_files.c.file_id, vault_files.c.digest).where(vault_files.c.file_id.in_(some))
+        for file_id, digest in connection.execute(query):
+            if digest not in proved:
+                raise Unverified(f"file {file_id} is to be replaced, and is not the one that was read", about=file_id)
+
+
+def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+    """Make files doomed and destroy their keys. Re-wrapped files stay live."""
     found = 0
     macs: list[bytes] = []
     for some in chunks(change.remove):
@@ -147,68 +170,99 @@ def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId])
         live = connection.execute(select(vault_files.c.file_id, vault_files.c.mac).where(*is_live)).all()
         found += len(live)
         macs += [mac for file_id, mac in live if file_id not in rewrapped]
+        # From the commit on nobody can open these files, even before they are unlinked.
         connection.execute(delete(file_keys).where(file_keys.c.file_id.in_(some)))
         gone = [file_id for file_id in some if file_id not in rewrapped]
         if gone:
-            connection.execute(
-                update(vault_files).where(vault_files.c.file_id.in_(gone)).values(state=FileState.DOOMED)
-            )
+            is_gone = vault_files.c.file_id.in_(gone)
+            connection.execute(update(vault_files).where(is_gone).values(state=FileState.DOOMED))
     if found != len(change.remove):
         raise PlanOutdated(f"{len(change.remove) - found} of {len(change.remove)} files to remove are no longer live")
-    return macs
+    RowMacs.of(connection).count(connection, vault_files, change.team, removed=macs)
 
 
-def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
-    """Insert new files and keys, and return the MACs of the files' rows."""
-    _same_region(connection, change)
-    keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
-    _same_team_keys(connection, change.team, {key["team_key_id"] for key in keys})
-    macs = RowMacs.of(connection)
-    new = [row_of_file(macs, sealed.file) for sealed in change.add if sealed.file.file_id not in rewrapped]
-    bulk_insert(connection, vault_files, new)
-    bulk_insert(connection, file_keys, keys)
-    return [row["mac"] for row in new]
-
-
-def _same_region(connection: Connection, change: Change) -> None:
+def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
+    """Insert new files and keys."""
     if not change.add:
         return
+    # 1. GDPR Art. 44: items stay in the region that their team was promised.
     region = connection.scalar(select(team_rows.c.region).where(team_rows.c.team == change.team))
     astray = sum(sealed.file.region != region for sealed in change.add)
     if astray:
         raise OutOfRegion(f"{astray} new files of team {change.team} do not lie in its region {region}")
-
-
-def _same_team_keys(connection: Connection, team: TeamId, used: Collection[KeyId]) -> None:
-    if not used:
-        return
-    known = connection.scalars(select(team_keys.c.key_id).where(team_keys.c.team == team))
-    gone = len(set(used).difference(known))
+    # 2. A file wrapped under a shredded team key could never be read.
+    keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
+    known = connection.scalars(select(team_keys.c.key_id).where(team_keys.c.team == change.team))
+    gone = len({key["team_key_id"] for key in keys}.difference(known))
     if gone:
         raise PlanOutdated(f"{gone} team keys that new files are wrapped under are shredded")
-
-
-def _record_outcomes(connection: Connection, change: Change) -> None:
-    if not change.outcomes:
-        return
+    # 3. Files first: keys refer to them.
     macs = RowMacs.of(connection)
-    rows: list[dict[str, Any]] = []
-    for outcome in change.outcomes:
-        row = {name: getattr(outcome, name) for name in _OUTCOME}
-        row |= {"team": change.team, "committed_at": change.committed_at}
-        rows.append({**row, "mac": macs.mac(file_outcomes, row)})
-    bulk_insert(connection, file_outcomes, rows)
-    macs.count(connection, file_outcomes, change.team, added=[row["mac"] for row in rows])
+    new = [row_of_file(macs, sealed.file) for sealed in change.add if sealed.file.file_id not in rewrapped]
+    macs.insert(connection, vault_files, new)
+    bulk_insert(connection, file_keys, keys)
 
 
-def _shred(connection: Connection, team: TeamId, keys: Sequence[KeyId]) -> None:
-    if not keys:
+def _put_entries(connection: Connection, change: Change) -> None:
+    """Put new items on their queues. A queue that does not exist yet is made."""
+    if not change.queue:
         return
-    in_use = connection.scalar(
-        select(func.count(file_keys.c.file_id.distinct())).where(file_keys.c.team_key_id.in_(keys))
-    )
+    known = set(connection.scalars(select(queues.c.queue).where(queues.c.team == change.team)))
+    new = {entry.queue for entry in change.queue} - known
+    if new:
+        connection.execute(insert(queues), [{"team": change.team, "queue": name} for name in sorted(new)])
+    rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in change.queue]
+    bulk_insert(connection, queue_entries, rows)
+
+
+def _note_applied(connection: Connection, change: Change) -> None:
+    """Note that a change wrote verdicts into the vault. From now on retention by outcome uses the decided outcome.
+
+    Raises:
+        PlanOutdated: a verdict is gone, withdrawn, or written already.
+    """
+    for some in chunks(change.settled):
+        is_its = (
+            decisions.c.team == change.team,
+            decisions.c.sequence.in_(some),
+            decisions.c.settled_at.is_(None),
+            decisions.c.withdrawn_by.is_(None),
+        )
+        rows = connection.execute(select(decisions.c.task_key, decisions.c.decided).where(*is_its)).all()
+        # A verdict that is gone belonged to an erased item: the files must be written again without the item.
+        if len(rows) != len(some):
+            raise PlanOutdated(f"{len(some) - len(rows)} of {len(some)} verdicts to settle are gone")
+        values: dict[str, Any] = {"outcome": decisions.c.decided, "settled_at": change.committed_at}
+        connection.execute(update(decisions).where(*is_its).values(values))
+        connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(some)))
+        # Notes and deliveries of an item are kept as long as the item.
+        for decided in {row.decided for row in rows}:
+            tasks = [row.task_key for row in rows if row.decided is decided]
+            for table in (sealed_notes, deliveries):
+                is_about = (table.c.team == change.team, table.c.task_key.in_(tasks))
+                connection.execute(update(table).where(*is_about).values(outcome=decided.value))
+
+
+def _count_people(connection: Connection, change: Change) -> None:
+    counts, day = change.erased_people, change.committed_at.date()
+    if not counts:
+        return
+    is_it = (erased_people.c.team == change.team, erased_people.c.day == day)
+    more = {
+        "kept_out": erased_people.c.kept_out + counts.kept_out,
+        "returned": erased_people.c.returned + counts.returned,
+    }
+    if not connection.execute(update(erased_people).where(*is_it).values(more)).rowcount:
+        connection.execute(insert(erased_people), {"team": change.team, "day": day, **asdict(counts)})
+
+
+def _shred(connection: Connection, change: Change) -> None:
+    if not change.shred_team_keys:
+        return
+    uses = select(func.count(file_keys.c.file_id.distinct()))
+    in_use = connection.scalar(uses.where(file_keys.c.team_key_id.in_(change.shred_team_keys)))
     if in_use:
         raise PlanOutdated(f"{in_use} live files are still wrapped under the team keys to shred")
-    is_its = (team_keys.c.team == team, team_keys.c.key_id.in_(keys))
-    if connection.execute(delete(team_keys).where(*is_its)).rowcount != len(keys):
-        raise PlanOutdated(f"team {team} no longer has all the keys to shred")
+    is_its = (team_keys.c.team == change.team, team_keys.c.key_id.in_(change.shred_team_keys))
+    if connection.execute(delete(team_keys).where(*is_its)).rowcount != len(change.shred_team_keys):
+        raise PlanOutdated(f"team {change.team} no longer has all the keys to shred")

@@ -1,4 +1,4 @@
-"""The memory of files that a flow failed at."""
+"""Files that a flow failed at: they are tried again after a back-off, or put in quarantine."""
 
 from collections.abc import Collection
 from dataclasses import asdict, fields

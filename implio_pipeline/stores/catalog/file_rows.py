@@ -1,4 +1,4 @@
-"""Rows of vault files, read into the domain's values."""
+"""Rows of vault files as domain values, and sums over a team's live files."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -14,17 +14,14 @@ from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
 _ROWS_AT_ONCE = 500
 _NAMES = tuple(field.name for field in fields(VaultFile))
-_PROOF = ("filters", "mac")
-_READ = (*_NAMES, *_PROOF)
-_FILTERS = ("user_filter", "task_filter")
+_READ = (*_NAMES, "filters", "mac")
+# The filters are 6.1 of a row's 8.5 kB: where they are not needed, they are not read.
+_NOT_READ = dict.fromkeys(("user_filter", "task_filter"), literal(b"", LargeBinary))
 
-WHOLE = select(*(vault_files.c[name] for name in (*_NAMES, *_PROOF)))
+WHOLE = select(*(vault_files.c[name] for name in _READ))
 """Files with all that is known of them."""
-
-_NOT_READ = dict.fromkeys(_FILTERS, literal(b"", LargeBinary))
-
-RANGES = select(*(_NOT_READ.get(name, vault_files.c[name]).label(name) for name in (*_NAMES, *_PROOF)))
-"""Files with empty membership filters, which are not even read."""
+RANGES = select(*(_NOT_READ.get(name, vault_files.c[name]).label(name) for name in _READ))
+"""Files with empty membership filters."""
 
 
 def live_files(team: TeamId) -> ColumnElement[bool]:
@@ -33,33 +30,31 @@ def live_files(team: TeamId) -> ColumnElement[bool]:
 
 
 def live_sum(connection: Connection, team: TeamId, column: Column[int] = vault_files.c.rows) -> int:
-    """Return the sum of a column over a team's live files: by default how many items, rejected ones too."""
+    """Return the sum of a column over a team's live files. By default the number of items, rejected ones included."""
     return int(connection.scalar(select(func.sum(column)).where(live_files(team))) or 0)
 
 
 def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = True) -> Iterator[VaultFile]:
-    """Yield the files that a narrowed form of `WHOLE` or `RANGES` finds, as they come.
+    """Yield the files that a narrowed form of `WHOLE` or `RANGES` finds, as the database returns them.
 
     Raises:
-        CatalogTampered: a row is not as it was written.
+        CatalogTampered: a row, or the filters of one, were altered.
     """
     macs = RowMacs.of(connection) if is_checked else None
     for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
         values = dict(zip(_READ, row, strict=True))
         file = VaultFile(**{name: values[name] for name in _NAMES})
         if macs is not None:
-            macs.check(vault_files, values, about=file.file_id, noun="file")
-            if (file.user_filter or file.task_filter) and macs.filters(
-                file.user_filter, file.task_filter
-            ) != row.filters:
-                raise CatalogTampered(
-                    f"the membership filters of file {file.file_id} are not as they were written", about=file.file_id
-                )
+            macs.check(vault_files, values)
+            # An altered filter would hide a file from the erasure that has to find it.
+            is_read = file.user_filter or file.task_filter
+            if is_read and macs.filters(file.user_filter, file.task_filter) != row.filters:
+                raise CatalogTampered(f"the membership filters of file {file.file_id} were altered", about=file.file_id)
         yield file
 
 
 def row_of_file(macs: RowMacs, file: VaultFile) -> dict[str, Any]:
-    """Return the columns of a live file."""
+    """Return the columns of a live file, without the MAC."""
     row: dict[str, Any] = {name: getattr(file, name) for name in _NAMES}
-    row |= {"outcomes": dict(file.outcomes), "filters": macs.filters(file.user_filter, file.task_filter)}
-    return {**row, "state": FileState.LIVE, "mac": macs.mac(vault_files, row)}
+    filters = macs.filters(file.user_filter, file.task_filter)
+    return {**row, "outcomes": dict(file.outcomes), "filters": filters, "state": FileState.LIVE}

@@ -1,9 +1,9 @@
-"""Legal holds, and their sealed parts beside them."""
+"""Legal holds (GDPR Art. 17(3)). Their sealed parts have a table of their own and are destroyed at release."""
 
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Engine, RowMapping, delete, insert, select
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import HoldRefused
@@ -13,7 +13,7 @@ from implio_pipeline.ports.requests import Holds
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.rules import row_of, rule_of
+from implio_pipeline.stores.catalog.rules import newest_sequence, row_of, rule_of
 from implio_pipeline.stores.catalog.tables import holds, sealed_holds
 
 _OWN = tuple(field.name for field in fields(Hold) if field.name not in ("rule", "sealed"))
@@ -34,16 +34,10 @@ class SqlHolds(Holds):
     def place(self, hold: Hold) -> Hold:
         row: dict[str, Any] = {name: getattr(hold, name) for name in _OWN if name != "sequence"}
         with writing(self._engine) as connection:
-            # Locked, so that a commit that was planned without the hold compares after it is placed, and fails.
+            # The lock: a commit that was planned without this hold either ends before it, or fails.
             teams.lock(connection, hold.team)
-            is_there = connection.scalar(select(holds.c.sequence).where(holds.c.hold_id == hold.hold_id))
-            if is_there is None:
-                row |= row_of(hold.rule)
-                row["sequence"] = connection.scalar(insert(holds).returning(holds.c.sequence), row)
-                macs = RowMacs.of(connection)
-                mac = macs.mac(holds, row)
-                connection.execute(update(holds).where(holds.c.hold_id == hold.hold_id).values(mac=mac))
-                macs.count(connection, holds, hold.team, added=[mac])
+            if connection.scalar(select(holds.c.sequence).where(holds.c.hold_id == hold.hold_id)) is None:
+                RowMacs.of(connection).insert(connection, holds, [row | row_of(hold.rule)])
                 if hold.sealed is not None:
                     connection.execute(insert(sealed_holds), {"hold_id": hold.hold_id, "sealed": hold.sealed})
         return self.get(hold.hold_id)
@@ -61,10 +55,11 @@ class SqlHolds(Holds):
         query = _HOLDS if team is None else _HOLDS.where(holds.c.team == team)
         with reading(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
-            macs = RowMacs.of(connection) if rows or team is not None else None
-            if macs is None:
-                return []
+            if not rows and team is None:
+                return []  # an empty catalog has no key yet
+            macs = RowMacs.of(connection)
             found = [_hold_of(macs, row) for row in rows]
+            # A deleted hold would let an erasure take what it protects.
             if team is not None:
                 macs.check_set(connection, holds, team, [row["mac"] for row in rows])
         return found
@@ -72,7 +67,7 @@ class SqlHolds(Holds):
     @override
     def newest(self, team: TeamId) -> int:
         with reading(self._engine) as connection:
-            return newest_hold(connection, team)
+            return newest_sequence(connection, holds, team)
 
     @override
     def release(self, hold: Hold) -> None:
@@ -81,19 +76,10 @@ class SqlHolds(Holds):
             row = connection.execute(select(holds).where(*is_its).with_for_update()).mappings().one_or_none()
             if row is None:
                 raise HoldRefused(f"hold {hold.hold_id} was released before")
-            macs = RowMacs.of(connection)
-            macs.check(holds, row, about=hold.hold_id, noun="hold")
-            mac = macs.mac(holds, {**row, "released_at": hold.released_at})
-            connection.execute(update(holds).where(*is_its).values(released_at=hold.released_at, mac=mac))
-            macs.count(connection, holds, row["team"], added=[mac], removed=[row["mac"]])
+            RowMacs.of(connection).change(connection, holds, row, {"released_at": hold.released_at})
             connection.execute(delete(sealed_holds).where(sealed_holds.c.hold_id == hold.hold_id))
 
 
-def newest_hold(connection: Connection, team: TeamId) -> int:
-    """Return the sequence of the team's newest hold within a transaction, 0 when it has none."""
-    return connection.scalar(select(func.max(holds.c.sequence)).where(holds.c.team == team)) or 0
-
-
 def _hold_of(macs: RowMacs, row: RowMapping) -> Hold:
-    macs.check(holds, row, about=row["hold_id"], noun="hold")
+    macs.check(holds, row)
     return Hold(rule=rule_of(row), sealed=row["sealed"], **{name: row[name] for name in _OWN})

@@ -1,15 +1,16 @@
-"""What came in before: landing files by their content, posts by their idempotency key."""
+"""What was taken in before: landing files by their content, posts by their idempotency key.
 
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+Commits write these rows (`commit.py`).
+"""
+
+from dataclasses import fields
 from datetime import date, datetime
 
-from sqlalchemy import Connection, Engine, delete, exists, func, insert, select
+from sqlalchemy import Engine, delete, exists, func, select
 from typing_extensions import override
 
-from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.intake import POST_KEPT, ErasedPeople, LandingRecord, PostRecord
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.ports.catalog import Landings
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import erased_people, landings, posts
@@ -19,7 +20,7 @@ _POST = [posts.c[field.name] for field in fields(PostRecord)]
 
 
 class SqlLandings(Landings):
-    """The port `Landings` over tables; their rows are made by commits."""
+    """The port `Landings` over tables."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -74,19 +75,3 @@ class SqlLandings(Landings):
             change = change.where(posts.c.team == team)
         with writing(self._engine) as connection:
             return connection.execute(change).rowcount
-
-
-def remember_posts(connection: Connection, new: Iterable[PostRecord]) -> None:
-    """Add posts of a locked team, within a writing transaction.
-
-    Their number has no limit of its own: a post takes 200 bytes for a day, and its items more.
-
-    Raises:
-        PostInWork: one with the same idempotency key was added within a day.
-    """
-    for post in new:
-        is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
-        connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
-        if connection.scalar(select(posts.c.batch_id).where(*is_same)) is not None:
-            raise PostInWork("another call with this Idempotency-Key was taken in meanwhile")
-        connection.execute(insert(posts), asdict(post))

@@ -1,28 +1,36 @@
-"""Which files are live; the only word on what exists."""
+"""Which files are live, their keys, and which of them a rule may reach, found in the catalog alone.
 
-from collections.abc import Iterator, Sequence
+Files that a rule may reach are found by their ranges and counts. A file is never left out wrongly: where the catalog
+cannot tell, the file is returned, and reading it decides.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
+from typing import assert_never
 
-from sqlalchemy import Connection, Engine, String, cast, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, String, and_, cast, delete, exists, false, func, or_, select
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
-from implio_pipeline.domain.ids import ColumnClass, FileId, TeamId
-from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.ids import ColumnClass, FileId, TeamId, UserKey
+from implio_pipeline.domain.scope import DatesRule, OverdueRule, Reach, Rule, TaskRule, TeamRule, UserRule, reach
 from implio_pipeline.ports.catalog import Manifest
-from implio_pipeline.stores.catalog.candidates import candidates, prove
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, live_files, live_sum
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
 from implio_pipeline.stores.vault.filters import membership_test
 
 _CLASSES = tuple(ColumnClass)
+_FEW_RULES = 16
+"""Up to 16 rules are compared in SQL. With more, the ranges of all files are read and compared here (measured)."""
 
 
 class SqlManifest(Manifest):
@@ -56,9 +64,22 @@ class SqlManifest(Manifest):
     def candidates(
         self, team: TeamId, named_rules: Sequence[NamedRule], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
-        rules = [named.rule for named in named_rules]
+        net = _Net(named.rule for named in named_rules)
+        is_its = live_files(team)
+        if since is not None:
+            is_its = and_(is_its, vault_files.c.last_submitted_at >= since)
         with reading(self._engine) as connection:
-            yield from candidates(connection, team, rules, since=since, is_proven=is_proven)
+            if is_proven:
+                # In the same snapshot: a file whose range was altered, or whose row was deleted, would not be found.
+                RowMacs.of(connection).check_files(connection, team)
+            if len(net.rules) <= _FEW_RULES:
+                may_reach = or_(false(), *map(_may_reach, net.rules))
+                yield from filter(net.catches, files_of(connection, WHOLE.where(is_its, may_reach)))
+                return
+            # Many rules: choose by the ranges, then read the filters of the files found.
+            ranges = files_of(connection, RANGES.where(is_its), is_checked=not is_proven)
+            for some in chunks(file.file_id for file in ranges if net.catches(file)):
+                yield from files_of(connection, WHOLE.where(vault_files.c.file_id.in_(some)))
 
     @override
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
@@ -67,8 +88,11 @@ class SqlManifest(Manifest):
             for some in chunks([file.file_id for file in files]):
                 keys.update(_keys(connection, some))
             without = [file.file_id for file in files if file.file_id not in keys]
-            # A live file that was robbed of its keys is a fault of that file: reading it names it.
-            robbed = {file_id for some in chunks(without) for file_id in _live(connection, some)}
+            # Somebody has deleted the keys of a live file. It is returned: reading it raises an error that names it.
+            robbed: set[FileId] = set()
+            for some in chunks(without):
+                is_live = (vault_files.c.state == FileState.LIVE, vault_files.c.file_id.in_(some))
+                robbed.update(connection.scalars(select(vault_files.c.file_id).where(*is_live)))
         gone = len(without) - len(robbed)
         if gone:
             raise PlanOutdated(f"{gone} of {len(files)} files are no longer live")
@@ -82,7 +106,8 @@ class SqlManifest(Manifest):
 
     @override
     def doomed(self) -> list[VaultFile]:
-        # A commit destroys a file's keys when it dooms it: one that has keys was live, and was moved out of sight.
+        # A commit destroys a file's keys when it dooms the file. A doomed file with keys was live, and somebody who can
+        # write the catalog wants it unlinked.
         has_keys = exists().where(file_keys.c.file_id == vault_files.c.file_id)
         query = WHOLE.where(vault_files.c.state == FileState.DOOMED, ~has_keys)
         with reading(self._engine) as connection:
@@ -97,7 +122,7 @@ class SqlManifest(Manifest):
 
     @override
     def most_items(self, team: TeamId, rule: UserRule) -> int:
-        # 20 µs a file that its range does not rule out (measured): a deletion is answered only after it.
+        # 20 µs for each file that its range does not rule out (measured). A deletion is answered only after this.
         file = vault_files.c
         is_near = (
             live_files(team),
@@ -110,6 +135,7 @@ class SqlManifest(Manifest):
             if connection.dialect.name != "sqlite":
                 query = select(file.most_of_one_user, file.user_filter).where(*is_near)
                 return sum(rows for rows, user_filter in connection.execute(query) if may_be_in(user_filter))
+            # SQLite's driver releases the interpreter at each row; one row of text has them all.
             each = cast(file.most_of_one_user, String) + " " + func.hex(file.user_filter)
             text = connection.scalar(select(func.group_concat(each)).where(*is_near)) or ""
         found = (one.split(" ") for one in text.split(",") if one)
@@ -123,13 +149,8 @@ class SqlManifest(Manifest):
     @override
     def anonymous_items(self, team: TeamId) -> int:
         with reading(self._engine) as connection:
-            prove(connection, team)
+            RowMacs.of(connection).check_files(connection, team)
             return live_sum(connection, team, vault_files.c.anonymous_rows)
-
-
-def _live(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[FileId]:
-    is_live = (vault_files.c.state == FileState.LIVE, vault_files.c.file_id.in_(file_ids))
-    yield from connection.scalars(select(vault_files.c.file_id).where(*is_live))
 
 
 def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[FileId, tuple[FileKey, ...]]]:
@@ -142,3 +163,64 @@ def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[
     for file_id, rows in groupby(connection.execute(query).mappings(), itemgetter("file_id")):
         keys = [FileKey(**row) for row in rows]
         yield file_id, tuple(sorted(keys, key=lambda key: _CLASSES.index(key.column_class)))
+
+
+class _Net:
+    """The fewest rules that reach the same files, arranged so that a file is compared only with rules near it."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        users: dict[UserKey, UserRule] = {}
+        tasks: dict[date | None, TaskRule] = {}
+        self._others: list[Rule] = []
+        for rule in rules:
+            # Of rules for one user, or for tasks of one day, the latest reaches every file that the others reach.
+            match rule:
+                case UserRule():
+                    users[rule.user_key] = max(rule, users.get(rule.user_key, rule), key=_before)
+                case TaskRule():
+                    tasks[rule.submitted_on] = max(rule, tasks.get(rule.submitted_on, rule), key=_before)
+                case _:
+                    self._others.append(rule)
+        self._user_keys = sorted(users)
+        self._users = [users[key] for key in self._user_keys]
+        self._tasks = tasks
+        self.rules: list[Rule] = [*self._users, *tasks.values(), *self._others]
+
+    def catches(self, file: VaultFile) -> bool:
+        return any(reach(rule, file) is not Reach.NOTHING for rule in self._near(file))
+
+    def _near(self, file: VaultFile) -> Iterator[Rule]:
+        yield from self._others
+        for day in (file.day, None):
+            if day in self._tasks:
+                yield self._tasks[day]
+        if file.low_key is not None and file.high_key is not None:
+            first, end = bisect_left(self._user_keys, file.low_key), bisect_right(self._user_keys, file.high_key)
+            yield from self._users[first:end]
+
+
+def _before(rule: Rule) -> datetime:
+    return rule.before
+
+
+def _may_reach(rule: Rule) -> ColumnElement[bool]:
+    """Return a predicate that holds for every file that `matching.reach` does not answer with `NOTHING`."""
+    file = vault_files.c
+    is_in_time = file.first_submitted_at < rule.before
+    match rule:
+        case UserRule(user_key=key):
+            return and_(is_in_time, file.low_key <= key, file.high_key >= key)
+        case TaskRule(submitted_on=None):
+            return is_in_time
+        case TaskRule(submitted_on=day):
+            return and_(is_in_time, file.day == day)
+        case DatesRule(start=start, end=end):
+            return and_(is_in_time, file.last_submitted_at >= start, file.first_submitted_at < end)
+        case TeamRule():
+            return is_in_time
+        case OverdueRule(cutoffs=cutoffs):
+            days = [cutoffs.every, *(day for _, day in cutoffs.by_outcome)]
+            last = max((day for day in days if day is not None), default=date.min)
+            return and_(is_in_time, file.day < last)
+        case _:
+            assert_never(rule)

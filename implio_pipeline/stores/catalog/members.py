@@ -1,4 +1,8 @@
-"""Members: name and address sealed, found by a keyed hash of the address; and sessions, by the hash of their token."""
+"""Members and their sessions.
+
+Names and addresses are sealed under the home's root key; a member is found by a keyed hash of the address. A session is
+found by the hash of its token, so that a copy of the catalog signs nobody in.
+"""
 
 import json
 from collections.abc import Iterable
@@ -27,7 +31,7 @@ from implio_pipeline.ports.accounts import Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.home_seals import home_key
+from implio_pipeline.stores.catalog.home_keys import home_key
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
 
 _LOOKUP = "member-lookup"
@@ -95,7 +99,7 @@ class SqlMembers(Members):
     def remove(self, member_id: MemberId) -> None:
         with writing(self._engine) as connection:
             theirs = connection.scalars(select(memberships.c.team).where(memberships.c.member_id == member_id)).all()
-            for team in sorted(theirs):  # in one order, so that two removals do not block each other
+            for team in sorted(theirs):  # in one order, so that two removals do not deadlock
                 teams.lock(connection, TeamId(team))
                 check_keeps_admin(self._of_team(connection, TeamId(team)), TeamId(team), but=member_id, role=None)
             for table in (memberships, sessions, members):
@@ -118,7 +122,7 @@ class SqlMembers(Members):
         values = {"password_hash": password_hash, "is_temporary": is_temporary}
         with writing(self._engine) as connection:
             connection.execute(update(members).where(members.c.member_id == member_id).values(values))
-            # Whoever signed in with the old password is signed out.
+            # Whoever signed in with the old password may be the reason for the new one.
             connection.execute(delete(sessions).where(sessions.c.member_id == member_id))
 
     @override
@@ -130,7 +134,7 @@ class SqlMembers(Members):
 
     @override
     def use_code(self, member_id: MemberId, step: int) -> bool:
-        # RFC 6238, 5.2: a code is accepted once. The update compares, so that of two sign-ins one wins.
+        # RFC 6238, 5.2: a code is accepted once. The update compares the step, so of two sign-ins one succeeds.
         is_new = (members.c.member_id == member_id, members.c.code_step < step)
         with writing(self._engine) as connection:
             return connection.execute(update(members).where(*is_new).values(code_step=step)).rowcount == 1
@@ -139,7 +143,7 @@ class SqlMembers(Members):
     def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
         table, lookup = sign_in_attempts, self._lookup(email) + self._lookup(origin)
         with writing(self._engine) as connection:
-            # Counted before the password is compared: parallel guesses are counted like guesses in a row.
+            # Counted before the password is compared, so that parallel guesses count like guesses in a row.
             row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
             attempts = Attempts() if row is None else Attempts(failures=row["failures"], newest_at=row["newest_at"])
             until = attempts.locked_until()
@@ -156,7 +160,7 @@ class SqlMembers(Members):
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
         column, lookup = sign_in_attempts.c.email_lookup, self._lookup(email)
         if origin is None:
-            # Every origin of this account: its lookups begin with that of the address.
+            # All origins of this account: their lookups begin with the lookup of the address.
             is_wanted = and_(column >= lookup, column < lookup + b"\xff" * (len(lookup) + 1))
         else:
             is_wanted = column == lookup + self._lookup(origin)

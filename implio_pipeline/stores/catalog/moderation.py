@@ -1,6 +1,10 @@
-"""Moderation: queues of what waits, locks, verdicts, notes, and the feed of verdicts.
+"""Moderation: queues of items that wait, locks, verdicts, notes, and the feed of verdicts.
 
-Commits add entries to the queues; accepted requests take theirs off.
+Rules:
+
+* Commits put items on queues (`commit.py`); accepted requests take them off (`withdrawal.py`).
+* Each verdict is told once: its place in the feed is taken under the team's lock and never used again.
+* Withdrawn verdicts and notes are not read: a deletion request covers their item.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,19 +29,16 @@ from sqlalchemy import (
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, PlanOutdated, QueueInvalid, QueueUnknown
+from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, QueueInvalid, QueueUnknown
 from implio_pipeline.domain.faults import LONGEST_BACKOFF
-from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import TaskKey, TeamId
 from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, QueueEntry, Trace, is_free, next_feed_at
 from implio_pipeline.ports.moderation import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
-from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.moderation_tables import (
     TRACES,
     decisions,
-    deliveries,
     feed_marks,
     sealed_decisions,
     sealed_notes,
@@ -85,14 +86,14 @@ class SqlModeration(Moderation):
     def add_queue(self, team: TeamId, queue: str) -> None:
         with writing(self._engine) as connection:
             teams.lock(connection, team)
-            if not has_queue(connection, team, queue):
+            if not _has_queue(connection, team, queue):
                 connection.execute(insert(queues), {"team": team, "queue": queue})
 
     @override
     def remove_queue(self, team: TeamId, queue: str) -> None:
         with writing(self._engine) as connection:
             teams.lock(connection, team)
-            # A cancelled request would put its entries back into a queue that is gone.
+            # A cancelled request would put its withdrawn entries back into the removed queue.
             for table in (queue_entries, withdrawn_entries):
                 is_in = (table.c.team == team, table.c.queue == queue)
                 if connection.scalar(select(exists().where(*is_in))):
@@ -113,7 +114,7 @@ class SqlModeration(Moderation):
         )
         with writing(self._engine) as connection:
             teams.lock(connection, team)
-            _same_queue(connection, team, queue)
+            _check_queue(connection, team, queue)
             rows = connection.execute(query).mappings().all()
             mine = update(queue_entries).where(entry.entry.in_([row["entry"] for row in rows]))
             connection.execute(mine.values(locked_by=lock.by, locked_until=lock.until))
@@ -143,18 +144,25 @@ class SqlModeration(Moderation):
     def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
         with writing(self._engine) as connection:
             teams.lock(connection, verdict.team)
-            # 1. The item must wait, be locked by nobody else, and not be decided already.
+            # 1. The item must be waiting, not locked by somebody else, and not decided.
             row = _free(connection, verdict.team, verdict.task_id, verdict.task_key, by=verdict.actor, now=at)
             is_same = (decisions.c.team == verdict.team, decisions.c.task_id == verdict.task_id)
             if connection.scalar(select(exists().where(*is_same))):
                 raise ItemDecided("the item was decided before")
-            # 2. Its place in the feed is taken under the team's lock: whoever polls never sees a place filled later.
-            feed_at = _next_feed_at(connection, verdict.team, now=at)
+            # 2. Take its place in the feed. The team is locked, so places follow the order of commits: whoever polls
+            #    never misses a place that is filled later.
+            newest = connection.scalar(select(feed_marks.c.newest).where(feed_marks.c.team == verdict.team))
+            feed_at = next_feed_at(now=at, newest=newest or 0)
+            if newest is None:
+                connection.execute(insert(feed_marks), {"team": verdict.team, "newest": feed_at})
+            else:
+                mark = update(feed_marks).where(feed_marks.c.team == verdict.team)
+                connection.execute(mark.values(newest=feed_at))
             told = replace(verdict, queue=row["queue"], outcome=row["outcome"], feed_at=feed_at)
             values = {name: getattr(told, name) for name in _DECIDED if name != "sequence"}
             sequence = connection.scalars(insert(decisions).returning(decisions.c.sequence), [values]).one()
             connection.execute(insert(sealed_decisions), {"sequence": sequence, "sealed": verdict.sealed})
-            # 3. Off the queue, with its note, and told to the callback, all or nothing.
+            # 3. Off the queue, with its note and a delivery to the callback, all in one transaction.
             connection.execute(delete(queue_entries).where(queue_entries.c.entry == row["entry"]))
             _put_note(connection, note)
             callbacks.tell_decision(connection, told)
@@ -164,7 +172,7 @@ class SqlModeration(Moderation):
     def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
         with writing(self._engine) as connection:
             teams.lock(connection, entry.team)
-            _same_queue(connection, entry.team, queue)
+            _check_queue(connection, entry.team, queue)
             row = _free(connection, entry.team, entry.task_id, entry.task_key, by=by, now=at)
             moved = update(queue_entries).where(queue_entries.c.entry == row["entry"])
             connection.execute(moved.values(queue=queue, locked_by=None, locked_until=None))
@@ -173,19 +181,12 @@ class SqlModeration(Moderation):
 
     @override
     def notes(self, team: TeamId, task_id: str, task_key: TaskKey) -> list[Note]:
-        note = sealed_notes.c
-        is_its = (note.team == team, note.task_key == task_key, note.task_id == task_id, note.withdrawn_by.is_(None))
-        query = select(*(note[name] for name in _NOTE)).where(*is_its).order_by(note.note)
-        with reading(self._engine) as connection:
-            return [Note(**row) for row in connection.execute(query).mappings()]
+        is_its = (sealed_notes.c.task_key == task_key, sealed_notes.c.task_id == task_id)
+        return self._notes(sealed_notes.c.team == team, *is_its)
 
     @override
     def notes_on(self, team: TeamId, user_key: bytes) -> list[Note]:
-        note = sealed_notes.c
-        is_their = (note.team == team, note.user_key == user_key, note.withdrawn_by.is_(None))
-        query = select(*(note[name] for name in _NOTE)).where(*is_their).order_by(note.note)
-        with reading(self._engine) as connection:
-            return [Note(**row) for row in connection.execute(query).mappings()]
+        return self._notes(sealed_notes.c.team == team, sealed_notes.c.user_key == user_key)
 
     @override
     def unsettled(
@@ -250,61 +251,28 @@ class SqlModeration(Moderation):
                 found += [Trace(**row) for row in rows]
         return found
 
-
-def has_queue(connection: Connection, team: TeamId, queue: str) -> bool:
-    """Tell within a transaction whether the team has the queue."""
-    return bool(connection.scalar(select(exists().where(queues.c.team == team, queues.c.queue == queue))))
-
-
-def put_entries(connection: Connection, team: TeamId, entries: Sequence[QueueEntry]) -> None:
-    """Insert entries, and the queues they name that are not there yet."""
-    if not entries:
-        return
-    known = set(connection.scalars(select(queues.c.queue).where(queues.c.team == team)))
-    new = {entry.queue for entry in entries} - known
-    if new:
-        connection.execute(insert(queues), [{"team": team, "queue": name} for name in sorted(new)])
-    rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in entries]
-    bulk_insert(connection, queue_entries, rows)
-
-
-def settled(connection: Connection, change: Change) -> None:
-    """Note that a change wrote verdicts into the vault: what rules by outcome go by is now what was decided.
-
-    Raises:
-        PlanOutdated: a verdict is gone, withdrawn, or settled already.
-    """
-    for some in chunks(change.settled):
-        is_its = (
-            decisions.c.team == change.team,
-            decisions.c.sequence.in_(some),
-            decisions.c.settled_at.is_(None),
-            decisions.c.withdrawn_by.is_(None),
-        )
-        rows = connection.execute(select(decisions.c.task_key, decisions.c.decided).where(*is_its)).all()
-        # One that is gone was erased meanwhile: the files must be written again without it.
-        if len(rows) != len(some):
-            raise PlanOutdated(f"{len(some) - len(rows)} of {len(some)} verdicts to settle are gone")
-        values = {"outcome": decisions.c.decided, "settled_at": change.committed_at}
-        connection.execute(update(decisions).where(*is_its).values(values))
-        connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(some)))
-        for decided in {row.decided for row in rows}:
-            tasks = [row.task_key for row in rows if row.decided is decided]
-            for table in (sealed_notes, deliveries):
-                is_about = (table.c.team == change.team, table.c.task_key.in_(tasks))
-                connection.execute(update(table).where(*is_about).values(outcome=decided.value))
+    def _notes(self, *those: ColumnElement[bool]) -> list[Note]:
+        note = sealed_notes.c
+        query = select(*(note[name] for name in _NOTE)).where(*those, note.withdrawn_by.is_(None)).order_by(note.note)
+        with reading(self._engine) as connection:
+            return [Note(**row) for row in connection.execute(query).mappings()]
 
 
 def _due(now: datetime | None) -> list[ColumnElement[bool]]:
-    """Return what is true of verdicts that are not put off; one put off by a clock that was ahead is not."""
+    """Return the predicate of verdicts that are not put off."""
     if now is None:
         return []
+    # Nothing is put off for longer than the longest back-off, unless the clock was ahead then: that is ignored.
     until = decisions.c.put_off_until
     return [or_(until.is_(None), until <= now, until > now + LONGEST_BACKOFF)]
 
 
-def _same_queue(connection: Connection, team: TeamId, queue: str) -> None:
-    if not has_queue(connection, team, queue):
+def _has_queue(connection: Connection, team: TeamId, queue: str) -> bool:
+    return bool(connection.scalar(select(exists().where(queues.c.team == team, queues.c.queue == queue))))
+
+
+def _check_queue(connection: Connection, team: TeamId, queue: str) -> None:
+    if not _has_queue(connection, team, queue):
         raise QueueUnknown("the team has no queue of this name")
 
 
@@ -329,17 +297,6 @@ def _free(
 
 def _entry_of(row: RowMapping) -> QueueEntry:
     return QueueEntry(**{name: row[name] for name in _ENTRY})
-
-
-def _next_feed_at(connection: Connection, team: TeamId, *, now: datetime) -> int:
-    """Return the verdict's place in the feed; the team is locked, so that places follow the order of commits."""
-    newest = connection.scalar(select(feed_marks.c.newest).where(feed_marks.c.team == team))
-    place = next_feed_at(now=now, newest=newest or 0)
-    if newest is None:
-        connection.execute(insert(feed_marks), {"team": team, "newest": place})
-    else:
-        connection.execute(update(feed_marks).where(feed_marks.c.team == team).values(newest=place))
-    return place
 
 
 def _put_note(connection: Connection, note: Note | None) -> None:

@@ -1,4 +1,4 @@
-"""Rows of requests, and of their sealed scopes beside them."""
+"""Requests as rows. The sealed scope has a table of its own, so that it can be destroyed and its pages overwritten."""
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -13,11 +13,7 @@ from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import requests, sealed_scopes
 
 _NAMES = tuple(field.name for field in fields(Request))
-_KEPT = tuple(name for name in _NAMES if name != "sealed")
-
 _READ = (*_NAMES, "idempotency", "mac")
-ALTERED = CatalogTampered.code
-"""The error code of a request whose row is not as it was written."""
 
 REQUESTS = select(*(sealed_scopes.c.sealed if name == "sealed" else requests.c[name] for name in _READ)).outerjoin_from(
     requests, sealed_scopes, sealed_scopes.c.request_id == requests.c.request_id
@@ -26,26 +22,23 @@ REQUESTS = select(*(sealed_scopes.c.sealed if name == "sealed" else requests.c[n
 
 
 def request_of(macs: RowMacs, row: Row[Any]) -> Request:
-    """Return the request that a row of `REQUESTS` keeps; columns after its own are passed over.
+    """Return the request that a row of `REQUESTS` keeps. Further columns of the row are ignored.
 
-    One whose row is not as it was written is `unverified`: it is carried out by nobody, and seen by everybody.
+    A request whose row was altered is `unverified`: everybody sees it, and nobody carries it out.
     """
     values = dict(zip(_READ, row, strict=False))
     request = Request(**{name: values[name] for name in _NAMES})
     if macs.is_whole(requests, values):
         return request
-    return replace(request, state=RequestState.UNVERIFIED, error_code=ALTERED, next_attempt_at=None)
+    return replace(request, state=RequestState.UNVERIFIED, error_code=CatalogTampered.code, next_attempt_at=None)
 
 
-def row_of_request(macs: RowMacs, request: Request, *, idempotency: str) -> dict[str, Any]:
-    """Return the columns that keep a request; its sealed scope lies in another table."""
-    row = {name: getattr(request, name) for name in _KEPT} | {"idempotency": idempotency}
-    return {**row, "mac": macs.mac(requests, row)}
+def row_of_request(request: Request, *, idempotency: str) -> dict[str, Any]:
+    """Return the columns of a request, without its sealed scope and its MAC."""
+    return {name: getattr(request, name) for name in _NAMES if name != "sealed"} | {"idempotency": idempotency}
 
 
 def put_scopes(connection: Connection, asked: Sequence[Request]) -> None:
-    """Insert the sealed scopes of requests that have one."""
-    rows = [
-        {"request_id": request.request_id, "sealed": request.sealed} for request in asked if request.sealed is not None
-    ]
+    """Insert the sealed scopes of those requests that have one."""
+    rows = [{"request_id": each.request_id, "sealed": each.sealed} for each in asked if each.sealed is not None]
     bulk_insert(connection, sealed_scopes, rows)

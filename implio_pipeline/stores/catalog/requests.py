@@ -1,13 +1,22 @@
-"""Accepted requests, their tombstones, and what they did to each file."""
+"""Requests, their tombstones, standing erasures, and what was done to each file.
+
+Rules:
+
+* A request moves only from the state that its flow read; somebody else's move in between raises `PlanOutdated`.
+* A row is checked before it is written again, so that an altered row never gets a valid MAC.
+* What a request no longer needs (sealed scope, keys of a lifted tombstone, file lines) is deleted in the transaction
+  that ends the need (GDPR Art. 5(1)(c), data minimisation).
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, delete, func, select, update
 from typing_extensions import override
 
+from implio_pipeline.domain.callback import CallbackEvent
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.file_changes import FileOutcome
@@ -16,22 +25,28 @@ from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.ports.requests import Requests
-from implio_pipeline.stores.catalog import callbacks, standing, teams, traces
-from implio_pipeline.stores.catalog.acceptance import accept, forget_entries, newest_tombstone, put_back, reinstate
-from implio_pipeline.stores.catalog.alone import allowance, judged, people_of
+from implio_pipeline.stores.catalog import callbacks, teams
+from implio_pipeline.stores.catalog.acceptance import accept, reinstate
+from implio_pipeline.stores.catalog.cap import allowance, judged, people_of
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.rules import tombstone_of
-from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, tombstones
+from implio_pipeline.stores.catalog.rules import newest_sequence, tombstone_of
+from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, standing_rules, tombstones
+from implio_pipeline.stores.catalog.withdrawal import forget_withdrawn, restore
 
 _OUTCOME = tuple(field.name for field in fields(FileOutcome))
-_IS_UNTOLD = tombstones.c.in_ledger.is_(False)
-_ITS_TOMBSTONE = tombstones.c.sequence == requests.c.tombstone_sequence
-_WITH_TOMBSTONE = REQUESTS.join(tombstones, _ITS_TOMBSTONE).where(_IS_UNTOLD).order_by(tombstones.c.sequence)
-_UNTOLD = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(False)).add_columns(*tombstones.c)
-_LIFTED = _WITH_TOMBSTONE.where(tombstones.c.is_lifted.is_(True))
+_STANDING = tuple(field.name for field in fields(StandingErasure))
+_TOMBSTONE = tuple(tombstones.c.keys())
+_IN_FORCE = (tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
+_IS_UNBEGUN = requests.c.state.in_((RequestState.ACCEPTED, RequestState.WAITING))
+_TO_LEDGER = (
+    REQUESTS.join(tombstones, tombstones.c.sequence == requests.c.tombstone_sequence)
+    .where(tombstones.c.in_ledger.is_(False))
+    .order_by(tombstones.c.sequence)
+)
+"""Requests whose tombstone, or whose cancelling, the ledger does not have yet."""
 
 
 class SqlRequests(Requests):
@@ -39,6 +54,8 @@ class SqlRequests(Requests):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    # ---- requests
 
     @override
     def accept(self, requests: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
@@ -52,8 +69,7 @@ class SqlRequests(Requests):
 
     @override
     def get(self, request_id: RequestId) -> Request:
-        query = REQUESTS.where(requests.c.request_id == request_id)
-        found = self._read(query)
+        found = self._read(REQUESTS.where(requests.c.request_id == request_id))
         if not found:
             raise RequestUnknown("there is no request with this id")
         return found[0]
@@ -66,50 +82,6 @@ class SqlRequests(Requests):
         if states is not None:
             query = query.where(requests.c.state.in_(list(states)))
         return self._read(query)
-
-    @override
-    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
-        with writing(self._engine) as connection:
-            _move(connection, requests)
-
-    @override
-    def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
-        with reading(self._engine) as connection:
-            return allowance(connection, team, who, approvals, at=at)
-
-    @override
-    def unapproved(self, team: TeamId) -> tuple[int, int]:
-        sums = select(func.count(), func.sum(requests.c.covered_items))
-        query = sums.where(requests.c.team == team, requests.c.state == RequestState.UNAPPROVED)
-        with reading(self._engine) as connection:
-            count, items = connection.execute(query).one()
-            most = live_sum(connection, team)
-        return int(count), min(int(items or 0), most)
-
-    @override
-    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-        with reading(self._engine) as connection:
-            return people_of(connection, team, who, since=since)
-
-    @override
-    def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
-        with writing(self._engine) as connection:
-            for team in sorted({request.team for request in requests}):
-                teams.lock(connection, team)
-            stored = judged(connection, requests, approvals)
-            _move(connection, [(request, RequestState.UNAPPROVED) for request in stored])
-        return stored
-
-    @override
-    def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
-        is_its = (requests.c.team == team, requests.c.accepted_at > since, _IS_UNBEGUN)
-        is_open = (requests.c.is_alone.is_(True), requests.c.is_exact.is_(False), requests.c.covered_items > 0)
-        return self._read(REQUESTS.where(*is_its, *is_open))
-
-    @override
-    def counted(self, items: Mapping[RequestId, int]) -> None:
-        with writing(self._engine) as connection:
-            _count(connection, items, _IS_UNBEGUN)
 
     @override
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
@@ -128,11 +100,54 @@ class SqlRequests(Requests):
             query = query.where(requests.c.tombstone_sequence < before)
         return self._read(query)
 
-    def _read(self, query: Select[Any]) -> list[Request]:
+    @override
+    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+        with writing(self._engine) as connection:
+            _move(connection, requests)
+
+    # ---- the cap
+
+    @override
+    def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
         with reading(self._engine) as connection:
-            rows = connection.execute(query).all()
-            macs = RowMacs.of(connection) if rows else None  # an empty catalog has no key yet
-        return [request_of(macs, row) for row in rows] if macs else []
+            return allowance(connection, team, who, approvals, at=at)
+
+    @override
+    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+        with reading(self._engine) as connection:
+            return people_of(connection, team, who, since=since)
+
+    @override
+    def unapproved(self, team: TeamId) -> tuple[int, int]:
+        sums = select(func.count(), func.sum(requests.c.covered_items))
+        query = sums.where(requests.c.team == team, requests.c.state == RequestState.UNAPPROVED)
+        with reading(self._engine) as connection:
+            count, items = connection.execute(query).one()
+            return int(count), min(int(items or 0), live_sum(connection, team))
+
+    @override
+    def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
+        with writing(self._engine) as connection:
+            for team in sorted({request.team for request in requests}):
+                teams.lock(connection, team)
+            stored = judged(connection, requests, approvals)
+            _move(connection, [(request, RequestState.UNAPPROVED) for request in stored])
+        return stored
+
+    @override
+    def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
+        is_its = (requests.c.team == team, requests.c.accepted_at > since, _IS_UNBEGUN)
+        is_open = (requests.c.is_alone.is_(True), requests.c.is_exact.is_(False), requests.c.covered_items > 0)
+        return self._read(REQUESTS.where(*is_its, *is_open))
+
+    @override
+    def counted(self, items: Mapping[RequestId, int]) -> None:
+        # Once an erasure has begun, fewer items than it erases can be counted in the files. Its asker could then have
+        # as many erased again. Its own outcomes give the number when it is completed.
+        with writing(self._engine) as connection:
+            _count(connection, items, _IS_UNBEGUN)
+
+    # ---- tombstones
 
     @override
     def tombstones(
@@ -146,7 +161,7 @@ class SqlRequests(Requests):
             query = query.where(tombstones.c.before > reaching)
         with reading(self._engine) as connection:
             macs, rows = RowMacs.of(connection), connection.execute(query).mappings().all()
-            # The audit names altered ones by their MAC; what their rules would be nobody can tell.
+            # The rule of an altered tombstone is unknown. The audit, which reads on, names the row by its MAC.
             found = [tombstone_of(macs, row) for row in rows if is_checked or macs.is_whole(tombstones, row)]
             if reaching is None and is_checked:
                 in_force = [row["mac"] for row in rows if not row["is_erased"]]
@@ -155,14 +170,13 @@ class SqlRequests(Requests):
 
     @override
     def tombstones_of(self, request_ids: Collection[RequestId]) -> dict[RequestId, Tombstone]:
-        stands = (tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
         found: dict[RequestId, Tombstone] = {}
         if not request_ids:
             return found
         with reading(self._engine) as connection:
             macs = RowMacs.of(connection)
             for some in chunks(list(request_ids)):
-                query = select(tombstones).where(tombstones.c.request_id.in_(some), *stands)
+                query = select(tombstones).where(tombstones.c.request_id.in_(some), *_IN_FORCE)
                 rows = [row for row in connection.execute(query).mappings() if macs.is_whole(tombstones, row)]
                 found |= {row["request_id"]: tombstone_of(macs, row) for row in rows}
         return found
@@ -170,7 +184,20 @@ class SqlRequests(Requests):
     @override
     def newest_tombstone(self, team: TeamId) -> int:
         with reading(self._engine) as connection:
-            return newest_tombstone(connection, team)
+            return newest_sequence(connection, tombstones, team)
+
+    @override
+    def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> dict[UserKey, datetime]:
+        ends: dict[UserKey, datetime] = {}
+        with reading(self._engine) as connection:
+            for some in chunks(list(users)):
+                is_theirs = (tombstones.c.team == team, tombstones.c.user_key.in_(some))
+                for row in connection.execute(select(tombstones).where(*is_theirs)).mappings().all():
+                    rule, key = tombstone_of(RowMacs.of(connection), row).rule, UserKey(row["user_key"])
+                    ends[key] = max(rule.before, ends.get(key, rule.before))
+        return ends
+
+    # ---- what was done, and the end of a request
 
     @override
     def outcomes(self, request_ids: Sequence[RequestId]) -> dict[RequestId, list[FileOutcome]]:
@@ -178,11 +205,12 @@ class SqlRequests(Requests):
         wanted = frozenset(request_ids)
         with reading(self._engine) as connection:
             macs = RowMacs.of(connection)
-            for team in _teams_of(connection, request_ids):
-                noun = "what was done for request"
-                for row in macs.rows_of(
-                    connection, file_outcomes, team, noun=noun, named_by="request_id", order="line"
-                ):
+            its_teams: set[TeamId] = set()
+            for some in chunks(request_ids):
+                its_teams.update(connection.scalars(select(requests.c.team).where(requests.c.request_id.in_(some))))
+            # The tally can only be compared with all lines of a team.
+            for team in sorted(its_teams):
+                for row in macs.rows_of(connection, file_outcomes, team, order="line"):
                     if row["request_id"] in wanted:
                         outcome = FileOutcome(**{name: row[name] for name in _OUTCOME})
                         found.setdefault(row["request_id"], []).append(outcome)
@@ -196,89 +224,87 @@ class SqlRequests(Requests):
     @override
     def complete(self, requests: Sequence[Request]) -> None:
         completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
+        request_ids = [request.request_id for request in completed]
         with writing(self._engine) as connection:
             # 1. Move the requests: only what is shredded is completed, and only once.
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
-            # 2. Take their tombstones and file lines off the tallies, while the rows are still there.
+            # 2. Keep how many items each erased. The cap is compared with this number later.
+            for some in chunks(request_ids):
+                is_its = file_outcomes.c.request_id.in_(some)
+                sums = select(file_outcomes.c.request_id, func.sum(file_outcomes.c.matched)).where(is_its)
+                rows = connection.execute(sums.group_by(file_outcomes.c.request_id))
+                _count(connection, dict.fromkeys(some, 0) | {request_id: int(items) for request_id, items in rows})
+            # 3. Delete the lines about files, since they name files and days (GDPR Art. 5(1)(c)). Tombstones stay: they
+            #    keep old copies of the items out after a restore.
+            macs = RowMacs.of(connection)
             for team in sorted({request.team for request in completed}):
-                _discount(connection, team, [each.request_id for each in completed if each.team == team])
-            # 3. Keep how many items each erased, then delete the lines: they name files and days (GDPR Art. 5(1)(c)).
-            for some in chunks([request.request_id for request in completed]):
-                matched = select(file_outcomes.c.request_id, func.sum(file_outcomes.c.matched)).where(
-                    file_outcomes.c.request_id.in_(some)
-                )
-                erased = dict.fromkeys(some, 0) | {
-                    request_id: int(rows)
-                    for request_id, rows in connection.execute(matched.group_by(file_outcomes.c.request_id))
-                }
-                _count(connection, erased)
-                its_own = tombstones.c.request_id.in_(some)
-                connection.execute(update(tombstones).where(its_own).values(is_erased=True))
-                connection.execute(delete(file_outcomes).where(file_outcomes.c.request_id.in_(some)))
-            # 4. What a legal hold spared until now goes too, and the team is told.
-            traces.forget(connection, [request.request_id for request in completed], is_held_too=True)
-            callbacks.tell_deletions(connection, completed)
+                for some in chunks([each.request_id for each in completed if each.team == team]):
+                    _discount(connection, team, some)
+                    macs.delete(connection, file_outcomes, team, file_outcomes.c.request_id.in_(some))
+                    its_own = tombstones.c.request_id.in_(some)
+                    connection.execute(update(tombstones).where(its_own).values(is_erased=True))
+            # 4. Delete what a legal hold spared until now, and tell the team's callback.
+            forget_withdrawn(connection, request_ids, is_held_too=True)
+            told = [(each.team, each.request_id, each.completed_at or each.accepted_at) for each in completed]
+            callbacks.tell(connection, CallbackEvent.DELETION, [(*each, timedelta()) for each in told])
 
     @override
     def cancel(self, request: Request, *, was: RequestState) -> None:
         its_own = tombstones.c.request_id == request.request_id
-        # The keys go: a lifted tombstone shall not tell whom it was about. The ledger must learn of it.
+        # The keys go: a lifted tombstone must not say whom it was about. The ledger has to learn of the lifting.
         lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
         with writing(self._engine) as connection:
             _move(connection, [(replace(request, sealed=None), was)])
             _discount(connection, request.team, [request.request_id])
             connection.execute(update(tombstones).where(its_own).values(lifted))
-            standing.forget(connection, request.team, request.request_id)
-            put_back(connection, request.request_id)
+            is_standing = standing_rules.c.request_id == request.request_id
+            RowMacs.of(connection).delete(connection, standing_rules, request.team, is_standing)
+            restore(connection, request.request_id)
+
+    # ---- standing erasures
 
     @override
     def keeping_out(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
         with reading(self._engine) as connection:
-            return standing.of_team(connection, team, is_checked=is_checked)
-
-    @override
-    def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> dict[UserKey, datetime]:
-        ends: dict[UserKey, datetime] = {}
-        with reading(self._engine) as connection:
-            for some in chunks(list(users)):
-                is_theirs = (tombstones.c.team == team, tombstones.c.user_key.in_(some))
-                rows = connection.execute(select(tombstones).where(*is_theirs)).mappings().all()
-                for row in rows:
-                    macs = RowMacs.of(connection)
-                    rule, key = tombstone_of(macs, row).rule, UserKey(row["user_key"])
-                    ends[key] = max(rule.before, ends.get(key, rule.before))
-        return ends
+            macs = RowMacs.of(connection)
+            if is_checked:
+                rows = macs.rows_of(connection, standing_rules, team, order="request_id")
+            else:
+                query = select(standing_rules).where(standing_rules.c.team == team)
+                found = connection.execute(query.order_by(standing_rules.c.request_id)).mappings()
+                rows = [row for row in found if macs.is_whole(standing_rules, row)]
+        return [StandingErasure(**{name: row[name] for name in _STANDING}) for row in rows]
 
     @override
     def lift(self, requests: Sequence[Request], *, is_in_ledger: bool = False) -> None:
         with writing(self._engine) as connection:
             _move(connection, [(request, request.state) for request in requests])
+            macs = RowMacs.of(connection)
             for request in requests:
-                standing.lift(connection, request, is_in_ledger=is_in_ledger)
+                is_it = (standing_rules.c.request_id == request.request_id, standing_rules.c.lifted_at.is_(None))
+                query = select(standing_rules).where(*is_it).with_for_update()
+                row = connection.execute(query).mappings().one_or_none()
+                if row is None:
+                    raise PlanOutdated(
+                        f"the standing erasure of request {request.request_id} was lifted by somebody else"
+                    )
+                # The row stays: it is compared with what the ledger says about who was kept out.
+                values = {"lifted_at": request.standing_lifted_at, "lifted_by": request.standing_lifted_by}
+                macs.change(connection, standing_rules, row, {**values, "in_ledger": is_in_ledger})
 
-    @override
-    def liftings_without_ledger(self) -> list[StandingErasure]:
-        with reading(self._engine) as connection:
-            return standing.untold(connection)
-
-    @override
-    def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
-        with writing(self._engine, is_synchronised=False) as connection:
-            standing.told(connection, request_ids)
-
-    @override
-    def lifted_without_ledger(self) -> list[Request]:
-        return self._read(_LIFTED)
+    # ---- what the ledger does not have yet
 
     @override
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
+        query = _TO_LEDGER.where(tombstones.c.is_lifted.is_(False)).add_columns(*tombstones.c)
         with reading(self._engine) as connection:
-            rows = connection.execute(_UNTOLD).all()
+            rows = connection.execute(query).all()
             macs = RowMacs.of(connection) if rows else None
         if macs is None:
             return []
-        told = [(row, _tombstone_columns(row)) for row in rows]
-        return [(request_of(macs, row), tombstone_of(macs, its)) for row, its in told if macs.is_whole(tombstones, its)]
+        # An altered tombstone must not get into the ledger.
+        both = [(row, dict(zip(_TOMBSTONE, row[-len(_TOMBSTONE) :], strict=True))) for row in rows]
+        return [(request_of(macs, row), tombstone_of(macs, its)) for row, its in both if macs.is_whole(tombstones, its)]
 
     @override
     def in_ledger(self, sequences: Sequence[int]) -> None:
@@ -286,93 +312,80 @@ class SqlRequests(Requests):
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
 
+    @override
+    def lifted_without_ledger(self) -> list[Request]:
+        return self._read(_TO_LEDGER.where(tombstones.c.is_lifted.is_(True)))
 
-_IS_UNBEGUN = requests.c.state.in_((RequestState.ACCEPTED, RequestState.WAITING))
+    @override
+    def liftings_without_ledger(self) -> list[StandingErasure]:
+        is_untold = (standing_rules.c.lifted_at.is_not(None), standing_rules.c.in_ledger.is_(False))
+        query = select(standing_rules).where(*is_untold).order_by(standing_rules.c.request_id)
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+            macs = RowMacs.of(connection)
+            for row in rows:
+                macs.check(standing_rules, row)
+        return [StandingErasure(**{name: row[name] for name in _STANDING}) for row in rows]
+
+    @override
+    def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
+        with writing(self._engine, is_synchronised=False) as connection:
+            for some in chunks(request_ids):
+                is_its = standing_rules.c.request_id.in_(some)
+                connection.execute(update(standing_rules).where(is_its).values(in_ledger=True))
+
+    def _read(self, query: Select[Any]) -> list[Request]:
+        with reading(self._engine) as connection:
+            rows = connection.execute(query).all()
+            macs = RowMacs.of(connection) if rows else None  # an empty catalog has no key yet
+        return [request_of(macs, row) for row in rows] if macs else []
 
 
 def _count(connection: Connection, items: Mapping[RequestId, int], *conditions: ColumnElement[bool]) -> None:
-    """Store how many items requests cover, exactly, of those that meet the conditions.
-
-    What an erasure has begun to take out of the files can be counted there no more: it would count as less than was
-    erased, and its asker could have as much erased again. Only its own outcomes tell, once it is completed.
-    """
+    """Store how many items requests cover, exactly; of those requests that meet the conditions."""
+    macs = RowMacs.of(connection)
     for some in chunks(list(items)):
         is_theirs = (requests.c.request_id.in_(some), *conditions)
-        rows = connection.execute(select(requests).where(*is_theirs).with_for_update()).mappings()
-        macs = RowMacs.of(connection)
-        for row in rows.all():
-            request_id = row["request_id"]
-            macs.check(requests, row, about=request_id, noun="request")
-            values = {"covered_items": items[request_id], "is_exact": True}
-            mac = macs.mac(requests, {**row, **values})
-            connection.execute(
-                update(requests).where(requests.c.request_id == request_id).values({**values, "mac": mac})
-            )
-
-
-def _tombstone_columns(row: Row[Any]) -> dict[str, Any]:
-    """Return the columns of the tombstone that come last in a row."""
-    names = tombstones.c.keys()
-    return dict(zip(names, row[-len(names) :], strict=True))
-
-
-def _teams_of(connection: Connection, request_ids: Sequence[RequestId]) -> list[TeamId]:
-    found: set[TeamId] = set()
-    for some in chunks(request_ids):
-        found.update(connection.scalars(select(requests.c.team).where(requests.c.request_id.in_(some)).distinct()))
-    return sorted(found)
-
-
-def _proven(connection: Connection, request_ids: Sequence[RequestId]) -> dict[RequestId, str]:
-    """Return the idempotency keys of requests whose rows are as they were written: no other row is written again.
-
-    Raises:
-        CatalogTampered: one is not.
-    """
-    macs, found = RowMacs.of(connection), {}
-    for some in chunks(request_ids):
-        for row in connection.execute(select(requests).where(requests.c.request_id.in_(some))).mappings():
-            macs.check(requests, row, about=row["request_id"], noun="request")
-            found[row["request_id"]] = row["idempotency"]
-    return found
+        for row in connection.execute(select(requests).where(*is_theirs).with_for_update()).mappings().all():
+            values = {"covered_items": items[row["request_id"]], "is_exact": True}
+            macs.change(connection, requests, row, values)
 
 
 def _discount(connection: Connection, team: TeamId, request_ids: Sequence[RequestId]) -> None:
-    """Count tombstones and file lines no more that are in force no more."""
-    macs = RowMacs.of(connection)
-    for some in chunks(request_ids):
-        stands = (
-            tombstones.c.request_id.in_(some),
-            tombstones.c.is_erased.is_(False),
-            tombstones.c.is_lifted.is_(False),
-        )
-        macs.count(connection, tombstones, team, removed=connection.scalars(select(tombstones.c.mac).where(*stands)))
-        lines = select(file_outcomes.c.mac).where(file_outcomes.c.request_id.in_(some))
-        macs.count(connection, file_outcomes, team, removed=connection.scalars(lines))
+    """Take tombstones that leave force off their tally. The caller updates their rows afterwards."""
+    query = select(tombstones.c.mac).where(tombstones.c.request_id.in_(request_ids), *_IN_FORCE)
+    RowMacs.of(connection).count(connection, tombstones, team, removed=connection.scalars(query))
 
 
 def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]]) -> None:
-    """Store requests that still are where they were, by id, so that no two moves block each other."""
+    """Store requests that still are in the given state.
+
+    Raises:
+        PlanOutdated: another process has moved one.
+        CatalogTampered: a row was altered.
+    """
     if not moves:
         return
-    macs, idempotency = RowMacs.of(connection), _proven(connection, [request.request_id for request, _ in moves])
-    rows = [
-        {
-            **row_of_request(macs, request, idempotency=idempotency.get(request.request_id, "")),
-            "its_id": request.request_id,
-            "was": was,
-        }
-        for request, was in moves
-    ]
+    request_ids = [request.request_id for request, _ in moves]
+    # 1. Check the rows, and keep the idempotency key, which the domain does not have.
+    macs, idempotency = RowMacs.of(connection), dict[RequestId, str]()
+    for some in chunks(request_ids):
+        for row in connection.execute(select(requests).where(requests.c.request_id.in_(some))).mappings():
+            macs.check(requests, row)
+            idempotency[row["request_id"]] = row["idempotency"]
+    # 2. Compare and swap, in the order of ids, so that no two transactions deadlock.
+    rows = []
+    for request, was in sorted(moves, key=lambda move: str(move[0].request_id)):
+        new = row_of_request(request, idempotency=idempotency.get(request.request_id, ""))
+        rows.append({**new, "mac": macs.mac(requests, new), "its_id": request.request_id, "was": was})
     is_same = (requests.c.request_id == bindparam("its_id"), requests.c.state == bindparam("was"))
-    move = update(requests).where(*is_same)
-    stored = connection.execute(move, sorted(rows, key=lambda row: str(row["its_id"]))).rowcount
+    stored = connection.execute(update(requests).where(*is_same), rows).rowcount
     if stored != len(moves):
         raise PlanOutdated(f"{len(moves) - stored} of {len(moves)} requests were moved by somebody else")
-    # A scope is stored again or, when its request needs it no more, is gone with this transaction.
-    for some in chunks([request.request_id for request, _ in moves]):
+    # 3. Store the sealed scopes again. One that its request no longer needs is destroyed with this transaction.
+    for some in chunks(request_ids):
         connection.execute(delete(sealed_scopes).where(sealed_scopes.c.request_id.in_(some)))
     put_scopes(connection, [request for request, _ in moves])
-    # From here on a request can no longer be cancelled, so nothing that it took needs to come back.
+    # 4. From `planned` on a request cannot be cancelled, so what it withdrew is deleted.
     begun = [request.request_id for request, _ in moves if request.state is RequestState.PLANNED]
-    forget_entries(connection, begun)
+    forget_withdrawn(connection, begun, is_held_too=False)

@@ -1,22 +1,28 @@
-"""Rows authenticated with a key that the catalog does not hold, so that who can write the catalog cannot alter them.
+"""Authenticates the catalog's rows with a key that the catalog does not hold.
 
-1. **Rows.** Each row that decides what is hidden, found or erased carries a `mac`: keyed BLAKE2b over all its columns
-   but those in `_APART`. It is compared wherever the row is read to decide.
-2. **Sets.** A row that is taken away leaves no row to compare. So `tallies` keeps, for each team and table, the number
-   of rows that count and a keyed sum over them; every commit adds and subtracts what it changes.
+The attacker can write the catalog and has no key. Rules:
 
-The key is wrapped under the home's root key. Rows put back together with their tally as they once were, all from the
-same instant, compare equal: the ledger tells then (`refuse_old_catalog`, the audit).
+1. **Rows.** Each row that decides what is hidden, found or erased has a `mac`: keyed BLAKE2b over all its columns
+   except those that `AUTHENTICATED` sets apart. The MAC is checked wherever the row is read to decide something.
+2. **Sets.** A deleted row leaves nothing to check. So `tallies` keeps, for each team and table, the number of rows that
+   count and a keyed sum over their MACs. Every write of such rows updates it.
+3. Rows of these tables are written by `insert`, `change` and `delete` of this module. What writes them in another way
+   must call `count` in the same transaction.
 
-Source: Clarke, Devadas, van Dijk, Gassend, Suh, "Incremental Multiset Hash Functions" (2003), MSet-Add-Hash. The sum is
-blinded by a nonce, as there, since sums of known elements can be met by others. BLAKE2b with a key is a MAC: RFC 7693.
+The key is wrapped under the home's root key. An old snapshot of rows and tally together passes these checks. The ledger
+detects it (`refuse_old_catalog`, the audit).
+
+Source: Clarke, Devadas, van Dijk, Gassend, Suh, "Incremental Multiset Hash Functions" (2003), MSet-Add-Hash. As there,
+a nonce blinds the sum: known elements could be combined into another set with the same sum. BLAKE2b with a key is a
+MAC: RFC 7693. `docs/decisions/0061` has the measurements.
 """
 
 import hmac
 import json
 import secrets
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -28,11 +34,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Row,
     RowMapping,
     String,
     Table,
+    bindparam,
     cast,
+    delete,
     insert,
     select,
     type_coerce,
@@ -45,8 +52,10 @@ from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.tables import (
+    FileState,
     file_outcomes,
     holds,
     introductions,
@@ -65,149 +74,205 @@ _KEY_NAME = "catalog"
 _NONCE_BYTES, _MAC_BYTES = 16, 32
 _WHOLE = 1 << 256
 _MICROSECOND = timedelta(microseconds=1)
-COUNTED = (
-    vault_files,
-    tombstones,
-    holds,
-    file_outcomes,
-    standing_rules,
-    introductions,
-    policy_changes,
-    team_sizes,
-    api_keys,
-)
-"""Tables whose rows are counted: live files, tombstones in force, what open requests did to files; of others all."""
-_APART: Mapping[Table, Collection[str]] = {
-    vault_files: {"state", "user_filter", "task_filter"},  # counted while live; the filters by their digest
-    tombstones: {"is_erased", "is_lifted", "in_ledger"},  # counted while it stands; the ledger knows the others
-    requests: (),
-    holds: (),
-    teams: (),
-    file_outcomes: {"line"},  # counted
-    introductions: (),
-    policy_changes: {"sequence"},  # the order of a list; `asked_at` says when
-    team_sizes: (),
-    api_keys: {"last_used_at"},  # only shown
-    standing_rules: {"in_ledger"},  # the ledger knows
+_ROWS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """How the rows of one table are authenticated."""
+
+    noun: str
+    """What a row is about, in an error."""
+    named_by: str
+    """The column that names a row in an error."""
+    rows: str | None = None
+    """What the counted rows are, in an error; `None` for a table without a tally."""
+    apart: frozenset[str] = frozenset()
+    """Columns that the MAC leaves out."""
+
+
+AUTHENTICATED: Mapping[Table, _Kind] = {
+    teams: _Kind(noun="team", named_by="team"),
+    requests: _Kind(noun="request", named_by="request_id"),
+    tombstones: _Kind(
+        noun="tombstone",
+        named_by="request_id",
+        rows="tombstones in force",  # the tally counts those alone
+        apart=frozenset({"is_erased", "is_lifted", "in_ledger"}),  # the tally and the ledger tell the same
+    ),
+    holds: _Kind(noun="hold", named_by="hold_id", rows="legal holds"),
+    file_outcomes: _Kind(
+        noun="what was done for request",
+        named_by="request_id",
+        rows="notes of what requests did",
+        apart=frozenset({"line"}),  # only the order of a receipt's lines
+    ),
+    vault_files: _Kind(
+        noun="file",
+        named_by="file_id",
+        rows="live files",  # the tally counts those alone
+        # The tally covers the state. The MAC covers a digest of the filters, which is read without them.
+        apart=frozenset({"state", "user_filter", "task_filter"}),
+    ),
+    introductions: _Kind(noun="introduction of team", named_by="team", rows="notes of who made whom an administrator"),
+    policy_changes: _Kind(
+        noun="policy change",
+        named_by="change_id",
+        rows="changes of policy",
+        apart=frozenset({"sequence"}),  # only the order of a list; `asked_at` is covered
+    ),
+    team_sizes: _Kind(noun="the size of team", named_by="team", rows="notes of how many items there were"),
+    api_keys: _Kind(
+        noun="API key",
+        named_by="key_id",
+        rows="API keys",
+        apart=frozenset({"last_used_at"}),  # only shown
+    ),
+    standing_rules: _Kind(
+        noun="standing erasure",
+        named_by="request_id",
+        rows="standing erasures",
+        apart=frozenset({"in_ledger"}),  # the ledger itself is asked
+    ),
 }
-"""Columns that a row's MAC leaves out, and what else keeps them."""
+"""The tables whose rows are authenticated. Each column set apart has a reason."""
 
 
-_keys: weakref.WeakKeyDictionary[Engine, "_Keyed"] = weakref.WeakKeyDictionary()
-
-
-class _Keyed:
-    """The key of one catalog, opened when it is first used."""
+class _Key:
+    """The key of one catalog, unwrapped when it is first used."""
 
     def __init__(self, seal: HomeSeal) -> None:
-        self._seal = seal
+        self.seal = seal
         self._key: bytes | None = None
         self._lock = Lock()
 
-    def key(self, connection: Connection) -> bytes:
+    def opened(self, connection: Connection) -> bytes:
         if self._key is None:
             with self._lock:
                 row = connection.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one_or_none()
                 if row is None:
                     raise CatalogTampered("the key that authenticates the catalog's rows is not in it")
-                self._key = self._seal.open_key(row.root_key_id, row.wrapped)
+                self._key = self.seal.open_key(row.root_key_id, row.wrapped)
         return self._key
 
-    def make(self, connection: Connection) -> None:
-        """Make the key of a catalog that has none and no team."""
-        is_there = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
-        has_teams = select(teams.c.team).limit(1)
-        if connection.scalar(is_there) is None and connection.scalar(has_teams) is None:
-            _, root_key_id, wrapped = self._seal.new_key()
-            row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
-            connection.execute(insert(home_keys), row)
 
-
-def use_key(engine: Engine, seal: HomeSeal) -> None:
-    """Let an engine's rows be authenticated with a key that is wrapped under the home's root key."""
-    _keys[engine] = _Keyed(seal)
-
-
-def make_key(connection: Connection) -> None:
-    """Make the key of a new catalog; one that is there stays."""
-    _keys[connection.engine].make(connection)
+_keys: weakref.WeakKeyDictionary[Engine, _Key] = weakref.WeakKeyDictionary()
 
 
 class RowMacs:
-    """Makes and compares the MACs of one transaction's rows."""
+    """Makes and checks the MACs and tallies of one transaction's rows."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     @classmethod
+    def use_key_of(cls, engine: Engine, seal: HomeSeal) -> None:
+        """Authenticate an engine's rows with a key that is wrapped under the home's root key."""
+        _keys[engine] = _Key(seal)
+
+    @classmethod
+    def make_key(cls, connection: Connection) -> None:
+        """Make the key of a new catalog. A catalog that has teams must have its key: a second one is never made."""
+        has_key = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
+        has_teams = select(teams.c.team).limit(1)
+        if connection.scalar(has_key) is None and connection.scalar(has_teams) is None:
+            _, root_key_id, wrapped = _keys[connection.engine].seal.new_key()
+            row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
+            connection.execute(insert(home_keys), row)
+
+    @classmethod
     def of(cls, connection: Connection) -> "RowMacs":
-        """Return what authenticates rows of this connection's catalog.
+        """Return the `RowMacs` of this connection's catalog.
 
         Raises:
             CatalogTampered: the key is not in the catalog.
             KeyMissing: the root key that wrapped it is not in the key ring.
         """
-        return cls(_keys[connection.engine].key(connection))
+        return cls(_keys[connection.engine].opened(connection))
+
+    # ---- one row
 
     def mac(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bytes:
-        """Return the MAC of a row, given as domain values by column; columns beyond the table's own do not count."""
-        return self._keyed(table.name, ascii([_plain(row[name]) for name in covered(table)]).encode())
+        """Return the MAC of a row, given as domain values by column name. Other entries of the row are ignored."""
+        return self._keyed(table.name, ascii([_plain(row[name]) for name in _covered(table)]).encode())
 
     def filters(self, user_filter: bytes, task_filter: bytes) -> bytes:
         """Return the keyed digest of a file's membership filters."""
         return self._keyed("filters", b"%d\0" % len(user_filter) + user_filter + task_filter)
 
     def is_whole(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bool:
-        """Tell whether a row is as it was written."""
+        """Tell whether a row is unaltered."""
         try:
             return hmac.compare_digest(row["mac"] or b"", self.mac(table, row))
         except (TypeError, ValueError, AttributeError):  # a value of another type was written
             return False
 
-    def check(self, table: Table, row: Mapping[str, Any] | RowMapping, *, about: str, noun: str) -> None:
+    def check(self, table: Table, row: Mapping[str, Any] | RowMapping) -> None:
         """Compare a row with its MAC.
 
         Raises:
-            CatalogTampered: it is not as it was written.
+            CatalogTampered: the row was altered.
         """
         if not self.is_whole(table, row):
-            words = f"the catalog's row of {noun} {about} is not as it was written"
-            raise CatalogTampered(words, about=about if table is vault_files else None)
+            name = row[AUTHENTICATED[table].named_by]
+            words = f"the catalog's row of {AUTHENTICATED[table].noun} {name} was altered"
+            raise CatalogTampered(words, about=name if table is vault_files else None)
 
-    def whole(self, table: Table, rows: Iterable[Row[Any]], *, noun: str) -> list[bytes]:
-        """Compare rows with their MACs as they lie in the database, with no domain value made; return the MACs.
+    # ---- writing
 
-        Args:
-            table: One whose first column names a row, and whose columns of JSON hold counts by name.
-            rows: The columns of `stored(table)`.
-            noun: What a row is of.
+    def insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Insert rows with their MACs and count them. Returns them as they are stored, in the same order."""
+        if not rows:
+            return []
+        made = [dict(row) for row in rows]
+        if "sequence" in _covered(table):
+            # The database gives the sequence, in the order of the rows. The MAC covers it, so it comes second.
+            put = insert(table).returning(table.c.sequence, sort_by_parameter_order=True)
+            for row, sequence in zip(made, connection.scalars(put, made).all(), strict=True):
+                row["sequence"] = sequence
+                row["mac"] = self.mac(table, row)
+            give = update(table).where(table.c.sequence == bindparam("its_own"))
+            connection.execute(give, [{"its_own": row["sequence"], "mac": row["mac"]} for row in made])
+        else:
+            for row in made:
+                row["mac"] = self.mac(table, row)
+            bulk_insert(connection, table, made)
+        for team in sorted({row["team"] for row in made}):  # in one order, so that no two transactions deadlock
+            self.count(connection, table, team, added=[row["mac"] for row in made if row["team"] == team])
+        return made
+
+    def change(self, connection: Connection, table: Table, row: RowMapping, values: Mapping[str, Any]) -> None:
+        """Store other values in a row that this transaction has read and locked.
 
         Raises:
-            CatalogTampered: a row is not as it was written.
+            CatalogTampered: the row or its tally was altered. A row is checked first: otherwise we would give a forged
+                row a valid MAC.
         """
-        key, person, in_json = self._key, table.name.encode(), _in_json(table)
-        macs: list[bytes] = []
-        for row in rows:
-            values: list[Any]
-            *values, mac = row
-            try:
-                for place in in_json:
-                    values[place] = _plain_json(values[place])
-                made = blake2b(ascii(values).encode(), key=key, digest_size=_MAC_BYTES, person=person).digest()
-                is_whole = hmac.compare_digest(bytes(mac), made)
-            except (TypeError, ValueError, AttributeError):  # a value of another type was written
-                is_whole = False
-            if not is_whole:
-                raise CatalogTampered(f"the catalog's row of {noun} {row[0]} is not as it was written", about=row[0])
-            macs.append(mac)
-        return macs
+        self.check(table, row)
+        mac = self.mac(table, {**row, **values})
+        is_it = (column == row[column.name] for column in table.primary_key.columns)
+        connection.execute(update(table).where(*is_it).values({**values, "mac": mac}))
+        self.count(connection, table, row["team"], added=[mac], removed=[row["mac"]])
+
+    def delete(self, connection: Connection, table: Table, team: TeamId, *those: ColumnElement[bool]) -> None:
+        """Delete rows of a team, all of which count.
+
+        Raises:
+            CatalogTampered: the tally was altered.
+        """
+        is_it = (table.c.team == team, *those)
+        macs = connection.scalars(select(table.c.mac).where(*is_it)).all()
+        connection.execute(delete(table).where(*is_it))
+        self.count(connection, table, team, removed=macs)
 
     # ---- sets
 
     def begin(self, connection: Connection, team: TeamId) -> None:
-        """Insert the empty tallies of a new team."""
-        for table in COUNTED:
-            connection.execute(insert(tallies), {"team": team, "name": table.name, **self._sealed(table, team, 0, 0)})
+        """Insert the empty tallies of a new team. From then on a missing tally is an alteration."""
+        for table, kind in AUTHENTICATED.items():
+            if kind.rows is not None:
+                row = {"team": team, "name": table.name, **self._sealed(table, team, 0, 0)}
+                connection.execute(insert(tallies), row)
 
     def count(
         self,
@@ -218,65 +283,89 @@ class RowMacs:
         added: Iterable[bytes] = (),
         removed: Iterable[bytes] = (),
     ) -> None:
-        """Change a tally by the MACs of rows that count from now on, and of rows that count no more.
+        """Add MACs to a tally and remove others from it. A table without a tally is ignored.
 
         Raises:
-            CatalogTampered: the tally is not as it was written.
+            CatalogTampered: the tally was altered.
         """
-        # The tally is locked and compared before it is changed: a forged one would be authenticated by us otherwise.
         plus, minus = list(added), list(removed)
-        if not plus and not minus:
+        if AUTHENTICATED[table].rows is None or not (plus or minus):
             return
-        is_its = (tallies.c.team == team, tallies.c.name == table.name)
+        # The tally is locked and checked before it is changed: otherwise we would authenticate a forged one.
         number, total = self._opened(connection, table, team, is_locked=True)
         number += len(plus) - len(minus)
         total += sum(map(self._element, plus)) - sum(map(self._element, minus))
+        is_its = (tallies.c.team == team, tallies.c.name == table.name)
         connection.execute(update(tallies).where(*is_its).values(self._sealed(table, team, number, total % _WHOLE)))
 
     def check_set(self, connection: Connection, table: Table, team: TeamId, macs: Iterable[bytes]) -> None:
-        """Compare the rows that count with their tally; each row was compared with its MAC before.
+        """Compare the MACs of all rows that count with their tally. The caller has checked each row.
 
         Raises:
-            CatalogTampered: a row is missing or too many.
+            CatalogTampered: a row was added or deleted by somebody else.
         """
         number, total, found = 0, 0, self._opened(connection, table, team)
         for mac in macs:
             number, total = number + 1, total + self._element(mac)
         if (number, total % _WHOLE) != found:
             raise CatalogTampered(
-                f"the catalog's {_NOUNS[table.name]} of team {team} are not all there, or some too many: "
+                f"the catalog's {AUTHENTICATED[table].rows} of team {team} differ from their tally: "
                 f"{number} rows, {found[0]} counted"
             )
 
     def rows_of(
-        self,
-        connection: Connection,
-        table: Table,
-        team: TeamId,
-        *,
-        noun: str,
-        named_by: str = "team",
-        order: str | None = None,
+        self, connection: Connection, table: Table, team: TeamId, *, order: str | None = None
     ) -> Sequence[RowMapping]:
-        """Return all rows of a team in a small table, compared with their MACs and with the tally.
+        """Return all rows of a team in a small table whose rows all count. Rows and tally are checked.
 
         Args:
-            connection: Of the transaction that decides by them.
-            table: One whose rows all count.
+            connection: Of the transaction that decides by the rows.
+            table: Which table.
             team: Whose rows.
-            noun: What a row is of, for the error.
-            named_by: The column that names a row in the error.
             order: The column to sort by.
 
         Raises:
-            CatalogTampered: a row is not as it was written, missing or too many.
+            CatalogTampered: a row was altered, added or deleted.
         """
         query = select(table).where(table.c.team == team)
         rows = connection.execute(query if order is None else query.order_by(table.c[order])).mappings().all()
         for row in rows:
-            self.check(table, row, about=row[named_by], noun=noun)
+            self.check(table, row)
         self.check_set(connection, table, team, [row["mac"] for row in rows])
         return rows
+
+    def check_files(self, connection: Connection, team: TeamId) -> None:
+        """Check the rows of all live files of a team, and their tally.
+
+        The result holds for what is read in the same snapshot. Rows are compared as the driver returns them, without
+        domain values: 12 to 18 µs a row instead of 49 to 60 (measured).
+
+        Raises:
+            CatalogTampered: a row was altered, added or deleted.
+        """
+        file = vault_files.c
+        columns = [
+            (cast(each, String) if isinstance(each.type, JSON) else type_coerce(each, NullType())).label(each.name)
+            for each in (file[name] for name in (*_covered(vault_files), "mac"))
+        ]
+        in_json = [place for place, each in enumerate(_covered(vault_files)) if isinstance(file[each].type, JSON)]
+        query = select(*columns).where(file.state == FileState.LIVE, file.team == team)
+        key, person = self._key, vault_files.name.encode()
+        macs: list[bytes] = []
+        for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
+            values: list[Any]
+            *values, mac = row
+            try:
+                for place in in_json:  # the spelling of JSON is the database's own
+                    values[place] = _plain_json(values[place])
+                made = blake2b(ascii(values).encode(), key=key, digest_size=_MAC_BYTES, person=person).digest()
+                is_whole = hmac.compare_digest(bytes(mac), made)
+            except (TypeError, ValueError, AttributeError):  # a value of another type was written
+                is_whole = False
+            if not is_whole:
+                raise CatalogTampered(f"the catalog's row of file {row[0]} was altered", about=row[0])
+            macs.append(mac)
+        self.check_set(connection, vault_files, team, macs)
 
     def _opened(
         self, connection: Connection, table: Table, team: TeamId, *, is_locked: bool = False
@@ -284,7 +373,7 @@ class RowMacs:
         query = select(tallies).where(tallies.c.team == team, tallies.c.name == table.name)
         row = connection.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
         if row is None or not hmac.compare_digest(row["mac"] or b"", self._tally_mac(row)):
-            raise CatalogTampered(f"the count of team {team}'s {_NOUNS[table.name]} is not as it was written")
+            raise CatalogTampered(f"the tally of team {team}'s {AUTHENTICATED[table].rows} was altered")
         return row["number"], (int.from_bytes(row["total"]) - self._blind(row["nonce"])) % _WHOLE
 
     def _sealed(self, table: Table, team: TeamId, number: int, total: int) -> dict[str, Any]:
@@ -307,39 +396,11 @@ class RowMacs:
         return blake2b(message, key=self._key, digest_size=_MAC_BYTES, person=use.encode()).digest()
 
 
-_NOUNS = {
-    vault_files.name: "live files",
-    tombstones.name: "tombstones in force",
-    holds.name: "legal holds",
-    file_outcomes.name: "notes of what requests did",
-    introductions.name: "notes of who made whom an administrator",
-    policy_changes.name: "changes of policy",
-    team_sizes.name: "notes of how many items there were",
-    api_keys.name: "API keys",
-    standing_rules.name: "standing erasures",
-}
-
-
 @cache
-def covered(table: Table) -> tuple[str, ...]:
-    """Return the columns that a row's MAC is over, in the table's order."""
-    return tuple(name for name in (column.name for column in table.c) if name != "mac" and name not in _APART[table])
-
-
-@cache
-def stored(table: Table) -> tuple[ColumnElement[Any], ...]:
-    """Return the columns that a row's MAC is over and then the MAC, each as the driver hands it over."""
-    columns = (table.c[name] for name in (*covered(table), "mac"))
-    return tuple(
-        (cast(column, String) if isinstance(column.type, JSON) else type_coerce(column, NullType())).label(column.name)
-        for column in columns
-    )
-
-
-@cache
-def _in_json(table: Table) -> tuple[int, ...]:
-    """Return the places of a stored row that hold JSON, whose spelling is the database's own."""
-    return tuple(place for place, name in enumerate(covered(table)) if isinstance(table.c[name].type, JSON))
+def _covered(table: Table) -> tuple[str, ...]:
+    """Return the columns that a row's MAC covers, in the table's order."""
+    apart = AUTHENTICATED[table].apart | {"mac"}
+    return tuple(column.name for column in table.c if column.name not in apart)
 
 
 @lru_cache(maxsize=4096)
@@ -348,9 +409,9 @@ def _plain_json(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return a column's value as text, number, bytes or `None`, or what is made of these: the same on every database.
+    """Return a column's value as text, number, bytes, `None`, or lists and dicts of these: the same on every database.
 
-    `ascii` writes these unambiguously, the same in every release of Python, and in C (2.3 µs a row, JSON 3.8 µs).
+    `ascii` writes these unambiguously, and the same in every release of Python. It takes 2.3 µs a row, JSON 3.8 µs.
     """
     plain = _PLAIN.get(type(value))
     if plain is not None:

@@ -1,12 +1,16 @@
-"""A rule as a tombstone's row, and as the predicate of the rows it covers."""
+"""A rule as columns of a row, and as the predicate of the rows that it covers.
+
+Tombstones and legal holds keep their rule in the same columns. `covered` is `domain.matching.covers` in SQL: what is
+hidden, taken off the queues and deleted is chosen by one predicate.
+"""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any, TypeAlias, assert_never
 
-from sqlalchemy import ColumnElement, RowMapping, Table, and_, false, or_, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, false, func, or_, select, true
 
-from implio_pipeline.domain.ids import UNDECIDED, RequestKind
+from implio_pipeline.domain.ids import UNDECIDED, RequestKind, TeamId
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.scope import (
     Cutoffs,
@@ -23,35 +27,34 @@ from implio_pipeline.domain.scope import (
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import queue_entries, tombstones
 
-Columns: TypeAlias = RowMapping | Mapping[str, Any]
-"""The columns of a row, by name."""
+_Columns: TypeAlias = RowMapping | Mapping[str, Any]
 _LAST_MICROSECOND = timedelta(days=1) - timedelta(microseconds=1)
 _NO_PARTS = dict.fromkeys(("user_key", "task_key", "submitted_on", "starts_at", "ends_at", "cutoffs"))
 
 
 def row_of(rule: Rule) -> dict[str, Any]:
-    """Return the columns of a tombstone that keep its rule."""
-    return {"kind": kind_of(rule), "before": rule.before, **_NO_PARTS, **_parts_of(rule)}
-
-
-def _parts_of(rule: Rule) -> dict[str, Any]:
+    """Return the columns that keep a rule. Those of other kinds of rules are `None`."""
+    parts: dict[str, Any]
     match rule:
         case UserRule():
-            return {"user_key": rule.user_key}
+            parts = {"user_key": rule.user_key}
         case TaskRule():
-            return {"task_key": rule.task_key, "submitted_on": rule.submitted_on}
+            parts = {"task_key": rule.task_key, "submitted_on": rule.submitted_on}
         case DatesRule():
-            return {"starts_at": rule.start, "ends_at": rule.end}
+            parts = {"starts_at": rule.start, "ends_at": rule.end}
         case TeamRule():
-            return {}
-        case OverdueRule():
-            return {"cutoffs": _cutoffs_json(rule.cutoffs)}
+            parts = {}
+        case OverdueRule(cutoffs=cutoffs):
+            every = None if cutoffs.every is None else cutoffs.every.isoformat()
+            by_outcome = [[outcome, day.isoformat()] for outcome, day in cutoffs.by_outcome]
+            parts = {"cutoffs": {"every": every, "byOutcome": by_outcome}}
         case _:
             assert_never(rule)
+    return {"kind": kind_of(rule), "before": rule.before, **_NO_PARTS, **parts}
 
 
-def rule_of(row: Columns) -> Rule:
-    """Return the rule that a tombstone's row keeps."""
+def rule_of(row: _Columns) -> Rule:
+    """Return the rule that a row keeps."""
     kind: RequestKind = row["kind"]
     before = row["before"]
     match kind:
@@ -64,18 +67,21 @@ def rule_of(row: Columns) -> Rule:
         case RequestKind.TEAM:
             return TeamRule(before=before)
         case RequestKind.RETENTION:
-            return OverdueRule(cutoffs=_cutoffs_of(row["cutoffs"]), before=before)
+            kept = row["cutoffs"]
+            every = None if kept["every"] is None else date.fromisoformat(kept["every"])
+            by_outcome = tuple((outcome, date.fromisoformat(day)) for outcome, day in kept["byOutcome"])
+            return OverdueRule(cutoffs=Cutoffs(every=every, by_outcome=by_outcome), before=before)
         case _:
             assert_never(kind)
 
 
-def tombstone_of(macs: RowMacs, row: Columns) -> Tombstone:
+def tombstone_of(macs: RowMacs, row: _Columns) -> Tombstone:
     """Return the tombstone that a row keeps.
 
     Raises:
-        CatalogTampered: it is not as it was written.
+        CatalogTampered: the row was altered.
     """
-    macs.check(tombstones, row, about=row["request_id"], noun="tombstone")
+    macs.check(tombstones, row)
     return Tombstone(
         sequence=row["sequence"],
         request_id=row["request_id"],
@@ -85,58 +91,42 @@ def tombstone_of(macs: RowMacs, row: Columns) -> Tombstone:
     )
 
 
+def newest_sequence(connection: Connection, table: Table, team: TeamId) -> int:
+    """Return the sequence of a team's newest tombstone or hold, 0 when it has none.
+
+    Work is planned with it and committed only if it is still the same: a newer rule would not have been applied.
+    """
+    return connection.scalar(select(func.max(table.c.sequence)).where(table.c.team == team)) or 0
+
+
 def covered(rule: Rule, table: Table = queue_entries) -> ColumnElement[bool]:
-    """Return the predicate of the rows that a rule covers, of a table that keeps items: `matching.covers` in SQL."""
-    return and_(table.c.submitted_at < rule.before, _named(rule, table))
-
-
-def _named(rule: Rule, table: Table) -> ColumnElement[bool]:
-    entry = table.c
+    """Return the predicate of the rows that a rule covers, in a table that keeps something of items."""
+    column = table.c
+    is_in_time = column.submitted_at < rule.before
     match rule:
         case UserRule():
-            return entry.user_key == rule.user_key
-        case TaskRule():
-            return and_(entry.task_key == rule.task_key, _on(rule.submitted_on, table))
+            return and_(is_in_time, column.user_key == rule.user_key)
+        case TaskRule(submitted_on=day):
+            is_on: list[ColumnElement[bool]] = []
+            if day is not None:
+                last = start_of(day) + _LAST_MICROSECOND
+                is_on = [column.submitted_at >= start_of(day), column.submitted_at <= last]
+            return and_(is_in_time, column.task_key == rule.task_key, *is_on)
         case DatesRule():
-            return and_(entry.submitted_at >= rule.start, entry.submitted_at < rule.end)
+            return and_(is_in_time, column.submitted_at >= rule.start, column.submitted_at < rule.end)
         case TeamRule():
-            return true()
+            return and_(is_in_time, true())
         case OverdueRule(cutoffs=cutoffs):
-            return _overdue(cutoffs, table)
+            every = [] if cutoffs.every is None else [column.submitted_at < start_of(cutoffs.every)]
+            by_outcome = [
+                and_(_has(outcome, table), column.submitted_at < start_of(day)) for outcome, day in cutoffs.by_outcome
+            ]
+            return and_(is_in_time, or_(false(), *every, *by_outcome))
         case _:
             assert_never(rule)
 
 
-def _on(day: date | None, table: Table) -> ColumnElement[bool]:
-    if day is None:
-        return true()
-    submitted_at = table.c.submitted_at
-    return and_(submitted_at >= start_of(day), submitted_at <= start_of(day) + _LAST_MICROSECOND)
-
-
-def _overdue(cutoffs: Cutoffs, table: Table) -> ColumnElement[bool]:
-    entry = table.c
-    every = [] if cutoffs.every is None else [entry.submitted_at < start_of(cutoffs.every)]
-    by_outcome = [and_(_has(name, table), entry.submitted_at < start_of(day)) for name, day in cutoffs.by_outcome]
-    return or_(false(), *every, *by_outcome)
-
-
 def _has(outcome: str, table: Table) -> ColumnElement[bool]:
-    entry = table.c
     if outcome_or_none(outcome) is None:
-        return or_(entry.outcome.is_(None), entry.outcome == UNDECIDED)
-    return entry.outcome == outcome
-
-
-def _cutoffs_json(cutoffs: Cutoffs) -> dict[str, Any]:
-    return {
-        "every": None if cutoffs.every is None else cutoffs.every.isoformat(),
-        "byOutcome": [[outcome, day.isoformat()] for outcome, day in cutoffs.by_outcome],
-    }
-
-
-def _cutoffs_of(kept: Mapping[str, Any]) -> Cutoffs:
-    return Cutoffs(
-        every=None if kept["every"] is None else date.fromisoformat(kept["every"]),
-        by_outcome=tuple((outcome, date.fromisoformat(day)) for outcome, day in kept["byOutcome"]),
-    )
+        return or_(table.c.outcome.is_(None), table.c.outcome == UNDECIDED)
+    return table.c.outcome == outcome

@@ -1,25 +1,50 @@
-"""Teams, their policies and their wrapped keys."""
+"""Teams, their policies, their wrapped keys, and the values sealed under these keys.
+
+Rules:
+
+* Whoever decides by a team's files, keys or tombstones locks the team first, with `lock`.
+* The team's logical time never falls. Rules end after it, so a slow clock cannot make a rule that misses items.
+* No team key is added under a root key that others have left: that root key is about to be destroyed.
+"""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.ids import Region, TeamId
-from implio_pipeline.domain.keys import TeamKey, number_of, series_of
-from implio_pipeline.domain.moderation import DEFAULT_QUEUE, ESCALATED_QUEUE
+from implio_pipeline.domain.keys import Seal, TeamKey, number_of, series_of
+from implio_pipeline.domain.moderation import STANDING_QUEUES, seal_context
 from implio_pipeline.domain.plan import Introduction
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.catalog import Teams
 from implio_pipeline.stores.catalog import tables
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.row_macs import RowMacs, make_key
+from implio_pipeline.stores.catalog.moderation_tables import decisions, sealed_callbacks, sealed_decisions, sealed_notes
+from implio_pipeline.stores.catalog.row_macs import RowMacs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SealKind:
+    """A table of sealed values: its key, and the column that the context of a value names."""
+
+    table: Table
+    key: str
+    named_by: str
+
+
+_SEALS = {
+    "decision": _SealKind(table=sealed_decisions, key="sequence", named_by="task_id"),
+    "note": _SealKind(table=sealed_notes, key="note", named_by="task_id"),
+    "callback": _SealKind(table=sealed_callbacks, key="team", named_by="team"),
+}
+"""Values that outlive a request, sealed under a team's key. What is missing here is lost when that key rotates."""
 
 
 class SqlTeams(Teams):
@@ -30,18 +55,18 @@ class SqlTeams(Teams):
 
     @override
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
+        row = {"team": team.team, "region": team.region, "created_at": team.created_at, "newest_at": team.newest_at}
+        row |= {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours, **_policy_row(team.policy)}
         with writing(self._engine) as connection:
             try:
-                make_key(connection)
-                macs, row = RowMacs.of(connection), _row_of(team)
+                RowMacs.make_key(connection)
+                macs = RowMacs.of(connection)
                 connection.execute(insert(tables.teams), {**row, "mac": macs.mac(tables.teams, row)})
             except IntegrityError:
                 raise TeamInvalid(f"there is a team {team.team} already", remedy="Choose another name.") from None
-            # A tally that is missing is an alteration, so each is made with its team, at 0.
             macs.begin(connection, team.team)
             add_keys(connection, keys)
-            names = (DEFAULT_QUEUE, ESCALATED_QUEUE)
-            connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in names])
+            connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in STANDING_QUEUES])
 
     @override
     def get(self, team: TeamId) -> Team:
@@ -64,29 +89,24 @@ class SqlTeams(Teams):
 
     @override
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
-        self._change(team, _policy_row(policy))
+        with writing(self._engine) as connection:
+            change(connection, team, _policy_row(policy))
 
     @override
     def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
-        self._change(team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
-
-    def _change(self, team: TeamId, values: dict[str, Any]) -> None:
         with writing(self._engine) as connection:
-            change(connection, team, values)
+            change(connection, team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
 
     @override
     def introduce(self, introduction: Introduction) -> None:
         table = tables.introductions
-        is_same = [table.c[name] == getattr(introduction, name) for name in ("team", "at", "who", "by")]
+        # After a restore the ledger reports the same introduction again. It replaces itself.
+        is_same = [table.c[name] == getattr(introduction, name) for name in ("at", "who", "by")]
         with writing(self._engine) as connection:
             lock(connection, introduction.team)
-            macs, row = RowMacs.of(connection), asdict(introduction)
-            row["mac"] = macs.mac(table, row)
-            # The same introduction may be told again from the ledger: it replaces itself.
-            same = connection.scalars(select(table.c.mac).where(*is_same)).all()
-            macs.count(connection, table, introduction.team, added=[row["mac"]], removed=same)
-            connection.execute(delete(table).where(*is_same))
-            connection.execute(insert(table), row)
+            macs = RowMacs.of(connection)
+            macs.delete(connection, table, introduction.team, *is_same)
+            macs.insert(connection, table, [asdict(introduction)])
 
     @override
     def keys(self, team: TeamId | None = None) -> list[TeamKey]:
@@ -101,11 +121,44 @@ class SqlTeams(Teams):
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
         table = tables.team_keys
         with writing(self._engine) as connection:
-            for before, after in sorted(keys, key=lambda pair: pair[0].key_id):  # in one order: no two block each other
+            for before, after in sorted(keys, key=lambda pair: pair[0].key_id):  # in one order: no two deadlock
                 is_same = (table.c.key_id == before.key_id, table.c.wrapped == before.wrapped)
                 new = {"root_key_id": after.root_key_id, "wrapped": after.wrapped}
                 if not connection.execute(update(table).where(*is_same).values(new)).rowcount:
                     raise PlanOutdated(f"team key {before.key_id} was changed or shredded meanwhile")
+
+    @override
+    def seals(self, team: TeamId) -> list[Seal]:
+        found: list[Seal] = []
+        with reading(self._engine) as connection:
+            for kind, each in _SEALS.items():
+                source = decisions if each.table is sealed_decisions else each.table
+                query = select(each.table.c[each.key], source.c[each.named_by], each.table.c.sealed)
+                if source is decisions:
+                    query = query.join_from(each.table, decisions, decisions.c.sequence == each.table.c.sequence)
+                for key, name, sealed in connection.execute(query.where(source.c.team == team)):
+                    found.append(Seal(kind=kind, key=key, context=seal_context(kind, name), sealed=sealed))
+        return found
+
+    @override
+    def replace_seal(self, before: Seal, sealed: bytes) -> bool:
+        kind = _SEALS[before.kind]
+        is_same = (kind.table.c[kind.key] == before.key, kind.table.c.sealed == before.sealed)
+        with writing(self._engine) as connection:
+            return bool(connection.execute(update(kind.table).where(*is_same).values(sealed=sealed)).rowcount)
+
+
+def lock(connection: Connection, team: TeamId) -> datetime:
+    """Lock a team until the transaction ends, and return its logical time.
+
+    On SQLite a writing transaction is the only one. On PostgreSQL the team's row is locked.
+
+    Raises:
+        TeamUnknown: there is no such team.
+        CatalogTampered: its row was altered.
+    """
+    newest_at: datetime = _row(connection, team, is_locked=True)["newest_at"]
+    return newest_at
 
 
 def change(connection: Connection, team: TeamId, values: dict[str, Any]) -> None:
@@ -113,59 +166,34 @@ def change(connection: Connection, team: TeamId, values: dict[str, Any]) -> None
 
     Raises:
         TeamUnknown: there is no such team.
+        CatalogTampered: its row was altered.
     """
-    _store(connection, _row(connection, team, is_locked=True), values)
-
-
-def lock(connection: Connection, team: TeamId) -> datetime:
-    """Lock the team: no other transaction decides by its files, keys or tombstones until this one ends.
-
-    Returns the team's logical time. No other transaction can raise it until then.
-
-    On SQLite the writing transaction is alone as it is; elsewhere the team's row is locked.
-
-    Raises:
-        TeamUnknown: there is no such team.
-        CatalogTampered: its row is not as it was written.
-    """
-    newest_at: datetime = _row(connection, team, is_locked=True)["newest_at"]
-    return newest_at
+    RowMacs.of(connection).change(connection, tables.teams, _row(connection, team, is_locked=True), values)
 
 
 def raise_time(connection: Connection, team: TeamId, *, to: datetime) -> None:
-    """Raise the team's logical time; it never falls."""
+    """Raise the logical time of a locked team, unless it is later already."""
     row = _row(connection, team)
     if row["newest_at"] < to:
-        _store(connection, row, {"newest_at": to})
+        RowMacs.of(connection).change(connection, tables.teams, row, {"newest_at": to})
 
 
 def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
     """Insert team keys.
 
     Raises:
-        PlanOutdated: one is wrapped under a root key that others have left for a newer one, so that it is about to be
-            destroyed.
+        PlanOutdated: a key is wrapped under a root key that other keys have left for a newer one.
     """
-    if keys:
-        _same_roots(connection, keys)
-        connection.execute(insert(tables.team_keys), [asdict(key) for key in keys])
-
-
-def _same_roots(connection: Connection, keys: Sequence[TeamKey]) -> None:
-    """Compare with the root keys in use; locked, so that who wraps them anew waits for us or we for them."""
+    if not keys:
+        return
     root = tables.team_keys.c.root_key_id
     for series in sorted({series_of(key.root_key_id) for key in keys}):
+        # A shared lock: a rotation that wraps these keys again waits for us, or we wait for it.
         theirs = select(root).where(root.startswith(f"{series}/", autoescape=True)).with_for_update(read=True)
         newest = max(map(number_of, connection.scalars(theirs)), default=0)
         if any(series_of(key.root_key_id) == series and number_of(key.root_key_id) < newest for key in keys):
             raise PlanOutdated(f"root key {series} was renewed meanwhile")
-
-
-def _store(connection: Connection, row: RowMapping, values: dict[str, Any]) -> None:
-    """Change a row of a locked team."""
-    mac = RowMacs.of(connection).mac(tables.teams, {**row, **values})
-    change = update(tables.teams).where(tables.teams.c.team == row["team"])
-    connection.execute(change.values({**values, "mac": mac}))
+    connection.execute(insert(tables.team_keys), [asdict(key) for key in keys])
 
 
 def _row(connection: Connection, team: TeamId, *, is_locked: bool = False) -> RowMapping:
@@ -173,15 +201,8 @@ def _row(connection: Connection, team: TeamId, *, is_locked: bool = False) -> Ro
     row = connection.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
     if row is None:
         raise TeamUnknown("there is no such team")
-    RowMacs.of(connection).check(tables.teams, row, about=team, noun="team")
+    RowMacs.of(connection).check(tables.teams, row)
     return row
-
-
-def _row_of(team: Team) -> dict[str, Any]:
-    row = {"team": team.team, "region": team.region, "created_at": team.created_at}
-    row["newest_at"] = team.newest_at
-    limits = {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours}
-    return {**row, **limits, **_policy_row(team.policy)}
 
 
 def _policy_row(policy: RetentionPolicy) -> dict[str, Any]:
@@ -201,5 +222,5 @@ def _team_of(row: RowMapping) -> Team:
 
 
 def _altered(row: RowMapping) -> Team:
-    """Return a team whose policy and limits are not to be believed."""
+    """Return a team whose row was altered: it keeps everything, and nobody erases alone."""
     return Team(team=row["team"], region=row["region"], created_at=row["created_at"], cap_percent=0, is_altered=True)

@@ -1,13 +1,14 @@
-"""What each person decided alone lately, and how much more they may: asked within the transaction that decides.
+"""The cap: how many items one person may have erased alone within the window, over every way of asking.
 
-The team's row is locked, so that two processes together approve no more than one would.
+It is compared within the transaction that decides, with the team's row locked, so that two processes together approve
+no more than one would. Where a row that the cap depends on was altered, nobody decides alone.
 """
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, delete, exists, func, insert, select
+from sqlalchemy import Connection, func, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.ids import TeamId
@@ -15,42 +16,18 @@ from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, Introduction,
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.tables import (
-    introductions,
-    policy_changes,
-    requests,
-    team_sizes,
-)
-from implio_pipeline.stores.catalog.tables import teams as team_rows
+from implio_pipeline.stores.catalog.tables import introductions, policy_changes, requests, team_sizes, teams
 
-_SIZES_KEPT = timedelta(days=400)
 _INTRODUCTION = tuple(field.name for field in fields(Introduction))
 
 
-def note_size(connection: Connection, team: TeamId, day: date) -> None:
-    """Remember how many items a team has, once a day, before its files change."""
-    is_noted = (team_sizes.c.team == team, team_sizes.c.day == day)
-    if connection.scalar(select(exists().where(*is_noted))):
-        return
-    is_old = (team_sizes.c.team == team, team_sizes.c.day < day - _SIZES_KEPT)
-    macs, row = (
-        RowMacs.of(connection),
-        {"team": team, "day": day, "items": live_sum(connection, team)},
-    )
-    mac = macs.mac(team_sizes, row)
-    old = connection.scalars(select(team_sizes.c.mac).where(*is_old)).all()
-    macs.count(connection, team_sizes, team, added=[mac], removed=old)
-    connection.execute(delete(team_sizes).where(*is_old))
-    connection.execute(insert(team_sizes), {**row, "mac": mac})
-
-
 def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-    """Return everybody who counts as one person with somebody now.
+    """Return everybody who counts as one person with somebody, by who made whom an administrator.
 
     Raises:
-        CatalogTampered: who made whom an administrator is not as it was written.
+        CatalogTampered: an introduction was altered.
     """
-    rows = RowMacs.of(connection).rows_of(connection, introductions, team, noun="introduction of team")
+    rows = RowMacs.of(connection).rows_of(connection, introductions, team)
     ties = [Introduction(**{name: row[name] for name in _INTRODUCTION}) for row in rows]
     return same_person(who, [tie for tie in ties if tie.at > since])
 
@@ -60,34 +37,33 @@ def allowance(
 ) -> Allowance:
     """Return how many items a person may have erased alone, and how many of them are used up.
 
-    Requests of nobody known count together, as those of one person.
+    Requests of unknown people count together, as those of one person.
 
     Raises:
-        CatalogTampered: what the cap is judged by is not as it was written. Requests are summed from an index; whether
-            their rows are as they were written is asked where one is read, and by the audit.
+        CatalogTampered: a row that the cap depends on was altered. Requests are summed from an index; their rows are
+            checked where one is read, and by the audit.
     """
     since = at - timedelta(days=policy.window_days)
-    cap = connection.scalar(select(team_rows.c.cap_percent).where(team_rows.c.team == team)) or 0
+    # 1. The cap is a share of what the team had when the window began: an erasure must not lower or raise it.
+    cap = connection.scalar(select(teams.c.cap_percent).where(teams.c.team == team)) or 0
     most = most_alone(policy, team_items=_items_at(connection, team, since.date()), cap_percent=cap)
-    # What an account erased while it counted as one person with another counts for as long as that is in the window.
+    # 2. Who counts as one person. Two accounts may have been tied when the oldest request in the window was accepted.
     tied_since = since - timedelta(days=policy.window_days)
     people = None if who is None else people_of(connection, team, who, since=tied_since)
+    # 3. What they used: requests decided alone, and items that a shorter policy made overdue.
     is_theirs = requests.c.asked_by.is_(None) if people is None else requests.c.asked_by.in_(people)
     is_alone = (requests.c.team == team, is_theirs, requests.c.is_alone.is_(True), requests.c.accepted_at > since)
     used = connection.scalar(select(func.sum(requests.c.covered_items)).where(*is_alone))
     by_policy = sum(
         row["affected_items"]
-        for row in RowMacs.of(connection).rows_of(connection, policy_changes, team, noun="policy change of team")
+        for row in RowMacs.of(connection).rows_of(connection, policy_changes, team)
         if row["is_alone"] and row["asked_at"] > since and row["asked_by"] in (people or ())
     )
     return Allowance(most=most, used=int(used or 0) + by_policy)
 
 
 def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPolicy) -> list[Request]:
-    """Return requests as they are to be stored: what is more than who asks may decide alone waits, unapproved.
-
-    Where what the cap is judged by was altered, nobody decides alone: the request hides its items, and waits.
-    """
+    """Return requests as they are to be stored: those above their asker's cap are unapproved."""
     left: dict[tuple[TeamId, str | None], int] = {}
     found: list[Request] = []
     for request in asked:
@@ -98,7 +74,7 @@ def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPol
         if who not in left:
             try:
                 left[who] = allowance(connection, *who, policy, at=request.accepted_at).left
-            except CatalogTampered:  # the audit names the row; no other team's requests wait for that
+            except CatalogTampered:  # the audit names the row, and requests of other teams go on
                 left[who] = 0
         if request.covered_items > left[who]:
             request = replace(request, state=RequestState.UNAPPROVED, next_attempt_at=None, is_alone=False)  # noqa: PLW2901
@@ -109,11 +85,11 @@ def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPol
 
 
 def _items_at(connection: Connection, team: TeamId, day: date) -> int:
-    """Return how many items a team had on a day: no change since then came before the first that was noted."""
+    """Return how many items a team had on a day. Sizes are noted before the first change of a day."""
     is_since = (team_sizes.c.team == team, team_sizes.c.day >= day)
     query = select(team_sizes).where(*is_since).order_by(team_sizes.c.day).limit(1)
     noted = connection.execute(query).mappings().one_or_none()
     if noted is None:
         return live_sum(connection, team)
-    RowMacs.of(connection).check(team_sizes, noted, about=team, noun="the size of team")
+    RowMacs.of(connection).check(team_sizes, noted)
     return int(noted["items"])
