@@ -1,12 +1,15 @@
-"""Settings to flows over chosen stores: the only file that knows both."""
+"""Connects settings, stores and flows: the only module that knows all three.
+
+Edges (`cli`, `api`, `orchestration`, `query`) import no store; they get an `OpenHome` from here.
+"""
 
 import gc
 import getpass
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +36,7 @@ from implio_pipeline.ports.services import Services
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
@@ -53,89 +57,150 @@ from implio_pipeline.stores.vault.vault import EncryptedVault
 if TYPE_CHECKING:
     from implio_pipeline.query.lake import Lake
 
-_MAY_LIE_THERE = {"samples", "README.md", ".gitignore"}
-_SETTINGS_TEXT = """\
-# Settings of this home. What is not written here has its default; `IMPLIO_…` in the environment wins.
-#
-# rows_per_file = 2500            # the largest vault file: what one person's erasure rewrites of a day
-# threads = 2
-# set_aside_days = 7              # how long files that could not be read are kept, sealed
-# export_days = 7                 # how long exports for access requests lie here
-# rotate_keys_days = 30           # keys are renewed when they are older, by a schedule; 0 for never
-# ledger_folder = "ledger"        # back it up apart from everything else
-# catalog_url = "sqlite:///…"     # or postgresql+psycopg://… for many machines
-#
-# [landing]
-# settle_seconds = 2.0            # a younger file may still be being written
-# after = "remove"                # or "archive", with archive_folder
-#
-# [requests]
-# approvals = "second-person"     # for whole teams and above a team's cap; or "none"
-# cap_from_items = 1000           # a smaller team's cap is reckoned as if it had so many items
-# window_days = 7                 # what one person has erased in so many days counts together
-#
-# [clock]
-# behind_minutes = 5              # a clock further behind what the home knows is refused
-# ahead_days = 7                  # and one further ahead; `implio clock confirm` after a longer pause
-#
-# [moderation]
-# settle_minutes = 60             # verdicts are written into the items' files at least so often
-# feed_days = 30                  # how long the polling feed tells a verdict
-#
-# [callbacks]
-# inside_hosts = []               # hosts that may have private addresses, by exact name
-# http_to_this_machine = false    # plain HTTP to loopback addresses, for trying things out
-#
-# [api]
-# host = "127.0.0.1"              # where `implio serve` answers
-# port = 8443
-# certificate = "server.pem"      # with private_key; else the home's own authority signs one: keys/tls/ca.pem
-#
-# [access]
-# grants = "required"             # or "none": then only identity columns need a grant
-# maker_days = 30                 # so long whoever adds a team may read it, without identity columns
-#
-# [controller]                    # who answers for the processing, as `implio register export` names them
-# name = ""
-# contact = ""
-# dpo = ""
-
-[regions.eu]
-vault = "vault/eu"                # and `keys`, when its root keys do not lie in keys/eu
-processor = "this machine"
-location = "on site"              # or the host's country, as two letters
-kept_in = "EU"                    # what its teams were promised
-
-[regions.us]
-vault = "vault/us"
-processor = "this machine"
-location = "on site"
-kept_in = "anywhere"
-
-[[processors]]                    # who hosts a region must be listed, with that location
-name = "this machine"
-role = "hosting"
-location = "on site"
-safeguards = ""                   # outside the EEA: what makes the transfer lawful (GDPR Art. 45, 46)
-"""
+_ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
+"""What a folder may hold before it becomes a home."""
+_DEFAULT_SETTINGS = Path(__file__).with_name("default_settings.toml")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class OpenHome:
-    """An opened home: its settings, the world its flows work in, and the stores people look into."""
+    """A home that is open: its settings, and each store, opened when it is first used. It is what flows use."""
 
-    settings: Settings
-    services: Services
-    ledger: SignedLog
-    set_aside: SetAside
-    exports: ExportFolder
-    catalog: SqlCatalog
-    vault: EncryptedVault
-    landing: LandingFolder
-    webhook_client: HttpCourier
-    door: ReadAuthorizer
-    accounts: AccountServices
-    """People who sign in."""
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.identifiers = RandomIdentifiers()
+        self.threads = settings.threads
+
+    @property
+    def services(self) -> Services:
+        """What flows use of it."""
+        return self
+
+    @cached_property
+    def key_ring(self) -> LocalKeyRing:
+        """Root keys."""
+        return LocalKeyRing(self.settings.home / "keys", self.settings.key_folders)
+
+    @cached_property
+    def catalog(self) -> SqlCatalog:
+        """The database; its tables are brought up to date first."""
+        return open_catalog(self.settings.catalog, self.key_ring)
+
+    @cached_property
+    def keychain(self) -> TeamKeychain:
+        """Team keys and what they seal."""
+        return TeamKeychain(self.key_ring, self.catalog.teams.keys)
+
+    @cached_property
+    def vault(self) -> EncryptedVault:
+        """Encrypted files of items, one folder for each region."""
+        folders = {Region(name): self.settings.below(region.vault) for name, region in self.settings.regions.items()}
+        return EncryptedVault(
+            RegionFolders(folders),
+            self.keychain,
+            bounds=Bounds(rows=self.settings.rows_per_file),
+            threads=self.threads,
+        )
+
+    @cached_property
+    def ledger(self) -> SignedLog:
+        """The signed log of what was asked and erased."""
+        return SignedLog(
+            self.settings.below(self.settings.ledger_folder), self.settings.home / "keys" / "home" / "ledger.pem"
+        )
+
+    @cached_property
+    def set_aside(self) -> SetAside:
+        """Dropped files that could not be read."""
+        return SetAside(self.settings.home / "set-aside", self.catalog.set_aside_keys, self.clock)
+
+    @cached_property
+    def landing(self) -> LandingFolder:
+        """The watched folder of items."""
+        landing = self.settings.landing
+        archive = landing.archive_folder if landing.after == "archive" else None
+        policy = LandingPolicy(
+            settle_seconds=landing.settle_seconds,
+            first_at=start_of(date.fromisoformat(self.settings.first_day)),
+            archive=None if archive is None else self.settings.below(archive),
+        )
+        return LandingFolder(
+            self.settings.home / "landing", self.keychain, self.set_aside, clock=self.clock, policy=policy
+        )
+
+    @cached_property
+    def inbox(self) -> InboxFolder:
+        """The watched folder of deletion requests."""
+        return InboxFolder(
+            self.settings.home / "requests" / "inbox",
+            self.set_aside,
+            clock=self.clock,
+            settle_seconds=self.settings.landing.settle_seconds,
+        )
+
+    @cached_property
+    def leftovers(self) -> LeftoverFolders:
+        """Temporary files that a killed process left."""
+        return LeftoverFolders(home=self.settings.home)
+
+    @cached_property
+    def exports(self) -> ExportFolder:
+        """Exports for access requests."""
+        return ExportFolder(self.settings.home / "exports")
+
+    @cached_property
+    def webhook_client(self) -> HttpCourier:
+        """Sends result callbacks."""
+        callbacks = self.settings.callbacks
+        return HttpCourier(
+            inside=callbacks.inside_hosts,
+            may_use_http=callbacks.http_to_this_machine,
+            ca_file=None if callbacks.ca_file is None else self.settings.below(callbacks.ca_file),
+        )
+
+    @cached_property
+    def door(self) -> ReadAuthorizer:
+        """Says who may read what."""
+        is_required = self.settings.access.grants == "required"
+        return ReadAuthorizer(catalog=self.catalog, people=self.people, clock=self.clock, is_required=is_required)
+
+    @cached_property
+    def accounts(self) -> AccountServices:
+        """People who sign in."""
+        return AccountServices(
+            clock=self.clock,
+            members=self.catalog.members,
+            audit_log=self.catalog.audit_log,
+            secrets=LocalSignInSecrets(),
+        )
+
+    @cached_property
+    def people(self) -> SqlPeople:
+        """Operators, by pseudonym."""
+        return self.catalog.people
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """The version of this program and of the libraries that a receipt names."""
+        libraries = ("pyarrow", "cryptography", "SQLAlchemy")
+        named = {name: version(name) for name in libraries}
+        return {"implio-pipeline": __version__, "python": platform.python_version()} | named
+
+    @cached_property
+    def clock_bounds(self) -> ClockBounds:
+        """How far the clock may disagree with what the home knows."""
+        clock = self.settings.clock
+        return ClockBounds(behind=timedelta(minutes=clock.behind_minutes), ahead=timedelta(days=clock.ahead_days))
+
+    @cached_property
+    def approvals(self) -> ApprovalPolicy:
+        """When a second person must approve a request."""
+        requests = self.settings.requests
+        return ApprovalPolicy(
+            is_asked=requests.approvals != "none",
+            cap_from_items=requests.cap_from_items,
+            window_days=requests.window_days,
+        )
 
     @property
     def feed_keeps(self) -> timedelta:
@@ -149,25 +214,26 @@ class OpenHome:
 
     @property
     def export_keep(self) -> timedelta:
-        """How long an export lies where it was made."""
+        """How long an export is kept."""
         return timedelta(days=self.settings.export_days)
 
     def oldest_waits(self) -> tuple[Wait, ...]:
         """Return what has waited longest, and why."""
-        return oldest_waits(self.services, orchestration_facts(self.settings.home))
+        return oldest_waits(self, orchestration_facts(self.settings.home))
 
     def server_files(self) -> tuple[Path, Path]:
         """Return the certificate and private key of the server: those configured, or the home's own, renewed."""
         api, below = self.settings.api, self.settings.below
         if api.certificate is not None and api.private_key is not None:
             return below(api.certificate), below(api.private_key)
-        files = _local_authority(self.settings.home).server_files(now=self.services.clock.now())
+        files = LocalAuthority(self.settings.home / "keys" / "tls").server_files(now=self.clock.now())
         return files.certificate, files.private_key
 
     def close(self) -> None:
-        """Close what holds connections or processes."""
-        self.landing.close()
-        self.catalog.close()
+        """Close what holds connections or processes, if it was used."""
+        for name in ("landing", "catalog"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
 
 
 @contextmanager
@@ -185,14 +251,14 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         CatalogOutdated: an old catalog was put back.
     """
     forbid_core_dumps()
-    opened = build(load_settings(find_home(home)))
+    opened = OpenHome(load_settings(find_home(home)))
     gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
     try:
-        _refuse_misplaced(opened.settings, opened.catalog, key_ring(opened.settings))
+        _refuse_misplaced(opened)
         if not is_restoring:
-            refuse_put_back(opened.services)
+            refuse_put_back(opened)
         with suppress(LedgerBroken):  # as there: commands must be able to say so
-            take_up_noted(opened.services.ledger, opened.services.catalog)
+            take_up_noted(opened.ledger, opened.catalog)
         yield opened
     finally:
         opened.close()
@@ -231,33 +297,30 @@ def open_lake(
     from implio_pipeline.query.lake import Lake  # noqa: PLC0415
 
     forbid_core_dumps()
-    settings = load_settings(find_home(home))
-    ring = key_ring(settings)
-    catalog = open_catalog(settings.catalog, ring)
+    opened = OpenHome(load_settings(find_home(home)))
     try:
-        _refuse_misplaced(settings, catalog, ring)
-        refuse_old_catalog(_ledger(settings), catalog)
-        door = _doorkeeper(settings, catalog, SystemClock())
+        _refuse_misplaced(opened)
+        refuse_old_catalog(opened.ledger, opened.catalog)
         named = [team_id(each) for each in ([team] if isinstance(team, str) else team)]
-        admission = door.admit(
+        admission = opened.door.admit(
             as_ if as_ is not None and as_.strip() else getpass.getuser(),
-            teams=[catalog.teams.get(each).team for each in named],
+            teams=[opened.catalog.teams.get(each).team for each in named],
             classes=None if classes is None else frozenset(ColumnClass(each) for each in classes),
             purpose=None if purpose is None else Purpose(purpose),
         )
         with closing(
             Lake(
-                settings=settings,
-                catalog=catalog,
-                ring=ring,
-                door=door,
+                settings=opened.settings,
+                catalog=opened.catalog,
+                ring=opened.key_ring,
+                door=opened.door,
                 admission=admission,
-                threads=threads or settings.threads,
+                threads=threads or opened.threads,
             )
         ) as lake:
             yield lake
     finally:
-        catalog.close()
+        opened.close()
 
 
 def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
@@ -276,139 +339,27 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     held = {path.name for path in home.iterdir()} if home.is_dir() else set()
     if SETTINGS_FILE in held:
         raise HomeExists(f"{home} is a home already")
-    if held - _MAY_LIE_THERE:
-        raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _MAY_LIE_THERE)[:3])}")
+    if held - _ALLOWED_BEFORE:
+        raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _ALLOWED_BEFORE)[:3])}")
     make_folder(home)
     settings = Settings(home=home)
     for folder in ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault"):
         make_folder(home / folder)
-    ring = key_ring(settings)
-    ring.make(HOME)
+    opened = OpenHome(settings)
+    opened.key_ring.make(HOME)
     for name, region in settings.regions.items():
         make_folder(settings.below(region.vault))
-        ring.make(Region(name))
-    _local_authority(home).server_files(now=SystemClock().now())
-    _ledger(settings).make()
-    open_catalog(settings.catalog, ring).close()
+        opened.key_ring.make(Region(name))
+    opened.server_files()
+    opened.ledger.make()
+    opened.catalog.close()
     sync_folder(settings.home / "catalog")  # SQLite makes its file durable, not the file's name
     for name, text in (files or {}).items():
         write_whole(home / name, text.encode())
-    write_whole(home / SETTINGS_FILE, _SETTINGS_TEXT.encode())  # last: with it the folder is a home
+    write_whole(home / SETTINGS_FILE, _DEFAULT_SETTINGS.read_bytes())  # last: with it the folder is a home
 
 
-def key_ring(settings: Settings) -> LocalKeyRing:
-    """Return the key ring that the settings name."""
-    return LocalKeyRing(settings.home / "keys", settings.key_folders)
-
-
-def build(settings: Settings) -> OpenHome:
-    """Return an opened home over the stores its settings choose."""
-    clock, identifiers = SystemClock(), RandomIdentifiers()
-    ring = key_ring(settings)
-    catalog = open_catalog(settings.catalog, ring)
-    keychain = TeamKeychain(ring, catalog.teams.keys)
-    set_aside = SetAside(settings.home / "set-aside", catalog.set_aside_keys, clock)
-    vault = EncryptedVault(
-        RegionFolders({Region(name): settings.below(region.vault) for name, region in settings.regions.items()}),
-        keychain,
-        bounds=Bounds(rows=settings.rows_per_file),
-        threads=settings.threads,
-    )
-    ledger = _ledger(settings)
-    landing = _landing(settings, keychain, set_aside, clock)
-    services = Services(
-        clock=clock,
-        identifiers=identifiers,
-        keychain=keychain,
-        vault=vault,
-        catalog=catalog,
-        ledger=ledger,
-        landing=landing,
-        inbox=InboxFolder(
-            settings.home / "requests" / "inbox",
-            set_aside,
-            clock=clock,
-            settle_seconds=settings.landing.settle_seconds,
-        ),
-        set_aside=set_aside,
-        leftovers=LeftoverFolders(home=settings.home),
-        people=catalog.people,
-        threads=settings.threads,
-        versions=_versions(),
-        clock_bounds=ClockBounds(
-            behind=timedelta(minutes=settings.clock.behind_minutes), ahead=timedelta(days=settings.clock.ahead_days)
-        ),
-        approvals=ApprovalPolicy(
-            is_asked=settings.requests.approvals != "none",
-            cap_from_items=settings.requests.cap_from_items,
-            window_days=settings.requests.window_days,
-        ),
-    )
-    return OpenHome(
-        settings=settings,
-        services=services,
-        ledger=ledger,
-        set_aside=set_aside,
-        exports=ExportFolder(settings.home / "exports"),
-        catalog=catalog,
-        vault=vault,
-        landing=landing,
-        webhook_client=_courier(settings),
-        door=_doorkeeper(settings, catalog, clock),
-        accounts=_desk(catalog, clock),
-    )
-
-
-def _refuse_misplaced(settings: Settings, catalog: SqlCatalog, ring: LocalKeyRing) -> None:
-    check_places(settings.places, settings.processor_register)
-    check_teams(catalog.teams.regions(), settings.places)
-    check_keys(ring.owners())
-
-
-def _doorkeeper(settings: Settings, catalog: SqlCatalog, clock: SystemClock) -> ReadAuthorizer:
-    return ReadAuthorizer(
-        catalog=catalog, people=catalog.people, clock=clock, is_required=settings.access.grants == "required"
-    )
-
-
-def _local_authority(home: Path) -> LocalAuthority:
-    return LocalAuthority(home / "keys" / "tls")
-
-
-def _courier(settings: Settings) -> HttpCourier:
-    ca_file = settings.callbacks.ca_file
-    return HttpCourier(
-        inside=settings.callbacks.inside_hosts,
-        may_use_http=settings.callbacks.http_to_this_machine,
-        ca_file=None if ca_file is None else settings.below(ca_file),
-    )
-
-
-def _desk(catalog: SqlCatalog, clock: SystemClock) -> AccountServices:
-    return AccountServices(
-        clock=clock,
-        members=catalog.members,
-        audit_log=catalog.audit_log,
-        secrets=LocalSignInSecrets(),
-    )
-
-
-def _landing(settings: Settings, keychain: TeamKeychain, set_aside: SetAside, clock: SystemClock) -> LandingFolder:
-    archive = settings.landing.archive_folder
-    policy = LandingPolicy(
-        settle_seconds=settings.landing.settle_seconds,
-        first_at=start_of(date.fromisoformat(settings.first_day)),
-        archive=settings.below(archive) if archive is not None and settings.landing.after == "archive" else None,
-    )
-    return LandingFolder(settings.home / "landing", keychain, set_aside, clock=clock, policy=policy)
-
-
-def _ledger(settings: Settings) -> SignedLog:
-    return SignedLog(settings.below(settings.ledger_folder), settings.home / "keys" / "home" / "ledger.pem")
-
-
-def _versions() -> dict[str, str]:
-    names = ("pyarrow", "cryptography", "SQLAlchemy")
-    return {"implio-pipeline": __version__, "python": platform.python_version()} | {
-        name: version(name) for name in names
-    }
+def _refuse_misplaced(opened: OpenHome) -> None:
+    check_places(opened.settings.places, opened.settings.processor_register)
+    check_teams(opened.catalog.teams.regions(), opened.settings.places)
+    check_keys(opened.key_ring.owners())

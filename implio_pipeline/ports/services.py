@@ -1,7 +1,11 @@
-"""Everything a flow may touch."""
+"""Everything a flow may use.
+
+A flow that needs one or two ports takes those; only a flow that needs many takes `Services`. An implementation opens
+each store when it is first used.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Protocol
 
 from implio_pipeline.domain.instants import ClockBounds
 from implio_pipeline.domain.plan import ApprovalPolicy
@@ -16,24 +20,65 @@ from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.vault import Vault
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Services:
-    """Everything a flow may touch."""
+class Services(Protocol):
+    """Everything a flow may use."""
 
-    clock: Clock
-    identifiers: Identifiers
-    keychain: Keychain
-    vault: Vault
-    catalog: Catalog
-    ledger: Ledger
-    landing: LandingZone
-    inbox: Inbox
-    set_aside: SetAsideFiles
-    leftovers: Leftovers
-    people: People
-    threads: int = 2
-    versions: Mapping[str, str] = field(default_factory=dict)
-    clock_bounds: ClockBounds = field(default_factory=ClockBounds)
-    """How far the clock may disagree with what the home knows."""
-    approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
-    """When a second person is asked."""
+    @property
+    def clock(self) -> Clock:
+        """The present."""
+
+    @property
+    def identifiers(self) -> Identifiers:
+        """New ids and secrets."""
+
+    @property
+    def keychain(self) -> Keychain:
+        """Team keys and what they seal."""
+
+    @property
+    def vault(self) -> Vault:
+        """Encrypted files of items."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Which files are live, requests, policies, queues."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The signed log of what was asked and erased."""
+
+    @property
+    def landing(self) -> LandingZone:
+        """Files of items that customers drop."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Files of deletion requests that customers drop."""
+
+    @property
+    def set_aside(self) -> SetAsideFiles:
+        """Dropped files that could not be read."""
+
+    @property
+    def leftovers(self) -> Leftovers:
+        """Temporary files that a killed process left."""
+
+    @property
+    def people(self) -> People:
+        """Operators, by pseudonym."""
+
+    @property
+    def threads(self) -> int:
+        """How many files a flow works on at the same time."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The version of this program and of the libraries that a receipt names."""
+
+    @property
+    def clock_bounds(self) -> ClockBounds:
+        """How far the clock may disagree with what the home knows."""
+
+    @property
+    def approvals(self) -> ApprovalPolicy:
+        """When a second person must approve a request."""

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from support.changed import changed
 from support.home import ADS, CARS, Home
 
 from implio_pipeline.api.app import create_app
@@ -85,10 +86,10 @@ def made(home: Home) -> Iterator[Callable[..., Door]]:
     """Make an app over the home, with settings of the API changed."""
     apps: list[FastAPI] = []
 
-    def make(*, polling: Any = None, seconds: Callable[[], float] | None = None, **changed: Any) -> Door:
-        api = home.opened.settings.api.model_copy(update=changed)
+    def make(*, polling: Any = None, seconds: Callable[[], float] | None = None, **updated: Any) -> Door:
+        api = home.opened.settings.api.model_copy(update=updated)
         settings = home.opened.settings.model_copy(update={"api": api})
-        opened = replace(home.opened, services=home.services, settings=settings)
+        opened = changed(home.opened, services=home.services, settings=settings)
         timed = {} if seconds is None else {"seconds": seconds}
         app = create_app(opened, polling=polling, **timed)
         apps.append(app)

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, Response
+from support.changed import changed
 from support.home import Home
 
 from implio_pipeline.api.app import ROUTERS, create_app
@@ -136,7 +136,7 @@ def test_an_answer_that_is_not_ready_in_time_is_given_up(made: Any, home: Home) 
         await asyncio.Event().wait()
 
     api = home.opened.settings.api.model_copy(update={"call_seconds": 0.01})
-    opened = replace(home.opened, settings=home.opened.settings.model_copy(update={"api": api}))
+    opened = changed(home.opened, settings=home.opened.settings.model_copy(update={"api": api}))
     answer = Server(app=create_app(opened, routers=[slow]), key=None)("GET", "/slow")
 
     assert answer.status_code == 503

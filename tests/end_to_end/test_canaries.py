@@ -9,13 +9,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from support.changed import changed
 from support.clock import StillClock
 from support.grants import let_read
 from support.serving import serving
@@ -95,7 +95,7 @@ def opened(tmp_path: Path) -> Iterator[wiring.OpenHome]:
     with wiring.open_home(tmp_path / "home") as opened_at:
         # The team is older than its files, so that their dates are believed; the clock then goes on to now.
         add_team(
-            replace(opened_at.services, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu")
+            changed(opened_at.services, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu")
         )
         confirm_clock(opened_at.services)
         let_read(opened_at.services, ADS)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from support.catalog import written_anew
+from support.changed import changed
 from support.clock import NOW
 from support.damage import damaged
 from support.home import ADS, Home
@@ -504,7 +505,7 @@ def test_a_file_replaced_while_it_is_audited_is_no_fault(lake):
                 erase(services)
             return services.vault.look(file)
 
-    report = audit(replace(services, vault=Meanwhile(), threads=1), is_full=True)
+    report = audit(changed(services, vault=Meanwhile(), threads=1), is_full=True)
 
     assert report.findings == []
     assert report.files_changed > 0

@@ -1,10 +1,10 @@
 """A clock that disagrees with what the home knows is refused: nothing is accepted, taken in or erased by it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, Home, opened_at
 from support.items import Ad
@@ -96,7 +96,7 @@ def watched(home: Home) -> Home:
         ),
     )
     agreed_now(home.services)
-    home.services = replace(home.services, clock_bounds=BOUNDS)
+    home.services = changed(home.services, clock_bounds=BOUNDS)
     return home
 
 
@@ -167,7 +167,7 @@ def test_a_catalog_that_has_lost_its_readings_takes_up_what_the_ledger_noted(wat
     watched.services.catalog.confirm_reading(NOW)  # as in a backup of three days ago
 
     with opened_at(watched.path, at=NOW + timedelta(days=1)) as again:
-        again.services = replace(again.services, clock_bounds=BOUNDS)
+        again.services = changed(again.services, clock_bounds=BOUNDS)
         with pytest.raises(ClockBehind):
             erase(again.services)
 

@@ -3,11 +3,12 @@
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from support.changed import changed
 from support.clock import NOW
 from support.crash import Crash, Tripwire, When, watched
 from support.home import ADS, CARS, Home
@@ -356,7 +357,7 @@ def test_what_waits_for_a_second_person_is_told_once_without_anything_personal_a
     home: Home,
 ) -> None:
     postbox = told(home, *(Ad(task=f"t{number}", user=f"canary {number % 2}", outcome=None) for number in range(10)))
-    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=10))
+    home.services = changed(home.services, approvals=ApprovalPolicy(cap_from_items=10))
     waiting, approved = home.ask(ByUser(user_id="canary 0"), ByUser(user_id="canary 1"))
     change = change_policy(home.services, ADS, policy=RetentionPolicy(keep_days=1), by="canary")
     approve(home.services, approved.request_id, name="Jane")

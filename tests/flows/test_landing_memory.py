@@ -1,11 +1,11 @@
 """The memory of landing files: keyed, and no longer than anything of the file is in the vault."""
 
 import os
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 
 import pytest
+from support.changed import changed
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad, table_of_rows
 from support.landing import LandedTable
@@ -92,7 +92,7 @@ def test_nothing_in_a_home_is_the_plain_digest_of_a_landing_file(home: Home) -> 
     (folder / "items.ndjson").write_bytes(content)
     os.utime(folder / "items.ndjson", (0, 0))  # long enough ago that nobody is writing to it
 
-    ingest(replace(home.services, landing=home.opened.landing))
+    ingest(changed(home.services, landing=home.opened.landing))
     home.opened.catalog.scrub()
 
     plain = sha256(content).hexdigest()

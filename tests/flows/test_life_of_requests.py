@@ -1,9 +1,9 @@
 """Gates of a request: a second person, a grace period, a plan; and its due date."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
@@ -33,7 +33,7 @@ def kinds(home: Home) -> list[str]:
 
 
 def test_a_large_share_is_erased_only_after_a_second_person(home: Home) -> None:
-    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=4))
+    home.services = changed(home.services, approvals=ApprovalPolicy(cap_from_items=4))
     some_ads(home)
     home.clock.pass_by(timedelta(days=8))
     (request,) = home.answers(ByUser(user_id="ann"), asked_by="Jane ")
@@ -51,7 +51,7 @@ def test_a_large_share_is_erased_only_after_a_second_person(home: Home) -> None:
 
 
 def test_a_whole_team_always_needs_one_and_any_name_will_do_for_a_request_of_nobody(home: Home) -> None:
-    home.services = replace(home.services, approvals=ApprovalPolicy())
+    home.services = changed(home.services, approvals=ApprovalPolicy())
     some_ads(home)
     (request,) = home.ask(ByTeam())
 

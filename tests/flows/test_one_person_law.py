@@ -7,13 +7,14 @@ he lets in, by policies and by the cap itself. What each act is answered does no
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.changed import changed
 from support.home import ADS, a_home
 from support.items import Ad
 
@@ -60,7 +61,7 @@ class OnePerson(RuleBasedStateMachine):
     def begin(self, grace_hours: int) -> None:
         folder = self.stack.enter_context(tempfile.TemporaryDirectory(dir=_memory()))
         self.home = self.stack.enter_context(a_home(Path(folder) / "home"))
-        self.services = self.home.services = replace(self.home.services, approvals=APPROVALS)
+        self.services = self.home.services = changed(self.home.services, approvals=APPROVALS)
         self.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=grace_hours)
         self.there: dict[str, Ad] = {}
         self.losses: list[Loss] = []

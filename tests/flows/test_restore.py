@@ -5,12 +5,12 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.changed import changed
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, every_place, watched
 from support.home import ADS, CARS, Home, opened_at
@@ -317,7 +317,7 @@ def test_a_request_that_the_old_catalog_has_waiting_and_that_was_cancelled_since
 def test_a_request_stands_at_its_gate_again_unless_it_was_begun(folder: Path) -> None:
     approvals = ApprovalPolicy(cap_from_items=2)
     with opened_at(folder, at=LATER) as home:
-        services = replace(home.services, approvals=approvals)
+        services = changed(home.services, approvals=approvals)
         drafts = [
             RequestDraft(team=ADS, scope=scope, channel=Channel.API, received_at=NOW, asked_by="Jane")
             for scope in (ByUser(user_id="ann"), ByTeam(), ByDates(start=NOW - timedelta(days=91), end=NOW))

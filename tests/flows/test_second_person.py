@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
@@ -37,7 +38,7 @@ GRACE, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 @pytest.fixture
 def services(home: Home) -> Services:
     """A hundred items of as many users, of which one person may erase twenty in a week."""
-    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=100))
+    home.services = changed(home.services, approvals=ApprovalPolicy(cap_from_items=100))
     home.keep(*(Ad(task=f"t{number}", user=f"user {number}") for number in range(100)))
     home.clock.pass_by(timedelta(days=8))
     return home.services
@@ -133,7 +134,7 @@ def test_items_that_come_in_raise_nobodys_cap(home: Home, services: Services) ->
 
 
 def test_a_small_team_counts_as_a_large_one_and_its_wholesale_removal_still_takes_two(home: Home) -> None:
-    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=50))
+    home.services = changed(home.services, approvals=ApprovalPolicy(cap_from_items=50))
     home.keep(*(Ad(task=f"t{number}", user=f"user {number}") for number in range(12)))
 
     assert ask(home.services, ByTeam(), by="Otto") == [RequestState.UNAPPROVED]
@@ -162,7 +163,7 @@ class NoRoom:
 
 def test_what_is_erased_and_has_no_receipt_yet_counts_as_erased(services: Services) -> None:
     assert ask(services, *users(0, 20), by="Jane") == [RequestState.ACCEPTED] * 20
-    erase(replace(services, ledger=NoRoom(services.ledger)))
+    erase(changed(services, ledger=NoRoom(services.ledger)))
     assert services.catalog.manifest.items(ADS) == 80
 
     assert ask(services, *users(20, 40), by="Jane") == [RequestState.UNAPPROVED] * 20
@@ -171,7 +172,7 @@ def test_what_is_erased_and_has_no_receipt_yet_counts_as_erased(services: Servic
 def test_a_count_that_an_erasure_overtook_is_not_kept(services: Services) -> None:
     assert ask(services, *users(0, 20), by="Jane") == [RequestState.ACCEPTED] * 20
     counted = {each.request_id: 0 for each in services.catalog.requests.all()}  # as read while the files were swapped
-    erase(replace(services, ledger=NoRoom(services.ledger)))
+    erase(changed(services, ledger=NoRoom(services.ledger)))
 
     services.catalog.requests.counted(counted)
 
@@ -179,7 +180,7 @@ def test_a_count_that_an_erasure_overtook_is_not_kept(services: Services) -> Non
 
 
 def test_estimates_that_were_too_high_take_nothing_away(home: Home) -> None:
-    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=100))
+    home.services = changed(home.services, approvals=ApprovalPolicy(cap_from_items=100))
     busy = [Ad(task=f"busy {number}", user="busy") for number in range(4)]
     for number in range(25):  # each file has a busy user, so that nobody else's items can be told from the catalog
         home.keep(
@@ -350,7 +351,7 @@ def test_no_clock_that_disagrees_ends_or_forgets_the_window_of_one_person(
     assert ask(services, *users(0, 20), ByTeam(), by="Otto")[-1] is RequestState.UNAPPROVED
     keep_days(services, 30, by="Otto")
     (request,) = services.catalog.requests.all(team=ADS, states=[RequestState.UNAPPROVED])
-    services = home.services = replace(services, clock_bounds=ClockBounds())
+    services = home.services = changed(services, clock_bounds=ClockBounds())
     home.clock.pass_by(off)
 
     with pytest.raises(ClockWrong):

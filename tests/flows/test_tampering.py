@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table, select, update
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, CARS, Home, a_home, opened_at
 from support.items import Ad
@@ -351,7 +352,7 @@ CAPS = {
 @pytest.mark.parametrize("statement", CAPS.values(), ids=CAPS)
 def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_other_teams_go_on(altered, statement):
     home = altered(statement)
-    home.services = replace(home.services, approvals=ApprovalPolicy(cap_from_items=1_000))
+    home.services = changed(home.services, approvals=ApprovalPolicy(cap_from_items=1_000))
     by = {"channel": Channel.PAGE, "asked_by": "who"}
 
     ads, cars = accept(

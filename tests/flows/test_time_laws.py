@@ -1,11 +1,11 @@
 """Laws of time, over any order of acts under clocks that differ within the bounds."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
@@ -70,7 +70,7 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
     new_home: Callable[[], Home], steps: list[tuple[str, str, int]]
 ) -> None:
     home = new_home()
-    home.services = replace(home.services, clock_bounds=ClockBounds())
+    home.services = changed(home.services, clock_bounds=ClockBounds())
     home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
     agreed_now(home.services)
     newest, stored, there = NOW, dict[str, str](), dict[str, set[str]]()
@@ -115,7 +115,7 @@ def test_whatever_the_clocks_say_what_is_signed_of_a_request_is_in_order(
 ) -> None:
     # given hosts whose clocks differ within the bounds, each of which does one thing
     home = new_home()
-    home.services = replace(home.services, clock_bounds=ClockBounds(), approvals=ApprovalPolicy(cap_from_items=4))
+    home.services = changed(home.services, clock_bounds=ClockBounds(), approvals=ApprovalPolicy(cap_from_items=4))
     newest = NOW
     agreed_now(home.services)
     home.keep(*(Ad(task=f"{user}-{number}", user=user) for user in USERS for number in range(3)))

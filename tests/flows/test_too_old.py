@@ -2,11 +2,11 @@
 
 import json
 import os
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.changed import changed
 from support.clock import NOW, TODAY
 from support.home import ADS, Home
 from support.items import Ad
@@ -43,7 +43,7 @@ def landed(home: Home, modified_at: datetime, content: bytes = LINES) -> IngestS
         clock=home.clock,
         policy=LandingPolicy(settle_seconds=0),
     )
-    return ingest(replace(home.services, landing=zone))
+    return ingest(changed(home.services, landing=zone))
 
 
 @pytest.mark.parametrize("modified_at", DATES.values(), ids=DATES)

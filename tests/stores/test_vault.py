@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, SMALL_FILES, Home, folders_of
 from support.items import Ad, is_covered, key_of, table_of, table_of_rows
@@ -203,7 +204,7 @@ def test_a_rewriter_with_a_fault_is_caught_and_nothing_of_it_is_committed(home: 
     vault = Faulty(folders_of(home.opened), home.services.keychain, bounds=SMALL_FILES)
     vault.spoil = staticmethod(fault)
 
-    summary = erase(replace(home.services, vault=vault))
+    summary = erase(changed(home.services, vault=vault))
 
     assert summary.failed == {request.request_id: Unverified.code}
     assert home.services.catalog.requests.get(request.request_id).state is RequestState.UNVERIFIED
@@ -232,7 +233,7 @@ def test_a_rewrite_that_storage_does_not_keep_bit_by_bit_is_caught(home: Home, o
     folders.octet = octet
     vault = EncryptedVault(folders, home.services.keychain, bounds=SMALL_FILES)
 
-    summary = erase(replace(home.services, vault=vault))
+    summary = erase(changed(home.services, vault=vault))
 
     assert summary.failed == {request.request_id: FileTampered.code}
     assert home.files(ADS) == files

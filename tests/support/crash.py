@@ -11,13 +11,14 @@ as a write.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from threading import Lock
 from typing import Any
 
 from implio_pipeline.domain.errors import Unexpected
 from implio_pipeline.ports.services import Services
+from support.changed import changed
 
 _PORTS = ("clock", "identifiers", "keychain", "vault", "catalog", "ledger", "landing", "inbox")
 _READS = {
@@ -142,7 +143,7 @@ class Tripwire:
 
 def watched(services: Services, tripwire: Tripwire) -> Services:
     """Return the world with every port behind the tripwire."""
-    return replace(services, **{name: _Watched(getattr(services, name), name, tripwire) for name in _PORTS})
+    return changed(services, **{name: _Watched(getattr(services, name), name, tripwire) for name in _PORTS})
 
 
 class _Watched:

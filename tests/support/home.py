@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
+from support.changed import changed
 from support.clock import NOW, StillClock
 from support.grants import let_read
 from support.items import Ad, table_of
@@ -131,11 +132,11 @@ def opened_at(
         vault = EncryptedVault(folders_of(opened), opened.services.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
         set_aside = SetAside(folder / "set-aside", opened.catalog.set_aside_keys, clock)
-        services = replace(
+        services = changed(
             opened.services, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads
         )
-        services = replace(services, approvals=approvals)
-        timed = replace(opened, set_aside=set_aside)
+        services = changed(services, approvals=approvals)
+        timed = changed(opened, set_aside=set_aside)
         yield Home(path=folder, clock=clock, opened=timed, services=services, vault=vault, landing=tables)
 
 

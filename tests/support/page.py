@@ -18,6 +18,7 @@ from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.web.app import ROUTERS, mount_assets
 from implio_pipeline.web.security_headers import SecurityHeaders
 from implio_pipeline.wiring import OpenHome
+from support.changed import changed
 from support.home import ADS, CARS, Home
 
 with warnings.catch_warnings():
@@ -124,5 +125,5 @@ def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
         password=PASSWORD,
         by=SETUP,
     )
-    opened: OpenHome = replace(home.opened, services=home.services, accounts=accounts)
+    opened: OpenHome = changed(home.opened, services=home.services, accounts=accounts)
     return Page(home=home, services=home.services, accounts=accounts, app=page_app(opened))

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import dagster as dg
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.wiring import OpenHome, open_home
+from support.changed import changed
 from support.clock import NOW, StillClock
 
 FILE_NAME = "zqzq-filename-ann-larsson"
@@ -35,7 +36,7 @@ class HomeInTime(HomeResource):
     @contextmanager
     def open(self) -> Iterator[OpenHome]:
         with open_home(Path(self.home)) as opened:
-            yield replace(opened, services=replace(opened.services, clock=StillClock(datetime.fromisoformat(self.now))))
+            yield changed(opened, services=changed(opened.services, clock=StillClock(datetime.fromisoformat(self.now))))
 
 
 @dataclass(kw_only=True)

@@ -1,9 +1,9 @@
 """A home with items of two users, and the page over it."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from support.changed import changed
 from support.clock import NOW
 from support.home import Home
 from support.items import Ad
@@ -14,7 +14,7 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 
 @pytest.fixture
 def page(home: Home) -> Page:
-    home.services = replace(home.services, approvals=ApprovalPolicy())
+    home.services = changed(home.services, approvals=ApprovalPolicy())
     outcomes = ("approved", "refused", "no decision", None)
     for age in (1, 20, 80):
         at = NOW - timedelta(days=age)

@@ -1,0 +1,16 @@
+"""A copy of an open home, or of a flow's services, in which some parts are others."""
+
+import copy
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def changed(whole: T, **parts: Any) -> T:
+    """Return a copy with these parts. The landing folder is opened before, so that the original closes it."""
+    if "landing" not in parts:
+        getattr(whole, "landing", None)
+    result = copy.copy(whole)
+    result.__class__ = type(type(whole).__name__, (type(whole),), parts)
+    result.__dict__.update(parts)
+    return result
