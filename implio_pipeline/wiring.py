@@ -35,8 +35,8 @@ from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.ports.services import Services
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
+from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
-from implio_pipeline.stores.catalog.people import SqlPeople
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
