@@ -26,7 +26,7 @@ from statistics import quantiles
 import dagster as dg
 from sqlalchemy import Engine, event
 
-from implio_pipeline.cli.init import make_home
+from implio_pipeline.cli.home import make_home
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.flows.accounts.teams import add_team

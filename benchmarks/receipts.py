@@ -17,7 +17,7 @@ from pathlib import Path
 from uuid import UUID
 
 from benchmarks.host import TEAM, drop, item
-from implio_pipeline.cli.init import make_home
+from implio_pipeline.cli.home import make_home
 from implio_pipeline.domain.ids import Channel, Region, RequestId
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
 from implio_pipeline.domain.scope import ByUser

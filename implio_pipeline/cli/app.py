@@ -1,59 +1,80 @@
-"""The app: its global options, and which command lives in which module."""
+"""The command `implio`: global options, the list of all commands, and the one place where failures end.
 
+1. `--json` and `--home` may be written anywhere on the line.
+2. A failure becomes an exit code and a message on stderr. Nobody sees a traceback, which could contain personal values.
+3. `--help` opens no store: commands import slow libraries when they run.
+"""
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pydantic
 import typer
+from typer.core import TyperGroup
 
 from implio_pipeline import __version__
 from implio_pipeline.cli import (
     access,
-    api_keys,
-    apply_decisions,
-    audit,
-    callbacks,
-    clock,
+    accounts,
     demo,
+    disclosure,
     erase,
-    export,
     holds,
-    ingest,
-    init,
-    jobs,
-    keys,
-    members,
-    processors,
+    home,
+    intake,
+    moderation,
     query,
-    queue,
     receipts,
-    register,
+    recovery,
     requests,
-    restore,
     retention,
-    serve,
-    set_aside,
     status,
     teams,
     upkeep,
 )
-from implio_pipeline.cli.root import Root
+from implio_pipeline.cli.arguments import NOT_TEXT, is_text
+from implio_pipeline.cli.failures import BadUse, ExitCode, SettingsInvalid, exit_code_of, usage_facts, write_failure
 from implio_pipeline.cli.session import Session
 from implio_pipeline.core_dumps import forbid_core_dumps
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.remedies import remedy_for_operators
 
-_WORK, _LOOK, _CARE = "Work", "Look", "Care"
 _EPILOG = """
 **Exit codes**: 0 done · 1 a failure, with its code · 2 wrong usage · 3 the request or query was refused ·
 4 something did not verify · 5 something waits or is late.
 
-**For programs**: with `--json`, stdout holds one JSON value and nothing else; an error is one line of JSON on stderr.
+**For programs**: with `--json`, stdout holds one JSON value and nothing else. An error is one line of JSON on stderr.
 
-**Personal values** given as arguments stay in the shell's history. `--user -` and `--task -` read them from stdin.
+**Personal values** that you type as arguments stay in the shell's history. `--user -` and `--task -` read them from
+stdin.
 """
+
+
+class _Root(TyperGroup):
+    """The outermost command."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        """Run a command line and exit with its code."""
+        ordered = _globals_first(list(sys.argv[1:] if args is None else args))
+        extra["standalone_mode"] = False  # typer would print tracebacks and messages that repeat what was typed
+        inner = super().main
+
+        def command() -> Any:
+            if not all(map(is_text, ordered)):
+                raise BadUse(NOT_TEXT)
+            return inner(ordered, *more, **extra)
+
+        sys.exit(_run(command, is_json="--json" in ordered))
+
 
 app = typer.Typer(
     name="implio",
-    cls=Root,
-    help="Keep user-generated content lawfully: hide at once, erase, verify, shred, receipt.",
+    cls=_Root,
+    help="Store user-generated content lawfully, and erase it with proof.",
     epilog=_EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -61,6 +82,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def main() -> None:
+    """Run the command line."""
+    forbid_core_dumps()  # arguments may be personal, so no memory of this process may reach the disk
+    app(prog_name="implio")
 
 
 def _show_version(is_asked: bool) -> None:
@@ -73,9 +100,9 @@ def _show_version(is_asked: bool) -> None:
 def _globals(
     context: typer.Context,
     home: Annotated[
-        Path | None, typer.Option("--home", envvar="IMPLIO_HOME", help="The home to work in; ./data when not given.")
+        Path | None, typer.Option("--home", envvar="IMPLIO_HOME", help="The home to work in. Default: ./data.")
     ] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="Answer in JSON; may also stand after the command.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Answer in JSON. Also allowed after the command.")] = False,
     is_version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -84,42 +111,83 @@ def _globals(
     context.obj = Session(home=home, is_json=is_json)
 
 
-def _add_commands() -> None:
-    app.command("init", rich_help_panel=_WORK)(init.init_command)
-    app.command("demo", rich_help_panel=_WORK)(demo.demo_command)
-    app.command("ingest", rich_help_panel=_WORK)(ingest.ingest_command)
-    app.command("erase", rich_help_panel=_WORK)(erase.erase_command)
-    app.command("query", rich_help_panel=_LOOK)(query.query_command)
-    app.command("status", rich_help_panel=_LOOK)(status.status_command)
-    app.command("audit", rich_help_panel=_LOOK)(audit.audit_command)
-    app.command("export", rich_help_panel=_WORK)(export.export_command)
-    app.command("serve", rich_help_panel=_WORK)(serve.serve_command)
-    app.add_typer(receipts.app, name="receipts", rich_help_panel=_LOOK)
-    app.add_typer(requests.app, name="requests", rich_help_panel=_WORK)
-    app.add_typer(holds.app, name="holds", rich_help_panel=_WORK)
-    app.add_typer(queue.app, name="queue", rich_help_panel=_WORK)
-    app.add_typer(retention.app, name="retention", rich_help_panel=_WORK)
-    app.add_typer(teams.app, name="team", rich_help_panel=_CARE)
-    app.add_typer(api_keys.app, name="api-keys", rich_help_panel=_CARE)
-    app.add_typer(access.app, name="access", rich_help_panel=_CARE)
-    app.add_typer(processors.app, name="processors", rich_help_panel=_CARE)
-    app.add_typer(register.app, name="register", rich_help_panel=_CARE)
-    app.add_typer(members.app, name="members", rich_help_panel=_CARE)
-    app.add_typer(set_aside.app, name="set-aside", rich_help_panel=_CARE)
-    app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
-    app.add_typer(clock.app, name="clock", rich_help_panel=_CARE)
-    app.add_typer(callbacks.app, name="callbacks", rich_help_panel=_CARE)
-    app.add_typer(jobs.app, name="jobs", rich_help_panel=_CARE)
-    app.command("restore", rich_help_panel=_CARE)(restore.restore_command)
-    app.command("settle", rich_help_panel=_CARE)(apply_decisions.settle_command)
-    app.command("compact", rich_help_panel=_CARE)(upkeep.compact_command)
-    app.command("housekeep", rich_help_panel=_CARE)(upkeep.housekeep_command)
+for _commands in (
+    home,
+    demo,
+    intake,
+    erase,
+    requests,
+    holds,
+    retention,
+    disclosure,
+    moderation,
+    status,
+    query,
+    receipts,
+    teams,
+    accounts,
+    access,
+    upkeep,
+    recovery,
+):
+    app.add_typer(_commands.app)
 
 
-def main() -> None:
-    """Run the command line; what is typed may be personal, so nothing of this process reaches a core dump."""
-    forbid_core_dumps()
-    app(prog_name="implio")
+def _globals_first(args: list[str]) -> list[str]:
+    """Return the arguments with `--json` and `--home PATH` at the front; nothing after a lone `--` is moved."""
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(args)
+    for argument in remaining:
+        if argument == "--":
+            return [*front, *rest, argument, *remaining]
+        if argument == "--json" or argument.startswith("--home="):
+            front.append(argument)
+        elif argument == "--home":
+            front += [argument, *(value for value in [next(remaining, None)] if value is not None)]
+        else:
+            rest.append(argument)
+    return [*front, *rest]
 
 
-_add_commands()
+def _run(command: Callable[[], Any], *, is_json: bool) -> int:
+    """Run a command and return its exit code; a failure is written to stderr."""
+    try:
+        ended_with = command()
+    except ImplioError as error:
+        code, facts, remedy = error.code, error.facts, remedy_for_operators(error)
+        ends = exit_code_of(error)
+    except (pydantic.ValidationError, tomllib.TOMLDecodeError) as error:
+        code, facts, remedy = SettingsInvalid.code, _settings_facts(error), SettingsInvalid.remedy
+        ends = ExitCode.FAILED
+    except (typer.Abort, KeyboardInterrupt):
+        code, facts = "interrupted", "the command was stopped before its end"
+        remedy = "Run it again. Accepted requests stay hidden; `implio erase --resume` carries them out."
+        ends = ExitCode.INTERRUPTED
+    except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a private class of typer; its message is the help
+            sys.stdout.write(error.message)
+            return ExitCode.USAGE
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "implio"
+        code, facts, remedy = "wrong-usage", usage_facts(error), f"Try `{path} --help`."
+        ends = ExitCode.USAGE
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the reader is gone: Python must not flush into it
+        return ExitCode.FAILED
+    except OSError as error:
+        code, facts = "storage-unavailable", f"the machine said: {error.strerror or type(error).__name__}"
+        remedy = "Check that you may read and write the home and that its disk has room, then run it again."
+        ends = ExitCode.FAILED
+    else:
+        return ended_with if isinstance(ended_with, int) else ExitCode.DONE
+    write_failure(sys.stderr, code=code, facts=facts, remedy=remedy, is_json=is_json)
+    return ends
+
+
+def _settings_facts(error: pydantic.ValidationError | tomllib.TOMLDecodeError) -> str:
+    """Return which settings are wrong, without their values: one may be a secret."""
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return "implio.toml is not TOML"
+    named = (".".join(str(step) for step in one["loc"]) or "together" for one in error.errors(include_input=False))
+    return f"settings cannot be used: {', '.join(named)}"

@@ -1,35 +1,75 @@
-"""Arguments that more than one command takes, and how their texts are read; no message repeats a value."""
+"""Arguments that several commands take, and how their texts are read.
+
+An error never repeats the value that was typed: it may be a user id or an address.
+"""
 
 import getpass
 import sys
-from datetime import date
-from typing import Annotated
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from implio_pipeline.cli.failures import BadUse
-from implio_pipeline.domain.access import Purpose
-from implio_pipeline.domain.ids import ColumnClass
+from implio_pipeline.domain.ids import ColumnClass, TeamId
+from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.retention import OUTCOMES
+from implio_pipeline.domain.team import team_id
 
-TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The team, by name.")]
+if TYPE_CHECKING:
+    from implio_pipeline.wiring import OpenHome
+
+WORK, READ, ADMIN = "Daily work", "Read", "Administration"
+"""The panels of `implio --help`."""
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+TeamName = Annotated[str, typer.Option("--team", metavar="TEAM", help="The name of the team.")]
 MaybeTeam = Annotated[str | None, typer.Option("--team", metavar="TEAM", help="Only this team.")]
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; else that of the machine's user.")]
-Confirm = Annotated[str | None, typer.Option("--confirm", metavar="TEXT", help="What else is asked for, to be typed.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Also what failed before, however often and however lately.")]
+As = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name. Default: your login name.")]
+Confirm = Annotated[
+    str | None, typer.Option("--confirm", metavar="TEXT", help="The text that you are otherwise asked to type.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Also retry now what failed before, without waiting for its next attempt.")
+]
+User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Every item of this user. `-` reads stdin.")]
+Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="One submission. `-` reads stdin.")]
+Start = Annotated[
+    str | None, typer.Option("--from", metavar="INSTANT", help="Submitted at 2026-01-31T00:00Z or later, and …")
+]
+End = Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="… before this instant.")]
 FROM_STDIN = "-"
-
-
 NOT_TEXT = "an argument is not valid UTF-8 text"
 
 
 def is_text(argument: str) -> bool:
-    """Tell whether an argument can be encoded: an octet that is not UTF-8 reaches us as half a surrogate pair."""
+    """Return whether an argument is text; Python turns a byte that is not UTF-8 into half a surrogate pair."""
     try:
         argument.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def named_team(opened: "OpenHome", name: str) -> TeamId:
+    """Return the id of a team by its name.
+
+    Raises:
+        TeamUnknown: There is no such team.
+    """
+    return opened.services.catalog.teams.get(team_id(name)).team
+
+
+def only_team(opened: "OpenHome", name: str | None) -> TeamId | None:
+    """Return the id of the team that `--team` names, or `None` for all teams.
+
+    Raises:
+        TeamUnknown: There is no such team.
+    """
+    return None if name is None else named_team(opened, name)
 
 
 def day_from(text: str) -> date:
@@ -40,8 +80,13 @@ def day_from(text: str) -> date:
         raise BadUse("a day is written like 2026-01-31") from None
 
 
+def end_of(text: str) -> datetime:
+    """Read a UTC day and return the instant at which it ends."""
+    return start_of(day_from(text)) + timedelta(days=1)
+
+
 def secret_from(text: str, *, name: str) -> str:
-    """Return a personal value as it was given, or the first line of standard input for `-`."""
+    """Return a personal value as it was given, or the first line of stdin for `-`."""
     if text != FROM_STDIN:
         return text
     if sys.stdin.isatty():
@@ -56,10 +101,12 @@ def secret_from(text: str, *, name: str) -> str:
 def fields_of(
     team: str, *, user: str | None, task: str | None, start: str | None, end: str | None, is_all: bool
 ) -> dict[str, str]:
-    """Return what the options name, as the fields of a request file; the team's own confirmation is left to the caller.
+    """Return the scope that the options name, as the fields of a request file.
+
+    The field `confirm`, which a request for a whole team needs, is left to the caller.
 
     Raises:
-        BadUse: they name nothing, or more than one thing.
+        BadUse: They name nothing, or more than one scope.
     """
     named = {"user": user, "task": task, "dates": start or end, "team": is_all or None}
     kinds = [kind for kind, value in named.items() if value is not None]
@@ -76,24 +123,24 @@ def fields_of(
 
 
 def who(name: str | None) -> str:
-    """Return the name that was given, or that of the user of this machine."""
+    """Return the name that was given, or the login name."""
     return name if name is not None and name.strip() else getpass.getuser()
 
 
+def choice_from(text: str, kind: type[_Choice], *, option: str) -> _Choice:
+    """Read one of a fixed set of values."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise BadUse(f"{option} takes one of {', '.join(kind)}") from None
+
+
 def classes_from(text: str) -> frozenset[ColumnClass]:
-    """Read column classes, parted by commas."""
+    """Read column classes, separated by commas."""
     try:
         return frozenset(ColumnClass(name.strip()) for name in text.split(","))
     except ValueError:
-        raise BadUse(f"--classes takes {', '.join(ColumnClass)}; parted by commas") from None
-
-
-def purpose_from(text: str) -> Purpose:
-    """Read what access is for."""
-    try:
-        return Purpose(text)
-    except ValueError:
-        raise BadUse(f"--purpose takes one of {', '.join(Purpose)}") from None
+        raise BadUse(f"--classes takes {', '.join(ColumnClass)}, separated by commas") from None
 
 
 def keep_days_from(text: str) -> int | None:
@@ -106,7 +153,7 @@ def keep_days_from(text: str) -> int | None:
 
 
 def outcome_days_from(texts: list[str]) -> dict[str, int | None]:
-    """Read stricter periods such as `refused=30`; nothing after the sign takes one away."""
+    """Read stricter periods such as `refused=30`; without a number, as in `refused=`, the period is removed."""
     periods: dict[str, int | None] = {}
     for text in texts:
         outcome, sign, days = text.partition("=")
@@ -114,3 +161,16 @@ def outcome_days_from(texts: list[str]) -> dict[str, int | None]:
             raise BadUse(f"a stricter period is OUTCOME=DAYS, with one of: {', '.join(OUTCOMES)}")
         periods[outcome] = int(days) if days else None
     return periods
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write the file that `--out` names.
+
+    Raises:
+        BadUse: The file exists. It may be evidence, so it is never overwritten.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise BadUse("--out names a file that already exists") from None

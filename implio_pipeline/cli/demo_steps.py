@@ -1,20 +1,27 @@
-"""The demo's steps, each told by its result: teams, landing files, ticks of Dagster, requests, counts, a search."""
+"""The steps of `implio demo`, without a word to people.
+
+Each step acts as a customer, an operator or Dagster would, and returns what it did. A home that no demo made is never
+replaced without `--fresh` and a yes.
+"""
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 from implio_pipeline.cli.arguments import who
+from implio_pipeline.cli.home import make_home
+from implio_pipeline.cli.session import Session
 from implio_pipeline.demo.drop import drop
 from implio_pipeline.demo.landing import write_landing
 from implio_pipeline.demo.markets import markets
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.requests import write_requests
 from implio_pipeline.domain.access import Purpose
-from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.errors import HomeExists, ImplioError
 from implio_pipeline.domain.ids import ColumnClass, Region, RequestKind, TeamId, sensitive
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -23,18 +30,22 @@ from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.approve import approve
 from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention
 from implio_pipeline.ports.services import Services
+from implio_pipeline.settings import SETTINGS_FILE
 
+_MARKER = ".demo"
+_KEPT = frozenset({"samples", "README.md", ".gitignore"})
+"""Files of a checkout's `data/` folder, which the demo did not make."""
 _ACME, _GLOBEX, _LEAVER = "acme", "globex", "leaver"
 _REGIONS = {_ACME: "eu", _GLOBEX: "us", _LEAVER: "us"}
 _LEAVER_ITEMS, _LEAVER_DAYS = 280, 14
 _POLICY = RetentionPolicy(keep_days=60, by_outcome={"refused": 30})
 _TASKS = 2
 _SETTLE_SECONDS = 2.2
-"""Younger request files may still be being written, so they are left alone."""
+"""A younger request file may still be being written, so the inbox does not read it yet."""
 
 
 class RunFailed(ImplioError):
-    """A Dagster run of the demo did not end well."""
+    """A Dagster run of the demo failed."""
 
     code = "run-failed"
     remedy = "Look at the run in Dagster's UI: `make ui`."
@@ -42,7 +53,7 @@ class RunFailed(ImplioError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """Somebody who asks to be forgotten."""
+    """A person who asks for erasure, and what is searched for afterwards."""
 
     label: str
     team: str
@@ -51,8 +62,8 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AskedFiles:
-    """Request files in the inbox: good ones, and ones that must be refused."""
+class RequestFiles:
+    """How many request files were written: valid ones, and ones that must be refused."""
 
     good: int
     bad: int
@@ -60,27 +71,55 @@ class AskedFiles:
 
 @dataclass(kw_only=True, slots=True)
 class Search:
-    """How often something was found in how much."""
+    """How much was searched, and how often something was found."""
 
     files: int = 0
     size_bytes: int = 0
     found: int = 0
-    needles: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def prepare_home(session: Session, named: Path, *, is_fresh: bool) -> Path:
+    """Create the home of the demo and return its absolute path; the home of an earlier demo is replaced.
+
+    Raises:
+        HomeExists: There is a home that no demo made.
+        NotConfirmed: `is_fresh` was given, but nobody said yes.
+    """
+    home = named.expanduser().absolute()
+    if (home / SETTINGS_FILE).exists():
+        # 1. Never destroy somebody's keys unasked.
+        if not (home / _MARKER).exists():
+            if not is_fresh:
+                remedy = "Run it elsewhere with `implio --home FOLDER demo`, or remove this home with --fresh."
+                raise HomeExists(f"{home} is a home that no demo made", remedy=remedy)
+            session.be_sure(f"{home} was not made by a demo. Remove it with its keys, so that nobody can ever read it?")
+        # 2. Remove the settings first and the marker last: after a crash in between, the folder is neither opened as a
+        #    home nor taken for somebody else's.
+        (home / SETTINGS_FILE).unlink()
+        for path in sorted(home.iterdir(), key=lambda path: path.name == _MARKER):
+            if path.name in _KEPT:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    # 3. Make the new one.
+    made = make_home(home)
+    (made / _MARKER).touch()
+    return made
 
 
 def make_teams(services: Services) -> None:
-    """Make the demo's teams; at first all of them keep their items until deleted.
+    """Make the teams of the demo; at first all of them keep their items until deleted.
 
-    Whoever runs the demo may read them for a day, to prove what was erased; every reading is noted.
+    Whoever runs the demo may read all columns for a day, to prove what was erased. Each read is logged.
     """
     for name, region in _REGIONS.items():
-        team = add_team(services, name, region=Region(region)).team
-        until = services.clock.now() + timedelta(days=1)
         draft = GrantDraft(
-            team=team,
+            team=add_team(services, name, region=Region(region)).team,
             classes=frozenset(ColumnClass),
             purpose=Purpose.AUDIT,
-            until=until,
+            until=services.clock.now() + timedelta(days=1),
             person=who(None),
             granted_by="implio demo",
         )
@@ -96,16 +135,16 @@ def land(root: Path, *, today: date, items: int, days: int) -> DemoPlan:
 
 
 def tick(home: Path, *, nightly_on: date | None = None) -> int:
-    """Do what Dagster's daemon would do now, and return how many runs that took.
+    """Do what Dagster's daemon would do now, and return the number of runs.
 
     Args:
         home: The home, with its Dagster instance.
-        nightly_on: Then also what the nightly schedules do on that day.
+        nightly_on: Also run the nightly schedules of this day.
 
     Raises:
-        RunFailed: a run did not end well.
+        RunFailed: A run failed.
     """
-    # Dagster takes a second to import, which `--help` need not wait for.
+    # Dagster takes a second to import; `--help` must not wait for it.
     from implio_pipeline.orchestration.drive import run_ticks  # noqa: PLC0415
 
     runs = run_ticks(home, nightly_on=nightly_on)
@@ -115,21 +154,27 @@ def tick(home: Path, *, nightly_on: date | None = None) -> int:
     return len(runs)
 
 
-def ask(home: Path, plan: DemoPlan) -> AskedFiles:
-    """Drop request files of every kind, then wait until they have settled."""
+def drop_requests(home: Path, plan: DemoPlan) -> RequestFiles:
+    """Write request files of every kind into the inbox, and wait until the inbox reads them."""
+    from implio_pipeline import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
+
     inbox = home / "requests" / "inbox"
     staying = replace(plan, teams=tuple(team for team in plan.teams if team.team != _LEAVER))
-    tasks = {team.team: _queued_tasks(home, team.team) for team in staying.teams}
+    tasks: dict[str, list[str]] = {}
+    newest = f"select task_id from queue order by submitted_at desc, task_id limit {_TASKS}"
+    for team in staying.teams:
+        with open_lake(home, team=team.team) as lake:
+            tasks[team.team] = [str(task_id) for (task_id,) in lake.sql(newest).fetchall()]
     files = write_requests(inbox, staying, task_ids=tasks, leaving=None)
     leaving = {"team": _LEAVER, "type": "team", "confirm": _LEAVER}
     drop(inbox / "05-team-leaves.json", json.dumps(leaving).encode())
     time.sleep(_SETTLE_SECONDS)
     wrong = sum(file.is_bad for file in files)
-    return AskedFiles(good=len(files) - wrong + 1, bad=wrong)
+    return RequestFiles(good=len(files) - wrong + 1, bad=wrong)
 
 
 def approve_leaving(services: Services) -> int:
-    """Approve, as a second person, what removes a whole team, and return how many requests that were."""
+    """Approve the waiting requests as a second person; returns how many of them remove a whole team."""
     waiting = services.catalog.requests.all(states=[RequestState.UNAPPROVED])
     for request in waiting:
         approve(services, request.request_id, name="demo: second person")
@@ -137,19 +182,19 @@ def approve_leaving(services: Services) -> int:
 
 
 def shorten_retention(services: Services) -> RetentionPolicy:
-    """Give acme a retention policy that some of its items already break."""
+    """Give acme a retention policy by which some of its items are overdue."""
     services.catalog.teams.set_policy(TeamId(_ACME), _POLICY)
     return _POLICY
 
 
 def overdue(services: Services) -> OverduePreview:
-    """Return what acme's retention will remove today."""
+    """Return what acme's retention removes today."""
     (preview,) = preview_retention(services, today=services.clock.now().date(), teams=[TeamId(_ACME)])
     return preview
 
 
 def probes_of(plan: DemoPlan) -> tuple[Probe, ...]:
-    """Return who asks to be forgotten: of each marketplace somebody with many items and somebody with few."""
+    """Return the people who ask for erasure: for each marketplace one with many items and one with few."""
     return tuple(
         Probe(label=f"{team.team}, somebody with {label} items", team=team.team, user_id=pick.user_id, email=pick.email)
         for team in plan.teams
@@ -159,7 +204,7 @@ def probes_of(plan: DemoPlan) -> tuple[Probe, ...]:
 
 
 def counted(home: Path, probes: Sequence[Probe]) -> list[int]:
-    """Return how many items of each probe somebody with every key can read."""
+    """Return how many items of each person a reader with every key finds."""
     from implio_pipeline import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
 
     counts = []
@@ -171,24 +216,13 @@ def counted(home: Path, probes: Sequence[Probe]) -> list[int]:
 
 
 def search(home: Path, probes: Sequence[Probe]) -> Search:
-    """Look for the probes' user ids and e-mail addresses in every byte of the home."""
-    result = Search(needles=tuple(text.encode() for probe in probes for text in (probe.user_id, probe.email)))
+    """Search every byte of the home for user ids and e-mail addresses of erased people."""
+    result = Search()
+    needles = [text.encode() for probe in probes for text in (probe.user_id, probe.email)]
     for path in sorted(home.rglob("*")):
         if path.is_file() and not path.is_symlink() and "samples" not in path.relative_to(home).parts[:1]:
-            _search_file(path, result)
+            content = path.read_bytes()
+            result.files += 1
+            result.size_bytes += len(content)
+            result.found += sum(content.count(needle) for needle in needles)
     return result
-
-
-def _search_file(path: Path, result: Search) -> None:
-    content = path.read_bytes()
-    result.files += 1
-    result.size_bytes += len(content)
-    result.found += sum(content.count(needle) for needle in result.needles)
-
-
-def _queued_tasks(home: Path, team: str) -> list[str]:
-    from implio_pipeline import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
-
-    with open_lake(home, team=team) as lake:
-        rows = lake.sql(f"select task_id from queue order by submitted_at desc, task_id limit {_TASKS}").fetchall()
-    return [str(task_id) for (task_id,) in rows]

@@ -1,75 +1,77 @@
-"""`implio erase`: accept a request, carry it out, show its receipt."""
+"""`implio erase`: accept a deletion request, carry it out and show its receipt."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import fields_of, who
-from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
-from implio_pipeline.cli.failures import BadUse, NotConfirmed, refused
+from implio_pipeline.cli.arguments import WORK, As, End, Start, Task, User, fields_of, only_team, who
+from implio_pipeline.cli.failures import BadUse, NotConfirmed
+from implio_pipeline.cli.results import carry_out
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import facts, good, look, many
-from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.cli.tables import Fact, facts, good, warning
+from implio_pipeline.domain.errors import ImplioError, RequestRefused
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.plan import ErasurePlan
-from implio_pipeline.domain.request import OPEN_STATES, Request, RequestDraft
+from implio_pipeline.domain.request import OPEN_STATES, RequestDraft
 from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.sentences import plan_files_text, plan_text, size_text
-from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.sentences import count, plan_files_text, plan_text, size_text
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.approve import approvers
 from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.services import Services
 
-_SAY_AGAIN = "Nothing was changed; type the team's own name, or give it as --yes TEAM."
+app = typer.Typer()
 
 
-def erase_command(  # noqa: PLR0913 -- one parameter for each option of the command
+@app.command("erase", rich_help_panel=WORK)
+def _erase(  # noqa: PLR0913 -- one parameter for each option of the command
     context: typer.Context,
     *,
     team: Annotated[
-        str | None, typer.Option("--team", metavar="TEAM", help="The team, by name; with --resume only this one.")
+        str | None, typer.Option("--team", metavar="TEAM", help="The name of the team. Optional with --resume.")
     ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="ID", help="Every item of a user; `-` reads the id.")
-    ] = None,
-    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="One submission; `-` reads the id.")] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="INSTANT", help="Submitted from 2026-01-31T00:00Z on …")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="… and before this instant.")] = None,
-    is_all: Annotated[bool, typer.Option("--all", help="Everything of the team to date; asks for its name.")] = False,
+    user: User = None,
+    task: Task = None,
+    start: Start = None,
+    end: End = None,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="Everything of the team until now; asks for the team's name.")
+    ] = False,
     confirmed: Annotated[
-        str | None, typer.Option("--yes", metavar="TEAM", help="The team's name, so that --all need not ask.")
+        str | None, typer.Option("--yes", metavar="TEAM", help="The name of the team, so that --all does not ask.")
     ] = None,
     is_standing: Annotated[
-        bool, typer.Option("--standing", help="With --user: later items stay out too, until `implio requests lift ID`.")
+        bool,
+        typer.Option("--standing", help="With --user: also refuse later items, until `implio requests lift ID`."),
     ] = False,
     is_preview: Annotated[
-        bool, typer.Option("--preview", help="Only show what would go, with a digest of it; nothing is accepted.")
+        bool, typer.Option("--preview", help="Only show what would be erased, with a digest. Nothing is accepted.")
     ] = False,
     plan: Annotated[
-        str | None, typer.Option("--plan", metavar="DIGEST", help="Do exactly what this preview showed, or nothing.")
+        str | None, typer.Option("--plan", metavar="DIGEST", help="Erase only if the preview would still be the same.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who asks; the user of this machine if not given.")
-    ] = None,
+    name: As = None,
     is_resume: Annotated[
-        bool, typer.Option("--resume", help="Carry out all that waits, also what failed or was not verified.")
+        bool, typer.Option("--resume", help="Carry out all accepted requests, also those that failed.")
     ] = False,
 ) -> None:
-    """Erase a user, a submission, a range of dates, or a team: hide, rewrite, verify, shred, receipt.
+    """Erase a user, a submission, a range of dates, or a team.
 
-    Ids given as arguments stay in the shell's history: `--user -` and `--task -` read them from stdin.
+    Hides the items at once, rewrites the files without them, verifies the result, destroys the old keys and writes a
+    signed receipt.
+
+    Ids that you type as arguments stay in the shell's history. `--user -` and `--task -` read them from stdin.
     """
     session = session_of(context)
+    # 1. Requests that were accepted before.
     if is_resume:
         if any((user, task, start, end, is_all, is_preview, plan, is_standing)):
-            raise BadUse("--resume carries out what was accepted before, so it takes --team alone")
+            raise BadUse("--resume carries out accepted requests, so it takes --team alone")
         _resume(session, team)
         return
+    # 2. What is asked for now, as the fields of a request file: both go through the same reader.
     if team is None:
         raise BadUse("--team is missing")
     if is_standing and user is None:
@@ -81,38 +83,33 @@ def erase_command(  # noqa: PLR0913 -- one parameter for each option of the comm
         fields["confirm"] = team if is_preview else _confirmation(session, team, confirmed)
     if is_preview:
         _preview(session, fields, name=who(name))
-    else:
-        _erase(session, fields, plan=plan, name=who(name))
-
-
-def _erase(session: Session, fields: dict[str, str], *, plan: str | None, name: str) -> None:
+        return
+    # 3. Accept it, which hides its items, then carry it out.
     with session.open_home() as opened:
-        draft = _draft(opened.services, fields, name=name)
+        draft = _draft(opened.services, fields, name=who(name))
         if plan is None:
             (answer,) = accept(opened.services, [draft])
         else:
             answer = accept_plan(opened.services, draft, digest=plan)
         if isinstance(answer, ImplioError):
-            raise refused(answer)
+            # Whatever the reason, the request was refused: exit code 3, with the code of the reason.
+            refusal = RequestRefused(answer.facts, remedy=answer.remedy)
+            refusal.code = answer.code
+            raise refusal
         results = carry_out(session, opened, only=[answer.request_id])
-    session.answer(results_shape(results)[0], lambda: results_table(results))
+    session.answer(results.shape()[0], results.view)
     results.end()
 
 
 def _resume(session: Session, team: str | None) -> None:
     with session.open_home() as opened:
-        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
-        waiting: list[Request] = opened.services.catalog.requests.all(team=name, states=OPEN_STATES)
+        waiting = opened.services.catalog.requests.all(team=only_team(opened, team), states=OPEN_STATES)
         results = carry_out(session, opened, only=[each.request_id for each in waiting], again=True)
         in_inbox = len(opened.services.inbox.waiting())
-    session.answer(results_shape(results), lambda: results_table(results) if results else _nothing(in_inbox))
+    files = f"{count(in_inbox, 'request file')} in the inbox: `implio requests take`"
+    nothing = warning(f"No accepted request waits. {files}") if in_inbox else good("Nothing waits.")
+    session.answer(results.shape(), lambda: results.view() if results else nothing)
     results.end()
-
-
-def _nothing(in_inbox: int) -> RenderableType:
-    if not in_inbox:
-        return good("Nothing waits.")
-    return look(f"No accepted request waits. {many(in_inbox, 'request file')} in the inbox: `implio requests take`")
 
 
 def _draft(services: Services, fields: dict[str, str], *, name: str) -> RequestDraft:
@@ -120,12 +117,13 @@ def _draft(services: Services, fields: dict[str, str], *, name: str) -> RequestD
 
 
 def _confirmation(session: Session, team: str, given: str | None) -> str:
-    """Return the team's name, once somebody has given it a second time."""
+    """Return the name of the team after the person gave it a second time."""
     if given is None:
-        session.say("Every item of the team goes, for ever, with the keys to all copies and backups of them.")
-        given = session.ask("Type the team's name to go on:")
+        session.say("Every item of the team is erased for ever, and its backups cannot be read any more.")
+        given = session.ask("Type the name of the team to continue:")
     if given != team:
-        raise NotConfirmed("the name given a second time is not the team's", remedy=_SAY_AGAIN)
+        remedy = "Nothing was changed. Type the name of the team, or give it as --yes TEAM."
+        raise NotConfirmed("the name given a second time is not the name of the team", remedy=remedy)
     return given
 
 
@@ -134,13 +132,9 @@ def _preview(session: Session, fields: dict[str, str], *, name: str) -> None:
         plan = plan_erasure(opened.services, _draft(opened.services, fields, name=name))
         asker = identity_of(opened.services.keychain, plan.team, name)
         others = approvers(opened.services, opened.accounts, plan.team, asked_by=asker)
-    session.answer(_plan_shape(plan) | {"approvers": others}, lambda: _plan_view(plan, others))
-
-
-def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
-    return {
+    shape = {
         "team": plan.team,
-        "kind": plan.kind.value,
+        "kind": plan.kind,
         "items": plan.items,
         "itemsWithheld": plan.withheld,
         "outcome": plan.outcome.parts(),
@@ -150,33 +144,31 @@ def _plan_shape(plan: ErasurePlan) -> dict[str, Any]:
         "filesWhole": plan.files_dropped,
         "sizeBytes": plan.size_bytes,
         "days": len(plan.days),
-        "firstDay": plan.days[0].isoformat() if plan.days else None,
-        "lastDay": plan.days[-1].isoformat() if plan.days else None,
+        "firstDay": plan.days[0] if plan.days else None,
+        "lastDay": plan.days[-1] if plan.days else None,
         "estimatedMs": plan.estimated_ms,
         "needsApproval": plan.needs_approval,
         "plan": plan.digest,
+        "approvers": others,
     }
+    session.answer(shape, lambda: _plan_view(plan, others))
 
 
 def _plan_view(plan: ErasurePlan, approvers: int) -> RenderableType:
-    lines: list[tuple[str, object] | tuple[str, object, str]] = [
-        ("would be hidden", plan.matched, "items, rejected ones included"),
+    lines: list[Fact] = [
+        ("would be hidden", plan.matched, "items, including rejected ones"),
         ("erased", plan.items),
         ("held back", plan.withheld, "a legal hold covers them: hidden, not erased" if plan.withheld else ""),
         ("queue entries", plan.queue_entries),
-        (
-            "files",
-            plan.files_rewritten + plan.files_dropped,
-            plan_files_text(plan),
-        ),
+        ("files", plan.files_rewritten + plan.files_dropped, plan_files_text(plan)),
         ("size", size_text(plan.size_bytes)),
         ("days", len(plan.days), f"{plan.days[0]} to {plan.days[-1]}" if plan.days else ""),
         ("time", f"{plan.estimated_ms / 1000:.1f} s", "estimated from the number of files"),
-        ("plan", plan.digest, "to do exactly this: --plan"),
+        ("plan", plan.digest, "to erase exactly this: --plan"),
     ]
     if plan.needs_approval:
         lines.append(("approval", "needed", "by a second person: `implio requests approve ID`"))
         if not approvers:
-            lines.append(("approvers", 0, "nobody else is an administrator: another operator must approve it"))
-    panel = facts(f"Preview: {plan.team}, by {plan.kind.value}; nothing was accepted", lines)
-    return Group(look(plan_text(plan)), panel)
+            lines.append(("approvers", 0, "no other administrator exists: another operator must approve it"))
+    panel = facts(f"Preview: {plan.team}, by {plan.kind}; nothing was accepted", lines)
+    return Group(warning(plan_text(plan)), panel)

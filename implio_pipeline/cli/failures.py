@@ -1,4 +1,7 @@
-"""What ends a command early: exit codes, and how a failure is told without echoing what was typed."""
+"""How a command fails: exit codes, and error messages that never repeat what was typed.
+
+Each failure has a stable code. People get it with one line of facts and one of advice, programs get one line of JSON.
+"""
 
 import json
 import re
@@ -23,7 +26,7 @@ from implio_pipeline.remedies import remedy_for_operators, remedy_of_code
 
 
 class ExitCode(IntEnum):
-    """What the process tells who started it."""
+    """What the process reports to whoever started it."""
 
     DONE = 0
     FAILED = 1
@@ -35,42 +38,42 @@ class ExitCode(IntEnum):
 
 
 class BadUse(typer.BadParameter):
-    """The command was used wrongly; the message holds no value that was typed."""
+    """The command was used wrongly; the message contains no value that was typed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
-def refused(error: ImplioError) -> RequestRefused:
-    """Return why a request was not accepted as a refusal, with the error's own code and remedy."""
-    refusal = RequestRefused(error.facts, remedy=error.remedy)
-    refusal.code = error.code
-    return refusal
-
-
 class NotConfirmed(RequestRefused):
-    """Nobody said yes."""
+    """The person did not confirm."""
 
     code = "not-confirmed"
-    remedy = "Nothing was changed; run it again and answer, or give the answer with the option that --help names."
+    remedy = "Nothing was changed. Run it again and answer, or answer with the option that --help names."
 
 
 class AttemptFailed(ImplioError):
-    """Something could not be carried out this time, and is tried again; an accepted request stays hidden."""
+    """An attempt failed and is retried later; an accepted request stays hidden."""
 
     def __init__(self, facts: str, *, code: str) -> None:
         super().__init__(facts, remedy=remedy_of_code(code))
         self.code = code
 
 
+class SettingsInvalid(ImplioError):
+    """The settings of the home cannot be read."""
+
+    code: str = "settings-invalid"
+    remedy: str = "Correct implio.toml, or the IMPLIO_… variable, that it names."
+
+
 def faults_shape(faults: Faults) -> list[dict[str, Any]]:
-    """Return what single units of work failed of, while the others went on."""
+    """Return the JSON form of units of work that failed while the others went on."""
     return [
         {
             "what": each.unit,
             "code": each.error.code,
             "message": each.error.facts,
-            "day": None if each.error.day is None else each.error.day.isoformat(),
+            "day": each.error.day,
             "file": each.error.about,
             "remedy": remedy_for_operators(each.error),
         }
@@ -79,10 +82,10 @@ def faults_shape(faults: Faults) -> list[dict[str, Any]]:
 
 
 def end_failed(faults: Faults) -> None:
-    """End a command of which single units failed, once the others are done and told.
+    """End a command with failure if a unit of work failed; call it after the answer was written.
 
     Raises:
-        AttemptFailed: there was a fault; its code is the first one's.
+        AttemptFailed: There was a fault. The code is that of the first one.
     """
     if not faults:
         return
@@ -94,15 +97,8 @@ def end_failed(faults: Faults) -> None:
     raise AttemptFailed(facts, code=first.error.code)
 
 
-class SettingsInvalid(ImplioError):
-    """The home's settings cannot be read."""
-
-    code: str = "settings-invalid"
-    remedy: str = "Correct implio.toml, or the IMPLIO_… variable, that it names."
-
-
 def exit_code_of(error: ImplioError) -> ExitCode:
-    """Return what the process ends with when this ends it."""
+    """Return the exit code for a failure."""
     if isinstance(error, RequestRefused | QueryRefused | ClassNotGranted | AccessDenied):
         return ExitCode.REFUSED
     if isinstance(error, Unverified) or error.code == Unverified.code:
@@ -110,8 +106,8 @@ def exit_code_of(error: ImplioError) -> ExitCode:
     return ExitCode.FAILED
 
 
-def tell(stream: TextIO, *, code: str, facts: str, remedy: str, is_json: bool) -> None:
-    """Write a failure: three short lines for people, one line of JSON for programs."""
+def write_failure(stream: TextIO, *, code: str, facts: str, remedy: str, is_json: bool) -> None:
+    """Write a failure: two lines for people, or one line of JSON for programs."""
     if is_json:
         stream.write(f"{json.dumps({'error': {'code': code, 'message': facts, 'remedy': remedy}})}\n")
         return
@@ -121,39 +117,31 @@ def tell(stream: TextIO, *, code: str, facts: str, remedy: str, is_json: bool) -
 
 
 def usage_facts(error: typer.TyperException) -> str:
-    """Return what was wrong with the usage; the parser's own words may echo what was typed, so they are not used."""
+    """Return what was wrong with the usage, in our own words.
+
+    The parser's messages are not used, because they repeat what was typed. Typer's exceptions and parameters are not
+    public and change between versions (0.29 dropped `human_readable_name`), so every attribute may be missing.
+    """
     message = str(getattr(error, "message", ""))
     if isinstance(error, BadUse):
         return message
     parameter: Any = getattr(error, "param", None)
     if parameter is not None:
-        name = _name_of(parameter)
-        if type(error).__name__ == "MissingParameter":
-            return f"{name} is missing"
-        return f"the value of {name} cannot be used"
+        # The name as `--help` writes it: `--team`, or `SQL`.
+        options: list[str] = [name for name in getattr(parameter, "opts", None) or () if name.startswith("-")]
+        plain = getattr(parameter, "metavar", None) or getattr(parameter, "name", None) or "an argument"
+        name = max(options, key=len) if options else str(plain).upper()
+        is_missing = type(error).__name__ == "MissingParameter"
+        return f"{name} is missing" if is_missing else f"the value of {name} cannot be used"
     if hasattr(error, "possibilities"):
-        return f"there is no such option{_meant(error.possibilities or ())}"
+        return f"there is no such option{_suggestion(error.possibilities or ())}"
     if hasattr(error, "option_name"):
         return "an option needs a value, or has one too many"
     if message.startswith("No such command"):
-        return f"there is no such command{_meant(re.findall(r'Did you mean (.*)[?]', message))}"
-    if message.startswith("Missing command"):
-        return "a command is missing"
-    return "there is an argument too many"
+        return f"there is no such command{_suggestion(re.findall(r'Did you mean (.*)[?]', message))}"
+    return "a command is missing" if message.startswith("Missing command") else "there is an argument too many"
 
 
-def _name_of(parameter: Any) -> str:
-    """Return a parameter's name as its help writes it: `--team`, or `SQL`.
-
-    Typer's parameters are not public and their attributes change between versions (0.29 dropped
-    `human_readable_name`), so nothing here may rely on one of them.
-    """
-    options: list[str] = [name for name in getattr(parameter, "opts", None) or () if name.startswith("-")]
-    if options:
-        return max(options, key=len)
-    return str(getattr(parameter, "metavar", None) or getattr(parameter, "name", None) or "an argument").upper()
-
-
-def _meant(names: Iterable[str]) -> str:
+def _suggestion(names: Iterable[str]) -> str:
     found = " or ".join(sorted(names))
     return f"; did you mean {found}?" if found else ""

@@ -1,105 +1,122 @@
-"""`implio holds`: what the law forbids to erase for now."""
+"""`implio holds`: legal holds, which keep items from being erased while the law requires them (GDPR Art. 17(3)(e))."""
 
-from datetime import timedelta
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 
-from implio_pipeline.cli.arguments import MaybeTeam, TeamName, day_from, fields_of, secret_from
-from implio_pipeline.cli.erasing import Results, carry_out, results_shape, results_table
+from implio_pipeline.cli.arguments import (
+    WORK,
+    End,
+    MaybeTeam,
+    Start,
+    Task,
+    TeamName,
+    User,
+    end_of,
+    fields_of,
+    only_team,
+    secret_from,
+)
+from implio_pipeline.cli.results import carry_out
 from implio_pipeline.cli.session import session_of
-from implio_pipeline.cli.shapes import hold_shape
-from implio_pipeline.cli.tables import good, table
-from implio_pipeline.domain.hold import HoldId, HoldReason
+from implio_pipeline.cli.tables import good
+from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
 from implio_pipeline.domain.ids import Channel
-from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.request_fields import request_draft
-from implio_pipeline.domain.team import team_id
+from implio_pipeline.domain.scope import kind_of
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 
-app = typer.Typer(help="Legal holds: what is hidden on request, but not erased.", no_args_is_help=True)
+app = typer.Typer()
+_holds = typer.Typer(help="Legal holds: items that are hidden on request but not erased.", no_args_is_help=True)
+app.add_typer(_holds, name="holds", rich_help_panel=WORK)
 
 
-@app.command("add")
-def add_command(  # noqa: PLR0913 -- one parameter for each option of the command
+@_holds.command("add")
+def _add(  # noqa: PLR0913 -- one parameter for each option of the command
     context: typer.Context,
     *,
     team: TeamName,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in words; sealed. `-` reads it.")],
-    holder: Annotated[str, typer.Option("--holder", metavar="NAME", help="Who answers for it; sealed.")],
-    until: Annotated[str, typer.Option("--until", metavar="DAY", help="The last day it stands.")],
-    user: Annotated[str | None, typer.Option("--user", metavar="ID", help="Items of a user; `-` reads the id.")] = None,
-    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="One submission; `-` reads the id.")] = None,
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="INSTANT", help="Submitted from 2026-01-31T00:00Z on …")
-    ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="… and before this instant.")] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="The reason, kept encrypted. `-` reads stdin.")
+    ],
+    holder: Annotated[str, typer.Option("--holder", metavar="NAME", help="Who is responsible for it. Kept encrypted.")],
+    until: Annotated[str, typer.Option("--until", metavar="DAY", help="The last day of the hold.")],
+    user: User = None,
+    task: Task = None,
+    start: Start = None,
+    end: End = None,
     is_all: Annotated[bool, typer.Option("--all", help="Everything of the team.")] = False,
-    code: Annotated[
-        HoldReason, typer.Option("--code", help="What receipts may say of the reason.")
-    ] = HoldReason.LEGAL_CLAIM,
+    code: Annotated[HoldReason, typer.Option("--code", help="The reason that receipts show.")] = HoldReason.LEGAL_CLAIM,
 ) -> None:
-    """Place a hold: requests hide what it covers and erase the rest."""
+    """Place a hold: requests hide its items and erase the others."""
     session = session_of(context)
     fields = fields_of(team, user=user, task=task, start=start, end=end, is_all=is_all)
     if is_all:
-        fields["confirm"] = team
+        fields["confirm"] = team  # a hold erases nothing, so nobody has to type the name of the team
     with session.open_home() as opened:
         now = opened.services.clock.now()
         named = request_draft(fields, channel=Channel.CLI, received_at=now)
         draft = HoldDraft(
             team=named.team,
             scope=named.scope,
-            until=start_of(day_from(until)) + timedelta(days=1),
+            until=end_of(until),
             reason=code,
             words=secret_from(reason, name="Reason"),
             holder=holder,
         )
         hold = place_hold(opened.services, draft)
-    text = f"Hold {hold.hold_id} stands until {until}: what it covers is hidden on request, and not erased."
-    session.answer(hold_shape(hold, now=now), lambda: good(text))
+    text = f"Hold {hold.hold_id} is in force until {until}. Requests hide its items and do not erase them."
+    session.answer(_shape(hold, now=now), lambda: good(text))
 
 
-@app.command("list")
-def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
-    """Show holds, oldest first."""
+@_holds.command("list")
+def _list(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Show holds, the oldest first."""
     session = session_of(context)
     with session.open_home() as opened:
-        name = None if team is None else opened.services.catalog.teams.get(team_id(team)).team
-        found = opened.services.catalog.holds.all(name)
+        found = opened.services.catalog.holds.all(only_team(opened, team))
         now = opened.services.clock.now()
-    shapes = [hold_shape(hold, now=now) for hold in found]
-    columns = ("id", "team", "kind", "reason", "until", "stands")
-    session.answer(
+    shapes = [_shape(hold, now=now) for hold in found]
+    session.answer_rows(
         shapes,
-        lambda: (
-            table(
-                columns,
-                (
-                    [each["holdId"], each["team"], each["kind"], each["reason"], each["until"][:10], each["isInForce"]]
-                    for each in shapes
-                ),
-            )
-            if shapes
-            else good("No holds.")
+        ("id", "team", "kind", "reason", "until", "in force"),
+        (
+            [each["holdId"], each["team"], each["kind"], each["reason"], each["until"].date(), each["isInForce"]]
+            for each in shapes
         ),
+        empty="No holds.",
     )
 
 
-@app.command("release")
-def release_command(
-    context: typer.Context, hold_id: Annotated[str, typer.Argument(metavar="HOLD", help="The hold's id.")]
+@_holds.command("release")
+def _release(
+    context: typer.Context, hold_id: Annotated[str, typer.Argument(metavar="HOLD", help="The id of the hold.")]
 ) -> None:
-    """Release a hold, and erase what it withheld."""
+    """Release a hold, and erase what it held back."""
     session = session_of(context)
     with session.open_home() as opened:
         waiting = release_hold(opened.services, HoldId(hold_id))
         results = carry_out(session, opened, only=[each.request_id for each in waiting])
-    session.answer({"holdId": hold_id, "requests": results_shape(results)}, lambda: _released(hold_id, results))
+    session.answer(
+        {"holdId": hold_id, "requests": results.shape()},
+        lambda: Group(
+            good(f"Hold {hold_id} is released."), results.view() if results else good("It held nothing back.")
+        ),
+    )
     results.end()
 
 
-def _released(hold_id: str, results: Results) -> RenderableType:
-    line = good(f"Hold {hold_id} is released.")
-    return Group(line, results_table(results)) if results else Group(line, good("It withheld nothing."))
+def _shape(hold: Hold, *, now: datetime) -> dict[str, Any]:
+    """Return the JSON form of a hold, without its encrypted part."""
+    return {
+        "holdId": hold.hold_id,
+        "team": hold.team,
+        "kind": kind_of(hold.rule),
+        "reason": hold.reason,
+        "placedAt": hold.placed_at,
+        "until": hold.until,
+        "releasedAt": hold.released_at,
+        "isInForce": hold.is_in_force(now=now),
+    }

@@ -1,4 +1,7 @@
-"""`implio query`: SQL over one team's items, as far as the reader may decrypt them."""
+"""`implio query`: SQL over the items of one team, as far as the reader may decrypt them.
+
+A refusal repeats no word of the query except names of ours: any other word may be somebody's name or id.
+"""
 
 import csv
 import re
@@ -13,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.arguments import TeamName, classes_from, purpose_from, secret_from
-from implio_pipeline.cli.failures import BadUse
+from implio_pipeline.cli.arguments import READ, TeamName, choice_from, classes_from, secret_from
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import fits, look, records, table
+from implio_pipeline.cli.tables import fits, records, table, warning
+from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.columns import ITEM_COLUMNS, REJECTED_COLUMNS
 from implio_pipeline.domain.errors import QueryRefused
 from implio_pipeline.domain.instants import instant_text
@@ -24,78 +27,71 @@ from implio_pipeline.domain.instants import instant_text
 if TYPE_CHECKING:
     from implio_pipeline.query.result import Result
 
+app = typer.Typer()
 _MOST_ROWS, _MOST_RECORDS = 100, 20
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'")
-_NAMES = tuple(
-    dict.fromkeys(
-        [
-            "items",
-            "rejected",
-            "queue",
-            *(column.name for column in (*ITEM_COLUMNS, *REJECTED_COLUMNS)),
-            "select",
-            "from",
-        ]
-    )
-)
-"""Words that a refusal may repeat; any other word of a query may be somebody's."""
+_COLUMNS = [column.name for column in (*ITEM_COLUMNS, *REJECTED_COLUMNS)]
+_NAMES = tuple(dict.fromkeys(["items", "rejected", "queue", *_COLUMNS, "select", "from"]))
 
 
-class Format(StrEnum):
-    """How rows are written."""
-
+class _Format(StrEnum):
     TABLE = "table"
     RECORDS = "records"
     CSV = "csv"
     JSON = "json"
 
 
-def query_command(  # noqa: PLR0913 -- one parameter for each option of the command
+@app.command("query", rich_help_panel=READ)
+def _query(  # noqa: PLR0913 -- one parameter for each option of the command
     context: typer.Context,
     *,
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One reading statement over items, rejected and queue.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over items, rejected and queue.")],
     team: TeamName,
     classes: Annotated[
         str | None,
         typer.Option(
             "--classes",
             metavar="CLASSES",
-            help="Of operational, content, identity; by commas. When not given, what you may of the first two.",
+            help="Any of operational, content, identity, separated by commas. "
+            "Default: what you may read of the first two.",
         ),
     ] = None,
     purpose: Annotated[
         str | None,
-        typer.Option("--purpose", metavar="PURPOSE", help="What for, as your grant says it; identity needs it."),
+        typer.Option("--purpose", metavar="PURPOSE", help="The purpose of your grant. Needed for identity."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who reads; you, by default. The log keeps it sealed.")
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Who reads. Default: your login name. The log keeps it encrypted."),
     ] = None,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="ID", help="Bind this user's pseudonym to $user_key; `-` reads the id."),
+        typer.Option("--user", metavar="ID", help="Set $user_key to the pseudonym of this user. `-` reads stdin."),
     ] = None,
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="table, records, csv or json. When not given, a table; records where one would be too wide.",
+            help="table, records, csv or json. Default: a table, or records if it would be too wide.",
         ),
     ] = None,
     is_all: Annotated[
         bool,
-        typer.Option("--all-rows", help=f"Show all rows, not {_MOST_ROWS} of a table or {_MOST_RECORDS} records."),
+        typer.Option("--all-rows", help=f"Show all rows, not only {_MOST_ROWS} or, as records, {_MOST_RECORDS}."),
     ] = False,
 ) -> None:
-    """Ask a team's lake in SQL, as far as your grants allow; each reading is noted in the audit log.
+    """Query the items of a team with SQL, as your grants allow.
+
+    The log of reads notes each query.
 
     implio query --team acme "select outcome, count(*) from items group by 1"
     """
     session = session_of(context)
     wanted = None if classes is None else classes_from(classes)
-    stated = None if purpose is None else purpose_from(purpose)
-    written = Format.JSON if session.is_json else None if form is None else _format(form)
-    # DuckDB and Arrow take a second to import, which `--help` need not wait for.
+    stated = None if purpose is None else choice_from(purpose, Purpose, option="--purpose")
+    asked = None if form is None else choice_from(form, _Format, option="--format")
+    # DuckDB and Arrow take a second to import; `--help` must not wait for them.
     from implio_pipeline import open_lake  # noqa: PLC0415
 
     with open_lake(session.home, team=team, classes=wanted, as_=name, purpose=stated) as lake:
@@ -104,18 +100,11 @@ def query_command(  # noqa: PLR0913 -- one parameter for each option of the comm
             result = lake.sql(sql, bound)
         except QueryRefused as refusal:
             raise QueryRefused(_without_values(refusal.facts, sql=sql), remedy=refusal.remedy) from None
-    _write(session, result, written, is_all=is_all)
-
-
-def _format(text: str) -> Format:
-    try:
-        return Format(text)
-    except ValueError:
-        raise BadUse(f"--format takes one of {', '.join(Format)}") from None
+    _write(session, result, _Format.JSON if session.is_json else asked, is_all=is_all)
 
 
 def _without_values(facts: str, *, sql: str) -> str:
-    """Return what DuckDB said, with a place in the query for each quoted word that is no name of ours."""
+    """Return DuckDB's message with each quoted word of the query replaced by its place."""
 
     def safe(found: re.Match[str]) -> str:
         word = found[0][1:-1]
@@ -129,58 +118,48 @@ def _without_values(facts: str, *, sql: str) -> str:
     return _QUOTED.sub(safe, facts)
 
 
-def _write(session: Session, result: "Result", written: Format | None, *, is_all: bool) -> None:
+def _write(session: Session, result: "Result", written: _Format | None, *, is_all: bool) -> None:
     rows = result.fetchall()
     match written:
-        case Format.JSON:
+        case _Format.JSON:
             named = [dict(zip(result.columns, map(_json, row), strict=True)) for row in rows]
-            Session(home=None, is_json=True).answer(
-                {"columns": result.columns, "rowCount": len(rows), "rows": named}, lambda: None
-            )
-        case Format.CSV:
+            shape = {"columns": result.columns, "rowCount": len(rows), "rows": named}
+            Session(home=None, is_json=True).answer(shape, lambda: None)
+        case _Format.CSV:
             lines = csv.writer(sys.stdout, lineterminator="\n")
             lines.writerow(result.columns)
-            lines.writerows(_csv(row) for row in rows)
+            lines.writerows([_text(value) for value in row] for row in rows)
         case _:
             session.out.print(_view(result.columns, rows, written, width=session.out.width, is_all=is_all))
 
 
 def _view(
-    columns: Sequence[str], rows: list[tuple[Any, ...]], written: Format | None, *, width: int, is_all: bool
+    columns: Sequence[str], rows: list[tuple[Any, ...]], written: _Format | None, *, width: int, is_all: bool
 ) -> RenderableType:
-    cells = [[_cell(value) for value in row] for row in (rows if is_all else rows[:_MOST_ROWS])]
-    if written is Format.RECORDS or (written is None and not fits(columns, cells, within=width)):
-        shown = cells if is_all else cells[:_MOST_RECORDS]
+    shown = [
+        [value if value is None or isinstance(value, int | float | datetime) else _text(value) for value in row]
+        for row in (rows if is_all else rows[:_MOST_ROWS])
+    ]
+    if written is _Format.RECORDS or (written is None and not fits(columns, shown, within=width)):
+        shown = shown if is_all else shown[:_MOST_RECORDS]
         body = records(columns, shown)
     else:
-        shown = cells
         body = table(columns, shown, is_always_table=True)
     if len(shown) == len(rows):
         return body
-    return Group(
-        body, look(f"{len(shown)} of {len(rows):,} rows; --all-rows shows the others, --format csv writes them")
-    )
+    text = f"{len(shown)} of {len(rows):,} rows; --all-rows shows the others, --format csv writes them"
+    return Group(body, warning(text))
 
 
-def _cell(value: Any) -> Any:
-    return value if value is None or isinstance(value, int | float | datetime) else _csv_value(value)
-
-
-def _csv(row: tuple[Any, ...]) -> list[Any]:
-    return [_csv_value(value) for value in row]
-
-
-def _csv_value(value: Any) -> Any:
-    match value:
-        case None:
-            return ""
-        case list() | dict():
-            return str(_json(value))
-        case _:
-            return _json(value)
+def _text(value: Any) -> Any:
+    """Return a value for a cell of CSV or of a table."""
+    if value is None:
+        return ""
+    return str(_json(value)) if isinstance(value, list | dict) else _json(value)
 
 
 def _json(value: Any) -> Any:
+    """Return a value of any DuckDB type in a type of JSON."""
     match value:
         case bytes():
             return value.hex()

@@ -1,5 +1,9 @@
-"""`implio receipts`: what was erased, and whether the ledger that says so holds."""
+"""`implio receipts`: what was erased, and whether the ledger that says so can be trusted.
 
+`verify` needs no home: a ledger and its public key are enough.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,26 +11,29 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from implio_pipeline.cli.arguments import MaybeTeam
-from implio_pipeline.cli.erasing import receipt_view, receipts_table
+from implio_pipeline.cli.arguments import READ, MaybeTeam, write_new
 from implio_pipeline.cli.failures import BadUse, ExitCode
-from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.tables import bad, good, many, table
+from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.tables import Fact, bad, facts, good, table, warning
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
-from implio_pipeline.domain.ids import RequestId
+from implio_pipeline.domain.ids import RequestId, RequestKind
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
+from implio_pipeline.domain.sentences import count, newer_text, not_reachable_text, receipt_text, size_text
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.verify import Finding, canonical, check_against, check_ledger
+from implio_pipeline.verify import canonical, check_against, check_ledger
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import OpenHome
 
-app = typer.Typer(help="What was erased, signed; and whether it holds.", no_args_is_help=True)
+app = typer.Typer()
+_receipts = typer.Typer(help="Signed receipts: what was erased, and their verification.", no_args_is_help=True)
+app.add_typer(_receipts, name="receipts", rich_help_panel=READ)
+_RequestName = Annotated[str, typer.Argument(metavar="REQUEST", help="The id of the request.")]
 
 
-@app.command("list")
-def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
-    """Show receipts, oldest first."""
+@_receipts.command("list")
+def _list(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Show receipts, the oldest first."""
     session = session_of(context)
     with session.open_home() as opened:
         entries = (*opened.ledger.newest_first(WholeReceipt), *opened.ledger.newest_first(PartialReceipt))
@@ -41,54 +48,49 @@ def list_command(context: typer.Context, team: MaybeTeam = None) -> None:
     )
 
 
-@app.command("show")
-def show_command(
-    context: typer.Context, request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")]
-) -> None:
-    """Show the receipt of a request; with --json the signed entry, whole."""
+@_receipts.command("show")
+def _show(context: typer.Context, request_id: _RequestName) -> None:
+    """Show the receipt of a request; --json gives the signed entry."""
     session = session_of(context)
     with session.open_home() as opened:
         entry = _entry(opened, RequestId(request_id))
-        ledger_path = str(opened.settings.below(opened.settings.ledger_folder) / "ledger.jsonl")
-    session.answer(entry.shape(), lambda: receipt_view(entry, ledger_path))
+        path = ledger_folder(opened) / "ledger.jsonl"
+    session.answer(entry.shape(), lambda: receipt_view(entry, path))
 
 
-@app.command("page")
-def page_command(
+@_receipts.command("page")
+def _page(
     context: typer.Context,
-    request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")],
+    request_id: _RequestName,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new HTML file.")],
 ) -> None:
-    """Write a receipt as a page for the person who asked: plain words, ready to be printed, nothing to load."""
+    """Write a receipt as an HTML page for the person who asked.
+
+    The page uses plain words, can be printed, and loads nothing from the network.
+    """
     from implio_pipeline.documents.receipt import receipt_page  # noqa: PLC0415 -- templates, which `--help` need not load
 
     session = session_of(context)
     with session.open_home() as opened:
         entry = _entry(opened, RequestId(request_id))
         lifted_at = opened.services.catalog.requests.get(RequestId(request_id)).standing_lifted_at
-        folder = opened.settings.below(opened.settings.ledger_folder)
+        public_key = (ledger_folder(opened) / "public.pem").read_bytes()
+    # The signature covers the entry without its digest, so this is the line that the page offers for verification.
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
-    page = receipt_page(
-        entry,
-        signed_line=line,
-        public_key_pem=(folder / "public.pem").read_bytes(),
-        standing_lifted_at=lifted_at,
+    page = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
+    write_new(out, page)
+    session.answer(
+        {"requestId": entry.statement.request_id, "savedTo": out},
+        lambda: good(f"Written to {out}. Open it in a browser, or print it."),
     )
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(page)
-    except FileExistsError:
-        raise BadUse("--out names a file that exists; it is not written over") from None
-    shape = {"requestId": entry.statement.request_id, "savedTo": str(out)}
-    session.answer(shape, lambda: good(f"Written to {out}; open it in a browser, or print it"))
 
 
-@app.command("checkpoint")
-def checkpoint_command(context: typer.Context) -> None:
-    """Print a signed head of the ledger (c2sp.org/tlog-checkpoint); keep it where nobody of this home can write.
+@_receipts.command("checkpoint")
+def _checkpoint(context: typer.Context) -> None:
+    """Print a signed head of the ledger (c2sp.org/tlog-checkpoint).
 
-    `implio receipts verify --against FILE` compares the ledger with it later: a ledger that was cut at its end, or
-    written anew, cannot pass.
+    Keep it where nobody who can write to this home can write. `implio receipts verify --against FILE` then finds out
+    if the ledger was cut at its end or written again from the start.
     """
     session = session_of(context)
     with session.open_home() as opened:
@@ -99,8 +101,8 @@ def checkpoint_command(context: typer.Context) -> None:
     )
 
 
-@app.command("verify")
-def verify_command(
+@_receipts.command("verify")
+def _verify(
     context: typer.Context,
     ledger: Annotated[
         Path | None,
@@ -111,33 +113,63 @@ def verify_command(
         typer.Option(
             "--against",
             metavar="FILE",
-            help="A checkpoint, or a receipt (`receipts show --json`), that was kept elsewhere: finds a cut or a fork.",
+            help="A checkpoint or a receipt (`receipts show --json`) that was kept elsewhere.",
         ),
     ] = None,
 ) -> None:
-    """Check every line of the ledger: its place in the chain, its signature; and that it goes on from what was kept."""
+    """Check the chain and the signature of every ledger line.
+
+    With --against also check that the ledger continues what was kept elsewhere: this finds a ledger that was cut at its
+    end or replaced.
+    """
     session = session_of(context)
-    kept = None if against is None else _kept(against)
-    if ledger is not None:
-        _answer(session, *_checked(ledger, kept))
-        return
-    with session.open_home() as opened:
-        folder = opened.settings.below(opened.settings.ledger_folder)
-    _answer(session, *_checked(folder, kept))
-
-
-def _kept(path: Path) -> str:
+    # 1. Read everything; nothing else of a home is needed, so it is closed before the check.
     try:
-        return path.read_text(encoding="utf-8")
+        kept = None if against is None else against.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise BadUse("--against names no file that can be read as text") from None
+    if ledger is None:
+        with session.open_home() as opened:
+            ledger = ledger_folder(opened)
+    log = ledger / "ledger.jsonl"
+    # 2. Check. A last line without its end is an entry that is being written.
+    try:
+        lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        public_key = (ledger / "public.pem").read_bytes()
+        findings = check_ledger(lines, public_key)
+        if kept is not None:
+            findings += check_against(lines, kept, public_key)
+    except FileNotFoundError:
+        raise LedgerBroken("the folder has no ledger.jsonl with a public.pem beside it") from None
+    except ValueError:
+        raise LedgerBroken("public.pem is not a public key") from None
+    # 3. Answer.
+    shape = {
+        "ledger": log,
+        "entries": len(lines),
+        "isHolding": not findings,
+        "findings": [{"line": each.line, "problem": each.problem} for each in findings],
+    }
+    session.answer(
+        shape,
+        lambda: (
+            Group(
+                bad(f"The ledger does not verify ({log})"),
+                table(("line", "problem"), ([each.line, each.problem] for each in findings)),
+            )
+            if findings
+            else good(f"The ledger verifies: {count(len(lines), 'line')}, chained and signed ({log})")
+        ),
+    )
+    if findings:
+        raise typer.Exit(ExitCode.NOT_VERIFIED)
 
 
 def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
-    """Return the receipt of a request, or the newest of those that say what a legal hold kept.
+    """Return the receipt of a request, or its newest partial receipt while a legal hold keeps items.
 
     Raises:
-        RequestUnknown: the ledger has none.
+        RequestUnknown: The ledger has none.
     """
     entry = opened.ledger.receipt(request_id)
     if entry is None:
@@ -145,36 +177,64 @@ def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
     return entry
 
 
-def _checked(folder: Path, kept: str | None) -> tuple[Path, int, list[Finding]]:
-    log, key = folder / "ledger.jsonl", folder / "public.pem"
-    try:
-        lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        findings = check_ledger(lines, key.read_bytes())
-        if kept is not None:
-            findings += check_against(lines, kept, key.read_bytes())
-        return log, len(lines), findings
-    except FileNotFoundError:
-        raise LedgerBroken("the folder has no ledger.jsonl with a public.pem beside it") from None
-    except ValueError:
-        raise LedgerBroken("public.pem is not a public key") from None
+def ledger_folder(opened: "OpenHome") -> Path:
+    """Return the folder with `ledger.jsonl` and `public.pem`."""
+    return opened.settings.below(opened.settings.ledger_folder)
 
 
-def _answer(session: Session, log: Path, length: int, findings: list[Finding]) -> None:
-    shape = {
-        "ledger": str(log),
-        "entries": length,
-        "isHolding": not findings,
-        "findings": [{"line": each.line, "problem": each.problem} for each in findings],
-    }
-    session.answer(shape, lambda: _view(log, length, findings))
-    if findings:
-        raise typer.Exit(ExitCode.NOT_VERIFIED)
+def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
+    """Return receipts as one table."""
 
+    def row(receipt: Receipt) -> list[object]:
+        outcome, erased = receipt.outcome, receipt.erased
+        erased_at = receipt.erased_at if outcome.erased and receipt.erased_at else "nothing erased"
+        head: list[object] = [receipt.request_id, receipt.team, receipt.kind, outcome.erased, outcome.withheld]
+        return [*head, erased.queue_entries, erased.files, erased.keys_destroyed, erased_at]
 
-def _view(log: Path, length: int, findings: list[Finding]) -> RenderableType:
-    if not findings:
-        return good(f"The ledger holds: {many(length, 'line')}, chained and signed ({log})")
-    return Group(
-        bad(f"The ledger does not hold ({log})"),
-        table(("line", "problem"), ([each.line, each.problem] for each in findings)),
+    return table(
+        ("request", "team", "kind", "erased", "held back", "queue", "files", "keys", "erased at"),
+        (row(entry.statement) for entry in entries),
+        spare=("erased at", "keys", "files", "queue"),
     )
+
+
+def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableType:
+    """Return one receipt for people: the result first, then the figures."""
+    told = entry.statement
+    kind, outcome, erased, proof = told.kind, told.outcome, told.erased, told.verification
+    # 1. When, and how many items.
+    rejected = f"{count(erased.rejected_items, 'rejected item')} among them" if erased.rejected_items else ""
+    lines: list[Fact] = [
+        ("request", told.request_id),
+        ("hidden at", told.hidden_at, "from every read, from then on"),
+        ("checked at", told.checked_at, f"due by {told.due_at.date()}"),
+        ("matched", outcome.matched, "= erased + held back"),
+        ("erased", outcome.erased, rejected),
+        ("held back", outcome.withheld, "hidden until the hold ends" if outcome.withheld else ""),
+        ("queue entries", erased.queue_entries, "removed"),
+    ]
+    # 2. How it was proven.
+    if erased.files:
+        read_back = (
+            f"{count(proof.files_read_back, 'file')} read back" if proof.files_read_back else "only whole files went"
+        )
+        lines += [
+            ("files", erased.files, f"{erased.files_rewritten:,} rewritten, {erased.files_dropped:,} dropped"),
+            ("keys destroyed", erased.keys_destroyed, f"{size_text(erased.bytes_shredded)} unreadable for ever"),
+            ("survivors", proof.survivors, read_back),
+        ]
+    if erased.files_rewritten:
+        lines.append(("kept rows", proof.rows_read_back, "unchanged, compared value by value"))
+    # 3. What the request did not reach, and why.
+    if outcome.newer:
+        lines.append(("newer", outcome.newer, newer_text(outcome)))
+    if kind is RequestKind.USER and outcome.not_reachable is not None:
+        lines.append(("not reachable", outcome.not_reachable, not_reachable_text(outcome)))
+    holds = told.withheld.holds if told.withheld is not None else ()
+    lines += [("hold", hold.hold_id, f"keeps {count(hold.items, 'item')} ({hold.reason})") for hold in holds]
+    if told.policy is not None:
+        lines.append(("policy", told.policy))
+    lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
+    text = receipt_text(outcome)
+    first = warning(text) if outcome.withheld or outcome.is_nothing_matched else good(text)
+    return Group(first, facts(f"Receipt: {told.team}, by {kind}", lines))

@@ -1,57 +1,57 @@
-"""`implio retention`: how long items are kept, what is overdue, and its removal."""
+"""`implio retention`: how long items are kept, which are overdue, and their removal.
 
-from dataclasses import asdict
+`implio team set` changes policies too and uses the procedure here: a shorter period needs a confirmation, and a change
+above the cap needs a second person.
+"""
+
 from datetime import date
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 
 from implio_pipeline.cli.arguments import (
+    WORK,
     As,
     Confirm,
     MaybeTeam,
     TeamName,
     day_from,
     keep_days_from,
+    named_team,
+    only_team,
     outcome_days_from,
     who,
 )
-from implio_pipeline.cli.erasing import carry_out, results_shape, results_table
 from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed
+from implio_pipeline.cli.results import carry_out
 from implio_pipeline.cli.session import Session, session_of
-from implio_pipeline.cli.shapes import change_shape, policy_shape, team_shape
-from implio_pipeline.cli.tables import good, look, many, table
-from implio_pipeline.domain.ids import FileKind, TeamId
-from implio_pipeline.domain.retention import (
-    ChangeState,
-    PolicyChange,
-    RetentionPolicy,
-)
+from implio_pipeline.cli.tables import good, table, warning
+from implio_pipeline.domain.ids import FileKind
+from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy
 from implio_pipeline.domain.scope import is_overdue
-from implio_pipeline.domain.sentences import size_text
+from implio_pipeline.domain.sentences import count, size_text
 from implio_pipeline.domain.team import Team, team_id
 from implio_pipeline.flows.deletion.policy_changes import approve_policy, change_policy, refuse_policy, waiting_change
 from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention, retain
 from implio_pipeline.flows.faults import Faults
-from implio_pipeline.ports.services import Services
 
-app = typer.Typer(help="How long items are kept, what is overdue, and its removal.", no_args_is_help=True)
+app = typer.Typer()
+_retention = typer.Typer(help="How long items are kept, and the removal of overdue ones.", no_args_is_help=True)
+app.add_typer(_retention, name="retention", rich_help_panel=WORK)
 
 Keep = Annotated[
     str | None, typer.Option("--keep-days", metavar="DAYS", help="Whole days after submission, or `until-deleted`.")
 ]
 Outcomes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--outcome", metavar="OUTCOME=DAYS", help="A stricter period for an outcome; `refused=` takes it away."
-    ),
+    typer.Option("--outcome", metavar="OUTCOME=DAYS", help="A shorter period for one outcome. `refused=` removes it."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask when a period gets shorter.")]
 
 
-@app.command("set")
-def set_command(
+@_retention.command("set")
+def _set(
     context: typer.Context,
     *,
     team: TeamName,
@@ -60,20 +60,23 @@ def set_command(
     is_sure: Yes = False,
     name: As = None,
 ) -> None:
-    """Change how long a team's items are kept; a shorter period also reaches the items that are here.
+    """Change how long the items of a team are kept.
 
-    What takes away more than one person may decide alone waits for a second one:
-    `implio retention approve --team TEAM`.
+    A shorter period also applies to items that are already stored. A change that removes more items than one person may
+    decide waits for a second person: `implio retention approve --team TEAM`.
     """
     change_team_policy(session_of(context), team, keep=keep, outcomes=outcomes or [], is_sure=is_sure, name=who(name))
 
 
-@app.command("approve")
-def approve_command(context: typer.Context, *, team: TeamName, confirmed: Confirm = None, name: As = None) -> None:
-    """Approve a change of policy or cap that somebody else asked for; what it does is shown, and a text typed."""
+@_retention.command("approve")
+def _approve(context: typer.Context, *, team: TeamName, confirmed: Confirm = None, name: As = None) -> None:
+    """Approve a change of policy or cap that another person asked for.
+
+    Shows the effect of the change, and asks you to type a text.
+    """
     session = session_of(context)
     with session.open_home() as opened:
-        named = opened.services.catalog.teams.get(team_id(team)).team
+        named = named_team(opened, team)
         waiting = waiting_change(opened.services, named)
         if waiting is not None:
             session.say(_change_text(waiting))
@@ -82,92 +85,125 @@ def approve_command(context: typer.Context, *, team: TeamName, confirmed: Confir
     session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {change.policy.text}."))
 
 
-@app.command("refuse")
-def refuse_command(context: typer.Context, *, team: TeamName, name: As = None) -> None:
-    """Refuse a change of policy or cap that waits for a second person, or take your own back."""
+@_retention.command("refuse")
+def _refuse(context: typer.Context, *, team: TeamName, name: As = None) -> None:
+    """Refuse a change that waits for a second person, or cancel yours."""
     session = session_of(context)
     with session.open_home() as opened:
-        named = opened.services.catalog.teams.get(team_id(team)).team
+        named = named_team(opened, team)
         change = refuse_policy(opened.services, named, name=who(name))
     session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {change.was.text}."))
 
 
-@app.command("show")
-def show_command(context: typer.Context, team: MaybeTeam = None) -> None:
-    """Show policies, and what is overdue by them today."""
+@_retention.command("show")
+def _show(context: typer.Context, team: MaybeTeam = None) -> None:
+    """Show policies and how many items are overdue today."""
     session = session_of(context)
     with session.open_home() as opened:
         catalog = opened.services.catalog
         teams = catalog.teams.all() if team is None else [catalog.teams.get(team_id(team))]
         today = opened.services.clock.now().date()
         overdue = {each.team: each.items for each in preview_retention(opened.services, today=today)}
-    session.answer(
+    session.answer_rows(
         [
-            {"team": each.team, "policy": policy_shape(each.policy), "overdueItems": overdue.get(each.team, 0)}
+            {"team": each.team, "policy": _policy_shape(each.policy), "overdueItems": overdue.get(each.team, 0)}
             for each in teams
         ],
-        lambda: table(
-            ("team", "kept", "overdue items"),
-            ([each.team, each.policy.text, overdue.get(each.team, 0)] for each in teams),
-        ),
+        ("team", "retention", "overdue items"),
+        ([each.team, each.policy.text, overdue.get(each.team, 0)] for each in teams),
+        empty="No teams.",
     )
 
 
-@app.command("run")
-def run_command(
+@_retention.command("run")
+def _run(
     context: typer.Context,
     day: Annotated[
-        str | None, typer.Option("--date", metavar="DAY", help="As of this UTC day; today if not given.")
+        str | None, typer.Option("--date", metavar="DAY", help="As of this UTC day. Default: today.")
     ] = None,
     team: MaybeTeam = None,
-    is_preview: Annotated[bool, typer.Option("--preview", help="Only show what would go.")] = False,
+    is_preview: Annotated[bool, typer.Option("--preview", help="Only show what would be removed.")] = False,
 ) -> None:
-    """Remove what the policies no longer allow, through the same door and proof as every request."""
+    """Erase overdue items, with receipts like any deletion request."""
     session = session_of(context)
     with session.open_home() as opened:
         today = opened.services.clock.now().date()
         as_of = today if day is None else day_from(day)
-        teams = None if team is None else [opened.services.catalog.teams.get(team_id(team)).team]
+        only = only_team(opened, team)
+        teams = None if only is None else [only]
         if is_preview:
-            found = preview_retention(opened.services, today=as_of, teams=teams)
-            session.answer([_preview_shape(each) for each in found], lambda: _preview_table(found, as_of))
+            _preview(session, preview_retention(opened.services, today=as_of, teams=teams), as_of)
             return
         if as_of > today:
-            raise BadUse("a day that has not come can only be previewed: nothing is overdue by it yet")
+            raise BadUse("a future day can only be previewed: nothing is overdue by it yet")
         faults = Faults()
         accepted = retain(opened.services, today=as_of, teams=teams, faults=faults)
         results = carry_out(session, opened, only=[each.request_id for each in accepted])
-    session.answer(results_shape(results), lambda: results_table(results) if results else good("Nothing is overdue."))
+    session.answer(results.shape(), lambda: results.view() if results else good("Nothing is overdue."))
     end_failed(faults)
     results.end()
+
+
+def _preview(session: Session, previews: list[OverduePreview], day: date) -> None:
+    shapes = [
+        {
+            "team": each.team,
+            "policy": each.policy,
+            "items": each.items,
+            "rejected": each.rejected,
+            "filesWhole": each.files_whole,
+            "filesMixed": each.files_mixed,
+            "sizeBytes": each.size_bytes,
+        }
+        for each in previews
+    ]
+    columns = ("team", "retention", "items", "rejected", "files dropped", "rewritten", "size")
+    rows = [
+        [*list(shape.values())[:-1], size_text(preview.size_bytes)]
+        for shape, preview in zip(shapes, previews, strict=True)
+    ]
+    session.answer(shapes, lambda: table(columns, rows, title=f"Overdue on {day}; nothing was removed"))
 
 
 def change_team_policy(
     session: Session, team_name: str, *, keep: str | None, outcomes: list[str], is_sure: bool, name: str
 ) -> None:
-    """Set a team's policy, after asking when it takes items away that are kept now."""
+    """Change the policy of a team; a shorter period needs a confirmation."""
     if keep is None and not outcomes:
         raise BadUse("give --keep-days, --outcome, or both")
     with session.open_home() as opened:
-        team = opened.services.catalog.teams.get(team_id(team_name))
-        after = _changed(team.policy, keep=keep, outcomes=outcomes)
+        services = opened.services
+        team = services.catalog.teams.get(team_id(team_name))
+        # 1. The new policy: periods that are not named stay, and an outcome without days loses its own period.
+        periods: dict[str, int | None] = {**team.policy.by_outcome, **outcome_days_from(outcomes)}
+        after = RetentionPolicy(
+            keep_days=team.policy.keep_days if keep is None else keep_days_from(keep),
+            by_outcome={outcome: days for outcome, days in periods.items() if days is not None},
+        )
+        # 2. Tell how many stored items a shorter period removes, before it does.
         if after.is_stricter(than=team.policy) and not is_sure:
-            gone = _overdue_items(opened.services, team.team, after)
-            text = f"{team.team}: items will be {after.text}; {gone:,} items here are then overdue. Go on?"
-            session.be_sure(text)
-        change = change_policy(opened.services, team.team, policy=after, by=name)
-        changed = opened.services.catalog.teams.get(team.team)
-    text = f"Items of {changed.team} are {changed.policy.text}"
-    end_change(session, changed, change, text=text)
+            limits = after.cutoffs(today=services.clock.now().date())
+            overdue = sum(
+                items
+                for file in services.catalog.manifest.files(team.team)
+                if file.kind is FileKind.ITEMS
+                for outcome, items in file.outcomes.items()
+                if is_overdue(file.day, outcome, limits)
+            )
+            text = f"{team.team}: items will be {after.text}; {count(overdue, 'stored item')} will be overdue."
+            session.be_sure(f"{text} Continue?")
+        # 3. Change it, or record that it waits for a second person.
+        change = change_policy(services, team.team, policy=after, by=name)
+        changed = services.catalog.teams.get(team.team)
+    end_change(session, changed, change, text=f"Items of {changed.team} are {changed.policy.text}")
 
 
 def end_change(session: Session, team: Team, change: PolicyChange, *, text: str) -> None:
-    """Show what a change came to, and say by the exit code whether it waits for a second person."""
+    """Show the result of a change; the exit code says whether it waits for a second person."""
     waits = change.state is ChangeState.WAITING
-    hint = f"Somebody else approves it: `implio retention approve --team {team.team}`"
-    waiting = Group(look(_change_text(change)), look(hint))
+    hint = f"Another person approves it: `implio retention approve --team {team.team}`"
     shape = team_shape(team) | {"waitingChange": change_shape(change) if waits else None}
-    session.answer(shape, lambda: waiting if waits else good(text))
+    session.answer(shape, lambda: Group(warning(_change_text(change)), warning(hint)) if waits else good(text))
     if waits:
         raise typer.Exit(ExitCode.WAITS)
 
@@ -176,53 +212,35 @@ def _change_text(change: PolicyChange) -> str:
     cap = "" if change.cap_percent == change.was_cap_percent else f", cap {change.cap_percent} %"
     return (
         f"{change.team}: items will be {change.policy.text}{cap}, instead of {change.was.text}; "
-        f"{many(change.affected_items, 'item')} may go sooner. It waits for a second person"
+        f"{count(change.affected_items, 'item')} may be removed sooner. It waits for a second person"
     )
 
 
-def _changed(policy: RetentionPolicy, *, keep: str | None, outcomes: list[str]) -> RetentionPolicy:
-    periods: dict[str, int | None] = {**policy.by_outcome, **outcome_days_from(outcomes)}
-    return RetentionPolicy(
-        keep_days=policy.keep_days if keep is None else keep_days_from(keep),
-        by_outcome={outcome: days for outcome, days in periods.items() if days is not None},
-    )
-
-
-def _overdue_items(services: Services, team: TeamId, policy: RetentionPolicy) -> int:
-    limits = policy.cutoffs(today=services.clock.now().date())
-    files = (file for file in services.catalog.manifest.files(team) if file.kind is FileKind.ITEMS)
-    return sum(
-        count for file in files for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, limits)
-    )
-
-
-def _preview_shape(preview: OverduePreview) -> dict[str, Any]:
-    values = asdict(preview)
+def team_shape(team: Team) -> dict[str, Any]:
+    """Return the JSON form of a team and its policy."""
     return {
-        "team": values["team"],
-        "policy": values["policy"],
-        "items": values["items"],
-        "rejected": values["rejected"],
-        "filesWhole": values["files_whole"],
-        "filesMixed": values["files_mixed"],
-        "sizeBytes": values["size_bytes"],
+        "team": team.team,
+        "region": team.region,
+        "createdAt": team.created_at,
+        "policy": _policy_shape(team.policy),
+        "capPercent": team.cap_percent,
+        "graceHours": team.grace_hours,
     }
 
 
-def _preview_table(previews: list[OverduePreview], day: date) -> RenderableType:
-    return table(
-        ("team", "policy", "items that go", "rejected ones", "files whole", "files rewritten", "size"),
-        (
-            [
-                each.team,
-                each.policy,
-                each.items,
-                each.rejected,
-                each.files_whole,
-                each.files_mixed,
-                size_text(each.size_bytes),
-            ]
-            for each in previews
-        ),
-        title=f"Overdue on {day}; nothing was removed",
-    )
+def _policy_shape(policy: RetentionPolicy) -> dict[str, Any]:
+    """Return the JSON form of a policy; `keepDays` is null for "until deleted"."""
+    return {"keepDays": policy.keep_days, "byOutcome": policy.by_outcome, "text": policy.text}
+
+
+def change_shape(change: PolicyChange) -> dict[str, Any]:
+    """Return the JSON form of a change of policy or cap."""
+    return {
+        "changeId": change.change_id,
+        "team": change.team,
+        "state": change.state,
+        "policy": _policy_shape(change.policy),
+        "capPercent": change.cap_percent,
+        "items": change.affected_items,
+        "askedAt": change.asked_at,
+    }

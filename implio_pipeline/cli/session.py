@@ -1,10 +1,18 @@
-"""One run of the command line: where it works, how it answers, and what it shows meanwhile."""
+"""One run of the command line: which home it works in, and how it answers.
+
+1. stdout holds the answer and nothing else: one JSON value with `--json`, otherwise text for people. Questions, hints
+   and progress bars go to stderr.
+2. One JSON form for all commands: instants as RFC 3339, days as ISO dates, sets sorted. A command passes its values as
+   they are and `answer` converts them.
+3. A command gets its session from `session_of`, which first checks that an operator may run it.
+"""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, cast
@@ -14,14 +22,16 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from implio_pipeline.cli.failures import NotConfirmed
-from implio_pipeline.cli.operator import demand_act
+from implio_pipeline.cli.permissions import demand_act
+from implio_pipeline.cli.tables import good, table
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.ports.rows import Progress as Steps
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import OpenHome
 
 _PIPED_WIDTH = 160
-"""Columns of a table that nobody's terminal bounds."""
+"""Width of a table that is written to a file or a pipe."""
 
 
 def _console(*, is_stderr: bool) -> Console:
@@ -32,7 +42,7 @@ def _console(*, is_stderr: bool) -> Console:
 
 @dataclass(kw_only=True, slots=True)
 class Session:
-    """What every command is given."""
+    """The home, the output format and the two streams of one command."""
 
     home: Path | None
     is_json: bool
@@ -43,22 +53,42 @@ class Session:
         """Write the value as JSON for programs, or what `show` returns for people.
 
         Args:
-            value: Of JSON's types.
-            show: Called only when people are shown something.
-            is_copied: Whether lines are commands to copy, which are not broken.
+            value: Lists and mappings of JSON's types, instants, days, paths and sets.
+            show: Called only when the answer is for people.
+            is_copied: Whether people copy the lines, so that long ones must not be broken.
         """
         if self.is_json:
-            sys.stdout.write(f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
+            sys.stdout.write(f"{json.dumps(value, ensure_ascii=False, indent=2, default=_json_value)}\n")
             return
         shown = show()
         if shown is not None:
             self.out.print(shown, soft_wrap=is_copied)
 
+    def answer_rows(
+        self,
+        values: Sequence[Any],
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        empty: str,
+        spare: Sequence[str] = (),
+    ) -> None:
+        """Write a list: as JSON for programs, as a table for people.
+
+        Args:
+            values: One JSON value for each entry.
+            columns: The headings.
+            rows: One row for each entry.
+            empty: What people read when the list is empty.
+            spare: As in `table`.
+        """
+        self.answer(values, lambda: table(columns, rows, spare=spare) if values else good(empty))
+
     def ask(self, question: str) -> str:
-        """Ask on stderr, so that stdout holds the answer alone, and return the line that is typed.
+        """Ask on stderr and return the line that is typed.
 
         Raises:
-            NotConfirmed: nobody answers.
+            NotConfirmed: stdin has ended.
         """
         self.err.print(f"{question} ", end="", markup=False)
         line = sys.stdin.readline()
@@ -69,48 +99,48 @@ class Session:
         return line.strip()
 
     def be_sure(self, question: str) -> None:
-        """Go on only after a yes.
+        """Ask a question and continue only after a yes.
 
         Raises:
-            NotConfirmed: the answer is another one.
+            NotConfirmed: The answer is not yes.
         """
         if self.ask(f"{question} [y/N]").lower() not in {"y", "yes"}:
             raise NotConfirmed("the answer was not yes")
 
     def confirm(self, expected: str, *, given: str | None) -> None:
-        """Go on only after a text was typed, or given as an option.
+        """Continue only if the expected text was typed, or given as an option.
 
         Raises:
-            NotConfirmed: it is another one.
+            NotConfirmed: The text is a different one.
         """
-        typed = self.ask(f"Type `{expected}` to go on:") if given is None else given
+        typed = self.ask(f"Type `{expected}` to continue:") if given is None else given
         if typed.strip() != expected:
             raise NotConfirmed(
-                "what was typed is not what was asked for", remedy=f"Nothing was changed. Type: {expected}"
+                "the text that was typed is not the expected one", remedy=f"Nothing was changed. Type: {expected}"
             )
 
     def say(self, text: str) -> None:
-        """Tell people something on stderr that is no part of the answer."""
+        """Write a hint for people to stderr."""
         if not self.is_json:
             self.err.print(text, style="dim")
 
     @contextmanager
     def steps(self, title: str) -> Iterator[Steps]:
-        """Show a bar on a terminal while the block lasts, moved by steps done and steps in all."""
+        """Show a progress bar on a terminal; yields a function of (steps done, steps in total)."""
         with self._progress(BarColumn(bar_width=30), MofNCompleteColumn()) as bar:
             task = bar.add_task(title, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
     def tally(self, title: str, *, of: str) -> Iterator[Callable[[int], None]]:
-        """Show a running count on a terminal while the block lasts."""
+        """Show a running count on a terminal; yields a function of the new count."""
         with self._progress(TextColumn("{task.completed:,} {task.fields[of]}")) as bar:
             task = bar.add_task(title, total=None, of=of)
             yield lambda done: bar.update(task, completed=done)
 
     @contextmanager
     def waiting(self, title: str) -> Iterator[None]:
-        """Show a sign of life on a terminal while the block lasts."""
+        """Show a spinner on a terminal."""
         with self._progress() as bar:
             bar.add_task(title, total=None)
             yield
@@ -129,20 +159,41 @@ class Session:
         )
 
     @contextmanager
-    def open_home(self) -> Iterator["OpenHome"]:
-        """Open the home for as long as the block lasts."""
-        # Storage and SQL take a second to import, which `--help` need not wait for.
+    def open_home(self, *, is_restoring: bool = False) -> Iterator["OpenHome"]:
+        """Open the home and close it after the block.
+
+        Args:
+            is_restoring: Open it although its keys or its catalog come from a backup, to repair that.
+        """
+        # Storage and SQL take a second to import; `--help` must not wait for them.
         from implio_pipeline.wiring import open_home  # noqa: PLC0415
 
-        with open_home(self.home) as opened:
+        with open_home(self.home, is_restoring=is_restoring) as opened:
             yield opened
 
 
 def session_of(context: typer.Context) -> Session:
-    """Return the session of a command, if the command does what an operator may do.
+    """Return the session of a command that an operator may run.
 
     Raises:
-        AccessDenied: it does not, or no act is named for it.
+        AccessDenied: An operator may not run it, or it has no line in `ACTS`.
     """
     demand_act(context.command_path)
     return cast("Session", context.obj)
+
+
+def _json_value(value: object) -> object:
+    """Convert what JSON has no type for."""
+    match value:
+        case datetime():
+            return instant_text(value)
+        case date():
+            return value.isoformat()
+        case frozenset() | set():
+            return sorted(value)
+        case Mapping():
+            return dict(value)
+        case Path():
+            return str(value)
+        case _:
+            raise TypeError(f"no JSON form for {type(value).__name__}")

@@ -1,7 +1,15 @@
-"""Calm tables, and numbers as people read them."""
+"""Tables, facts and lines of text for people, in one style.
+
+1. A table never breaks a word. When a terminal is too narrow, the spare columns go first, then each row is printed as a
+   block of its own.
+2. A value may come from anybody, so `cell` replaces every character that could control the terminal.
+3. A line starts with a sign: ✓ all is well, ! somebody should look, ✗ something is wrong.
+"""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from rich import box
 from rich.cells import cell_len
@@ -11,66 +19,65 @@ from rich.text import Text
 
 from implio_pipeline.domain.instants import instant_text
 
+Fact: TypeAlias = tuple[str, object] | tuple[str, object, str]
+"""A name, a value and, where it helps, a remark."""
+
 _VALUE_WIDTH = 10
 _SHORT = 8
 _EDGE, _GAP = 2, 2
 """Blanks beside a table, and between two columns."""
 
 
-class _Fitting:
-    """Rows under headings where no word is broken: spare columns go first, then each row is shown by itself."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _FittingTable:
+    """A table that chooses its columns when it is printed, because only then the width is known."""
 
-    def __init__(
-        self,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[object]],
-        *,
-        title: str | None,
-        spare: Sequence[str],
-        is_always_table: bool,
-    ) -> None:
-        self._columns = columns
-        self._rows = rows
-        self._title = title
-        self._spare = spare
-        self._is_always_table = is_always_table
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str | None
+    spare: Sequence[str]
+    is_always_table: bool
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield what fits into the width that there is."""
-        kept, left_out = list(range(len(self._columns))), []
-        for name in ("", *self._spare):
+        """Yield the widest form that fits."""
+        kept, left_out = list(range(len(self.columns))), []
+        # 1. A table with all columns, then with one spare column less, and so on.
+        for name in ("", *self.spare):
             if name:
-                kept.remove(self._columns.index(name))
+                kept.remove(self.columns.index(name))
                 left_out.append(name)
-            cells = [[cell(row[place]) for place in kept] for row in self._rows]
-            names = [self._columns[place] for place in kept]
-            widths = _widths(names, cells, within=options.max_width)
+            cells = [[cell(row[place]) for place in kept] for row in self.rows]
+            widths = _widths([self.columns[place] for place in kept], cells, within=options.max_width)
             if widths is not None:
                 yield self._table(kept, cells, widths)
                 if left_out:
                     yield Text(f"Too narrow for: {', '.join(left_out)}; --json has all.", style="dim")
                 return
-        if self._is_always_table:
-            whole = [[cell(value) for value in row] for row in self._rows]
-            yield self._table(list(range(len(self._columns))), whole, [None] * len(self._columns))
+        # 2. A table with broken words, if the caller insists on a table.
+        if self.is_always_table:
+            whole = [[cell(value) for value in row] for row in self.rows]
+            yield self._table(list(range(len(self.columns))), whole, [None] * len(self.columns))
             return
-        if self._title:
-            yield Text(self._title, style="bold")
-        yield records(self._columns, self._rows)
+        # 3. Otherwise one block for each row.
+        if self.title:
+            yield Text(self.title, style="bold")
+        yield records(self.columns, self.rows)
 
     def _table(self, kept: list[int], cells: list[list[Text]], widths: Sequence[int | None]) -> Table:
         made = Table(
             box=box.SIMPLE_HEAD,
-            title=self._title,
+            title=self.title,
             title_justify="left",
             title_style="bold",
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
         for place, width in zip(kept, widths, strict=True):
+            values = [row[place] for row in self.rows if row[place] is not None]
+            is_number = bool(values) and all(isinstance(value, int | float) for value in values)
             made.add_column(
-                self._columns[place],
-                justify="right" if _is_number([row[place] for row in self._rows]) else "left",
+                self.columns[place],
+                justify="right" if is_number else "left",
                 header_style="dim",
                 width=width,
                 overflow="fold",
@@ -88,28 +95,33 @@ def table(
     spare: Sequence[str] = (),
     is_always_table: bool = False,
 ) -> RenderableType:
-    """Return rows under headings; numbers stand to the right.
+    """Return rows under headings; numbers are aligned to the right.
 
     Args:
         columns: The headings.
-        rows: A value for each heading.
-        title: What stands above.
-        spare: Headings of columns that may be left out of a narrow terminal, the most dispensable first. When words
-            still do not fit, each row is shown by itself.
-        is_always_table: Break words instead.
+        rows: One value for each heading.
+        title: Printed above the table.
+        spare: Headings of columns that a narrow terminal may leave out, the least important first.
+        is_always_table: Break words instead of printing each row as a block.
     """
-    return _Fitting(columns, [list(row) for row in rows], title=title, spare=spare, is_always_table=is_always_table)
+    return _FittingTable(
+        columns=columns, rows=[list(row) for row in rows], title=title, spare=spare, is_always_table=is_always_table
+    )
 
 
 def fits(columns: Sequence[str], rows: Iterable[Sequence[object]], *, within: int) -> bool:
-    """Tell whether a table of rows breaks no word within so many characters."""
+    """Return whether a table of these rows breaks no word in `within` characters."""
     return _widths(columns, [[cell(value) for value in row] for row in rows], within=within) is not None
 
 
 def _widths(names: Sequence[str], cells: list[list[Text]], *, within: int) -> list[int] | None:
-    """Return a width for each column that breaks no word; `None` when there is no room for that."""
+    """Return a width for each column that breaks no word, or `None` when there is not enough room."""
     texts = [[name, *(row[place].plain for row in cells)] for place, name in enumerate(names)]
-    least = [max(cell_len(part) for text in column for part in _unbroken(text)) for column in texts]
+    # A short text such as `52.9 kB` stays on one line; a longer one may be broken between its words.
+    least = [
+        max(cell_len(part) for text in column for part in ([text] if len(text) <= _SHORT else text.split()))
+        for column in texts
+    ]
     whole = [max(cell_len(line) for text in column for line in (text.splitlines() or [""])) for column in texts]
     room = within - _EDGE - _GAP * (len(names) - 1) - sum(least)
     if room < 0:
@@ -120,19 +132,8 @@ def _widths(names: Sequence[str], cells: list[list[Text]], *, within: int) -> li
     return [few + room * want // sum(wanted) for few, want in zip(least, wanted, strict=True)]
 
 
-def _unbroken(text: str) -> list[str]:
-    """Return the parts of a cell that no line break may enter: its words, or a short text such as `52.9 kB` whole."""
-    return [text] if len(text) <= _SHORT else text.split()
-
-
-def _is_number(values: list[object]) -> bool:
-    return any(value is not None for value in values) and all(
-        value is None or isinstance(value, int | float) for value in values
-    )
-
-
 def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
-    """Return each row by itself, a line for each column."""
+    """Return each row as a block with one line for each column."""
     shown: list[RenderableType] = []
     for number, row in enumerate(rows, start=1):
         lines = Table.grid(padding=(0, 2, 0, 0))
@@ -144,8 +145,8 @@ def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Rendera
     return Group(*shown) if shown else Text("No rows", style="dim")
 
 
-def facts(title: str, lines: Iterable[tuple[str, object] | tuple[str, object, str]]) -> RenderableType:
-    """Return a title above named values, each with a remark or none."""
+def facts(title: str, lines: Iterable[Fact]) -> RenderableType:
+    """Return a title above named values and their remarks."""
     shown = [Text(title, style="bold")] if title else []
     for name, value, *remark in lines:
         text = cell(value)
@@ -155,7 +156,7 @@ def facts(title: str, lines: Iterable[tuple[str, object] | tuple[str, object, st
 
 
 def cell(value: object) -> Text:
-    """Return a value as text that cannot steer the terminal: it may be anybody's."""
+    """Return a value as text that cannot control the terminal."""
     match value:
         case Text():
             return value
@@ -175,18 +176,8 @@ def cell(value: object) -> Text:
             )
 
 
-def many(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural where English has one."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def second(instant: datetime) -> str:
-    """Return an instant in UTC without what is finer than a second."""
-    return instant_text(instant.replace(microsecond=0))
-
-
 def left_text(until: datetime, *, now: datetime) -> str:
-    """Return in whole days how far off an instant is."""
+    """Return how far away an instant is, in whole days: `in 3 days`, `today`, `2 days late`."""
     days = (until - now) // timedelta(days=1)
     if until < now:
         return f"{-days} days late"
@@ -194,15 +185,15 @@ def left_text(until: datetime, *, now: datetime) -> str:
 
 
 def good(text: str) -> Text:
-    """Return a line that says all is well."""
+    """Return a line that says that all is well."""
     return Text.assemble(("✓ ", "green"), text)
 
 
-def look(text: str) -> Text:
-    """Return a line that asks for a look."""
+def warning(text: str) -> Text:
+    """Return a line that somebody should look at."""
     return Text.assemble(("! ", "yellow"), text)
 
 
 def bad(text: str) -> Text:
-    """Return a line that says something is wrong."""
+    """Return a line that says that something is wrong."""
     return Text.assemble(("✗ ", "red"), text)

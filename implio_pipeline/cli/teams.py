@@ -1,40 +1,43 @@
-"""`implio team`: make teams, and look at them."""
+"""`implio team`: add teams, show them and change their limits."""
 
 from typing import Annotated
 
 import typer
-from rich.console import RenderableType
 
-from implio_pipeline.cli.arguments import As, keep_days_from, outcome_days_from, who
+from implio_pipeline.cli.arguments import ADMIN, As, keep_days_from, outcome_days_from, who
 from implio_pipeline.cli.failures import BadUse
-from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_team_policy, end_change
+from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_team_policy, end_change, team_shape
 from implio_pipeline.cli.session import session_of
-from implio_pipeline.cli.shapes import team_shape
-from implio_pipeline.cli.tables import facts, good, table
+from implio_pipeline.cli.tables import facts, good
 from implio_pipeline.domain.errors import RegionUnknown
-from implio_pipeline.domain.ids import Region
+from implio_pipeline.domain.ids import FileKind, Region
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.team import Team, check_limits, team_id
+from implio_pipeline.domain.sentences import count
+from implio_pipeline.domain.team import check_limits, team_id
 from implio_pipeline.flows.access.grants import grant_maker
 from implio_pipeline.flows.accounts.teams import add_team
-from implio_pipeline.flows.deletion.policy_changes import change_policy as change_team
+from implio_pipeline.flows.deletion.policy_changes import change_policy
 
-app = typer.Typer(help="Make teams, and look at them.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="TEAM", help="The team, by name.")]
+app = typer.Typer()
+_team = typer.Typer(help="Teams: add, show, change.", no_args_is_help=True)
+app.add_typer(_team, name="team", rich_help_panel=ADMIN)
+_Name = Annotated[str, typer.Argument(metavar="TEAM", help="The name of the team.")]
 
 
-@app.command("add")
-def add_command(
+@_team.command("add")
+def _add(
     context: typer.Context,
-    name: Name,
-    region: Annotated[str, typer.Option("--region", help="Where its items lie, for good: a region of implio.toml.")],
+    name: _Name,
+    region: Annotated[
+        str, typer.Option("--region", help="Where its items are stored: a region of implio.toml. Cannot be changed.")
+    ],
     keep: Keep = None,
     outcomes: Outcomes = None,
 ) -> None:
-    """Make a team with its own keys, in a region chosen once; you may read it for the first days.
+    """Add a team with its own keys, in one region.
 
-    That is a grant like any other, of operational and content columns, for the days set in `[access] maker_days`:
-    `implio access list` shows it.
+    You may read its operational and content columns for the first days, as set in `[access] maker_days`. This is an
+    ordinary grant: `implio access list` shows it.
     """
     session = session_of(context)
     stricter = {outcome: days for outcome, days in outcome_days_from(outcomes or []).items() if days is not None}
@@ -49,11 +52,11 @@ def add_command(
     session.answer(team_shape(made), lambda: good(f"{text}{read}"))
 
 
-@app.command("set")
-def set_command(
+@_team.command("set")
+def _set(
     context: typer.Context,
     *,
-    name: Name,
+    name: _Name,
     keep: Keep = None,
     outcomes: Outcomes = None,
     cap: Annotated[
@@ -65,7 +68,10 @@ def set_command(
     is_sure: Yes = False,
     by: As = None,
 ) -> None:
-    """Change how long a team's items are kept, as `implio retention set` does, or what its requests must wait for."""
+    """Change the retention or the limits of a team.
+
+    Retention as with `implio retention set`. The limits are the cap and the grace period.
+    """
     session = session_of(context)
     if cap is None and grace is None:
         change_team_policy(session, name, keep=keep, outcomes=outcomes or [], is_sure=is_sure, name=who(by))
@@ -73,75 +79,69 @@ def set_command(
     if keep is not None or outcomes:
         raise BadUse("change the policy and the limits one after the other")
     with session.open_home() as opened:
-        team = opened.services.catalog.teams.get(team_id(name))
-        limits = {
-            "cap_percent": team.cap_percent if cap is None else cap,
-            "grace_hours": team.grace_hours if grace is None else grace,
-        }
-        check_limits(**limits)
-        opened.services.catalog.teams.set_limits(
-            team.team, cap_percent=team.cap_percent, grace_hours=limits["grace_hours"]
-        )
-        change = change_team(opened.services, team.team, cap_percent=limits["cap_percent"], by=who(by))
-        changed = opened.services.catalog.teams.get(team.team)
-    end_change(session, changed, change, text=_limits_text(changed))
+        teams = opened.services.catalog.teams
+        team = teams.get(team_id(name))
+        cap_percent = team.cap_percent if cap is None else cap
+        grace_hours = team.grace_hours if grace is None else grace
+        check_limits(cap_percent=cap_percent, grace_hours=grace_hours)
+        # The grace period takes effect at once; a higher cap removes a safeguard and may wait for a second person.
+        teams.set_limits(team.team, cap_percent=team.cap_percent, grace_hours=grace_hours)
+        change = change_policy(opened.services, team.team, cap_percent=cap_percent, by=who(by))
+        changed = teams.get(team.team)
+    waits = f"wait {changed.grace_hours} hours" if changed.grace_hours else "do not wait"
+    text = (
+        f"Team {changed.team}: requests {waits}; above {changed.cap_percent} % of its items they need a second person"
+    )
+    end_change(session, changed, change, text=text)
 
 
-def _limits_text(team: Team) -> str:
-    waits = f"wait {team.grace_hours} hours" if team.grace_hours else "wait for nothing"
-    return f"Team {team.team}: requests {waits}; above {team.cap_percent} % of its items they need a second person"
-
-
-@app.command("list")
-def list_command(context: typer.Context) -> None:
+@_team.command("list")
+def _list(context: typer.Context) -> None:
     """Show every team."""
     session = session_of(context)
     with session.open_home() as opened:
         teams = opened.services.catalog.teams.all()
-    session.answer(
+    session.answer_rows(
         [team_shape(team) for team in teams],
-        lambda: table(
-            ("team", "region", "kept", "since"),
-            ([each.team, each.region, each.policy.text, each.created_at.date()] for each in teams),
-        ),
+        ("team", "region", "retention", "since"),
+        ([each.team, each.region, each.policy.text, each.created_at.date()] for each in teams),
+        empty="No teams.",
     )
 
 
-@app.command("show")
-def show_command(context: typer.Context, name: Name) -> None:
-    """Show a team: its policy, its items, and its keys by purpose and version."""
+@_team.command("show")
+def _show(context: typer.Context, name: _Name) -> None:
+    """Show a team: policy, limits, counts and keys."""
     session = session_of(context)
     with session.open_home() as opened:
         catalog = opened.services.catalog
         team = catalog.teams.get(team_id(name))
         files = list(catalog.manifest.files(team.team))
         sums = {
-            "items": sum(file.rows for file in files if file.kind.value == "items"),
+            "items": sum(file.rows for file in files if file.kind is FileKind.ITEMS),
             "itemsWithoutUserId": catalog.manifest.anonymous_items(team.team),
-            "rejectedItems": sum(file.rows for file in files if file.kind.value == "rejected"),
+            "rejectedItems": sum(file.rows for file in files if file.kind is FileKind.REJECTED),
             "days": len({file.day for file in files}),
             "files": len(files),
             "queue": len(catalog.moderation.entries(team.team)),
         }
-        keys = [{"purpose": key.purpose.value, "version": key.version} for key in catalog.teams.keys(team.team)]
+        keys = [{"purpose": key.purpose, "version": key.version} for key in catalog.teams.keys(team.team)]
         processor = opened.settings.regions[team.region].processor
-    shape = team_shape(team) | {"processor": processor} | sums | {"keys": keys}
-    session.answer(shape, lambda: _shown(team, processor, sums, keys))
-
-
-def _shown(team: Team, processor: str, sums: dict[str, int], keys: list[dict[str, int | str]]) -> RenderableType:
-    return facts(
-        team.team,
-        (
-            ("region", team.region, f"hosted by {processor}"),
-            ("policy", team.policy.text),
-            ("cap", f"{team.cap_percent} %", "a larger share needs a second person"),
-            ("grace", f"{team.grace_hours} h", "in which a request may be cancelled"),
-            ("items", sums["items"], f"on {sums['days']} days"),
-            ("without user id", sums["itemsWithoutUserId"], "no deletion by user reaches them"),
-            ("rejected items", sums["rejectedItems"]),
-            ("files", sums["files"]),
-            ("queue", sums["queue"]),
-            ("keys", ", ".join(f"{key['purpose']} v{key['version']}" for key in keys)),
+    session.answer(
+        team_shape(team) | {"processor": processor} | sums | {"keys": keys},
+        lambda: facts(
+            team.team,
+            (
+                ("region", team.region, f"hosted by {processor}"),
+                ("policy", team.policy.text),
+                ("cap", f"{team.cap_percent} %", "above it a second person must approve"),
+                ("grace period", f"{team.grace_hours} h", "in which a request may be cancelled"),
+                ("items", sums["items"], f"on {count(sums['days'], 'day')}"),
+                ("without user id", sums["itemsWithoutUserId"], "a deletion by user cannot reach them"),
+                ("rejected items", sums["rejectedItems"]),
+                ("files", sums["files"]),
+                ("queue", sums["queue"]),
+                ("keys", ", ".join(f"{key['purpose']} v{key['version']}" for key in keys)),
+            ),
         ),
     )

@@ -1,16 +1,84 @@
-"""`implio compact` and `implio housekeep`: fewer files, and none that nothing refers to."""
+"""`implio audit`, `compact`, `housekeep` and `keys`: check the home, and keep it small and its keys fresh."""
+
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
+from rich.console import Group, RenderableType
 
-from implio_pipeline.cli.failures import end_failed, faults_shape
+from implio_pipeline.cli.arguments import ADMIN, READ
+from implio_pipeline.cli.failures import ExitCode, end_failed, faults_shape
 from implio_pipeline.cli.session import session_of
-from implio_pipeline.cli.tables import good, many
+from implio_pipeline.cli.tables import bad, good, table, warning
+from implio_pipeline.domain.audit import PARTS
+from implio_pipeline.domain.keys import newest_ids
+from implio_pipeline.domain.sentences import count
+from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact
+from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
+from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_statement, rotate_keys
+
+app = typer.Typer()
+_keys = typer.Typer(help="Rotate keys, so that old backups cannot be read.", no_args_is_help=True)
+app.add_typer(_keys, name="keys", rich_help_panel=ADMIN)
 
 
-def compact_command(context: typer.Context) -> None:
-    """Merge the small files that late arrivals leave, under new keys."""
+@app.command("audit", rich_help_panel=READ)
+def _audit(
+    context: typer.Context,
+    is_full: Annotated[bool, typer.Option("--full", help="Read every file instead of one seventh of them.")] = False,
+) -> None:
+    """Compare files, catalog, keys, storage and ledger.
+
+    An audit changes no item and no file. Checks that read no file are always made. Of the files it reads one seventh,
+    a different one each day, so that audits on seven consecutive days read all of them. The ledger notes each audit.
+    """
+    session = session_of(context)
+    with session.open_home() as opened, session.steps("Auditing: files") as progress:
+        report = audit(opened.services, is_full=is_full, progress=progress)
+        note_audit(opened.services, report)
+    shape = {
+        "auditedAt": report.audited_at,
+        "part": None if report.part is None else {"number": report.part, "of": PARTS},
+        "isHolding": not report.findings,
+        "files": report.files,
+        "filesRead": report.files_read,
+        "rowsRead": report.rows_read,
+        "filesChangedMeanwhile": report.files_changed,
+        "hiddenRows": report.hidden_rows,
+        "tombstones": report.tombstones,
+        "receipts": report.receipts,
+        "queueEntries": report.queue_entries,
+        "findings": [
+            {"kind": each.kind, "about": each.about, "team": each.team, "words": each.words} for each in report.findings
+        ],
+    }
+    session.answer(shape, lambda: _audited(report))
+    if report.findings:
+        raise typer.Exit(ExitCode.NOT_VERIFIED)
+
+
+def _audited(report: AuditReport) -> RenderableType:
+    read = f"{count(report.files_read, 'file')} of {report.files:,} read, {count(report.rows_read, 'row')}"
+    compared = f"{count(report.tombstones, 'tombstone')} and {count(report.receipts, 'receipt')}"
+    lines: list[RenderableType] = [
+        good(read) if report.part is None else warning(f"{read}; one part of {PARTS}, --full reads all"),
+        good(f"{compared} compared with the catalog"),
+    ]
+    if report.hidden_rows:
+        lines.append(warning(f"{count(report.hidden_rows, 'row')} hidden by open requests: `implio erase --resume`"))
+    if not report.findings:
+        return Group(*lines, good("Nothing was found."))
+    rows = ([each.kind, each.about, each.team, each.words] for each in report.findings)
+    return Group(
+        *lines, bad(count(len(report.findings), "finding")), table(("kind", "about", "team", "what is wrong"), rows)
+    )
+
+
+@app.command("compact", rich_help_panel=ADMIN)
+def _compact(context: typer.Context) -> None:
+    """Merge small files into larger ones under new keys."""
     session, faults = session_of(context), Faults()
     with session.open_home() as opened, session.steps("Merging: partitions") as progress:
         summary = compact(
@@ -23,38 +91,115 @@ def compact_command(context: typer.Context) -> None:
         "skipped": summary.skipped,
         "failed": faults_shape(faults),
     }
-    partitions = many(summary.partitions, "partition")
-    text = f"{many(summary.files_before, 'file')} of {partitions} became {summary.files_after:,}"
+    partitions = count(summary.partitions, "partition")
+    text = f"{count(summary.files_before, 'file')} of {partitions} became {summary.files_after:,}"
     later = f"; {summary.skipped} left for the next run" if summary.skipped else ""
     session.answer(shape, lambda: good(f"{text}{later}" if summary.partitions else f"Nothing to merge{later}"))
     end_failed(faults)
 
 
-def housekeep_command(context: typer.Context) -> None:
-    """Unlink files that nothing refers to, and discard set-aside files that are too old."""
+@app.command("housekeep", rich_help_panel=ADMIN)
+def _housekeep(context: typer.Context) -> None:
+    """Delete files that nothing refers to and what has expired."""
     from implio_pipeline.jobs import tidy  # noqa: PLC0415 -- opens stores, which `--help` need not load
 
     session, faults = session_of(context), Faults()
     with session.open_home() as opened:
         done = tidy(opened, faults)
-    summary, expired, reports, purged = done.sweep, done.set_aside, done.reports, done.exports
+    sweep = done.sweep
     session.answer(
         {
-            "doomed": summary.doomed,
-            "strays": summary.strays,
-            "leftovers": summary.leftovers,
-            "verdictsForgotten": summary.verdicts,
-            "readsNoted": summary.reads,
-            "setAsideDiscarded": expired,
-            "reportsDiscarded": reports,
-            "exportsDiscarded": purged,
+            "doomed": sweep.doomed,
+            "strays": sweep.strays,
+            "leftovers": sweep.leftovers,
+            "verdictsForgotten": sweep.verdicts,
+            "readsNoted": sweep.reads,
+            "setAsideDiscarded": done.set_aside,
+            "reportsDiscarded": done.reports,
+            "exportsDiscarded": done.exports,
             "failed": faults_shape(faults),
         },
-        lambda: good(
-            f"Unlinked {many(summary.doomed, 'replaced file')}, {many(summary.strays, 'stray')} "
-            f"and {many(summary.leftovers, 'leftover')}, "
-            f"discarded {many(expired, 'set-aside file')}, {many(reports, 'report')} and {many(purged, 'export')}, "
-            f"forgot {many(summary.verdicts, 'settled verdict')}, scrubbed the catalog"
+        lambda: Group(
+            good(
+                f"Deleted {count(sweep.doomed, 'replaced file')}, {count(sweep.strays, 'stray')} "
+                f"and {count(sweep.leftovers, 'leftover')}"
+            ),
+            good(
+                f"Discarded {count(done.set_aside, 'set-aside file')}, {count(done.reports, 'report')}, "
+                f"{count(done.exports, 'export')} and {count(sweep.verdicts, 'settled verdict')}"
+            ),
+            good("Scrubbed the catalog"),
         ),
     )
     end_failed(faults)
+
+
+@_keys.command("rotate")
+def _rotate(
+    context: typer.Context,
+    teams: Annotated[
+        list[str] | None,
+        typer.Option("--team", metavar="TEAM", help="Only the keys of this team. May be repeated."),
+    ] = None,
+) -> None:
+    """Renew team keys and root keys, and destroy the old ones.
+
+    No file is rewritten. Backups of the catalog made before cannot be opened any more: back up the catalog and the
+    keys folder afterwards.
+    """
+    session, faults = session_of(context), Faults()
+    with session.open_home() as opened, session.steps("Rotating: teams") as progress:
+        wanted = [team_id(name) for name in teams] if teams else None
+        summary = rotate_keys(opened.services, teams=wanted, faults=faults, progress=progress)
+    shape = {
+        "teams": summary.teams,
+        "filesRewrapped": summary.files,
+        "teamKeysDestroyed": sorted(summary.team_keys_destroyed),
+        "rootKeysDestroyed": sorted(summary.root_keys_destroyed),
+        "sealKeysWaiting": summary.seal_keys_waiting,
+        "failed": faults_shape(faults),
+    }
+    session.answer(shape, lambda: _rotated(summary))
+    end_failed(faults)
+
+
+def _rotated(summary: RotationSummary) -> RenderableType:
+    destroyed = f"{count(len(summary.team_keys_destroyed), 'team key')}"
+    lines: list[RenderableType] = [
+        good(
+            f"Renewed the keys of {count(summary.teams, 'team')} "
+            f"and rewrapped the keys of {count(summary.files, 'file')}"
+        ),
+        good(f"Destroyed {destroyed} and {count(len(summary.root_keys_destroyed), 'root key')}"),
+        warning("Older backups of the catalog open no item any more: back up the catalog and the keys folder now"),
+    ]
+    if summary.seal_keys_waiting:
+        keys = count(summary.seal_keys_waiting, "seal key")
+        what = "names, open requests and set-aside files in older backups"
+        lines.append(warning(f"{keys} left, which still open {what}: run `implio housekeep` in 10 minutes"))
+    return Group(*lines)
+
+
+@_keys.command("list")
+def _list(context: typer.Context) -> None:
+    """Show ids and fingerprints of all keys, and the last rotation."""
+    session = session_of(context)
+    with session.open_home() as opened:
+        services = opened.services
+        statement = newest_statement(services)
+        keys = services.catalog.teams.keys()
+        prints = dict(services.keychain.root_keys()) | dict(services.keychain.fingerprints(keys))
+    rotated_at = None if statement is None else statement.at
+    newest = newest_ids(prints)
+    listed = [{"key": each, "fingerprint": prints[each], "isNewest": each in newest} for each in sorted(prints)]
+    session.answer({"lastRotation": rotated_at, "keys": listed}, lambda: _listed(listed, rotated_at))
+
+
+def _listed(keys: list[dict[str, Any]], rotated_at: datetime | None) -> RenderableType:
+    rows = ([each["key"], each["fingerprint"], "live" if each["isNewest"] else "to be destroyed"] for each in keys)
+    last = (
+        warning("Never rotated: `implio keys rotate`")
+        if rotated_at is None
+        else good(f"Last rotated {rotated_at:%Y-%m-%d}")
+    )
+    return Group(table(("key", "fingerprint", "state"), rows), last)

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from implio_pipeline.cli import app
-from implio_pipeline.cli.operator import ACTS, demand_act
+from implio_pipeline.cli.permissions import ACTS, demand_act
 from implio_pipeline.domain.access import PERMISSIONS, Role
 from implio_pipeline.domain.errors import AccessDenied
 
@@ -33,7 +33,7 @@ def commands_of(group, path=()):
 def test_every_command_names_the_act_that_it_is():
     commands = set(commands_of(typer.main.get_command(app)))
 
-    assert commands == set(ACTS), "name the act of every command in ACTS of implio_pipeline/cli/operator.py"
+    assert commands == set(ACTS), "name the act of every command in ACTS of implio_pipeline/cli/permissions.py"
 
 
 def test_a_command_without_an_act_and_one_that_operators_may_not_run_are_denied(monkeypatch):

@@ -2,7 +2,7 @@
 
 from typer.testing import CliRunner
 
-from implio_pipeline.cli import app, demo_home
+from implio_pipeline.cli import app, demo_steps
 from implio_pipeline.cli.session import Session
 
 
@@ -17,7 +17,7 @@ def test_the_demo_runs_to_its_proof_in_a_folder_of_samples(tmp_path, monkeypatch
     )
 
     assert result.exit_code == 0, result.output
-    for promise in ("found 0 times", "0 survivors", "The ledger holds", "dagster-webserver -h 127.0.0.1"):
+    for promise in ("found 0 times", "0 survivors", "The ledger verifies", "dagster-webserver -h 127.0.0.1"):
         assert promise in result.stdout
     assert result.stderr == ""
     assert (home / "samples" / "kept.json").exists()
@@ -26,11 +26,11 @@ def test_the_demo_runs_to_its_proof_in_a_folder_of_samples(tmp_path, monkeypatch
 def test_a_demo_may_be_made_anew_in_the_home_of_the_last(tmp_path):
     home = tmp_path / "data"
     session = Session(home=home, is_json=True)
-    demo_home.prepare(session, is_fresh=False)
+    demo_steps.prepare_home(session, home, is_fresh=False)
     (home / "samples").mkdir()
     first_key = (home / "keys" / "home" / "ledger.pem").read_bytes()
 
-    demo_home.prepare(session, is_fresh=False)
+    demo_steps.prepare_home(session, home, is_fresh=False)
 
     assert (home / "keys" / "home" / "ledger.pem").read_bytes() != first_key
     assert (home / "samples").is_dir()

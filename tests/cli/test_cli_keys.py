@@ -58,7 +58,7 @@ def test_missing_files_are_named_and_given_up_only_after_a_yes(cli):
     gone.unlink()
 
     assert cli.json("restore", exit_code=5)["missingFiles"] == [gone.stem]
-    assert "put them back" in cli("restore").stdout
+    assert "restore them and run it again" in cli("restore").stdout
     assert cli("restore", "--without-missing", stdin="n\n").exit_code == 3
     assert cli.json("restore", "--without-missing", "--yes")["givenUpFiles"] == [gone.stem]
     assert cli.json("restore")["missingFiles"] == []

@@ -39,7 +39,7 @@ def test_people_are_told_what_to_run_next(look):
 
     assert result.exit_code == 5
     assert "implio set-aside list" in result.stdout
-    assert "The ledger holds" in result.stdout
+    assert "The ledger verifies" in result.stdout
 
 
 def test_a_query_is_a_table_for_people(look):
@@ -165,7 +165,7 @@ def test_receipts_are_listed_shown_and_verified(cli, plan):
     assert cli.json("receipts", "show", request_id)["body"]["requestId"] == request_id
     assert "survivors" in cli("receipts", "show", request_id).stdout
     assert cli.json("receipts", "verify")["entries"] == 4 + 2
-    assert "holds" in cli("receipts", "verify").stdout
+    assert "verifies" in cli("receipts", "verify").stdout
 
 
 def test_a_ledger_is_verified_anywhere_without_a_home(cli, plan, tmp_path):

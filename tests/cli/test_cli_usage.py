@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
-from implio_pipeline.cli.root import globals_first
-from implio_pipeline.cli.tables import cell, left_text, many
-from implio_pipeline.domain.sentences import size_text
+from implio_pipeline.cli.app import _globals_first
+from implio_pipeline.cli.tables import cell, left_text
+from implio_pipeline.domain.sentences import count, size_text
 
 COMMANDS = (
     "init",
@@ -148,7 +148,7 @@ ORDERS = {
 def test_global_options_may_stand_anywhere(name):
     given, ordered = ORDERS[name]
 
-    assert globals_first(given) == ordered
+    assert _globals_first(given) == ordered
 
 
 def test_a_cell_cannot_steer_the_terminal():
@@ -157,7 +157,7 @@ def test_a_cell_cannot_steer_the_terminal():
 
 def test_numbers_are_written_for_people():
     assert [size_text(size) for size in (0, 999, 1_500, 2_500_000)] == ["0 bytes", "999 bytes", "1.5 kB", "2.5 MB"]
-    assert [many(1, "file"), many(1_200, "file")] == ["1 file", "1,200 files"]
+    assert [count(1, "file"), count(1_200, "file")] == ["1 file", "1,200 files"]
 
 
 def test_a_due_day_is_told_in_whole_days():

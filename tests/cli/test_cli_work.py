@@ -58,7 +58,7 @@ def test_ingestion_tells_what_came_in(implio, landed, tmp_path, plan):
     acme = plan.team("acme")
     assert (shape["items"], shape["rejected"], shape["setAside"]) == (acme.good, acme.bad, 1)
     assert sum(each["items"] for each in shape["partitions"]) == acme.good
-    assert "sealed away" in cli("ingest").stdout
+    assert "kept encrypted" in cli("ingest").stdout
     assert "Nothing was ready" in cli("ingest").stdout
 
 
@@ -101,7 +101,7 @@ def test_a_refused_request_file_ends_with_three(cli):
     assert "accepted" not in result.stdout
     assert "jane" not in result.output
     assert cli.json("status", exit_code=5)["waiting"]["refusedRequestFiles"] == 1
-    assert "Refused requests, explained in 1 file" in cli("status").stdout
+    assert "Refused requests: 1 file in the inbox" in cli("status").stdout
 
 
 def test_what_lies_where_it_is_never_taken_is_told(cli):
@@ -119,8 +119,8 @@ def test_what_lies_where_it_is_never_taken_is_told(cli):
 
     assert shape["waiting"]["passedOver"] == {"landing": 5, "inbox": 3}
     told = cli("status").stdout
-    assert "Never taken from the inbox: 3 things" in told
-    assert "Never taken from landing: 5 things" in told
+    assert "Never read from inbox: 3 entries" in told
+    assert "Never read from landing: 5 entries" in told
     assert all(f'"{name}"' in told for name in ("asks.txt", "folder.json", "acme/pipe.json", "No Team", "astray.json"))
 
 
@@ -130,7 +130,7 @@ def test_of_many_things_never_taken_the_first_are_named(cli):
 
     told = " ".join(cli("status").stdout.split())
 
-    assert "Never taken from landing: 30 things" in told
+    assert "Never read from landing: 30 entries" in told
     assert "20 more;" in told
     assert "\\x1b.bak" in told
     assert "\x1b" not in told
@@ -141,7 +141,7 @@ def test_a_shorter_period_is_asked_about(cli, plan):
     agreed = cli("retention", "set", "--team", "acme", "--keep-days", "10", stdin="y\n")
 
     assert refused.exit_code == 3
-    assert f"{plan.team('acme').good} items here are then overdue" in refused.stderr
+    assert f"{plan.team('acme').good} stored items will be overdue" in refused.stderr
     assert agreed.exit_code == 0
     assert cli.json("retention", "show", "--team", "acme")[0]["policy"]["keepDays"] == 10
 
@@ -201,7 +201,7 @@ def test_compacting_and_housekeeping_tell_what_they_did(cli):
     assert cli.json("compact").keys() == {"partitions", "filesBefore", "filesAfter", "skipped", "failed"}
     assert cli("compact").exit_code == 0
     assert cli.json("housekeep").keys() == HOUSEKEPT
-    assert "scrubbed" in cli("housekeep").stdout
+    assert "Scrubbed" in cli("housekeep").stdout
 
 
 def test_a_landing_file_that_fails_is_named_in_the_status_and_tried_again_on_demand(cli, monkeypatch):

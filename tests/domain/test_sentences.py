@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 from support.clock import NOW
 
-from implio_pipeline.cli.erasing import unfinished
 from implio_pipeline.cli.requests import _list_view, _open_view
+from implio_pipeline.cli.results import unfinished
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.callback import CallbackEvent, Delivery
 from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId

@@ -21,7 +21,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._time import get_current_timestamp
 from support.instigators import sensor_state
 
-from implio_pipeline.cli.init import make_home
+from implio_pipeline.cli.home import make_home
 from implio_pipeline.orchestration.drive import open_instance
 from implio_pipeline.orchestration.instance_files import dagster_yaml
 

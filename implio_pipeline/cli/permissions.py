@@ -1,6 +1,7 @@
-"""Which act each command is; whoever runs one is an operator, and does what operators may do and nothing else.
+"""Which act of the access table each command performs.
 
-A command that is not named here is denied: name its act when you add one.
+Whoever runs a command is an operator and may do what `domain/access.py` allows operators. A command that has no line
+here is denied, so add a line when you add a command.
 """
 
 from implio_pipeline.domain.access import Act, Role, demand
@@ -84,13 +85,13 @@ ACTS: dict[str, Act] = {
 
 
 def demand_act(command_path: str) -> None:
-    """Let a command pass that an operator may run.
+    """Check that an operator may run a command.
 
     Args:
-        command_path: The program's name and the command's words.
+        command_path: The name of the program and of the command, as in `implio team add`.
 
     Raises:
-        AccessDenied: an operator may not, or no act is named for the command.
+        AccessDenied: An operator may not run it, or it has no line in `ACTS`.
     """
     _, _, command = command_path.partition(" ")
     if command not in ACTS:
