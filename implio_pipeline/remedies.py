@@ -5,8 +5,11 @@ and Dagster speak to people who have the commands, and take their words from her
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.waiting import Cause, Wait
 
 _OF_ANY = "Run `implio status` and look at what it names."
 _REMEDIES: Mapping[str, str] = {
@@ -58,6 +61,25 @@ _REMEDIES: Mapping[str, str] = {
     ),
     "purpose-missing": "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same.",
 }
+_OF_WAITS: Mapping[Cause, str] = {
+    Cause.NO_DAEMON: (
+        "Start `dagster-daemon`; or do it by hand: `implio ingest`, `implio requests take`, `implio erase --resume`."
+    ),
+    Cause.SENSOR_OFF: "Switch it on in Dagster's UI under Automation.",
+    Cause.CLOCK_WAS_AHEAD: "Check the machine's clock, then start `dagster-daemon` again.",
+    Cause.DEAD_RUN: (
+        "Wait a minute: the daemon marks the run as failed and starts another. If it does not, start `dagster-daemon`."
+    ),
+    Cause.QUEUED: "Wait, or raise `max_concurrent_runs` in dagster.yaml.",
+    Cause.AT_WORK: "Wait; Dagster's UI shows the run.",
+    Cause.NOT_TAKEN_UP: "Wait some seconds; if it still waits after three minutes, look whether `dagster-daemon` runs.",
+    Cause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
+    Cause.APPROVAL: "Approve it with `implio requests approve ID`, or cancel it.",
+    Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel ID`.",
+    Cause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release ID`.",
+    Cause.BACK_OFF: "Wait, or try now with `implio erase --resume`.",
+    Cause.PERSON: "See what it needs with `implio requests show ID`, then `implio erase --resume`.",
+}
 
 
 def remedy_for_operators(error: ImplioError) -> str:
@@ -71,6 +93,23 @@ def remedy_of_code(code: str) -> str:
         (kind.remedy for kind in _kinds(ImplioError) if kind.code == code and kind is not ImplioError), _OF_ANY
     )
     return _REMEDIES.get(code, _OF_ANY if found == ImplioError.remedy else found)
+
+
+def remedy_of_wait(cause: Cause) -> str:
+    """Return what to do about something that waits for this reason."""
+    return _OF_WAITS[cause]
+
+
+def wait_view(wait: Wait, *, now: datetime) -> dict[str, str | int]:
+    """Return a wait in JSON's types, as commands and the API give it."""
+    return {
+        "what": wait.what.value,
+        "since": instant_text(wait.since),
+        "seconds": max(0, int((now - wait.since).total_seconds())),
+        "cause": wait.cause.value,
+        "why": wait.sentence,
+        "remedy": remedy_of_wait(wait.cause),
+    }
 
 
 def _kinds(kind: type[ImplioError]) -> Iterator[type[ImplioError]]:

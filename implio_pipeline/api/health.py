@@ -7,6 +7,7 @@ from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.metrics import refuse_strangers
 from implio_pipeline.api.models import Health, Wait, WaitingLongest
 from implio_pipeline.api.openapi import answer, answers
+from implio_pipeline.remedies import wait_view
 
 router = APIRouter(tags=["health"])
 
@@ -41,5 +42,5 @@ def waiting(request: Request) -> Response:
     refuse_strangers(request)
     opened = request.app.state.opened
     now = opened.services.clock.now()
-    waits = [each.shape(now=now) for each in opened.oldest_waits()]
+    waits = [wait_view(each, now=now) for each in opened.oldest_waits()]
     return json_answer(WaitingLongest(waiting=convert(waits, list[Wait])))

@@ -18,6 +18,7 @@ from implio_pipeline.domain.instants import due_at
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.waiting import Cause, Wait, Waiting
+from implio_pipeline.remedies import wait_view
 
 _TRIES = 5
 """How often the example was tried: a request stops after some attempts, never before the first."""
@@ -93,6 +94,6 @@ EXAMPLES: dict[str, Any] = {
     "Decision": {"moderator": "mia@example.com", "outcome": "refused", "reasons": ["spam"]},
     "Queues": {"queues": [{"queue": "Default", "waiting": 12}, {"queue": "Escalated", "waiting": 0}]},
     "Health": {"status": "alive"},
-    "WaitingLongest": {"waiting": [_WAIT.shape(now=_ACCEPTED_AT + timedelta(hours=2))]},
+    "WaitingLongest": {"waiting": [wait_view(_WAIT, now=_ACCEPTED_AT + timedelta(hours=2))]},
 }
 """Of bodies and answers, by schema; a test holds each against its schema."""

@@ -18,7 +18,7 @@ from implio_pipeline.cli.tables import Fact, bad, facts, good, table, warning
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.ids import RequestId, RequestKind
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
-from implio_pipeline.domain.sentences import count, newer_text, not_reachable_text, receipt_text, size_text
+from implio_pipeline.domain.sentences import count, newer_text, not_reachable_text, result_text, size_text
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.verify import canonical, check_against, check_ledger
 
@@ -235,6 +235,6 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableTy
     if told.policy is not None:
         lines.append(("policy", told.policy))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
-    text = receipt_text(outcome)
+    text = result_text(outcome)
     first = warning(text) if outcome.withheld or outcome.is_nothing_matched else good(text)
     return Group(first, facts(f"Receipt: {told.team}, by {kind}", lines))

@@ -33,7 +33,7 @@ from implio_pipeline.domain.waiting import Wait, Waiting
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.files.ingest import failed_landings, put_off
-from implio_pipeline.remedies import remedy_of_code
+from implio_pipeline.remedies import remedy_of_code, remedy_of_wait, wait_view
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import OpenHome
@@ -229,7 +229,7 @@ def _shape(found: _Status) -> dict[str, Any]:
             "overdueItems": found.overdue_items,
             "unsettledVerdicts": found.unsettled,
             "givenUpCallbacks": found.given_up,
-            "oldest": [each.shape(now=found.now) for each in found.waits],
+            "oldest": [wait_view(each, now=found.now) for each in found.waits],
         },
         "waitingForSecondPerson": {
             "requests": sum(requests for requests, _ in found.unapproved.values()),
@@ -372,7 +372,10 @@ def _other_lines(found: _Status) -> list[RenderableType]:
         for text in erased_people_text(each.erased_people, days=_RECENT.days)
     ]
     lines += [
-        warning(f"{_WAITING[each.what]} has waited {_duration(found.now - each.since)}: {each.sentence}. {each.remedy}")
+        warning(
+            f"{_WAITING[each.what]} has waited {_duration(found.now - each.since)}: {each.sentence}. "
+            f"{remedy_of_wait(each.cause)}"
+        )
         for each in found.waits
     ]
     return lines

@@ -101,7 +101,7 @@ FREE_FAILURES = 5
 """So many failures in a row cost nothing; people mistype."""
 FORGET_FAILURES = timedelta(days=1)
 """After so long without a failure the count begins anew."""
-IDLE, ABSOLUTE, HALFWAY = timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=5)
+SESSION_IDLE, SESSION_LONGEST, _HALFWAY = timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=5)
 CODE_SECONDS = 30
 """One-time codes change this often.
 
@@ -131,13 +131,20 @@ class Attempts:
 
     def locked_until(self) -> datetime | None:
         """Return the instant before which no attempt counts, or `None` when one may be made."""
-        wait = wait_after(self.failures)
+        wait = Attempts.wait_after(self.failures)
         return self.newest_at + wait if self.newest_at is not None and wait else None
 
     def one_more(self, *, now: datetime) -> "Attempts":
         """Return the count with one more failure; an old count begins anew."""
         is_old = self.newest_at is not None and now - self.newest_at > FORGET_FAILURES
         return Attempts(failures=1 if is_old else self.failures + 1, newest_at=now)
+
+    @classmethod
+    def wait_after(cls, failures: int) -> timedelta:
+        """Return how long nobody may try again after so many failures in a row: 30 s, doubling, at most an hour."""
+        if failures < FREE_FAILURES:
+            return timedelta()
+        return backoff(failures - FREE_FAILURES + 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,8 +161,8 @@ class Session:
     def is_live(self, *, now: datetime) -> bool:
         """Tell whether a session still lets its browser in."""
         if self.is_halfway:
-            return now < self.began_at + HALFWAY
-        return now < self.seen_at + IDLE and now < self.began_at + ABSOLUTE
+            return now < self.began_at + _HALFWAY
+        return now < self.seen_at + SESSION_IDLE and now < self.began_at + SESSION_LONGEST
 
     def seen(self, *, now: datetime) -> "Session | None":
         """Return the session as seen now, or `None` when it was seen so lately that nothing need be stored."""
@@ -191,13 +198,6 @@ def check_password(text: str, *, email: str, name: str) -> None:
         raise PasswordRefused("a password is more than its owner's name or address")
 
 
-def wait_after(failures: int) -> timedelta:
-    """Return how long nobody may try again after so many failures in a row: 30 s, doubling, at most an hour."""
-    if failures < FREE_FAILURES:
-        return timedelta()
-    return backoff(failures - FREE_FAILURES + 1)
-
-
 def session_id_of(token: str) -> str:
     """Return what is stored of a browser's token: its SHA-256, from which it cannot be found."""
     return sha256(f"session\0{token}".encode()).hexdigest()
@@ -216,7 +216,7 @@ def is_form_token(given: str, *, token: str) -> bool:
 ApiKeyId = NewType("ApiKeyId", str)
 """The first twelve digits of the digest: names a key, and opens nothing."""
 
-PREFIX = "implio_"
+_PREFIX = "implio_"
 """Begins every key, so that one that leaked into a repository or a log is recognised by scanners."""
 _ID_DIGITS = 12
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,47}", re.ASCII)
@@ -242,42 +242,42 @@ class ApiKey:
         """Tell whether calls with the key are answered."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
+    @classmethod
+    def new(
+        cls, team: TeamId, secret: str, *, label: str, made_by: str, created_at: datetime, expires_at: datetime | None
+    ) -> "tuple[ApiKey, str]":
+        """Return a key and the text that is shown once.
 
-def new_key(
-    team: TeamId, secret: str, *, label: str, made_by: str, created_at: datetime, expires_at: datetime | None
-) -> tuple[ApiKey, str]:
-    """Return a key and the text that is shown once.
+        Args:
+            team: Whose key.
+            secret: 256 random bits, as text.
+            label: What it is for, in plain words without personal data.
+            made_by: Keyed pseudonym of who makes it.
+            created_at: The present.
+            expires_at: From when on it is no longer accepted; `None` for a key that stays.
 
-    Args:
-        team: Whose key.
-        secret: 256 random bits, as text.
-        label: What it is for, in plain words without personal data.
-        made_by: Keyed pseudonym of who makes it.
-        created_at: The present.
-        expires_at: From when on it is no longer accepted; `None` for a key that stays.
-
-    Raises:
-        ApiKeyInvalid: the label has other characters, or the expiry has passed.
-    """
-    if not _LABEL.fullmatch(label):
-        raise ApiKeyInvalid("the label has other characters than these, or too many")
-    if expires_at is not None and expires_at <= created_at:
-        raise ApiKeyInvalid("the key would have expired already")
-    text = f"{PREFIX}{secret}"
-    digest = digest_of(text)
-    key_id = ApiKeyId(digest[:_ID_DIGITS])
-    key = ApiKey(
-        key_id=key_id,
-        team=team,
-        label=label,
-        made_by=made_by,
-        created_at=created_at,
-        expires_at=expires_at,
-        digest=digest,
-    )
-    return key, text
+        Raises:
+            ApiKeyInvalid: the label has other characters, or the expiry has passed.
+        """
+        if not _LABEL.fullmatch(label):
+            raise ApiKeyInvalid("the label has other characters than these, or too many")
+        if expires_at is not None and expires_at <= created_at:
+            raise ApiKeyInvalid("the key would have expired already")
+        text = f"{_PREFIX}{secret}"
+        digest = api_key_digest(text)
+        key_id = ApiKeyId(digest[:_ID_DIGITS])
+        key = cls(
+            key_id=key_id,
+            team=team,
+            label=label,
+            made_by=made_by,
+            created_at=created_at,
+            expires_at=expires_at,
+            digest=digest,
+        )
+        return key, text
 
 
-def digest_of(text: str) -> str:
+def api_key_digest(text: str) -> str:
     """Return what a key is kept and found by: its SHA-256, hexadecimal."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()

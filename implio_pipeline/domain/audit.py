@@ -237,7 +237,38 @@ def stray(region: str, path: str) -> AuditFinding:
     return AuditFinding(kind=FindingKind.STRAY, about=about, words=f"in region {region}, unknown to the catalog")
 
 
-def tombstone_faults(
+def request_faults(
+    request: Request,
+    *,
+    in_force: TombstonePlaced | None,
+    standing: StandingErasure | None,
+    tombstones: Sequence[TombstonePlaced],
+    receipts: Sequence[Receipt],
+    unread_receipts: Sequence[type[Receipt]],
+    is_lifted: bool,
+    is_standing_lifted: bool,
+) -> list[AuditFinding]:
+    """Return where the ledger's entries about a request contradict the catalog.
+
+    Args:
+        request: The request, as the catalog has it.
+        in_force: The tombstone that the ledger should have; `None` when the catalog has none.
+        standing: What keeps the person's new items out, lifted or not, as the catalog has it.
+        tombstones: The ledger's tombstones of the request.
+        receipts: The ledger's receipts of the request, oldest first.
+        unread_receipts: The types of further receipts that cannot be read.
+        is_lifted: Whether the ledger lifted the tombstone.
+        is_standing_lifted: Whether the ledger lifted the standing deletion.
+    """
+    return [
+        *_tombstone_faults(request, in_force, tombstones),
+        *_lifting_faults(request, is_lifted=is_lifted),
+        *_standing_faults(request, standing, told=tombstones, is_lifted=is_standing_lifted),
+        *_receipt_faults(request, receipts, unread=unread_receipts),
+    ]
+
+
+def _tombstone_faults(
     request: Request, in_force: TombstonePlaced | None, told: Sequence[TombstonePlaced]
 ) -> list[AuditFinding]:
     """Return where the ledger's entries of a tombstone differ from the catalog's; one noted twice alike is no fault.
@@ -260,7 +291,7 @@ def tombstone_faults(
     return []
 
 
-def standing_faults(
+def _standing_faults(
     request: Request, standing: StandingErasure | None, *, told: Sequence[TombstonePlaced], is_lifted: bool
 ) -> list[AuditFinding]:
     """Return where catalog and ledger differ on whether a person's new items stay out.
@@ -298,7 +329,7 @@ def lost_tombstone(told: TombstonePlaced) -> AuditFinding:
     return AuditFinding(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
 
 
-def lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
+def _lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
     """Return where catalog and ledger differ on whether a request was cancelled."""
     is_cancelled = request.state is RequestState.CANCELLED
     if is_lifted and not is_cancelled:
@@ -308,7 +339,7 @@ def lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
     return []
 
 
-def receipt_faults(
+def _receipt_faults(
     request: Request, told: Sequence[Receipt], *, unread: Sequence[type[Receipt]] = ()
 ) -> list[AuditFinding]:
     """Return what is wrong with the receipts of a request: a completed one has exactly one, and it is plausible.

@@ -118,6 +118,12 @@ class LogLine:
     previous: str
     digest: str
 
+    @classmethod
+    def chained(cls, read: Read, *, line: int, previous: str) -> "LogLine":
+        """Return a read as the log's next line."""
+        unsigned = cls(line=line, read=read, previous=previous, digest="")
+        return replace(unsigned, digest=_digest_of(unsigned))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogFault:
@@ -127,26 +133,20 @@ class LogFault:
     words: str
 
 
-def chained(read: Read, *, line: int, previous: str) -> LogLine:
-    """Return a read as the log's next line."""
-    unsigned = LogLine(line=line, read=read, previous=previous, digest="")
-    return replace(unsigned, digest=digest_of(unsigned))
-
-
-def digest_of(line: LogLine) -> str:
+def _digest_of(line: LogLine) -> str:
     """Return the SHA-256 of a line and its link to the one before, hexadecimal; its own digest does not count."""
     text = json.dumps({"line": line.line, "previous": line.previous} | line.read.body(), sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
 
-def faults_of(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator[LogFault]:
+def chain_faults(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator[LogFault]:
     """Yield where the log breaks its own chain, or is not what the ledger noted."""
     count, previous = 0, GENESIS
     for count, line in enumerate(lines, start=1):
         if line.line != count:
             yield LogFault(line=count, words=f"line {count} is missing; line {line.line} stands in its place")
             return
-        if line.previous != previous or digest_of(line) != line.digest:
+        if line.previous != previous or _digest_of(line) != line.digest:
             yield LogFault(line=count, words="it is not the line that was written")
             return
         if count in noted and noted[count] != line.digest:

@@ -98,6 +98,26 @@ class Destination:
     host: str
     port: int
 
+    @classmethod
+    def of(cls, url: str) -> "Destination":
+        """Return where a URL leads.
+
+        Raises:
+            CallbackRefused: it is no URL that can be called, or carries a user name or a fragment.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise CallbackRefused("the address of the callback is no URL") from None
+        if parts.scheme not in ("https", "http") or not parts.hostname or len(url) > _LONGEST_URL or not url.isascii():
+            raise CallbackRefused("the address of the callback is no URL of https")
+        if parts.username is not None or parts.password is not None or parts.fragment or not url.isprintable():
+            raise CallbackRefused("the address of the callback may hold no user name, password or fragment")
+        return cls(
+            scheme=parts.scheme, host=check_host(parts.hostname), port=port or (443 if parts.scheme == "https" else 80)
+        )
+
 
 def check_host(host: str) -> str:
     """Return a host's name as it is compared: exact, in lower case, without wildcards or port.
@@ -112,26 +132,6 @@ def check_host(host: str) -> str:
     if ":" in name and not isinstance(_address(name), IPv6Address):
         raise CallbackRefused("an allowed host is named without its port")
     return name
-
-
-def destination_of(url: str) -> Destination:
-    """Return where a URL leads.
-
-    Raises:
-        CallbackRefused: it is no URL that can be called, or carries a user name or a fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise CallbackRefused("the address of the callback is no URL") from None
-    if parts.scheme not in ("https", "http") or not parts.hostname or len(url) > _LONGEST_URL or not url.isascii():
-        raise CallbackRefused("the address of the callback is no URL of https")
-    if parts.username is not None or parts.password is not None or parts.fragment or not url.isprintable():
-        raise CallbackRefused("the address of the callback may hold no user name, password or fragment")
-    return Destination(
-        scheme=parts.scheme, host=check_host(parts.hostname), port=port or (443 if parts.scheme == "https" else 80)
-    )
 
 
 def check_address(address: str, *, destination: Destination, is_exempt: bool, may_use_http: bool) -> None:

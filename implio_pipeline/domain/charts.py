@@ -21,7 +21,7 @@ OUTCOMES = (Outcome.APPROVED.value, Outcome.REFUSED.value, Outcome.NO_DECISION.v
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
+class _Bar:
     """A rectangle: left and width in percent of the picture, top and height in its units."""
 
     x: str
@@ -32,7 +32,7 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mark:
+class _Mark:
     """Something at a place along the axis."""
 
     x: str
@@ -42,7 +42,7 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class _Row:
     """A line of the table that says the same."""
 
     label: str
@@ -53,10 +53,10 @@ class Row:
 class Chart:
     """Bars over an axis."""
 
-    bars: tuple[Bar, ...]
-    cuts: tuple[Mark, ...]
-    ticks: tuple[Mark, ...]
-    rows: tuple[Row, ...]
+    bars: tuple[_Bar, ...]
+    cuts: tuple[_Mark, ...]
+    ticks: tuple[_Mark, ...]
+    rows: tuple[_Row, ...]
     tallest: int
     """Items of the highest bar."""
     longest: int
@@ -122,7 +122,7 @@ def day_chart(files: Iterable[VaultFile], *, today: date, most_days: int = 60) -
         bars=tuple(_stacked(series, step=1, longest=most_days)),
         cuts=(),
         ticks=tuple(
-            Mark(x=_percent(place + 0.5, most_days), label=_day_name(first + timedelta(days=place)))
+            _Mark(x=_percent(place + 0.5, most_days), label=_day_name(first + timedelta(days=place)))
             for place in range(4, most_days, most_days // 4)
         ),
         rows=tuple(
@@ -134,7 +134,7 @@ def day_chart(files: Iterable[VaultFile], *, today: date, most_days: int = 60) -
     )
 
 
-def _stacked(series: Mapping[str, Mapping[int, int]], *, step: int, longest: int) -> Iterable[Bar]:
+def _stacked(series: Mapping[str, Mapping[int, int]], *, step: int, longest: int) -> Iterable[_Bar]:
     tallest = max(1, _tallest(tuple(series.values()), step))
     tops: Counter[int] = Counter()
     for tone, counts in series.items():
@@ -143,7 +143,7 @@ def _stacked(series: Mapping[str, Mapping[int, int]], *, step: int, longest: int
                 height = max(1.0, HEIGHT * number / tallest)
                 below = HEIGHT * tops[place] / tallest
                 tops[place] += number
-                yield Bar(
+                yield _Bar(
                     x=_percent(place * step, longest),
                     width=_percent(max(step * 0.82, longest * 0.003), longest),
                     y=round(max(0.0, HEIGHT - below - height), 1),
@@ -152,14 +152,14 @@ def _stacked(series: Mapping[str, Mapping[int, int]], *, step: int, longest: int
                 )
 
 
-def _cuts(policy: RetentionPolicy, proposed: RetentionPolicy | None, *, longest: int) -> Iterable[Mark]:
+def _cuts(policy: RetentionPolicy, proposed: RetentionPolicy | None, *, longest: int) -> Iterable[_Mark]:
     named = [("now", policy.keep_days, "cut" if proposed is None else "cut-old")]
     if proposed is not None and proposed.keep_days != policy.keep_days:
         named.append(("new", proposed.keep_days, "cut"))
     for name, days, tone in named:
         if days is not None and days + 1 <= longest:
             is_right = days + 1 > longest * 0.6
-            yield Mark(
+            yield _Mark(
                 x=_percent(days + 1, longest),
                 label=f"{name}: {days:,} days",
                 tone=tone,
@@ -167,10 +167,10 @@ def _cuts(policy: RetentionPolicy, proposed: RetentionPolicy | None, *, longest:
             )
 
 
-def _ticks(longest: int, label: Callable[[int], str]) -> Iterable[Mark]:
+def _ticks(longest: int, label: Callable[[int], str]) -> Iterable[_Mark]:
     step = next(step for step in _STEPS if longest / step <= _MOST_TICKS)
     for day in range(0, longest - step // 3, step):
-        yield Mark(x=_percent(day, longest), label=label(day), anchor="start" if day == 0 else "middle")
+        yield _Mark(x=_percent(day, longest), label=label(day), anchor="start" if day == 0 else "middle")
 
 
 def _longest(items: Mapping[int, int], policy: RetentionPolicy, proposed: RetentionPolicy | None) -> int:
@@ -181,10 +181,10 @@ def _longest(items: Mapping[int, int], policy: RetentionPolicy, proposed: Retent
     return max(_SHORTEST_DAYS, oldest + 1, *near)
 
 
-def _rows(series: Sequence[Mapping[int, int]], *, step: int, name: Callable[[int, int], str]) -> Iterable[Row]:
+def _rows(series: Sequence[Mapping[int, int]], *, step: int, name: Callable[[int, int], str]) -> Iterable[_Row]:
     binned = [_binned(counts, step) for counts in series]
     for place in sorted({place for counts in binned for place, number in counts.items() if number}):
-        yield Row(
+        yield _Row(
             label=name(place * step, place * step + step - 1), counts=tuple(counts.get(place, 0) for counts in binned)
         )
 

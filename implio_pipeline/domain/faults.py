@@ -125,19 +125,27 @@ class FailedFile:
         )
         return f"{self.unit}: the last attempt ended with {self.error_code}, {attempts}, {following}"
 
-
-def failed_again(
-    before: FailedFile | None, *, team: TeamId, work: Work, file: str, unit: str, error_code: str, now: datetime
-) -> FailedFile:
-    """Return a file after one more failed attempt."""
-    attempts = 1 if before is None else before.attempts + 1
-    is_given_up = work is Work.INGEST and attempts >= MOST_ATTEMPTS
-    return FailedFile(
-        team=team,
-        work=work,
-        file=file,
-        unit=unit,
-        attempts=attempts,
-        error_code=error_code,
-        next_attempt_at=None if is_given_up else now + backoff(attempts),
-    )
+    @classmethod
+    def failed_again(
+        cls,
+        before: "FailedFile | None",
+        *,
+        team: TeamId,
+        work: Work,
+        file: str,
+        unit: str,
+        error_code: str,
+        now: datetime,
+    ) -> "FailedFile":
+        """Return a file after one more failed attempt."""
+        attempts = 1 if before is None else before.attempts + 1
+        is_given_up = work is Work.INGEST and attempts >= MOST_ATTEMPTS
+        return cls(
+            team=team,
+            work=work,
+            file=file,
+            unit=unit,
+            attempts=attempts,
+            error_code=error_code,
+            next_attempt_at=None if is_given_up else now + backoff(attempts),
+        )

@@ -27,6 +27,23 @@ class NamedRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FileOutcome:
+    """What happened to one file for one request: a line of its receipt."""
+
+    request_id: RequestId
+    kind: FileKind
+    digest_before: str
+    digest_after: str | None
+    rows_before: int
+    rows_after: int
+    matched: int
+    keys_destroyed: int
+    size_before_bytes: int
+    is_read_back: bool
+    committed_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FileWork:
     """One file and the rules that reach it; `is_whole` when the file is dropped unread."""
 
@@ -35,6 +52,34 @@ class FileWork:
     is_whole: bool
     holds: tuple[Hold, ...] = ()
     """Legal holds that reach the file: rows they cover are spared."""
+
+    def outcomes(
+        self, matched: Mapping[RequestId, int], *, after: VaultFile | None, is_read_back: bool
+    ) -> tuple[FileOutcome, ...]:
+        """Return the receipt lines of the file: one for each request that covered a row of it.
+
+        Args:
+            matched: Rows that each request covered.
+            after: The file that replaced this one; `None` when no row was left.
+            is_read_back: Whether the new file was read again after it was written.
+        """
+        before = self.sealed.file
+        return tuple(
+            FileOutcome(
+                request_id=request_id,
+                kind=before.kind,
+                digest_before=before.digest,
+                digest_after=after.digest if after else None,
+                rows_before=before.rows,
+                rows_after=after.rows if after else 0,
+                matched=rows,
+                keys_destroyed=len(self.sealed.keys),
+                size_before_bytes=before.size_bytes,
+                is_read_back=is_read_back,
+            )
+            for request_id, rows in matched.items()
+            if rows
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,65 +129,6 @@ class Rewrite:
         matched = self.matched.values()
         if not max(matched, default=0) <= self.erased <= sum(matched):
             raise Unverified(f"the rows erased of file {name} are not those that its requests cover", about=name)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileOutcome:
-    """What happened to one file for one request: a line of its receipt."""
-
-    request_id: RequestId
-    kind: FileKind
-    digest_before: str
-    digest_after: str | None
-    rows_before: int
-    rows_after: int
-    matched: int
-    keys_destroyed: int
-    size_before_bytes: int
-    is_read_back: bool
-    committed_at: datetime | None = None
-
-
-def outcomes_of(rewrite: Rewrite, work: FileWork) -> tuple[FileOutcome, ...]:
-    """Return the receipt lines of a rewritten file: one for each request that covered a row of it."""
-    after = rewrite.after.file if rewrite.after else None
-    return tuple(
-        FileOutcome(
-            request_id=request_id,
-            kind=rewrite.before.kind,
-            digest_before=rewrite.before.digest,
-            digest_after=after.digest if after else None,
-            rows_before=rewrite.before.rows,
-            rows_after=after.rows if after else 0,
-            matched=matched,
-            keys_destroyed=len(work.sealed.keys),
-            size_before_bytes=rewrite.before.size_bytes,
-            is_read_back=True,
-        )
-        for request_id, matched in rewrite.matched.items()
-        if matched
-    )
-
-
-def outcomes_of_drop(work: FileWork, matched: Mapping[RequestId, int]) -> tuple[FileOutcome, ...]:
-    """Return the receipt lines of a file dropped whole: every row of it went."""
-    file = work.sealed.file
-    return tuple(
-        FileOutcome(
-            request_id=request_id,
-            kind=file.kind,
-            digest_before=file.digest,
-            digest_after=None,
-            rows_before=file.rows,
-            rows_after=0,
-            matched=rows,
-            keys_destroyed=len(work.sealed.keys),
-            size_before_bytes=file.size_bytes,
-            is_read_back=False,
-        )
-        for request_id, rows in matched.items()
-        if rows
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,7 +189,7 @@ class Change:
     shred_team_keys: tuple[KeyId, ...] = ()
 
 
-MOST_ROWS = 200_000
+_MOST_ROWS = 200_000
 """Rows merged at once: what bounds the memory of a merge."""
 
 
@@ -220,7 +206,7 @@ class MergeWork:
 def merges(files: Iterable[VaultFile], *, rows_per_file: int) -> Iterator[MergeWork]:
     """Yield what to merge: partitions with more files than their rows need, the smallest files first.
 
-    A partition of `MOST_ROWS` rows or fewer is merged whole, so that each person ends up in one file of it.
+    A partition of `_MOST_ROWS` rows or fewer is merged whole, so that each person ends up in one file of it.
     """
     partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
     for file in files:
@@ -238,7 +224,7 @@ def _smallest(files: list[VaultFile]) -> Iterator[VaultFile]:
     rows = 0
     for file in sorted(files, key=lambda file: (file.rows, file.file_id)):
         rows += file.rows
-        if rows > MOST_ROWS:
+        if rows > _MOST_ROWS:
             return
         yield file
 

@@ -46,15 +46,6 @@ class Hold:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Withheld:
-    """What holds kept of one request's items: each item counts once, and once for each hold upon it."""
-
-    items: int
-    holds: tuple[tuple[HoldId, str, int], ...]
-    """Id, reason code and items of each hold."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Spared:
     """What a file still holds of one request: rows that holds cover, and rows that none does."""
 
@@ -64,18 +55,27 @@ class Spared:
     survivors: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Withheld:
+    """What holds kept of one request's items: each item counts once, and once for each hold upon it."""
+
+    items: int
+    holds: tuple[tuple[HoldId, str, int], ...]
+    """Id, reason code and items of each hold."""
+
+    @classmethod
+    def of(cls, request_id: RequestId, spared: Iterable[Spared], holds: Iterable[Hold]) -> "Withheld | None":
+        """Return what holds kept of a request, added up over its files; `None` when nothing."""
+        theirs = [each for each in spared if each.request_id == request_id and each.rows]
+        if not theirs:
+            return None
+        counts = ((hold, sum(each.by_hold.get(hold.hold_id, 0) for each in theirs)) for hold in holds)
+        return cls(
+            items=sum(each.rows for each in theirs),
+            holds=tuple((hold.hold_id, hold.reason.value, count) for hold, count in counts if count),
+        )
+
+
 def is_wholly_held(file: VaultFile, holds: Iterable[Hold]) -> bool:
     """Tell whether some hold covers every row of the file."""
     return any(reach(hold.rule, file) is Reach.EVERYTHING for hold in holds)
-
-
-def withheld_of(request_id: RequestId, spared: Iterable[Spared], holds: Iterable[Hold]) -> Withheld | None:
-    """Return what holds kept of a request, added up over its files; `None` when nothing."""
-    theirs = [each for each in spared if each.request_id == request_id and each.rows]
-    if not theirs:
-        return None
-    counts = ((hold, sum(each.by_hold.get(hold.hold_id, 0) for each in theirs)) for hold in holds)
-    return Withheld(
-        items=sum(each.rows for each in theirs),
-        holds=tuple((hold.hold_id, hold.reason.value, count) for hold, count in counts if count),
-    )

@@ -53,14 +53,15 @@ class KeyStates:
     destroyed: Fingerprints = field(default_factory=dict)
     """Destroyed since the statement before."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyStatement(Statement):
-    """What the ledger tells of keys at one instant: all root keys, and the team keys that were rotated."""
-
-    at: datetime
-    roots: KeyStates
-    team_keys: KeyStates
+    @classmethod
+    def of_ring(cls, ring: Fingerprints, *, destroyed: Fingerprints | None = None) -> "KeyStates":
+        """Return the states of a ring's root keys: of each series the newest is live, the others are retired."""
+        newest = newest_ids(ring)
+        return cls(
+            live={each: ring[each] for each in ring if each in newest},
+            retired={each: ring[each] for each in ring if each not in newest},
+            destroyed=destroyed or {},
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,34 +76,34 @@ class RingFaults:
     """Destroyed, and in the ring again."""
 
 
-def ring_faults(statement: KeyStatement, ring: Fingerprints) -> RingFaults:
-    """Return where the root keys in a ring differ from those the ledger tells of.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyStatement(Statement):
+    """What the ledger tells of keys at one instant: all root keys, and the team keys that were rotated."""
 
-    Newer epochs than those told are no fault: a rotation that has just begun, or was broken off, left them.
-    """
-    live, retired = statement.roots.live, statement.roots.retired
-    told = newest_numbers(live)
-    return RingFaults(
-        missing=tuple(sorted(key_id for key_id in live if key_id not in ring)),
-        changed=tuple(sorted(each for each, print_ in live.items() if ring.get(each, print_) != print_)),
-        returned=tuple(
-            sorted(
-                key_id
-                for key_id in ring
-                if key_id not in live and key_id not in retired and number_of(key_id) < told.get(series_of(key_id), 0)
-            )
-        ),
-    )
+    at: datetime
+    roots: KeyStates
+    team_keys: KeyStates
 
+    def ring_faults(self, ring: Fingerprints) -> RingFaults:
+        """Return where the root keys in a ring differ from those the ledger tells of.
 
-def root_states(ring: Fingerprints, *, destroyed: Fingerprints | None = None) -> KeyStates:
-    """Return the states of a ring's root keys: of each series the newest is live, the others are retired."""
-    newest = newest_ids(ring)
-    return KeyStates(
-        live={each: ring[each] for each in ring if each in newest},
-        retired={each: ring[each] for each in ring if each not in newest},
-        destroyed=destroyed or {},
-    )
+        Newer epochs than those told are no fault: a rotation that has just begun, or was broken off, left them.
+        """
+        live, retired = self.roots.live, self.roots.retired
+        told = newest_numbers(live)
+        return RingFaults(
+            missing=tuple(sorted(key_id for key_id in live if key_id not in ring)),
+            changed=tuple(sorted(each for each, print_ in live.items() if ring.get(each, print_) != print_)),
+            returned=tuple(
+                sorted(
+                    key_id
+                    for key_id in ring
+                    if key_id not in live
+                    and key_id not in retired
+                    and number_of(key_id) < told.get(series_of(key_id), 0)
+                )
+            ),
+        )
 
 
 def old_keys(keys: Iterable[TeamKey], purposes: Iterable[KeyPurpose]) -> list[TeamKey]:

@@ -94,6 +94,10 @@ class Decided:
     sealed: bytes | None = sensitive(default=None)
     """Reasons, feedback and actor; dropped once settled, since the item has them then."""
 
+    def is_same(self, verdict: Verdict, *, by: str) -> bool:
+        """Tell whether the same person said the same before: to decide twice is to decide once."""
+        return self.decided is outcome_of(verdict) and self.actor == by
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
@@ -130,12 +134,38 @@ class Feed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Words:
+class VerdictDetails:
     """The personal part of a verdict."""
 
     actor: str = sensitive()
     reasons: tuple[str, ...] = sensitive(default=())
     feedback: tuple[str, ...] = sensitive(default=())
+
+    @classmethod
+    def of(cls, verdict: Verdict, *, actor: str) -> "VerdictDetails":
+        """Return the personal part of a verdict."""
+        reasons = verdict.reasons if isinstance(verdict, Refuse) else ()
+        return cls(actor=actor, reasons=tuple(reasons), feedback=tuple(verdict.feedback))
+
+    def to_bytes(self) -> bytes:
+        """Return the personal part of a verdict as it is sealed."""
+        parts = {"actor": self.actor, "reasons": list(self.reasons), "feedback": list(self.feedback)}
+        return json.dumps(parts).encode()
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> "VerdictDetails":
+        """Return the personal part of a verdict: `words_text` read back."""
+        parts = json.loads(text)
+        return cls(actor=parts["actor"], reasons=tuple(parts["reasons"]), feedback=tuple(parts["feedback"]))
+
+    def item_columns(self, decided: Outcome) -> Mapping[str, Any]:
+        """Return the item's columns that a verdict replaces; feedback stays when the verdict gives none."""
+        values: dict[str, Any] = {
+            "outcome": decided.value,
+            "reasons": list(self.reasons) or None,
+            "actor_id": self.actor,
+        }
+        return values | ({"feedback": list(self.feedback)} if self.feedback else {})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,39 +216,6 @@ def check_queue_name(name: str) -> str:
     if not stripped or len(stripped) > _LONGEST_NAME or not stripped.isprintable():
         raise QueueInvalid("the name of a queue is 1 to 128 printable letters")
     return stripped
-
-
-def is_same_verdict(earlier: Decided, verdict: Verdict, *, by: str) -> bool:
-    """Tell whether the same person said the same before: to decide twice is to decide once."""
-    return earlier.decided is outcome_of(verdict) and earlier.actor == by
-
-
-def words_of(verdict: Verdict, *, actor: str) -> Words:
-    """Return the personal part of a verdict."""
-    reasons = verdict.reasons if isinstance(verdict, Refuse) else ()
-    return Words(actor=actor, reasons=tuple(reasons), feedback=tuple(verdict.feedback))
-
-
-def words_text(words: Words) -> bytes:
-    """Return the personal part of a verdict as it is sealed."""
-    parts = {"actor": words.actor, "reasons": list(words.reasons), "feedback": list(words.feedback)}
-    return json.dumps(parts).encode()
-
-
-def words_in(text: bytes) -> Words:
-    """Return the personal part of a verdict: `words_text` read back."""
-    parts = json.loads(text)
-    return Words(actor=parts["actor"], reasons=tuple(parts["reasons"]), feedback=tuple(parts["feedback"]))
-
-
-def settled_values(decided: Outcome, words: Words) -> Mapping[str, Any]:
-    """Return the columns of the item that a verdict replaces; feedback is left alone when none was given."""
-    values: dict[str, Any] = {
-        "outcome": decided.value,
-        "reasons": list(words.reasons) or None,
-        "actor_id": words.actor,
-    }
-    return values | ({"feedback": list(words.feedback)} if words.feedback else {})
 
 
 def next_feed_at(*, now: datetime, newest: int) -> int:

@@ -11,8 +11,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.columns import ErasureRule, columns_of
 from implio_pipeline.domain.ids import ColumnClass, FileKind
-from implio_pipeline.domain.residency import Place, Processor, host_of, is_in_eea
-from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.residency import Place, Processor, is_in_eea
 
 PURPOSES = (
     "Moderating what the teams' end users publish: keeping items, their queue and the decisions on them",
@@ -81,6 +80,20 @@ class Hosting:
     """Whether items leave the European Economic Area by lying there."""
     safeguards: str
 
+    @classmethod
+    def of(cls, place: Place, processors: tuple[Processor, ...]) -> "Hosting":
+        """Return how a region is hosted."""
+        host = place.host(processors)
+        return cls(
+            region=place.region,
+            kept_in=place.kept_in.value,
+            processor=place.processor,
+            role="" if host is None else host.role,
+            location=place.location,
+            is_transfer=not is_in_eea(place.location),
+            safeguards="" if host is None else host.safeguards,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeamRecord:
@@ -125,25 +138,6 @@ def categories() -> tuple[Category, ...]:
         Category(name=each.value, words=CLASS_WORDS[each], columns=tuple(columns.items()))
         for each, columns in found.items()
     )
-
-
-def hosting_of(place: Place, processors: tuple[Processor, ...]) -> Hosting:
-    """Return how a region is hosted."""
-    host = host_of(place, processors)
-    return Hosting(
-        region=place.region,
-        kept_in=place.kept_in.value,
-        processor=place.processor,
-        role="" if host is None else host.role,
-        location=place.location,
-        is_transfer=not is_in_eea(place.location),
-        safeguards="" if host is None else host.safeguards,
-    )
-
-
-def policy_of(team: Team) -> str:
-    """Return a team's retention policy in words, with its stricter periods."""
-    return team.policy.text
 
 
 def gaps_of(controller: Controller, hosting: tuple[Hosting, ...]) -> tuple[str, ...]:

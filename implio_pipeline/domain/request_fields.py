@@ -131,7 +131,7 @@ def end_of(text: str) -> datetime:
     return end
 
 
-MAX_ID_CHARACTERS, MAX_REQUEST_ID_CHARACTERS, MAX_REASON_CHARACTERS = 1024, 200, 2000
+_MAX_ID_CHARACTERS, _MAX_REQUEST_ID_CHARACTERS, MAX_REASON_CHARACTERS = 1024, 200, 2000
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "user": ("userId",),
@@ -189,7 +189,7 @@ def request_draft(
         scope=_scope(kind, texts),
         channel=channel,
         received_at=received_at,
-        idempotency_key=_within(texts.get("requestId", ""), MAX_REQUEST_ID_CHARACTERS),
+        idempotency_key=_within(texts.get("requestId", ""), _MAX_REQUEST_ID_CHARACTERS),
         asked_by=asked_by,
         acts_for=acts_for,
         reason=_within(texts.get("reason", ""), MAX_REASON_CHARACTERS),
@@ -250,7 +250,7 @@ def _scope(kind: str, texts: Mapping[str, str]) -> Scope:
 def _identifier(text: str, fault_of: Callable[[str], str | None]) -> str:
     if not text.strip():
         raise RequestFieldRefused("empty-id")
-    if len(text) > MAX_ID_CHARACTERS:
+    if len(text) > _MAX_ID_CHARACTERS:
         raise RequestFieldRefused("id-too-long")
     fault = fault_of(text)
     if fault is not None:

@@ -28,58 +28,28 @@ class KeptIn(StrEnum):
     ANYWHERE = "anywhere"
 
 
-class ResidencyRefused(ImplioError):
-    """Items, keys or their hosts are not where they may be; the home is not opened."""
-
-    code: str = "residency-refused"
-    remedy: str = "Correct the regions in implio.toml; docs/RESIDENCY.md says what is asked of them."
-
-
-class RegionWithoutRoot(ResidencyRefused):
-    """A team's region has no storage root in the settings."""
-
-    code: str = "region-without-root"
-    remedy: str = "Put the region back into implio.toml with the `vault` it had: `[regions.NAME]`."
-
-
-class RootShared(ResidencyRefused):
-    """Two regions lie in one storage root, or one within the other's."""
-
-    code: str = "root-shared"
-    remedy: str = "Give each region a `vault` of its own in implio.toml, none within another."
-
-
-class RootKeysShared(ResidencyRefused):
-    """Two regions are opened by the same root keys."""
-
-    code: str = "root-keys-shared"
-    remedy: str = "Give each region root keys of its own: put back its own `keys`, or rotate one region's."
-
-
-class ProcessorUnlisted(ResidencyRefused):
-    """A region is hosted by somebody, or somewhere, that the register of processors does not list."""
-
-    code: str = "processor-unlisted"
-    remedy: str = "List the host with its location under `[[processors]]` in implio.toml."
-
-
-class LocationUnknown(ResidencyRefused):
-    """A location is no country, and only what this machine hosts is on site."""
-
-    code: str = "location-unknown"
-    remedy: str = "Write the country as two letters (ISO 3166-1), EU or EEA."
-
-
-class TransferUnsafe(ResidencyRefused):
-    """A region of the EU is hosted outside the EEA and no safeguard is stated."""
-
-    code: str = "transfer-unsafe"
-    remedy: str = (
+_REMEDIES: Mapping[str, str] = {
+    "region-without-root": "Put the region back into implio.toml with the `vault` it had: `[regions.NAME]`.",
+    "root-shared": "Give each region a `vault` of its own in implio.toml, none within another.",
+    "root-keys-shared": "Give each region root keys of its own: put back its own `keys`, or rotate one region's.",
+    "processor-unlisted": "List the host with its location under `[[processors]]` in implio.toml.",
+    "location-unknown": "Write the country as two letters (ISO 3166-1), EU or EEA.",
+    "transfer-unsafe": (
         "Host the region in the EEA, or state the `safeguards` of that processor (GDPR Art. 45 or 46) in implio.toml."
-    )
+    ),
+}
+"""What to do about each arrangement that is refused, by its code."""
 
 
-class OutOfRegion(ResidencyRefused):
+class ResidencyRefused(ImplioError):
+    """Items, keys or their hosts are not where they may be, so the home is not opened; the code names the rule."""
+
+    def __init__(self, code: str, facts: str) -> None:
+        super().__init__(facts, remedy=_REMEDIES[code])
+        self.code = code
+
+
+class OutOfRegion(ImplioError):
     """A file was about to be committed in another region than its team's; nothing was changed."""
 
     code: str = "out-of-region"
@@ -112,58 +82,62 @@ class Place:
     location: str
     kept_in: KeptIn
 
+    def host(self, processors: Iterable[Processor]) -> Processor | None:
+        """Return the entry of the register for who hosts a region there, `None` when it is not listed."""
+        is_its = (self.processor, self.location)
+        return next((each for each in processors if (each.name, each.location) == is_its), None)
+
 
 def is_in_eea(location: str) -> bool:
     """Tell whether a location is in the European Economic Area, or is the controller's own site."""
     return location in EEA or location == ON_SITE
 
 
-def host_of(place: Place, processors: Iterable[Processor]) -> Processor | None:
-    """Return the entry of the register for who hosts a region there, `None` when it is not listed."""
-    is_its = (place.processor, place.location)
-    return next((each for each in processors if (each.name, each.location) == is_its), None)
-
-
 def check_places(places: Iterable[Place], processors: Iterable[Processor]) -> None:
-    """Let regions pass that lie apart, under keys apart, with hosts that are listed and may host them.
+    """Check that regions have storage and keys of their own, and that each host is listed and allowed.
 
     Raises:
-        RootShared: two regions share a root, or one lies within another's.
-        RootKeysShared: two regions share the folder of their keys, or one lies within another's.
-        LocationUnknown: something else than this machine is said to be on site.
-        ProcessorUnlisted: a host, or its location, is not in the register.
-        TransferUnsafe: a region kept in the EU is hosted outside the EEA without a safeguard.
+        ResidencyRefused: `root-shared`: two regions share a storage root, or one root contains the other.
+            `root-keys-shared`: the same for the folders of their root keys.
+            `location-unknown`: a processor other than this machine claims to be on site.
+            `processor-unlisted`: the register does not list a host at its location.
+            `transfer-unsafe`: a region of the EU is hosted outside the EEA and no safeguard is stated.
     """
     listed, register = list(places), list(processors)
+    # 1. Each region has storage and keys of its own, so that one can be lost or shredded without the others.
     for one, other in combinations(listed, 2):
+        both = f"regions {one.region} and {other.region} share"
         if _overlap(one.root, other.root):
-            raise RootShared(
-                f"regions {one.region} and {other.region} share a storage root, or one lies in the other's"
-            )
+            raise ResidencyRefused("root-shared", f"{both} a storage root, or one root contains the other")
         if _overlap(one.keys, other.keys):
-            raise RootKeysShared(f"regions {one.region} and {other.region} share the folder of their root keys")
+            raise ResidencyRefused("root-keys-shared", f"{both} the folder of their root keys")
+    # 2. "On site" claims that no third party is involved; only the controller's own machine may claim it.
     for processor in register:
         if processor.location == ON_SITE and processor.name != THIS_MACHINE:
-            raise LocationUnknown(f"only “{THIS_MACHINE}” is on site; a processor of another name is in a country")
+            facts = f"only “{THIS_MACHINE}” is on site; a processor of another name is in a country"
+            raise ResidencyRefused("location-unknown", facts)
+    # 3. GDPR Art. 28 and 44-46: each host is a listed processor; a transfer out of the EEA needs a safeguard.
     for place in listed:
-        host = host_of(place, register)
+        host = place.host(register)
         if host is None:
-            where = f"“{place.processor}”, {place.location}"
-            raise ProcessorUnlisted(f"region {place.region} is hosted by {where}, which is not in the register")
+            facts = f"region {place.region} is hosted by “{place.processor}”, {place.location}, which is not listed"
+            raise ResidencyRefused("processor-unlisted", facts)
         if place.kept_in is KeptIn.EU and not is_in_eea(place.location) and not host.safeguards.strip():
-            raise TransferUnsafe(f"region {place.region} is kept in the EU, and its host is in {place.location}")
+            facts = f"region {place.region} is kept in the EU, and its host is in {place.location}"
+            raise ResidencyRefused("transfer-unsafe", facts)
 
 
 def check_teams(teams: Mapping[TeamId, Region], places: Iterable[Place]) -> None:
-    """Let teams pass whose region has a root.
+    """Check that the region of every team has a storage root.
 
     Raises:
-        RegionWithoutRoot: a team's has none.
+        ResidencyRefused: `region-without-root`: the region of a team has none in the settings.
     """
-    there = {place.region for place in places}
+    known = {place.region for place in places}
     for team, region in sorted(teams.items()):
-        if region not in there:
-            raise RegionWithoutRoot(f"team {team} is of region {region}, which has no storage root in the settings")
+        if region not in known:
+            facts = f"team {team} is of region {region}, which has no storage root in the settings"
+            raise ResidencyRefused("region-without-root", facts)
 
 
 def check_keys(owners: Mapping[str, Iterable[str]]) -> None:
@@ -173,12 +147,12 @@ def check_keys(owners: Mapping[str, Iterable[str]]) -> None:
         owners: The regions that have a key, by what tells it from any other key.
 
     Raises:
-        RootKeysShared: two regions have the same key.
+        ResidencyRefused (`root-keys-shared`): two regions have the same key.
     """
     for regions in owners.values():
         names = sorted(set(regions))
         if len(names) > 1:
-            raise RootKeysShared(f"regions {' and '.join(names)} have the same root key")
+            raise ResidencyRefused("root-keys-shared", f"regions {' and '.join(names)} have the same root key")
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

@@ -84,23 +84,6 @@ class RetentionPolicy:
         return f"{general}; {', '.join(f'{name} {days} days' for name, days in stricter)}"
 
 
-def overdue_from(submitted_on: date, *, keep_days: int) -> date:
-    """Return the first UTC day on which the item must no longer exist.
-
-    Args:
-        submitted_on: UTC day of submission. It does not count as a kept day.
-        keep_days: Whole days kept after it; 0 means "gone the next day".
-
-    Raises:
-        PolicyInvalid: `keep_days` is negative.
-
-    Source: GDPR Art. 5(1)(e), storage limitation.
-    """
-    if keep_days < 0:
-        raise PolicyInvalid(f"{keep_days} days cannot be kept")
-    return submitted_on + timedelta(days=keep_days + 1)
-
-
 def _days_before(today: date, days: int) -> date:
     """Return the day so many days earlier; the first day there is when the calendar ends before it."""
     return date.min if (today - date.min).days < days else today - timedelta(days=days)

@@ -163,8 +163,8 @@ def what_is_so(request: Request, outcome: RequestOutcome) -> str:
     parts = {
         "hidden": _hidden(outcome),
         "so_far": _so_far(outcome),
-        "result": _result(outcome),
-        "held": _result(outcome) if outcome.withheld else _HELD,
+        "result": result_text(outcome),
+        "held": result_text(outcome) if outcome.withheld else _HELD,
         "tries": count(request.attempts, "time"),
     }
     return " ".join(_SO[request.state].format(**parts).split())
@@ -387,11 +387,6 @@ def receipt_title(kind: RequestKind, outcome: RequestOutcome) -> str:
     return _TITLES[kind] if outcome.is_everything_erased else "What was done"
 
 
-def receipt_text(outcome: RequestOutcome) -> str:
-    """Return what a receipt says first."""
-    return _result(outcome)
-
-
 def receipt_proof(outcome: RequestOutcome) -> str:
     """Return why a receipt lists no file."""
     if outcome.is_everything_withheld:
@@ -405,7 +400,7 @@ def receipt_proof(outcome: RequestOutcome) -> str:
 # Parts of sentences
 
 
-def _result(outcome: RequestOutcome) -> str:
+def result_text(outcome: RequestOutcome) -> str:
     """Return what came of a request that was carried out as far as legal holds allow."""
     if outcome.is_nothing_matched:
         return "Nothing matched. We looked in every file that may hold such an item."

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.request import PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 
 HEARTBEAT_LASTS = timedelta(minutes=3)
@@ -58,25 +57,6 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.BACK_OFF: "the last attempt failed, and the time until the next one lasts",
     Cause.PERSON: "it is not tried again before a person has looked at it",
 }
-REMEDIES: Mapping[Cause, str] = {
-    Cause.NO_DAEMON: (
-        "Start `dagster-daemon`; or do it by hand: `implio ingest`, `implio requests take`, `implio erase --resume`."
-    ),
-    Cause.SENSOR_OFF: "Switch it on in Dagster's UI under Automation.",
-    Cause.CLOCK_WAS_AHEAD: "Check the machine's clock, then start `dagster-daemon` again.",
-    Cause.DEAD_RUN: (
-        "Wait a minute: the daemon marks the run as failed and starts another. If it does not, start `dagster-daemon`."
-    ),
-    Cause.QUEUED: "Wait, or raise `max_concurrent_runs` in dagster.yaml.",
-    Cause.AT_WORK: "Wait; Dagster's UI shows the run.",
-    Cause.NOT_TAKEN_UP: "Wait some seconds; if it still waits after three minutes, look whether `dagster-daemon` runs.",
-    Cause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
-    Cause.APPROVAL: "Approve it with `implio requests approve ID`, or cancel it.",
-    Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel ID`.",
-    Cause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release ID`.",
-    Cause.BACK_OFF: "Wait, or try now with `implio erase --resume`.",
-    Cause.PERSON: "See what it needs with `implio requests show ID`, then `implio erase --resume`.",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,22 +88,6 @@ class Wait:
     def sentence(self) -> str:
         """Why, in words."""
         return SENTENCES[self.cause]
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        return REMEDIES[self.cause]
-
-    def shape(self, *, now: datetime) -> dict[str, str | int]:
-        """Return a wait as command and API tell it."""
-        return {
-            "what": self.what.value,
-            "since": instant_text(self.since),
-            "seconds": max(0, int((now - self.since).total_seconds())),
-            "cause": self.cause.value,
-            "why": self.sentence,
-            "remedy": self.remedy,
-        }
 
 
 _SENSORS: Mapping[Waiting, str] = {

@@ -8,7 +8,7 @@ import pytest
 from support.clock import NOW
 from support.home import ADS, CARS, Home
 
-from implio_pipeline.domain.accounts import ApiKeyId, digest_of
+from implio_pipeline.domain.accounts import ApiKeyId, api_key_digest
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyUnknown
 from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
 from tests.api.conftest import ITEM, Door, Server
@@ -25,7 +25,7 @@ WRONG = {
     "no key": None,
     "an empty key": "",
     "a key of nobody": "implio_" + "A" * 43,
-    "a hash in place of a key": digest_of("implio_x"),
+    "a hash in place of a key": api_key_digest("implio_x"),
     "a very long key": "x" * 10_000,
 }
 
@@ -42,7 +42,7 @@ def test_expired_revoked_and_unknown_keys_are_told_apart_by_nobody(door: Door, h
     short = door.server(expires_at=NOW + timedelta(hours=1))
     revoked = door.server()
     assert short("GET", "/v1/deletions").status_code == 200
-    revoke_api_key(home.services, ApiKeyId(digest_of(revoked.key or "")[:12]))
+    revoke_api_key(home.services, ApiKeyId(api_key_digest(revoked.key or "")[:12]))
     home.clock.pass_by(timedelta(hours=1))
 
     problems = [each.problem("GET", "/v1/deletions", status=401) for each in (short, revoked, door.stranger("x"))]
@@ -90,7 +90,7 @@ def test_a_team_may_have_several_keys_and_each_selects_its_team(door: Door, home
 def test_after_a_rotation_both_keys_are_accepted_until_the_grace_is_over(door: Door, home: Home) -> None:
     old = door.server()
     key, text = rotate_api_key(
-        home.services, ApiKeyId(digest_of(old.key or "")[:12]), grace=timedelta(hours=1), by="Jane"
+        home.services, ApiKeyId(api_key_digest(old.key or "")[:12]), grace=timedelta(hours=1), by="Jane"
     )
     new = door.stranger(text)
 
@@ -100,7 +100,7 @@ def test_after_a_rotation_both_keys_are_accepted_until_the_grace_is_over(door: D
     assert old("GET", "/v1/deletions").status_code == 401
     assert new("GET", "/v1/deletions").status_code == 200
     with pytest.raises(ApiKeyInvalid):
-        rotate_api_key(home.services, ApiKeyId(digest_of(old.key or "")[:12]), grace=timedelta(), by="Jane")
+        rotate_api_key(home.services, ApiKeyId(api_key_digest(old.key or "")[:12]), grace=timedelta(), by="Jane")
 
 
 def test_a_grace_never_makes_a_key_last_longer(home: Home) -> None:
@@ -113,7 +113,7 @@ def test_a_grace_never_makes_a_key_last_longer(home: Home) -> None:
 
 def test_the_last_use_is_written_at_most_once_a_minute(door: Door, home: Home) -> None:
     ads = door.server()
-    key_id = ApiKeyId(digest_of(ads.key or "")[:12])
+    key_id = ApiKeyId(api_key_digest(ads.key or "")[:12])
     used = [home.services.catalog.api_keys.get(key_id).last_used_at]
     for seconds in (0, 59, 1):
         home.clock.pass_by(timedelta(seconds=seconds))

@@ -1,6 +1,6 @@
 """Commands about API keys: shown once, listed without themselves, rotated, revoked."""
 
-from implio_pipeline.domain.accounts import digest_of
+from implio_pipeline.domain.accounts import api_key_digest
 
 
 def test_a_key_is_shown_when_it_is_made_and_never_again(cli):
@@ -9,7 +9,7 @@ def test_a_key_is_shown_when_it_is_made_and_never_again(cli):
     listed = cli.json("api-keys", "list")
 
     assert made["key"].startswith("implio_")
-    assert made["keyId"] == digest_of(made["key"])[:12]
+    assert made["keyId"] == api_key_digest(made["key"])[:12]
     assert made["expiresAt"] == "3000-01-01T00:00:00Z"
     assert [each["keyId"] for each in listed] == [made["keyId"]]
     for output in (cli("api-keys", "list").stdout, str(listed)):

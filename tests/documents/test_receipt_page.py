@@ -18,7 +18,7 @@ from implio_pipeline.documents.receipt import receipt_page
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.sentences import receipt_text
+from implio_pipeline.domain.sentences import result_text
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold
 from implio_pipeline.flows.deletion.retention import retain
@@ -67,7 +67,7 @@ def test_every_kind_of_request_has_a_page_that_names_nobody(lake, kind):
 
     assert CANARY not in page
     assert entry.body["requestId"] in page
-    assert receipt_text(RequestOutcome.read(entry.body["outcome"])) in text_of(page)
+    assert result_text(RequestOutcome.read(entry.body["outcome"])) in text_of(page)
 
 
 def test_the_page_tells_when_how_and_what_was_out_of_reach(lake):

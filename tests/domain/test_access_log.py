@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.access import GrantId, PersonKey, Purpose
-from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, ReadDoor, chained, faults_of
+from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, ReadDoor, chain_faults
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened, Statement
 from implio_pipeline.flows.ledger_state import LedgerState
@@ -46,7 +46,7 @@ def a_read(number: int) -> Read:
 def a_log(count: int, *, start: int = 0, previous: str = GENESIS) -> list[LogLine]:
     lines: list[LogLine] = []
     for number in range(start + 1, start + count + 1):
-        lines.append(chained(a_read(number), line=number, previous=previous))
+        lines.append(LogLine.chained(a_read(number), line=number, previous=previous))
         previous = lines[-1].digest
     return lines
 
@@ -66,7 +66,7 @@ def expected_digests(statements: Iterable[Statement]) -> dict[int, str]:
 def test_a_log_that_was_only_added_to_holds(count) -> None:
     log = a_log(count)
 
-    assert list(faults_of(log, expected_digests(map(noted, log)))) == []
+    assert list(chain_faults(log, expected_digests(map(noted, log)))) == []
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Read)])
@@ -74,7 +74,7 @@ def test_a_line_altered_in_any_field_shows(name) -> None:
     log = a_log(3)
     log[1] = replace(log[1], read=replace(log[1].read, **{name: OTHERS[name]}))
 
-    (fault,) = faults_of(log, {})
+    (fault,) = chain_faults(log, {})
     assert fault.line == 2
 
 
@@ -84,7 +84,7 @@ def test_a_line_left_out_shows(place) -> None:
     expected = expected_digests([noted(log[-1])])
     del log[place]
 
-    (fault,) = faults_of(log, expected)
+    (fault,) = chain_faults(log, expected)
     assert fault.line == place + 1
 
 
@@ -92,12 +92,12 @@ def test_a_log_that_was_written_anew_from_some_line_on_shows_by_the_ledger() -> 
     log = a_log(4)
     expected = expected_digests([noted(log[3])])
     forged = [*log[:2], *a_log(2, start=2, previous=log[0].digest)]
-    anew = [*log[:2], chained(a_read(9), line=3, previous=log[1].digest)]
-    anew.append(chained(a_read(4), line=4, previous=anew[2].digest))
+    anew = [*log[:2], LogLine.chained(a_read(9), line=3, previous=log[1].digest)]
+    anew.append(LogLine.chained(a_read(4), line=4, previous=anew[2].digest))
 
-    assert [fault.line for fault in faults_of(forged, expected)] == [3]
-    assert [fault.line for fault in faults_of(anew, expected)] == [4]
-    assert list(faults_of(anew, {})) == []
+    assert [fault.line for fault in chain_faults(forged, expected)] == [3]
+    assert [fault.line for fault in chain_faults(anew, expected)] == [4]
+    assert list(chain_faults(anew, {})) == []
 
 
 def test_a_log_that_a_restore_made_shorter_goes_on_from_there() -> None:
@@ -105,8 +105,8 @@ def test_a_log_that_a_restore_made_shorter_goes_on_from_there() -> None:
     kept = log[:3]
     shortened = AccessLogShortened(lines=3, digest=log[2].digest, lost=2, shortened_at=NOW)
     entries = [noted(log[1]), noted(log[4]), shortened]
-    longer = [*kept, chained(a_read(9), line=4, previous=kept[-1].digest)]
+    longer = [*kept, LogLine.chained(a_read(9), line=4, previous=kept[-1].digest)]
 
-    assert [fault.line for fault in faults_of(kept, expected_digests(entries[:2]))] == [4]
-    assert list(faults_of(longer, expected_digests([*entries, noted(longer[-1])]))) == []
+    assert [fault.line for fault in chain_faults(kept, expected_digests(entries[:2]))] == [4]
+    assert list(chain_faults(longer, expected_digests([*entries, noted(longer[-1])]))) == []
     assert expected_digests(entries) == {2: log[1].digest, 3: log[2].digest}

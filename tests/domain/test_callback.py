@@ -9,14 +9,14 @@ from implio_pipeline.domain.callback import (
     MOST_ATTEMPTS,
     Answer,
     CallbackSecrets,
+    Destination,
     check_address,
     check_host,
-    destination_of,
 )
 from implio_pipeline.domain.errors import CallbackRefused
 from implio_pipeline.domain.faults import FIRST_BACKOFF, backoff
 
-HTTPS, HTTP = destination_of("https://hooks.example.com/in"), destination_of("http://localhost:8080/in")
+HTTPS, HTTP = Destination.of("https://hooks.example.com/in"), Destination.of("http://localhost:8080/in")
 INSIDE = (
     "127.0.0.1",
     "10.1.2.3",
@@ -75,7 +75,7 @@ def test_plain_http_goes_to_this_machine_alone_and_only_if_allowed(
 @pytest.mark.parametrize("url", NO_URLS.values(), ids=NO_URLS)
 def test_what_is_no_plain_url_of_a_host_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(CallbackRefused) as refused:
-        destination_of(url)
+        Destination.of(url)
 
     assert "secret" not in refused.value.facts
 
@@ -87,8 +87,8 @@ def test_an_allowed_host_is_one_exact_name(host: str) -> None:
 
 
 def test_hosts_are_compared_in_lower_case_without_the_last_dot() -> None:
-    assert check_host(" Hooks.Example.COM. ") == destination_of("https://HOOKS.example.com/").host
-    assert destination_of("https://[::1]:8443/x").host == check_host("::1")
+    assert check_host(" Hooks.Example.COM. ") == Destination.of("https://HOOKS.example.com/").host
+    assert Destination.of("https://[::1]:8443/x").host == check_host("::1")
 
 
 def test_waits_double_up_to_a_bound() -> None:

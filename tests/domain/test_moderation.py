@@ -14,15 +14,11 @@ from implio_pipeline.domain.moderation import (
     Lock,
     Move,
     Refuse,
-    Words,
+    VerdictDetails,
     check_decision,
     check_queue_name,
     is_free,
     next_feed_at,
-    settled_values,
-    words_in,
-    words_of,
-    words_text,
 )
 
 REFUSED = {
@@ -46,7 +42,7 @@ def test_what_is_said_in_a_decision_never_shows_in_its_representation() -> None:
     decision = Refuse(reasons=("canary reason",), feedback=("canary feedback",), note="canary note")
 
     assert "canary" not in repr(decision)
-    assert "canary" not in repr(words_of(decision, actor="canary actor"))
+    assert "canary" not in repr(VerdictDetails.of(decision, actor="canary actor"))
 
 
 @pytest.mark.parametrize(("passed", "is_expected"), [(timedelta(), False), (timedelta(minutes=10), True)])
@@ -60,18 +56,18 @@ def test_a_lock_is_for_others_and_until_its_end(passed: timedelta, is_expected: 
 
 @given(texts=st.lists(st.text(max_size=5), max_size=3).map(tuple), actor=st.text(max_size=5))
 def test_the_sealed_words_are_read_back_as_they_were(texts: tuple[str, ...], actor: str) -> None:
-    words = Words(actor=actor, reasons=texts, feedback=texts[::-1])
+    words = VerdictDetails(actor=actor, reasons=texts, feedback=texts[::-1])
 
-    assert words_in(words_text(words)) == words
+    assert VerdictDetails.from_bytes(words.to_bytes()) == words
 
 
 def test_feedback_is_left_alone_where_none_was_given() -> None:
-    assert settled_values(Outcome.APPROVED, Words(actor="mia")) == {
+    assert VerdictDetails(actor="mia").item_columns(Outcome.APPROVED) == {
         "outcome": "approved",
         "reasons": None,
         "actor_id": "mia",
     }
-    given_some = settled_values(Outcome.REFUSED, Words(actor="mia", reasons=("spam",), feedback=("be kind",)))
+    given_some = VerdictDetails(actor="mia", reasons=("spam",), feedback=("be kind",)).item_columns(Outcome.REFUSED)
     assert (given_some["reasons"], given_some["feedback"]) == (["spam"], ["be kind"])
 
 

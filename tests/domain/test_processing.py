@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from implio_pipeline.domain.columns import columns_of
 from implio_pipeline.domain.ids import FileKind, Region
-from implio_pipeline.domain.processing import Controller, categories, gaps_of, hosting_of
+from implio_pipeline.domain.processing import Controller, Hosting, categories, gaps_of
 from implio_pipeline.domain.residency import KeptIn, Place, Processor
 
 PLACE = Place(
@@ -29,12 +29,12 @@ def test_every_column_is_in_one_category_with_the_rule_of_items() -> None:
 
 
 def test_a_record_that_says_everything_lacks_nothing() -> None:
-    assert gaps_of(NAMED, (hosting_of(PLACE, (HOST,)),)) == ()
+    assert gaps_of(NAMED, (Hosting.of(PLACE, (HOST,)),)) == ()
 
 
 def test_what_a_record_lacks_is_named() -> None:
-    on_site = hosting_of(replace(PLACE, processor="this machine", location="on site"), ())
-    abroad = hosting_of(replace(PLACE, location="US"), (replace(HOST, location="US"),))
+    on_site = Hosting.of(replace(PLACE, processor="this machine", location="on site"), ())
+    abroad = Hosting.of(replace(PLACE, location="US"), (replace(HOST, location="US"),))
 
     gaps = gaps_of(Controller(), (on_site, abroad))
 

@@ -12,7 +12,6 @@ from implio_pipeline.domain.retention import (
     OUTCOMES,
     REJECTED_DAYS,
     RetentionPolicy,
-    overdue_from,
 )
 from implio_pipeline.domain.scope import is_overdue
 
@@ -22,9 +21,10 @@ kept = st.integers(0, LONGEST_DAYS)
 
 @given(submitted_on=days, keep_days=kept)
 def test_an_item_is_kept_for_exactly_its_days_after_the_day_of_submission(submitted_on: date, keep_days: int) -> None:
-    first_day_without = overdue_from(submitted_on, keep_days=keep_days)
+    policy, last_day = RetentionPolicy(keep_days=keep_days), submitted_on + timedelta(days=keep_days)
 
-    assert (first_day_without - submitted_on).days - 1 == keep_days
+    assert not is_overdue(submitted_on, None, policy.cutoffs(today=last_day))
+    assert is_overdue(submitted_on, None, policy.cutoffs(today=last_day + timedelta(days=1)))
 
 
 @given(today=st.dates(), keep_days=kept)
@@ -37,10 +37,10 @@ def test_no_day_is_too_early_for_a_policy(today: date, keep_days: int) -> None:
 
 
 @given(submitted_on=days, today=days, keep_days=kept)
-def test_cutoffs_and_overdue_from_agree_on_every_day(submitted_on: date, today: date, keep_days: int) -> None:
+def test_an_item_is_overdue_once_it_is_older_than_its_days(submitted_on: date, today: date, keep_days: int) -> None:
     limits = RetentionPolicy(keep_days=keep_days).cutoffs(today=today)
 
-    assert is_overdue(submitted_on, None, limits) == (overdue_from(submitted_on, keep_days=keep_days) <= today)
+    assert is_overdue(submitted_on, None, limits) == ((today - submitted_on).days > keep_days)
 
 
 @given(
@@ -66,9 +66,10 @@ def test_an_outcomes_own_limit_only_ever_shortens(
 
 
 def test_zero_days_means_gone_the_next_day() -> None:
-    submitted_on = date(2026, 2, 28)
+    policy, submitted_on = RetentionPolicy(keep_days=0), date(2026, 2, 28)
 
-    assert overdue_from(submitted_on, keep_days=0) == date(2026, 3, 1)
+    assert not is_overdue(submitted_on, None, policy.cutoffs(today=submitted_on))
+    assert is_overdue(submitted_on, None, policy.cutoffs(today=date(2026, 3, 1)))
 
 
 def test_rejected_text_has_a_bound_even_where_items_are_kept_until_deleted() -> None:
@@ -98,11 +99,6 @@ BAD_POLICIES = {
 def test_a_policy_that_cannot_be_followed_is_refused(policy: dict[str, object]) -> None:
     with pytest.raises(PolicyInvalid):
         RetentionPolicy(**policy)
-
-
-def test_a_negative_period_has_no_overdue_day() -> None:
-    with pytest.raises(PolicyInvalid):
-        overdue_from(date(2026, 3, 1), keep_days=-1)
 
 
 def test_a_policy_reads_as_words() -> None:

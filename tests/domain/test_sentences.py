@@ -34,8 +34,8 @@ from implio_pipeline.domain.sentences import (
     plan_order,
     plan_text,
     receipt_proof,
-    receipt_text,
     receipt_title,
+    result_text,
     steps,
     what_comes_next,
     what_is_so,
@@ -166,7 +166,7 @@ def edges(request: Request, outcome: RequestOutcome) -> dict[str, str]:
     }
     if request.state is S.COMPLETED:
         found["callback"] = str(deletion_body(delivery, replace(request, outcome=outcome), None))
-        found["receipt"] = f"{receipt_title(request.kind, outcome)} {receipt_text(outcome)}"
+        found["receipt"] = f"{receipt_title(request.kind, outcome)} {result_text(outcome)}"
     return found
 
 
@@ -181,7 +181,7 @@ def said(request: Request, outcome: RequestOutcome) -> Iterator[str]:
     yield newer_text(outcome)
     if request.state in CARRIED_OUT_STATES and outcome.matched is not None:
         yield receipt_title(request.kind, outcome)
-        yield receipt_text(outcome)
+        yield result_text(outcome)
         yield receipt_proof(outcome) if not outcome.erased else ""
 
 
@@ -217,7 +217,7 @@ def golden() -> str:
     for name, outcome in OUTCOMES.items():
         if may_be(S.SHREDDED, outcome) and outcome != NOT_KNOWN:
             proof = "" if outcome.erased else receipt_proof(outcome)
-            lines.append(f"| {name} | {receipt_title(RequestKind.USER, outcome)} | {receipt_text(outcome)} | {proof} |")
+            lines.append(f"| {name} | {receipt_title(RequestKind.USER, outcome)} | {result_text(outcome)} | {proof} |")
     return "\n".join([*lines, ""])
 
 

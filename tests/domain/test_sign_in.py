@@ -9,10 +9,10 @@ from support.clock import NOW
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.accounts import (
-    ABSOLUTE,
     FORGET_FAILURES,
     FREE_FAILURES,
-    IDLE,
+    SESSION_IDLE,
+    SESSION_LONGEST,
     Attempts,
     Member,
     MemberId,
@@ -25,7 +25,6 @@ from implio_pipeline.domain.accounts import (
     name_of,
     role_of,
     session_id_of,
-    wait_after,
 )
 from implio_pipeline.domain.errors import MemberRefused, PasswordRefused
 from implio_pipeline.domain.faults import LONGEST_BACKOFF
@@ -36,7 +35,7 @@ ADS = TeamId("ads")
 
 @given(failures=st.integers(0, 10_000))
 def test_a_guesser_waits_twice_as_long_each_time_and_at_most_an_hour(failures: int) -> None:
-    wait, following = wait_after(failures), wait_after(failures + 1)
+    wait, following = Attempts.wait_after(failures), Attempts.wait_after(failures + 1)
 
     assert (wait == timedelta()) is (failures < FREE_FAILURES)
     assert wait <= following <= LONGEST_BACKOFF
@@ -74,11 +73,11 @@ def test_a_few_words_are_a_good_password_whatever_signs_they_are_of() -> None:
         check_password(password, email="jane@example.com", name="Jane")
 
 
-@given(idle=st.timedeltas(timedelta(), 2 * ABSOLUTE), age=st.timedeltas(timedelta(), 2 * ABSOLUTE))
+@given(idle=st.timedeltas(timedelta(), 2 * SESSION_LONGEST), age=st.timedeltas(timedelta(), 2 * SESSION_LONGEST))
 def test_a_session_lives_while_it_is_used_and_never_beyond_its_end(idle: timedelta, age: timedelta) -> None:
     session = Session(session_id="s", member_id=MemberId("m"), began_at=NOW - age, seen_at=NOW - min(idle, age))
 
-    assert session.is_live(now=NOW) is (min(idle, age) < IDLE and age < ABSOLUTE)
+    assert session.is_live(now=NOW) is (min(idle, age) < SESSION_IDLE and age < SESSION_LONGEST)
 
 
 @given(token=st.text(min_size=1), other=st.text(min_size=1))

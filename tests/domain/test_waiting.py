@@ -7,13 +7,13 @@ import pytest
 
 from implio_pipeline.domain.waiting import (
     HEARTBEAT_LASTS,
-    REMEDIES,
     SENTENCES,
     Cause,
     OrchestrationFacts,
     Waiting,
     why_waiting,
 )
+from implio_pipeline.remedies import remedy_of_wait
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 WELL = OrchestrationFacts(heartbeat_at=NOW, newest_tick_at=NOW)
@@ -50,4 +50,4 @@ def test_a_request_file_waits_for_no_run():
 def test_every_cause_has_a_sentence_and_a_remedy():
     for cause in Cause:
         assert SENTENCES[cause]
-        assert REMEDIES[cause].endswith(".")
+        assert remedy_of_wait(cause).endswith(".")

@@ -20,7 +20,7 @@ from support.items import Ad
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel, RequestKind
-from implio_pipeline.domain.plan import ApprovalPolicy, Introduction, most_alone
+from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
@@ -203,7 +203,7 @@ class OnePerson(RuleBasedStateMachine):
             gone = [loss for loss in self.losses if since < loss.acted_at <= end]
             before = [cap for at, cap in self.caps if at <= since][-1:]
             cap = max(before + [cap for at, cap in self.caps if since < at <= end])
-            assert len(gone) <= most_alone(APPROVALS, team_items=self.items_on(since), cap_percent=cap)
+            assert len(gone) <= APPROVALS.most_alone(team_items=self.items_on(since), cap_percent=cap)
 
     # ---- the model
 

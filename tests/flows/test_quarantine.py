@@ -16,7 +16,7 @@ from support.items import Ad
 from support.landing import LandedTable
 
 from implio_pipeline.domain.errors import ImplioError, StorageFailed
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, Work, failed_again
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, FailedFile, Work
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
@@ -147,7 +147,7 @@ def test_a_file_is_told_by_its_team_size_and_arrival_and_by_no_name(home: Home) 
 
 def test_a_back_off_begun_under_a_clock_that_was_ahead_is_over() -> None:
     known: dict[str, Any] = {"team": ADS, "work": Work.INGEST, "file": "f", "unit": "u", "error_code": "c"}
-    ahead = failed_again(None, now=NOW + timedelta(days=400), **known)
+    ahead = FailedFile.failed_again(None, now=NOW + timedelta(days=400), **known)
 
     assert not ahead.is_put_off(now=NOW)
-    assert failed_again(None, now=NOW, **known).is_put_off(now=NOW)
+    assert FailedFile.failed_again(None, now=NOW, **known).is_put_off(now=NOW)

@@ -18,7 +18,7 @@ from support.promises import disagreements
 
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.ids import ColumnClass, KeyPurpose, Region, TeamId
-from implio_pipeline.domain.keys import KeyStatement, RingFaults, ring_faults
+from implio_pipeline.domain.keys import KeyStatement, RingFaults
 from implio_pipeline.domain.ledger_codec import body_of
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser
@@ -378,9 +378,9 @@ def test_a_ring_is_compared_with_what_was_told_of_it(home: Home) -> None:
     assert told is not None
 
     older = {"eu/content/1": "0", **{key: print_ for key, print_ in ring.items() if key != "eu/content/3"}}
-    assert ring_faults(told, older) == RingFaults(missing=("eu/content/3",), returned=("eu/content/1",))
-    assert ring_faults(told, ring | {"eu/content/3": "0"}) == RingFaults(changed=("eu/content/3",))
-    assert ring_faults(told, ring | {"eu/content/4": "0", "mars/content/1": "0"}) == RingFaults()
+    assert told.ring_faults(older) == RingFaults(missing=("eu/content/3",), returned=("eu/content/1",))
+    assert told.ring_faults(ring | {"eu/content/3": "0"}) == RingFaults(changed=("eu/content/3",))
+    assert told.ring_faults(ring | {"eu/content/4": "0", "mars/content/1": "0"}) == RingFaults()
 
 
 def test_a_new_root_key_is_whole_or_not_there_and_never_another(home: Home) -> None:

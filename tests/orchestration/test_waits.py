@@ -11,6 +11,7 @@ from support.instigators import sensor_state
 from support.stage import USER, item
 
 from implio_pipeline.domain.waiting import Cause, Waiting
+from implio_pipeline.remedies import remedy_of_wait
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.wiring import open_home
 
@@ -103,6 +104,6 @@ def test_a_home_without_dagsters_storage_says_that_it_does_not_know(home):
 
 def test_what_the_status_tells_names_nobody(waiting):
     with open_home(waiting.home) as opened:
-        told = json.dumps([(wait.sentence, wait.remedy) for wait in opened.oldest_waits()])
+        told = json.dumps([(wait.sentence, remedy_of_wait(wait.cause)) for wait in opened.oldest_waits()])
 
     assert USER not in told

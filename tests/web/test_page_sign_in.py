@@ -8,7 +8,7 @@ from support.home import ADS
 from support.page import PASSWORD, SETUP, Browser, Page
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.accounts import ABSOLUTE, IDLE
+from implio_pipeline.domain.accounts import SESSION_IDLE, SESSION_LONGEST
 from implio_pipeline.flows.accounts.members import add_member, use_codes
 
 
@@ -67,16 +67,16 @@ def test_guessing_costs_more_and_more_time_for_addresses_that_exist_and_for_othe
 
 def test_a_session_ends_when_it_is_idle_and_at_last_anyway(page: Page) -> None:
     browser = page.browser(who="jane")
-    page.home.clock.pass_by(IDLE - timedelta(seconds=1))
+    page.home.clock.pass_by(SESSION_IDLE - timedelta(seconds=1))
     assert browser.get("/teams/ads").status_code == 200
-    page.home.clock.pass_by(IDLE)
+    page.home.clock.pass_by(SESSION_IDLE)
     assert browser.get("/teams/ads").status_code == 303
 
     browser = page.browser(who="jane")
-    for _ in range(int(ABSOLUTE / IDLE) * 2 - 1):
-        page.home.clock.pass_by(IDLE / 2)
+    for _ in range(int(SESSION_LONGEST / SESSION_IDLE) * 2 - 1):
+        page.home.clock.pass_by(SESSION_IDLE / 2)
         assert browser.get("/teams/ads").status_code == 200
-    page.home.clock.pass_by(IDLE / 2)
+    page.home.clock.pass_by(SESSION_IDLE / 2)
     assert browser.get("/teams/ads").status_code == 303
 
 
@@ -84,7 +84,7 @@ def test_a_page_that_looks_for_progress_by_itself_keeps_nobody_signed_in(page: P
     browser = page.browser(who="jane")
 
     for _ in range(4):
-        page.home.clock.pass_by(IDLE / 4)
+        page.home.clock.pass_by(SESSION_IDLE / 4)
         answer = browser.get("/teams/ads/requests/progress")
 
     assert answer.headers["location"] == "/sign-in"

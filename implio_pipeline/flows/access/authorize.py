@@ -14,7 +14,7 @@ from implio_pipeline.domain.access import (
     classes_allowed,
     grants_of,
 )
-from implio_pipeline.domain.audit_log import GENESIS, LogFault, Read, ReadDoor, faults_of
+from implio_pipeline.domain.audit_log import GENESIS, LogFault, Read, ReadDoor, chain_faults
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened
 from implio_pipeline.flows.ledger_state import LedgerState
@@ -183,7 +183,7 @@ def log_faults(services: Services) -> list[LogFault]:
         LedgerBroken: the ledger is not there, or cannot be read.
     """
     noted = _noted(services)  # before the log: what is noted meanwhile was written before
-    return list(faults_of(services.catalog.access_log.lines(), noted))
+    return list(chain_faults(services.catalog.access_log.lines(), noted))
 
 
 def accept_shortened_log(services: Services) -> int:

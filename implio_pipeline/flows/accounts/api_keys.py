@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, digest_of, new_key
+from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, api_key_digest
 from implio_pipeline.domain.errors import ApiKeyInvalid, ApiKeyRefused
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.identity import identity_of
@@ -31,7 +31,7 @@ def add_api_key(
         ApiKeyInvalid: the label or the expiry will not do.
     """
     name = services.catalog.teams.get(team).team
-    key, text = new_key(
+    key, text = ApiKey.new(
         name,
         services.identifiers.secret(),
         label=label,
@@ -83,7 +83,7 @@ def recognise(services: Services, text: str) -> ApiKey:
         ApiKeyRefused: it is unknown, expired or revoked.
     """
     now = services.clock.now()
-    key = services.catalog.api_keys.by_digest(digest_of(text))
+    key = services.catalog.api_keys.by_digest(api_key_digest(text))
     if key is None or not key.is_usable(now=now):
         raise ApiKeyRefused("there is no valid API key in the call")
     if key.last_used_at is None or key.last_used_at + USE_NOTED_EVERY <= now:

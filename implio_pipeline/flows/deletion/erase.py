@@ -27,7 +27,7 @@ from implio_pipeline.domain.errors import (
 )
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.file_changes import FileWork, NamedRule
-from implio_pipeline.domain.hold import Hold, Spared, is_wholly_held, withheld_of
+from implio_pipeline.domain.hold import Hold, Spared, Withheld, is_wholly_held
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.ledger_codec import differences
 from implio_pipeline.domain.outcome import RequestOutcome
@@ -265,7 +265,7 @@ def _carry_out(
     without_user = services.catalog.manifest.anonymous_items(team)
     after = []
     for each in started:
-        withheld = withheld_of(each.request_id, spared, holds)
+        withheld = Withheld.of(each.request_id, spared, holds)
         outcome = RequestOutcome.counted(
             erased=erased.get(each.request_id, 0),
             withheld=withheld,

@@ -23,7 +23,7 @@ from implio_pipeline.domain.errors import (
     LandingInvalid,
     PlanOutdated,
 )
-from implio_pipeline.domain.faults import FailedFile, Work, failed_again
+from implio_pipeline.domain.faults import FailedFile, Work
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind, TeamId, UserKey
 from implio_pipeline.domain.intake import LandingRecord, LandingState
@@ -196,7 +196,7 @@ class _Run:
         for fault in faults.found:
             self.left.add(claimed.mark)
             self.faults.found.append(fault)
-            failed = failed_again(
+            failed = FailedFile.failed_again(
                 self.failures.get(claimed.mark),
                 team=team.team,
                 work=Work.INGEST,

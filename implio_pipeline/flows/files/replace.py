@@ -20,8 +20,6 @@ from implio_pipeline.domain.file_changes import (
     FileOutcome,
     FileWork,
     Rewrite,
-    outcomes_of,
-    outcomes_of_drop,
 )
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import RequestId, TeamId
@@ -159,13 +157,14 @@ class _Batch:
         if not isinstance(rewrite, Rewrite):
             self.counts.files_dropped += 1
             self.counts.items_erased += work.sealed.file.rows
-            self.outcomes += outcomes_of_drop(work, rewrite)
+            self.outcomes += work.outcomes(rewrite, after=None, is_read_back=False)
         elif rewrite.is_untouched:
             return  # a filter said "maybe" and no row matched: the old file stays
         else:
             self.counts.files_rewritten += 1
             self.counts.items_erased += rewrite.erased
-            self.outcomes += outcomes_of(rewrite, work)
+            after = rewrite.after.file if rewrite.after else None
+            self.outcomes += work.outcomes(rewrite.matched, after=after, is_read_back=True)
             if rewrite.after:
                 self.add_files.append(rewrite.after)
         self.remove.append(work.sealed.file)

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, Work, failed_again
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, Work
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.domain.instants import day_of
-from implio_pipeline.domain.moderation import Decided, seal_context, settled_values, words_in
+from implio_pipeline.domain.moderation import Decided, VerdictDetails, seal_context
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.flows.clock import agreed_now
@@ -89,8 +89,8 @@ def opened_values(keychain: Keychain, verdict: Decided) -> Mapping[str, Any]:
         KeyMissing: the key that sealed it is destroyed.
     """
     context = seal_context("decision", verdict.task_id)
-    words = words_in(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
-    return settled_values(verdict.decided, words)
+    words = VerdictDetails.from_bytes(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
+    return words.item_columns(verdict.decided)
 
 
 def forget_told(services: Services, *, keep: timedelta = FEED_KEEPS) -> int:
@@ -163,7 +163,7 @@ class _Settling:
     def note(self, fault: Fault, file_id: FileId) -> None:
         """Leave a file alone that failed, for longer each time."""
         now = self.services.clock.now()
-        failed = failed_again(
+        failed = FailedFile.failed_again(
             self.failed.get(file_id),
             team=self.team,
             work=Work.SETTLE,

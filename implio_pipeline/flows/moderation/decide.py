@@ -23,13 +23,11 @@ from implio_pipeline.domain.moderation import (
     QueueCount,
     QueueEntry,
     Verdict,
+    VerdictDetails,
     check_decision,
     check_queue_name,
-    is_same_verdict,
     outcome_of,
     seal_context,
-    words_of,
-    words_text,
 )
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.services import Services
@@ -135,7 +133,7 @@ def decide(services: Services, team: TeamId, task_id: str, decision: Decision, *
     task_key, who = services.identifiers.task_key(name), identity_of(services.keychain, team, actor)
     earlier = services.catalog.moderation.decided(team, name, task_key)
     if earlier is not None:
-        if not isinstance(decision, Move) and is_same_verdict(earlier, decision, by=who):
+        if not isinstance(decision, Move) and earlier.is_same(decision, by=who):
             return earlier
         raise ItemDecided("the item was decided before")
     entry = services.catalog.moderation.waiting(team, name, task_key)
@@ -150,7 +148,7 @@ def decide(services: Services, team: TeamId, task_id: str, decision: Decision, *
     except (ItemGone, ItemDecided):
         # Somebody was faster: perhaps oneself, by pressing twice.
         again = services.catalog.moderation.decided(team, name, task_key)
-        if again is not None and is_same_verdict(again, decision, by=who):
+        if again is not None and again.is_same(decision, by=who):
             return again
         raise
 
@@ -186,7 +184,7 @@ def feed(services: Services, team: TeamId, *, since: int = 0, limit: int = 100) 
 
 
 def _verdict(services: Services, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime) -> Decided:
-    words = words_text(words_of(verdict, actor=actor))
+    words = VerdictDetails.of(verdict, actor=actor).to_bytes()
     return Decided(
         team=entry.team,
         task_id=entry.task_id,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from implio_pipeline.domain.callback import Callback, CallbackSecrets, Delivery, check_host, destination_of
+from implio_pipeline.domain.callback import Callback, CallbackSecrets, Delivery, Destination, check_host
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import seal_context
@@ -43,7 +43,7 @@ def set_callback(services: Services, webhook_client: WebhookClient, team: TeamId
         TeamUnknown: there is no such team.
         CallbackRefused: the URL is none of https, or its host is not on the team's allow list, or lies inside.
     """
-    destination = destination_of(url)
+    destination = Destination.of(url)
     if destination.host not in services.catalog.callbacks.hosts(team):
         raise CallbackRefused("the host is not on the team's allow list")
     webhook_client.check(url)

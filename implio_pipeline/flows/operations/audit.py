@@ -17,16 +17,13 @@ from implio_pipeline.domain.audit import (
     AuditPart,
     FindingKind,
     known_faults,
-    lifting_faults,
     lost_tombstone,
     part_of,
     part_on,
     read_faults,
-    receipt_faults,
+    request_faults,
     seen_faults,
-    standing_faults,
     stray,
-    tombstone_faults,
     unaudited,
     unread,
 )
@@ -519,20 +516,16 @@ def _request_faults(
     for entry in told.unreadable:
         unread.setdefault(str(entry.body.get("requestId")), []).append(entry.kind)
     for request_id, request in requests.items():
-        tombstones = told.tombstones.get(request_id, [])
-        found = tombstone_faults(request, in_force.get(request_id), tombstones)
-        found += lifting_faults(request, is_lifted=request_id in told.lifted)
-        found += standing_faults(
-            request,
-            keeping_out.get(request_id),
-            told=tombstones,
-            is_lifted=request_id in told.standing_lifted,
-        )
         kinds = unread.get(request_id, [])
-        found += receipt_faults(
+        found = request_faults(
             request,
-            told.receipts.get(request_id, []),
-            unread=[type_ for type_ in RECEIPTS for kind in kinds if kind == entry_kind(type_)],
+            in_force=in_force.get(request_id),
+            standing=keeping_out.get(request_id),
+            tombstones=told.tombstones.get(request_id, []),
+            receipts=told.receipts.get(request_id, []),
+            unread_receipts=[type_ for type_ in RECEIPTS for kind in kinds if kind == entry_kind(type_)],
+            is_lifted=request_id in told.lifted,
+            is_standing_lifted=request_id in told.standing_lifted,
         )
         if found:
             yield request_id, found

@@ -12,12 +12,11 @@ from implio_pipeline.domain.processing import (
     SUBJECTS,
     ActivityRecord,
     Controller,
+    Hosting,
     Kept,
     TeamRecord,
     categories,
     gaps_of,
-    hosting_of,
-    policy_of,
 )
 from implio_pipeline.domain.residency import Place, Processor
 from implio_pipeline.domain.statements import AuditMade, RestoreMade
@@ -45,7 +44,7 @@ def activity_record(services: Services, configured: Configured) -> ActivityRecor
     Raises:
         LedgerBroken: the ledger cannot be read, so that nothing can be said of audits and rotations.
     """
-    hosting = tuple(hosting_of(place, configured.processors) for place in configured.places)
+    hosting = tuple(Hosting.of(place, configured.processors) for place in configured.places)
     return ActivityRecord(
         made_at=services.clock.now(),
         controller=configured.controller,
@@ -128,7 +127,7 @@ def _team_record(services: Services, team: Team) -> TeamRecord:
     return TeamRecord(
         team=team.team,
         region=team.region,
-        policy=policy_of(team),
+        policy=team.policy.text,
         items=items,
         unreachable=catalog.manifest.anonymous_items(team.team),
         rejected=sum(file.rows for file in files) - items,

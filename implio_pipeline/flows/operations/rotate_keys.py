@@ -26,8 +26,6 @@ from implio_pipeline.domain.keys import (
     TeamKey,
     newest_ids,
     old_keys,
-    ring_faults,
-    root_states,
     series_of,
 )
 from implio_pipeline.domain.replan import is_outdated, replan
@@ -113,7 +111,7 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
     agreed_now(services)
     services.keychain.shred_root_keys(())  # those that a crash left half destroyed
     ring, statement = services.keychain.root_keys(), newest_statement(services)
-    states = root_states(ring)
+    states = KeyStates.of_ring(ring)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
     chosen = [team for team in services.catalog.teams.all() if _has_old_keys(services, team)]
     if chosen or states.retired or not is_told:
@@ -188,7 +186,7 @@ def faults_of_ring(services: Services) -> RingFaults:
 
     def look() -> RingFaults:
         statement = newest_statement(services)
-        return RingFaults() if statement is None else ring_faults(statement, services.keychain.root_keys())
+        return RingFaults() if statement is None else statement.ring_faults(services.keychain.root_keys())
 
     faults = look()
     return faults if faults == RingFaults() else look()  # a rotation may end between the two reads of a look
@@ -202,7 +200,7 @@ def tell_keys(services: Services, teams: Iterable[Team] = (), summary: RotationS
         ring = services.keychain.root_keys()
         statement = KeyStatement(
             at=services.clock.now(),
-            roots=root_states(ring, destroyed=summary.root_keys_destroyed if summary else {}),
+            roots=KeyStates.of_ring(ring, destroyed=summary.root_keys_destroyed if summary else {}),
             team_keys=_team_states(services, listed, summary),
         )
         services.ledger.append([statement])

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 from typing_extensions import override
 
-from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address, destination_of
+from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address
 from implio_pipeline.domain.errors import CallbackRefused
 from implio_pipeline.ports.moderation import WebhookClient
 
@@ -94,7 +94,7 @@ class HttpCourier(WebhookClient):
 
     @override
     def check(self, url: str) -> None:
-        destination = destination_of(url)
+        destination = Destination.of(url)
         self._checked(destination, self._resolve(destination.host, destination.port))
 
     def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -123,7 +123,7 @@ class HttpCourier(WebhookClient):
                 del self._under_way[task]
 
     async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        destination = destination_of(url)
+        destination = Destination.of(url)
         found = await _beside(lambda: self._resolve(destination.host, destination.port))
         address = self._checked(destination, found)
         parts = urlsplit(url)

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, RowMapping, delete, exists, insert, select, updat
 from typing_extensions import override
 
 from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey
-from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, chained
+from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import AccessLog, Grants, People
@@ -97,7 +97,7 @@ class SqlAccessLog(AccessLog):
             newest = select(access_log.c.line, access_log.c.digest).order_by(access_log.c.line.desc()).limit(1)
             last, previous = connection.execute(newest).one_or_none() or (0, GENESIS)
             for read in reads:
-                line = chained(read, line=last + 1, previous=previous)
+                line = LogLine.chained(read, line=last + 1, previous=previous)
                 body = read.body()
                 row = {name: getattr(read, name) for name in _READ} | {name: body[name] for name in _LISTS}
                 row |= {"line": line.line, "previous": line.previous, "digest": line.digest}

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, Introduction, most_alone, same_person
+from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, Introduction, same_person
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs
@@ -46,7 +46,7 @@ def allowance(
     since = at - timedelta(days=policy.window_days)
     # 1. The cap is a share of what the team had when the window began: an erasure must not lower or raise it.
     cap = connection.scalar(select(teams.c.cap_percent).where(teams.c.team == team)) or 0
-    most = most_alone(policy, team_items=_items_at(connection, team, since.date()), cap_percent=cap)
+    most = policy.most_alone(team_items=_items_at(connection, team, since.date()), cap_percent=cap)
     # 2. Who counts as one person. Two accounts may have been tied when the oldest request in the window was accepted.
     tied_since = since - timedelta(days=policy.window_days)
     people = None if who is None else people_of(connection, team, who, since=tied_since)

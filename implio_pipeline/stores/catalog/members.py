@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.accounts import (
-    ABSOLUTE,
     FORGET_FAILURES,
+    SESSION_LONGEST,
     Attempts,
     Credential,
     Member,
@@ -170,7 +170,7 @@ class SqlMembers(Members):
     @override
     def add_session(self, session: Session) -> None:
         with writing(self._engine) as connection:
-            connection.execute(delete(sessions).where(sessions.c.began_at < session.began_at - ABSOLUTE))
+            connection.execute(delete(sessions).where(sessions.c.began_at < session.began_at - SESSION_LONGEST))
             connection.execute(insert(sessions), asdict(session))
 
     @override
