@@ -1,13 +1,12 @@
-"""The jobs of a home, in one table: what each is called, what wakes it, what it runs, what it changes.
+"""The jobs of a home, in one table: the name of each, what starts it, what it runs and what it changes.
 
-Two run them, and neither adds anything of its own. Dagster makes a job and a sensor or a schedule of each row
-(`orchestration/jobs.py`). Where no Dagster runs, a loop beside the server looks at the same rows
-(`api/upkeep_process.py`).
-
-A job may be run at any time, twice, or after a crash: what it has to do is derived from the catalog and the folders.
+1. Two schedulers run the table and add no job of their own. Dagster gets a job and a sensor or schedule for each row
+   (`orchestration/jobs.py`). Without Dagster, a loop beside the server goes through the same rows
+   (`api/upkeep_process.py`).
+2. A job may run at any time, twice, or after a crash: it finds its work in the catalog and in the watched folders.
+3. A report contains ids, codes and counts. Dagster stores it, so it must never contain personal data.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -49,33 +48,34 @@ MERGE_SMALL_FILES = "merge_small_files"
 AUDIT_FINDINGS = "audit-findings"
 ROTATION_OFF, ROTATION_NOT_DUE = "rotation-is-off", "rotation-is-not-due"
 LOOK_FILES, LOOK_SECONDS = 200, 10.0
-"""What one look takes from the inbox; the rest is for the next, or for the job. Dagster ends a tick after 60 s."""
+"""How much of the inbox a sensor reads at once; the rest is left to the next look, or to the job. Dagster ends a tick
+after 60 s."""
 
 Partition = tuple[TeamId, date]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Every:
-    """Looked at again and again."""
+    """A job that is looked at again after some seconds."""
 
     seconds: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class At:
-    """Due at a time of day, UTC."""
+    """A job that is due at a time of day, in UTC."""
 
     at: time
     weekday: int | None = None
-    """On this day of the week alone, 7 for Sunday."""
+    """Only on this day of the week; 7 is Sunday."""
 
     @property
     def cron(self) -> str:
-        """The same as five fields of cron."""
+        """The same time as five fields of cron."""
         return f"{self.at.minute} {self.at.hour} * * {'*' if self.weekday is None else self.weekday % 7}"
 
     def newest(self, now: datetime) -> datetime:
-        """Return the newest instant, up to now, at which it was due."""
+        """Return the newest instant, up to now, at which the job was due."""
         due = datetime.combine(now.astimezone(UTC).date(), self.at, UTC)
         while due > now or self.weekday not in (None, due.isoweekday()):
             due -= timedelta(days=1)
@@ -84,43 +84,44 @@ class At:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Work that waits and that one run does."""
+    """Waiting work that one run does."""
 
     parts: tuple[str, ...]
-    """Opaque; the same work has the same parts."""
+    """Opaque texts that identify the work: the same work has the same parts."""
     team: TeamId | None = None
-    """Whose it is, where each team's is a run of its own."""
+    """The team, for a job that runs once for each team."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
-    """What a job finds when it is looked at."""
+class Backlog:
+    """The work that waits for a job."""
 
     batches: tuple[Batch, ...] = ()
     """The most urgent first."""
-    why_none: str = "nothing waits"
+    skip_reason: str = "nothing waits"
+    """Shown when there is no batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """How a job is to be run."""
+    """How to run a job."""
 
     team: TeamId | None = None
-    """For this team alone, where the job works team by team."""
+    """Only this team, for a job that runs once for each team."""
     as_of: date | None = None
-    """The UTC day a schedule was due; `None` where a person or a sensor asked."""
-    is_again: bool = False
-    """Whether a first try of the same run broke off."""
+    """The UTC day for which a schedule started the run; `None` for a person or a sensor."""
+    is_retry: bool = False
+    """Whether an earlier attempt of the same run broke off."""
     progress: Progress = lambda _done, _total: None
     still_wanted: Callable[[], None] = lambda: None
-    """Asked between two steps of work that counts none; raises when nobody wants it any more."""
+    """Called between steps of work that reports no progress; raises when the run must stop."""
     deliverer: Deliverer | None = None
-    """Who goes on delivering over many runs of the loop; where it is `None`, a run waits for its own deliveries."""
+    """Keeps delivering between runs of the loop; with `None`, a run waits for its own deliveries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
-    """One unit of work that failed, in ids, days and codes."""
+class Failure:
+    """One unit of work that failed."""
 
     unit: str
     code: str
@@ -128,38 +129,38 @@ class Trouble:
     team: TeamId | None = None
     day: date | None = None
     about: str | None = None
+    """Opaque id of the file or request."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Report:
-    """What a run did. All of it may be stored anywhere: ids, codes and counts."""
+    """What a run did."""
 
     counts: dict[str, int | str | list[str]] = field(default_factory=dict)
     partitions: set[Partition] = field(default_factory=set)
-    """Partitions of items that have other rows than before."""
-    troubles: list[Trouble] = field(default_factory=list)
-    may_try_again: bool = False
-    """Whether to run it again at once can help."""
+    """Partitions whose items have changed."""
+    failures: list[Failure] = field(default_factory=list)
+    may_retry: bool = False
+    """Whether running the job again at once can help."""
     left: list[FailedFile] = field(default_factory=list)
-    """Landing files that are left for later, and those that are quarantined."""
-    codes: frozenset[str] = frozenset()
-    """What went wrong and is tried again by itself: no trouble, but worth a line in a log."""
+    """Landing files that failed: retried later, or quarantined."""
+    transient_codes: frozenset[str] = frozenset()
+    """Codes of faults that retry on their own: no failure of the run, but worth a line in a log."""
     audit: AuditReport | None = None
 
-    def note(self, faults: Faults, *, has_backoff: bool = False) -> None:
-        """Take over what single units failed of; to run again would pass over those that have a back-off."""
-        self.may_try_again |= bool(faults) and not has_backoff
-        for each in faults.found:
-            error = each.error
-            self.troubles.append(
-                Trouble(
-                    unit=each.unit,
-                    code=error.code,
-                    remedy=remedy_for_operators(error),
-                    day=error.day,
-                    about=error.about,
-                )
+    def add_faults(self, faults: Faults, *, has_backoff: bool = False) -> None:
+        """Add units that failed alone; with a back-off of their own, running the job again would skip them."""
+        self.may_retry |= bool(faults) and not has_backoff
+        self.failures += [
+            Failure(
+                unit=each.unit,
+                code=each.error.code,
+                remedy=remedy_for_operators(each.error),
+                day=each.error.day,
+                about=each.error.about,
             )
+            for each in faults.found
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,30 +170,105 @@ class Job:
     name: str
     about: str
     wakes: Every | At
-    waker: str
-    """What Dagster calls the sensor or schedule."""
+    trigger: str
+    """Dagster's name for the sensor or schedule."""
     run: Callable[[OpenHome, Order], Report]
-    waits: Callable[[OpenHome], Waiting] | None = None
-    """What there is to do; `None` where a job that is due has something to do in any case."""
+    waits: Callable[[OpenHome], Backlog] | None = None
+    """Finds the work that waits; `None` for a job that always has work when it is due."""
     changes: tuple[str, ...] = ()
-    """Names of the data that it changes."""
-    proves: tuple[str, ...] = ()
-    """Names of the checks that are made after it."""
-    alone: str | None = None
-    """Of the jobs with the same word here one runs at a time."""
+    """Names of the data assets that it changes."""
+    checks: tuple[str, ...] = ()
+    """Names of the asset checks that run after it."""
+    pool: str | None = None
+    """Jobs of one pool never run at the same time."""
     is_on_files: bool = True
-    """Whether it works on items' files; what does not waits for other machines, and must hold up none that does."""
+    """Whether it works on the files of items. A job that does not waits for other machines and must not delay one that
+    does."""
     is_urgent: bool = False
-    """Whether a person waits for it: it goes before what only waits."""
+    """Whether a person waits for it, so that it goes first."""
 
 
-def ingest_landing(opened: OpenHome, order: Order) -> Report:
-    """Take in what waits in landing folders."""
+# What waits
+
+
+def _landing_waits(opened: OpenHome) -> Backlog:
+    """Return a batch for each team with waiting files, the team whose file came first goes first."""
+    now = agreed_now(opened.services)
+    failures = failed_landings(opened.services)
+    left = put_off(failures, now=now)
+    # A failed file has a back-off of its own and is in no batch until then, so a new file never waits for a failed one.
+    # Its mark makes this another batch than the one whose run failed, so the back-off of that run does not apply.
+    marks: dict[TeamId, list[str]] = {}
+    for each in failures:
+        if each.file in left:
+            marks.setdefault(each.team, []).append(each.file)
+    teams = {team.team for team in opened.services.catalog.teams.all()}
+    waiting = {team: days for team, days in opened.services.landing.waiting(but=left).items() if team in teams}
+    return Backlog(
+        batches=tuple(
+            Batch(parts=(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ()))), team=team)
+            for team, days in sorted(waiting.items(), key=lambda each: each[1][0])
+        )
+    )
+
+
+def _requests_wait(opened: OpenHome) -> Backlog:
+    """Accept the request files of the inbox, then return one batch of all requests that are ready.
+
+    Accepting hides items. It happens here because a look comes after seconds, but a run may come after hours.
+    """
+    now, ends = agreed_now(opened.services), monotonic() + LOOK_SECONDS
+
+    def is_enough(taken: TakenRequests) -> bool:
+        return taken.files >= LOOK_FILES or monotonic() >= ends
+
+    taken = take_requests(opened.services, is_enough=is_enough)
+    open_requests = opened.services.catalog.requests.all(states=OPEN_STATES)
+    ready = sorted(each.request_id for each in open_requests if each.is_ready(now=now))
+    if ready:
+        return Backlog(batches=(Batch(parts=tuple(ready)),))
+    if taken.failed:
+        codes = ", ".join(f"{code}: {count}" for code, count in sorted(taken.failed.items()))
+        return Backlog(skip_reason=f"request files that could not be read are retried: {codes}")
+    return Backlog(skip_reason="no request waits")
+
+
+def _verdicts_wait(opened: OpenHome) -> Backlog:
+    since = opened.services.catalog.moderation.unsettled_since(now=agreed_now(opened.services))
+    if since is None or not is_settling_due(opened.services, waits=opened.settle_waits):
+        return Backlog(skip_reason="no verdict has waited long enough")
+    return Backlog(batches=(Batch(parts=(SETTLE_VERDICTS, instant_text(since))),))
+
+
+def _callbacks_wait(opened: OpenHome) -> Backlog:
+    teams: Sequence[str] = opened.services.catalog.callbacks.teams_due(now=opened.services.clock.now())
+    if not teams:
+        return Backlog(skip_reason="nothing is due")
+    return Backlog(batches=(Batch(parts=(DELIVER_CALLBACKS, *teams)),))
+
+
+def _rotation_waits(opened: OpenHome) -> Backlog:
+    if not opened.settings.rotate_keys_days:
+        return Backlog(skip_reason=ROTATION_OFF)
+    if not _is_rotation_due(opened):
+        return Backlog(skip_reason=ROTATION_NOT_DUE)
+    return Backlog(batches=(Batch(parts=(KEY_ROTATION,)),))
+
+
+def _is_rotation_due(opened: OpenHome) -> bool:
+    keys = opened.services.catalog.teams.keys()
+    return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.services.clock.now())
+
+
+# What a run does
+
+
+def _ingest_landing(opened: OpenHome, order: Order) -> Report:
     faults = Faults()
     teams = None if order.team is None else [order.team]
     done = ingest(opened.services, teams=teams, faults=faults, progress=lambda _: order.still_wanted())
     report = Report(partitions=set(done.partitions), left=failed_landings(opened.services, teams=teams))
-    report.note(faults, has_backoff=True)
+    report.add_faults(faults, has_backoff=True)
     report.counts |= {
         "landing_files_quarantined": sum(each.is_quarantined for each in report.left),
         "landing_files": done.files,
@@ -211,8 +287,7 @@ def ingest_landing(opened: OpenHome, order: Order) -> Report:
     return report
 
 
-def carry_out_requests(opened: OpenHome, order: Order) -> Report:
-    """Accept what is in the inbox, then erase what every request that is ready asks for."""
+def _carry_out_requests(opened: OpenHome, order: Order) -> Report:
     taken = take_requests(opened.services)
     report = Report()
     report.counts |= {
@@ -225,19 +300,19 @@ def carry_out_requests(opened: OpenHome, order: Order) -> Report:
     return report
 
 
-def apply_retention(opened: OpenHome, order: Order) -> Report:
-    """Ask for what policies no longer allow, and erase it."""
+def _apply_retention(opened: OpenHome, order: Order) -> Report:
     today = opened.services.clock.now().date()
-    as_of = today if order.as_of is None else min(order.as_of, today)  # never a day that has not come
+    as_of = today if order.as_of is None else min(order.as_of, today)  # a future day would erase items too early
     faults, report = Faults(), Report()
     accepted = retain(opened.services, today=as_of, faults=faults)
     report.counts |= {"as_of": as_of.isoformat(), "hidden_by_this_run": len(accepted)}
     _erase(opened, order, report)
-    report.note(faults)
+    report.add_faults(faults)
     return report
 
 
 def _erase(opened: OpenHome, order: Order, report: Report) -> None:
+    """Erase what every ready request asks for, and add the result to a report."""
     done = erase(opened.services, progress=order.progress)
     report.partitions |= done.partitions
     report.counts |= {
@@ -248,30 +323,29 @@ def _erase(opened: OpenHome, order: Order, report: Report) -> None:
         "files_rewritten": done.files_rewritten,
         "files_dropped": done.files_dropped,
     }
-    # Each has its own back-off: to run the job again at once would not try it.
-    remedy = "Run `implio requests list` to see what it needs. It stays hidden, and what can be tried again is."
-    report.troubles += [
-        Trouble(
+    # A request has its own back-off, so `may_retry` stays as it is: a run at once would skip it.
+    remedy = "Run `implio requests list` to see what it needs. It stays hidden, and is retried when that can help."
+    report.failures += [
+        Failure(
             unit=f"request {request_id}", code=each.code, remedy=remedy, team=each.team, day=each.day, about=each.about
         )
         for request_id, each in done.failures.items()
     ]
 
 
-def settle_verdicts(opened: OpenHome, order: Order) -> Report:
-    """Write verdicts into the files of their items."""
+def _settle_verdicts(opened: OpenHome, order: Order) -> Report:
     faults, report = Faults(), Report()
     done = apply_decisions(opened.services, faults=faults, progress=order.progress)
     report.counts |= {"verdicts": done.verdicts, "files": done.files, "lost": done.lost}
-    report.note(faults, has_backoff=True)
+    report.add_faults(faults, has_backoff=True)
     return report
 
 
-def deliver_callbacks(opened: OpenHome, order: Order) -> Report:
-    """Tell teams' servers what they are still to be told; each delivery keeps its own back-off."""
+def _deliver_callbacks(opened: OpenHome, order: Order) -> Report:
     done: DeliverySummary
     done = deliver_due(opened.services, opened.webhook_client) if order.deliverer is None else order.deliverer.begin()
-    report = Report(codes=frozenset(done.failed.values()))
+    # Each delivery has its own back-off, so a receiver that does not answer fails no run.
+    report = Report(transient_codes=frozenset(done.failed.values()))
     report.counts |= {
         "delivered": done.delivered,
         "put_off": done.put_off,
@@ -293,7 +367,7 @@ class Tidied:
 
 
 def tidy(opened: OpenHome, faults: Faults) -> Tidied:
-    """Unlink what nothing refers to, and discard what is kept for a time and is too old."""
+    """Delete files that nothing refers to, and discard what has been kept for its time."""
     done = Tidied(sweep=housekeep(opened.services, feed_keeps=opened.feed_keeps, faults=faults))
     before = opened.services.clock.now() - timedelta(days=opened.settings.set_aside_days)
     with faults.isolate("files set aside"):
@@ -304,9 +378,9 @@ def tidy(opened: OpenHome, faults: Faults) -> Tidied:
     return done
 
 
-def keep_house(opened: OpenHome, order: Order) -> Report:
-    """Merge the small files that late arrivals leave, then tidy."""
+def _keep_house(opened: OpenHome, order: Order) -> Report:
     faults, report = Faults(), Report()
+    # Merge first: the files that merging replaces are then deleted by the same run.
     merged = compact(
         opened.services, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=order.progress
     )
@@ -324,12 +398,11 @@ def keep_house(opened: OpenHome, order: Order) -> Report:
         "reports_discarded": done.reports,
         "exports_discarded": done.exports,
     }
-    report.note(faults)
+    report.add_faults(faults)
     return report
 
 
-def merge_small_files(opened: OpenHome, order: Order) -> Report:
-    """Merge the small files of every partition that has many."""
+def _merge_small_files(opened: OpenHome, order: Order) -> Report:
     settings = opened.settings
     done = merge_small(
         opened.services,
@@ -340,10 +413,11 @@ def merge_small_files(opened: OpenHome, order: Order) -> Report:
     return Report(counts={"files_before": done.files_before, "files_after": done.files_after})
 
 
-def rotate(opened: OpenHome, order: Order) -> Report:
-    """Renew every key and destroy the old ones; what a schedule asks for only when due, what broke off is finished."""
+def _rotate_keys(opened: OpenHome, order: Order) -> Report:
     faults, report = Faults(), Report()
-    if _is_rotation_due(opened) or (order.as_of is None and not order.is_again):
+    # A person who starts the job wants new keys now. A schedule wants them only when they are due. In both cases, a
+    # rotation that broke off is finished without renewing every key a second time.
+    if _is_rotation_due(opened) or (order.as_of is None and not order.is_retry):
         done = rotate_keys(opened.services, faults=faults, progress=order.progress)
     else:
         done = finish_rotation(opened.services, faults=faults)
@@ -355,29 +429,28 @@ def rotate(opened: OpenHome, order: Order) -> Report:
         "seal_keys_waiting": done.seal_keys_waiting,
         "key_ids_destroyed": sorted({*done.team_keys_destroyed, *done.root_keys_destroyed}),
     }
-    report.note(faults)
+    report.add_faults(faults)
     return report
 
 
-def audit_all(opened: OpenHome, order: Order) -> Report:
-    """Read every file, compare it with catalog, keys, storage and ledger, and note in the ledger that it was done."""
+def _audit_all(opened: OpenHome, order: Order) -> Report:
     found = audit(opened.services, is_full=True, progress=order.progress)
     note_audit(opened.services, found)
-    return audited(found)
+    return _audited(found)
 
 
 def audit_partition(opened: OpenHome, partition: Partition) -> Report:
     """Read the files of one partition and no others.
 
     Raises:
-        TeamUnknown: there is no such team.
+        TeamUnknown: There is no such team.
     """
     opened.services.catalog.teams.get(partition[0])
-    return audited(audit(opened.services, parts=FILE_PARTS, is_full=True, only=partition))
+    return _audited(audit(opened.services, parts=FILE_PARTS, is_full=True, only=partition))
 
 
-def audited(found: AuditReport) -> Report:
-    """Return what an audit found; any finding is trouble, so that somebody looks."""
+def _audited(found: AuditReport) -> Report:
+    """Return the report of an audit; every finding is a failure, so that somebody looks at it."""
     report = Report(audit=found)
     report.counts |= {
         "files": found.files,
@@ -389,11 +462,11 @@ def audited(found: AuditReport) -> Report:
         "findings": len(found.findings),
         **{f"findings_{kind.value}": count for kind, count in found.by_kind.items()},
     }
-    report.troubles += [
-        Trouble(
+    report.failures += [
+        Failure(
             unit=f"{each.kind.value}: {each.words}",
             code=AUDIT_FINDINGS,
-            remedy=_NAMES_ALL,
+            remedy="Run `implio audit --full`; it names every finding.",
             team=each.team,
             about=each.about,
         )
@@ -402,80 +475,7 @@ def audited(found: AuditReport) -> Report:
     return report
 
 
-_NAMES_ALL = "Run `implio audit --full`; it names every finding."
-
-
-def _landing_waits(opened: OpenHome) -> Waiting:
-    """Return a batch for each team with files waiting; whose file came first goes first."""
-    now = agreed_now(opened.services)
-    failures = failed_landings(opened.services)
-    left = put_off(failures, now=now)
-    # A file that failed has a back-off of its own and is in no batch meanwhile, so a new file waits for no failed run.
-    marks: dict[TeamId, list[str]] = {}
-    for each in failures:
-        if each.file in left:
-            marks.setdefault(each.team, []).append(each.file)
-    teams = {team.team for team in opened.services.catalog.teams.all()}
-    waiting = {team: days for team, days in opened.services.landing.waiting(but=left).items() if team in teams}
-    return Waiting(
-        batches=tuple(
-            Batch(parts=(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ()))), team=team)
-            for team, days in sorted(waiting.items(), key=lambda each: each[1][0])
-        )
-    )
-
-
-def _requests_wait(opened: OpenHome) -> Waiting:
-    """Accept what is in the inbox, then return one batch of all requests that are ready.
-
-    Hiding does not wait for a run, which may be hours away; a look is seconds away.
-    """
-    now = agreed_now(opened.services)
-    taken = take_requests(opened.services, is_enough=_budget(LOOK_SECONDS))
-    open_requests = opened.services.catalog.requests.all(states=OPEN_STATES)
-    ready = sorted(each.request_id for each in open_requests if each.is_ready(now=now))
-    if ready:
-        return Waiting(batches=(Batch(parts=tuple(ready)),))
-    return Waiting(why_none=_failed_text(taken.failed) if taken.failed else "no request waits")
-
-
-def _budget(seconds: float) -> Callable[[TakenRequests], bool]:
-    """Return what says that a look has taken enough: after so many files or seconds, whichever comes first."""
-    ends = monotonic() + seconds
-    return lambda taken: taken.files >= LOOK_FILES or monotonic() >= ends
-
-
-def _failed_text(failed: Counter[str]) -> str:
-    """Say why files could not be taken, in codes and counts."""
-    codes = ", ".join(f"{code}: {count}" for code, count in sorted(failed.items()))
-    return f"request files that could not be taken are tried again: {codes}"
-
-
-def _verdicts_wait(opened: OpenHome) -> Waiting:
-    since = opened.services.catalog.moderation.unsettled_since(now=agreed_now(opened.services))
-    if since is None or not is_settling_due(opened.services, waits=opened.settle_waits):
-        return Waiting(why_none="no verdict has waited long enough")
-    return Waiting(batches=(Batch(parts=(SETTLE_VERDICTS, instant_text(since))),))
-
-
-def _callbacks_wait(opened: OpenHome) -> Waiting:
-    teams: Sequence[str] = opened.services.catalog.callbacks.teams_due(now=opened.services.clock.now())
-    return Waiting(batches=(Batch(parts=(DELIVER_CALLBACKS, *teams)),)) if teams else Waiting(why_none="nothing is due")
-
-
-def _rotation_waits(opened: OpenHome) -> Waiting:
-    if not opened.settings.rotate_keys_days:
-        return Waiting(why_none=ROTATION_OFF)
-    return (
-        Waiting(batches=(Batch(parts=(KEY_ROTATION,)),))
-        if _is_rotation_due(opened)
-        else Waiting(why_none=ROTATION_NOT_DUE)
-    )
-
-
-def _is_rotation_due(opened: OpenHome) -> bool:
-    keys = opened.services.catalog.teams.keys()
-    return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.services.clock.now())
+# The table
 
 
 _REQUESTS = ("deletion_requests", "retention_requests", "erasure_receipts")
@@ -483,88 +483,88 @@ _REQUESTS = ("deletion_requests", "retention_requests", "erasure_receipts")
 JOBS: tuple[Job, ...] = (
     Job(
         name=INGEST_LANDING,
-        about="Takes in what waits in the landing folders, of one team or of all.",
+        about="Ingests the landing files that wait, of one team or of all.",
         wakes=Every(seconds=15),
-        waker="landing_sensor",
+        trigger="landing_sensor",
         waits=_landing_waits,
-        run=ingest_landing,
+        run=_ingest_landing,
         changes=("content_items", "moderation_queue"),
-        proves=("encrypted_under_live_keys",),
+        checks=("encrypted_under_live_keys",),
     ),
     Job(
         name=CARRY_OUT_REQUESTS,
-        about="Accepts the requests in the inbox, erases, verifies, shreds, and writes receipts.",
+        about="Accepts requests from the inbox; erases, verifies, destroys keys, writes receipts.",
         wakes=Every(seconds=3),
-        waker="requests_sensor",
+        trigger="requests_sensor",
         waits=_requests_wait,
-        run=carry_out_requests,
+        run=_carry_out_requests,
         changes=("content_items", "moderation_queue", *_REQUESTS),
-        proves=("no_survivors", "no_request_past_due"),
-        alone="erasure",
+        checks=("no_survivors", "no_request_past_due"),
+        pool="erasure",
         is_urgent=True,
     ),
     Job(
         name=SETTLE_VERDICTS,
-        about="Writes moderators' verdicts into the files of their items once the oldest has waited long enough.",
+        about="Writes verdicts into the files of their items when the oldest has waited long enough.",
         wakes=Every(seconds=60),
-        waker="settle_sensor",
+        trigger="settle_sensor",
         waits=_verdicts_wait,
-        run=settle_verdicts,
+        run=_settle_verdicts,
     ),
     Job(
         name=DELIVER_CALLBACKS,
-        about="Tells teams' servers of decisions and completed deletions when it is due.",
+        about="Calls teams' servers about decisions and completed deletions.",
         wakes=Every(seconds=5),
-        waker="deliver_sensor",
+        trigger="deliver_sensor",
         waits=_callbacks_wait,
-        run=deliver_callbacks,
+        run=_deliver_callbacks,
         is_on_files=False,
     ),
     Job(
         name=KEY_ROTATION,
-        about="Renews all keys and destroys the old ones, so that older backups open nothing any more.",
+        about="Renews all keys and destroys the old ones, so that older backups cannot be read.",
         wakes=At(at=time(1, 15)),
-        waker="rotation_when_due",
+        trigger="rotation_when_due",
         waits=_rotation_waits,
-        run=rotate,
+        run=_rotate_keys,
     ),
     Job(
         name=RETENTION,
-        about="Erases what retention policies no longer allow, by the same path as any request.",
+        about="Erases items that the retention policies no longer allow.",
         wakes=At(at=time(2, 15)),
-        waker="retention_daily",
-        run=apply_retention,
+        trigger="retention_daily",
+        run=_apply_retention,
         changes=("content_items", "moderation_queue", *_REQUESTS),
-        proves=("no_survivors", "nothing_overdue"),
-        alone="erasure",
+        checks=("no_survivors", "nothing_overdue"),
+        pool="erasure",
     ),
     Job(
         name=HOUSEKEEPING,
-        about="Merges small files, unlinks strays, and discards what was set aside or exported long ago.",
+        about="Merges small files, deletes strays, discards expired exports and set-aside files.",
         wakes=At(at=time(4, 15)),
-        waker="housekeeping_daily",
-        run=keep_house,
-        alone="compaction",
+        trigger="housekeeping_daily",
+        run=_keep_house,
+        pool="compaction",
     ),
     Job(
         name=SELF_AUDIT,
-        about="Reads files, catalog, keys, storage and ledger against each other; a finding fails the run.",
+        about="Compares files, catalog, keys, storage and ledger; a finding fails the run.",
         wakes=At(at=time(5, 15), weekday=7),
-        waker="audit_weekly",
-        run=audit_all,
+        trigger="audit_weekly",
+        run=_audit_all,
     ),
 )
-"""Every job. The loop goes through them in this order."""
+"""All jobs, in the order in which the loop runs them."""
 
 
 _SERVERS_OWN = Job(
     name=MERGE_SMALL_FILES,
-    about="Merges the small files that posts make, as fast as they come.",
+    about="Merges the small files that posts make.",
     wakes=Every(seconds=30),
-    waker="the server's commits",
-    run=merge_small_files,
+    trigger="the server's commits",
+    run=_merge_small_files,
 )
-"""What only a server does: it knows when posts have made enough small files."""
+"""Only the server runs it, because only the server knows when posts have made enough small files."""
 
 
 def job_of(name: str) -> Job:

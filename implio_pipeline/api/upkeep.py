@@ -90,12 +90,12 @@ def lanes() -> tuple[tuple[str, ...], ...]:
 
     Files are merged before an erasure, since that costs by the file: otherwise files would come faster than it ends.
     """
-    erasing = job_of(CARRY_OUT_REQUESTS).alone
+    erasing = job_of(CARRY_OUT_REQUESTS).pool
 
     def lane(job: Job) -> int:
         if not job.is_on_files:
             return 2
-        return 0 if isinstance(job.wakes, Every) or job.alone == erasing else 1
+        return 0 if isinstance(job.wakes, Every) or job.pool == erasing else 1
 
     names = [tuple(job.name for job in JOBS if lane(job) == number) for number in range(3)]
     return (MERGE_SMALL_FILES, *names[0]), *names[1:]

@@ -116,7 +116,7 @@ def _attempt(opened: OpenHome, job: Job, order: Order) -> Iterable[str]:
         report = job.run(opened, order)
     except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises that there is no memory
         return (_code_of(error),)
-    return {*(each.code for each in report.troubles), *report.codes}
+    return {*(each.code for each in report.failures), *report.transient_codes}
 
 
 def _code_of(error: Exception) -> str:

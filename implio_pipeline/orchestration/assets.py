@@ -238,7 +238,7 @@ def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefin
                 whole = Report()
                 for partition in wanted:
                     report = audit_partition(opened, partition)
-                    whole.troubles += report.troubles
+                    whole.failures += report.failures
                     read = {name: report.counts[name] for name in ("files_read", "rows_read")}
                     context.add_asset_metadata(held(opened, partition) | read, partition_key=partition_key(*partition))
             end(whole)

@@ -90,13 +90,13 @@ class _Daemon:
             if not (yield from self._round()):
                 break
         if nightly_on is not None:
-            for name in (job_of(RETENTION).waker, "inventory_daily"):
+            for name in (job_of(RETENTION).trigger, "inventory_daily"):
                 yield from self._tick_schedule(name, nightly_on)
 
     def _round(self) -> Generator[Ran, None, int]:
         ran = 0
         for name in (INGEST_LANDING, CARRY_OUT_REQUESTS):
-            for one in self._tick_sensor(job_of(name).waker):
+            for one in self._tick_sensor(job_of(name).trigger):
                 ran += 1
                 yield one
         return ran

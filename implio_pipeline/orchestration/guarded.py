@@ -9,7 +9,7 @@ import dagster as dg
 
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, Unverified
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.jobs import Report, Trouble
+from implio_pipeline.jobs import Failure, Report
 from implio_pipeline.orchestration.pictures import markdown_table
 from implio_pipeline.remedies import remedy_for_operators
 
@@ -50,30 +50,30 @@ def end(report: Report) -> None:
     """End a step whose single units failed, once the others are done; ids, days and codes are told.
 
     Raises:
-        dagster.Failure: there was trouble.
+        dagster.Failure: a unit of work failed.
     """
-    if not report.troubles:
+    if not report.failures:
         return
-    codes = Counter(each.code for each in report.troubles)
+    codes = Counter(each.code for each in report.failures)
     # What did not prove right comes first: somebody must look at it.
-    worst = next((each for each in report.troubles if each.code == Unverified.code), report.troubles[0])
-    others = f"; {len(report.troubles) - 1} more failed" if len(report.troubles) > 1 else ""
+    worst = next((each for each in report.failures if each.code == Unverified.code), report.failures[0])
+    others = f"; {len(report.failures) - 1} more failed" if len(report.failures) > 1 else ""
     rows = [
         (each.unit, each.code, each.team or "", each.day or "", each.about or "")
-        for each in report.troubles[:_MOST_SHOWN]
+        for each in report.failures[:_MOST_SHOWN]
     ]
     told: dict[str, str | int | dg.MetadataValue[Any]]
     told = {name: count for name, count in report.counts.items() if not isinstance(count, list)}
     told |= {
         "what_failed": f"{worst.unit}: {worst.code}{_place(worst)}{others}.",
         "failures": dg.MetadataValue.md(markdown_table(("what", "code", "team", "day", "file"), rows)),
-        "files": ", ".join(sorted({each.about for each in report.troubles if each.about})),
-        "partitions": ", ".join(sorted({f"{each.team or ''}/{each.day}" for each in report.troubles if each.day})),
+        "files": ", ".join(sorted({each.about for each in report.failures if each.about})),
+        "partitions": ", ".join(sorted({f"{each.team or ''}/{each.day}" for each in report.failures if each.day})),
         "codes": ", ".join(f"{code}: {count}" for code, count in sorted(codes.items())),
-        "units_failed": len(report.troubles),
+        "units_failed": len(report.failures),
         **left_for_later(report),
     }
-    raise failure(worst.code, remedy=worst.remedy, may_retry=report.may_try_again, **told)
+    raise failure(worst.code, remedy=worst.remedy, may_retry=report.may_retry, **told)
 
 
 def left_for_later(report: Report) -> dict[str, dg.MetadataValue[Any]]:
@@ -91,10 +91,10 @@ def left_for_later(report: Report) -> dict[str, dg.MetadataValue[Any]]:
     return {"landing_files_failed": dg.MetadataValue.md(table)} if rows else {}
 
 
-def _place(trouble: Trouble) -> str:
-    at = f" at file {trouble.about}" if trouble.about else ""
-    of = f" of team {trouble.team}" if trouble.team else ""
-    return f"{at}{of}{f', day {trouble.day}' if trouble.day else ''}"
+def _place(failed: Failure) -> str:
+    at = f" at file {failed.about}" if failed.about else ""
+    of = f" of team {failed.team}" if failed.team else ""
+    return f"{at}{of}{f', day {failed.day}' if failed.day else ''}"
 
 
 def failure(

@@ -13,7 +13,7 @@ import dagster as dg
 from implio_pipeline.domain.errors import ClockWrong, HomeMissing
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import day_of
-from implio_pipeline.jobs import HOUSEKEEPING, JOBS, At, Every, Job, Order, Waiting
+from implio_pipeline.jobs import HOUSEKEEPING, JOBS, At, Backlog, Every, Job, Order
 from implio_pipeline.orchestration.assets import QUICK_RETRIES, tell_changes
 from implio_pipeline.orchestration.checks import CHECKS, evaluated
 from implio_pipeline.orchestration.guarded import end, guarded, left_for_later
@@ -59,7 +59,7 @@ def schedules() -> Iterator[dg.ScheduleDefinition]:
     """Yield a schedule for each job that is due at a time of day, and one for the inventory."""
     for job in JOBS:
         if isinstance(job.wakes, At):
-            yield _schedule(job.waker, job.name, job.wakes.cron, about=job.about, waits=job.waits)
+            yield _schedule(job.trigger, job.name, job.wakes.cron, about=job.about, waits=job.waits)
     yield _schedule("inventory_daily", TAKE_INVENTORY, "15 3 * * *", about="Counts the lake and asks every check.")
 
 
@@ -85,7 +85,7 @@ def _op(job: Job) -> dg.OpDefinition:
         name=f"run_{job.name}",
         description=job.about,
         out=dg.Out(dg.Nothing),
-        pool=job.alone,
+        pool=job.pool,
         retry_policy=QUICK_RETRIES,
         ins={},
     )
@@ -97,7 +97,7 @@ def _op(job: Job) -> dg.OpDefinition:
                     {**report.counts, "partitions_touched": len(report.partitions), **left_for_later(report)}
                 )
                 tell_changes(context, opened, job, report)
-                names = {each.name for each in CHECKS} if report.audit else job.proves
+                names = {each.name for each in CHECKS} if report.audit else job.checks
                 for evaluation in evaluated(opened, names, report.audit):
                     context.log_event(evaluation)  # type: ignore[arg-type]  # its body takes it, its annotation forgot
             end(report)
@@ -119,7 +119,7 @@ def _order(context: dg.OpExecutionContext) -> Order:
     return Order(
         team=TeamId(tags[TEAM_TAG]) if TEAM_TAG in tags else None,
         as_of=date.fromisoformat(tags[AS_OF_TAG]) if AS_OF_TAG in tags else None,
-        is_again=context.retry_number > 0,
+        is_retry=context.retry_number > 0,
         progress=tell,
     )
 
@@ -136,14 +136,14 @@ def purge_runs_op(context: dg.OpExecutionContext, home: HomeResource) -> None:
 
 def _sensor(job: Job, every: Every) -> dg.SensorDefinition:
     @dg.sensor(
-        name=job.waker,
+        name=job.trigger,
         job_name=job.name,
         minimum_interval_seconds=every.seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=job.about,
     )
     def sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
-        def ask(opened: OpenHome, waiting: Waiting) -> dg.SensorResult | dg.SkipReason:
+        def ask(opened: OpenHome, waiting: Backlog) -> dg.SensorResult | dg.SkipReason:
             now = opened.services.clock.now()
             requests, why_none = launches(context.instance, job=job.name, batches=waiting.batches, now=now)
             return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(why_none)
@@ -154,7 +154,7 @@ def _sensor(job: Job, every: Every) -> dg.SensorDefinition:
 
 
 def _schedule(
-    name: str, job: str, cron: str, *, about: str, waits: Callable[[OpenHome], Waiting] | None = None
+    name: str, job: str, cron: str, *, about: str, waits: Callable[[OpenHome], Backlog] | None = None
 ) -> dg.ScheduleDefinition:
     """Return a schedule that is on by default; after a pause the one latest tick is made up for."""
 
@@ -167,7 +167,7 @@ def _schedule(
         description=about,
     )
     def schedule(context: dg.ScheduleEvaluationContext, home: HomeResource) -> dg.RunRequest | dg.SkipReason:
-        def ask(_house: OpenHome, _waiting: Waiting) -> dg.RunRequest:
+        def ask(_house: OpenHome, _waiting: Backlog) -> dg.RunRequest:
             day = day_of(context.scheduled_execution_time.astimezone(UTC)).isoformat()
             return dg.RunRequest(run_key=f"{job}:{day}", tags={AS_OF_TAG: day})
 
@@ -177,15 +177,15 @@ def _schedule(
 
 
 def _looked_at(
-    home: HomeResource, waits: Callable[[OpenHome], Waiting] | None, ask: Callable[[OpenHome, Waiting], _T]
+    home: HomeResource, waits: Callable[[OpenHome], Backlog] | None, ask: Callable[[OpenHome, Backlog], _T]
 ) -> _T | dg.SkipReason:
     """Look whether anything is to be done, and ask for it; otherwise say why not, in codes and counts."""
     with guarded():
         try:
             with home.open() as opened:
-                waiting = Waiting() if waits is None else waits(opened)
+                waiting = Backlog() if waits is None else waits(opened)
                 if waits is not None and not waiting.batches:
-                    return dg.SkipReason(waiting.why_none)
+                    return dg.SkipReason(waiting.skip_reason)
                 return ask(opened, waiting)
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)

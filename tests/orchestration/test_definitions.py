@@ -115,19 +115,19 @@ def test_what_commands_is_a_job_and_what_is_data_is_an_asset(repository):
         assert not jobs[job.name].asset_layer.executable_asset_keys
         assert all(f"`{job.name}`" in described[name] for name in job.changes)
         assert set(job.changes) <= assets
-        assert set(job.proves) <= {check.name for check in CHECKS}
+        assert set(job.checks) <= {check.name for check in CHECKS}
 
 
 def test_every_job_is_woken_by_one_sensor_or_schedule(repository):
     woken = {each.name: each.job_name for each in (*repository.sensor_defs, *repository.schedule_defs)}
 
-    assert woken == {job.waker: job.name for job in JOBS} | {"inventory_daily": "take_inventory"}
+    assert woken == {job.trigger: job.name for job in JOBS} | {"inventory_daily": "take_inventory"}
     for sensor in repository.sensor_defs:
-        (job,) = (each for each in JOBS if each.waker == sensor.name)
+        (job,) = (each for each in JOBS if each.trigger == sensor.name)
         assert job.wakes == Every(seconds=sensor.minimum_interval_seconds)
     for job in JOBS:
         if isinstance(job.wakes, At):
-            assert repository.get_schedule_def(job.waker).cron_schedule == job.wakes.cron
+            assert repository.get_schedule_def(job.trigger).cron_schedule == job.wakes.cron
 
 
 def test_every_column_is_shown_with_its_class_and_whether_it_is_personal(repository):
