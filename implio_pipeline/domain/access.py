@@ -1,6 +1,10 @@
-"""Who may do what: one table of roles and acts, and grants to read items; what neither names is denied.
+"""Decide who may do what: one table of roles and acts, and grants to read items.
 
-API, page, command line and query door all ask `may`, so that a rule changed here is changed everywhere.
+Rules:
+* Everything that the table or a grant does not allow is denied.
+* The API, the page, the command line and the query door all ask `may`, so that a changed rule applies everywhere.
+* Roles allow acts; only a grant allows reading the values in items. Operators have no standing access to items.
+* An operator is an employee of the company that runs this installation. Here a name is always a keyed pseudonym.
 """
 
 from collections.abc import Iterable
@@ -14,7 +18,7 @@ from implio_pipeline.domain.ids import ColumnClass, TeamId, sensitive
 
 
 class Role(StrEnum):
-    """What somebody is in one team."""
+    """The role of a person or program in one team."""
 
     ADMIN = "admin"
     AUTOMATION = "automation specialist"
@@ -22,17 +26,17 @@ class Role(StrEnum):
     SPECTATOR = "spectator"
     NO_ACCESS = "no access"
     SERVER = "server"
-    """The customer's servers, by the team's API key."""
+    """One of the customer's servers, authenticated by an API key of the team."""
     OPERATOR = "operator"
-    """Who runs this installation, at its command line; what is in items is read by grants alone."""
+    """Somebody who runs this installation, at its command line. Reading items needs a grant as well."""
 
 
 MEMBER_ROLES = (Role.ADMIN, Role.AUTOMATION, Role.MODERATOR, Role.SPECTATOR, Role.NO_ACCESS)
-"""The roles a member of a team can have."""
+"""The roles that a member of a team can have."""
 
 
 class Act(StrEnum):
-    """What somebody may want to do in one team."""
+    """Something that a person or program can do in a team."""
 
     SUBMIT_ITEMS = "submit items"
     POLL_ITEMS = "poll decisions"
@@ -120,15 +124,15 @@ PERMISSIONS: dict[Role, frozenset[Act]] = {
 
 
 def may(role: Role | None, act: Act) -> bool:
-    """Tell whether a role may do something; nobody known may do nothing."""
+    """Return whether a role may do something; without a role, nothing is allowed."""
     return role is not None and act in PERMISSIONS.get(role, frozenset())
 
 
 def demand(role: Role | None, act: Act) -> None:
-    """Let a role pass that may do something.
+    """Check that a role may do something.
 
     Raises:
-        AccessDenied: it may not.
+        AccessDenied: the role may not do it.
     """
     if not may(role, act):
         raise AccessDenied(f"{'nobody known' if role is None else f'the role {role}'} may not {act}")
@@ -136,18 +140,18 @@ def demand(role: Role | None, act: Act) -> None:
 
 GrantId = NewType("GrantId", str)
 PersonKey = NewType("PersonKey", str)
-"""32 hexadecimal digits: the keyed pseudonym of an operator's name under the home's own key."""
+"""32 hexadecimal digits: the keyed pseudonym of an operator's name, made with the home's own key."""
 
 LONGEST = timedelta(days=366)
-"""No assignment is granted for longer; one that goes on is granted again, by somebody who looked at it."""
+"""The longest period of a grant. An assignment that continues needs a new grant, and so a new decision."""
 LONG_OPEN = timedelta(days=90)
-"""A review names grants that have been open for longer."""
+"""A review reports grants that have been open for longer than this."""
 MAKER_CLASSES = frozenset({ColumnClass.OPERATIONAL, ColumnClass.CONTENT})
-"""What whoever adds a team may read of it for the first days; never who its users are."""
+"""The classes that the person who adds a team may read during the first days: never the identity of its users."""
 
 
 class Purpose(StrEnum):
-    """What an assignment is for; a closed set, so that reads can be counted by it."""
+    """The purpose of an assignment. The set is closed, so that reads can be counted by purpose."""
 
     SET_UP = "set-up"
     ENGINEERING = "engineering"
@@ -161,21 +165,21 @@ class Purpose(StrEnum):
 
 
 class GrantRefused(ImplioError):
-    """The grant cannot be given, revoked or found so."""
+    """The grant cannot be given, revoked or found."""
 
     code: str = "grant-refused"
     remedy: str = "Look at the grants that stand, then correct it."
 
 
 class GrantMissing(AccessDenied):
-    """No grant of the reader allows this; without one everything is denied."""
+    """No grant of the reader allows this. Without a grant everything is denied."""
 
     code: str = "grant-missing"
     remedy: str = "Ask who runs the installation for a grant of the team, the classes and the purpose."
 
 
 class PurposeMissing(AccessDenied):
-    """The identity class is read for a purpose that is said, or not at all."""
+    """The identity class can be read only for a stated purpose."""
 
     code: str = "purpose-missing"
     remedy: str = "Say what it is for; the grant must name the same."
@@ -183,7 +187,7 @@ class PurposeMissing(AccessDenied):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """One operator's access to one team; the free note and the operator's name are sealed."""
+    """Permission of one operator to read one team's items. The free note and the operator's name are sealed."""
 
     grant_id: GrantId
     person: PersonKey
@@ -200,13 +204,13 @@ class Grant:
     sealed: bytes | None = sensitive(default=None)
 
     def is_in_force(self, *, now: datetime) -> bool:
-        """Tell whether the grant allows anything now; at the instant it ends it no longer does."""
+        """Return whether the grant is valid now; it ends at the instant `until`, which is not included."""
         return self.revoked_at is None and now < self.until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reviewed:
-    """A grant that stands, and what somebody who reviews it should ask about."""
+    """A grant in force, with the remarks that a reviewer should look into."""
 
     grant: Grant
     remarks: tuple[str, ...]
@@ -215,7 +219,7 @@ class Reviewed:
 def grants_of(
     grants: Iterable[Grant], *, person: PersonKey, team: TeamId, now: datetime, purpose: Purpose | None = None
 ) -> tuple[Grant, ...]:
-    """Return the grants that stand for one operator and one team; of that purpose alone when one is said."""
+    """Return the grants in force for one operator and one team, of one purpose if `purpose` is given."""
     return tuple(
         grant
         for grant in grants
@@ -229,9 +233,9 @@ def grants_of(
 def classes_allowed(
     grants: Iterable[Grant], *, person: PersonKey, team: TeamId, now: datetime, purpose: Purpose | None = None
 ) -> frozenset[ColumnClass]:
-    """Return the classes that one operator may read of one team now: none, unless a grant says so.
+    """Return the classes that one operator may read of one team now; empty without a grant.
 
-    The identity class is there only when the purpose is said, and a grant for that very purpose names it.
+    The identity class is included only if the caller states a purpose and a grant for that purpose names the class.
     """
     in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
     named = frozenset(each for grant in in_force for each in grant.classes)
@@ -239,10 +243,10 @@ def classes_allowed(
 
 
 def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until: datetime) -> None:
-    """Let a grant pass that names something and ends in good time.
+    """Check that a grant names a class and ends within the allowed period.
 
     Raises:
-        GrantRefused: it names no class, ends before it begins, or runs for more than a year.
+        GrantRefused: it names no class, ends before it begins, or lasts longer than a year.
     """
     if not classes:
         raise GrantRefused("a grant names at least one class", remedy="Name a class, such as operational.")
@@ -252,7 +256,7 @@ def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until:
 
 
 def review(grants: Iterable[Grant], *, now: datetime, expires_within: timedelta, open_for: timedelta) -> list[Reviewed]:
-    """Return the grants that stand, those with the most remarks first, then the oldest."""
+    """Return the grants in force, those with the most remarks first, then the oldest."""
     found = [
         Reviewed(grant=grant, remarks=_remarks(grant, now=now, expires_within=expires_within, open_for=open_for))
         for grant in grants

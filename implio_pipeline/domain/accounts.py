@@ -1,4 +1,15 @@
-"""Who signs in and what calls with a key: members, passwords, sessions and API keys."""
+"""Members, passwords, sessions and API keys: how people sign in and how customers' servers authenticate.
+
+Rules:
+* Only digests of tokens and API keys are stored, and only slow hashes of passwords.
+* An API key is 256 random bits, shown once and stored as its SHA-256. A slow hash (Argon2id, bcrypt) protects secrets
+  that people choose. Nobody can guess one of 2^256 values, and a slow hash would make every call expensive, also
+  calls with wrong keys, which could then exhaust the server.
+* Failed sign-ins are counted by address, whether or not the address belongs to a member, so that nobody can find out
+  which addresses exist.
+
+Source: NIST SP 800-63B-4, 3.1.2.2 (look-up secrets of 112 bits and more need no salt and no slow hash).
+"""
 
 import hmac
 import re
@@ -22,7 +33,7 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One person who may sign in."""
+    """A person who can sign in, with a role in each team."""
 
     member_id: MemberId
     email: str = sensitive()
@@ -30,16 +41,16 @@ class Member:
     created_at: datetime
     roles: Mapping[TeamId, Role] = field(default_factory=dict)
     has_codes: bool = False
-    """Whether a one-time code is asked for after the password."""
+    """Whether sign-in asks for a one-time code after the password."""
     is_temporary: bool = False
-    """Whether the password was made by somebody else, so that a new one must be chosen first."""
+    """Whether somebody else made the password, so that the member must choose a new one first."""
 
 
 def email_of(text: str) -> str:
-    """Return an e-mail address as it is compared: normalised, in lower case.
+    """Return an e-mail address in the form that is compared: normalised, in lower case.
 
     Raises:
-        MemberRefused: it is no address.
+        MemberRefused: the text is not an e-mail address.
     """
     email = unicodedata.normalize("NFKC", text).strip().casefold()
     if not _EMAIL.fullmatch(email):
@@ -48,10 +59,10 @@ def email_of(text: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """Return a person's name, its white space made single.
+    """Return a person's name with single spaces.
 
     Raises:
-        MemberRefused: it is empty, too long, or holds what cannot be shown.
+        MemberRefused: the name is empty, too long, or contains characters that cannot be shown.
     """
     name = " ".join(unicodedata.normalize("NFC", text).split())
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
@@ -60,15 +71,15 @@ def name_of(text: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """Return what two spellings of one name share: letter case, white space and forms of characters do not count."""
+    """Return a key that is equal for all spellings of one name: case, white space and Unicode forms are ignored."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def role_of(text: str) -> Role:
-    """Return the role that a word names.
+    """Return the role with this name.
 
     Raises:
-        MemberRefused: a member cannot have such a role.
+        MemberRefused: a member cannot have this role.
     """
     for role in MEMBER_ROLES:
         if text == role.value:
@@ -77,16 +88,16 @@ def role_of(text: str) -> Role:
 
 
 def check_keeps_admin(members: Iterable[Member], team: TeamId, *, but: MemberId, role: Role | None) -> None:
-    """Let a change pass that leaves the team an administrator.
+    """Check that the team still has an administrator after a change.
 
     Args:
-        members: Everybody in the team, as they are.
+        members: The members of the team before the change.
         team: The team.
-        but: Who is changed.
-        role: What they become; `None` when they leave.
+        but: The member who is changed.
+        role: The member's new role; `None` if the member is removed.
 
     Raises:
-        MemberRefused: nobody would be left who may decide.
+        MemberRefused: the team would have no administrator.
     """
     others = any(each.roles.get(team) is Role.ADMIN for each in members if each.member_id != but)
     was = any(each.roles.get(team) is Role.ADMIN for each in members if each.member_id == but)
@@ -98,12 +109,12 @@ def check_keeps_admin(members: Iterable[Member], team: TeamId, *, but: MemberId,
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD, FEWEST_SIGNS = 12, 256, 5
 FREE_FAILURES = 5
-"""So many failures in a row cost nothing; people mistype."""
+"""The number of failures in a row without any waiting time, because people mistype."""
 FORGET_FAILURES = timedelta(days=1)
-"""After so long without a failure the count begins anew."""
+"""After this time without a failure, counting starts again at 1."""
 SESSION_IDLE, SESSION_LONGEST, _HALFWAY = timedelta(minutes=30), timedelta(hours=12), timedelta(minutes=5)
 CODE_SECONDS = 30
-"""One-time codes change this often.
+"""The period of one one-time code.
 
 Source: RFC 6238 §5.2.
 """
@@ -113,35 +124,36 @@ _SHORT_PART = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credential:
-    """What a member proves to be themselves with."""
+    """The secrets by which a member signs in."""
 
     member_id: MemberId
     password_hash: str = sensitive()
     code_secret: str | None = sensitive(default=None)
     code_step: int = 0
-    """The newest step whose code was used: no code counts twice."""
+    """The step of the newest code that was used. A code is accepted once, so that an observed code cannot be replayed.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempts:
-    """Failures in a row for one address, whether or not anybody has it."""
+    """The failures in a row for one address, whether or not a member has that address."""
 
     failures: int = 0
     newest_at: datetime | None = None
 
     def locked_until(self) -> datetime | None:
-        """Return the instant before which no attempt counts, or `None` when one may be made."""
+        """Return the instant until which attempts are refused; `None` if an attempt is allowed now."""
         wait = Attempts.wait_after(self.failures)
         return self.newest_at + wait if self.newest_at is not None and wait else None
 
     def one_more(self, *, now: datetime) -> "Attempts":
-        """Return the count with one more failure; an old count begins anew."""
+        """Return the count after one more failure; a count that is too old starts again."""
         is_old = self.newest_at is not None and now - self.newest_at > FORGET_FAILURES
         return Attempts(failures=1 if is_old else self.failures + 1, newest_at=now)
 
     @classmethod
     def wait_after(cls, failures: int) -> timedelta:
-        """Return how long nobody may try again after so many failures in a row: 30 s, doubling, at most an hour."""
+        """Return how long attempts are refused after this many failures in a row: 30 s, doubling, at most an hour."""
         if failures < FREE_FAILURES:
             return timedelta()
         return backoff(failures - FREE_FAILURES + 1)
@@ -149,38 +161,38 @@ class Attempts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Session:
-    """Somebody signed in on one browser; known by the hash of a token that the browser alone holds."""
+    """One browser in which somebody signed in. It is found by the hash of a token that only the browser has."""
 
     session_id: str
     member_id: MemberId
     began_at: datetime
     seen_at: datetime
     is_halfway: bool = False
-    """The password was right; the one-time code is still to come."""
+    """Whether the password was accepted and the one-time code is still missing."""
 
     def is_live(self, *, now: datetime) -> bool:
-        """Tell whether a session still lets its browser in."""
+        """Return whether the session is still valid."""
         if self.is_halfway:
             return now < self.began_at + _HALFWAY
         return now < self.seen_at + SESSION_IDLE and now < self.began_at + SESSION_LONGEST
 
     def seen(self, *, now: datetime) -> "Session | None":
-        """Return the session as seen now, or `None` when it was seen so lately that nothing need be stored."""
+        """Return the session with a new `seen_at`, or `None` if the last one is recent enough to keep."""
         return replace(self, seen_at=now) if now >= self.seen_at + _SEEN_EVERY else None
 
 
 def normal_password(text: str) -> str:
-    """Return a password as it is hashed, however the keyboard composes it."""
+    """Return a password in the form that is hashed (NFKC), independent of how the keyboard composes characters."""
     return unicodedata.normalize("NFKC", text)
 
 
 def check_password(text: str, *, email: str, name: str) -> None:
-    """Let a password pass that is long and not plainly guessed.
+    """Check that a password is long enough and not easily guessed.
 
-    Length is what counts; no mixture of signs is asked for.
+    Length is what counts; no mixture of character types is required.
 
     Raises:
-        PasswordRefused: it is too short or too long, too simple, or is about its owner.
+        PasswordRefused: the password is too short, too long, too simple, or consists of its owner's name or address.
 
     Source: NIST SP 800-63B §3.1.1.2.
     """
@@ -199,65 +211,65 @@ def check_password(text: str, *, email: str, name: str) -> None:
 
 
 def session_id_of(token: str) -> str:
-    """Return what is stored of a browser's token: its SHA-256, from which it cannot be found."""
+    """Return the stored form of a browser's token: its SHA-256, from which the token cannot be derived."""
     return sha256(f"session\0{token}".encode()).hexdigest()
 
 
 def form_token_of(token: str) -> str:
-    """Return the token that every form of a session carries; only who holds the session's own can know it."""
+    """Return the token that every form of a session carries; computing it requires the session's token."""
     return hmac.new(token.encode(), b"form", "sha256").hexdigest()
 
 
 def is_form_token(given: str, *, token: str) -> bool:
-    """Tell, in the same time whatever is given, whether a form was made for this session."""
+    """Return whether a form was made for this session. The comparison takes constant time."""
     return hmac.compare_digest(given.encode(), form_token_of(token).encode())
 
 
 ApiKeyId = NewType("ApiKeyId", str)
-"""The first twelve digits of the digest: names a key, and opens nothing."""
+"""The first twelve digits of the digest. It identifies a key and cannot be used to call the API."""
 
 _PREFIX = "implio_"
-"""Begins every key, so that one that leaked into a repository or a log is recognised by scanners."""
+"""The first characters of every key, so that secret scanners recognise a key in a repository or a log."""
 _ID_DIGITS = 12
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,47}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKey:
-    """One key of a team, as the catalog knows it: never the key itself."""
+    """The stored record of a team's API key, without the key itself."""
 
     key_id: ApiKeyId
     team: TeamId
     label: str
     made_by: str
-    """Keyed pseudonym of the person who made it; the key acts for this person."""
+    """Keyed pseudonym of the person who made the key; calls with the key act for this person."""
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
-    """To the minute: it is written at most once in one."""
+    """Accurate to the minute: it is written at most once a minute."""
     digest: str = sensitive()
 
     def is_usable(self, *, now: datetime) -> bool:
-        """Tell whether calls with the key are answered."""
+        """Return whether calls with the key are accepted."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     @classmethod
     def new(
         cls, team: TeamId, secret: str, *, label: str, made_by: str, created_at: datetime, expires_at: datetime | None
     ) -> "tuple[ApiKey, str]":
-        """Return a key and the text that is shown once.
+        """Return a new key's record, and the text of the key, which is shown once.
 
         Args:
-            team: Whose key.
+            team: The owner of the key.
             secret: 256 random bits, as text.
-            label: What it is for, in plain words without personal data.
-            made_by: Keyed pseudonym of who makes it.
+            label: What the key is for; it must not contain personal data.
+            made_by: Keyed pseudonym of the person who makes the key.
             created_at: The present.
-            expires_at: From when on it is no longer accepted; `None` for a key that stays.
+            expires_at: From this instant on the key is refused; `None` for a key without expiry.
 
         Raises:
-            ApiKeyInvalid: the label has other characters, or the expiry has passed.
+            ApiKeyInvalid: the label is not allowed, or the expiry is in the past.
         """
         if not _LABEL.fullmatch(label):
             raise ApiKeyInvalid("the label has other characters than these, or too many")
@@ -279,5 +291,5 @@ class ApiKey:
 
 
 def api_key_digest(text: str) -> str:
-    """Return what a key is kept and found by: its SHA-256, hexadecimal."""
+    """Return the SHA-256 of a key, hexadecimal: the form in which it is stored and found."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()

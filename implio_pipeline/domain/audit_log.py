@@ -1,7 +1,10 @@
-"""Two logs, kept apart from the ledger: who did what in a team, and who read which classes; never a value of an item.
+"""The two access logs beside the ledger: what members did in a team, and which classes of data operators read.
 
-Every line of the log of reads is chained to the one before it. Now and then the newest link is noted in the signed
-ledger, so that a line that is altered, left out or cut off shows.
+Rules:
+* Neither log contains the value of an item.
+* A read is logged before its rows are handed out, so that no read goes unrecorded.
+* Every line of the log of reads includes the digest of the line before it. The newest digest is regularly noted in
+  the signed ledger. So an altered, removed or truncated line is detected.
 """
 
 import json
@@ -18,7 +21,7 @@ from implio_pipeline.domain.instants import instant_text
 
 
 class Deed(StrEnum):
-    """What somebody did."""
+    """What a person did in a team."""
 
     SIGNED_IN = "signed in"
     ASKED = "asked to remove items"
@@ -51,7 +54,7 @@ class AuditEntry:
     team: TeamId
     at: datetime
     who: str
-    """Keyed pseudonym of the name, the same as requests keep of who asked."""
+    """Keyed pseudonym of the name: the same one that requests keep of the person who asked."""
     name: str = sensitive()
     deed: Deed
     subject: str | None = None
@@ -61,11 +64,11 @@ class AuditEntry:
 
 
 GENESIS = "0" * 64
-"""What the first line is chained to."""
+"""The `previous` value of the first line."""
 
 
 class ReadDoor(StrEnum):
-    """Through which door rows were read."""
+    """The way by which rows were read."""
 
     QUERY = "query"
     EXPORT = "export"
@@ -73,7 +76,7 @@ class ReadDoor(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Read:
-    """One reading of rows; it is written down before the rows are handed out."""
+    """One reading of rows."""
 
     at: datetime
     person: PersonKey
@@ -82,17 +85,17 @@ class Read:
     purpose: Purpose | None
     door: ReadDoor
     rows: int
-    """Rows of the answer."""
+    """Rows in the answer."""
     rows_read: int
-    """Rows that left the files and queues, before anything was aggregated."""
+    """Rows that were read from files and queues, before any aggregation."""
     columns: tuple[str, ...] = ()
-    """Columns of ours that were read or named; a name that somebody made up may be anything, and is not here."""
+    """The columns of the lake that were read or named. Other names are left out: a person may have typed anything."""
     grants: tuple[GrantId, ...] = ()
     statement: str | None = None
-    """A keyed digest of the SQL text; the text may name a person."""
+    """A keyed digest of the SQL text. The text itself is not kept, because it may contain a person's name."""
 
     def body(self) -> dict[str, Any]:
-        """Return a read as JSON values."""
+        """Return the read in JSON's types."""
         return {
             "at": instant_text(self.at),
             "person": self.person,
@@ -110,7 +113,7 @@ class Read:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
-    """A read in its place in the log."""
+    """A read at its position in the log."""
 
     line: int
     """Counted from 1, without gaps."""
@@ -120,27 +123,27 @@ class LogLine:
 
     @classmethod
     def chained(cls, read: Read, *, line: int, previous: str) -> "LogLine":
-        """Return a read as the log's next line."""
+        """Return a read as the line that follows `previous`."""
         unsigned = cls(line=line, read=read, previous=previous, digest="")
         return replace(unsigned, digest=_digest_of(unsigned))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogFault:
-    """Where the log is not what was written."""
+    """A position at which the log was altered."""
 
     line: int
     words: str
 
 
 def _digest_of(line: LogLine) -> str:
-    """Return the SHA-256 of a line and its link to the one before, hexadecimal; its own digest does not count."""
+    """Return the SHA-256 of a line, hexadecimal, over everything but its own digest."""
     text = json.dumps({"line": line.line, "previous": line.previous} | line.read.body(), sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
 
 def chain_faults(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator[LogFault]:
-    """Yield where the log breaks its own chain, or is not what the ledger noted."""
+    """Yield where the log breaks its chain or contradicts the notes in the ledger."""
     count, previous = 0, GENESIS
     for count, line in enumerate(lines, start=1):
         if line.line != count:

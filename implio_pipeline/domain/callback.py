@@ -1,4 +1,11 @@
-"""Result callbacks: where a team wants to be told, when a delivery is tried again, and how its body is signed for."""
+"""Webhooks (settings and pages say *callback*): which addresses may be called, and how deliveries are retried.
+
+Rules:
+* A callback goes to a host on the team's allow list, and into a private network only if the operator allows that host.
+  Otherwise a customer could reach machines behind this server's firewall (server-side request forgery).
+* The body is made when it is sent and never stored, so that an erasure has nothing to erase there.
+* Only the HTTP status 200 counts as delivered.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,20 +19,20 @@ from implio_pipeline.domain.ids import RequestId, TaskKey, TeamId, UserKey, sens
 MOST_ATTEMPTS = 10
 LONGEST_DELIVERY_BACKOFF = timedelta(hours=6)
 CLAIM_LASTS = timedelta(minutes=5)
-"""A delivery that somebody began is nobody else's for so long; a crash meanwhile leaves it to be tried again."""
+"""How long a delivery belongs to the process that began it. After a crash another process retries it."""
 TEAM_SECONDS = 10.0
-"""A team begins no further delivery in a pass after its receiver has taken this long in all."""
+"""In one pass, a team gets no further delivery once its receiver has taken this long in total."""
 TELL_WAITING_AFTER = timedelta(minutes=1)
-"""So long after a request is unapproved its team is told: most that are counted, or confirmed, go on before."""
+"""How long a request stays unapproved before its team is told: most are counted or confirmed earlier."""
 ABANDONED = "callback-abandoned"
-"""The code of a delivery that was broken off because the process ends; it does not count as an attempt."""
+"""The code of a delivery that was stopped because the process ends; it does not count as an attempt."""
 SIGNATURE_HEADER, KEY_HEADER, DELIVERY_HEADER = "Implio-Signature", "X-Api-Key", "Implio-Delivery"
 _LONGEST_URL = 2_000
 _NAT64 = ip_network("64:ff9b::/96")
 
 
 class CallbackEvent(StrEnum):
-    """What a team is told of."""
+    """The kind of event that a team is told about."""
 
     DECISION = "decision"
     DELETION = "deletion"
@@ -37,7 +44,7 @@ class CallbackEvent(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Callback:
-    """A team's callback; where exactly it goes and its secrets are sealed."""
+    """A team's callback. The full address and the secrets are sealed."""
 
     team: TeamId
     host: str
@@ -47,7 +54,7 @@ class Callback:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallbackSecrets:
-    """Where a callback goes, and what proves to the receiver that it is from us."""
+    """The full address of a callback, and the secrets that prove to the receiver who sends it."""
 
     url: str = sensitive()
     signing_secret: str = sensitive()
@@ -56,7 +63,7 @@ class CallbackSecrets:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """One message that is to reach a team; its body is made when it is sent, and kept nowhere."""
+    """One message to a team."""
 
     delivery_id: str
     team: TeamId
@@ -68,7 +75,7 @@ class Delivery:
     submitted_at: datetime | None = None
     outcome: str | None = None
     request_id: RequestId | None = None
-    """Of a change of policy: the change's id."""
+    """The request; for a change of policy, the id of the change."""
     attempts: int = 0
     next_attempt_at: datetime
     error_code: str | None = None
@@ -77,16 +84,16 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What came of sending: the HTTP status, or a code of ours when there was none."""
+    """The result of sending: the HTTP status, or one of our codes if there was no answer."""
 
     status: int | None
     code: str | None = None
     seconds: float = 0.0
-    """How long it took."""
+    """How long sending took."""
 
     @property
     def is_done(self) -> bool:
-        """Whether the receiver has it: 200 and nothing else."""
+        """Whether the receiver confirmed the message."""
         return self.status == 200  # noqa: PLR2004
 
 
@@ -100,10 +107,10 @@ class Destination:
 
     @classmethod
     def of(cls, url: str) -> "Destination":
-        """Return where a URL leads.
+        """Return the destination of a URL.
 
         Raises:
-            CallbackRefused: it is no URL that can be called, or carries a user name or a fragment.
+            CallbackRefused: the URL cannot be called, or contains a user name or a fragment.
         """
         try:
             parts = urlsplit(url)
@@ -120,10 +127,10 @@ class Destination:
 
 
 def check_host(host: str) -> str:
-    """Return a host's name as it is compared: exact, in lower case, without wildcards or port.
+    """Return a host name in the form that is compared: exact, in lower case, without wildcards or port.
 
     Raises:
-        CallbackRefused: it is no name of a host.
+        CallbackRefused: the text is not a host name.
     """
     name = host.strip().lower().rstrip(".")
     letters = name.replace("-", "").replace(".", "").replace(":", "")
@@ -135,16 +142,16 @@ def check_host(host: str) -> str:
 
 
 def check_address(address: str, *, destination: Destination, is_exempt: bool, may_use_http: bool) -> None:
-    """Let an address through that a callback may be sent to.
+    """Check that a callback may be sent to an address.
 
     Args:
-        address: What the host's name was resolved to.
-        destination: Where the URL leads.
-        is_exempt: Whether the operator allows this host to be inside.
+        address: The address to which the host name was resolved.
+        destination: The destination of the URL.
+        is_exempt: Whether the operator allows this host to be in a private network.
         may_use_http: Whether the operator allows plain HTTP to this machine.
 
     Raises:
-        CallbackRefused: it is inside a private network, or would be sent in clear.
+        CallbackRefused: the address is in a private network, or the message would be sent unencrypted.
     """
     found = _address(address)
     if found is None:
@@ -158,7 +165,7 @@ def check_address(address: str, *, destination: Destination, is_exempt: bool, ma
 
 
 def _leads_elsewhere(address: IPv4Address | IPv6Address) -> bool:
-    """Tell whether an address stands for another one, which might be inside.
+    """Return whether an address stands for another one, which may be in a private network.
 
     Source: RFC 3056 (6to4), RFC 4380 (Teredo), RFC 6052 (NAT64).
     """

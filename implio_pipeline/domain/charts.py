@@ -1,6 +1,6 @@
-"""What charts of items show: bars, lines and ticks, placed in percent, and a table that says the same.
+"""Charts of items: bars, lines and ticks in percent of the picture, and a table with the same numbers.
 
-The page's templates and Dagster's inventory draw them as SVG. Nothing here knows a colour or a font.
+The page's templates and Dagster's inventory draw them as SVG. This module knows no colours and no fonts.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ OUTCOMES = (Outcome.APPROVED.value, Outcome.REFUSED.value, Outcome.NO_DECISION.v
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bar:
-    """A rectangle: left and width in percent of the picture, top and height in its units."""
+    """A rectangle: left edge and width in percent of the picture, top and height in its units."""
 
     x: str
     width: str
@@ -33,7 +33,7 @@ class _Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Mark:
-    """Something at a place along the axis."""
+    """A labelled position on the axis."""
 
     x: str
     label: str
@@ -43,7 +43,7 @@ class _Mark:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A line of the table that says the same."""
+    """A line of the table."""
 
     label: str
     counts: tuple[int, ...]
@@ -51,7 +51,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Bars over an axis."""
+    """Bars over an axis, with a table and a summary that give the same numbers."""
 
     bars: tuple[_Bar, ...]
     cuts: tuple[_Mark, ...]
@@ -60,7 +60,7 @@ class Chart:
     tallest: int
     """Items of the highest bar."""
     longest: int
-    """Days of the axis."""
+    """Length of the axis in days."""
     summary: str
 
 
@@ -72,14 +72,14 @@ def age_chart(
     proposed: RetentionPolicy | None = None,
     longest: int = 0,
 ) -> Chart:
-    """Return items by age in days, what is overdue set apart, with the cut-off of the policy and of one proposed.
+    """Return a chart of items by age in days. Overdue items are marked, and so are the periods of the policies.
 
     Args:
         files: The files of one team.
-        today: The UTC day that ages are counted to.
+        today: The UTC day to which ages are counted.
         policy: The team's policy.
-        proposed: The policy that is looked at.
-        longest: Days that the axis has at least, for charts that stand one above the other.
+        proposed: A policy to compare with it.
+        longest: Minimum length of the axis in days, so that several charts can have the same axis.
     """
     items: Counter[int] = Counter()
     overdue: Counter[int] = Counter()
@@ -107,7 +107,7 @@ def age_chart(
 
 
 def day_chart(files: Iterable[VaultFile], *, today: date, most_days: int = 60) -> Chart:
-    """Return items by the day they were submitted on and by outcome, the newest on the right."""
+    """Return a chart of items by day of submission and by outcome, the newest day on the right."""
     by_outcome: dict[str, Counter[int]] = {name: Counter() for name in OUTCOMES}
     for file in files:
         place = most_days - 1 - (today - file.day).days
@@ -174,7 +174,7 @@ def _ticks(longest: int, label: Callable[[int], str]) -> Iterable[_Mark]:
 
 
 def _longest(items: Mapping[int, int], policy: RetentionPolicy, proposed: RetentionPolicy | None) -> int:
-    """Return the last day on the axis: the oldest item or, where it is near, the cut-off after it."""
+    """Return the last day on the axis: the age of the oldest item, or the end of a period that is close to it."""
     oldest = max(items, default=0)
     periods = [each.keep_days for each in (policy, proposed) if each is not None and each.keep_days is not None]
     near = [days + 2 for days in periods if days <= 3 * max(oldest, 30)]

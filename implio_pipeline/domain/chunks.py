@@ -1,17 +1,17 @@
-"""Long runs of things in pieces, each as many as one statement or one commit can carry."""
+"""Split long sequences into pieces that fit into one SQL statement or one commit."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
 AT_ONCE = 500
-"""Values that one SQL statement carries."""
+"""The number of values in one SQL statement."""
 
 _Element = TypeVar("_Element")
 
 
 def chunks(elements: Iterable[_Element], size: int = AT_ONCE) -> Iterator[list[_Element]]:
-    """Yield the elements in order, `size` at a time; the last chunk may have fewer."""
+    """Yield lists of `size` elements in order; the last list may be shorter."""
     left = iter(elements)
     while chunk := list(islice(left, size)):
         yield chunk

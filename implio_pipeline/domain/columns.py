@@ -1,6 +1,6 @@
-"""Every column of the lake: its class, its type, and the rule by which it is erased.
+"""The register of columns: the class, the type and the erasure rule of every column in the lake.
 
-A column that is not here cannot be written; one without a class or a rule cannot be here.
+A column that is not in this register cannot be written. No column can be added without a class and an erasure rule.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ OPERATIONAL, CONTENT, IDENTITY = ColumnClass.OPERATIONAL, ColumnClass.CONTENT, C
 
 
 class ColumnType(StrEnum):
-    """The physical kinds of value a column holds."""
+    """The physical type of a column's values."""
 
     TEXT = "text"
     WORD = "word"
-    """Text of few distinct values; kept in a dictionary."""
+    """Text with few distinct values; stored with a dictionary."""
     TEXTS = "texts"
     NUMBER = "number"
     KEY = "key"
@@ -24,14 +24,14 @@ class ColumnType(StrEnum):
 
 
 class ErasureRule(StrEnum):
-    """How a column's values leave the lake."""
+    """How a column's values are erased."""
 
     WITH_ITEM = "with-item"
-    """The value goes when its row goes; it is written nowhere else."""
+    """The value is erased with its row. No copy of it exists elsewhere."""
     WITH_ITEM_AND_QUEUE = "with-item-and-queue"
-    """The value goes when its row goes, and out of the moderation queue in the same commit."""
+    """The value is erased with its row, and removed from the moderation queue in the same commit."""
     WITH_ITEM_AND_VERDICT = "with-item-and-verdict"
-    """The value goes when its row goes; a verdict that holds it too goes when the request is accepted."""
+    """The value is erased with its row. A verdict with a copy of it is removed when the request is accepted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Column:
     type: ColumnType
     column_class: ColumnClass
     meaning: str
-    """What a value is, in one sentence; `docs/FORMAT.md` and Dagster's catalog repeat it."""
+    """The meaning of a value, in one sentence; `docs/FORMAT.md` and Dagster's catalog show it."""
     erasure: ErasureRule = ErasureRule.WITH_ITEM
 
 
@@ -62,13 +62,13 @@ def _queued(name: str, kind: ColumnType, meaning: str) -> Column:
 
 
 def _decided(columns: tuple[Column, ...]) -> tuple[Column, ...]:
-    """Return columns, with the rule of those that a verdict may replace."""
+    """Set the erasure rule of the columns that a verdict may replace."""
     rule = ErasureRule.WITH_ITEM_AND_VERDICT
     return tuple(replace(each, erasure=rule) if each.name in SETTLED_COLUMNS else each for each in columns)
 
 
 SETTLED_COLUMNS = ("outcome", "reasons", "feedback", "actor_id")
-"""The columns of an item that a verdict may replace; every other stays, value by value."""
+"""The columns of an item that a verdict may replace. All other columns stay equal, value by value."""
 
 ITEM_COLUMNS: tuple[Column, ...] = _decided(
     (
@@ -153,29 +153,29 @@ REJECTED_COLUMNS: tuple[Column, ...] = (
     *_columns(CONTENT, {"errors": (_T, "What is wrong with it, field by field.")}),
     *_columns(IDENTITY, {"original_ad": (_T, "The item as it was sent.")}),
 )
-"""An item that failed validation, kept so that nothing is lost; every erasure reaches it like an item.
+"""An item that failed validation. It is kept so that nothing is lost, and erasures find it like any other item.
 
-`user_key` is of the id at the place meant for it; `other_keys` are of further ids that the text may be of: hexadecimal
-digits, with blanks between keys. `outcome` is the word `rejected`.
+`user_key` is made from the id at its usual place. `other_keys` are made from further ids found in the text:
+hexadecimal digits, separated by blanks. `outcome` is always `rejected`.
 """
 
 RULE_COLUMNS: tuple[str, ...] = ("task_id", "user_key", "submitted_at", "outcome")
-"""The columns erasure rules look at; every kind of vault file has them."""
+"""The columns that erasure rules use. Every kind of vault file has them."""
 OTHER_KEYS = "other_keys"
 
 
 def rule_columns(kind: FileKind) -> list[str]:
-    """Return the columns that erasure rules look at in a kind of vault file."""
+    """Return the columns that erasure rules use in a kind of vault file."""
     return [*RULE_COLUMNS, OTHER_KEYS] if kind is FileKind.REJECTED else list(RULE_COLUMNS)
 
 
 def columns_of(kind: FileKind) -> tuple[Column, ...]:
-    """Return the columns of a kind of vault file, in the order they are written."""
+    """Return the columns of a kind of vault file, in the order in which they are written."""
     return ITEM_COLUMNS if kind is FileKind.ITEMS else REJECTED_COLUMNS
 
 
 def columns_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
-    """Return the names of each class's columns."""
+    """Return the names of the columns of each class."""
     return {
         column_class: tuple(column.name for column in columns_of(kind) if column.column_class is column_class)
         for column_class in ColumnClass

@@ -1,10 +1,18 @@
-"""Failures people meet: a stable code, facts without personal data, and a remedy."""
+"""Failures that people see: each has a stable code, facts without personal data, and a remedy.
+
+Rules:
+* Codes are part of the API and never change. A class has one code, or a table of codes where no caller needs to tell
+  them apart (`RequestFieldRefused`, `ResidencyRefused`).
+* The facts contain no value of an item and no name of a person.
+* The remedy is one imperative sentence. It names no command and no header: the edge that speaks adds those, by the code
+  (`remedies.py` for operators).
+"""
 
 from datetime import date
 
 
 class ImplioError(Exception):
-    """A failure with a stable `code` and a `remedy` in one imperative sentence."""
+    """A failure with a stable `code`, and a `remedy` in one imperative sentence."""
 
     code: str = "failed"
     remedy: str = "Ask who runs this installation."
@@ -15,7 +23,7 @@ class ImplioError(Exception):
         super().__init__(facts)
         self.facts = facts
         self.about = about
-        """Opaque id of the file that it is about, where it is about one."""
+        """Opaque id of the file that the failure is about, if any."""
         self.day = day
         """UTC day of that file's partition."""
         if remedy is not None:
@@ -23,28 +31,28 @@ class ImplioError(Exception):
 
 
 class RequestRefused(ImplioError):
-    """The request was not accepted; nothing was hidden and nothing will be erased."""
+    """The request was not accepted: nothing is hidden and nothing is erased."""
 
     code = "request-refused"
     remedy = "Correct the request and send it again."
 
 
 class RequestIdReused(RequestRefused):
-    """The sender's own id made another request before, or one that was cancelled; which is meant is not ours to say."""
+    """The sender's id belongs to another request, or to a cancelled one. We do not guess which one is meant."""
 
     code = "request-id-reused"
     remedy = "Give every request an id of its own; only the same request again may repeat one."
 
 
 class RequestUnknown(ImplioError):
-    """No request has this id."""
+    """There is no request with this id."""
 
     code = "request-unknown"
     remedy = "Check the id; the list of requests has it."
 
 
 class PlanChanged(RequestRefused):
-    """What would be erased is not what the plan that was shown says; nothing was hidden and nothing erased."""
+    """The erasure would differ from the plan that was shown. Nothing is hidden and nothing is erased."""
 
     code = "plan-changed"
     remedy = "Look at the plan as it is now, then confirm that."
@@ -58,48 +66,48 @@ class ApprovalRefused(RequestRefused):
 
 
 class CancelTooLate(RequestRefused):
-    """The request can no longer be cancelled: its erasure has begun, or it was carried out."""
+    """The request cannot be cancelled any more, because its erasure has begun or is done."""
 
     code = "cancel-too-late"
     remedy = "Give the team a grace period for the next time."
 
 
 class LiftRefused(RequestRefused):
-    """A request keeps nobody out, so that nothing can be lifted."""
+    """The request has no standing deletion that could be lifted."""
 
     code = "lift-refused"
     remedy = "Look at the request: it says whether it is standing, and whether somebody lifted it."
 
 
 class ExtensionRefused(RequestRefused):
-    """The due date cannot be put off so."""
+    """The due date cannot be extended in this way."""
 
     code = "extension-refused"
     remedy = "A due date may be put off once, before it has passed, by at most two months (GDPR Art. 12(3))."
 
 
 class HoldRefused(RequestRefused):
-    """The legal hold cannot be placed or released so."""
+    """The legal hold cannot be placed or released in this way."""
 
     code = "hold-refused"
     remedy = "Look at the team's holds, then correct it."
 
 
 class IllegalMove(ImplioError):
-    """A request was asked to move to a state it cannot reach: a programmer's error."""
+    """The code tried a change of state that does not exist: a programming error."""
 
     code = "illegal-move"
 
 
 class TeamUnknown(ImplioError):
-    """No team has this name."""
+    """There is no team with this name."""
 
     code = "team-unknown"
     remedy = "Check the name of the team."
 
 
 class TeamInvalid(ImplioError):
-    """The team's name or settings are not acceptable."""
+    """The name or the settings of the team are not valid."""
 
     code = "team-invalid"
     remedy = "Use 1 to 48 characters of a-z, 0-9, '_' and '-', beginning with a letter or digit."
@@ -113,77 +121,77 @@ class RegionUnknown(ImplioError):
 
 
 class PolicyInvalid(ImplioError):
-    """The retention policy cannot be followed."""
+    """The retention policy is not valid."""
 
     code = "policy-invalid"
     remedy = "Give whole days from 0 to 36500, and per outcome no more than the team's own."
 
 
 class HomeMissing(ImplioError):
-    """There is no home where one was expected."""
+    """The folder is not a home."""
 
     code = "home-missing"
     remedy = "Make a home first."
 
 
 class HomeExists(ImplioError):
-    """A home is there already."""
+    """The folder is already a home, or holds other files."""
 
     code = "home-exists"
     remedy = "Choose another folder; an existing home is never overwritten."
 
 
 class KeyMissing(ImplioError):
-    """A key that is needed is not there: destroyed, not granted, or lost."""
+    """A key is missing: it was destroyed, not granted, or lost."""
 
     code = "key-missing"
     remedy = "If the key was not shredded on purpose, put the keys folder back from its own backup."
 
 
 class CatalogTampered(ImplioError):
-    """A row of the catalog is not as this pipeline wrote it, or is missing: somebody changed the catalog by hand."""
+    """A row of the catalog was changed or removed by somebody else than this pipeline."""
 
     code = "catalog-tampered"
     remedy = "Keep the catalog for whoever looks into it, then put back a backup of it."
 
 
 class AccessDenied(ImplioError):
-    """Somebody asked for what their role does not allow."""
+    """The role does not allow this act."""
 
     code = "access-denied"
     remedy = "Ask an administrator of the team."
 
 
 class ApiKeyRefused(ImplioError):
-    """The call brought no API key, or one that is unknown, expired or revoked; which of them is not told."""
+    """The API key is missing, unknown, expired or revoked. The caller is not told which."""
 
     code = "api-key-refused"
     remedy = "Use a valid key of the team."
 
 
 class ApiKeyUnknown(ImplioError):
-    """No API key has this id."""
+    """There is no API key with this id."""
 
     code = "api-key-unknown"
     remedy = "Check the id; the list of keys has it."
 
 
 class ApiKeyInvalid(ImplioError):
-    """An API key cannot be made so."""
+    """The API key cannot be made with these values."""
 
     code = "api-key-invalid"
     remedy = "Give a label of 1 to 48 letters, digits, spaces, '.', '_' and '-', and an expiry that is still to come."
 
 
 class PlainHttpRefused(ImplioError):
-    """The server was asked to answer without TLS where others could listen."""
+    """The server would answer without TLS on an address that other machines can reach."""
 
     code = "plain-http-refused"
     remedy = "Serve with TLS, or on 127.0.0.1 or ::1."
 
 
 class AddressUnavailable(ImplioError):
-    """The server cannot listen where it was told to."""
+    """The server cannot listen on this address and port."""
 
     code = "address-unavailable"
     remedy = "Choose another address and port, or stop what answers there."
@@ -197,42 +205,42 @@ class CertificateInvalid(ImplioError):
 
 
 class ClassNotGranted(ImplioError):
-    """The reader asked for a column of a class that was not granted."""
+    """The query names a column of a class that the reader was not granted."""
 
     code = "class-not-granted"
     remedy = "Ask for the class, if your assignment allows it."
 
 
 class MemberRefused(ImplioError):
-    """The member cannot be added or changed so."""
+    """The member cannot be added or changed in this way."""
 
     code = "member-refused"
     remedy = "Look at the team's members, then correct it."
 
 
 class PasswordRefused(MemberRefused):
-    """The password may not be used."""
+    """The password is not allowed."""
 
     code = "password-refused"
     remedy = "Choose a longer one; a few words that do not belong together are good."
 
 
 class SignInRefused(ImplioError):
-    """Who it is was not proven; which part was wrong is not said."""
+    """The sign-in failed. The caller is not told which part was wrong."""
 
     code = "sign-in-refused"
     remedy = "Check address, password and code, and try again."
 
 
 class SignInLocked(SignInRefused):
-    """Too many attempts failed in a row for this address."""
+    """Too many attempts in a row failed for this address."""
 
     code = "sign-in-locked"
     remedy = "Wait, then try again; an administrator of the installation can reset the password."
 
 
 class FileTampered(ImplioError):
-    """A vault file is not the file its catalog row describes."""
+    """A vault file differs from what the catalog says about it."""
 
     code = "file-tampered"
     remedy = "Take the named file out of the vault and restore it from a backup, then erase again."
@@ -246,21 +254,21 @@ class FileMissing(ImplioError):
 
 
 class Unverified(ImplioError):
-    """A rewritten file did not prove right, so nothing was committed."""
+    """A rewritten file failed its verification, so nothing was committed."""
 
     code = "unverified"
     remedy = "Nothing was changed; keep the named file and report it, then run the erasure again."
 
 
 class PlanOutdated(ImplioError):
-    """The catalog changed between plan and commit; the work is planned again."""
+    """The catalog changed between planning and commit. The work is planned again."""
 
     code = "plan-outdated"
     remedy = "Nothing was changed; run it again."
 
 
 class PostInWork(ImplioError):
-    """A post with the same idempotency key is being taken in, or was while this one came."""
+    """Another call with the same idempotency key is being processed."""
 
     code = "post-in-work"
     remedy = "Send the same call again in a moment: it gets the answer of the first one."
@@ -268,32 +276,32 @@ class PostInWork(ImplioError):
 
 
 class StorageFull(ImplioError):
-    """The disk has no room for what has to be kept; nothing was changed."""
+    """The disk is full. Nothing was changed."""
 
     code = "storage-full"
     remedy = "Free some space, then run it again; nothing was lost."
 
 
 class CatalogUnavailable(ImplioError):
-    """The catalog's database cannot be reached, read or written; nothing was changed."""
+    """The catalog's database cannot be reached, read or written. Nothing was changed."""
 
     code = "catalog-unavailable"
     remedy = "Check the disk, the permissions and the server that hold the catalog, then run it again."
 
 
 class ClockWrong(ImplioError):
-    """The clock disagrees with what this home knows; nothing was accepted, taken in or erased."""
+    """The clock disagrees with what this home knows. Nothing was accepted, ingested or erased."""
 
 
 class ClockBehind(ClockWrong):
-    """The clock lies behind the newest instant that the home knows, by more than the bound."""
+    """The clock is too far behind the newest instant that the home knows."""
 
     code = "clock-behind"
     remedy = "Set the machine's clock right, then run it again."
 
 
 class ClockAhead(ClockWrong):
-    """The clock lies ahead of the newest instant that the home knows, by more than the bound."""
+    """The clock is too far ahead of the newest instant that the home knows."""
 
     code = "clock-ahead"
     remedy = "Set the machine's clock right, then run it again."
@@ -307,28 +315,28 @@ class StorageFailed(ImplioError):
 
 
 class Unexpected(ImplioError):
-    """A fault that nobody foresaw: an error in this program, or damage that no check names."""
+    """An unforeseen error: a bug in this program, or damage that no check covers."""
 
     code = "unexpected"
     remedy = "Keep the line it names and report it; run the same command again with the newest version."
 
 
 class LandingInvalid(ImplioError):
-    """A landing file cannot be parsed at all."""
+    """A landing file cannot be parsed."""
 
     code = "landing-invalid"
     remedy = "Correct the file and land it again."
 
 
 class LandingEmpty(LandingInvalid):
-    """A landing file holds nothing at all."""
+    """A landing file is empty."""
 
     code = "landing-empty"
     remedy = "Nothing is to be done: it was removed."
 
 
 class LedgerBroken(ImplioError):
-    """The ledger's chain or a signature does not hold."""
+    """The ledger's hash chain or a signature is not valid."""
 
     code = "ledger-broken"
     remedy = "Put the ledger back from its own backup; do not edit it."
@@ -342,70 +350,70 @@ class LedgerUnavailable(ImplioError):
 
 
 class QueryRefused(ImplioError):
-    """The query asks for something the query door does not do."""
+    """The query uses something that the query door does not allow."""
 
     code = "query-refused"
     remedy = "Only reading statements over the views `items`, `rejected` and `queue` are allowed."
 
 
 class KeyRingOutdated(ImplioError):
-    """The key ring is not the one that the ledger's newest entry about keys describes: an old one was put back."""
+    """The key ring does not match the ledger's newest entry about keys: an older key ring was restored."""
 
     code = "key-ring-outdated"
     remedy = "Put the newest backup of the keys folder back; an older one opens nothing that was written since."
 
 
 class KeyReturned(KeyRingOutdated):
-    """A root key that was destroyed is in the key ring again: an old one was copied over the newest."""
+    """A destroyed root key is in the key ring again: an older key ring was copied over the newest one."""
 
     code = "key-returned"
     remedy = "Restore: that destroys the key again, and erases again what was erased."
 
 
 class CatalogNewer(ImplioError):
-    """A newer version of the software changed the catalog's tables; this one cannot know what they mean."""
+    """A newer version of the software changed the catalog's tables, so this version cannot use them."""
 
     code = "catalog-newer"
     remedy = "Install the version of implio-pipeline that opened this home last, or a newer one."
 
 
 class CatalogOutdated(ImplioError):
-    """The catalog is older than the ledger: a backup was put back, and what was erased since may be in it."""
+    """The catalog is older than the ledger: a backup was restored, and it may contain items that were erased since."""
 
     code = "catalog-outdated"
     remedy = "Restore: that erases again what the ledger knows was erased."
 
 
 class BackupForgotten(ImplioError):
-    """The catalog that was put back is from before a rotation of keys: the keys that open it are destroyed."""
+    """The restored catalog is older than the last key rotation, and the keys that open it are destroyed."""
 
     code = "backup-forgotten"
     remedy = "Put back a backup of the catalog made after the newest rotation; see docs/KEYS.md."
 
 
 class QueueUnknown(ImplioError):
-    """The team has no moderation queue of this name."""
+    """The team has no moderation queue with this name."""
 
     code = "queue-unknown"
     remedy = "Name a queue of the team."
 
 
 class QueueInvalid(RequestRefused):
-    """The moderation queue cannot be named so, made or removed."""
+    """The moderation queue cannot be made, renamed or removed in this way."""
 
     code = "queue-invalid"
     remedy = "Choose another name, or empty the queue first; Default and Escalated always stay."
 
 
 class DecisionRefused(RequestRefused):
-    """The decision cannot be taken so."""
+    """The decision cannot be taken."""
 
     code = "decision-refused"
     remedy = "Ask for the next items and decide on those; a refusal needs a reason."
 
 
 class ItemDecided(DecisionRefused):
-    """Another verdict on the item fell before."""
+    """The item already has a different verdict."""
 
     code = "item-decided"
     remedy = "Ask for the next items; the first verdict stands."
@@ -419,14 +427,14 @@ class ItemLocked(RequestRefused):
 
 
 class ItemGone(ImplioError):
-    """The item waits no longer: it was deleted, or it never did."""
+    """The item is not waiting for a decision: it was deleted, or never waited."""
 
     code = "item-gone"
     remedy = "Ask for the next items; nothing is left of this one to decide on."
 
 
 class CallbackRefused(RequestRefused):
-    """The callback cannot be sent where it was to go."""
+    """The callback's destination is not allowed."""
 
     code = "callback-refused"
     remedy = "Give a URL of https whose host is on the team's allow list."

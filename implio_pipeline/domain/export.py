@@ -1,4 +1,7 @@
-"""An export: everything held on one person, handed out once and kept no longer than it must."""
+"""An export: everything held on one person, handed out once and deleted after a short time.
+
+Source: GDPR Art. 15, right of access.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,14 +19,14 @@ FORMAT = "implio-export/1"
 
 
 class RecipientInvalid(ImplioError):
-    """Nothing can be encrypted to this certificate."""
+    """The certificate cannot be used for encryption."""
 
     code: str = "recipient-invalid"
     remedy: str = "Give a valid X.509 certificate in PEM with an RSA key of 2048 bits or more."
 
 
 class FolderTaken(ImplioError):
-    """There is something where the export was to go."""
+    """The folder for the export already exists."""
 
     code: str = "folder-taken"
     remedy: str = "Name a folder that does not exist yet; it is made for you alone."
@@ -31,7 +34,7 @@ class FolderTaken(ImplioError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedFile:
-    """One file of an export, as it will lie on disk."""
+    """One file of an export."""
 
     name: str
     records: int
@@ -42,21 +45,21 @@ class PackedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportRecord:
-    """The memory of an export until it is purged; no value of anybody's but where its folder is."""
+    """The record of an export until it is purged. Its only personal value is the path of its folder."""
 
     export_id: str
     team: TeamId
     user_key: UserKey
     tombstone: int
-    """Sequence of the team's newest tombstone when it was made."""
+    """Sequence of the team's newest tombstone when the export was made."""
     created_at: datetime
     expires_at: datetime
     folder: str = field(repr=False)
     digests: Mapping[str, str]
-    """Digest of each file by name: what lies there and is another's is never unlinked."""
+    """The digest of each file by name. A file with another digest belongs to somebody else and is never deleted."""
 
     def must_go(self, *, now: datetime, tombstones: Iterable[Tombstone]) -> bool:
-        """Tell whether the export must be purged: it has expired, or a newer deletion may cover what is in it.
+        """Return whether the export must be purged: it has expired, or a newer deletion may cover what is in it.
 
         A rule by task or by dates always counts, because the export does not know whether it is covered; an export can
         be made again. Retention does not count: the export expires within a few days anyway.
@@ -76,16 +79,17 @@ class Access:
     region: Region
     user_key: UserKey
     asked_by: str
-    """Keyed pseudonym of who asked."""
+    """Keyed pseudonym of the person who asked."""
     made_at: datetime
     expires_at: datetime
     recipient: str | None
-    """SHA-256 of the certificate it is encrypted to; `None` when it lies in clear in a closed folder."""
+    """SHA-256 of the certificate it is encrypted for; `None` if it is unencrypted, in a folder only its owner can open.
+    """
     items: int
     rejected: int
     queue_entries: int
     notes: int
-    """Notes of moderators, and verdicts that are not in the items yet."""
+    """Notes of moderators, and verdicts that are not written into the items yet."""
     requests: int
     hidden: int
     """Items and rejected items that an open request hides: no longer accessible, and soon erased."""
@@ -93,7 +97,7 @@ class Access:
     not_searched: Mapping[str, int] = field(default_factory=dict)
 
     def statement(self, *, manifest_digest: str) -> PersonExported:
-        """Return what the ledger is told of an access request: who asked, about which pseudonym, and counts."""
+        """Return the ledger's entry about the export: who asked, about which pseudonym, and counts."""
         return PersonExported(
             export_id=self.export_id,
             team=self.team,
@@ -109,7 +113,7 @@ class Access:
         )
 
     def manifest(self, files: Iterable[PackedFile]) -> dict[str, Any]:
-        """Return the manifest of an export: what was searched, what was found, and what was not."""
+        """Return the manifest: what was searched, what was found, and what was not searched."""
         is_hidden = "hidden since a deletion request was accepted; no longer accessible, erased by that request"
         return {
             "format": FORMAT,
@@ -142,7 +146,7 @@ class Access:
 
 
 def queue_record(entry: QueueEntry) -> dict[str, Any]:
-    """Return a moderation queue's entry as it is handed out."""
+    """Return an entry of a moderation queue in the form that is handed out."""
     return {
         "taskId": entry.task_id,
         "queue": entry.queue,
@@ -154,7 +158,7 @@ def queue_record(entry: QueueEntry) -> dict[str, Any]:
 def moderation_record(
     task_id: str, *, written_at: datetime, note: str | None = None, verdict: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return a moderator's note, or a verdict that its item does not have yet, as it is handed out."""
+    """Return a moderator's note, or a verdict that is not written into its item yet, in the form that is handed out."""
     said = {"note": note} if verdict is None else {"verdict": dict(verdict)}
     return {"taskId": task_id, "writtenAt": instant_text(written_at), **said}
 

@@ -1,4 +1,21 @@
-"""Failures of one unit of work: what they are called, and how long the unit is left alone."""
+"""Failures of one unit of work: which failures a run survives, and when the failed unit is tried again.
+
+A unit of work is what can fail alone: a request, a vault file, a landing file, a partition, a team.
+
+Rules:
+* `fault_of` turns any exception into a failure of the unit with a code, and the run continues with the other units.
+* Only a failure that would affect every unit ends the run: the catalog cannot be reached, or there is no memory. A full
+  disk fails one unit, because another team may be stored on another disk.
+* Each failed file has its own attempts and back-off, so that no other file waits for it.
+* A landing file is quarantined after `MOST_ATTEMPTS`: it is tried again only when somebody asks for it. A vault file
+  whose verdicts cannot be applied is tried forever, at most once an hour: readers see its verdicts in any case.
+
+Example:
+    try:
+        merge(partition)
+    except Exception as error:
+        failed[partition] = fault_of(error)
+"""
 
 import errno
 from dataclasses import dataclass
@@ -16,28 +33,31 @@ _MOST_DOUBLINGS = 20
 
 
 def backoff(attempts: int, *, longest: timedelta = LONGEST_BACKOFF) -> timedelta:
-    """Return how long to wait after so many failed attempts: 30 s, doubling, at most `longest`."""
+    """Return how long to wait after this many failed attempts: 30 s, doubling, at most `longest`.
+
+    This is for failures. Work that lost a race is planned again at once (`replan`).
+    """
     wait: timedelta = FIRST_BACKOFF * 2 ** min(attempts - 1, _MOST_DOUBLINGS)
     return min(longest, wait)
 
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What the operating system says when there is no room."""
+"""The error numbers of a full disk, an exhausted quota and a file that would be too large."""
 _ENDS_THE_RUN = (CatalogUnavailable, MemoryError)
 _PACKAGE = "implio_pipeline"
 
 
 def fault_of(error: Exception, *, about: str | None = None, day: date | None = None) -> ImplioError:
-    """Return what one unit of work failed of; free of personal data.
+    """Return the failure of one unit of work, without personal data.
 
     Args:
-        error: What was raised.
+        error: The exception.
         about: Opaque id of the file at work, for a failure that does not name one itself.
         day: UTC day of that file's partition.
 
     Raises:
-        CatalogUnavailable: no other unit could go on either.
-        MemoryError: likewise.
+        CatalogUnavailable: the other units would fail as well.
+        MemoryError: the other units would fail as well.
     """
     if isinstance(error, _ENDS_THE_RUN):
         raise error
@@ -66,7 +86,7 @@ def _words_of(error: OSError) -> str:
 
 
 def _place_of(traceback: TracebackType | None) -> str:
-    """Return the innermost line of this package that the exception passed."""
+    """Return the innermost line of this package in the traceback."""
     place = "an unknown place"
     while traceback is not None:
         parts = Path(traceback.tb_frame.f_code.co_filename).parts
@@ -77,11 +97,11 @@ def _place_of(traceback: TracebackType | None) -> str:
 
 
 MOST_ATTEMPTS = 10
-"""After this many failed attempts, six hours of back-off or less, a request or a landing file is quarantined."""
+"""After this many failed attempts a request or landing file is quarantined; their back-offs last at most six hours."""
 
 
 class Work(StrEnum):
-    """What a flow did with the file."""
+    """The work that failed."""
 
     INGEST = "ingest"
     SETTLE = "settle"
@@ -89,34 +109,34 @@ class Work(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedFile:
-    """What is known of a file that could not be worked on; free of personal data."""
+    """The record of a file whose work failed; free of personal data."""
 
     team: TeamId
     work: Work
     file: str
-    """A vault file's id, or a landing file's mark: the same while nobody writes to the file."""
+    """A vault file's id, or a landing file's mark, which stays the same as long as nobody writes to the file."""
     unit: str
-    """The file in words, as `Fault.unit`."""
+    """A description of the file, as in `Fault.unit`."""
     attempts: int
     error_code: str
     next_attempt_at: datetime | None
-    """`None` when it is quarantined."""
+    """`None` if the file is quarantined."""
 
     @property
     def is_quarantined(self) -> bool:
-        """Tell whether it is not tried again until somebody says so."""
+        """Whether the file is tried again only when somebody asks for it."""
         return self.next_attempt_at is None
 
     def is_put_off(self, *, now: datetime) -> bool:
-        """Tell whether the file is left alone now.
+        """Return whether the file must not be tried now.
 
-        A back-off that ends later than any can was begun under a clock that was ahead; it is over.
+        A back-off longer than the longest one was set under a clock that was ahead; it is ignored.
         """
         return self.next_attempt_at is None or now < self.next_attempt_at <= now + LONGEST_BACKOFF
 
     @property
     def text(self) -> str:
-        """Return in one sentence what became of the file and when it is tried again."""
+        """The state of the file in one sentence, with the time of the next attempt."""
         attempts = f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}"
         following = (
             "not tried again by itself"
@@ -137,7 +157,7 @@ class FailedFile:
         error_code: str,
         now: datetime,
     ) -> "FailedFile":
-        """Return a file after one more failed attempt."""
+        """Return the file after one more failed attempt."""
         attempts = 1 if before is None else before.attempts + 1
         is_given_up = work is Work.INGEST and attempts >= MOST_ATTEMPTS
         return cls(

@@ -1,4 +1,10 @@
-"""How vault files change: what is erased, decided or merged, what proves it, and what one commit holds."""
+"""Changes of vault files: erasing rows, applying decisions, merging, and the commit that makes a change visible.
+
+Rules:
+* A vault file is never modified. A change writes a new file, reads it back, and commits only if `prove` accepts it.
+* Not counted is not proven: every count that is `None` makes `prove` fail.
+* A `Change` is committed as one transaction, which also destroys the keys of the files it removes.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +22,7 @@ from implio_pipeline.domain.scope import FOR_EVER, Rule
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedRule:
-    """A rule and the name its counts are kept under: a request's id, a hold's id, or a word such as `policy`."""
+    """A rule, and the name under which its rows are counted: the id of a request or hold, or another word."""
 
     request_id: RequestId
     rule: Rule
@@ -28,7 +34,7 @@ class NamedRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileOutcome:
-    """What happened to one file for one request: a line of its receipt."""
+    """What happened to one file for one request: a line of the request's receipt."""
 
     request_id: RequestId
     kind: FileKind
@@ -45,23 +51,23 @@ class FileOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileWork:
-    """One file and the rules that reach it; `is_whole` when the file is dropped unread."""
+    """One file and the rules that may cover rows of it; with `is_whole` the file is dropped without being read."""
 
     sealed: SealedFile
     named_rules: tuple[NamedRule, ...]
     is_whole: bool
     holds: tuple[Hold, ...] = ()
-    """Legal holds that reach the file: rows they cover are spared."""
+    """Legal holds that may cover rows of the file; rows that they cover are kept."""
 
     def outcomes(
         self, matched: Mapping[RequestId, int], *, after: VaultFile | None, is_read_back: bool
     ) -> tuple[FileOutcome, ...]:
-        """Return the receipt lines of the file: one for each request that covered a row of it.
+        """Return the receipt lines of the file: one for each request that covered at least one row.
 
         Args:
             matched: Rows that each request covered.
-            after: The file that replaced this one; `None` when no row was left.
-            is_read_back: Whether the new file was read again after it was written.
+            after: The file that replaced this one; `None` if no row was left.
+            is_read_back: Whether the new file was read back after writing.
         """
         before = self.sealed.file
         return tuple(
@@ -84,28 +90,28 @@ class FileWork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rewrite:
-    """What rewriting a file did, measured on the new file re-read from storage.
+    """The result of rewriting a file, measured on the new file after reading it back.
 
-    `after` is `None` when no row was left. `is_untouched` when the filters had said yes wrongly and
-    nothing matched: the old file stays.
+    `after` is `None` if no row was left. `is_untouched` means that the filters gave a false positive: no row
+    matched, and the old file stays.
     """
 
     before: VaultFile
     after: SealedFile | None
     is_untouched: bool
     matched: Mapping[RequestId, int]
-    """Rows each request's rule covered; a row covered by two requests counts for both."""
+    """Rows that each request's rule covered; a row covered by two requests counts for both."""
     erased: int
-    """Rows that went."""
+    """Rows that were removed."""
     is_same: bool | None
-    """Whether the rows of the new file, re-read, are those to keep, value by value; `None` when not compared."""
+    """Whether the rows read back equal the rows to keep, value by value; `None` if they were not compared."""
     survivors: int | None
-    """Rows of the new file that a rule still covers; `None` when they were not counted."""
+    """Rows of the new file that a rule still covers; `None` if they were not counted."""
     keys_missed: int | None = None
-    """User keys of the new file that its membership filter denies, so that later requests would pass it over."""
+    """User keys in the new file that its membership filter denies: later requests would not find them."""
 
     def prove(self) -> None:
-        """Let a rewrite through only when the new file was re-read and proved right.
+        """Check that the new file was read back, and that it holds exactly the rows to keep.
 
         Raises:
             Unverified: a covered row survived, a kept row is missing or altered, or something was not counted.
@@ -133,23 +139,23 @@ class Rewrite:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settlement:
-    """What settling a file did, measured on the new file re-read from storage."""
+    """The result of writing decisions into a file, measured on the new file after reading it back."""
 
     before: VaultFile
     after: SealedFile | None
-    """`None` when no row of it was decided: the old file stays."""
+    """`None` if no row of the file was decided: the old file stays."""
     tasks: Collection[str]
     """The task ids whose rows were replaced."""
     is_same: bool
-    """Whether everything else, re-read, is as it was, value by value."""
+    """Whether everything else equals the old file, value by value."""
     is_settled: bool
-    """Whether the decided rows, re-read, have what was decided."""
+    """Whether the decided rows contain the decisions."""
 
     def prove(self) -> None:
-        """Let a settlement through only when the new file was re-read and proved right.
+        """Check that the new file was read back, and that only the decided rows changed.
 
         Raises:
-            Unverified: a row is missing, altered or not settled.
+            Unverified: a row is missing, altered, or does not contain its decision.
         """
         name = self.before.file_id
         if self.after is None:
@@ -162,40 +168,41 @@ class Settlement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """Files in, files out, and what goes with them.
+    """One change of the catalog, committed as a whole or not at all.
 
-    The commit holds only if every file of `remove` is still live, the team's newest tombstone is still `planned_at`
-    and its newest legal hold `held_at`; the keys of removed files are destroyed in the same transaction.
+    The commit fails if a file of `remove` is no longer live, the team's newest tombstone is not `planned_at`, or its
+    newest legal hold is not `held_at`. The keys of removed files are destroyed in the same transaction.
     """
 
     team: TeamId
     planned_at: int
-    """Sequence of the team's newest tombstone when the work was planned; 0 when it has none."""
+    """Sequence of the team's newest tombstone when the work was planned; 0 if it had none."""
     held_at: int | None = None
-    """Sequence of the team's newest legal hold when the work was planned; `None` when it spares nothing anyway."""
+    """Sequence of the team's newest legal hold at that time; `None` for work to which legal holds do not matter."""
     committed_at: datetime
     add: tuple[SealedFile, ...] = ()
     remove: tuple[FileId, ...] = ()
     queue: tuple[QueueEntry, ...] = ()
     landing: LandingRecord | None = None
     posts: tuple[PostRecord, ...] = ()
-    """Posts that brought the files, by their idempotency keys; none may be known already."""
+    """The posts that brought the files, by idempotency key. The commit fails if one of the keys is already known."""
     erased_people: ErasedPeople | None = None
-    """What of the items at hand is of people whose deletion was asked for."""
+    """Items of people whose deletion was asked for, in what was taken in."""
     outcomes: tuple[FileOutcome, ...] = ()
     settled: tuple[int, ...] = ()
-    """Sequences of verdicts that the files added have now; each must be there still, and unsettled."""
+    """Sequences of the verdicts that the new files contain. The commit fails if one of them is gone or already settled.
+    """
     new_team_keys: tuple[TeamKey, ...] = ()
     shred_team_keys: tuple[KeyId, ...] = ()
 
 
 _MOST_ROWS = 200_000
-"""Rows merged at once: what bounds the memory of a merge."""
+"""The limit of rows in one merge, which bounds its memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MergeWork:
-    """Files of one partition and kind that should become fewer."""
+    """Files of one partition and kind that should be merged."""
 
     team: TeamId
     day: date
@@ -204,9 +211,9 @@ class MergeWork:
 
 
 def merges(files: Iterable[VaultFile], *, rows_per_file: int) -> Iterator[MergeWork]:
-    """Yield what to merge: partitions with more files than their rows need, the smallest files first.
+    """Yield the merges that a partition needs when it has more files than its rows require, smallest files first.
 
-    A partition of `_MOST_ROWS` rows or fewer is merged whole, so that each person ends up in one file of it.
+    A partition with at most `_MOST_ROWS` rows is merged as a whole, so that one file of it holds all items of a person.
     """
     partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
     for file in files:
@@ -230,15 +237,15 @@ def _smallest(files: list[VaultFile]) -> Iterator[VaultFile]:
 
 
 def is_small(file: VaultFile, *, rows_per_file: int) -> bool:
-    """Tell whether a file has fewer than half of the rows that a file may have."""
+    """Return whether a file has fewer than half of the rows that a file may have."""
     return file.rows * 2 < rows_per_file
 
 
 def merges_of_small(files: Iterable[VaultFile], *, rows_per_file: int, from_files: int) -> Iterator[MergeWork]:
-    """Yield what to merge between two whole compactions: small files alone, where a partition has many of them.
+    """Yield the merges of small files between two complete compactions, for partitions with many small files.
 
-    Each row is rewritten once by it, so that a stream of small commits keeps a bounded number of files at a cost that
-    does not grow with the partition; that each person ends up in one file is left to `merges`.
+    Each row is rewritten once, so a stream of small commits results in a bounded number of files, at a cost that does
+    not grow with the partition. Bringing each person's items into one file is left to `merges`.
     """
     partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
     for file in files:

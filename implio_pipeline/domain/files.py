@@ -1,4 +1,4 @@
-"""Vault files as the catalog knows them."""
+"""Vault files, as the catalog describes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, KeyId, Reg
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VaultFile:
-    """One immutable encrypted Parquet file of one partition, and what can be told of it without opening it."""
+    """One immutable encrypted Parquet file of one partition, and what is known of it without opening it."""
 
     file_id: FileId
     team: TeamId
@@ -22,29 +22,29 @@ class VaultFile:
     """SHA-256 of the whole encrypted file, hexadecimal."""
     low_key: UserKey | None
     high_key: UserKey | None
-    """The smallest and largest user key; `None` when no row has a user."""
+    """The smallest and largest user key; `None` if no row has a user."""
     anonymous_rows: int
-    """Rows without a user id, which no deletion by user can reach."""
+    """Rows without a user id, which no deletion by user can find."""
     most_of_one_user: int
-    """No user has more rows than this; a bound, which need not be reached."""
+    """An upper bound for the rows of one user."""
     first_submitted_at: datetime
     last_submitted_at: datetime
     outcomes: Mapping[str, int]
-    """Rows by outcome; items without one count as `undecided`."""
+    """Rows by outcome; items without an outcome count as `undecided`."""
     user_filter: bytes = field(repr=False)
-    """Membership filter over the user keys: may say yes wrongly, never no."""
+    """Membership filter over the user keys. It has false positives and no false negatives."""
     task_filter: bytes = field(repr=False)
-    """Membership filter over the task keys."""
+    """Membership filter over the task keys, with the same guarantee."""
 
     @property
     def path(self) -> str:
-        """Return where the file lies below its region's vault root."""
+        """The file's path relative to the vault root of its region."""
         return f"team={self.team}/day={self.day.isoformat()}/{self.file_id}.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileKey:
-    """One class's key of one file, wrapped under a team key (RFC 3394)."""
+    """The key of one column class in one file, wrapped under a team key (RFC 3394)."""
 
     file_id: FileId
     column_class: ColumnClass
@@ -54,7 +54,7 @@ class FileKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedFile:
-    """A vault file together with its wrapped keys, ready to be committed."""
+    """A vault file with its wrapped keys, ready to be committed."""
 
     file: VaultFile
     keys: tuple[FileKey, ...]

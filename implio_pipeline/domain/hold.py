@@ -1,4 +1,7 @@
-"""Legal holds: what must not be erased for now, though it may be hidden, and how much of a request that concerns."""
+"""Legal holds: items that must not be erased for now, although a request may hide them.
+
+Source: GDPR Art. 17(3), exceptions from erasure; Art. 18, restriction of processing.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +17,7 @@ HoldId = NewType("HoldId", str)
 
 
 class HoldReason(StrEnum):
-    """Why items must be kept, as a receipt may say it.
+    """The reason for keeping items, as receipts state it.
 
     Source: GDPR Art. 17(3)(b) and (e), Art. 18(1)(c).
     """
@@ -27,7 +30,7 @@ class HoldReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """One legal hold; who asked for it and the words of its reason are sealed."""
+    """One legal hold. The name of the person who asked for it and the text of its reason are sealed."""
 
     hold_id: HoldId
     team: TeamId
@@ -41,13 +44,13 @@ class Hold:
     sealed: bytes | None = sensitive(default=None)
 
     def is_in_force(self, *, now: datetime) -> bool:
-        """Tell whether the hold forbids erasing now."""
+        """Return whether the hold forbids erasing now."""
         return self.released_at is None and now < self.until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spared:
-    """What a file still holds of one request: rows that holds cover, and rows that none does."""
+    """The rows of one request that a file still contains after an erasure: those that holds cover, and survivors."""
 
     request_id: RequestId
     rows: int
@@ -57,7 +60,7 @@ class Spared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Withheld:
-    """What holds kept of one request's items: each item counts once, and once for each hold upon it."""
+    """The items of one request that holds keep. `items` counts an item once, `holds` once for each hold on it."""
 
     items: int
     holds: tuple[tuple[HoldId, str, int], ...]
@@ -65,7 +68,7 @@ class Withheld:
 
     @classmethod
     def of(cls, request_id: RequestId, spared: Iterable[Spared], holds: Iterable[Hold]) -> "Withheld | None":
-        """Return what holds kept of a request, added up over its files; `None` when nothing."""
+        """Return what holds keep of a request, added up over its files; `None` if they keep nothing."""
         theirs = [each for each in spared if each.request_id == request_id and each.rows]
         if not theirs:
             return None
@@ -77,5 +80,5 @@ class Withheld:
 
 
 def is_wholly_held(file: VaultFile, holds: Iterable[Hold]) -> bool:
-    """Tell whether some hold covers every row of the file."""
+    """Return whether one of the holds covers every row of the file."""
     return any(reach(hold.rule, file) is Reach.EVERYTHING for hold in holds)

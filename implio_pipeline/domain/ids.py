@@ -1,4 +1,8 @@
-"""The identifiers and closed sets that every room speaks."""
+"""Identifiers, closed sets and the mark of sensitive fields: the vocabulary that all modules share.
+
+It also recognises ids that a program altered on their way to us. Two people may share such an id, and a search for the
+real one finds nothing. The same check serves landing files, request files, the API, the page and the command line.
+"""
 
 import re
 from dataclasses import field
@@ -12,14 +16,14 @@ KeyId = NewType("KeyId", str)
 Region = NewType("Region", str)
 
 UserKey = NewType("UserKey", bytes)
-"""16 bytes: HMAC-SHA-256 of the normalised user id under the team's pseudonym key, cut to 128 bits."""
+"""16 bytes: HMAC-SHA-256 of the normalised user id under the team's pseudonym key, truncated to 128 bits."""
 
 TaskKey = NewType("TaskKey", bytes)
-"""16 bytes: SHA-256 of the task id, cut to 128 bits; a task id holds 74 random bits, so it cannot be guessed back."""
+"""16 bytes: SHA-256 of the task id, truncated to 128 bits. A task id has 74 random bits, so it cannot be guessed."""
 
 
 class ColumnClass(StrEnum):
-    """Who may read a column; each class has its own keys."""
+    """The class of a column: who may read it. Each class has its own keys."""
 
     OPERATIONAL = "operational"
     CONTENT = "content"
@@ -27,7 +31,7 @@ class ColumnClass(StrEnum):
 
 
 class KeyPurpose(StrEnum):
-    """What a team key wraps or derives."""
+    """The purpose of a team key: what it wraps or derives."""
 
     OPERATIONAL = "operational"
     CONTENT = "content"
@@ -37,14 +41,14 @@ class KeyPurpose(StrEnum):
 
 
 class FileKind(StrEnum):
-    """What the rows of a vault file are."""
+    """The kind of rows in a vault file."""
 
     ITEMS = "items"
     REJECTED = "rejected"
 
 
 class Outcome(StrEnum):
-    """What moderation decided of an item."""
+    """The decision of moderation on an item."""
 
     APPROVED = "approved"
     REFUSED = "refused"
@@ -52,7 +56,7 @@ class Outcome(StrEnum):
 
 
 class Channel(StrEnum):
-    """The door through which a request came."""
+    """The way by which a request came."""
 
     FILE = "file"
     API = "api"
@@ -62,7 +66,7 @@ class Channel(StrEnum):
 
 
 class RequestKind(StrEnum):
-    """What a request names: its scope's kind."""
+    """The kind of scope that a request names."""
 
     USER = "user"
     TASK = "task"
@@ -72,11 +76,11 @@ class RequestKind(StrEnum):
 
 
 UNDECIDED = "undecided"
-"""The bucket of items without any outcome, in counts by outcome."""
+"""The name for items without an outcome, in counts by outcome."""
 
 
 def sensitive(*, default: Any = ...) -> Any:
-    """Return a dataclass field that never appears in `repr`, and so in no log or error."""
+    """Return a dataclass field that is left out of `repr`, and so out of logs and errors."""
     metadata = {"sensitive": True}
     if default is ...:
         return field(repr=False, metadata=metadata)
@@ -84,22 +88,22 @@ def sensitive(*, default: Any = ...) -> Any:
 
 
 _ROUNDED = re.compile(r"\s*[+-]?\d(?:[.,]\d+)?[eE]\+\d{2,3}\s*", re.ASCII)
-"""How spreadsheets write a number that is too long for a cell: `1.23457E+15`."""
+"""A number as spreadsheets write it when it is too long for a cell: `1.23457E+15`."""
 _PLACEHOLDERS = frozenset({"undefined", "null", "none", "nil", "nan", "[object object]", "n/a"})
-"""What programs write for a value that is not there."""
+"""Words that programs write for a missing value."""
 _UNFILLED = re.compile(r"#(n/a|ref!|name\?|value!|div/0!|null!|num!)|\{\{.*\}\}|\$\{.*\}|<%.*%>", re.ASCII | re.DOTALL)
-"""A spreadsheet's error, and a place in a template that nothing was put into."""
+"""The error values of spreadsheets, and template placeholders that were not filled in."""
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 ROUNDED = "is a number that a spreadsheet has rounded; format the column as text and export it again"
 
 
 def is_rounded(text: str) -> bool:
-    """Tell whether an id is a number that a spreadsheet has rounded."""
+    """Return whether an id is a number that a spreadsheet rounded."""
     return _ROUNDED.fullmatch(text) is not None
 
 
 def user_id_fault(text: str) -> str | None:
-    """Return the code of what is wrong with a user id that something is asked for by; `None` when nothing is."""
+    """Return the code of what is wrong with a user id in a request; `None` if nothing is wrong."""
     if is_rounded(text):
         return "rounded-id"
     word = text.strip().lower()
@@ -107,7 +111,7 @@ def user_id_fault(text: str) -> str | None:
 
 
 def task_id_fault(text: str) -> str | None:
-    """Return the code of what is wrong with a task id that something is asked for by; `None` when nothing is."""
+    """Return the code of what is wrong with a task id in a request; `None` if nothing is wrong."""
     fault = user_id_fault(text)
     if fault is not None:
         return fault

@@ -1,4 +1,12 @@
-"""Instants and UTC days."""
+"""Instants, UTC days, due dates, and which readings of a clock are accepted.
+
+Clocks are set, drift, and differ between hosts. So the package never relies on one clock's reading alone:
+
+* **Logical time.** Each team has a newest instant: the latest one that its items carry or that was handed out. It only
+  grows. A rule ends after it, and a post is submitted after it, whatever the clock says.
+* **Disagreement.** The catalog keeps the newest reading of any clock that worked on this home. A clock that is too far
+  behind it or too far ahead of it is refused.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -6,14 +14,14 @@ from datetime import UTC, date, datetime, timedelta
 from implio_pipeline.domain.errors import ClockAhead, ClockBehind
 
 FIRST_BELIEVED = datetime(2020, 1, 1, tzinfo=UTC)
-"""Nothing reached us before it: an earlier date of a file was written by a tool or device that knows no time."""
+"""No item reached us before this instant. An earlier file date was written by a tool or device without a clock."""
 
 
 def day_of(instant: datetime) -> date:
     """Return the UTC day of an instant.
 
     Raises:
-        ValueError: the instant names no zone.
+        ValueError: the instant has no zone.
     """
     if instant.tzinfo is None:
         raise ValueError("an instant without a zone has no UTC day")
@@ -26,9 +34,9 @@ def start_of(day: date) -> datetime:
 
 
 def due_at(received_at: datetime) -> datetime:
-    """Return the instant by which a request must be done: one month after it was received.
+    """Return the instant by which a request must be completed: one month after it was received.
 
-    Where the next month has no such day, its last day counts.
+    If the next month has no such day, its last day counts.
 
     Source: GDPR Art. 12(3); Regulation (EEC, Euratom) No 1182/71 Art. 3(2)(c).
     """
@@ -42,41 +50,41 @@ def due_at(received_at: datetime) -> datetime:
 
 
 def instant_text(instant: datetime) -> str:
-    """Return the instant as RFC 3339 in UTC, microseconds only when there are any."""
+    """Return the instant as RFC 3339 in UTC, with microseconds only if they are not zero."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 _MICROSECOND = timedelta(microseconds=1)
 RECORD_EVERY = timedelta(seconds=10)
-"""A reading that is newer by less is not written down: the bounds are coarser by far, and each record is a commit."""
+"""A reading is recorded only if it is newer by this much: the bounds are far coarser, and each record is a commit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClockBounds:
-    """How far a clock may disagree with the newest reading that is known."""
+    """How far a clock may differ from the newest known reading."""
 
     behind: timedelta = timedelta(minutes=5)
-    """Logical time carries a clock that lies behind by no more."""
+    """Up to this difference, logical time continues while the clock is behind."""
     ahead: timedelta = timedelta(days=7)
-    """The longest pause between two acts; a home in use records a reading at least once a day."""
+    """The longest pause between two readings; a home in use records one at least once a day."""
 
 
 def after(newest: datetime, *, now: datetime) -> datetime:
-    """Return the present of a team: the clock's, and always later than the newest instant the team knows."""
+    """Return the present of a team: the clock's, but always later than the newest instant of the team."""
     return max(now, newest + _MICROSECOND)
 
 
 def check_clock(now: datetime, *, newest: datetime | None, bounds: ClockBounds) -> None:
-    """Accept a clock's reading when it agrees with the newest known one.
+    """Check that a clock's reading agrees with the newest known one.
 
     Args:
-        now: What the clock says.
-        newest: The newest reading that is known; `None` in a home that has none yet.
-        bounds: How far the two may lie apart.
+        now: The clock's reading.
+        newest: The newest known reading; `None` in a home that has none yet.
+        bounds: How far the two may differ.
 
     Raises:
-        ClockBehind: the clock lies further behind than the bound.
-        ClockAhead: the clock lies further ahead than the bound.
+        ClockBehind: the clock is further behind than the bound.
+        ClockAhead: the clock is further ahead than the bound.
     """
     if newest is None:
         return

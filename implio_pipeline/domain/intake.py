@@ -1,4 +1,4 @@
-"""Landing files and posts: what was taken, what was set aside, and why."""
+"""What is remembered of landing files and posts, so that the same content is not taken in twice."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -8,7 +8,7 @@ from implio_pipeline.domain.ids import TeamId
 
 
 class LandingState(StrEnum):
-    """What became of a landing file."""
+    """The result of taking in a landing file."""
 
     INGESTED = "ingested"
     SET_ASIDE = "set-aside"
@@ -16,38 +16,38 @@ class LandingState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LandingRecord:
-    """The memory of a landing file: its content's keyed digest and counts, never its name.
+    """The record of a landing file: a keyed digest of its content, and counts. Its name is not kept.
 
-    It lasts as long as something of the file is in the vault: the same content is new once all of it was erased.
+    The record lasts as long as items of the file are in the vault. Once all are erased, the same content is new again.
     """
 
     team: TeamId
     digest: str
-    """Keyed with the team's pseudonym key: without it nobody can tell whether a known file was landed."""
+    """Keyed with the team's pseudonym key, so that nobody without the key can check whether a known file was landed."""
     size_bytes: int
     state: LandingState
     items: int
     rejected: int
     erased_before: int
-    """Items kept out since an accepted request covers them."""
+    """Items kept out because an accepted request covers them."""
     too_old: int
-    """Items kept out for their age alone, and set aside."""
+    """Items kept out because of their age, and set aside."""
     taken_at: datetime
     reason: str | None = None
     batch_id: str | None = None
-    """Of its items in the vault; `None` when none of it came in."""
+    """The batch id of its items in the vault; `None` if no item was taken in."""
     first_day: date | None = None
     last_day: date | None = None
-    """The days that its items were put under."""
+    """The first and last day of its items."""
 
 
 POST_KEPT = timedelta(days=1)
-"""How long a post is known by its idempotency key."""
+"""How long the idempotency key of a post is remembered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostRecord:
-    """The memory of a post with an idempotency key: with the same body again, its answer follows from it."""
+    """The record of a post with an idempotency key. If the same body comes again, the answer is made from it."""
 
     team: TeamId
     key_digest: str
@@ -56,26 +56,26 @@ class PostRecord:
     """Keyed pseudonym of the body."""
     batch_id: str
     taken_at: datetime
-    """The submission instant of its items; batch and instant make their task ids."""
+    """The submission instant of its items; task ids are derived from batch and instant."""
     kept_out: tuple[int, ...] = ()
-    """Places of its good items that a standing deletion kept out."""
+    """Positions of its valid items that a standing deletion kept out."""
     returned: int = 0
-    """How many of its items came of people who were erased before."""
+    """How many of its items belong to people who were erased before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasedPeople:
-    """What came in, or was kept out, of people whose deletion was asked for; counted when it comes."""
+    """Items of people whose deletion was asked for, counted when they arrive."""
 
     kept_out: int = 0
-    """Items kept out since a standing deletion names their user."""
+    """Items kept out because a standing deletion names their user."""
     returned: int = 0
     """Items taken in of people who were erased before."""
 
     def __add__(self, other: "ErasedPeople") -> "ErasedPeople":
-        """Return both counts added up."""
+        """Return the sum of both counts."""
         return ErasedPeople(kept_out=self.kept_out + other.kept_out, returned=self.returned + other.returned)
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to tell."""
+        """Return whether any item was counted."""
         return bool(self.kept_out or self.returned)

@@ -1,4 +1,8 @@
-"""Keys as the catalog knows them: always wrapped."""
+"""Keys as the catalog and the ledger describe them: wrapped, or as ids and fingerprints; never a key itself.
+
+Root keys are numbered by epoch, `<region>/<name>/<epoch>`; team keys by version, `<team>/<purpose>/<version>`. A number
+is never reused. So a key with a lower number than a live one is destroyed, unless the ledger lists it.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +12,7 @@ from implio_pipeline.domain.ids import ColumnClass, KeyId, KeyPurpose, Region, T
 from implio_pipeline.domain.statements import Statement
 
 HOME = Region("home")
-"""The key ring's own corner, for what belongs to no region: people who sign in, operators, files set aside."""
+"""The region of the key ring for what belongs to no region: members, operators, files set aside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +30,7 @@ class TeamKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seal:
-    """A sealed value that lasts, and where it lies."""
+    """A sealed value that is stored, and where it is stored."""
 
     kind: str
     key: int | str
@@ -35,27 +39,28 @@ class Seal:
 
 
 CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
-"""What wraps the keys of files; with the seal key, what rotates."""
+"""The purposes of the keys that wrap file keys."""
 ROTATING_PURPOSES = (*CLASS_PURPOSES, KeyPurpose.SEAL)
-"""The pseudonym key never rotates: tombstones and the user keys in every file are made with it."""
+"""The purposes whose keys rotate. The pseudonym key never does: tombstones and the user keys in all files depend on it.
+"""
 
 Fingerprints = Mapping[str, str]
-"""Id of each key and the first 8 bytes, hexadecimal, of HMAC-SHA-256 of that id under the key."""
+"""Key ids, each with the first 8 bytes, hexadecimal, of HMAC-SHA-256 of the id under the key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyStates:
-    """Keys of one kind, by what has become of them."""
+    """Keys of one kind, by state."""
 
     live: Fingerprints = field(default_factory=dict)
     retired: Fingerprints = field(default_factory=dict)
-    """Nothing new is wrapped under them; they are about to be destroyed."""
+    """Nothing new is wrapped under these keys; they are about to be destroyed."""
     destroyed: Fingerprints = field(default_factory=dict)
-    """Destroyed since the statement before."""
+    """Keys destroyed since the previous statement."""
 
     @classmethod
     def of_ring(cls, ring: Fingerprints, *, destroyed: Fingerprints | None = None) -> "KeyStates":
-        """Return the states of a ring's root keys: of each series the newest is live, the others are retired."""
+        """Return the states of a ring's root keys: the newest of each series is live, the others are retired."""
         newest = newest_ids(ring)
         return cls(
             live={each: ring[each] for each in ring if each in newest},
@@ -66,28 +71,28 @@ class KeyStates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RingFaults:
-    """Where a key ring differs from the newest statement about it."""
+    """How a key ring differs from the newest statement about it."""
 
     missing: tuple[str, ...] = ()
-    """Live by the ledger, and not in the ring: the ring is an older one."""
+    """Live in the ledger and missing in the ring: the ring is an older one."""
     changed: tuple[str, ...] = ()
-    """Of the right name, and another key."""
+    """The id is right and the key is another one."""
     returned: tuple[str, ...] = ()
-    """Destroyed, and in the ring again."""
+    """Destroyed according to the ledger, and in the ring again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyStatement(Statement):
-    """What the ledger tells of keys at one instant: all root keys, and the team keys that were rotated."""
+    """A ledger entry about keys at one instant: all root keys, and the team keys that were rotated."""
 
     at: datetime
     roots: KeyStates
     team_keys: KeyStates
 
     def ring_faults(self, ring: Fingerprints) -> RingFaults:
-        """Return where the root keys in a ring differ from those the ledger tells of.
+        """Return how the root keys in a ring differ from this statement.
 
-        Newer epochs than those told are no fault: a rotation that has just begun, or was broken off, left them.
+        Epochs newer than the statement are allowed: a rotation that is running or was interrupted makes them.
         """
         live, retired = self.roots.live, self.roots.retired
         told = newest_numbers(live)
@@ -107,14 +112,14 @@ class KeyStatement(Statement):
 
 
 def old_keys(keys: Iterable[TeamKey], purposes: Iterable[KeyPurpose]) -> list[TeamKey]:
-    """Return the keys of these purposes that a newer version has replaced."""
+    """Return the keys of these purposes that have a newer version."""
     listed, wanted = list(keys), frozenset(purposes)
     newest = newest_ids(key.key_id for key in listed)
     return [key for key in listed if key.purpose in wanted and key.key_id not in newest]
 
 
 def is_rotation_due(keys: Iterable[TeamKey], *, days: int, now: datetime) -> bool:
-    """Tell whether some team's newest key of a purpose that rotates is older than so many days; never for 0."""
+    """Return whether the newest key of a rotating purpose is older than `days` for some team; never if `days` is 0."""
     listed = [key for key in keys if key.purpose in ROTATING_PURPOSES]
     newest = newest_ids(key.key_id for key in listed)
     ages = (now - key.created_at for key in listed if key.key_id in newest)
@@ -136,11 +141,11 @@ def newest_numbers(key_ids: Iterable[str]) -> dict[str, int]:
 
 
 def series_of(key_id: str) -> str:
-    """Return what all epochs or versions of a key share: its id without the number."""
+    """Return the series of a key: its id without the number."""
     return key_id.rpartition("/")[0]
 
 
 def number_of(key_id: str) -> int:
-    """Return the epoch or version in a key's id, 0 when it has none."""
+    """Return the epoch or version in a key's id; 0 if it has none."""
     number = key_id.rpartition("/")[2]
     return int(number) if number.isascii() and number.isdigit() else 0

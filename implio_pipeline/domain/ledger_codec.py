@@ -1,11 +1,12 @@
-"""The ledger's entries as JSON: what each kind is called, and how a statement becomes a body and is read back.
+"""The ledger's entries as JSON: the name of each kind, and how a statement is encoded and decoded.
 
-Nothing else names a kind, writes a body or reads a field of one. `docs/FORMAT.md` lists the kinds. Names are those of
-the dataclass in camelCase (`from_` is `from`); instants are RFC 3339 in UTC, days ISO 8601, keys hexadecimal.
-
-A body that is more than a few fields says its version in `format`. A field may be added with a default and without a
-new version; what a new field, or another meaning, would make an old reader do wrong needs one. An entry of another
-version, or that lacks a field, cannot be read, and whoever would act on it stops.
+Rules:
+* No other module names a kind, writes a body or reads a field of one. `docs/FORMAT.md` lists the kinds.
+* A field's JSON name is its dataclass name in camelCase (`from_` is `from`). Instants are RFC 3339 in UTC, days
+  ISO 8601, keys hexadecimal.
+* Bodies with more than a few fields state their version in `format`. A field with a default may be added without a new
+  version. A change that would make an old reader act wrongly needs a new version.
+* An entry of another version, or without a required field, is an error: a reader must stop rather than act on it.
 """
 
 from collections.abc import Mapping
@@ -78,7 +79,7 @@ _FORMATS: Mapping[type[Statement], str] = {
 
 
 def entry_kind(of: Statement | type[Statement]) -> str:
-    """Return what entries of a type are called in the ledger."""
+    """Return the kind that a type of statement has in the ledger."""
     match of:
         case UnknownStatement(kind=kind):
             return kind
@@ -89,7 +90,7 @@ def entry_kind(of: Statement | type[Statement]) -> str:
 
 
 def body_of(statement: Statement) -> dict[str, Any]:
-    """Return a statement as JSON values: strings, whole numbers, booleans, lists, objects and null."""
+    """Return a statement in JSON's types: strings, whole numbers, booleans, lists, objects and null."""
     if isinstance(statement, UnknownStatement):
         return dict(statement.body)
     version = _FORMATS.get(type(statement))
@@ -97,10 +98,10 @@ def body_of(statement: Statement) -> dict[str, Any]:
 
 
 def statement_in(kind: str, body: Mapping[str, Any]) -> Statement:
-    """Return what an entry says: `body_of` read back.
+    """Decode an entry; the inverse of `body_of`.
 
     Raises:
-        LedgerBroken: a field is missing or no value of its type, or the entry is of another version.
+        LedgerBroken: a field is missing or has the wrong type, or the entry has another version.
     """
     type_ = KINDS.get(kind)
     if type_ is None:
@@ -115,13 +116,13 @@ def statement_in(kind: str, body: Mapping[str, Any]) -> Statement:
 
 
 def differences(expected: Statement, body: Mapping[str, Any]) -> list[str]:
-    """Return the names in `expected` that a body of the ledger has another value under, or does not have."""
+    """Return the fields of `expected` that are missing in the body or have another value there."""
     return sorted(name for name, value in body_of(expected).items() if body.get(name) != value)
 
 
 @cache
 def _shape(type_: Any) -> tuple[tuple[str, str, Any, Any], ...]:
-    """Return for each field its name, its name in JSON, its type and its default."""
+    """Return the name, the JSON name, the type and the default of each field."""
     types = get_type_hints(type_)
     return tuple((each.name, _camel(each.name), types[each.name], each.default) for each in fields(type_))
 
@@ -208,7 +209,7 @@ def _typed(type_: type[Any], value: Any) -> Any:
 
 
 def _rule_parts(rule: Rule) -> dict[str, Any]:
-    """Return a rule as its entry's body holds it, beside the other fields."""
+    """Return the fields of a rule, which are stored directly in the body of the entry."""
     parts: dict[str, Any] = {"kind": kind_of(rule).value, "before": instant_text(rule.before)}
     match rule:
         case UserRule(user_key=key):
@@ -225,7 +226,7 @@ def _rule_parts(rule: Rule) -> dict[str, Any]:
 
 
 def _rule_in(body: Mapping[str, Any]) -> Rule:
-    """Return the rule of a body: `_rule_parts` read back."""
+    """Decode the rule in a body; the inverse of `_rule_parts`."""
     before = datetime.fromisoformat(body["before"])
     match RequestKind(body["kind"]):
         case RequestKind.USER:

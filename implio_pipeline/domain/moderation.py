@@ -1,4 +1,10 @@
-"""Moderation: who may decide on what waits, what a decision is, and what becomes of it. Pure."""
+"""Moderation: queues, decisions on the items in them, and the feed of verdicts.
+
+Rules:
+* The first verdict on an item counts. The same verdict by the same person again changes nothing.
+* Until a verdict is written into its item's file, the catalog keeps it, and readers see it as a pending decision.
+* Reasons, feedback, notes and the name of the moderator are personal: they are sealed, and erased with the item.
+"""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +16,12 @@ from implio_pipeline.domain.errors import DecisionRefused, QueueInvalid
 from implio_pipeline.domain.ids import Outcome, TaskKey, TeamId, UserKey, sensitive
 
 AT_ONCE = 10
-"""Entries that a moderator is given at a time."""
+"""How many entries a moderator gets at a time."""
 LOCK_LASTS = timedelta(minutes=10)
 DEFAULT_QUEUE = "Default"
 ESCALATED_QUEUE = "Escalated"
 STANDING_QUEUES = (DEFAULT_QUEUE, ESCALATED_QUEUE)
-"""Queues that every team has."""
+"""The queues that every team has."""
 _LONGEST_NAME, _LONGEST_TEXT, _MOST_TEXTS = 128, 2_000, 20
 
 
@@ -51,20 +57,20 @@ class Refuse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
-    """Somebody else shall decide: the item goes to another queue."""
+    """The item goes to another queue, for somebody else to decide."""
 
     queue: str
     note: str | None = sensitive(default=None)
 
 
 Verdict = Approve | Refuse
-"""What ends an item's waiting."""
+"""A decision that ends an item's waiting."""
 Decision = Verdict | Move
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """Whom an entry is given to, by keyed pseudonym, and until when."""
+    """The person to whom an entry was given, as a keyed pseudonym, and until when."""
 
     by: str
     until: datetime
@@ -72,7 +78,7 @@ class Lock:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decided:
-    """A verdict as the catalog keeps it, from the moment it falls until the feed forgets it."""
+    """A verdict as the catalog keeps it, until the feed no longer needs it."""
 
     team: TeamId
     task_id: str
@@ -80,28 +86,28 @@ class Decided:
     user_key: UserKey | None
     submitted_at: datetime
     outcome: str | None
-    """What the vault says of the item now; rules by outcome go by this until the verdict is settled."""
+    """The outcome of the item in the vault. Rules by outcome use this one until the verdict is settled."""
     decided: Outcome
     decided_at: datetime
     actor: str
-    """Keyed pseudonym of who decided."""
+    """Keyed pseudonym of the person who decided."""
     queue: str
     feed_at: int = 0
-    """Milliseconds since 1970 at which the feed tells it: grows with every verdict of the team, none has another's."""
+    """Position in the feed, in milliseconds since 1970. It grows with every verdict of the team and is unique there."""
     sequence: int = 0
     settled_at: datetime | None = None
-    """When the verdict was written into the item's vault file; `None` while it is not."""
+    """When the verdict was written into the item's vault file; `None` until then."""
     sealed: bytes | None = sensitive(default=None)
-    """Reasons, feedback and actor; dropped once settled, since the item has them then."""
+    """Reasons, feedback and actor. Removed once settled, because the item then contains them."""
 
     def is_same(self, verdict: Verdict, *, by: str) -> bool:
-        """Tell whether the same person said the same before: to decide twice is to decide once."""
+        """Return whether the same person gave the same verdict, so that a repeated call changes nothing."""
         return self.decided is outcome_of(verdict) and self.actor == by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """What a moderator wrote about an item, for other moderators; erased with it."""
+    """A moderator's note on an item, for other moderators; erased with the item."""
 
     team: TeamId
     task_id: str
@@ -115,7 +121,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """That the catalog keeps something of an item outside the vault: as much as rules ask for."""
+    """The fields that rules need of an item of which the catalog keeps something outside the vault."""
 
     task_key: TaskKey
     user_key: UserKey | None
@@ -125,11 +131,11 @@ class Trace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Feed:
-    """A page of verdicts in the order they fell."""
+    """A page of verdicts in the order in which they were made."""
 
     entries: tuple[Decided, ...]
     newest: int
-    """Where the next page begins: `feed_at` of the last entry that was looked at."""
+    """Where the next page begins: `feed_at` of the last entry that was read."""
     is_more: bool
 
 
@@ -148,18 +154,18 @@ class VerdictDetails:
         return cls(actor=actor, reasons=tuple(reasons), feedback=tuple(verdict.feedback))
 
     def to_bytes(self) -> bytes:
-        """Return the personal part of a verdict as it is sealed."""
+        """Return the personal part in the form that is sealed."""
         parts = {"actor": self.actor, "reasons": list(self.reasons), "feedback": list(self.feedback)}
         return json.dumps(parts).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> "VerdictDetails":
-        """Return the personal part of a verdict: `words_text` read back."""
+        """Decode the sealed form; the inverse of `to_bytes`."""
         parts = json.loads(text)
         return cls(actor=parts["actor"], reasons=tuple(parts["reasons"]), feedback=tuple(parts["feedback"]))
 
     def item_columns(self, decided: Outcome) -> Mapping[str, Any]:
-        """Return the item's columns that a verdict replaces; feedback stays when the verdict gives none."""
+        """Return the item's columns that the verdict replaces; without feedback the item keeps its own."""
         values: dict[str, Any] = {
             "outcome": decided.value,
             "reasons": list(self.reasons) or None,
@@ -170,7 +176,7 @@ class VerdictDetails:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueCount:
-    """A queue and how much waits in it."""
+    """A queue and the number of items waiting in it."""
 
     queue: str
     waiting: int
@@ -178,7 +184,7 @@ class QueueCount:
 
 
 def is_free(lock: Lock | None, *, by: str, now: datetime) -> bool:
-    """Tell whether somebody may decide: nobody else is looking at it, or no longer."""
+    """Return whether a person may decide: nobody else holds a lock that is still valid."""
     return lock is None or lock.until <= now or lock.by == by
 
 
@@ -188,10 +194,10 @@ def outcome_of(verdict: Verdict) -> Outcome:
 
 
 def check_decision(decision: Decision) -> None:
-    """Let a decision through that can be kept.
+    """Check that a decision is complete and within the limits.
 
     Raises:
-        DecisionRefused: a refusal without a reason, an empty text, or more than can be kept.
+        DecisionRefused: a refusal has no reason, a text is empty or too long, or there are too many texts.
     """
     texts: list[str] = [] if decision.note is None else [decision.note]
     if not isinstance(decision, Move):
@@ -207,10 +213,10 @@ def check_decision(decision: Decision) -> None:
 
 
 def check_queue_name(name: str) -> str:
-    """Return the name of a queue, without outer white space.
+    """Return the name of a queue without outer white space.
 
     Raises:
-        QueueInvalid: it is empty, too long, or cannot be printed.
+        QueueInvalid: the name is empty, too long, or not printable.
     """
     stripped = name.strip()
     if not stripped or len(stripped) > _LONGEST_NAME or not stripped.isprintable():
@@ -219,13 +225,14 @@ def check_queue_name(name: str) -> str:
 
 
 def next_feed_at(*, now: datetime, newest: int) -> int:
-    """Return the instant in milliseconds at which the feed tells a new verdict: later than every one before.
+    """Return the feed position of a new verdict, in milliseconds: later than all positions before it.
 
-    Source: the order of commits, not of clocks, decides what a reader who asks "since then" has not seen yet.
+    A reader asks for everything after a position. So positions follow the order of commits, not the clock: a verdict
+    that is committed later would otherwise be missed.
     """
     return max(int(now.timestamp() * 1000), newest + 1)
 
 
 def seal_context(kind: str, name: str) -> str:
-    """Return what a sealed value of moderation is bound to."""
+    """Return the context to which a sealed value of moderation is bound."""
     return f"{kind} {name}"

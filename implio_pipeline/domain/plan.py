@@ -1,4 +1,13 @@
-"""What an erasure would do, told before it is done: its size, its digest, and whether one person may decide it."""
+"""The plan of an erasure: what it would erase, its digest, and whether one person may decide it alone.
+
+One person may have only a share of a team's items erased within a window; beyond it, a second person approves. A second
+account made by the same person does not count as a second person:
+
+* Whoever was made an administrator within the window counts as one person with whoever appointed them. Members can
+  appoint members, so these ties are followed from one to the next.
+* Operators of the installation appoint many people who have nothing to do with each other. Those ties are followed for
+  one step only.
+"""
 
 import hashlib
 import json
@@ -17,27 +26,26 @@ from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 
 _REWRITE_MS, _DROP_MS, _FIXED_MS = 25, 1, 150
-"""Measured for files of 2,500 rows on one core: a file rewritten and re-read, one dropped unread, and all the rest."""
+"""Milliseconds for a rewritten file, a dropped file, and the rest; measured with files of 2,500 rows on one core."""
 _HUNDRED = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApprovalPolicy:
-    """When a home asks for a second person."""
+    """When a home requires a second person."""
 
     is_asked: bool = True
     cap_from_items: int = 1_000
-    """A smaller team counts as this large, so that its cap is not a handful of items."""
+    """A smaller team counts as having this many items, so that its cap is more than a handful."""
     window_days: int = 7
-    """What one person has erased within so many days is counted together."""
+    """The period over which the items that one person erased are added up."""
 
     def most_alone(self, *, team_items: int, cap_percent: int) -> int:
         """Return how many items of a team one person may have erased within the window.
 
         Args:
-            policy: What the home asks.
-            team_items: Items that the team had when the window began, so that adding items raises nobody's cap.
-            cap_percent: The team's cap; 100 is no cap.
+            team_items: Items of the team at the start of the window, so that adding items does not raise the cap.
+            cap_percent: The team's cap; 100 means no cap.
         """
         if not self.is_asked or cap_percent >= _HUNDRED:
             return sys.maxsize
@@ -46,63 +54,64 @@ class ApprovalPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Allowance:
-    """How many items one person may have erased without a second one, within the window."""
+    """How many items one person may have erased alone within the window, and how many of them are used."""
 
     most: int
     used: int
 
     @property
     def left(self) -> int:
-        """How many more; never below 0."""
+        """How many more items; never negative."""
         return max(0, self.most - self.used)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasurePlan:
-    """What one erasure would do, and its digest."""
+    """What an erasure would do."""
 
     team: TeamId
     kind: RequestKind
     digest: str
     items: int
-    """Rows that go, rejected items too."""
+    """Rows to be erased, including rejected items."""
     withheld: int
-    """Rows that would be hidden and kept, since a legal hold covers them."""
+    """Rows that would be hidden and kept, because a legal hold covers them."""
     queue_entries: int
     files_rewritten: int
-    """Files that hold a row that goes, and others. Files that legal holds keep whole are not touched, nor counted."""
+    """Files with rows to be erased and other rows. Files that legal holds keep whole are neither changed nor counted.
+    """
     files_dropped: int
-    """Files that every row of goes."""
+    """Files of which all rows would be erased."""
     size_bytes: int
-    """Size of the files that would be changed."""
+    """Total size of the files to be changed."""
     days: tuple[date, ...]
-    """Days of the files that would be changed."""
+    """The days of the files to be changed."""
     estimated_ms: int
     needs_approval: bool
 
     @property
     def matched(self) -> int:
-        """Rows that the request would cover and hide: those that go and those that a legal hold keeps."""
+        """Rows that the request would hide: those to be erased and those that a legal hold keeps."""
         return self.items + self.withheld
 
     @property
     def outcome(self) -> RequestOutcome:
-        """What the request would find; nothing of it is erased."""
+        """The outcome of the request if it were accepted now; nothing is erased yet."""
         return RequestOutcome(matched=self.matched, withheld=self.withheld, erased=0)
 
 
 def approval_text(items: int) -> str:
-    """Return what a second person types to approve an erasure of so many items."""
+    """Return the text that a second person types to approve an erasure of this many items."""
     return f"erase {items}"
 
 
 def plan_digest(
     team: TeamId, rule: Rule, files: Iterable[VaultFile], *, tombstone: int, holds: Iterable[HoldId] = ()
 ) -> str:
-    """Return the SHA-256 of exactly what an erasure would do, hexadecimal.
+    """Return the SHA-256 of what an erasure would do, hexadecimal. Plans with the same digest erase the same rows.
 
-    Over the team, the rule without its instant, the id, digest and rows of every file it may touch, the position of
-    the team's newest tombstone, and the holds that stand. Two plans with the same digest erase the same rows.
+    It covers the team, the rule without its instant, the id, digest and rows of every file that may be changed, the
+    position of the team's newest tombstone, and the holds in force.
     """
     body = {
         "team": team,
@@ -115,7 +124,7 @@ def plan_digest(
 
 
 def estimated_ms(*, files_rewritten: int, files_dropped: int, threads: int) -> int:
-    """Return how long an erasure will take, by what a file took when it was measured."""
+    """Return the expected duration, from the measured time per file."""
     return _FIXED_MS + ceil(files_rewritten / max(1, threads)) * _REWRITE_MS + files_dropped * _DROP_MS
 
 
@@ -143,22 +152,22 @@ def _text(when: date | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Introduction:
-    """Somebody made somebody an administrator of a team; both as keyed pseudonyms."""
+    """An appointment of a team's administrator; both people as keyed pseudonyms."""
 
     team: TeamId
     who: str
     by: str
     at: datetime
     is_by_operator: bool = False
-    """Whether it was done at the command line."""
+    """Whether it was made at the command line."""
 
 
 def same_person(who: str, introductions: Iterable[Introduction]) -> frozenset[str]:
-    """Return everybody who counts as one person with somebody, themselves included.
+    """Return everybody who counts as one person with somebody, including that person.
 
     Args:
         who: Keyed pseudonym of a person.
-        introductions: Those of the team within the window.
+        introductions: The appointments in the team within the window.
     """
     ties = [each for each in introductions if each.who != each.by]
     found, new = {who}, {who}
