@@ -34,7 +34,6 @@ from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.ports.services import Services
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
-from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
 from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
@@ -53,6 +52,7 @@ from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
+from implio_pipeline.stores.webhook_client import HttpWebhookClient
 
 if TYPE_CHECKING:
     from implio_pipeline.query.lake import Lake
@@ -149,10 +149,10 @@ class OpenHome:
         return ExportFolder(self.settings.home / "exports")
 
     @cached_property
-    def webhook_client(self) -> HttpCourier:
+    def webhook_client(self) -> HttpWebhookClient:
         """Sends result callbacks."""
         callbacks = self.settings.callbacks
-        return HttpCourier(
+        return HttpWebhookClient(
             inside=callbacks.inside_hosts,
             may_use_http=callbacks.http_to_this_machine,
             ca_file=None if callbacks.ca_file is None else self.settings.below(callbacks.ca_file),
@@ -226,8 +226,7 @@ class OpenHome:
         api, below = self.settings.api, self.settings.below
         if api.certificate is not None and api.private_key is not None:
             return below(api.certificate), below(api.private_key)
-        files = LocalAuthority(self.settings.home / "keys" / "tls").server_files(now=self.clock.now())
-        return files.certificate, files.private_key
+        return LocalAuthority(self.settings.home / "keys" / "tls").server_files(now=self.clock.now())
 
     def close(self) -> None:
         """Close what holds connections or processes, if it was used."""

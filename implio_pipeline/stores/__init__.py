@@ -1,1 +1,1 @@
-"""The world behind the ports: catalog, vault, key ring, ledger, watched folders."""
+"""Implementations of the ports: everything that touches disk, database, network or clock."""

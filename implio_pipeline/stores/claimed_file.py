@@ -1,16 +1,23 @@
-"""A file that this process has claimed, and how such files are opened, read, ended and written beside."""
+"""Files in folders that others can write to: opened without trust, and claimed by one process.
+
+Rules:
+
+* No link is followed and nothing but a plain file is opened: a link could lead to a file of ours, a pipe would block.
+* Whatever is asked of a file is asked of its open descriptor. The name may lead to another file a moment later.
+* A claimed file is removed, moved or released, once. Leaving its context without any of these releases it.
+"""
 
 import errno
+import fcntl
 import io
 import os
 import pwd
-import secrets
+import signal
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -19,38 +26,97 @@ from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenFile:
-    """A plain file as it was opened."""
+    """A plain file and what was known of it when it was opened."""
 
     fd: int
     size_bytes: int
     modified_at: datetime
-    """When it was last written to, by its own date; never later than now."""
+    """When it was last written to, by its own date; never later than `opened_at`."""
+    changed_at: datetime
+    """When it came here or was last changed, by this machine's clock; its own date may be decades old."""
     opened_at: datetime
+    mark: str
+    """See `mark_of`."""
     owner: str
-    """The machine's name for who owns the file; its number where there is no name."""
+    """The owner's name on this machine, or `uid` and a number."""
+
+    def has_writer(self) -> bool:
+        """Return whether a process has the file open for writing; `False` also where that cannot be found out."""
+        # A read lease is refused while somebody has the file open for writing (fcntl(2)). Files of other owners and
+        # network file systems give no leases; there the settling time alone decides.
+        if not hasattr(fcntl, "F_SETLEASE"):
+            return False
+        try:
+            # Somebody who opens the file for writing while we hold the lease makes the kernel send us a signal. SIGURG
+            # is ignored by default; SIGIO would end the process.
+            fcntl.fcntl(self.fd, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError as error:
+            return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
+        return False
+
+
+def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
+    """Open a plain file of a folder; return `None` for a link, a pipe, a device or a file that is gone.
+
+    Raises:
+        OSError: the file could not be opened for another reason.
+    """
+    try:
+        fd = os.open(name, _OPEN, dir_fd=folder_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM):
+            return None
+        raise
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        return None
+    return OpenFile(
+        fd=fd,
+        size_bytes=status.st_size,
+        modified_at=_instant(max(0, status.st_mtime_ns), latest=now),
+        changed_at=_instant(status.st_ctime_ns),
+        opened_at=now,
+        mark=mark_of(fd),
+        owner=_name_of(status.st_uid),
+    )
+
+
+def mark_of(fd: int) -> str:
+    """Return a text that names a file on its disk until somebody writes to it. It contains nothing personal."""
+    status = os.fstat(fd)
+    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 class ClaimedFile:
-    """A file that this process has for itself; leaving the context without an end puts it back."""
+    """A file that this process has for itself.
+
+    Args:
+        file: The file, locked by this process.
+        path: Its path among the claimed files.
+        home: The folder it was claimed from.
+        name: Its name in that folder. A file that another process left claimed has lost it.
+        suffix: Its kind.
+    """
 
     def __init__(self, file: OpenFile, path: Path, *, home: Path, name: str, suffix: str) -> None:
         self._fd = file.fd
         self._path = path
-        self._home = home
         self._is_ended = False
         self._as_claimed = _written(file.fd)
         self.size_bytes = file.size_bytes
         self.modified_at = file.modified_at
         self.claimed_at = file.opened_at
-        self.mark = mark_of(file.fd)
+        self.mark = file.mark
         self.owner = file.owner
+        self.home = home
         self.name = name
-        """What it was called in the folder; a left-over file has lost its name."""
         self.claimed_name = path.name
         self.suffix = suffix
 
@@ -61,23 +127,20 @@ class ClaimedFile:
         self.release()
 
     def arrived_at(self, *, first_at: datetime = FIRST_BELIEVED) -> datetime:
-        """Return the file's own date, or when it was claimed where that date cannot be.
-
-        Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us. A date from
-        before anything can have arrived, or one to come, is no instant of arrival.
-        """
+        """Return the file's own date, or when it was claimed if that date is before `first_at` or in the future."""
+        # Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us.
         return self.modified_at if first_at <= self.modified_at < self.claimed_at else self.claimed_at
 
     def open(self) -> io.BufferedReader:
-        """Return a reader that begins at the start and leaves the claim alone."""
+        """Return a reader from the start of the file. Closing it does not end the claim."""
         return io.BufferedReader(_Reader(self._fd), 1 << 20)
 
     def has_changed(self) -> bool:
-        """Tell whether somebody wrote to the file after it was claimed."""
+        """Return whether somebody wrote to the file after it was claimed."""
         return _written(self._fd) != self._as_claimed
 
     def remove(self) -> None:
-        """Unlink the file for good."""
+        """Unlink the file."""
         self._end(self._path.unlink)
 
     def move(self, folder: Path) -> None:
@@ -86,15 +149,15 @@ class ClaimedFile:
         self._end(lambda: os.replace(self._path, folder / self._path.name))  # noqa: PTH105
 
     def release(self) -> None:
-        """Put the file back where it lay; where its name is taken by now, under its claimed one."""
-        self._end(self._put_back)
+        """Return the file to its folder, under its claimed name if another file has its own name by now."""
+        self._end(self._return)
 
-    def _put_back(self) -> None:
+    def _return(self) -> None:
         for name in (self.name, self._path.name):
-            # A link, unlike a rename, never replaces a file that has come meanwhile. Where there are no links, the
-            # file stays among the claimed ones, free to be claimed.
+            # A link, unlike a rename, never replaces a file that came after the claim. On a file system without links
+            # the file stays among the claimed ones, where the next process takes it.
             with suppress(OSError):
-                os.link(self._path, self._home / name, follow_symlinks=False)
+                os.link(self._path, self.home / name, follow_symlinks=False)
                 self._path.unlink()
                 return
 
@@ -106,11 +169,11 @@ class ClaimedFile:
             act()
             sync_folder(self._path.parent)
         finally:
-            os.close(self._fd)
+            os.close(self._fd)  # ends the lock
 
 
 class _Reader(io.RawIOBase):
-    """Reads at its own place, so that readers of one descriptor do not disturb one another."""
+    """Reads from its own position, so that several readers of one descriptor do not disturb one another."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -131,69 +194,6 @@ class _Reader(io.RawIOBase):
         return count
 
 
-def write_beside(folder: Path, name: str, content: bytes, *, others: Iterable[str] | None = None) -> None:
-    """Write a small file of mode 0600 into a folder that others can write to: whole or not at all, through no link.
-
-    Args:
-        folder: Where.
-        name: Of the file; what has the name is replaced.
-        content: Of the file.
-        others: When given, nothing is replaced: of `name` and these the first is taken that nothing has.
-
-    Raises:
-        OSError: the folder is a link or not there.
-    """
-    folder_fd = os.open(folder, OPEN_FOLDER)
-    unfinished = f".{secrets.token_hex(8)}.tmp"
-    try:
-        with os.fdopen(_new(unfinished, folder_fd), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if others is not None:
-            name = next(free for free in chain([name], others) if _is_reserved(free, folder_fd))
-        os.rename(unfinished, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-        os.fsync(folder_fd)
-    finally:
-        os.close(folder_fd)
-
-
-def _new(name: str, folder_fd: int) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=folder_fd)
-
-
-def _is_reserved(name: str, folder_fd: int) -> bool:
-    """Take a name that nothing has, by an empty file, so that no other process takes it too."""
-    try:
-        os.close(_new(name, folder_fd))
-    except FileExistsError:
-        return False
-    return True
-
-
-def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
-    """Open a plain file; a link, a pipe, a device or a file that has gone is none."""
-    try:
-        fd = os.open(name, _OPEN, dir_fd=folder_fd)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EPERM):
-            return None
-        raise
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(fd)
-        return None
-    modified_at = instant_of_ns(max(0, status.st_mtime_ns), latest=now)
-    return OpenFile(
-        fd=fd,
-        size_bytes=status.st_size,
-        modified_at=modified_at,
-        opened_at=now,
-        owner=_name_of(status.st_uid),
-    )
-
-
 def _name_of(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -201,18 +201,12 @@ def _name_of(uid: int) -> str:
         return f"uid {uid}"
 
 
-def instant_of_ns(nanoseconds: int, *, latest: datetime | None = None) -> datetime:
-    """Return a file's instant, cut to the microsecond as all are; not later than `latest`."""
+def _instant(nanoseconds: int, *, latest: datetime | None = None) -> datetime:
+    """Return a file's instant, cut to the microsecond; not later than `latest`."""
     microseconds = nanoseconds // 1000
-    if latest is not None:
+    if latest is not None:  # as integers: a file may be dated beyond the year 9999, which `datetime` cannot hold
         microseconds = min(microseconds, (latest - _EPOCH) // _MICROSECOND)
     return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def mark_of(fd: int) -> str:
-    """Return what names a file wherever it is moved on its disk, until somebody writes to it; nothing personal."""
-    status = os.fstat(fd)
-    return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
 def _written(fd: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The real clock."""
+"""The clock of the machine. Flows take the present from the port, so that tests can move it."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from implio_pipeline.ports.clock import Clock
 
 
 class SystemClock(Clock):
-    """The machine's own time."""
+    """Reads the time of the machine, in UTC."""
 
     @override
     def now(self) -> datetime:

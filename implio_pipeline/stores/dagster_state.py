@@ -1,7 +1,7 @@
-"""What Dagster's SQLite storage says about who is at work: read by plain SQL, since importing Dagster takes seconds.
+"""What Dagster's SQLite storage says about daemon, runs, sensors and schedules, for `implio status` and the server.
 
-Only columns that Dagster itself queries by are read, and the state of each sensor and schedule, which is JSON. Tests
-hold this against a storage that Dagster wrote.
+It is read by plain SQL, since importing Dagster takes seconds. Only columns that Dagster itself queries by are read,
+and the JSON state of each sensor and schedule. A test compares the result with a storage that Dagster wrote.
 """
 
 import json
@@ -22,10 +22,10 @@ _LATEST = 253_402_300_799.0
 
 
 def orchestration_facts(home: Path) -> OrchestrationFacts | None:
-    """Return what Dagster's storage in a home says, or `None` when there is none to be read.
+    """Return what Dagster's storage in a home says; `None` when there is no storage that can be read.
 
     Args:
-        home: The home; its storage is in `dagster`.
+        home: The home; Dagster's storage is in its folder `dagster`.
     """
     folder = home / "dagster"
     try:
@@ -40,6 +40,7 @@ def orchestration_facts(home: Path) -> OrchestrationFacts | None:
     return OrchestrationFacts(
         heartbeat_at=next((_instant(at) for kind, at in heartbeats if kind == "SENSOR"), None),
         sensors_off=frozenset(name for status, body in bodies if status == "STOPPED" for name in _names(body)),
+        # A clock that is far ahead writes instants that `datetime` cannot hold.
         newest_tick_at=datetime.fromtimestamp(min(max(instants), _LATEST), UTC) if instants else None,
         dead_runs=sum(status == "STARTED" and signs.is_dead(run_id) for run_id, status in runs),
         runs_at_work=sum(status in _AT_WORK for _, status in runs),
@@ -48,20 +49,23 @@ def orchestration_facts(home: Path) -> OrchestrationFacts | None:
 
 
 def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    """Read a database without changing it.
+    """Return the rows of a query.
 
     Raises:
-        sqlite3.Error: it is not there, or has no such table.
+        sqlite3.Error: the database does not exist, or has no such table.
     """
+    # `mode=ro`: connecting must neither make a database nor change Dagster's.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         return connection.execute(query).fetchall()
 
 
 def _instant(text: str) -> datetime:
+    # Dagster writes UTC without saying so.
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def _instants(body: dict[str, Any]) -> Iterator[float]:
+    # Dagster stores some fields under the names that they had in older versions.
     known = body.get("instigator_data") or body.get("job_specific_data") or {}
     return (known[name] for name in _INSTANTS if isinstance(known.get(name), int | float))
 

@@ -1,7 +1,11 @@
-"""Files and folders that survive a power cut, for their owner alone, whatever the umask is.
+"""Folders and small files that survive a power cut, for their owner alone, whatever the umask is.
 
-A name in a folder is durable only when the folder itself was synchronised; `Path.mkdir(parents=True, mode=…)` gives the
-mode to the last folder alone. So folders and small files are made here and nowhere else.
+Rules:
+
+* A name is durable only when its folder was synchronised as well, so every function here does both.
+* Folders have mode 0700 and files 0600 unless a caller says otherwise. `Path.mkdir(parents=True, mode=…)` would give
+  the mode to the last folder only.
+* Nobody else in the package makes folders or writes small files.
 
 Source: fsync(2), "Calling fsync() does not necessarily ensure that the entry in the directory … has also reached disk";
     mkdir(2).
@@ -9,19 +13,25 @@ Source: fsync(2), "Calling fsync() does not necessarily ensure that the entry in
 
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+
+OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+"""Flags that open a folder and refuse a link in its place."""
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, each of mode 0700, durable on return."""
+    """Make a folder and its missing parents, each of mode 0700, durable on return."""
     missing = []
     above = folder
     while not above.is_dir() and above != above.parent:
         missing.append(above)
         above = above.parent
     for each in reversed(missing):
-        with suppress(FileExistsError):  # `exist_ok` fails where somebody deletes it just then
+        with suppress(FileExistsError):  # `exist_ok` fails when somebody deletes the folder at that moment
             each.mkdir(mode=0o700)
         sync_folder(each.parent)
 
@@ -31,22 +41,45 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600, unfinished: Pa
 
     Args:
         path: The file.
-        content: All of it.
-        mode: Of a new file.
-        unfinished: Its name while it is written, in the same folder; one that nobody else has when `None`.
+        content: All of its bytes.
+        mode: The mode of a new file.
+        unfinished: The name of the file while it is written, in the same folder; a random one when `None`.
     """
     unfinished = unfinished or path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    handle = os.open(unfinished, _NEW_FILE, mode)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(handle)
+        _write_and_close(handle, content)
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_beside(folder: Path, name: str, content: bytes, *, others: Iterable[str] | None = None) -> None:
+    """Write a small file into a folder that others can write to: whole or not at all, durable on return.
+
+    Everything goes through one handle of the folder, so that nobody can put a link in its place between two steps.
+
+    Args:
+        folder: The folder.
+        name: The name of the file. A file of that name is replaced, unless `others` is given.
+        content: All of its bytes.
+        others: Further names. When given, the file gets the first name that is free, and replaces nothing.
+
+    Raises:
+        OSError: the folder is a link or does not exist.
+    """
+    folder_fd = os.open(folder, OPEN_FOLDER)
+    unfinished = f".{secrets.token_hex(8)}.tmp"
+    try:
+        _write_and_close(os.open(unfinished, _NEW_FILE, 0o600, dir_fd=folder_fd), content)
+        if others is not None:
+            name = next(free for free in chain([name], others) if _is_reserved(free, folder_fd))
+        os.rename(unfinished, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+        os.fsync(folder_fd)
+    finally:
+        os.close(folder_fd)
 
 
 def sync_folder(folder: Path) -> None:
@@ -56,3 +89,19 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write_and_close(handle: int, content: bytes) -> None:
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+
+
+def _is_reserved(name: str, folder_fd: int) -> bool:
+    """Take a free name by making an empty file, so that no other process takes it before our rename."""
+    try:
+        os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=folder_fd))
+    except FileExistsError:
+        return False
+    return True

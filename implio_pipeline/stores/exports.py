@@ -1,8 +1,13 @@
-"""Exports on disk: a closed folder each, and a record of it, so that it is purged whatever becomes of who asked.
+"""Exports on disk, for access and portability requests (GDPR Art. 15 and 20): a closed folder for each.
 
-With a recipient every file but the manifest is a CMS envelope (RFC 5652, DER, AES-256-CBC, the key wrapped to an RSA
-certificate), which `openssl cms -decrypt` opens. The envelope keeps a secret and proves nothing: the manifest holds
-each file's SHA-256, and the signed ledger the manifest's.
+Rules:
+
+* An export is remembered before its folder is made, so that it is purged even if the process dies while it writes.
+* With a recipient, every file but the manifest is a CMS envelope (RFC 5652, DER, AES-256-CBC, the key wrapped to an RSA
+  certificate), which `openssl cms -decrypt` opens.
+* An envelope keeps a secret and proves nothing. So the manifest holds the SHA-256 of each file, and the signed ledger
+  that of the manifest.
+* In a folder elsewhere, only files that are still as they were written are deleted: others are somebody else's.
 """
 
 import os
@@ -35,14 +40,14 @@ from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _RECORD, _PART, _ENVELOPE = ".json", ".part", ".p7m"
-_LEAST_RSA_BITS = 2048
+_MIN_RSA_BITS = 2048
 
 
 class ExportFolder(Exports):
-    """The folder that remembers exports, and holds those that go nowhere else.
+    """The folder that remembers exports, and holds those that were not written elsewhere.
 
     Args:
-        folder: Holds `<id>.json`, the record, and `<id>/`, the export, unless it was sent elsewhere.
+        folder: Holds the record of each export, `<id>.json`, and the export itself, `<id>/`, unless it is elsewhere.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,11 +74,13 @@ class ExportFolder(Exports):
 
     @override
     def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
+        # 1. Remember the export, durable, before anything of it is written.
         make_folder(self._folder)
         target = self._folder / record.export_id if folder is None else Path(folder).absolute()
         if os.path.lexists(target):
             raise FolderTaken("the folder for the export exists already")
         _write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
+        # 2. Make the folder new, so that nobody has opened it before.
         try:
             target.mkdir(mode=0o700)
         except OSError as error:
@@ -81,6 +88,7 @@ class ExportFolder(Exports):
             if isinstance(error, FileExistsError | FileNotFoundError):
                 raise FolderTaken("the folder for the export exists, or the one above it does not") from None
             raise
+        # 3. Write the files; if one fails, nothing of the export stays.
         try:
             for file in files:
                 _write(target / file.name, file.content)
@@ -114,10 +122,11 @@ class ExportFolder(Exports):
             for name, digest in record.digests.items():
                 _unlink_unaltered(target / name, digest)
                 (target / f"{name}{_PART}").unlink(missing_ok=True)
-            with suppress(OSError):  # somebody put other things there
+            with suppress(OSError):  # somebody put other files there
                 target.rmdir()
         if target.parent.is_dir():
             sync_folder(target.parent)
+        # The record goes last: after a crash the export is still known, and purged again.
         path.unlink(missing_ok=True)
         sync_folder(self._folder)
 
@@ -133,10 +142,10 @@ def _certificate(pem: bytes) -> x509.Certificate:
     try:
         loaded = x509.load_pem_x509_certificate(pem)
         key = loaded.public_key()
-    except Exception:  # noqa: BLE001 -- the parser's failures are many, and what it was given may be anything
+    except Exception:  # noqa: BLE001 -- anybody may send anything here, and the parser fails in many ways
         raise RecipientInvalid("this is no X.509 certificate in PEM") from None
-    if not isinstance(key, RSAPublicKey) or key.key_size < _LEAST_RSA_BITS:
-        raise RecipientInvalid(f"the certificate's key is not RSA of {_LEAST_RSA_BITS} bits or more")
+    if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
+        raise RecipientInvalid(f"the certificate's key is not RSA of {_MIN_RSA_BITS} bits or more")
     return loaded
 
 
@@ -167,7 +176,7 @@ def _unlink_unaltered(path: Path, digest: str) -> None:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return  # taken away already, or no longer ours
+        return  # somebody moved it, or put a link in its place
     with os.fdopen(handle, "rb") as file:
         is_ours = sha256(file.read()).hexdigest() == digest
     if is_ours:

@@ -1,6 +1,10 @@
-"""Temporary files that a killed process has left: found by their own names, swept when they are old and nobody's.
+"""Temporary files that a killed process left behind: found by their names, and deleted when they are old and unused.
 
-Only names that this pipeline gives are touched, in the folders where it gives them, and through no link.
+Rules:
+
+* Only names that this pipeline gives are touched, and only in the folders where it gives them.
+* No link is followed: others can write to some of these folders.
+* A file that a process has open for writing stays.
 """
 
 import os
@@ -14,9 +18,9 @@ from pathlib import Path
 from typing_extensions import override
 
 from implio_pipeline.ports.exports import Leftovers
-from implio_pipeline.stores.claimed_file import OPEN_FOLDER, open_plain
-from implio_pipeline.stores.landing.report import REPORTS
-from implio_pipeline.stores.watched import has_writer
+from implio_pipeline.stores.claimed_file import open_plain
+from implio_pipeline.stores.durable import OPEN_FOLDER
+from implio_pipeline.stores.landing.claimed import REPORTS
 
 _REPORT = re.compile(r"\.[0-9a-f]{16}\.tmp", re.ASCII)
 _SIDECAR = re.compile(r"[0-9a-f]{32}\.tmp", re.ASCII)
@@ -29,11 +33,7 @@ _SPILL = re.compile(r"duckdb_temp[\w.-]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftoverFolders(Leftovers):
-    """The folders of a home in which something may be left.
-
-    A new root key that was never given its name is unlinked and not overwritten: a crash may have left both names on
-    one file.
-    """
+    """The folders of a home in which temporary files may be left."""
 
     home: Path
 
@@ -52,6 +52,8 @@ class LeftoverFolders(Leftovers):
             yield team / REPORTS, _REPORT
         yield self.home / "requests" / "inbox", _REPORT
         yield self.home / "set-aside", _SIDECAR
+        # A new root key under its temporary name is unlinked and never overwritten: after a crash, the key in use may
+        # be a second name of the same file.
         for region in _folders(self.home / "keys"):
             yield region, _ROOT_KEY
         yield self.home / "exports", _EXPORT
@@ -67,7 +69,7 @@ def _folders(folder: Path) -> list[Path]:
 def _sweep(folder: Path, name: re.Pattern[str], *, older_than: datetime) -> int:
     try:
         folder_fd = os.open(folder, OPEN_FOLDER)
-    except OSError:  # not there, or a link that others put in its place
+    except OSError:  # missing, or a link
         return 0
     try:
         with os.scandir(folder_fd) as entries:
@@ -81,15 +83,15 @@ def _sweep(folder: Path, name: re.Pattern[str], *, older_than: datetime) -> int:
 
 
 def _unlinked(name: str, folder_fd: int, *, older_than: datetime) -> bool:
-    file = open_plain(name, folder_fd, now=older_than)  # a younger date counts as that of the bound itself
+    file = open_plain(name, folder_fd, now=older_than)  # a later date is cut to the bound, and so counts as too young
     if file is None:
         return False
     try:
-        if file.modified_at >= older_than or has_writer(file):
+        if file.modified_at >= older_than or file.has_writer():
             return False
     finally:
         os.close(file.fd)
-    with suppress(FileNotFoundError):  # its maker has given it its name just now, or unlinked it
+    with suppress(FileNotFoundError):  # its process has just renamed or unlinked it
         os.unlink(name, dir_fd=folder_fd)
         return True
     return False

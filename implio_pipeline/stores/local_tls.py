@@ -1,14 +1,19 @@
-"""A local authority and the certificate it signs, so that a home answers over TLS on this machine from the start.
+"""A local certificate authority, so that a home answers over TLS on its own machine from the start.
 
-Clients trust `ca.pem`. The authority is bound to the names of this machine, so that whoever trusts it trusts it for
-nothing else. For callers elsewhere a certificate of a public authority is configured instead.
+Clients trust `ca.pem`. For callers on other machines, a certificate of a public authority is configured instead. Rules:
 
-Source: RFC 5280; 4.2.1.10 for the bound on names.
+* Name constraints (RFC 5280, 4.2.1.10) bind the authority to the names of this machine. Whoever steals its key can sign
+  for nothing else, although clients trust it.
+* It signs no further authorities (path length 0), and its certificates serve TLS servers only.
+* The authority and the server's certificate are kept in the home, and renewed at a start of the server before they
+  expire.
+
+The library `trustme` does none of this (decision 0005).
 """
 
 import ipaddress
 import socket
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,22 +31,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from implio_pipeline.domain.errors import CertificateInvalid
 from implio_pipeline.stores.durable import make_folder, write_whole
 
-AUTHORITY_LASTS = timedelta(days=3650)
-CERTIFICATE_LASTS = timedelta(days=397)
 RENEWED_BEFORE = timedelta(days=60)
-"""A certificate with less time left is replaced when the server starts."""
-_LOOPBACKS = ("127.0.0.0/8", "::1/128")
-_ADDRESSES = ("127.0.0.1", "::1")
-_SLACK = timedelta(minutes=5)
-"""For clocks of clients that are slow."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerFiles:
-    """What a TLS server is given."""
-
-    certificate: Path
-    private_key: Path
+"""A certificate that expires within this time is replaced when the server starts."""
+_AUTHORITY_LASTS = timedelta(days=3650)
+_CERTIFICATE_LASTS = timedelta(days=397)
+_LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
+_LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
+_BACKDATED = timedelta(minutes=5)
+"""For clients whose clocks are slow."""
+_KEY_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 
 
 class LocalAuthority:
@@ -55,24 +56,24 @@ class LocalAuthority:
         """The certificate that clients trust."""
         return self._folder / "ca.pem"
 
-    def server_files(self, *, now: datetime) -> ServerFiles:
-        """Return the server's certificate and key; what is not there, or soon expires, is made anew.
+    def server_files(self, *, now: datetime) -> tuple[Path, Path]:
+        """Return the files of the server's certificate and private key; make or renew them when needed.
 
         Raises:
-            CertificateInvalid: what is there cannot be read.
+            CertificateInvalid: a file cannot be read.
         """
         certificate, private_key = self._folder / "server.pem", self._folder / "server-key.pem"
         make_folder(self._folder)
-        if _is_fresh(self.authority, now=now) and _is_fresh(certificate, now=now) and private_key.exists():
-            return ServerFiles(certificate=certificate, private_key=private_key)
-        authority, authority_key = self._signer(now)
-        key = ec.generate_private_key(ec.SECP256R1())
-        signed = _server_certificate(key.public_key(), authority, authority_key, now=now)
-        write_whole(private_key, _pem_of(key))
-        write_whole(certificate, signed.public_bytes(Encoding.PEM))
-        return ServerFiles(certificate=certificate, private_key=private_key)
+        if not (_is_fresh(self.authority, now=now) and _is_fresh(certificate, now=now) and private_key.exists()):
+            authority, authority_key = self._signer(now)
+            key = ec.generate_private_key(ec.SECP256R1())
+            made = _server_certificate(key.public_key(), authority, authority_key, now=now)
+            write_whole(private_key, _pem_of(key))
+            write_whole(certificate, made.public_bytes(Encoding.PEM))
+        return certificate, private_key
 
     def _signer(self, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """Return the authority and its key, made anew only when missing or about to expire: clients trust this one."""
         key_path = self._folder / "ca-key.pem"
         if _is_fresh(self.authority, now=now) and key_path.exists():
             key = load_pem_private_key(key_path.read_bytes(), password=None)
@@ -99,17 +100,16 @@ def _is_fresh(certificate: Path, *, now: datetime) -> bool:
 
 def _authority_certificate(key: ec.EllipticCurvePrivateKey, *, now: datetime) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Implio pipeline, local authority")])
-    networks = [x509.IPAddress(ipaddress.ip_network(network)) for network in _LOOPBACKS]
-    names = x509.NameConstraints([*map(x509.DNSName, _host_names()), *networks], excluded_subtrees=None)
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    return (
-        _unsigned(name, name, key.public_key(), now=now, lasts=AUTHORITY_LASTS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(is_authority=True), critical=True)
-        .add_extension(names, critical=True)
-        .add_extension(identifier, critical=False)
-        .sign(key, SHA256())
-    )
+    networks = [x509.IPAddress(ipaddress.ip_network(network)) for network in _LOOPBACK_NETWORKS]
+    permitted = x509.NameConstraints([*map(x509.DNSName, _host_names()), *networks], excluded_subtrees=None)
+    # RFC 5280, 4.2.1.10: name constraints must be critical, so that a client which does not know them refuses.
+    extensions = [
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (_usage("key_cert_sign", "crl_sign"), True),
+        (permitted, True),
+        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+    ]
+    return _signed(_unsigned(name, name, key.public_key(), now=now, lasts=_AUTHORITY_LASTS), extensions, key)
 
 
 def _server_certificate(
@@ -119,19 +119,17 @@ def _server_certificate(
     *,
     now: datetime,
 ) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
-    names = x509.SubjectAlternativeName([*map(x509.DNSName, _host_names()), *addresses])
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    return (
-        _unsigned(subject, authority.subject, public_key, now=now, lasts=CERTIFICATE_LASTS)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(is_authority=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(names, critical=False)
-        .add_extension(issuer, critical=False)
-        .sign(authority_key, SHA256())
-    )
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in _LOOPBACK_ADDRESSES]
+    extensions = [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (_usage("digital_signature"), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.SubjectAlternativeName([*map(x509.DNSName, _host_names()), *addresses]), False),
+        (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False),
+    ]
+    unsigned = _unsigned(name, authority.subject, public_key, now=now, lasts=_CERTIFICATE_LASTS)
+    return _signed(unsigned, extensions, authority_key)
 
 
 def _unsigned(
@@ -143,27 +141,27 @@ def _unsigned(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SLACK)
+        .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + lasts)
     )
 
 
-def _usage(*, is_authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_authority,
-        key_cert_sign=is_authority,
-        crl_sign=is_authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+def _signed(
+    builder: x509.CertificateBuilder,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    key: ec.EllipticCurvePrivateKey,
+) -> x509.Certificate:
+    for extension, is_critical in extensions:
+        builder = builder.add_extension(extension, critical=is_critical)
+    return builder.sign(key, SHA256())
+
+
+def _usage(*allowed: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{usage: usage in allowed for usage in _KEY_USAGES})
 
 
 def _host_names() -> list[str]:
-    """Return `localhost` and this machine's own name, where that is a name that certificates can carry."""
+    """Return `localhost`, and this machine's own name if a certificate can carry it."""
     own = socket.gethostname().lower()
     is_plain = own.isascii() and all(part and part.replace("-", "a").isalnum() for part in own.split("."))
     return ["localhost", own] if is_plain and own != "localhost" else ["localhost"]

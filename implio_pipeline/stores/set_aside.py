@@ -1,8 +1,12 @@
-"""Files we could not take, sealed away: nothing is lost, and nothing of them can be read without the keys.
+"""Files that could not be taken, sealed away: nothing is lost, and nothing can be read without the keys.
 
-Each file has a key of its own, which is kept wrapped in the catalog and destroyed there. Content is AES-256-GCM in
-chunks of 1 MiB; each is bound to the file's id, its place and whether it is the last, so that no chunk can be cut off,
-moved or swapped.
+Rules:
+
+* Each file has its own key, kept wrapped in the catalog and destroyed there. Without it the file is noise.
+* The content is AES-256-GCM in chunks of 1 MiB, since a landing file may be larger than memory. Each chunk is bound to
+  the file's id, its place, and whether it is the last: none can be cut off, moved or swapped.
+* A file exists when its sidecar `<id>.json` does; the sidecar is written last and deleted first. It holds no personal
+  data.
 """
 
 import os
@@ -24,20 +28,20 @@ from implio_pipeline.formats.ad_shape import landing_line
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin, SetAsideFile, SetAsideFiles
 from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys
-from implio_pipeline.stores.durable import make_folder, sync_folder
+from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES, Sealer
 
 CHUNK_BYTES = 1 << 20
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_SEALED, _SIDECAR = ".sealed", ".json"
+_SEALED, _SIDECAR, _UNFINISHED = ".sealed", ".json", ".tmp"
 
 
 class SetAside(SetAsideFiles):
     """The folder of sealed files.
 
     Args:
-        folder: Holds `<id>.sealed` and, written last, `<id>.json`.
-        keys: Their keys.
+        folder: Holds `<id>.sealed` and `<id>.json` for each file.
+        keys: The keys of the files.
         clock: The present.
     """
 
@@ -47,12 +51,20 @@ class SetAside(SetAsideFiles):
         self._clock = clock
 
     def seal(self, content: Iterable[bytes], *, origin: Origin, team: TeamId | None, code: str, reason: str) -> str:
-        """Seal a file away, durable on return, and return its id; code and reason hold no personal data."""
-        # 1. The key first, durable: a crash after it leaves a key without a file, which expires.
+        """Seal a file away, durable on return; return its id.
+
+        Args:
+            content: The bytes of the file, in any pieces.
+            origin: What the file was meant to be.
+            team: Whose file it is; `None` when that cannot be read from it.
+            code: The code of the failure; no personal data.
+            reason: The facts of the failure; no personal data.
+        """
+        # 1. Make the key first, durable. A crash after it leaves a key without a file, which expires.
         make_folder(self._folder)
         identifier = secrets.token_hex(16)
         sealer = Sealer(self._keys.make(identifier, now=self._clock.now()))
-        # 2. The content, chunk by chunk: a landing file may be larger than memory.
+        # 2. Encrypt the content chunk by chunk.
         with _new_file(self._path(identifier, _SEALED)) as file:
             size = 0
             for index, (chunk, is_last) in enumerate(_chunks(content)):
@@ -67,12 +79,9 @@ class SetAside(SetAsideFiles):
             size_bytes=size,
             created_at=self._clock.now(),
         )
-        # 3. The sidecar last, by a rename: with it the file is there, whole.
-        unfinished = self._path(identifier, ".tmp")
-        with _new_file(unfinished) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(sealed)))
-        unfinished.rename(self._path(identifier, _SIDECAR))
-        sync_folder(self._folder)
+        # 3. Write the sidecar last: with it the file exists, whole.
+        text = msgspec.json.format(msgspec.json.encode(sealed))
+        write_whole(self._path(identifier, _SIDECAR), text, unfinished=self._path(identifier, _UNFINISHED))
         return identifier
 
     @override
@@ -84,17 +93,17 @@ class SetAside(SetAsideFiles):
         """Return the files, oldest first."""
         found = []
         for path in self._folder.glob(f"*{_SIDECAR}"):
-            with suppress(FileMissing, FileNotFoundError):  # no sidecar's name, or discarded meanwhile
+            with suppress(FileMissing, FileNotFoundError):  # not the name of a sidecar, or discarded since
                 found.append(self._sidecar(path.stem))
         return sorted(found, key=lambda one: (one.created_at, one.id))
 
     def open(self, identifier: str) -> Iterator[bytes]:
-        """Yield a file's content.
+        """Yield the content of a file.
 
         Raises:
-            FileMissing: there is no such file.
-            FileTampered: it was altered or cut short; what was yielded until then is authentic.
-            KeyMissing: its key is destroyed, or what wraps it is gone.
+            FileMissing: no file has this id.
+            FileTampered: the file was altered or cut; what was yielded before is authentic.
+            KeyMissing: the key is destroyed, or the key that wraps it is gone.
         """
         self._sidecar(identifier)
         sealer = Sealer(self._keys.open(identifier))
@@ -105,7 +114,7 @@ class SetAside(SetAsideFiles):
                 following = file.read(step)
                 try:
                     chunk = sealer.unseal(sealed, context=_context(identifier, index, is_last=not following))
-                except KeyMissing:  # the key itself is there
+                except KeyMissing:  # the key was found above, so the content is wrong
                     raise FileTampered(f"the set-aside file {identifier} is not what was sealed") from None
                 yield chunk
                 if not following:
@@ -124,17 +133,19 @@ class SetAside(SetAsideFiles):
         return len(theirs)
 
     def expire(self, before: datetime) -> tuple[str, ...]:
-        """Discard files set aside before an instant, and remains of broken-off work; return the discarded ids."""
+        """Discard the files that were set aside before an instant, and what crashes left; return the discarded ids."""
         expired = tuple(one.id for one in self.list() if one.created_at < before)
-        self._discard(expired, with_keys=self._keys.older_than(before))  # also those of work that broke off
-        for path in (*self._folder.glob(f"*{_SEALED}"), *self._folder.glob("*.tmp")):
+        # A crash may have left a key without a file, or a file without a sidecar.
+        self._discard(expired, with_keys=self._keys.older_than(before))
+        for path in (*self._folder.glob(f"*{_SEALED}"), *self._folder.glob(f"*{_UNFINISHED}")):
             is_remains = path.suffix != _SEALED or not path.with_suffix(_SIDECAR).exists()
             if is_remains and path.stat().st_mtime < before.timestamp():
                 path.unlink(missing_ok=True)
         return expired
 
     def _discard(self, identifiers: Sequence[str], *, with_keys: Iterable[str] = ()) -> None:
-        """Destroy all their keys at once, and further ones, before the first file goes."""
+        # Keys go first, all in one transaction: without its key a file is noise, even if a crash keeps us from
+        # unlinking.
         if keys := {*identifiers, *with_keys}:
             self._keys.destroy(keys)
         for identifier in identifiers if self._folder.is_dir() else ():
@@ -153,13 +164,13 @@ class SetAside(SetAsideFiles):
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    """Return a row as a line of a landing file: an item as it came, a rejected one by its text."""
+    """Return a row as a line of a landing file: an item as it was sent, a rejected one as its text."""
     return f"{row['original_ad']}\n".encode() if "original_ad" in row else landing_line(row)
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file of mode 0600, durable when all went well."""
+    """Open a new file of mode 0600; its content is durable when the block ends without an error."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         yield file
         file.flush()
@@ -167,7 +178,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _chunks(content: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield chunks of even size and whether each is the last; of nothing, one empty chunk."""
+    """Yield chunks of equal size, and whether each is the last; one empty chunk for no content."""
     held = bytearray()
     for part in content:
         held += part

@@ -1,4 +1,8 @@
-"""Passwords hashed with Argon2id, tokens of sessions, and one-time codes as authenticators make them."""
+"""Passwords hashed with Argon2id, session tokens, and one-time codes as authenticator apps make them.
+
+Rules: a password is never stored, a code is accepted for its 30 seconds and those next to them, and checking a password
+takes as long for an unknown name as for a known one.
+"""
 
 import secrets
 from datetime import datetime, timedelta
@@ -14,15 +18,15 @@ from implio_pipeline.ports.accounts import SignInSecrets
 
 _TOKEN_BYTES = 32
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-"""Without what looks like something else."""
+"""Without letters and digits that look alike."""
 _GROUPS, _GROUP = 4, 5
 _ISSUER = "Implio"
 
 
 class LocalSignInSecrets(SignInSecrets):
-    """The port `SignInSecrets`: Argon2id, 64 MiB and three passes a hash; codes of six digits, every 30 seconds.
+    """Argon2id with 64 MiB and three passes for each hash; codes of six digits that change every 30 seconds.
 
-    Source: RFC 9106 §4, second recommended option; RFC 6238.
+    Source: RFC 9106, section 4, second recommended option; RFC 6238.
     """
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
@@ -35,6 +39,7 @@ class LocalSignInSecrets(SignInSecrets):
 
     @override
     def is_right(self, password: str, password_hash: str | None) -> bool:
+        # For an unknown name, a hash of nobody's password is verified: the time must not tell who exists.
         if password_hash is None:
             self._nobody = self._nobody or self._hasher.hash(secrets.token_urlsafe())
         try:
@@ -58,6 +63,7 @@ class LocalSignInSecrets(SignInSecrets):
 
     @override
     def code_step(self, secret: str, code: str, *, at: datetime) -> int | None:
+        # The time steps before and after count too, for clocks that are off and for slow typing (RFC 6238, 5.2 and 6).
         given = "".join(code.split())
         clock = pyotp.TOTP(secret, interval=CODE_SECONDS)
         for drift in (0, -1, 1):

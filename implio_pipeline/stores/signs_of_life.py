@@ -1,10 +1,9 @@
 """Signs of life: a run holds a lock on a file for as long as its process lives.
 
-The operating system drops the lock however the process ends: `kill -9`, out of memory, power loss. So a file that
-exists and can be locked belongs to a run whose process has died. No clock is involved: a slow run stays alive.
-
-Holds on one machine, also between containers that share the folder. A run without a file (made by another launcher,
-or on a file system without locks) is never called dead.
+* The operating system frees the lock however the process ends: `kill -9`, out of memory, power loss. So a file that
+  exists and can be locked belongs to a run whose process has died. No clock is involved: a slow run is alive.
+* This works on one machine, also between containers that share the folder.
+* A run without a file (made by another launcher, or on a file system without locks) is never called dead.
 
 Example:
     signs = SignsOfLife(home / "dagster" / "alive")
@@ -19,7 +18,7 @@ from pathlib import Path
 from implio_pipeline.stores.durable import make_folder
 
 _HELD: dict[str, int] = {}
-"""Descriptors of this process, by path. They outlive the objects that opened them: a run is longer than an instance.
+"""Descriptors of this process, by path. A run lives longer than the Dagster instance whose object opened them.
 
 They close when the process starts another program (`O_CLOEXEC`), so no child inherits a lock.
 """
@@ -29,7 +28,7 @@ class SignsOfLife:
     """The lock files of the runs of one home.
 
     Args:
-        folder: Where they are; made when the first one is held.
+        folder: Their folder; made with the first file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +37,7 @@ class SignsOfLife:
     def hold(self, run_id: str) -> None:
         """Lock the file of a run until the run is released or this process ends.
 
-        On a file system without locks no file is left, so the run is never called dead.
+        Where the file system has no locks, no file is left, so the run is never called dead.
         """
         path = self._folder / run_id
         if str(path) in _HELD:
@@ -62,7 +61,7 @@ class SignsOfLife:
             os.close(fd)
 
     def is_dead(self, run_id: str) -> bool:
-        """Return whether the run's process had a lock and has it no more."""
+        """Return whether the run's process had a lock and lost it."""
         try:
             fd = os.open(self._folder / run_id, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:

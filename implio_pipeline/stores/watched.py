@@ -1,15 +1,19 @@
-"""A watched folder: which of its files are ready, and how one process makes one its own.
+"""A watched folder: which of its files are ready, and how one process claims each of them.
 
-Other people write into the folder, so nothing in it is trusted: no link is followed, only plain files are opened,
-and a file is left alone while somebody may still be writing it. A file is claimed by a lock on it and a rename out
-of the folder; the lock of a process that died is free, and its file is offered again.
+Rules:
+
+* Other people write into the folder, so nothing in it is trusted: no link is followed, and only plain files are opened.
+* A file is left alone while somebody may still be writing it: until it has not been written to for the settling time,
+  and no process has it open for writing.
+* A file is claimed by a lock on it, then a rename out of the folder. When a process dies, the kernel frees its lock,
+  and the next process takes the file from among the claimed ones.
+* A file that cannot be looked at, opened or claimed fails alone; the others are still yielded.
 """
 
 import errno
 import fcntl
 import os
 import secrets
-import signal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,55 +22,59 @@ from pathlib import Path
 from typing import NoReturn
 
 from implio_pipeline.ports.clock import Clock
-from implio_pipeline.stores.claimed_file import OPEN_FOLDER, ClaimedFile, OpenFile, instant_of_ns, mark_of, open_plain
-from implio_pipeline.stores.durable import make_folder
+from implio_pipeline.stores.claimed_file import ClaimedFile, OpenFile, open_plain
+from implio_pipeline.stores.durable import OPEN_FOLDER, make_folder
 
 CLAIMED = ".claimed"
 _UNFINISHED = (".part", ".filepart", ".tmp", ".crdownload")
-_AHEAD_SECONDS = 60
-"""A file dated further ahead has a clock we cannot go by: the lease alone decides."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadyFile:
-    """A file that may be claimed."""
-
-    name: str
-    modified_at: datetime
-    arrived_at: datetime
-    """When it came here or was last changed, by this machine's clock: its own date may be decades old."""
-    mark: str
-    """Names the file until somebody writes to it; see `mark_of`."""
-    is_left_over: bool = False
-    """Claimed by a process that died."""
-    fault: OSError | None = None
-    """Why the file could not even be looked at; its dates are not known then."""
+"""Endings that programs give a file while they copy or download it."""
+_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that file managers leave behind."""
+_MAX_AHEAD_SECONDS = 60
+"""A file dated further ahead has a clock that cannot be compared with ours: the lease alone decides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnclaimedFile:
-    """A file that is there and cannot be claimed: whoever enters it is told why, so that it fails alone."""
+    """A file that cannot be opened or claimed. Entering it raises why, so that it fails like any other, and alone."""
 
     mark: str
     fault: OSError
+    words: str = "that cannot be opened or claimed"
 
     def __enter__(self) -> NoReturn:
         raise self.fault
 
     def __exit__(self, *_: object) -> None:
-        """Nothing was claimed."""
+        """Do nothing, since nothing was claimed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ReadyFile:
+    """A file that may be claimed."""
+
+    name: str
+    modified_at: datetime
+    arrived_at: datetime
+    """`OpenFile.changed_at`."""
+    mark: str
+    """See `mark_of`."""
+    is_left_over: bool = False
+    """Whether it was claimed by a process that died."""
+    fault: OSError | None = None
+    """Why the file could not be looked at; its dates are not known then."""
 
 
 class WatchedFolder:
-    """One folder and the place its claimed files are moved to.
+    """One folder, and the place that its claimed files are moved to.
 
     Args:
-        folder: What is watched.
-        claimed: Where claimed files lie while they are worked on; on the same file system.
+        folder: The folder that is watched.
+        claimed: Where claimed files are kept while they are worked on; on the same file system.
         suffixes: Kinds of file that are taken; all others are left alone.
-        is_ignored: Tells which names are left alone although their suffix is known.
         clock: The present.
         settle_seconds: How long a file must not have been written to.
+        is_ignored: Returns whether a name is left alone although its suffix is known.
     """
 
     def __init__(
@@ -86,8 +94,10 @@ class WatchedFolder:
         self._settle_seconds = settle_seconds
         self._is_ignored = is_ignored
 
-    def ready(self) -> Iterator[ReadyFile]:
-        """Yield the files that can be claimed, listed lazily, left-over ones first; each that cannot be looked at too.
+    def ready(self) -> Iterator[_ReadyFile]:
+        """Yield the files that can be claimed, those of dead processes first; the folder is listed lazily.
+
+        A file that cannot be looked at is yielded with its fault.
 
         Raises:
             OSError: a folder could not be listed.
@@ -100,93 +110,56 @@ class WatchedFolder:
                     try:
                         ready = self._ready_one(name, folder_fd, is_left_over=is_left_over)
                     except OSError as error:
-                        ready = self._unreadable(name, inode, error, is_left_over=is_left_over)
+                        now = self._clock.now()
+                        ready = _ReadyFile(
+                            name=name,
+                            modified_at=now,
+                            arrived_at=now,
+                            mark=f"{inode:x}",
+                            is_left_over=is_left_over,
+                            fault=error,
+                        )
                     if ready:
                         yield ready
 
-    def _unreadable(self, name: str, inode: int, fault: OSError, *, is_left_over: bool) -> ReadyFile:
-        now = self._clock.now()
-        return ReadyFile(
-            name=name, modified_at=now, arrived_at=now, mark=f"{inode:x}", is_left_over=is_left_over, fault=fault
-        )
-
-    def _ready_one(self, name: str, folder_fd: int | None, *, is_left_over: bool) -> ReadyFile | None:
-        file = None if folder_fd is None else open_plain(name, folder_fd, now=self._clock.now())
-        if file is None:
-            return None
-        try:
-            # The lock of a left-over file is let go when the file is closed.
-            is_ready = _is_locked_by_us(file) if is_left_over else self._is_settled(file)
-            arrived_at = instant_of_ns(os.fstat(file.fd).st_ctime_ns)
-            mark = mark_of(file.fd)
-        finally:
-            os.close(file.fd)
-        if not is_ready:
-            return None
-        return ReadyFile(
-            name=name, modified_at=file.modified_at, arrived_at=arrived_at, mark=mark, is_left_over=is_left_over
-        )
-
     def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
-        """Return when the oldest of the files that can be claimed came here, or `None` when there is none.
+        """Return when the oldest file that can be claimed arrived; `None` when nothing waits.
 
-        Files whose marks are in `but` do not count.
+        Args:
+            but: Marks of files that do not count.
         """
         return min((ready.arrived_at for ready in self.ready() if ready.mark not in but), default=None)
 
     def claim(self, *, but: Collection[str] = ()) -> Iterator[ClaimedFile | UnclaimedFile]:
-        """Yield the files that are ready, each claimed; one that another process takes first is passed over.
+        """Yield the ready files, each claimed. Files that another process claims first are left out.
 
-        A name is claimed once: a file that was put back would otherwise be listed again, without end. Files whose marks
-        are in `but`, at the moment they are met, are left alone.
+        Args:
+            but: Marks of files that are left alone; asked when each file is met.
         """
         make_folder(self._claimed)
         names: set[str] = set()
         for ready in self.ready():
+            # A released file is listed again under its name. Each name is claimed once, or this would never end.
             if ready.name in names or ready.mark in but:
                 continue
             names.add(ready.name)
             try:
-                claimed = self._claimed_one(ready)
+                claimed = self._claim_one(ready)
             except OSError as error:
                 yield UnclaimedFile(mark=ready.mark, fault=error)
                 continue
             if claimed is not None:
                 yield claimed
 
-    def _claimed_one(self, ready: ReadyFile) -> ClaimedFile | None:
-        if ready.fault is not None:
-            raise ready.fault
-        with (
-            _opened_folder(self._claimed if ready.is_left_over else self.folder) as folder_fd,
-            _opened_folder(self._claimed) as claimed_fd,
-        ):
-            if folder_fd is None or claimed_fd is None:
-                return None
-            file = open_plain(ready.name, folder_fd, now=self._clock.now())
-            if file is None:
-                return None
-            suffix = self._suffix(ready.name)
-            name = ready.name if ready.is_left_over else f"{secrets.token_hex(16)}{suffix}"
-            try:
-                is_ours = _is_ours(file, ready, name, folder_fd, claimed_fd)
-            except OSError:
-                os.close(file.fd)
-                raise
-            if not is_ours:
-                os.close(file.fd)
-                return None
-        return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
-
     def passed_over(self) -> Iterator[str]:
-        """Yield the names of what is never taken: of another kind, no plain file, or not to be read by us."""
+        """Yield the names of what is never taken: other kinds, no plain files, or files that we may not read."""
         with _opened_folder(self.folder) as folder_fd:
             for name, _, is_taken in self._entries(folder_fd):
                 if not (is_taken and os.access(name, os.R_OK, dir_fd=folder_fd)):
                     yield name
 
     def _entries(self, folder_fd: int | None) -> Iterator[tuple[str, int, bool]]:
-        """Yield names that are meant for us with their inodes, and whether they are of a kind we take."""
+        """Yield the names that are meant for us, with their inodes and whether they are of a kind that is taken."""
         if folder_fd is None:
             return
         with os.scandir(folder_fd) as entries:
@@ -198,23 +171,65 @@ class WatchedFolder:
     def _suffix(self, name: str) -> str:
         return next((suffix for suffix in self._suffixes if name.lower().endswith(suffix)), "")
 
+    def _ready_one(self, name: str, folder_fd: int | None, *, is_left_over: bool) -> _ReadyFile | None:
+        file = None if folder_fd is None else open_plain(name, folder_fd, now=self._clock.now())
+        if file is None:
+            return None
+        try:
+            # A claimed file whose lock is free was left by a process that died. Closing the file frees our lock again.
+            is_ready = _lock(file) if is_left_over else self._is_settled(file)
+        finally:
+            os.close(file.fd)
+        if not is_ready:
+            return None
+        return _ReadyFile(
+            name=name,
+            modified_at=file.modified_at,
+            arrived_at=file.changed_at,
+            mark=file.mark,
+            is_left_over=is_left_over,
+        )
+
     def _is_settled(self, file: OpenFile) -> bool:
         age = self._clock.now().timestamp() - os.fstat(file.fd).st_mtime
-        return (age >= self._settle_seconds or age < -_AHEAD_SECONDS) and not has_writer(file)
+        return (age >= self._settle_seconds or age < -_MAX_AHEAD_SECONDS) and not file.has_writer()
 
-
-_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
-"""Files that file managers leave behind; `~$` begins the lock files of an office suite."""
+    def _claim_one(self, ready: _ReadyFile) -> ClaimedFile | None:
+        if ready.fault is not None:
+            raise ready.fault
+        with (
+            _opened_folder(self._claimed if ready.is_left_over else self.folder) as folder_fd,
+            _opened_folder(self._claimed) as claimed_fd,
+        ):
+            if folder_fd is None or claimed_fd is None:
+                return None
+            file = open_plain(ready.name, folder_fd, now=self._clock.now())
+            if file is None:
+                return None
+            # The claimed name is random: the own one may hold a person's name, and may be taken among the claimed
+            # files.
+            suffix = self._suffix(ready.name)
+            name = ready.name if ready.is_left_over else f"{secrets.token_hex(16)}{suffix}"
+            try:
+                is_ours = _take(file, ready, name, folder_fd, claimed_fd)
+            except OSError:
+                os.close(file.fd)
+                raise
+            if not is_ours:
+                os.close(file.fd)
+                return None
+        return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a name says that its file is nobody's business, or not whole yet."""
+    """Return whether a name says that its file is not meant for us, or not complete yet."""
+    # `~$` begins the lock files of an office suite.
     return name.startswith((".", "~$")) or name.lower() in _OF_SYSTEMS or name.lower().endswith(_UNFINISHED)
 
 
 @contextmanager
 def _opened_folder(folder: Path) -> Iterator[int | None]:
-    """Open a folder unless it is missing or a link."""
+    """Open a folder; give `None` if it is missing or a link."""
     try:
         fd = os.open(folder, OPEN_FOLDER)
     except OSError as error:
@@ -228,41 +243,25 @@ def _opened_folder(folder: Path) -> Iterator[int | None]:
         os.close(fd)
 
 
-def _is_ours(file: OpenFile, ready: ReadyFile, name: str, folder_fd: int, claimed_fd: int) -> bool:
-    # 1. Lock, so that whoever lists the claimed files sees this one as taken.
-    if not _is_locked_by_us(file):
+def _take(file: OpenFile, ready: _ReadyFile, name: str, folder_fd: int, claimed_fd: int) -> bool:
+    # 1. Lock the file, so that whoever lists the claimed files sees that it is in use.
+    if not _lock(file):
         return False
     try:
-        # 2. Rename it out of the folder, unless it lies there already.
+        # 2. Rename it out of the folder, unless it is among the claimed files already.
         if not ready.is_left_over:
             os.rename(ready.name, name, src_dir_fd=folder_fd, dst_dir_fd=claimed_fd)
-        # 3. What was renamed must be what was locked; anything else waits as a left-over file.
+        # 3. Check that the renamed file is the locked one. Somebody may have replaced it between the two steps; the
+        #    other file then waits among the claimed ones.
         found = os.stat(name, dir_fd=claimed_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return os.path.samestat(found, os.fstat(file.fd))
 
 
-def _is_locked_by_us(file: OpenFile) -> bool:
+def _lock(file: OpenFile) -> bool:
     try:
         fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def has_writer(file: OpenFile) -> bool:
-    """Tell whether a process has the file open for writing: a read lease is refused then.
-
-    Where leases are not to be had (another owner, a network file system), the settling time decides alone.
-    """
-    if not hasattr(fcntl, "F_SETLEASE"):
-        return False
-    try:
-        # Who opens the file for writing while we hold the lease sends us a signal: one that is ignored by default.
-        fcntl.fcntl(file.fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(file.fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(file.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
-    return False

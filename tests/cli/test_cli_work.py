@@ -9,7 +9,7 @@ import stat
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
-from implio_pipeline.stores.landing.zone import ClaimedLanding
+from implio_pipeline.stores.landing.claimed import ClaimedLanding
 
 HOUSEKEPT = {
     *("doomed", "strays", "leftovers", "verdictsForgotten", "readsNoted"),

@@ -43,7 +43,7 @@ from implio_pipeline.flows.moderation.decide import decide, feed
 from implio_pipeline.flows.moderation.webhooks import allow_hosts, set_callback
 from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.flows.operations.housekeep import housekeep
-from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
+from implio_pipeline.stores.webhook_client import HttpWebhookClient
 
 ADS = TeamId("ads")
 SUBMITTED = datetime(2025, 6, 1, 12, tzinfo=UTC)
@@ -126,7 +126,7 @@ def land_everything(opened: wiring.OpenHome) -> None:
 def moderate(opened: wiring.OpenHome, tasks: list[str]) -> None:
     """Decide on items, each with a note; settle some of the verdicts, and leave callbacks waiting."""
     allow_hosts(opened.services, ADS, ["127.0.0.1"])
-    set_callback(opened.services, HttpCourier(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
+    set_callback(opened.services, HttpWebhookClient(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
     said = {"feedback": (CANARIES["feedback"],), "note": CANARIES["note"]}
     for number, task in enumerate(tasks[:12]):
         verdict = Refuse(reasons=(CANARIES["verdict"],), **said) if number % 2 else Approve(**said)

@@ -124,14 +124,13 @@ def test_without_tls_only_this_machine_is_answered(home: Path) -> None:
 
 def test_the_local_certificate_is_for_this_machine_alone_and_renewed_before_it_expires(tmp_path: Path) -> None:
     authority, now = LocalAuthority(tmp_path / "tls"), datetime(2026, 3, 1, tzinfo=UTC)
-    files = authority.server_files(now=now)
-    first = files.certificate.read_bytes()
+    first = authority.server_files(now=now)[0].read_bytes()
     certificate = x509.load_pem_x509_certificate(first)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
 
-    unchanged = authority.server_files(now=now + timedelta(days=1)).certificate.read_bytes()
+    unchanged = authority.server_files(now=now + timedelta(days=1))[0].read_bytes()
     soon = certificate.not_valid_after_utc - RENEWED_BEFORE
-    renewed = authority.server_files(now=soon).certificate.read_bytes()
+    renewed = authority.server_files(now=soon)[0].read_bytes()
     trusted = authority.authority.read_bytes()
     authority.server_files(now=now + timedelta(days=3650))
 

@@ -47,14 +47,14 @@ from implio_pipeline.flows.moderation.webhooks import (
 )
 from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.ports.services import Services
-from implio_pipeline.stores.callbacks.webhook_client import HttpCourier
+from implio_pipeline.stores.webhook_client import HttpWebhookClient
 
 HOST, URL = "hooks.example.com", "https://hooks.example.com/canary-path"
 
 
 @dataclass
-class Postbox(HttpCourier):
-    """The port `Courier` in memory; signing and checking are the real ones."""
+class Postbox(HttpWebhookClient):
+    """A webhook client in memory; signing and checking are the real ones."""
 
     answers: list[Answer] = field(default_factory=list)
     sent: list[tuple[str, dict[str, object], Mapping[str, str]]] = field(default_factory=list)

@@ -17,7 +17,7 @@ from implio_pipeline.orchestration import launches
 from implio_pipeline.orchestration.assets import QUICK_RETRIES
 from implio_pipeline.stores.claimed_file import mark_of
 from implio_pipeline.stores.inbox.folder import ClaimedRequests
-from implio_pipeline.stores.landing.zone import ClaimedLanding
+from implio_pipeline.stores.landing.claimed import ClaimedLanding
 
 LATER = datetime.now(tz=UTC) + timedelta(days=2)
 """After the back-off of anything that failed just now."""

@@ -1,1 +1,1 @@
-"""Deletion requests that come as files: their words, their formats, and the watched folder."""
+"""The watched folder of request files, and the formats of these files."""

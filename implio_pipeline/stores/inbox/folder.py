@@ -1,4 +1,8 @@
-"""`requests/inbox/`, watched: each request file is claimed, read, and destroyed once its requests stand."""
+"""`requests/inbox/`, watched: each request file is claimed, read, and destroyed when its requests are accepted.
+
+A request file names people, so no copy of its text is kept. What is left beside it says which entries were refused and
+why, by position. A file that cannot be parsed at all is sealed away under a key of its own.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,21 +22,24 @@ from implio_pipeline.domain.request_fields import RequestFieldRefused, request_d
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
-from implio_pipeline.stores.claimed_file import ClaimedFile, write_beside
+from implio_pipeline.stores.claimed_file import ClaimedFile
+from implio_pipeline.stores.durable import write_beside
 from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, values_of
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder
 
-REFUSED_SUFFIX = ".refused.json"
-MAX_WAITING = 10_000
-_LONGEST_NAME_BYTES = 255 - len(REFUSED_SUFFIX) - len(".12345678")
+_REFUSED_SUFFIX = ".refused.json"
+_MAX_WAITING = 10_000
+"""How many waiting files are listed; a folder may hold millions."""
+_MAX_NAME_BYTES = 255 - len(_REFUSED_SUFFIX) - len(".12345678")
+"""File systems take names of 255 octets; suffix and number must fit as well."""
 
 
 class InboxFolder(Inbox):
     """The inbox as a folder.
 
     Args:
-        root: Where request files are dropped; must exist.
+        root: Where people put request files; must exist.
         set_aside: Where a file goes that cannot be parsed at all.
         clock: The present.
         settle_seconds: How long a file must not have been written to.
@@ -47,7 +54,7 @@ class InboxFolder(Inbox):
             suffixes=SUFFIXES,
             clock=clock,
             settle_seconds=settle_seconds,
-            is_ignored=lambda name: name.endswith(REFUSED_SUFFIX),
+            is_ignored=lambda name: name.endswith(_REFUSED_SUFFIX),
         )
 
     @override
@@ -55,7 +62,7 @@ class InboxFolder(Inbox):
         found: list[PurePath] = []
         for file in self._watched.ready():
             found.append((self._root / CLAIMED if file.is_left_over else self._root) / file.name)
-            if len(found) == MAX_WAITING:
+            if len(found) == _MAX_WAITING:
                 break
         return found
 
@@ -72,19 +79,16 @@ class InboxFolder(Inbox):
         if not self._root.is_dir():
             return 0
         with os.scandir(self._root) as entries:
-            return sum(entry.name.endswith(REFUSED_SUFFIX) for entry in entries)
+            return sum(entry.name.endswith(_REFUSED_SUFFIX) for entry in entries)
 
     @override
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         for file in self._watched.claim():
-            if isinstance(file, UnclaimedFile):
-                yield file
-            else:
-                yield ClaimedRequests(file, self._root, self._set_aside)
+            yield file if isinstance(file, UnclaimedFile) else ClaimedRequests(file, self._root, self._set_aside)
 
 
 class ClaimedRequests(InboxFile):
-    """One claimed request file; made by `InboxFolder.claim`."""
+    """One claimed request file; made by `InboxFolder.claim`. Leaving its context without `finish` releases the file."""
 
     def __init__(self, file: ClaimedFile, folder: Path, set_aside: SetAside) -> None:
         self._file = file
@@ -110,6 +114,7 @@ class ClaimedRequests(InboxFile):
 
     @override
     def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
+        # Refusals are durable before the request file goes: after a crash between the two, the file is read again.
         if refused or self._refusal:
             text: dict[str, Any] = {"refused": [_line(*each) for each in refused]}
             if self._refusal:
@@ -141,15 +146,16 @@ class ClaimedRequests(InboxFile):
             return self._set_aside.seal(blocks, origin=Origin.REQUEST, team=None, code=why.code, reason=why.facts)
 
     def _names_beside(self) -> Iterator[str]:
-        """Return the original name with the suffix, then with a number as well: a file of that name may have been here.
+        """Yield names for the refusals: the file's own name with a suffix, then with numbers too.
 
-        A name too long for that gives way to the claimed one.
+        An earlier file of that name may have left refusals, which nobody has read yet. If the file's own name is too
+        long for a suffix, its claimed name is used.
         """
-        is_short = len(self._file.name.encode(errors="surrogateescape")) <= _LONGEST_NAME_BYTES
+        is_short = len(self._file.name.encode(errors="surrogateescape")) <= _MAX_NAME_BYTES
         name = self._file.name if is_short else self._file.claimed_name
-        yield f"{name}{REFUSED_SUFFIX}"
+        yield f"{name}{_REFUSED_SUFFIX}"
         for number in count(2):
-            yield f"{name}.{number}{REFUSED_SUFFIX}"
+            yield f"{name}.{number}{_REFUSED_SUFFIX}"
 
 
 def _line(position: int, why: ImplioError) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""The formats of a request file, read whole: it is small by its limits."""
+"""The formats of a request file: JSON, NDJSON and CSV, each also as gzip. Limits keep it small, so it is read whole.
+
+A request file may erase the wrong person's data if it is misread. So nothing in it is guessed: unknown and repeated
+fields, shifted cells and stray quotes refuse their entry, and an entry is refused alone.
+"""
 
 import csv
 import io
@@ -13,23 +17,27 @@ from implio_pipeline.formats.separators import lacks_commas
 from implio_pipeline.formats.sheet import Sheet
 from implio_pipeline.formats.unpack import blocks_of
 
-GZIP = ".gz"
+_GZIP = ".gz"
 MAX_FILE_BYTES = 16 << 20
-MAX_ENTRIES = 100_000
+_MAX_ENTRIES = 100_000
 
 Value = tuple[int, object | RequestFieldRefused]
-"""Where an entry stands (its line, or its element; from 1) and its decoded value, or why it has none."""
+"""The position of an entry (its line or element, from 1), and its decoded value or the reason why it was refused."""
 
 
 def values_of(content: bytes, *, suffix: str) -> list[Value]:
-    """Return the file's entries in order.
+    """Return the entries of a request file in order.
+
+    Args:
+        content: The whole file.
+        suffix: The end of its name, one of `SUFFIXES`.
 
     Raises:
-        RequestFieldRefused: it cannot be parsed at all, holds nothing, or too much.
+        RequestFieldRefused: the file cannot be parsed at all, has no entries, or too many.
     """
     if len(content) > MAX_FILE_BYTES:
         raise RequestFieldRefused("too-large")
-    suffix = suffix.removesuffix(GZIP)
+    suffix = suffix.removesuffix(_GZIP)
     try:
         text = _plain(content, is_lined=suffix != ".json").decode()
     except UnicodeDecodeError:
@@ -37,7 +45,7 @@ def values_of(content: bytes, *, suffix: str) -> list[Value]:
     values: list[Value] = []
     for value in READERS[suffix](text):
         values.append(value)
-        if len(values) > MAX_ENTRIES:
+        if len(values) > _MAX_ENTRIES:
             raise RequestFieldRefused("too-many-entries")
     if not values:
         raise RequestFieldRefused("no-entries")
@@ -45,7 +53,8 @@ def values_of(content: bytes, *, suffix: str) -> list[Value]:
 
 
 def _plain(content: bytes, *, is_lined: bool) -> bytes:
-    """Return a file's text in UTF-8, by what its first bytes say it is: the rules of landing files."""
+    """Return the unpacked bytes of a file in UTF-8, recognised by its first bytes as landing files are."""
+    # The size is checked block by block: a small gzip file may unpack to more than memory holds.
     whole = bytearray()
     try:
         for block in blocks_of(io.BytesIO(content), limits=LandingLimits(), is_lined=is_lined):
@@ -60,7 +69,7 @@ def _plain(content: bytes, *, is_lined: bool) -> bytes:
 
 
 def _json(text: str) -> Iterator[Value]:
-    """An array's elements are decoded one by one, so that a repeated field refuses its element alone."""
+    # A repeated field refuses its own object, not the file: `_fields_or_refusal` returns the refusal as a value.
     try:
         whole = json.loads(text, object_pairs_hook=_fields_or_refusal, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -69,6 +78,8 @@ def _json(text: str) -> Iterator[Value]:
 
 
 def _lines(text: str) -> Iterator[Value]:
+    # A line that is not JSON is refused alone. A file without any line of JSON is another kind of file, and refused
+    # whole.
     are_json = False
     values: list[Value] = []
     for position, line in enumerate(text.split("\n"), start=1):
@@ -102,18 +113,15 @@ def _rows(text: str) -> Iterator[Value]:
     for row in sheet.rows():
         if isinstance(row, str):
             yield sheet.line, RequestFieldRefused("stray-quote")
-        elif any(cell.strip() for cell in row):  # else a blank row of a spreadsheet
+        elif any(cell.strip() for cell in row):  # spreadsheets save blank rows too
             fields = {name: cell for name, cell in zip(header, row, strict=False) if cell}
-            is_shifted = len(row) != len(header) or bool(fields.get("", "").strip())
-            yield sheet.line, RequestFieldRefused("wrong-cell-count") if is_shifted else _named(fields)
-
-
-def _named(fields: Mapping[str, str]) -> dict[str, str]:
-    return {name: cell for name, cell in fields.items() if name}
+            # A missing or additional cell moves the others: a user id could be read from the wrong column.
+            is_shifted = len(row) != len(header) or bool(fields.pop("", "").strip())
+            yield sheet.line, RequestFieldRefused("wrong-cell-count") if is_shifted else fields
 
 
 def _fields_or_refusal(pairs: list[tuple[str, Any]]) -> object:
-    """Return an object's fields; a repeated field could erase the wrong person, so it refuses its object."""
+    """Return the fields of an object, or its refusal if a field is repeated: either one could be meant."""
     fields = dict(pairs)
     return fields if len(fields) == len(pairs) else RequestFieldRefused("duplicate-field")
 
@@ -128,5 +136,5 @@ READERS: Mapping[str, Callable[[str], Iterator[Value]]] = {
     ".jsonl": _lines,
     ".csv": _rows,
 }
-SUFFIXES = (*READERS, *(f"{suffix}{GZIP}" for suffix in READERS))
-"""How the names of request files end."""
+SUFFIXES = (*READERS, *(f"{suffix}{_GZIP}" for suffix in READERS))
+"""The ends of the names of request files."""

@@ -1,1 +1,1 @@
-"""Items on their way in: their model, their readers, and the watched landing folder."""
+"""The watched landing folders of teams, and the files of items that are claimed there."""

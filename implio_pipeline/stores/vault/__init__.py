@@ -1,1 +1,1 @@
-"""The encrypted lake: standard Parquet Modular Encryption, one set of keys a file."""
+"""The encrypted lake: standard Parquet Modular Encryption, with its own set of keys for each file."""

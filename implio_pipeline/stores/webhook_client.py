@@ -1,4 +1,13 @@
-"""The one place from which anything is sent out: callbacks, to addresses that were looked at before."""
+"""Sends webhooks: the only module that opens connections to places that somebody else names (decision 0031).
+
+Rules against being led to servers inside (server-side request forgery):
+
+* A host's name is resolved once for each delivery, and every one of its addresses must be allowed.
+* The connection goes to the checked address. A name that changes between check and connection (DNS rebinding) leads
+  nowhere else.
+* Redirects and proxies of the environment are not followed. Only the head of an answer is read.
+* A delivery ends after 15 seconds, whatever the receiver does.
+"""
 
 import asyncio
 import hmac
@@ -21,8 +30,7 @@ from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, chec
 from implio_pipeline.domain.errors import CallbackRefused
 from implio_pipeline.ports.moderation import WebhookClient
 
-WHOLE_SECONDS = 15.0
-"""The longest a delivery takes, whatever the other side does."""
+_WHOLE_SECONDS = 15.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 10.0
 _SECRET_BYTES = 32
 
@@ -30,7 +38,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a host."""
+    """Return the addresses of a host; none when it cannot be resolved."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -38,17 +46,13 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
-class HttpCourier(WebhookClient):
-    """The port `Courier` over HTTPS.
-
-    A host's name is resolved once for each delivery; every address must be allowed, and the connection goes to the one
-    that was looked at, so that a name that changes in between leads nowhere else. Proxies and redirects are not
-    followed, and of an answer nothing is read but its head.
+class HttpWebhookClient(WebhookClient):
+    """Sends webhooks over HTTPS.
 
     Args:
         inside: Hosts that may have private addresses.
         may_use_http: Whether plain HTTP to this machine is allowed.
-        ca_file: Authorities to trust beside those of the system.
+        ca_file: Certificate authorities to trust besides those of the system.
         resolver: Resolves names.
     """
 
@@ -110,26 +114,29 @@ class HttpCourier(WebhookClient):
             return Answer(status=None, code="callback-unreachable")
 
     async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send within the time that a delivery may take, unless everything is abandoned before."""
+        """Send within the time that a delivery may take; `abandon` cancels it."""
         task = asyncio.create_task(self._send(url, body, headers))
         with self._lock:
             if self._is_abandoned:
                 task.cancel()
             self._under_way[task] = asyncio.get_running_loop()
         try:
-            return await asyncio.wait_for(task, WHOLE_SECONDS)
+            return await asyncio.wait_for(task, _WHOLE_SECONDS)
         finally:
-            with self._lock:  # from here on the loop may be closed
+            with self._lock:  # `abandon` must not call a loop that is closed
                 del self._under_way[task]
 
     async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        # 1. Resolve the name once, and check every address.
         destination = Destination.of(url)
         found = await _beside(lambda: self._resolve(destination.host, destination.port))
         address = self._checked(destination, found)
+        # 2. Put the checked address in place of the name, and keep the name for `Host` and TLS.
         parts = urlsplit(url)
         host = f"[{address}]" if ":" in address else address
         pinned = urlunsplit((parts.scheme, f"{host}:{destination.port}", parts.path or "/", parts.query, ""))
         timeout = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
+        # 3. Send, and read the status only: a body could be endless.
         sent = {**headers, "Host": parts.netloc, "Content-Type": "application/json", "User-Agent": "implio-pipeline"}
         async with (
             httpx.AsyncClient(
@@ -164,11 +171,9 @@ class HttpCourier(WebhookClient):
 
 
 async def _beside(resolve_host: Callable[[], Sequence[str]]) -> Sequence[str]:
-    """Return what a call returns, made in a thread of its own.
-
-    A name server that does not answer cannot be interrupted. `asyncio.to_thread` would make the loop, and later the
-    end of the process, wait for it.
-    """
+    """Resolve a host in a new thread, and return its addresses."""
+    # `getaddrinfo` cannot be interrupted when a name server does not answer. With `asyncio.to_thread`, the end of the
+    # loop and of the process would wait for it; a daemon thread is left behind.
     future: Future[Sequence[str]] = Future()
     future.set_running_or_notify_cancel()
 

@@ -1,4 +1,4 @@
-"""The courier, against real servers on this machine: what it sends, and where it will not go."""
+"""The webhook client, against real servers on this machine: what it sends, and where it will not go."""
 
 import datetime as dt
 import hmac
@@ -16,8 +16,8 @@ from support.receiver import Receiver, receiving
 
 from implio_pipeline.domain.callback import ABANDONED
 from implio_pipeline.domain.errors import CallbackRefused
-from implio_pipeline.stores.callbacks import webhook_client as module
-from implio_pipeline.stores.callbacks.webhook_client import HttpCourier, resolve
+from implio_pipeline.stores import webhook_client as module
+from implio_pipeline.stores.webhook_client import HttpWebhookClient, resolve
 
 NAME = "hooks.example.test"
 
@@ -52,7 +52,7 @@ def certificate(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 def test_a_body_arrives_as_it_was_signed() -> None:
-    webhook_client = HttpCourier(may_use_http=True)
+    webhook_client = HttpWebhookClient(may_use_http=True)
     secret, body = webhook_client.new_secret("whsec"), b'{"type": "decision"}'
     with receiving(Receiver()) as receiver:
         signature = webhook_client.sign(secret, body, at=NOW)
@@ -68,7 +68,7 @@ def test_a_body_arrives_as_it_was_signed() -> None:
 
 
 def test_secrets_are_never_the_same_and_say_what_they_are() -> None:
-    made = {HttpCourier().new_secret("whsec") for _ in range(20)}
+    made = {HttpWebhookClient().new_secret("whsec") for _ in range(20)}
 
     assert len(made) == 20
     assert all(each.startswith("whsec_") and len(each) > 40 for each in made)
@@ -79,11 +79,11 @@ def test_the_certificate_must_be_of_the_name_although_the_address_is_called(
 ) -> None:
     file, context = certificate
     known = {"inside": [NAME, "other.example.test"], "ca_file": file, "resolver": lambda host, port: ["127.0.0.1"]}
-    webhook_client = HttpCourier(**known)
+    webhook_client = HttpWebhookClient(**known)
     with receiving(Receiver(), tls=context) as receiver:
         right = webhook_client.send(f"https://{NAME}:{receiver.port}/", b"{}", {})
         other = webhook_client.send(f"https://other.example.test:{receiver.port}/", b"{}", {})
-        unknown = HttpCourier(inside=[NAME], resolver=known["resolver"]).send(
+        unknown = HttpWebhookClient(inside=[NAME], resolver=known["resolver"]).send(
             f"https://{NAME}:{receiver.port}/", b"{}", {}
         )
 
@@ -97,7 +97,7 @@ def test_the_certificate_must_be_of_the_name_although_the_address_is_called(
 def test_a_redirect_is_no_receipt_and_is_not_followed() -> None:
     with receiving(Receiver()) as inside, receiving(Receiver(status=307)) as receiver:
         receiver.location = f"http://127.0.0.1:{inside.port}/"
-        answer = HttpCourier(may_use_http=True).send(f"http://127.0.0.1:{receiver.port}/", b"{}", {})
+        answer = HttpWebhookClient(may_use_http=True).send(f"http://127.0.0.1:{receiver.port}/", b"{}", {})
 
     assert (answer.status, answer.code, answer.is_done) == (307, "http-307", False)
     assert inside.got == []
@@ -111,36 +111,38 @@ def test_a_name_is_resolved_once_and_the_address_that_was_looked_at_is_called() 
         return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
 
     with receiving(Receiver()) as receiver:
-        answer = HttpCourier(may_use_http=True, resolver=changing).send(f"http://x.test:{receiver.port}/", b"{}", {})
+        answer = HttpWebhookClient(may_use_http=True, resolver=changing).send(
+            f"http://x.test:{receiver.port}/", b"{}", {}
+        )
 
     assert answer.is_done
     assert asked == ["x.test"]
 
 
 def test_one_address_inside_among_others_is_enough_to_refuse() -> None:
-    webhook_client = HttpCourier(resolver=lambda host, port: ["93.184.216.34", "169.254.169.254"])
+    webhook_client = HttpWebhookClient(resolver=lambda host, port: ["93.184.216.34", "169.254.169.254"])
 
     with pytest.raises(CallbackRefused):
         webhook_client.check(f"https://{NAME}/")
     assert webhook_client.send(f"https://{NAME}/", b"{}", {}).code == "callback-refused"
     with pytest.raises(CallbackRefused):
-        HttpCourier(resolver=lambda host, port: []).check(f"https://{NAME}/")
+        HttpWebhookClient(resolver=lambda host, port: []).check(f"https://{NAME}/")
 
 
 def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with receiving(Receiver()) as proxy, receiving(Receiver()) as receiver:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        answer = HttpCourier(may_use_http=True).send(f"http://127.0.0.1:{receiver.port}/", b"{}", {})
+        answer = HttpWebhookClient(may_use_http=True).send(f"http://127.0.0.1:{receiver.port}/", b"{}", {})
 
     assert answer.is_done
     assert proxy.got == []
 
 
 def test_who_does_not_answer_is_given_up_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WHOLE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_WHOLE_SECONDS", 0.2)
     with receiving(Receiver(is_silent=True)) as receiver:
-        answer = HttpCourier(may_use_http=True).send(f"http://127.0.0.1:{receiver.port}/", b"{}", {})
+        answer = HttpWebhookClient(may_use_http=True).send(f"http://127.0.0.1:{receiver.port}/", b"{}", {})
 
     assert (answer.status, answer.code) == (None, "callback-timeout")
 
@@ -149,12 +151,14 @@ def test_nobody_there_is_an_answer_too() -> None:
     with receiving(Receiver()) as receiver:
         port = receiver.port
 
-    assert HttpCourier(may_use_http=True).send(f"http://127.0.0.1:{port}/", b"{}", {}).code == "callback-unreachable"
+    assert (
+        HttpWebhookClient(may_use_http=True).send(f"http://127.0.0.1:{port}/", b"{}", {}).code == "callback-unreachable"
+    )
     assert resolve("", 443) is not None
 
 
 def test_what_is_under_way_ends_at_once_when_it_is_abandoned_and_nothing_more_is_sent() -> None:
-    webhook_client, answers = HttpCourier(may_use_http=True), []
+    webhook_client, answers = HttpWebhookClient(may_use_http=True), []
     with receiving(Receiver(is_silent=True)) as receiver:
         url = f"http://127.0.0.1:{receiver.port}/"
         sending = threading.Thread(target=lambda: answers.append(webhook_client.send(url, b"{}", {})))
@@ -172,14 +176,14 @@ def test_what_is_under_way_ends_at_once_when_it_is_abandoned_and_nothing_more_is
 
 
 def test_a_name_server_that_hangs_holds_up_neither_a_delivery_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WHOLE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_WHOLE_SECONDS", 0.2)
     released = threading.Event()
 
     def hangs(host: str, port: int) -> list[str]:
         released.wait()
         return []
 
-    answer = HttpCourier(resolver=hangs).send(f"https://{NAME}/", b"{}", {})
+    answer = HttpWebhookClient(resolver=hangs).send(f"https://{NAME}/", b"{}", {})
 
     assert answer.code == "callback-timeout"
     assert not released.is_set()

@@ -1,0 +1,200 @@
+"""One claimed landing file: read into rows, then removed, archived, sealed away or returned to its folder.
+
+What a team reads about rejected items is a report below its folder: positions and errors, and no values, since the
+folder is plaintext that anybody with access to it can read.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from hashlib import file_digest
+from typing import Any, Self
+
+import msgspec
+import pyarrow as pa
+from typing_extensions import override
+
+from implio_pipeline.domain.errors import LandingInvalid
+from implio_pipeline.domain.ids import FileKind, TeamId
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
+from implio_pipeline.formats.pieces import tables_of
+from implio_pipeline.formats.unknown import count_names
+from implio_pipeline.formats.workers import Workers
+from implio_pipeline.ports.exports import Origin
+from implio_pipeline.ports.keychain import Keychain
+from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks, ParsedRows
+from implio_pipeline.stores.claimed_file import ClaimedFile
+from implio_pipeline.stores.durable import write_beside
+from implio_pipeline.stores.set_aside import SetAside
+
+REPORTS = ".rejected"
+"""The folder of reports below a team's folder."""
+_BLOCK_BYTES = 1 << 20
+
+
+class ClaimedLanding(LandingFile, LandingClaim):
+    """One claimed landing file; made by `LandingFolder.claim`.
+
+    Args:
+        file: The file.
+        team: Whose folder it was in.
+        keychain: Makes the pseudonym of the file's digest.
+        user_key: Makes the pseudonym of a user id.
+        set_aside: Where the file goes when it cannot be taken.
+        limits: Bounds of parsing.
+        policy: What happens to the plaintext, and the first instant that is believed.
+        workers: Processes that parse large files.
+    """
+
+    def __init__(
+        self,
+        file: ClaimedFile,
+        team: TeamId,
+        *,
+        keychain: Keychain,
+        user_key: Callable[[str], bytes],
+        set_aside: SetAside,
+        limits: LandingLimits,
+        policy: LandingPolicy,
+        workers: Workers,
+    ) -> None:
+        self._file = file
+        self._team = team
+        self._pseudonym = partial(keychain.pseudonym, team)
+        self._user_key = user_key
+        self._set_aside = set_aside
+        self._limits = limits
+        self._policy = policy
+        self._workers = workers
+        self._accepted = self._rejected = 0
+        self._unknown: dict[str, int] = {}
+        self._digest: str | None = None
+        self.batch_id = ""
+        """The batch of the items that were read last."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.release()
+
+    @property
+    @override
+    def mark(self) -> str:
+        return self._file.mark
+
+    @property
+    @override
+    def words(self) -> str:
+        return f"{self.size_bytes} bytes, of {instant_text(self.arrived_at)}"
+
+    @property
+    @override
+    def size_bytes(self) -> int:
+        return self._file.size_bytes
+
+    @property
+    @override
+    def arrived_at(self) -> datetime:
+        return self._file.arrived_at(first_at=self._policy.first_at)
+
+    @override
+    def digest(self) -> str:
+        # A plain digest would confirm a guess at the file's content, so only its keyed pseudonym is kept.
+        if self._digest is None:
+            plain = file_digest(self._file.open(), "sha256").hexdigest()
+            self._digest = self._pseudonym(f"landing {plain}")
+        return self._digest
+
+    @override
+    def pieces(self) -> Iterator[ParsedRows]:
+        # 1. Start from nothing: the file may be read again after a failure.
+        self._accepted = self._rejected = listed = 0
+        self._unknown = {}
+        self.batch_id = str(uuid.uuid4())
+        # 2. Parse piece by piece; a file may be larger than memory.
+        tables = tables_of(
+            self._file.open(),
+            suffix=self._file.suffix,
+            size_bytes=self.size_bytes,
+            limits=self._limits,
+            workers=self._workers,
+            arrived_at=self.arrived_at,
+            claimed_at=self._file.claimed_at,
+            batch_id=self.batch_id,
+        )
+        for items, rejected in tables:
+            report = _report_entries(rejected, count=self._limits.max_reported - listed)
+            listed += len(report)
+            self._accepted += items.num_rows
+            self._rejected += rejected.num_rows
+            unknown = items["unknown_properties"]
+            count_names(unknown, into=self._unknown)
+            # 3. User ids become pseudonyms here: the processes that parse have no keys (decision 0008).
+            yield ParsedRows(
+                items=keyed(items, FileKind.ITEMS, self._user_key),
+                rejected=keyed(rejected, FileKind.REJECTED, self._user_key),
+                report=report,
+                with_unknown=len(unknown) - unknown.null_count,
+            )
+        # 4. A file that somebody wrote to after it was claimed may have been read half old, half new.
+        if self._file.has_changed():
+            raise LandingInvalid("the file was written to while it was read")
+
+    @override
+    def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
+        remarks = remarks or LandingRemarks()
+        # The report is durable before the plaintext goes: after a crash between the two, the file is taken again.
+        if report or self._unknown or remarks != LandingRemarks():
+            self._write_report(report, remarks)
+        if self._policy.archive is None:
+            self._file.remove()
+        else:
+            self._file.move(self._policy.archive / self._team)
+
+    @override
+    def set_aside(self, reason: str) -> None:
+        code, _, words = reason.partition(": ")
+        with self._file.open() as content:
+            blocks = iter(lambda: content.read(_BLOCK_BYTES), b"")
+            self._set_aside.seal(blocks, origin=Origin.LANDING, team=self._team, code=code, reason=words)
+        self._file.remove()
+
+    @override
+    def release(self) -> None:
+        self._file.release()
+
+    def _write_report(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks) -> None:
+        # Others can write to the team's folder: a link or file in the place of the reports' folder is removed.
+        folder = self._file.home / REPORTS
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        listed = report[: self._limits.max_reported]
+        text = {
+            "landing": self.digest(),
+            "accepted": self._accepted,
+            "erasedBefore": remarks.erased_before,
+            "keptOut": remarks.kept_out,
+            "tooOld": remarks.too_old,
+            "returned": {"items": remarks.returned_items, "people": remarks.returned_people},
+            "unknownProperties": self._unknown,
+            "rejectedTotal": max(self._rejected, len(report)),
+            "rejectedListed": len(listed),
+            "rejected": list(listed),
+        }
+        write_beside(folder, f"{self.digest()[:16]}.json", msgspec.json.format(msgspec.json.encode(text)))
+
+
+def _report_entries(rejected: pa.Table, *, count: int) -> tuple[Mapping[str, Any], ...]:
+    """Return the position, reason and errors of the first `count` rejected items."""
+    columns = rejected.select(["position", "reason", "errors"]).slice(0, count).to_pylist()
+    return tuple(
+        {"position": int(one["position"]), "reason": one["reason"], "errors": msgspec.json.decode(one["errors"])}
+        for one in columns
+    )
