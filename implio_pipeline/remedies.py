@@ -1,7 +1,7 @@
-"""What whoever runs the installation can do about a failure: the commands, by its code.
+"""What an operator can do about a failure or a wait: the commands, by code.
 
-A failure's own remedy names no command, no option and no header, since a page and an API speak it too. The command line
-and Dagster speak to people who have the commands, and take their words from here.
+The remedy of a failure itself names no command, no option and no header, because a page and the API show it, too. The
+command line and Dagster speak to people who have the commands, and take their remedies from here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -83,12 +83,12 @@ _OF_WAITS: Mapping[Cause, str] = {
 
 
 def remedy_for_operators(error: ImplioError) -> str:
-    """Return what to do; a remedy that was given where the failure was found goes first."""
+    """Return what to do about a failure. A remedy that was given where the failure was found comes first."""
     return error.remedy if "remedy" in vars(error) else remedy_of_code(error.code)
 
 
 def remedy_of_code(code: str) -> str:
-    """Return what to do about a failure that is known only by its code."""
+    """Return what to do about a failure of which only the code is known."""
     found = next(
         (kind.remedy for kind in _kinds(ImplioError) if kind.code == code and kind is not ImplioError), _OF_ANY
     )

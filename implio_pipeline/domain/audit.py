@@ -1,4 +1,10 @@
-"""What the self-audit compares, and what it calls a fault. Findings are ids, codes and counts, nothing personal."""
+"""What the self-audit compares, and what it reports. Findings have ids, codes and counts, nothing personal.
+
+Rules:
+* The functions here compare facts that the flow collected; they read nothing.
+* What could not be read is a finding of its own: not known is never success.
+* A name that this pipeline did not make may be anybody's. It is reported as a digest.
+"""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,18 +24,18 @@ from implio_pipeline.domain.scope import StandingErasure, UserRule
 from implio_pipeline.domain.statements import TombstonePlaced
 
 PARTS = 7
-"""Without `full` an audit reads one part of the files; audits on so many consecutive days read all."""
+"""Without `full`, an audit reads one part of the files; audits on this many consecutive days read all files."""
 _OUR_PATH = re.compile(r"team=[a-z0-9_-]{1,48}/day=\d{4}-\d\d-\d\d/[0-9a-f]{32}\.parquet", re.ASCII)
 _RECEIPTED = (RequestState.SHREDDED, RequestState.COMPLETED)
 
 
 class AuditPart(StrEnum):
-    """What an audit looks at. Each part can be asked for alone."""
+    """A part of the audit. Each part can be requested alone."""
 
     CATALOG = "catalog"
-    """Every row that decides is as it was written, and none is missing."""
+    """Every protected row is unaltered, and none is missing."""
     LEDGER = "ledger"
-    """The ledger's chain, and its entries beside the requests of the catalog."""
+    """The ledger's chain, and its entries compared with the requests of the catalog."""
     READS = "reads"
     """The log of reads, and grants that were revoked."""
     KEYS = "keys"
@@ -39,9 +45,9 @@ class AuditPart(StrEnum):
     FILES = "files"
     """Each file's catalog row, keys, size and encryption. No file is read."""
     SURVIVORS = "survivors"
-    """Files that may hold an item which a completed request covers, read."""
+    """The files that may contain an item of a completed request. They are read."""
     CONTENTS = "contents"
-    """One part of the files, or all of them, read whatever the catalog says of them."""
+    """One part of the files, or all of them. They are read, whatever the catalog says about them."""
     STORAGE = "storage"
     """Files in storage that the catalog does not know."""
 
@@ -50,7 +56,7 @@ FILE_PARTS = frozenset({AuditPart.FILES, AuditPart.SURVIVORS, AuditPart.CONTENTS
 
 
 class FindingKind(StrEnum):
-    """What can be wrong."""
+    """The kinds of findings."""
 
     FILE_MISSING = "file-missing"
     FILE_OTHER_SIZE = "file-other-size"
@@ -59,16 +65,16 @@ class FindingKind(StrEnum):
     FILE_UNREADABLE = "file-unreadable"
     """It could not be read for another reason; not known is never success."""
     STRAY = "stray"
-    """A file in storage that the catalog does not know, and that no erasure reaches."""
+    """A file in storage that the catalog does not know, so that no erasure finds it."""
     KEY_MISSING = "key-missing"
-    """A key is gone, or does not open what it should."""
+    """A key is missing, or does not decrypt what it should."""
     WRONG_COUNTS = "wrong-counts"
     WRONG_TIMES = "wrong-times"
     WRONG_RANGE = "wrong-range"
     FILTER_MISSES = "filter-misses"
-    """A membership filter says no to a key that is in the file, so that an erasure would pass it over."""
+    """A membership filter denies a key that is in the file, so that an erasure would miss it."""
     WRONG_PSEUDONYM = "wrong-pseudonym"
-    """A row's user key is not the one of its user id, so that an erasure would pass it over."""
+    """A row's user key does not belong to its user id, so that an erasure would miss it."""
     SURVIVOR = "survivor"
     QUEUED_SURVIVOR = "queued-survivor"
     """A moderation queue still has an item that an accepted request covers."""
@@ -83,29 +89,29 @@ class FindingKind(StrEnum):
     RECEIPT_EARLY = "receipt-early"
     RECEIPT_IMPLAUSIBLE = "receipt-implausible"
     CATALOG_TAMPERED = "catalog-tampered"
-    """A row that decides is not as it was written, or is missing; found by a key that the catalog does not hold."""
+    """A protected row was altered or is missing. The catalog does not have the key that would hide that."""
     ACCESS_LOG_BROKEN = "access-log-broken"
-    """The log of reads is not what was written, or not what the ledger noted of it."""
+    """The log of reads was altered, or contradicts what the ledger noted about it."""
     GRANT_REVIVED = "grant-revived"
-    """A grant stands that the ledger knows as revoked."""
+    """A grant is in force that the ledger knows as revoked."""
     NOT_AUDITED = "not-audited"
-    """A part of the audit failed, so what it would have found is not known."""
+    """A part of the audit failed, so its findings are not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditFinding:
-    """One thing that is not as it should be."""
+    """One finding."""
 
     kind: FindingKind
     about: str
-    """The id of the file or request, or the place, that it is about."""
+    """The id of the file or request, or the place."""
     words: str
     team: TeamId | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alteration:
-    """A row of the catalog that is not as it was written, or a team's rows that are not all there."""
+    """An altered row of the catalog, or missing rows of a team."""
 
     about: str
     """The id of the file, request, hold or team."""
@@ -116,14 +122,14 @@ class Alteration:
 
     @property
     def finding(self) -> AuditFinding:
-        """Return the finding for something in the catalog that is not as it was written."""
+        """The finding for this alteration."""
         words = f"{self.noun}: {self.words}"
         return AuditFinding(kind=FindingKind.CATALOG_TAMPERED, about=self.about, words=words, team=self.team)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What a vault file holds, measured by reading it whole."""
+    """What a vault file contains, measured by reading it whole."""
 
     rows: int
     low_key: UserKey | None
@@ -134,27 +140,27 @@ class Measured:
     last_submitted_at: datetime
     outcomes: Mapping[str, int]
     users_missed: int
-    """User keys of the file to which its membership filter says no."""
+    """User keys in the file that its membership filter denies."""
     tasks_missed: int
-    """Task keys of the file to which its membership filter says no."""
+    """Task keys in the file that its membership filter denies."""
     wrong_pseudonyms: int
     """Rows whose user key is not the pseudonym of their user id."""
     matched: Mapping[RequestId, int]
-    """Rows that each rule in force covers; every row was asked."""
+    """Rows that each rule in force covers; every row was compared."""
 
 
 def part_on(day: date) -> int:
-    """Return the part of the files that an audit of this UTC day reads."""
+    """Return the part of the files that an audit on this UTC day reads."""
     return day.toordinal() % PARTS
 
 
 def part_of(file_id: FileId) -> int:
-    """Return the part that a file belongs to, for as long as it lives."""
+    """Return the part to which a file belongs; it never changes."""
     return int.from_bytes(sha256(file_id.encode()).digest()[:4]) % PARTS
 
 
 def known_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str]) -> list[AuditFinding]:
-    """Return where a file's catalog row contradicts itself, its team or its keys; the file is not read."""
+    """Return where a file's catalog row contradicts itself, its team or its keys, without reading the file."""
     file = sealed.file
     found = []
     if {key.column_class for key in sealed.keys} != set(ColumnClass) or len(sealed.keys) != len(ColumnClass):
@@ -213,13 +219,13 @@ def unread(file: VaultFile, error: ImplioError) -> AuditFinding:
 
 
 def unaudited(part: str, error: ImplioError) -> AuditFinding:
-    """Return the finding for a part of the audit that failed while the others went on."""
+    """Return the finding for a part of the audit that failed while the others continued."""
     kind = FindingKind.CATALOG_TAMPERED if isinstance(error, CatalogTampered) else FindingKind.NOT_AUDITED
     return AuditFinding(kind=kind, about=part, words=f"the rest of it was not looked at: {error.facts}")
 
 
 def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) -> list[AuditFinding]:
-    """Return what is wrong with a file as storage shows it from outside; `None` bytes when it is not there."""
+    """Return what is wrong with a file without opening it. `size_bytes` is `None` if it is not in storage."""
     if size_bytes is None:
         return [_of(file, FindingKind.FILE_MISSING, "it is not in storage")]
     if size_bytes != file.size_bytes:
@@ -230,7 +236,7 @@ def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) 
 
 
 def stray(region: str, path: str) -> AuditFinding:
-    """Return the finding for a file that nobody knows; a name that is not ours may be anybody's and is not repeated."""
+    """Return the finding for an unknown file. A name that we did not make is not repeated: it may name a person."""
     about = (
         path if _OUR_PATH.fullmatch(path) else f"path sha256:{sha256(path.encode(errors='replace')).hexdigest()[:16]}"
     )
@@ -271,12 +277,12 @@ def request_faults(
 def _tombstone_faults(
     request: Request, in_force: TombstonePlaced | None, told: Sequence[TombstonePlaced]
 ) -> list[AuditFinding]:
-    """Return where the ledger's entries of a tombstone differ from the catalog's; one noted twice alike is no fault.
+    """Return where the ledger's tombstones of a request differ from the catalog. An equal duplicate is allowed.
 
     Args:
         request: The tombstone's request.
-        in_force: The tombstone as the ledger should have it; `None` when the catalog has none.
-        told: The ledger's tombstones of it.
+        in_force: The tombstone that the ledger should have; `None` if the catalog has none.
+        told: The ledger's tombstones of the request.
     """
     if not told:
         return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
@@ -294,13 +300,13 @@ def _tombstone_faults(
 def _standing_faults(
     request: Request, standing: StandingErasure | None, *, told: Sequence[TombstonePlaced], is_lifted: bool
 ) -> list[AuditFinding]:
-    """Return where catalog and ledger differ on whether a person's new items stay out.
+    """Return where catalog and ledger differ on whether the person's new items stay out.
 
     Args:
         request: The request.
-        standing: What keeps the person out, lifted or not, as the catalog has it.
+        standing: What keeps the person out, lifted or not, according to the catalog.
         told: The ledger's tombstones of the request.
-        is_lifted: Whether the ledger has its lifting.
+        is_lifted: Whether the ledger lifted it.
     """
     is_told = any(each.standing for each in told)
     if told and is_told != request.is_standing:
@@ -324,7 +330,7 @@ def _standing_faults(
 
 
 def lost_tombstone(told: TombstonePlaced) -> AuditFinding:
-    """Return the finding for a tombstone that only the ledger has: the catalog was set back behind it."""
+    """Return the finding for a tombstone that only the ledger has: the catalog is an older one."""
     words = "the catalog has no such request: it is older than the ledger"
     return AuditFinding(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
 
@@ -342,12 +348,12 @@ def _lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
 def _receipt_faults(
     request: Request, told: Sequence[Receipt], *, unread: Sequence[type[Receipt]] = ()
 ) -> list[AuditFinding]:
-    """Return what is wrong with the receipts of a request: a completed one has exactly one, and it is plausible.
+    """Return what is wrong with a request's receipts. A completed request has exactly one, and it is plausible.
 
     Args:
         request: The request.
-        told: Its receipts in the ledger, oldest first. Of several, after a restore, only that of the erasure which
-            the catalog knows of must tell the request as it is now.
+        told: Its receipts in the ledger, oldest first. After a restore there may be several; only the receipt of the
+            erasure that the catalog knows must match the request as it is now.
         unread: The types of its receipts that cannot be read.
     """
     whole = [each for each in told if not isinstance(each, PartialReceipt)]
@@ -408,7 +414,7 @@ def _miscounts(told: Receipt) -> Iterator[str]:
 
 
 def _misstated(told: Receipt) -> Iterator[str]:
-    """Yield where a receipt's outcome is not what its parts say."""
+    """Yield where a receipt's outcome contradicts its parts."""
     outcome = told.outcome
     withheld = told.withheld.items if told.withheld is not None else 0
     erased = told.erased.items + told.erased.rejected_items

@@ -1,6 +1,6 @@
-"""The record of processing activities: what is processed of whom, why, where, by whom and for how long.
+"""The record of processing activities: what is processed, why, where, by whom and for how long.
 
-It is made from live configuration and counts; nothing in it is about any one person but those who answer for it.
+It is made from the live configuration and from counts. The only people it names are those responsible for it.
 
 Source: GDPR Art. 30(1) and (2).
 """
@@ -41,7 +41,7 @@ _RULE_WORDS: Mapping[ErasureRule, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Controller:
-    """Who answers for the processing; empty where the settings do not say it."""
+    """The controller, its contact and its data protection officer; empty where the settings do not say it."""
 
     name: str = ""
     contact: str = ""
@@ -55,7 +55,7 @@ class Category:
     name: str
     words: str
     columns: tuple[tuple[str, str], ...]
-    """Each column's name, and how its values are erased."""
+    """The name of each column, and how its values are erased."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hosting:
-    """One region: where it is, who hosts it, and what that means for transfers."""
+    """One region: its location, its host, and what that means for transfers to third countries."""
 
     region: str
     kept_in: str
@@ -77,7 +77,7 @@ class Hosting:
     role: str
     location: str
     is_transfer: bool
-    """Whether items leave the European Economic Area by lying there."""
+    """Whether items are stored outside the European Economic Area."""
     safeguards: str
 
     @classmethod
@@ -104,7 +104,7 @@ class TeamRecord:
     policy: str
     items: int
     unreachable: int
-    """Items without a user id, which no deletion by user reaches."""
+    """Items without a user id, which no deletion by user can find."""
     rejected: int
     queued: int
     holds: int
@@ -114,7 +114,7 @@ class TeamRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityRecord:
-    """The whole record."""
+    """The complete record."""
 
     made_at: datetime
     controller: Controller
@@ -123,13 +123,13 @@ class ActivityRecord:
     teams: tuple[TeamRecord, ...]
     kept: tuple[Kept, ...]
     measures: tuple[tuple[str, str], ...]
-    """What is done, and its state today."""
+    """Each measure and its present state."""
     gaps: tuple[str, ...] = field(default=())
-    """What whoever answers for the record should still add or look at."""
+    """What is missing in the record or needs attention."""
 
 
 def categories() -> tuple[Category, ...]:
-    """Return the classes of personal data with their columns, as the register of columns has them."""
+    """Return the classes of personal data with their columns, from the register of columns."""
     found: dict[ColumnClass, dict[str, str]] = {each: {} for each in ColumnClass}
     for kind in FileKind:
         for column in columns_of(kind):
@@ -141,7 +141,7 @@ def categories() -> tuple[Category, ...]:
 
 
 def gaps_of(controller: Controller, hosting: tuple[Hosting, ...]) -> tuple[str, ...]:
-    """Return what the record lacks to be complete."""
+    """Return what is missing for a complete record."""
     lacking = {
         "The controller's name: [controller] name": not controller.name,
         "The controller's contact: [controller] contact": not controller.contact,

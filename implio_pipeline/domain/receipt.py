@@ -1,4 +1,9 @@
-"""The receipt of a completed request: what was erased and how it was proven, free of personal data."""
+"""The receipt of a completed request: what was erased and how it was proven, without personal data.
+
+Rules:
+* A receipt states only counts and digests that were measured while the request was carried out.
+* Field names and defaults are part of the signed format: see `domain/ledger_codec.py` before changing them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +19,7 @@ from implio_pipeline.domain.statements import AboutRequest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erased:
-    """What went, in counts."""
+    """What was erased, in counts."""
 
     items: int
     rejected_items: int
@@ -32,7 +37,7 @@ class Erased:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What was read back."""
+    """What was read back after the erasure."""
 
     survivors: int
     files_read_back: int
@@ -42,7 +47,7 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceiptFile:
-    """One file that held covered rows. Digests are `sha256:` and hexadecimal; `after` is `None` when it was dropped."""
+    """One file that had covered rows. Digests are `sha256:` and hexadecimal; `after` is `None` for a dropped file."""
 
     before: str
     after: str | None
@@ -53,7 +58,7 @@ class ReceiptFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandingPart:
-    """From when on the person's new items stay out, and until when, if that was lifted before the receipt."""
+    """From when the person's new items stay out, and until when if that was lifted before the receipt."""
 
     from_: datetime
     lifted_at: datetime | None = None
@@ -70,7 +75,7 @@ class HeldPart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WithheldPart:
-    """What legal holds keep: each item counts once, and once for each hold upon it."""
+    """What legal holds keep. `items` counts an item once, `holds` once for each hold on it."""
 
     items: int
     holds: tuple[HeldPart, ...]
@@ -85,7 +90,7 @@ class NotReachable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogHead:
-    """How long the ledger was before this receipt, in lines, and the digest of the last of them."""
+    """The number of lines in the ledger before this receipt, and the digest of the last line."""
 
     size: int
     head: str
@@ -116,22 +121,22 @@ class Receipt(AboutRequest):
     policy: str | None = None
     withheld: WithheldPart | None = None
     log: LogHead | None = None
-    """The ledger adds it as it signs the receipt."""
+    """Added by the ledger when it signs the receipt."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WholeReceipt(Receipt):
-    """All that the request covers is erased."""
+    """Everything that the request covers is erased."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartialReceipt(Receipt):
-    """All but what legal holds keep is erased."""
+    """Everything is erased except the items that legal holds keep."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepeatedReceipt(Receipt):
-    """What a backup brought back is erased again; the receipt of the first erasure stays."""
+    """Items that a backup brought back are erased again. The receipt of the first erasure remains valid."""
 
 
 RECEIPTS = (WholeReceipt, RepeatedReceipt, PartialReceipt)
@@ -150,15 +155,15 @@ def receipt_of(
     """Return the receipt of a request.
 
     Args:
-        request: The request, with every file of it verified and its old keys destroyed.
-        outcomes: What happened to each file the request covered a row of.
-        type_: Which of the three types of receipt.
-        region: Where the team's items lie.
-        unreachable_items: Items of the team without a user id, which no deletion by user can reach.
-        versions: What carried the erasure out.
+        request: The request; all of its files are verified and their old keys destroyed.
+        outcomes: What happened to each file that had covered rows.
+        type_: The type of receipt.
+        region: The region of the team's items.
+        unreachable_items: Items of the team without a user id, which no deletion by user can find.
+        versions: The versions of the software that carried out the erasure.
 
     Raises:
-        ValueError: the request was not carried out, so there is nothing to receipt.
+        ValueError: the request was not carried out.
     """
     if request.checked_at is None:
         raise ValueError("a request that was not carried out has no receipt")

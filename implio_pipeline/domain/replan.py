@@ -1,15 +1,15 @@
-"""Replan: carry out one act on what others change at the same time; plan it again when they were faster.
+"""Optimistic concurrency: carry out an act on data that others change, and plan it again if they were faster.
 
-No process locks another out. An act plans on what it reads, stages what it writes under new names, and commits by
-compare-and-swap; where that fails, the act is planned again. Nothing else in the package tries a thing again at once.
+No process locks out another one. An act plans on what it reads, writes new files under new names, and commits by
+compare-and-swap. If the commit fails, the act is planned again. No other module retries at once.
 
-An error is a **race** when somebody else was faster, a **fault** when something is wrong:
+An error is a **race** if somebody else was faster, and a **fault** if something is wrong:
 
-* `PlanOutdated` is a race. The catalog saw that the plan no longer holds.
-* `FileMissing` and `KeyMissing` may be either: a file that was replaced is gone, and so is a key that was rotated. An
-  act that can compare what it planned on with what is there now says which (`is_race`). An act that only reads cannot,
-  and is cheap: `reread` tries it a few times, then raises what is missing.
-* Every other error is a fault, and raised.
+* `PlanOutdated` is a race. The catalog found that the plan is outdated.
+* `FileMissing` and `KeyMissing` may be either: replaced files and rotated keys are gone, too. An act that can compare
+  what it planned with what is there now decides (`is_race`). An act that only reads cannot decide, but is cheap:
+  `reread` tries it a few times, and then raises the error.
+* Every other error is a fault. It is raised.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,14 +19,14 @@ from typing import TypeVar
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 
 MOST_TRIES = 50
-"""An act that others outrun so often ends; each time somebody else has got something done."""
+"""How often an act is tried. Each time it loses a race, another act has succeeded."""
 _MOST_READS = 5
 
 _Result = TypeVar("_Result")
 
 
 def is_outdated(error: Exception) -> bool:
-    """Tell whether the catalog saw that a plan no longer holds."""
+    """Return whether the catalog found that a plan is outdated."""
     return isinstance(error, PlanOutdated)
 
 
@@ -38,18 +38,18 @@ def replan(
     again: Callable[[], object] | None = None,
     tries: int = MOST_TRIES,
 ) -> _Result:
-    """Return what an act returns that plans, stages and commits; others may make it begin again.
+    """Carry out an act that plans, stages and commits, and return its result. Repeat it as long as others are faster.
 
     Args:
-        attempt: The whole act, from its plan on. What it staged it discards when it fails: see `discarding`.
-        about: What others change, for the error: "the files of team ads".
-        is_race: Tells whether others caused an error. Asked at once, with the world as it is.
-        again: Done before the act begins again, such as to forget keys that may have been renewed.
-        tries: How often the act is begun at most.
+        attempt: The whole act, from planning on. If it fails, it discards what it staged: see `discarding`.
+        about: What others change, for the message: "the files of team ads".
+        is_race: Decides whether others caused an error. It is called at once, before anything else changes.
+        again: Called before each further try, for example to forget keys that may have been rotated.
+        tries: The maximum number of tries.
 
     Raises:
         PlanOutdated: others were faster every time.
-        Exception: the act failed of a fault; or of what may be one, every time.
+        Exception: the act failed with a fault, or every time with an error that may be one.
     """
     conflict: Exception = PlanOutdated("it was never tried")
     for _ in range(tries):
@@ -65,19 +65,19 @@ def replan(
 
 
 def reread(read: Callable[[], _Result], *, about: str, again: Callable[[], object] | None = None) -> _Result:
-    """Return what a reading act returns; what is missing is looked for again, since it may have been replaced.
+    """Carry out an act that only reads, and return its result. Repeat it if something is missing that may be replaced.
 
     Raises:
-        PlanOutdated: files kept being replaced.
-        FileMissing: a file is really not there.
-        KeyMissing: a key is really gone.
+        PlanOutdated: files were replaced every time.
+        FileMissing: a file is missing and was not replaced.
+        KeyMissing: a key is missing and was not replaced.
     """
     return replan(read, about=about, is_race=_may_be_replaced, again=again, tries=_MOST_READS)
 
 
 @contextmanager
 def discarding(discard: Callable[[], object]) -> Iterator[None]:
-    """Throw away what the block staged when it fails, or is interrupted, before its commit."""
+    """Discard what the block staged if it fails or is interrupted before its commit."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,11 @@
-"""The life of a deletion request: one pure machine, every step resumable."""
+"""The life of a deletion request: its states and the moves between them.
+
+Rules:
+* Every change of state goes through `Request.moved`, which allows only the moves of one table.
+* Work in every state can be repeated: a crash resumes in the state that was stored last.
+* A request has no personal data except its sealed part, which is dropped when the request is carried out.
+* From acceptance on the items are hidden, whatever happens to the request later. Only cancelling shows them again.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,40 +22,40 @@ from implio_pipeline.domain.scope import Rule, Scope
 
 
 class RequestState(StrEnum):
-    """Where a request is."""
+    """The state of a request."""
 
     RECEIVED = "received"
-    """It came through the door and is being looked at; never stored."""
+    """It arrived and is being checked; this state is never stored."""
     REFUSED = "refused"
-    """It was not accepted, so nothing was hidden; never stored."""
+    """It was not accepted, so nothing was hidden; this state is never stored."""
     ACCEPTED = "accepted"
-    """Its tombstone stands: the items are hidden from every read."""
+    """Its tombstone is in force: the items are hidden from every read."""
     UNAPPROVED = "unapproved"
-    """Hidden; a second person must approve before anything is erased."""
+    """Hidden. A second person must approve before anything is erased."""
     WAITING = "waiting"
-    """Hidden; the team's grace period lasts, in which it may be cancelled."""
+    """Hidden. It can be cancelled until the team's grace period ends."""
     CANCELLED = "cancelled"
-    """Its tombstone was lifted before anything was erased: the items are readable again."""
+    """Its tombstone was lifted before anything was erased: the items can be read again."""
     PLANNED = "planned"
-    """The files it touches are being found."""
+    """The files that it may change are being searched for."""
     REWRITING = "rewriting"
     """Its files are being rewritten, and their old keys destroyed."""
     VERIFIED = "verified"
-    """Every file it touched was re-read and proved right, and swapped."""
+    """Every changed file was read back, verified and replaced."""
     SHREDDED = "shredded"
-    """Every old key is destroyed; the receipt is still to be written."""
+    """Every old key is destroyed; the receipt is not written yet."""
     HELD = "held"
-    """A legal hold covers all that is left of it: hidden, nothing was erased."""
+    """A legal hold covers everything that is left. It is hidden, and nothing was erased."""
     PARTLY_WITHHELD = "partly-withheld"
-    """Erased but for the items that a legal hold covers; those are hidden."""
+    """Erased except for the items that a legal hold covers; those are hidden."""
     COMPLETED = "completed"
-    """The receipt is in the ledger and the sealed scope is destroyed."""
+    """The receipt is in the ledger, and the sealed scope is destroyed."""
     FAILED = "failed"
-    """The last attempt ended early; it is tried again after its back-off."""
+    """The last attempt failed; it is tried again after a back-off."""
     QUARANTINED = "quarantined"
-    """Too many attempts failed: it is not tried again by itself; others go on."""
+    """Too many attempts failed. It is tried again only when somebody asks for it; other requests continue."""
     UNVERIFIED = "unverified"
-    """A rewritten file did not prove right: nothing of it was committed, a person must look."""
+    """A rewritten file failed its verification. Nothing of it was committed, and a person must look at it."""
 
 
 S = RequestState
@@ -74,24 +81,24 @@ _MOVES: Mapping[RequestState, frozenset[RequestState]] = {
 }
 
 FINAL_STATES = frozenset({S.COMPLETED, S.CANCELLED, S.REFUSED})
-"""From here no move leads anywhere."""
+"""No move leads out of these states."""
 WITHHELD_STATES = frozenset({S.HELD, S.PARTLY_WITHHELD})
-"""All is done that a legal hold allows."""
+"""Everything is done that a legal hold allows."""
 NOT_BEGUN_STATES = frozenset({S.RECEIVED, S.REFUSED, S.ACCEPTED, S.UNAPPROVED, S.WAITING, S.CANCELLED})
-"""Nothing is erased here, unless a restore brought the request back."""
+"""Nothing is erased in these states, unless a restore brought the request back."""
 CARRIED_OUT_STATES = frozenset({S.SHREDDED, S.COMPLETED}) | WITHHELD_STATES
-"""A pass has done all that legal holds allow, and counted it."""
+"""A pass has done everything that legal holds allow, and has counted it."""
 OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
-"""Accepted, and not done yet."""
+"""Accepted and not completed."""
 PEOPLE_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
-"""From here only somebody's decision leads on."""
+"""Only a person's decision leads out of these states."""
 SOON = timedelta(days=7)
-"""An open request is soon due when it is due within so long."""
+"""An open request is *soon due* if it is due within this time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestDraft:
-    """A request as it comes through the door, before it is accepted."""
+    """A request before it is accepted."""
 
     team: TeamId
     scope: Scope
@@ -99,17 +106,17 @@ class RequestDraft:
     received_at: datetime
     idempotency_key: str | None = sensitive(default=None)
     asked_by: str | None = sensitive(default=None)
-    """Who asks, in words: the name of a person, or of an API key."""
+    """The name of the person or API key that asks."""
     acts_for: str | None = None
-    """Keyed pseudonym of the person whom it acts for; that of `asked_by` when `None`."""
+    """Keyed pseudonym of the person for whom it acts; if `None`, the pseudonym of `asked_by`."""
     reason: str | None = sensitive(default=None)
     is_standing: bool = False
-    """Whether the person's later items stay out too, until somebody lifts that; only for one user's items."""
+    """Whether the person's later items stay out too, until somebody lifts that. Only for requests by user."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """An accepted request, free of personal data but for its sealed part."""
+    """An accepted request, without personal data except in its sealed part."""
 
     request_id: RequestId
     team: TeamId
@@ -120,71 +127,71 @@ class Request:
     accepted_at: datetime
     due_at: datetime
     scope_pseudonym: str
-    """Keyed pseudonym of the scope, hexadecimal; tells nothing without the team's pseudonym key."""
+    """Keyed pseudonym of the scope, hexadecimal. It says nothing without the team's pseudonym key."""
     tombstone_sequence: int
     queue_removed: int = 0
     checked_at: datetime | None = None
     """When the last pass had searched every file, erased what it may, and counted what is left."""
     erased_at: datetime | None = None
-    """When the last items went, or all was done; `None` while nothing is erased."""
+    """When the last items were erased, or when all was done; `None` while nothing is erased."""
     completed_at: datetime | None = None
     attempts: int = 0
     next_attempt_at: datetime | None = None
     error_code: str | None = None
     error_about: str | None = None
-    """Id of the file that the last attempt failed over, where it was one."""
+    """Id of the file at which the last attempt failed, if any."""
     error_day: date | None = None
     """UTC day of that file's partition."""
     policy: str | None = None
     asked_by: str | None = None
-    """Keyed pseudonym of the person who asked, or who made the API key that did; `None` when nobody is known."""
+    """Keyed pseudonym of the person who asked, or who made the API key; `None` if unknown."""
     approved_by: str | None = None
-    """Keyed pseudonym of who approved."""
+    """Keyed pseudonym of the person who approved."""
     covered_items: int = 0
-    """How many items it covers, as counted last: when it was accepted, and when it was carried out."""
+    """The number of items it covers, counted when it was accepted and again when it was carried out."""
     is_exact: bool = False
-    """Whether they were counted by reading; else there may be fewer."""
+    """Whether the items were counted by reading them. If not, there may be fewer."""
     is_alone: bool = False
-    """Whether who asked decided alone, so that its items count against this person's cap."""
+    """Whether one person decided alone, so that its items count against this person's cap."""
     extended_at: datetime | None = None
-    """When its due date was put off, which may happen once."""
+    """When its due date was extended. That is allowed once."""
     withheld: Withheld | None = None
-    """What a legal hold kept from the last erasure; `None` when nothing."""
+    """What legal holds kept from the last erasure; `None` if nothing."""
     outcome: RequestOutcome = NOT_KNOWN
-    """What the last pass counted."""
+    """The counts of the last pass."""
     is_standing: bool = False
-    """Whether the person's later items stay out too, from `accepted_at` until it is lifted."""
+    """Whether the person's later items stay out too, from `accepted_at` until somebody lifts that."""
     standing_lifted_at: datetime | None = None
-    """When somebody lifted that; `None` while it is in force, and for a request that never was standing."""
+    """When that was lifted; `None` while it is in force, and for a request that never was standing."""
     standing_lifted_by: str | None = None
-    """Keyed pseudonym of who lifted it."""
+    """Keyed pseudonym of the person who lifted it."""
     sealed: bytes | None = sensitive(default=None)
 
     @property
     def has_receipt(self) -> bool:
-        """Tell whether the ledger has a receipt of the request: it is done, or done as far as legal holds allow."""
+        """Whether the ledger has a receipt: the request is completed, or done as far as legal holds allow."""
         return self.state is RequestState.COMPLETED or self.state in WITHHELD_STATES
 
     def moved(self, to: RequestState) -> "Request":
         """Return the request in another state.
 
         Raises:
-            IllegalMove: no such step exists.
+            IllegalMove: there is no such move.
         """
         if to not in _MOVES[self.state]:
             raise IllegalMove(f"a request cannot go from {self.state} to {to}")
         return replace(self, state=to)
 
     def is_ready(self, *, now: datetime) -> bool:
-        """Tell whether the request may be worked on now."""
+        """Return whether the request may be worked on now."""
         if self.state not in OPEN_STATES or self.state in PEOPLE_STATES:
             return False
         return self.next_attempt_at is None or self.next_attempt_at <= now
 
     def may_be_resumed(self, *, now: datetime) -> bool:
-        """Tell whether the request may be worked on when a person says so: no back-off counts, but every promise does.
+        """Return whether the request may be worked on when a person asks for it, even during its back-off.
 
-        What waits for a second person or for the end of its grace period goes on waiting.
+        It still waits for a second person's approval or for the end of its grace period.
         """
         if self.state in (S.UNAPPROVED, S.WAITING):
             return self.is_ready(now=now)
@@ -192,25 +199,25 @@ class Request:
 
     @property
     def may_be_cancelled(self) -> bool:
-        """Tell whether nothing of the request was begun, and somebody may still say no."""
+        """Whether nothing of the request has begun, so that it can still be cancelled."""
         return S.CANCELLED in _MOVES[self.state]
 
     @property
     def keeps_out(self) -> bool:
-        """Tell whether the person's new items stay out of the store because of this request."""
+        """Whether the request keeps the person's new items out."""
         is_lifted = self.standing_lifted_at is not None or self.state is S.CANCELLED
         return self.is_standing and not is_lifted
 
     def is_overdue(self, *, now: datetime) -> bool:
-        """Tell whether an open request is past the day it was due; what the law withholds is not late."""
+        """Return whether an open request is past its due date. What the law withholds is not late."""
         return self.state in OPEN_STATES - WITHHELD_STATES and self.due_at < now
 
     def is_soon_due(self, *, now: datetime) -> bool:
-        """Tell whether an open request is due within a week."""
+        """Return whether an open request is due within a week."""
         return self.state in OPEN_STATES - WITHHELD_STATES and now <= self.due_at < now + SOON
 
     def accepted(self, *, needs_approval: bool, grace: timedelta) -> "Request":
-        """Return a request just accepted or approved, at the gate it must pass before anything is erased."""
+        """Return a newly accepted or approved request in the state in which it waits before anything is erased."""
         if needs_approval:
             return self.moved(S.UNAPPROVED)
         if grace:
@@ -218,9 +225,9 @@ class Request:
         return self if self.state is S.ACCEPTED else self.moved(S.ACCEPTED)
 
     def failed(self, error: ImplioError, *, now: datetime) -> "Request":
-        """Return the request after a failed attempt, with its next one put off: 30 s, doubling, at most an hour.
+        """Return the request after a failed attempt, with its next attempt after 30 s, doubling, at most an hour.
 
-        After ten it goes to quarantine, so that what cannot be done stops being tried and the queue goes on.
+        After ten attempts it is quarantined, so that a request that cannot succeed no longer delays the others.
         """
         attempts = self.attempts + 1
         to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
@@ -235,7 +242,7 @@ class Request:
         )
 
     def carried_out(self, *, now: datetime, outcome: RequestOutcome, withheld: Withheld | None = None) -> "Request":
-        """Return a shredded request with what its pass counted; the sealed scope is not needed any more.
+        """Return a shredded request with the counts of its pass, without its sealed scope, which is no longer needed.
 
         A pass that erased nothing because of a legal hold leaves `erased_at` unchanged. No instant is set before one
         that the request already has, whatever the clock says.
@@ -256,10 +263,10 @@ class Request:
         )
 
     def extended(self, *, days: int, now: datetime) -> "Request":
-        """Return the request with its due date put off, once, by at most two further months.
+        """Return the request with its due date extended, once, by at most two further months.
 
         Raises:
-            ExtensionRefused: it is done, late or was extended before, or the new date lies too far off.
+            ExtensionRefused: the request is done, late or already extended, or the new date is too late.
 
         Source: GDPR Art. 12(3).
         """
@@ -277,7 +284,7 @@ class Request:
 
     @property
     def fault_text(self) -> str | None:
-        """Describe the failure of the last attempt in one sentence; `None` when no attempt failed."""
+        """The failure of the last attempt in one sentence; `None` if no attempt failed."""
         if self.error_code is None:
             return None
         at = f", day {self.error_day.isoformat()}" if self.error_day else ""
@@ -291,6 +298,6 @@ class Prepared:
 
     request: Request
     rule: Rule
-    """What it covers; the catalog moves its end past the newest item when it stores it."""
+    """What the request covers. The catalog sets its end after the newest item when it stores the request."""
     key: str
-    """Keyed pseudonym of what makes two requests the same: the sender's own id, or scope and instant of receipt."""
+    """Keyed pseudonym of what makes two requests equal: the sender's id, or the scope and the instant of receipt."""

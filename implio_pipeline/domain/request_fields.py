@@ -1,8 +1,8 @@
-"""What people ask for, read into a request draft: one reader and one set of limits for every way of asking.
+"""Read a request from named fields: one reader and one set of limits for every way of asking.
 
 A line of a request file, a query string, a form and a command each name *fields*. The edge collects them under the
-names below, and this module judges them. A field that is unknown, missing or of another type refuses the request: what
-a lenient reader passes over could erase another person's items.
+names below, and this module validates them. An unknown, missing or wrongly typed field refuses the request: a lenient
+reader that ignores it could erase another person's items.
 
     {"team": "acme", "type": "user", "userId": "u-88", "requestId": "case-17", "standing": true}
 """
@@ -68,11 +68,11 @@ REASONS: dict[str, tuple[str, str]] = {
     "no-entries": ("the file holds no request", "Remove the file, or write requests into it."),
     "changed-while-read": ("it was written to while it was read", "Rename files into the inbox when they are whole."),
 }  # fmt: skip
-"""Of each code: the reason, and the remedy."""
+"""The reason and the remedy of each code."""
 
 
 class RequestFieldRefused(RequestRefused):
-    """A request, or the file that holds it, breaks a rule of how requests are written; the code names the rule."""
+    """A request, or the file that contains it, breaks a rule of the format; the code names the rule."""
 
     def __init__(self, code: str) -> None:
         reason, remedy = REASONS[code]
@@ -88,7 +88,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def instant_of(text: str) -> datetime:
-    """Return the instant in UTC, to the microsecond: what is finer is cut off, never rounded up over a second or a day.
+    """Return the instant in UTC. Digits below a microsecond are cut off, never rounded up to the next second or day.
 
     Raises:
         RequestFieldRefused: `bad-date`, `zoneless-date` or `year-out-of-range`.
@@ -115,13 +115,13 @@ def instant_of(text: str) -> datetime:
 
 
 def end_of(text: str) -> datetime:
-    """Return the end of a range that ends before the written instant: of two microseconds around it the later one.
+    """Return the end of a range, rounded up to the next microsecond.
 
-    Items are kept to the microsecond, cut. `…T23:59:59.9999999Z` is how some write the end of a day; cut like an
-    instant, it would leave out what came in within the day's last microsecond.
+    Items have instants cut to the microsecond. Some programs write the end of a day as `…T23:59:59.9999999Z`. If that
+    were cut, too, the range would miss the items of the day's last microsecond.
 
     Raises:
-        RequestFieldRefused: as `instant_of`; also when the end lies beyond the year 9998.
+        RequestFieldRefused: as `instant_of`; also if the end is after the year 9998.
     """
     instant, found = instant_of(text), _INSTANT.fullmatch(text.strip())
     is_finer = found is not None and (found[7] or "")[6:].strip("0")
@@ -156,14 +156,14 @@ def request_draft(
     asked_by: str | None = None,
     acts_for: str | None = None,
 ) -> RequestDraft:
-    """Return the draft that the fields make.
+    """Validate the fields of a request.
 
     Args:
         fields: A decoded JSON value, or what an edge collected under the same names.
         channel: How the request came.
-        received_at: When it came; the month that the law gives counts from here.
-        asked_by: Who asks, in words.
-        acts_for: The keyed pseudonym of the person whom the asker acts for.
+        received_at: When it came; the legal period of one month starts here.
+        asked_by: The name of the person or API key that asks.
+        acts_for: Keyed pseudonym of the person for whom the API key acts.
 
     Raises:
         RequestFieldRefused: a field breaks a rule; the code names the rule, and no value is repeated.
@@ -209,7 +209,7 @@ def _kind(fields: Mapping[str, object]) -> str:
 
 
 def _flag(value: object) -> bool:
-    """Return a flag: CSV, query strings and commands write it as a word."""
+    """Return a flag. CSV, query strings and commands write it as a word."""
     named = value.strip().lower() if isinstance(value, str) else value
     if not isinstance(named, bool | str) or named not in _FLAGS:
         raise RequestFieldRefused("bad-flag")

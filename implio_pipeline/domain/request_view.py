@@ -1,7 +1,7 @@
-"""What programs get of a deletion request: one view, in JSON's types, names in camel case, instants in RFC 3339.
+"""The JSON view of a deletion request: names in camelCase, instants in RFC 3339.
 
-The commands and the API give all of it; a callback, a person's export and the status of faults give parts of it by
-their names here. Nothing of it is personal: the sealed part of a request is not in it.
+Commands and the API return all of it. Callbacks, a person's export and the status of faults return some of its fields.
+It contains no personal data: the sealed part of a request is left out.
 """
 
 from collections.abc import Collection
@@ -16,12 +16,12 @@ from implio_pipeline.domain.sentences import what_comes_next, what_is_so
 
 
 def request_view(request: Request, outcome: RequestOutcome, *, only: Collection[str] | None = None) -> dict[str, Any]:
-    """Return where a request is, what became of its items, when it is due, and what comes next.
+    """Return the state of a request, its outcome, its due date, and what comes next.
 
     Args:
         request: The request.
         outcome: What is known of its items now.
-        only: The names to return; all of them when `None`.
+        only: The names to return; all if `None`.
     """
     view = {
         "requestId": request.request_id,

@@ -1,4 +1,4 @@
-"""Residency: where each region's items and keys lie, who hosts them, and which arrangements are refused.
+"""Residency: where each region's items and keys are stored, who hosts them, and which arrangements are refused.
 
 Source: GDPR Art. 28 (processors), Art. 30 (records), Art. 44-46 (transfers to third countries).
 """
@@ -14,15 +14,15 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Region, TeamId
 
 THIS_MACHINE, ON_SITE = "this machine", "on site"
-"""The processor and the location of a home that its own controller hosts: no third party, so no transfer."""
+"""Processor and location of a home that the controller itself hosts: there is no third party and no transfer."""
 _EU = ("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU")
 _EU_TOO = ("LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK")
 EEA = frozenset([*_EU, *_EU_TOO, "IS", "LI", "NO", "EU", "EEA"])
-"""Countries of the European Economic Area (ISO 3166-1 alpha-2), and the two names for all of them."""
+"""The countries of the European Economic Area (ISO 3166-1 alpha-2), and the two names for all of them."""
 
 
 class KeptIn(StrEnum):
-    """What a region's teams were promised of where their content stays."""
+    """Where the teams of a region were promised that their content stays."""
 
     EU = "EU"
     ANYWHERE = "anywhere"
@@ -38,11 +38,11 @@ _REMEDIES: Mapping[str, str] = {
         "Host the region in the EEA, or state the `safeguards` of that processor (GDPR Art. 45 or 46) in implio.toml."
     ),
 }
-"""What to do about each arrangement that is refused, by its code."""
+"""What to do about each refused arrangement, by its code."""
 
 
 class ResidencyRefused(ImplioError):
-    """Items, keys or their hosts are not where they may be, so the home is not opened; the code names the rule."""
+    """The place or host of items or keys is not allowed, so the home is not opened; the code names the rule."""
 
     def __init__(self, code: str, facts: str) -> None:
         super().__init__(facts, remedy=_REMEDIES[code])
@@ -50,7 +50,7 @@ class ResidencyRefused(ImplioError):
 
 
 class OutOfRegion(ImplioError):
-    """A file was about to be committed in another region than its team's; nothing was changed."""
+    """A new file was in another region than its team's items. Nothing was committed."""
 
     code: str = "out-of-region"
     remedy: str = "Nothing was changed; report it: no flow may write outside a team's region."
@@ -58,20 +58,20 @@ class OutOfRegion(ImplioError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Processor:
-    """Somebody who processes items for the controller."""
+    """A company that processes items on behalf of the controller."""
 
     name: str
     role: str
     location: str
     """A country as two letters, EU or EEA; `on site` for this machine."""
     safeguards: str = ""
-    """What makes a transfer outside the EEA lawful; empty when there is none."""
+    """The legal basis of a transfer outside the EEA; empty if there is none."""
     since: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A region as it is configured."""
+    """A region in the settings."""
 
     region: Region
     root: PurePath
@@ -83,13 +83,13 @@ class Place:
     kept_in: KeptIn
 
     def host(self, processors: Iterable[Processor]) -> Processor | None:
-        """Return the entry of the register for who hosts a region there, `None` when it is not listed."""
+        """Return the processor that hosts the region at its location; `None` if the register does not list it."""
         is_its = (self.processor, self.location)
         return next((each for each in processors if (each.name, each.location) == is_its), None)
 
 
 def is_in_eea(location: str) -> bool:
-    """Tell whether a location is in the European Economic Area, or is the controller's own site."""
+    """Return whether a location is in the European Economic Area, or is the controller's own site."""
     return location in EEA or location == ON_SITE
 
 
@@ -141,13 +141,13 @@ def check_teams(teams: Mapping[TeamId, Region], places: Iterable[Place]) -> None
 
 
 def check_keys(owners: Mapping[str, Iterable[str]]) -> None:
-    """Let root keys pass that each belong to one region.
+    """Check that each root key belongs to one region only.
 
     Args:
-        owners: The regions that have a key, by what tells it from any other key.
+        owners: The regions that have a key, by the key's fingerprint.
 
     Raises:
-        ResidencyRefused (`root-keys-shared`): two regions have the same key.
+        ResidencyRefused: `root-keys-shared`: two regions have the same key.
     """
     for regions in owners.values():
         names = sorted(set(regions))

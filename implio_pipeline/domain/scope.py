@@ -1,7 +1,9 @@
-"""What a request asks to erase, and the rule that is in force once it is accepted.
+"""Scopes, rules, and which items they cover.
 
-A scope is the requester's words and holds personal values. A rule says the same in keyed pseudonyms:
-it is what tombstones keep, what reads are filtered by, and what finding, rewriting and verifying use.
+* A *scope* is what a person asks for. It contains personal values.
+* A *rule* says the same with keyed pseudonyms, up to an instant. Tombstones keep rules. Reads are filtered by them, and
+  an erasure uses the same rule to find, to rewrite and to verify.
+* `covers` defines what a rule covers. `reach` and all faster forms are tested against it.
 """
 
 from dataclasses import dataclass, field
@@ -37,7 +39,7 @@ class ByDates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ByTeam:
-    """Every item submitted to the team to date."""
+    """Every item submitted to the team so far."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +51,9 @@ class Overdue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cutoffs:
-    """The first UTC day that may still exist, for all items and, stricter, by outcome.
+    """The first UTC day that may still exist: `every` for all items, `by_outcome` for outcomes with a shorter period.
 
-    `None` for `every` means that no item is overdue for its age alone.
+    `None` for `every` means that no item is overdue because of its age alone.
     """
 
     every: date | None
@@ -71,7 +73,7 @@ class UserRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskRule:
-    """One task; `submitted_on` is read from the task id itself, and not known for a foreign one."""
+    """One task. `submitted_on` is read from the task id; `None` if the id is not one of ours."""
 
     task_key: TaskKey
     before: datetime
@@ -117,12 +119,12 @@ class Tombstone:
 
 
 FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""A rule that ends here covers an item whenever it was submitted, also one that comes in later."""
+"""The end of a rule without an end: it covers an item whenever it was submitted, also in the future."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandingErasure:
-    """What keeps a person's new items out: the lasting part of a request that is standing."""
+    """The lasting part of a standing deletion: it keeps a person's new items out."""
 
     request_id: str
     team: str
@@ -130,16 +132,16 @@ class StandingErasure:
     since: datetime
     lifted_at: datetime | None = None
     lifted_by: str | None = None
-    """Keyed pseudonym of who lifted it."""
+    """Keyed pseudonym of the person who lifted it."""
 
     @property
     def rule(self) -> UserRule:
-        """The rule that keeps items out, whatever instant they name."""
+        """The rule that keeps items out, for any instant of submission."""
         return UserRule(user_key=self.user_key, before=FOR_EVER)
 
 
 def kind_of(scope: Scope | Rule) -> RequestKind:
-    """Return the kind of request a scope or rule belongs to."""
+    """Return the kind of request that a scope or rule belongs to."""
     match scope:
         case ByUser() | UserRule():
             return RequestKind.USER
@@ -160,13 +162,13 @@ class Reach(Enum):
     PERHAPS = "perhaps"
     """Some rows may match: the file must be read."""
     EVERYTHING = "everything"
-    """Every row matches: the file can go without being read."""
+    """Every row matches: the file can be dropped without being read."""
 
 
 def reach(rule: Rule, file: VaultFile) -> Reach:
-    """Return how much of `file` the rule covers, by what its catalog row says.
+    """Return how much of a file the rule covers, as far as its catalog row says.
 
-    Membership filters are not asked here: they live where their bytes can be read.
+    Membership filters are not used here; the store that can read them does that.
     """
     if file.first_submitted_at >= rule.before:
         return Reach.NOTHING
@@ -203,7 +205,7 @@ def _reach_overdue(file: VaultFile, cutoffs: Cutoffs, before: datetime) -> Reach
 
 
 def is_overdue(submitted_on: date, outcome: str | None, cutoffs: Cutoffs) -> bool:
-    """Tell whether an item of that day and outcome must no longer exist."""
+    """Return whether an item with this day and outcome must no longer exist."""
     if cutoffs.every is not None and submitted_on < cutoffs.every:
         return True
     return any(
@@ -212,12 +214,12 @@ def is_overdue(submitted_on: date, outcome: str | None, cutoffs: Cutoffs) -> boo
 
 
 def outcome_or_none(outcome: str | None) -> str | None:
-    """Return the outcome, with the bucket `undecided` read as no outcome."""
+    """Return the outcome; `None` for `undecided`."""
     return None if outcome == UNDECIDED else outcome
 
 
 def covers(rule: Rule, *, user_key: bytes | None, task_key: bytes, submitted_at: datetime, outcome: str | None) -> bool:
-    """Tell whether a rule covers one item: the definition every faster form is tested against."""
+    """Return whether a rule covers an item. All faster forms are tested against this definition."""
     if submitted_at >= rule.before:
         return False
     match rule:

@@ -1,14 +1,14 @@
-"""What is said of a deletion request, in every state: one place, from which every edge takes its words.
+"""The sentences about deletion requests, in every state, for every edge.
 
-The page, the commands, the API, Dagster, callbacks and receipts word a request by its state and its `RequestOutcome`.
-They add what only they know: a link, a command, a button.
+The page, the commands, the API, Dagster, callbacks and receipts describe a request by its state and its
+`RequestOutcome`. They add only what they alone know: a link, a command, a button.
 
-1. A sentence is true when it is read. Past tense only for what has happened.
+1. A sentence is true when it is read. The past tense is only for what has happened.
 2. *Hidden*: nobody can read it, and it can come back. *Erased*: gone and checked. *Held back*: hidden, a legal hold
    keeps it. *Stopped*: a person must act.
-3. The badge says *Erased* only when all of the request is.
-4. What is not known is left out. It is never worded as 0.
-5. No value of an item, no id, no word that only an engineer knows.
+3. The badge says *Erased* only if the whole request is erased.
+4. What is not known is left out. It is never given as 0.
+5. No value of an item, no id, and no term that only engineers know.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,22 +26,22 @@ _S = RequestState
 
 
 class Tone(StrEnum):
-    """What a badge says by its colour and shape."""
+    """The colour and shape of a badge."""
 
     GOOD = "good"
     GOING = "going"
     ASKS = "asks"
-    """A person or a date is waited for."""
+    """A person or a date must come first."""
     BAD = "bad"
     CALM = "calm"
 
 
 class StepState(StrEnum):
-    """Where a step is."""
+    """The state of a step."""
 
     DONE = "done"
     HERE = "here"
-    """It is being done, or is the next to be done."""
+    """It is being done, or is next."""
     PART = "part"
     """Done as far as a legal hold allows."""
     STOP = "stop"
@@ -60,7 +60,7 @@ class Badge:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One step of a request. A step ahead is an order, a step done is past tense."""
+    """One step of a request. A future step is an imperative, a finished step is in the past tense."""
 
     name: str
     state: StepState
@@ -102,7 +102,7 @@ _SO: Mapping[RequestState, str] = {
         "{so_far} A file that we wrote again did not prove right, so we kept the old one. What is left stays hidden."
     ),
 }
-"""What is so in each state; the parts in braces are worded from the outcome."""
+"""The present situation in each state; the parts in braces are made from the outcome."""
 _NEXT: Mapping[RequestState, str] = {
     _S.RECEIVED: "We accept or refuse it.",
     _S.REFUSED: "Nothing follows.",
@@ -159,7 +159,7 @@ def badge(request: Request, outcome: RequestOutcome) -> Badge:
 
 
 def what_is_so(request: Request, outcome: RequestOutcome) -> str:
-    """Return what is true of a request now, in one to three sentences."""
+    """Return the present situation of a request, in one to three sentences."""
     parts = {
         "hidden": _hidden(outcome),
         "so_far": _so_far(outcome),
@@ -181,7 +181,7 @@ def what_comes_next(request: Request, outcome: RequestOutcome) -> str:
 
 
 def newer_text(outcome: RequestOutcome) -> str:
-    """Return what is said of items that came in after the request; empty when there are none, or it is not known."""
+    """Describe the items that came in after the request; empty if there are none or if that is not known."""
     if not outcome.newer:
         return ""
     items, them = count(outcome.newer, "newer item"), "it" if outcome.newer == 1 else "them"
@@ -189,7 +189,7 @@ def newer_text(outcome: RequestOutcome) -> str:
 
 
 def not_reachable_text(outcome: RequestOutcome) -> str:
-    """Return what is said of items that a request by user cannot find; empty when there are none or it is not known."""
+    """Describe the items that a request by user cannot find; empty if there are none or if that is not known."""
     if not outcome.not_reachable:
         return ""
     one = outcome.not_reachable == 1
@@ -211,7 +211,7 @@ def in_states(requests: Iterable[tuple[Request, RequestOutcome]]) -> dict[str, i
 
 
 def steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
-    """Return the steps of a request, each with what is so of it; none for one that was cancelled or never begun."""
+    """Return the steps of a request; none for one that was cancelled or never began."""
     if request.state in (_S.CANCELLED, _S.REFUSED, _S.RECEIVED):
         return ()
     hidden = Step(name="Hidden", state=StepState.DONE, note="Nobody can read what the request covers.")
@@ -234,7 +234,7 @@ def steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
 
 
 def _last_steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
-    """Return the steps after hiding of a request that was carried out as far as legal holds allow."""
+    """Return the steps after hiding, for a request that was carried out as far as legal holds allow."""
     wrote = _done("Wrote the receipt")
     if outcome.is_nothing_matched:
         return (_done("Searched: nothing matched"), wrote)
@@ -255,7 +255,7 @@ def _last_steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
 
 
 def _erase_step(request: Request, outcome: RequestOutcome) -> Step:
-    """Return the step of erasing of a request that is not carried out yet."""
+    """Return the step of erasing, for a request that is not carried out yet."""
     gone = "" if not outcome.erased else f": {_some(outcome)}"
     match request.state:
         case _S.UNAPPROVED | _S.WAITING:
@@ -293,7 +293,7 @@ _REST = (_ahead("Check that nothing is left"), _ahead("Destroy the last keys"), 
 
 
 def plan_text(plan: ErasurePlan) -> str:
-    """Return what a request would do, in one to three sentences."""
+    """Describe what a request would do, in one to three sentences."""
     outcome = plan.outcome
     if outcome.is_nothing_matched:
         return "Nothing that is stored now matches."
@@ -311,7 +311,7 @@ def plan_text(plan: ErasurePlan) -> str:
 
 
 def plan_files_text(plan: ErasurePlan) -> str:
-    """Return what would happen to files."""
+    """Describe what would happen to files."""
     if not plan.files_rewritten + plan.files_dropped:
         return "No file would be changed."
     parts = []
@@ -323,7 +323,7 @@ def plan_files_text(plan: ErasurePlan) -> str:
 
 
 def plan_order(plan: ErasurePlan) -> str:
-    """Return the words of the button that asks for a plan."""
+    """Return the label of the button that confirms a plan."""
     if plan.outcome.is_nothing_matched:
         return "Ask all the same"
     if plan.outcome.is_everything_withheld:
@@ -339,7 +339,7 @@ def plan_order(plan: ErasurePlan) -> str:
 
 
 def standing_text(request: Request) -> str:
-    """Return whether the person's new items stay out; an empty text for a request that was never standing."""
+    """Describe whether the person's new items stay out; empty for a request that was never standing."""
     if not request.is_standing or request.state is RequestState.CANCELLED:
         return ""
     since = _moment(request.accepted_at)
@@ -350,7 +350,7 @@ def standing_text(request: Request) -> str:
 
 
 def erased_people_text(counts: ErasedPeople, *, days: int) -> list[str]:
-    """Return what came in, or was kept out, of people whose deletion was asked for; nothing when nothing did."""
+    """Describe the items of people whose deletion was asked for: those kept out and those that came in."""
     said = []
     if counts.kept_out:
         said.append(f"In {days} days, {count(counts.kept_out, 'item')} kept out: a deletion of their user is standing.")
@@ -388,7 +388,7 @@ def receipt_title(kind: RequestKind, outcome: RequestOutcome) -> str:
 
 
 def receipt_proof(outcome: RequestOutcome) -> str:
-    """Return why a receipt lists no file."""
+    """Explain why a receipt lists no file."""
     if outcome.is_everything_withheld:
         return (
             f"We read the files and counted: a legal hold keeps {_all(outcome.withheld or 0)} that the request covers. "
@@ -401,7 +401,7 @@ def receipt_proof(outcome: RequestOutcome) -> str:
 
 
 def result_text(outcome: RequestOutcome) -> str:
-    """Return what came of a request that was carried out as far as legal holds allow."""
+    """Describe the result of a request that was carried out as far as legal holds allow."""
     if outcome.is_nothing_matched:
         return "Nothing matched. We looked in every file that may hold such an item."
     if outcome.withheld:
@@ -436,7 +436,7 @@ def _erased_name(outcome: RequestOutcome) -> str:
 
 
 def _some(outcome: RequestOutcome) -> str:
-    """Return what is erased, of how many: only for one of which something is."""
+    """Return how much is erased, of how much. Only for an outcome with erased items."""
     erased = outcome.erased or 0
     if outcome.matched is None or outcome.matched == erased:
         return count(erased, "item")

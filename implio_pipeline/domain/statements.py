@@ -1,10 +1,12 @@
-"""What the ledger may say: one type for each kind of entry.
+"""The statements of the ledger: one type for each kind of entry.
 
-A statement holds keyed pseudonyms, instants, ids and counts, never a personal value. `domain/ledger_codec.py` alone
-knows what a kind is called and what its JSON looks like. A field without a default stands in every entry, as null when
-it is `None`; a field with a default is left out of the entry when it has that value.
+Rules:
+* A statement has keyed pseudonyms, instants, ids and counts, never a personal value: the ledger cannot be changed, so
+  nothing in it can be erased.
+* `domain/ledger_codec.py` alone knows the name and the JSON of each kind.
+* A field without a default is in every entry, as null if it is `None`. A field that has its default value is left out.
 
-An erasure's receipt is in `domain/receipt.py`, the statement about keys in `domain/keys.py`.
+The receipts are in `domain/receipt.py`, the statement about keys in `domain/keys.py`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +30,7 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnknownStatement(Statement):
-    """An entry of a kind that this version does not know: it is signed like any other, and says nothing to us."""
+    """An entry of a kind that this version does not know. It is signed like any other and has no effect."""
 
     kind: str
     body: Mapping[str, Any]
@@ -44,7 +46,7 @@ class AboutRequest(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TombstonePlaced(AboutRequest):
-    """A request was accepted: what it covers is hidden. It is enough to erase the same items again."""
+    """A request was accepted, and what it covers is hidden. The entry is enough for a restore to carry it out again."""
 
     channel: Channel
     scope: str
@@ -55,14 +57,14 @@ class TombstonePlaced(AboutRequest):
     asked_by: str | None = None
     standing: bool = False
     gate: RequestState | None = None
-    """`UNAPPROVED` or `WAITING`: what the request had to pass before it could begin."""
+    """`UNAPPROVED` or `WAITING`: the state in which the request had to wait before it could begin."""
     not_before: datetime | None = None
     items_alone: int | None = None
-    """The items of a request that one person decided on alone."""
+    """The number of items, if one person decided on the request alone."""
 
     @classmethod
     def of(cls, request: Request, rule: Rule) -> "TombstonePlaced":
-        """Return the tombstone of a request as it was accepted, without the gate that it had to pass."""
+        """Return the tombstone of an accepted request, without the state in which it waits."""
         return cls(
             request_id=request.request_id,
             team=request.team,
@@ -76,7 +78,7 @@ class TombstonePlaced(AboutRequest):
         )
 
     def at_gate(self, request: Request) -> "TombstonePlaced":
-        """Return the tombstone with what a restore must know of the gate at which the request waits."""
+        """Return the tombstone with what a restore must know of the state in which the request waits."""
         items_alone = request.covered_items if request.is_alone else None
         if request.state is RequestState.UNAPPROVED:
             return replace(self, gate=request.state)
@@ -85,7 +87,10 @@ class TombstonePlaced(AboutRequest):
         return replace(self, items_alone=items_alone)
 
     def request(self) -> Request:
-        """Return the request that the ledger knows, at its gate; one that passed by itself since asks again."""
+        """Return the request as the ledger knows it, in the state in which it had to wait.
+
+        A request that has since passed that state without an approval waits again.
+        """
         return Request(
             request_id=self.request_id,
             team=self.team,
@@ -108,7 +113,7 @@ class TombstonePlaced(AboutRequest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestApproved(AboutRequest):
-    """A second person let a request begin."""
+    """A second person approved a request."""
 
     approved_at: datetime
     approved_by: str | None
@@ -118,7 +123,7 @@ class RequestApproved(AboutRequest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueDateExtended(AboutRequest):
-    """The due date of a request was put off."""
+    """The due date of a request was extended."""
 
     due_at: datetime
     days: int
@@ -126,14 +131,14 @@ class DueDateExtended(AboutRequest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TombstoneLifted(AboutRequest):
-    """A request was cancelled: what it covered is shown again."""
+    """A request was cancelled: what it covered can be read again."""
 
     lifted_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StandingLifted(AboutRequest):
-    """New items of the person come in again."""
+    """New items of the person are accepted again."""
 
     lifted_at: datetime | None
     lifted_by: str | None
@@ -142,7 +147,7 @@ class StandingLifted(AboutRequest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HoldPlaced(Statement):
-    """A legal hold keeps items from being erased."""
+    """A legal hold prevents items from being erased."""
 
     hold_id: HoldId
     team: TeamId
@@ -155,7 +160,7 @@ class HoldPlaced(Statement):
 
     @classmethod
     def of(cls, hold: Hold) -> "HoldPlaced":
-        """Return what the ledger is told of a hold."""
+        """Return the entry of a hold."""
         return cls(
             hold_id=hold.hold_id,
             team=hold.team,
@@ -167,7 +172,7 @@ class HoldPlaced(Statement):
         )
 
     def hold(self) -> Hold:
-        """Return the hold that the ledger knows, without its sealed words."""
+        """Return the hold as the ledger knows it, without its sealed part."""
         return Hold(
             hold_id=self.hold_id,
             team=self.team,
@@ -181,7 +186,7 @@ class HoldPlaced(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HoldReleased(Statement):
-    """A legal hold ended early."""
+    """A legal hold was released before its end."""
 
     hold_id: HoldId
     team: TeamId
@@ -207,7 +212,7 @@ class PolicyChanged(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClockRead(Statement):
-    """The clock's reading, once a day, or when somebody confirmed it against the newest known one."""
+    """The clock's reading: once a day, and when somebody confirmed that the clock is right."""
 
     at: datetime
     is_confirmed: bool
@@ -216,7 +221,7 @@ class ClockRead(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GrantMade(Statement):
-    """An operator may read some classes of a team's items."""
+    """An operator was given access to some classes of a team's items."""
 
     grant_id: GrantId
     team: TeamId
@@ -230,7 +235,7 @@ class GrantMade(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GrantRevoked(Statement):
-    """An operator may no longer."""
+    """An operator's access was revoked."""
 
     grant_id: GrantId
     team: TeamId
@@ -251,7 +256,7 @@ class PersonExported(Statement):
     at: datetime
     expires_at: datetime
     recipient: str | None
-    """`sha256:` and the digest of the certificate that it is encrypted to."""
+    """`sha256:` and the digest of the certificate that it is encrypted for."""
     counts: Mapping[str, int]
     hidden_by_open_requests: int
     manifest: str
@@ -260,7 +265,7 @@ class PersonExported(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessLogNoted(Statement):
-    """How far the log of reads reached, and its newest link."""
+    """The length of the log of reads, and the digest of its last line."""
 
     lines: int
     digest: str
@@ -269,7 +274,7 @@ class AccessLogNoted(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessLogShortened(Statement):
-    """A restore put an older log of reads back; lines that were noted are gone for good."""
+    """A restore brought back an older log of reads; lines that were noted before are lost."""
 
     lines: int
     digest: str
@@ -290,7 +295,7 @@ class AuditMade(Statement):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestoreMade(Statement):
-    """A backup was put back, and what was erased since was erased again."""
+    """A backup was restored, and what was erased since was erased again."""
 
     restored_at: datetime
     is_proven: bool

@@ -16,27 +16,27 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Team:
-    """One team; its region is chosen once and decides where its items lie."""
+    """One team. Its region is chosen once, and its items are stored there."""
 
     team: TeamId
     region: Region
     created_at: datetime
     policy: RetentionPolicy = field(default_factory=RetentionPolicy)
     cap_percent: int = CAP_PERCENT
-    """The share of its items that one person may have erased; above it a second one approves."""
+    """The share of its items that one person may have erased alone; above it a second person approves."""
     grace_hours: int = 0
-    """So long an accepted request waits, hidden, and may be cancelled."""
+    """How long an accepted request waits, hidden, and can be cancelled."""
     newest_at: datetime = field(default=_EPOCH, compare=False)
-    """Its logical time, when it was read: the newest instant that its items carry or that was handed out."""
+    """Its logical time when it was read: the newest instant that its items carry or that was handed out."""
     is_altered: bool = False
-    """Whether its row in the catalog is not as it was written: nothing is kept shorter, and nobody erases alone."""
+    """Whether its row in the catalog was altered. Then no shorter period applies, and nobody may erase alone."""
 
 
 def check_limits(*, cap_percent: int, grace_hours: int) -> None:
-    """Let sensible limits pass.
+    """Check the limits of a cap and a grace period.
 
     Raises:
-        TeamInvalid: the cap is no percentage, or the grace period eats up half of the month the law gives.
+        TeamInvalid: the cap is not a percentage, or the grace period is longer than half of the legal month.
     """
     if not 0 <= cap_percent <= _MOST_PERCENT or not 0 <= grace_hours <= _MOST_GRACE_HOURS:
         facts = "the cap is 0 to 100 percent, the grace period 0 to 336 hours"
@@ -47,7 +47,7 @@ def team_id(name: str) -> TeamId:
     """Return the name as a team id.
 
     Raises:
-        TeamInvalid: the name has characters that folders, partition keys or key names cannot carry.
+        TeamInvalid: the name has characters that are not possible in folder names, partition keys or key names.
     """
     if not _NAME.fullmatch(name):
         raise TeamInvalid("a team's name has other characters than these, or too many")

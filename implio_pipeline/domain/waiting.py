@@ -1,7 +1,7 @@
-"""How long the oldest file or request has waited, and why: one decision from facts.
+"""How long the oldest file or request has waited, and why.
 
-The facts come from the catalog, the watched folders and Dagster's own storage. What is not known is said to be not
-known; it is never taken for "all is well".
+The facts come from the catalog, the watched folders and Dagster's own storage. What is not known is reported as not
+known. It is never taken as a sign that all is well.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from enum import StrEnum
 from implio_pipeline.domain.request import PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
 
 HEARTBEAT_LASTS = timedelta(minutes=3)
-"""Dagster's daemons report every 30 s; after three minutes without a word nobody is there. Until then nobody knows."""
+"""Dagster's daemons report every 30 s. Without a report for three minutes, the daemon counts as stopped."""
 CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
@@ -61,14 +61,14 @@ SENTENCES: Mapping[Cause, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrchestrationFacts:
-    """What Dagster's storage says about who is at work."""
+    """What Dagster's storage says about daemons, sensors and runs."""
 
     heartbeat_at: datetime | None
-    """When the daemon that evaluates sensors last reported; `None` when never."""
+    """When the daemon that evaluates sensors last reported; `None` if never."""
     sensors_off: frozenset[str] = frozenset()
-    """Names of sensors that somebody switched off."""
+    """The names of sensors that somebody switched off."""
     newest_tick_at: datetime | None = None
-    """The latest instant that a sensor or schedule noted of itself."""
+    """The latest instant that a sensor or schedule recorded."""
     dead_runs: int = 0
     """Runs that count as started, although their process has ended."""
     runs_at_work: int = 0
@@ -81,12 +81,12 @@ class Wait:
 
     what: Waiting
     since: datetime
-    """When a file came here; when a request was received: of a dropped file, its own date."""
+    """When a file arrived here, or a request was received. For a request from a file: the date of the file."""
     cause: Cause
 
     @property
     def sentence(self) -> str:
-        """Why, in words."""
+        """The cause in words."""
         return SENTENCES[self.cause]
 
 
@@ -98,11 +98,11 @@ _SENSORS: Mapping[Waiting, str] = {
 
 
 def why_waiting(what: Waiting, facts: OrchestrationFacts | None, *, now: datetime) -> Cause:
-    """Return why something that a sensor takes up still waits; the first cause that explains it.
+    """Return why something waits that a sensor should take up: the first cause that explains it.
 
     Args:
-        what: It.
-        facts: What Dagster's storage says; `None` when it cannot be read.
+        what: What waits.
+        facts: What Dagster's storage says; `None` if it cannot be read.
         now: The present.
     """
     if facts is None:
