@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 
-from implio_pipeline.domain.access import Act, Role, demand
+from implio_pipeline.domain.access import Act, Role, require
 from implio_pipeline.domain.accounts import ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyRefused
 from implio_pipeline.domain.ids import TeamId
@@ -50,7 +50,7 @@ def who_may(act: Act) -> Callable[[Caller], Awaitable[Caller]]:
     """Build a dependency that refuses callers who may not do something."""
 
     async def allowed(who: Annotated[Caller, Depends(caller)]) -> Caller:
-        demand(who.role, act)
+        require(who.role, act)
         return who
 
     return allowed

@@ -15,7 +15,7 @@ from implio_pipeline.api.query_string import parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decided, Decision, Move, QueueEntry, Refuse
+from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decision, Move, QueueEntry, Refuse, StoredVerdict
 from implio_pipeline.flows.moderation.decide import decide, next_entries, notes_of, queues_of
 from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.formats.ad_shape import ad_shape
@@ -74,7 +74,7 @@ async def post_next(
         "verdict; 409 when somebody else looks at the item or has decided, 410 when it is gone."
     ),
     responses=answers(
-        {200: answer("What became of the item.", "Decided")}, 400, 401, 403, 404, 408, 409, 410, 413, 429
+        {200: answer("What became of the item.", "StoredVerdict")}, 400, 401, 403, 404, 408, 409, 410, 413, 429
     ),
     openapi_extra=body("Decision"),
 )
@@ -141,7 +141,7 @@ def _next(services: Services, team: TeamId, queue: str, moderator: str) -> model
     return models.NextAds(locked_until=instant_text(services.clock.now() + LOCK_LASTS), items=waiting)
 
 
-def _result(result: Decided | QueueEntry) -> models.Decided:
+def _result(result: StoredVerdict | QueueEntry) -> models.Decided:
     if isinstance(result, QueueEntry):
         return models.Decided(task_id=result.task_id, queue=result.queue)
     return models.Decided(

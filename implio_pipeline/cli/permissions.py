@@ -4,7 +4,7 @@ Whoever runs a command is an operator and may do what `domain/access.py` allows 
 here is denied, so add a line when you add a command.
 """
 
-from implio_pipeline.domain.access import Act, Role, demand
+from implio_pipeline.domain.access import Act, Role, require
 from implio_pipeline.domain.errors import AccessDenied
 
 ACTS: dict[str, Act] = {
@@ -96,4 +96,4 @@ def demand_act(command_path: str) -> None:
     _, _, command = command_path.partition(" ")
     if command not in ACTS:
         raise AccessDenied("no act is named for this command", remedy=f"Name it in ACTS of {__name__}.")
-    demand(Role.OPERATOR, ACTS[command])
+    require(Role.OPERATOR, ACTS[command])

@@ -128,7 +128,7 @@ def may(role: Role | None, act: Act) -> bool:
     return role is not None and act in PERMISSIONS.get(role, frozenset())
 
 
-def demand(role: Role | None, act: Act) -> None:
+def require(role: Role | None, act: Act) -> None:
     """Check that a role may do something.
 
     Raises:
@@ -209,7 +209,7 @@ class Grant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reviewed:
+class GrantReview:
     """A grant in force, with the remarks that a reviewer should look into."""
 
     grant: Grant
@@ -255,10 +255,12 @@ def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until:
         raise GrantRefused("a grant ends in the future, within 366 days", remedy=remedy)
 
 
-def review(grants: Iterable[Grant], *, now: datetime, expires_within: timedelta, open_for: timedelta) -> list[Reviewed]:
+def review(
+    grants: Iterable[Grant], *, now: datetime, expires_within: timedelta, open_for: timedelta
+) -> list[GrantReview]:
     """Return the grants in force, those with the most remarks first, then the oldest."""
     found = [
-        Reviewed(grant=grant, remarks=_remarks(grant, now=now, expires_within=expires_within, open_for=open_for))
+        GrantReview(grant=grant, remarks=_remarks(grant, now=now, expires_within=expires_within, open_for=open_for))
         for grant in grants
         if grant.is_in_force(now=now)
     ]

@@ -128,7 +128,7 @@ class Alteration:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class FileMeasurement:
     """What a vault file contains, measured by reading it whole."""
 
     rows: int
@@ -177,7 +177,7 @@ def known_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str])
     return found
 
 
-def read_faults(file: VaultFile, measured: Measured, *, erased: Collection[RequestId]) -> list[AuditFinding]:
+def read_faults(file: VaultFile, measured: FileMeasurement, *, erased: Collection[RequestId]) -> list[AuditFinding]:
     """Return where a file that was read contradicts the catalog or a completed request."""
     found = [
         _of(file, FindingKind.SURVIVOR, f"{rows} rows survive request {request_id}")
@@ -424,7 +424,7 @@ def _misstated(told: Receipt) -> Iterator[str]:
         yield "it has an instant of erasure though nothing was erased, or has none"
 
 
-def _is_within(file: VaultFile, measured: Measured) -> bool:
+def _is_within(file: VaultFile, measured: FileMeasurement) -> bool:
     if measured.low_key is None or measured.high_key is None:
         return True
     if file.low_key is None or file.high_key is None:

@@ -20,7 +20,7 @@ from implio_pipeline.domain.ids import ColumnClass, TeamId, sensitive
 from implio_pipeline.domain.instants import instant_text
 
 
-class Deed(StrEnum):
+class AuditAction(StrEnum):
     """What a person did in a team."""
 
     SIGNED_IN = "signed in"
@@ -56,7 +56,7 @@ class AuditEntry:
     who: str
     """Keyed pseudonym of the name: the same one that requests keep of the person who asked."""
     name: str = sensitive()
-    deed: Deed
+    deed: AuditAction
     subject: str | None = None
     """Opaque id of a request, hold, member or key."""
     count: int | None = None

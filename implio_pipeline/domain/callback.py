@@ -83,7 +83,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class DeliveryResult:
     """The result of sending: the HTTP status, or one of our codes if there was no answer."""
 
     status: int | None

@@ -71,7 +71,7 @@ class ExportRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
+class PersonExport:
     """What an access request found, in counts, and how it was handed out."""
 
     export_id: str
@@ -175,7 +175,7 @@ def _may_cover(rule: UserRule | TaskRule | DatesRule | TeamRule | OverdueRule, u
             assert_never(rule)
 
 
-def _counts(access: Access) -> dict[str, int]:
+def _counts(access: PersonExport) -> dict[str, int]:
     return {
         "items": access.items,
         "rejectedItems": access.rejected,

@@ -69,7 +69,7 @@ class ClockBounds:
     """The longest pause between two readings; a home in use records one at least once a day."""
 
 
-def after(newest: datetime, *, now: datetime) -> datetime:
+def next_instant(newest: datetime, *, now: datetime) -> datetime:
     """Return the present of a team: the clock's, but always later than the newest instant of the team."""
     return max(now, newest + _MICROSECOND)
 

@@ -77,7 +77,7 @@ class Lock:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decided:
+class StoredVerdict:
     """A verdict as the catalog keeps it, until the feed no longer needs it."""
 
     team: TeamId
@@ -133,7 +133,7 @@ class Trace:
 class Feed:
     """A page of verdicts in the order in which they were made."""
 
-    entries: tuple[Decided, ...]
+    entries: tuple[StoredVerdict, ...]
     newest: int
     """Where the next page begins: `feed_at` of the last entry that was read."""
     is_more: bool

@@ -151,7 +151,7 @@ def _text(when: date | None) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Introduction:
+class Appointment:
     """An appointment of a team's administrator; both people as keyed pseudonyms."""
 
     team: TeamId
@@ -162,7 +162,7 @@ class Introduction:
     """Whether it was made at the command line."""
 
 
-def same_person(who: str, introductions: Iterable[Introduction]) -> frozenset[str]:
+def same_person(who: str, introductions: Iterable[Appointment]) -> frozenset[str]:
     """Return everybody who counts as one person with somebody, including that person.
 
     Args:

@@ -130,7 +130,7 @@ class PolicyChange:
     decided_at: datetime | None = None
 
 
-def let_go_sooner(files: Iterable[VaultFile], *, was: RetentionPolicy, policy: RetentionPolicy) -> int:
+def erased_sooner(files: Iterable[VaultFile], *, was: RetentionPolicy, policy: RetentionPolicy) -> int:
     """Return how many items a new policy erases sooner, now or later.
 
     This counts more than what is overdue at once: a policy that is set today erases every item at some time. An

@@ -12,7 +12,7 @@ from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
-from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
+from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.team import Team
@@ -62,7 +62,7 @@ class Teams(Protocol):
             TeamUnknown: no such team.
         """
 
-    def introduce(self, introduction: Introduction) -> None:
+    def introduce(self, introduction: Appointment) -> None:
         """Remember who made whom an administrator."""
 
     def keys(self, team: TeamId | None = None) -> list[TeamKey]:

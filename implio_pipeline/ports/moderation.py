@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from implio_pipeline.domain.callback import Answer, Callback, Delivery
+from implio_pipeline.domain.callback import Callback, Delivery, DeliveryResult
 from implio_pipeline.domain.ids import TaskKey, TeamId
-from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, QueueEntry, Trace
+from implio_pipeline.domain.moderation import Feed, Lock, Note, QueueEntry, StoredVerdict, Trace
 
 
 class Moderation(Protocol):
@@ -51,10 +51,10 @@ class Moderation(Protocol):
             ItemGone: nothing waits by this id.
         """
 
-    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> Decided | None:
+    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> StoredVerdict | None:
         """Return the verdict on a task, if there is one that the feed still tells."""
 
-    def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
+    def decide(self, verdict: StoredVerdict, *, note: Note | None, at: datetime) -> StoredVerdict:
         """Store a verdict, take its entry off the queue, and tell the team's callback, in one transaction.
 
         Raises:
@@ -80,7 +80,7 @@ class Moderation(Protocol):
 
     def unsettled(
         self, team: TeamId, *, after: int = 0, now: datetime | None = None, most: int | None = None
-    ) -> list[Decided]:
+    ) -> list[StoredVerdict]:
         """Return verdicts that are not in the vault yet, oldest first; with `now`, none that is put off until later.
 
         Args:
@@ -173,7 +173,7 @@ class Callbacks(Protocol):
 class WebhookClient(Protocol):
     """Who carries callbacks to where they go."""
 
-    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Post a body and return the outcome. Failures of the other side are outcomes, not exceptions."""
 
     def abandon(self) -> None:

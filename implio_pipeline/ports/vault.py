@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from implio_pipeline.domain.audit import Measured
+from implio_pipeline.domain.audit import FileMeasurement
 from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Spared
@@ -121,7 +121,7 @@ class Vault(Protocol):
             KeyMissing: its keys cannot be unwrapped.
         """
 
-    def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Measured:
+    def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> FileMeasurement:
         """Read a file and return what it holds, with the rows that each rule covers; keys of every class are used.
 
         Raises:

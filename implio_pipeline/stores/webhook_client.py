@@ -26,7 +26,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 from typing_extensions import override
 
-from implio_pipeline.domain.callback import ABANDONED, Answer, Destination, check_address
+from implio_pipeline.domain.callback import ABANDONED, DeliveryResult, Destination, check_address
 from implio_pipeline.domain.errors import CallbackRefused
 from implio_pipeline.ports.moderation import WebhookClient
 
@@ -69,12 +69,12 @@ class HttpWebhookClient(WebhookClient):
         self._ca_file = ca_file
         self._resolve = resolver
         self._tls: ssl.SSLContext | None = None
-        self._under_way: dict[asyncio.Task[Answer], asyncio.AbstractEventLoop] = {}
+        self._under_way: dict[asyncio.Task[DeliveryResult], asyncio.AbstractEventLoop] = {}
         self._is_abandoned = False
         self._lock = Lock()
 
     @override
-    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         began = time.monotonic()
         answer = self._answer(url, body, headers)
         return replace(answer, seconds=time.monotonic() - began)
@@ -101,19 +101,19 @@ class HttpWebhookClient(WebhookClient):
         destination = Destination.of(url)
         self._checked(destination, self._resolve(destination.host, destination.port))
 
-    def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         try:
             return asyncio.run(self._bounded(url, body, headers))
         except asyncio.CancelledError:
-            return Answer(status=None, code=ABANDONED)
+            return DeliveryResult(status=None, code=ABANDONED)
         except CallbackRefused as refused:
-            return Answer(status=None, code=refused.code)
+            return DeliveryResult(status=None, code=refused.code)
         except TimeoutError:
-            return Answer(status=None, code="callback-timeout")
+            return DeliveryResult(status=None, code="callback-timeout")
         except (httpx.HTTPError, httpx.InvalidURL, OSError):
-            return Answer(status=None, code="callback-unreachable")
+            return DeliveryResult(status=None, code="callback-unreachable")
 
-    async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Send within the time that a delivery may take; `abandon` cancels it."""
         task = asyncio.create_task(self._send(url, body, headers))
         with self._lock:
@@ -126,7 +126,7 @@ class HttpWebhookClient(WebhookClient):
             with self._lock:  # `abandon` must not call a loop that is closed
                 del self._under_way[task]
 
-    async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         # 1. Resolve the name once, and check every address.
         destination = Destination.of(url)
         found = await _beside(lambda: self._resolve(destination.host, destination.port))
@@ -147,7 +147,7 @@ class HttpWebhookClient(WebhookClient):
             ) as answer,
         ):
             code = None if answer.status_code == httpx.codes.OK else f"http-{answer.status_code}"
-            return Answer(status=answer.status_code, code=code)
+            return DeliveryResult(status=answer.status_code, code=code)
 
     def _checked(self, destination: Destination, addresses: Sequence[str]) -> str:
         if not addresses:

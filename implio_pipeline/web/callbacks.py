@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.callback import CallbackSecrets
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.flows.moderation.webhooks import remove_callback, set_callback, show_callback
@@ -27,7 +27,7 @@ def callback_form(context: PageContext) -> Response:
         secrets = set_callback(context.services, context.opened.webhook_client, context.team.team, context.text("url"))
     except ImplioError as error:
         return _page(context, status=422, error=sentence(error))
-    context.note(Deed.CHANGED_CALLBACK)
+    context.note(AuditAction.CHANGED_CALLBACK)
     return _page(context, secrets=secrets)
 
 
@@ -35,7 +35,7 @@ def callback_form(context: PageContext) -> Response:
 def remove_form(context: PageContext) -> Response:
     """Remove the callback."""
     remove_callback(context.services, context.team.team)
-    context.note(Deed.CHANGED_CALLBACK)
+    context.note(AuditAction.CHANGED_CALLBACK)
     return context.back("/callbacks", done="no-callback")
 
 

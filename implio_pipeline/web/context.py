@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from implio_pipeline.domain.access import Act, Role, may
 from implio_pipeline.domain.accounts import Member, Session, form_token_of
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import AccessDenied, RequestUnknown
 from implio_pipeline.domain.ids import RequestId, sensitive
 from implio_pipeline.domain.request import Request
@@ -110,7 +110,7 @@ class PageContext:
             raise RequestUnknown("the team has no such request")
         return request
 
-    def note(self, deed: Deed, *, subject: str | None = None, count: int | None = None) -> None:
+    def note(self, deed: AuditAction, *, subject: str | None = None, count: int | None = None) -> None:
         """Add a line to the team's audit log."""
         note(
             self.services, self.accounts, deed, team=self.team.team, name=self.member.name, subject=subject, count=count

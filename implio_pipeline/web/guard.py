@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from implio_pipeline.domain.access import Act, demand
+from implio_pipeline.domain.access import Act, require
 from implio_pipeline.domain.accounts import is_form_token
 from implio_pipeline.domain.errors import AccessDenied, ImplioError, RequestUnknown, TeamUnknown
 from implio_pipeline.domain.ids import TeamId
@@ -130,7 +130,7 @@ def _admit(context: PageContext, demands: Demand) -> None:
     if isinstance(demands, Act):
         name = TeamId(str(context.http.path_params.get("team", "")))
         context.role = context.known.roles.get(name)
-        demand(context.role, demands)  # the same answer for a team of others and for none
+        require(context.role, demands)  # the same answer for a team of others and for none
         context.at_team = context.services.catalog.teams.get(name)
 
 

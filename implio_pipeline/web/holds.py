@@ -5,7 +5,7 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import HoldRefused, RequestRefused
 from implio_pipeline.domain.hold import HoldId, HoldReason
 from implio_pipeline.domain.instants import start_of
@@ -40,7 +40,7 @@ def hold_form(context: PageContext) -> Response:
         hold = place_hold(context.services, draft)
     except RequestRefused as error:
         return _page(context, status=422, error=sentence(error))
-    context.note(Deed.PLACED_HOLD, subject=hold.hold_id)
+    context.note(AuditAction.PLACED_HOLD, subject=hold.hold_id)
     return context.back("/holds", done="held")
 
 
@@ -51,7 +51,7 @@ def release_form(context: PageContext) -> Response:
     if hold.team != context.team.team:
         raise HoldRefused("the team has no such hold")
     release_hold(context.services, hold.hold_id)
-    context.note(Deed.RELEASED_HOLD, subject=hold.hold_id)
+    context.note(AuditAction.RELEASED_HOLD, subject=hold.hold_id)
     return context.back("/holds", done="released")
 
 

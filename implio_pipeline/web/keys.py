@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import ApiKeyUnknown, ImplioError
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.flows.accounts.api_keys import add_api_key, revoke_api_key, rotate_api_key
@@ -37,7 +37,7 @@ def key_form(context: PageContext) -> Response:
         )
     except ImplioError as error:
         return _page(context, status=422, error=sentence(error))
-    context.note(Deed.MADE_KEY, subject=key.key_id)
+    context.note(AuditAction.MADE_KEY, subject=key.key_id)
     return _page(context, new=key, text=text)
 
 
@@ -46,7 +46,7 @@ def replace_form(context: PageContext) -> Response:
     """Replace a key. The old key is accepted for one more day."""
     old = _own(context)
     key, text = rotate_api_key(context.services, old.key_id, grace=_GRACE, by=context.member.name)
-    context.note(Deed.MADE_KEY, subject=key.key_id)
+    context.note(AuditAction.MADE_KEY, subject=key.key_id)
     # One that was replaced before, or expires anyway, ends when it would have ended.
     return _page(context, new=key, text=text, replaced=context.services.catalog.api_keys.get(old.key_id))
 
@@ -56,7 +56,7 @@ def revoke_form(context: PageContext) -> Response:
     """Revoke a key."""
     key = _own(context)
     revoke_api_key(context.services, key.key_id)
-    context.note(Deed.REVOKED_KEY, subject=key.key_id)
+    context.note(AuditAction.REVOKED_KEY, subject=key.key_id)
     return context.back("/keys", done="key-ended")
 
 

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from implio_pipeline.domain.access import MEMBER_ROLES, Act
 from implio_pipeline.domain.accounts import Member, MemberId, role_of
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.flows.accounts.members import Inviter, add_member, leave_team, member_of, set_role
 from implio_pipeline.web.context import PageContext
@@ -35,7 +35,7 @@ def member_form(context: PageContext) -> Response:
         )
     except ImplioError as error:
         return _page(context, status=422, error=sentence(error))
-    context.note(Deed.ADDED_MEMBER, subject=member.member_id)
+    context.note(AuditAction.ADDED_MEMBER, subject=member.member_id)
     if password is None:
         return context.back("/members", done="added")
     return _page(context, new=member, password=password)
@@ -50,7 +50,7 @@ def role_form(context: PageContext) -> Response:
         set_role(context.services, context.accounts, member_id, team=context.team.team, role=role, by=by)
     except ImplioError as error:
         return _page(context, status=409, error=sentence(error))
-    context.note(Deed.SET_ROLE, subject=member_id)
+    context.note(AuditAction.SET_ROLE, subject=member_id)
     return context.back("/members", done="role")
 
 
@@ -63,7 +63,7 @@ def remove_form(context: PageContext) -> Response:
         leave_team(context.services, context.accounts, member_id, team=context.team.team)
     except ImplioError as error:
         return _page(context, status=409, error=sentence(error))
-    context.note(Deed.REMOVED_MEMBER, subject=member_id)
+    context.note(AuditAction.REMOVED_MEMBER, subject=member_id)
     if member_id == context.member.member_id:
         return context.go("/teams")
     return context.back("/members", done="removed")

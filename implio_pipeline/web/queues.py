@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import DecisionRefused, ImplioError, ItemGone
 from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.flows.moderation.decide import (
@@ -66,7 +66,7 @@ def decide_form(context: PageContext) -> Response:
         return _batch(context, queue, status=410, error="This item was deleted meanwhile, so nothing was decided.")
     except ImplioError as error:
         return _batch(context, queue, status=409, error=sentence(error))
-    deed = Deed.MOVED_ITEM if isinstance(decision, Move) else Deed.DECIDED
+    deed = AuditAction.MOVED_ITEM if isinstance(decision, Move) else AuditAction.DECIDED
     context.note(deed, subject=context.services.identifiers.task_key(task_id.lower()).hex())
     return _batch(context, queue, said="Moved." if isinstance(decision, Move) else "Decided.")
 

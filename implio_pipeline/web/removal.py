@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import ImplioError, PlanChanged, RequestRefused
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import RequestDraft, RequestState
@@ -51,7 +51,7 @@ def remove_form(context: PageContext) -> Response:
         return _preview(context, draft, status=409, error=text)
     if isinstance(answer, ImplioError):
         raise answer
-    context.note(Deed.ASKED, subject=answer.request_id, count=plan.matched)
+    context.note(AuditAction.ASKED, subject=answer.request_id, count=plan.matched)
     is_waiting = answer.state is RequestState.UNAPPROVED
     return context.back(f"/requests/{answer.request_id}", done="waits" if is_waiting else "asked")
 

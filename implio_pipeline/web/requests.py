@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, Response
 
 from implio_pipeline.documents.receipt import receipt_page
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
@@ -66,7 +66,7 @@ def approve_form(context: PageContext) -> Response:
         if context.text("typed") != approval_text(items):
             return _page(context, status=422, error="What you typed is not what was asked for. Nothing was approved.")
     approve(context.services, request.request_id, name=context.member.name)
-    context.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
+    context.note(AuditAction.APPROVED, subject=request.request_id, count=request.covered_items)
     return context.back(f"/requests/{request.request_id}", done="approved")
 
 
@@ -80,7 +80,7 @@ def approve_many_form(context: PageContext) -> Response:
         text = "What you typed is not what was asked for, or other requests wait now. Nothing was approved."
         return context.page("requests.html", status=422, error=text, **_lists(context), **_many(context))
     for request in approve_many(context.services, shown, name=context.member.name):
-        context.note(Deed.APPROVED, subject=request.request_id, count=request.covered_items)
+        context.note(AuditAction.APPROVED, subject=request.request_id, count=request.covered_items)
     return context.back("/requests", done="approved-many")
 
 
@@ -89,7 +89,7 @@ def cancel_form(context: PageContext) -> Response:
     """Take a request back before anything of it is erased."""
     request = context.asked()
     cancel(context.services, request.request_id)
-    context.note(Deed.CANCELLED, subject=request.request_id)
+    context.note(AuditAction.CANCELLED, subject=request.request_id)
     return context.back(f"/requests/{request.request_id}", done="cancelled")
 
 
@@ -102,7 +102,7 @@ def lift_form(context: PageContext) -> Response:
     except LiftRefused as error:
         return _page(context, status=409, error=sentences(error))
     for each in lifted:
-        context.note(Deed.LIFTED, subject=each.request_id)
+        context.note(AuditAction.LIFTED, subject=each.request_id)
     return context.back(f"/requests/{request.request_id}", done="lifted")
 
 
@@ -115,7 +115,7 @@ def extend_form(context: PageContext) -> Response:
         extend(context.services, request.request_id, days=number, reason=words_in(context, "why"))
     except ImplioError as error:
         return _page(context, status=409, error=sentences(error))
-    context.note(Deed.EXTENDED, subject=request.request_id, count=number)
+    context.note(AuditAction.EXTENDED, subject=request.request_id, count=number)
     return context.back(f"/requests/{request.request_id}", done="extended")
 
 
@@ -128,7 +128,7 @@ def receipt(context: PageContext) -> Response:
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
     lifted_at = context.asked().standing_lifted_at
     text = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
-    context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
+    context.note(AuditAction.READ_RECEIPT, subject=context.part("request_id"))
     return HTMLResponse(text, headers={"Content-Security-Policy": own_style_policy(text)})
 
 
@@ -136,7 +136,7 @@ def receipt(context: PageContext) -> Response:
 def receipt_file(context: PageContext) -> Response:
     """Download the receipt as it was signed."""
     entry = _receipt(context)
-    context.note(Deed.READ_RECEIPT, subject=context.part("request_id"))
+    context.note(AuditAction.READ_RECEIPT, subject=context.part("request_id"))
     name = f"receipt-{entry.statement.request_id}.json"
     return Response(
         json.dumps(entry.shape(), indent=2, ensure_ascii=False),

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from implio_pipeline.domain.access import Act
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.charts import Chart, age_chart
 from implio_pipeline.domain.errors import PolicyInvalid
 from implio_pipeline.domain.retention import (
@@ -65,9 +65,9 @@ def retention_form(context: PageContext) -> Response:
         return _preview(context, proposed, status=409, error=text)
     change = change_policy(context.services, context.team.team, policy=proposed, by=context.member.name)
     if change.state is ChangeState.WAITING:
-        context.note(Deed.ASKED_POLICY, subject=change.change_id, count=change.affected_items)
+        context.note(AuditAction.ASKED_POLICY, subject=change.change_id, count=change.affected_items)
         return context.back("/retention", done="policy-waits")
-    context.note(Deed.SET_POLICY, subject=change.change_id, count=change.affected_items)
+    context.note(AuditAction.SET_POLICY, subject=change.change_id, count=change.affected_items)
     return context.back("/retention", done="policy")
 
 
@@ -79,7 +79,7 @@ def approve_form(context: PageContext) -> Response:
         text = "What you typed is not what was asked for. Nothing was approved."
         return _page(context, context.team.policy, status=422, error=text)
     decided = approve_policy(context.services, context.team.team, name=context.member.name)
-    context.note(Deed.APPROVED_POLICY, subject=decided.change_id, count=decided.affected_items)
+    context.note(AuditAction.APPROVED_POLICY, subject=decided.change_id, count=decided.affected_items)
     return context.back("/retention", done="policy-approved")
 
 
@@ -87,7 +87,7 @@ def approve_form(context: PageContext) -> Response:
 def refuse_form(context: PageContext) -> Response:
     """Refuse a change, or withdraw one's own."""
     decided = refuse_policy(context.services, context.team.team, name=context.member.name)
-    context.note(Deed.REFUSED_POLICY, subject=decided.change_id)
+    context.note(AuditAction.REFUSED_POLICY, subject=decided.change_id)
     return context.back("/retention", done="policy-refused")
 
 

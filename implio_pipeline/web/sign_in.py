@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import SignInLocked, SignInRefused
 from implio_pipeline.flows.accounts.audit_log import note
 from implio_pipeline.flows.accounts.sign_in import Entry, second_step, sign_in, sign_out
@@ -73,7 +73,7 @@ def _let_in(context: PageContext, entry: Entry) -> Response:
     cookies.drop(context.http, response, cookies.guest(context.http))
     if not entry.is_halfway:
         for team in entry.member.roles:
-            note(context.services, context.accounts, Deed.SIGNED_IN, team=team, name=entry.member.name)
+            note(context.services, context.accounts, AuditAction.SIGNED_IN, team=team, name=entry.member.name)
     return response
 
 

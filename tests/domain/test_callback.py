@@ -7,8 +7,8 @@ import pytest
 from implio_pipeline.domain.callback import (
     LONGEST_DELIVERY_BACKOFF,
     MOST_ATTEMPTS,
-    Answer,
     CallbackSecrets,
+    DeliveryResult,
     Destination,
     check_address,
     check_host,
@@ -102,8 +102,8 @@ def test_waits_double_up_to_a_bound() -> None:
 
 @pytest.mark.parametrize("status", [None, 201, 204, 301, 404, 500])
 def test_only_200_says_that_it_was_received(status: int | None) -> None:
-    assert not Answer(status=status).is_done
-    assert Answer(status=200).is_done
+    assert not DeliveryResult(status=status).is_done
+    assert DeliveryResult(status=200).is_done
 
 
 def test_secrets_and_the_address_never_show() -> None:

@@ -20,8 +20,8 @@ from implio_pipeline.domain.callback import (
     MOST_ATTEMPTS,
     TEAM_SECONDS,
     TELL_WAITING_AFTER,
-    Answer,
     CallbackSecrets,
+    DeliveryResult,
 )
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown, KeyMissing
 from implio_pipeline.domain.faults import FIRST_BACKOFF
@@ -56,17 +56,17 @@ HOST, URL = "hooks.example.com", "https://hooks.example.com/canary-path"
 class Postbox(HttpWebhookClient):
     """A webhook client in memory; signing and checking are the real ones."""
 
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[DeliveryResult] = field(default_factory=list)
     sent: list[tuple[str, dict[str, object], Mapping[str, str]]] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
 
     def __post_init__(self) -> None:
         super().__init__(resolver=lambda host, port: ["93.184.216.34"])
 
-    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         self.sent.append((url, json.loads(body), headers))
         self.meanwhile()
-        return self.answers.pop(0) if self.answers else Answer(status=200)
+        return self.answers.pop(0) if self.answers else DeliveryResult(status=200)
 
 
 def told(home: Home, *ads: Ad) -> Postbox:
@@ -164,7 +164,7 @@ def test_a_delivery_of_a_cancelled_request_is_made_after_all(home: Home) -> None
 def test_ten_attempts_are_made_ever_farther_apart_and_then_no_more(home: Home) -> None:
     postbox = told(home)
     decided(home, "a", Approve())
-    postbox.answers = [Answer(status=500, code="http-500") for _ in range(MOST_ATTEMPTS)]
+    postbox.answers = [DeliveryResult(status=500, code="http-500") for _ in range(MOST_ATTEMPTS)]
 
     waited, given_up = [], 0
     for _ in range(400):
@@ -190,7 +190,7 @@ def test_nobody_there_is_asked_once_a_run_and_holds_up_no_other_team(home: Home)
     postbox = told(home, *(Ad(task=f"t{number}", outcome=None) for number in range(5)))
     for number in range(5):
         decided(home, f"t{number}", Approve())
-    postbox.answers = [Answer(status=None, code="callback-timeout")]
+    postbox.answers = [DeliveryResult(status=None, code="callback-timeout")]
 
     first = deliver_due(home.services, postbox)
     second = deliver_due(home.services, postbox)
@@ -271,7 +271,7 @@ def test_a_receiver_that_takes_long_ends_its_teams_pass_and_the_rest_is_sent_in_
     postbox = told(home, *(Ad(task=f"t{number}", outcome=None) for number in range(5)))
     for number in range(5):
         decided(home, f"t{number}", Approve())
-    postbox.answers = [Answer(status=200, seconds=TEAM_SECONDS / 2)] * 5
+    postbox.answers = [DeliveryResult(status=200, seconds=TEAM_SECONDS / 2)] * 5
 
     delivered = [deliver_due(home.services, postbox).delivered for _ in range(4)]
 
@@ -281,7 +281,7 @@ def test_a_receiver_that_takes_long_ends_its_teams_pass_and_the_rest_is_sent_in_
 def test_a_delivery_that_was_broken_off_is_sent_again_at_once_and_is_no_attempt(home: Home) -> None:
     postbox = told(home)
     decided(home, "a", Approve())
-    postbox.answers = [Answer(status=None, code=ABANDONED)] * MOST_ATTEMPTS
+    postbox.answers = [DeliveryResult(status=None, code=ABANDONED)] * MOST_ATTEMPTS
 
     put_off = sum(deliver_due(home.services, postbox).put_off for _ in range(MOST_ATTEMPTS))
     (left,) = home.services.catalog.callbacks.all(ADS)
@@ -325,7 +325,7 @@ def test_a_receiver_that_never_answers_holds_up_no_other_team_even_in_later_pass
     hangs, released = threading.Event(), threading.Event()
 
     class Hanging(Postbox):
-        def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
             if "ads" in url:
                 hangs.set()
                 released.wait()

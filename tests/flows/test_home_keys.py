@@ -14,7 +14,7 @@ from support.home import ADS, Home, opened_at
 from support.page import SETUP
 
 from implio_pipeline.domain.access import Role
-from implio_pipeline.domain.audit_log import Deed
+from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.scope import ByTeam
 from implio_pipeline.flows.accounts.audit_log import note
@@ -174,7 +174,7 @@ def put_in(home: Home) -> None:
     add_member(
         home.services, home.opened.accounts, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN, by=SETUP
     )
-    note(home.services, home.opened.accounts, Deed.ADDED_MEMBER, team=ADS, name="Boss")
+    note(home.services, home.opened.accounts, AuditAction.ADDED_MEMBER, team=ADS, name="Boss")
 
 
 def test_what_is_sealed_just_before_an_old_root_key_goes_is_wrapped_anew(home: Home) -> None:

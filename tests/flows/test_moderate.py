@@ -20,10 +20,10 @@ from implio_pipeline.domain.moderation import (
     ESCALATED_QUEUE,
     LOCK_LASTS,
     Approve,
-    Decided,
     Move,
     QueueEntry,
     Refuse,
+    StoredVerdict,
 )
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.deletion.cancel import cancel
@@ -284,7 +284,7 @@ def test_two_at_once_with_the_same_item_take_one_verdict(home: Home) -> None:
             verdict = decide(home.services, ADS, "t00", Approve(), by=name)
         except ImplioError as error:
             return error.code
-        assert isinstance(verdict, Decided)
+        assert isinstance(verdict, StoredVerdict)
         return "decided"
 
     with ThreadPoolExecutor(4) as pool:

@@ -20,7 +20,7 @@ from support.items import Ad
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel, RequestKind
-from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
+from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
@@ -113,7 +113,7 @@ class OnePerson(RuleBasedStateMachine):
             "who": identity_of(self.services.keychain, ADS, name),
             "by": identity_of(self.services.keychain, ADS, by),
         }
-        self.services.catalog.teams.introduce(Introduction(team=ADS, **names, at=self.now))
+        self.services.catalog.teams.introduce(Appointment(team=ADS, **names, at=self.now))
         self.let_in_at[name] = min(self.now, self.let_in_at[by]) if by in self.let_in_at else self.now
 
     @rule(name=st.sampled_from(SPELLINGS + ACCOUNTS))

@@ -18,7 +18,7 @@ from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import ApprovalRefused, ClockWrong
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.instants import ClockBounds
-from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
+from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import ChangeState, RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
@@ -286,7 +286,7 @@ def test_nobody_raises_the_cap_alone(services: Services) -> None:
 def let_in(services: Services, who: str, *, by: str, is_by_operator: bool = False) -> None:
     names = {name: identity_of(services.keychain, ADS, text) for name, text in (("who", who), ("by", by))}
     at = services.clock.now()
-    services.catalog.teams.introduce(Introduction(team=ADS, **names, at=at, is_by_operator=is_by_operator))
+    services.catalog.teams.introduce(Appointment(team=ADS, **names, at=at, is_by_operator=is_by_operator))
 
 
 def test_an_account_made_for_oneself_is_no_second_person_and_has_no_cap_of_its_own(

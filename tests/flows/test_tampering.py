@@ -25,7 +25,7 @@ from implio_pipeline import open_lake
 from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError
 from implio_pipeline.domain.ids import Channel, RequestId
-from implio_pipeline.domain.plan import ApprovalPolicy, Introduction
+from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.request import WITHHELD_STATES, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
@@ -89,7 +89,7 @@ def stage(scratch: Path) -> Path:
         home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
         change_policy(home.services, ADS, cap_percent=10, by="Otto")
         names = {name: identity_of(home.services.keychain, ADS, name) for name in ("who", "by")}
-        home.services.catalog.teams.introduce(Introduction(team=ADS, **names, at=NOW))
+        home.services.catalog.teams.introduce(Appointment(team=ADS, **names, at=NOW))
         add_api_key(home.services, ADS, label="shop", by="Otto")
         until = NOW + timedelta(days=90)
         place_hold(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, Decided, Decision, Refuse
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, Decision, Refuse, StoredVerdict
 from implio_pipeline.flows.moderation.decide import decide, next_entries
 from support.home import ADS, Home
 from support.items import Ad
@@ -26,10 +26,10 @@ def given(home: Home, *, by: str = MODERATOR, queue: str = DEFAULT_QUEUE) -> lis
     return [entry.task_id for entry in next_entries(home.services, ADS, queue, by=by)]
 
 
-def decided(home: Home, task: str, decision: Decision, *, by: str = MODERATOR) -> Decided:
+def decided(home: Home, task: str, decision: Decision, *, by: str = MODERATOR) -> StoredVerdict:
     """Decide, and return the verdict."""
     verdict = decide(home.services, ADS, task, decision, by=by)
-    assert isinstance(verdict, Decided)
+    assert isinstance(verdict, StoredVerdict)
     return verdict
 
 

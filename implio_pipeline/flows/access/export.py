@@ -16,9 +16,9 @@ from typing import Any
 from implio_pipeline.domain.access import GrantId
 from implio_pipeline.domain.errors import PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
-    Access,
     ExportRecord,
     PackedFile,
+    PersonExport,
     moderation_record,
     queue_record,
 )
@@ -69,7 +69,7 @@ class AccessDraft:
 class ExportMade:
     """An export that lies ready."""
 
-    access: Access
+    access: PersonExport
     folder: PurePath = field(repr=False)
     files: tuple[str, ...]
     ledger_entry: int
@@ -104,7 +104,7 @@ def export_person(
     # 2. Pack: from here on the content is encrypted, if it is to be.
     files = tuple(exports.pack(name, records, recipient=draft.recipient) for name, records in held.parts.items())
     now = agreed_now(services)
-    access = Access(
+    access = PersonExport(
         export_id=exports.new_id(),
         team=team.team,
         region=team.region,
@@ -243,12 +243,12 @@ def _requests(services: Services, team: TeamId, user_key: UserKey) -> list[Reque
     ]
 
 
-def _manifest(access: Access, files: tuple[PackedFile, ...]) -> PackedFile:
+def _manifest(access: PersonExport, files: tuple[PackedFile, ...]) -> PackedFile:
     content = (json.dumps(access.manifest(files), indent=2) + "\n").encode()
     return PackedFile(name="manifest.json", records=1, content=content, digest=sha256(content).hexdigest())
 
 
-def _record(access: Access, tombstone: int, files: tuple[PackedFile, ...]) -> ExportRecord:
+def _record(access: PersonExport, tombstone: int, files: tuple[PackedFile, ...]) -> ExportRecord:
     return ExportRecord(
         export_id=access.export_id,
         team=access.team,

@@ -15,9 +15,9 @@ from implio_pipeline.domain.access import (
     Grant,
     GrantId,
     GrantRefused,
+    GrantReview,
     PersonKey,
     Purpose,
-    Reviewed,
     check_grant,
     review,
 )
@@ -125,7 +125,7 @@ def review_grants(
     team: TeamId | None = None,
     open_for: timedelta = LONG_OPEN,
     expires_within: timedelta = _SOON,
-) -> list[Reviewed]:
+) -> list[GrantReview]:
     """Return the grants that stand with what should be asked about each, and mark them as reviewed now."""
     now = services.clock.now()
     found = review(services.catalog.grants.all(team=team), now=now, expires_within=expires_within, open_for=open_for)

@@ -1,6 +1,6 @@
 """Audit log: note what somebody did in a team."""
 
-from implio_pipeline.domain.audit_log import AuditEntry, Deed
+from implio_pipeline.domain.audit_log import AuditAction, AuditEntry
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.accounts import AccountServices
@@ -10,7 +10,7 @@ from implio_pipeline.ports.services import Services
 def note(
     services: Services,
     accounts: AccountServices,
-    deed: Deed,
+    deed: AuditAction,
     *,
     team: TeamId,
     name: str,

@@ -6,7 +6,7 @@ from implio_pipeline.domain.access import Act, Role, may
 from implio_pipeline.domain.accounts import Member, MemberId, check_password, email_of, name_of
 from implio_pipeline.domain.errors import MemberRefused, SignInRefused
 from implio_pipeline.domain.ids import TeamId, sensitive
-from implio_pipeline.domain.plan import Introduction
+from implio_pipeline.domain.plan import Appointment
 from implio_pipeline.flows.accounts.sign_in import check_code
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.identity import identity_of
@@ -105,7 +105,7 @@ def set_role(
 def _introduce(services: Services, name: str, *, team: TeamId, role: Role, by: Inviter) -> None:
     """Remember who makes somebody an administrator, before they are one."""
     if may(role, Act.APPROVE_REQUEST):
-        introduction = Introduction(
+        introduction = Appointment(
             team=team,
             who=identity_of(services.keychain, team, name),
             by=identity_of(services.keychain, team, by.name),

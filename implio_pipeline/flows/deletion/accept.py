@@ -13,7 +13,7 @@ from typing import Any
 from implio_pipeline.domain.errors import CatalogTampered, ImplioError, RequestIdReused, RequestRefused, TeamUnknown
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.instants import after, due_at, instant_text
+from implio_pipeline.domain.instants import due_at, instant_text, next_instant
 from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
@@ -73,7 +73,7 @@ def accept(
                 raise TeamUnknown("there is no such team")
             if teams[draft.team].is_altered:  # refused alone, so that it stops no other team's
                 raise CatalogTampered(f"the catalog's row of team {draft.team} is not as it was written")
-            present = after(teams[draft.team].newest_at, now=now)
+            present = next_instant(teams[draft.team].newest_at, now=now)
             prepared = _prepare(services, draft, now=present, policy=policy, seal=sealer(draft.team))
             same = None if same_within is None else _same_lately(services, prepared, since=now - same_within)
             answers.append(same or prepared)
@@ -179,7 +179,7 @@ def present_rule(services: Services, draft: RequestDraft) -> Rule:
         RequestRefused: the dates are inverted or an id is empty.
     """
     newest = services.catalog.teams.get(draft.team).newest_at
-    return rule_of(services, draft.team, draft.scope, before=after(newest, now=services.clock.now()))
+    return rule_of(services, draft.team, draft.scope, before=next_instant(newest, now=services.clock.now()))
 
 
 def _prepare(

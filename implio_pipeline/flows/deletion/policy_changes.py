@@ -7,7 +7,7 @@ the policy decided on it.
 from implio_pipeline.domain.errors import ApprovalRefused
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy, let_go_sooner
+from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy, erased_sooner
 from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
@@ -65,7 +65,7 @@ def affected_items(
     if policy is None:
         return 0
     files = services.catalog.manifest.files(team.team, is_filtered=False)
-    return let_go_sooner(files, was=team.policy, policy=policy)
+    return erased_sooner(files, was=team.policy, policy=policy)
 
 
 def needs_approval(services: Services, team: Team, policy: RetentionPolicy, *, by: str) -> bool:

@@ -8,7 +8,7 @@ from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Channel, FileKind, RequestId, RequestKind, TeamId
-from implio_pipeline.domain.instants import after
+from implio_pipeline.domain.instants import next_instant
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule, Reach, is_overdue, reach
@@ -136,7 +136,7 @@ def _overdue(services: Services, team: Team, limits: Cutoffs) -> list[VaultFile]
 
 
 def _rule(services: Services, team: Team, limits: Cutoffs) -> OverdueRule:
-    return OverdueRule(cutoffs=limits, before=after(team.newest_at, now=services.clock.now()))
+    return OverdueRule(cutoffs=limits, before=next_instant(team.newest_at, now=services.clock.now()))
 
 
 def _preview(services: Services, team: Team, limits: Cutoffs) -> OverduePreview:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.domain.ids import FileKind, TeamId
-from implio_pipeline.domain.instants import after
+from implio_pipeline.domain.instants import next_instant
 from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.domain.replan import discarding, replan
 from implio_pipeline.domain.team import Team
@@ -52,7 +52,7 @@ def arrival(services: Services, team: TeamId) -> datetime:
     Raises:
         TeamUnknown: there is no such team.
     """
-    return after(services.catalog.teams.get(team).newest_at, now=services.clock.now())
+    return next_instant(services.catalog.teams.get(team).newest_at, now=services.clock.now())
 
 
 def submit(services: Services, team: TeamId, submissions: Sequence[Submission]) -> AddedRows:

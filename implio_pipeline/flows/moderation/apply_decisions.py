@@ -15,7 +15,7 @@ from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, RequestId, TeamId
 from implio_pipeline.domain.instants import day_of
-from implio_pipeline.domain.moderation import Decided, VerdictDetails, seal_context
+from implio_pipeline.domain.moderation import StoredVerdict, VerdictDetails, seal_context
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.flows.clock import agreed_now
@@ -82,7 +82,7 @@ def is_settling_due(services: Services, *, waits: timedelta) -> bool:
     return since is not None and since + waits <= now
 
 
-def opened_values(keychain: Keychain, verdict: Decided) -> Mapping[str, Any]:
+def opened_values(keychain: Keychain, verdict: StoredVerdict) -> Mapping[str, Any]:
     """Return the columns that an unsettled verdict replaces in its item.
 
     Raises:
@@ -191,7 +191,7 @@ class _Work:
     files: int = 0
     lost: int = 0
 
-    def apply_decisions(self, verdicts: Sequence[Decided], progress: Progress | None) -> None:
+    def apply_decisions(self, verdicts: Sequence[StoredVerdict], progress: Progress | None) -> None:
         """Settle the verdicts, file by file; those of a file that fails stay as they are, and are put off.
 
         Raises:
@@ -218,7 +218,7 @@ class _Work:
         self.lost += len(missing)
         self._put_off({task: until for task, until in unread.items() if task not in found}, by_task)
 
-    def _opened(self, verdicts: Sequence[Decided]) -> dict[str, Mapping[str, Any]]:
+    def _opened(self, verdicts: Sequence[StoredVerdict]) -> dict[str, Mapping[str, Any]]:
         """Return by task what each verdict says; one that cannot be opened is put off alone."""
         values: dict[str, Mapping[str, Any]] = {}
         closed: list[int] = []
@@ -232,13 +232,13 @@ class _Work:
             self.services.catalog.moderation.put_off(self.team, closed, until=until)
         return values
 
-    def _put_off(self, unread: Mapping[str, datetime], by_task: Mapping[str, Decided]) -> None:
+    def _put_off(self, unread: Mapping[str, datetime], by_task: Mapping[str, StoredVerdict]) -> None:
         for until in set(unread.values()):
             late = [by_task[task].sequence for task, each in unread.items() if each == until]
             self.services.catalog.moderation.put_off(self.team, late, until=until)
 
     def _settle_alone(
-        self, file: VaultFile, by_task: Mapping[str, Decided], values: Mapping[str, Mapping[str, Any]]
+        self, file: VaultFile, by_task: Mapping[str, StoredVerdict], values: Mapping[str, Mapping[str, Any]]
     ) -> Iterable[str]:
         """Settle the verdicts in one file and return their tasks; none when it fails, which is noted."""
         faults, tasks = Faults(), tuple[str, ...]()
@@ -252,7 +252,7 @@ class _Work:
         return tasks
 
     def _settle_file(
-        self, file: VaultFile, by_task: Mapping[str, Decided], values: Mapping[str, Mapping[str, Any]]
+        self, file: VaultFile, by_task: Mapping[str, StoredVerdict], values: Mapping[str, Mapping[str, Any]]
     ) -> Iterable[str]:
         (sealed,) = self.services.catalog.manifest.sealed([file])
         try:
@@ -281,7 +281,7 @@ class _Work:
             self.services.vault.delete(sealed.file)
         self.add = []
 
-    def _files(self, verdicts: Iterable[Decided]) -> list[tuple[VaultFile, list[str]]]:
+    def _files(self, verdicts: Iterable[StoredVerdict]) -> list[tuple[VaultFile, list[str]]]:
         """Return the files that may hold the verdicts' items, with the tasks that each may hold."""
         named_rules = [
             NamedRule(

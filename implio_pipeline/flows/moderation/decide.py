@@ -14,7 +14,6 @@ from implio_pipeline.domain.moderation import (
     AT_ONCE,
     LOCK_LASTS,
     STANDING_QUEUES,
-    Decided,
     Decision,
     Feed,
     Lock,
@@ -22,6 +21,7 @@ from implio_pipeline.domain.moderation import (
     Note,
     QueueCount,
     QueueEntry,
+    StoredVerdict,
     Verdict,
     VerdictDetails,
     check_decision,
@@ -105,7 +105,9 @@ def give_back(services: Services, team: TeamId, *, by: str) -> int:
     return services.catalog.moderation.unlock(team, by=identity_of(services.keychain, team, by))
 
 
-def decide(services: Services, team: TeamId, task_id: str, decision: Decision, *, by: str) -> Decided | QueueEntry:
+def decide(
+    services: Services, team: TeamId, task_id: str, decision: Decision, *, by: str
+) -> StoredVerdict | QueueEntry:
     """Take a decision on one item: a verdict takes it off the queue at once, a move leads it to another.
 
     Args:
@@ -183,9 +185,11 @@ def feed(services: Services, team: TeamId, *, since: int = 0, limit: int = 100) 
     return services.catalog.moderation.feed(team, since=since, most=max(1, min(limit, _MOST_AT_ONCE)))
 
 
-def _verdict(services: Services, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime) -> Decided:
+def _verdict(
+    services: Services, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime
+) -> StoredVerdict:
     words = VerdictDetails.of(verdict, actor=actor).to_bytes()
-    return Decided(
+    return StoredVerdict(
         team=entry.team,
         task_id=entry.task_id,
         task_key=entry.task_key,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.moderation import Decided
+from implio_pipeline.domain.moderation import StoredVerdict
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
 from implio_pipeline.flows.moderation.decide import feed
 from implio_pipeline.flows.moderation.get_items import items_of
@@ -58,7 +58,7 @@ class DecisionFeed:
         )
         return {each.task_id: each for each in self._told(team, [one for one in found if one is not None])}
 
-    def _told(self, team: TeamId, verdicts: Iterable[Decided]) -> tuple[PolledDecision, ...]:
+    def _told(self, team: TeamId, verdicts: Iterable[StoredVerdict]) -> tuple[PolledDecision, ...]:
         listed = list(verdicts)
         # What is settled is told by the item itself: the catalog has dropped its words.
         items = items_of(self._world, team, [each.task_id for each in listed if each.settled_at is not None])
@@ -70,7 +70,7 @@ class DecisionFeed:
         return tuple(told)
 
 
-def _decision(verdict: Decided, said: Mapping[str, Any]) -> PolledDecision:
+def _decision(verdict: StoredVerdict, said: Mapping[str, Any]) -> PolledDecision:
     return PolledDecision(
         task_id=verdict.task_id,
         decided_ms=verdict.feed_at,

@@ -27,10 +27,10 @@ from implio_pipeline.domain.callback import (
     MOST_ATTEMPTS,
     SIGNATURE_HEADER,
     TEAM_SECONDS,
-    Answer,
     CallbackEvent,
     CallbackSecrets,
     Delivery,
+    DeliveryResult,
 )
 from implio_pipeline.domain.errors import CallbackUnknown, ImplioError
 from implio_pipeline.domain.faults import FIRST_BACKOFF, backoff
@@ -281,7 +281,7 @@ def _sent(
     secrets: CallbackSecrets,
     delivery: Delivery,
     body: Mapping[str, Any],
-) -> Answer:
+) -> DeliveryResult:
     content = json.dumps(body).encode()
     headers = {
         DELIVERY_HEADER: delivery.delivery_id,
@@ -291,7 +291,7 @@ def _sent(
     return webhook_client.send(secrets.url, content, headers)
 
 
-def _note(services: Services, delivery: Delivery, answer: Answer, summary: DeliverySummary) -> None:
+def _note(services: Services, delivery: Delivery, answer: DeliveryResult, summary: DeliverySummary) -> None:
     if answer.is_done:
         services.catalog.callbacks.done(delivery)
         summary.delivered += 1

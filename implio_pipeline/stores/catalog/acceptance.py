@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from implio_pipeline.domain.callback import TELL_WAITING_AFTER, CallbackEvent
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.instants import after
+from implio_pipeline.domain.instants import next_instant
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import Prepared, Request, RequestState
 from implio_pipeline.domain.scope import Rule, UserRule
@@ -51,7 +51,7 @@ def accept(connection: Connection, asked: Sequence[Prepared], *, approvals: Appr
         earlier = answers.get((request.team, each.key))
         if earlier is None or earlier.accepted_at <= request.accepted_at - IDEMPOTENCY_LASTS:
             # 3. End the rule after the newest item, not at the clock: a slow clock would leave items out.
-            before = after(newest[request.team], now=rule.before)
+            before = next_instant(newest[request.team], now=rule.before)
             bound = replace(rule, before=before)
             new.append(replace(each, request=replace(request, accepted_at=before), rule=bound))
             answers[request.team, each.key] = request

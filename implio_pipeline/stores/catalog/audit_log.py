@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, RowMapping, insert, select
 from typing_extensions import override
 
-from implio_pipeline.domain.audit_log import AuditEntry, Deed
+from implio_pipeline.domain.audit_log import AuditAction, AuditEntry
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.accounts import AuditLog
 from implio_pipeline.stores.catalog.access_tables import audit_log
@@ -50,7 +50,7 @@ class SqlAuditLog(AuditLog):
             at=row["at"],
             who=row["who"],
             name=self._seal.unseal(row["sealed_name"], context=f"audit-log {row['team']} {row['who']}"),
-            deed=Deed(row["deed"]),
+            deed=AuditAction(row["deed"]),
             subject=row["subject"],
             count=row["count"],
             sequence=row["sequence"],

@@ -15,7 +15,7 @@ from typing_extensions import override
 from implio_pipeline.domain.callback import Callback, CallbackEvent, Delivery
 from implio_pipeline.domain.errors import CallbackUnknown
 from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.moderation import Decided
+from implio_pipeline.domain.moderation import StoredVerdict
 from implio_pipeline.ports.moderation import Callbacks
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
@@ -126,7 +126,7 @@ class SqlCallbacks(Callbacks):
             return connection.execute(delete(deliveries).where(deliveries.c.given_up_at < before)).rowcount
 
 
-def tell_decision(connection: Connection, decided: Decided) -> None:
+def tell_decision(connection: Connection, decided: StoredVerdict) -> None:
     """Add a delivery of a verdict, if its team has a callback."""
     if not _has_callback(connection, decided.team):
         return

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, func, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.plan import Allowance, ApprovalPolicy, Introduction, same_person
+from implio_pipeline.domain.plan import Allowance, Appointment, ApprovalPolicy, same_person
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import introductions, policy_changes, requests, team_sizes, teams
 
-_INTRODUCTION = tuple(field.name for field in fields(Introduction))
+_INTRODUCTION = tuple(field.name for field in fields(Appointment))
 
 
 def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
@@ -28,7 +28,7 @@ def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime
         CatalogTampered: an introduction was altered.
     """
     rows = RowMacs.of(connection).rows_of(connection, introductions, team)
-    ties = [Introduction(**{name: row[name] for name in _INTRODUCTION}) for row in rows]
+    ties = [Appointment(**{name: row[name] for name in _INTRODUCTION}) for row in rows]
     return same_person(who, [tie for tie in ties if tie.at > since])
 
 

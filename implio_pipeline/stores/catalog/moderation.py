@@ -32,7 +32,7 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, QueueInvalid, QueueUnknown
 from implio_pipeline.domain.faults import LONGEST_BACKOFF
 from implio_pipeline.domain.ids import TaskKey, TeamId
-from implio_pipeline.domain.moderation import Decided, Feed, Lock, Note, QueueEntry, Trace, is_free, next_feed_at
+from implio_pipeline.domain.moderation import Feed, Lock, Note, QueueEntry, StoredVerdict, Trace, is_free, next_feed_at
 from implio_pipeline.ports.moderation import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -47,7 +47,7 @@ from implio_pipeline.stores.catalog.tables import queue_entries, queues, withdra
 
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _ENTRY_COLUMNS = [queue_entries.c[name] for name in _ENTRY]
-_DECIDED = tuple(field.name for field in fields(Decided) if field.name != "sealed")
+_DECIDED = tuple(field.name for field in fields(StoredVerdict) if field.name != "sealed")
 _NOTE = tuple(field.name for field in fields(Note))
 _TRACE = tuple(field.name for field in fields(Trace))
 _DECISIONS = (
@@ -134,14 +134,14 @@ class SqlModeration(Moderation):
             return _entry_of(_waiting(connection, team, task_id, task_key))
 
     @override
-    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> Decided | None:
+    def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> StoredVerdict | None:
         is_it = (decisions.c.team == team, decisions.c.task_key == task_key, decisions.c.task_id == task_id)
         with reading(self._engine) as connection:
             row = connection.execute(_DECISIONS.where(*is_it)).mappings().one_or_none()
-        return None if row is None else Decided(**row)
+        return None if row is None else StoredVerdict(**row)
 
     @override
-    def decide(self, verdict: Decided, *, note: Note | None, at: datetime) -> Decided:
+    def decide(self, verdict: StoredVerdict, *, note: Note | None, at: datetime) -> StoredVerdict:
         with writing(self._engine) as connection:
             teams.lock(connection, verdict.team)
             # 1. The item must be waiting, not locked by somebody else, and not decided.
@@ -191,13 +191,13 @@ class SqlModeration(Moderation):
     @override
     def unsettled(
         self, team: TeamId, *, after: int = 0, now: datetime | None = None, most: int | None = None
-    ) -> list[Decided]:
+    ) -> list[StoredVerdict]:
         query = _DECISIONS.where(
             decisions.c.team == team, decisions.c.settled_at.is_(None), decisions.c.sequence > after, *_due(now)
         )
         with reading(self._engine) as connection:
             found = connection.execute(query.order_by(decisions.c.sequence).limit(most)).mappings()
-            return [Decided(**row) for row in found]
+            return [StoredVerdict(**row) for row in found]
 
     @override
     def unsettled_teams(self) -> set[TeamId]:
@@ -226,7 +226,7 @@ class SqlModeration(Moderation):
         query = _DECISIONS.where(decisions.c.team == team, decisions.c.feed_at > since)
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(decisions.c.feed_at).limit(most + 1)).mappings().all()
-        entries = tuple(Decided(**row) for row in rows[:most])
+        entries = tuple(StoredVerdict(**row) for row in rows[:most])
         newest = entries[-1].feed_at if entries else since
         return Feed(entries=entries, newest=newest, is_more=len(rows) > most)
 

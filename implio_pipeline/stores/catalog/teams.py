@@ -20,7 +20,7 @@ from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.keys import Seal, TeamKey, number_of, series_of
 from implio_pipeline.domain.moderation import STANDING_QUEUES, seal_context
-from implio_pipeline.domain.plan import Introduction
+from implio_pipeline.domain.plan import Appointment
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.catalog import Teams
@@ -98,7 +98,7 @@ class SqlTeams(Teams):
             change(connection, team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
 
     @override
-    def introduce(self, introduction: Introduction) -> None:
+    def introduce(self, introduction: Appointment) -> None:
         table = tables.introductions
         # After a restore the ledger reports the same introduction again. It replaces itself.
         is_same = [table.c[name] == getattr(introduction, name) for name in ("at", "who", "by")]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from implio_pipeline.domain.audit import Measured
+from implio_pipeline.domain.audit import FileMeasurement
 from implio_pipeline.domain.columns import OTHER_KEYS
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
@@ -80,7 +80,7 @@ def describe(
 
 def measure(
     file: VaultFile, rows: pa.Table, named_rules: Sequence[NamedRule], *, user_key: Callable[[str], UserKey]
-) -> Measured:
+) -> FileMeasurement:
     """Count what the rows of a file are, and how many keys its filters and pseudonyms get wrong.
 
     Args:
@@ -95,7 +95,7 @@ def measure(
     limits = pc.min_max(rows["submitted_at"]).as_py()
     counts = pc.fill_null(rows["outcome"], UNDECIDED).value_counts().to_pylist()
     matched = match(rows, [named.rule for named in named_rules]).counts
-    return Measured(
+    return FileMeasurement(
         rows=rows.num_rows,
         low_key=min(users, default=None),
         high_key=max(users, default=None),

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from implio_pipeline.domain.ids import ColumnClass
-from implio_pipeline.domain.moderation import Decided
+from implio_pipeline.domain.moderation import StoredVerdict
 
 _SCHEMA = pa.schema(
     {
@@ -23,7 +23,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def verdicts_of(verdicts: Iterable[tuple[Decided, Mapping[str, Any]]]) -> pa.Table:
+def verdicts_of(verdicts: Iterable[tuple[StoredVerdict, Mapping[str, Any]]]) -> pa.Table:
     """Return a table of verdicts, each with the values that it gives its item."""
     rows = [{"team": verdict.team, "task_id": verdict.task_id, **values} for verdict, values in verdicts]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)

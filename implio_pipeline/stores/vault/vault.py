@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from typing_extensions import override
 
-from implio_pipeline.domain.audit import Measured
+from implio_pipeline.domain.audit import FileMeasurement
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
@@ -300,7 +300,7 @@ class EncryptedVault(Vault):
         self.read(sealed, columns=["submitted_at"])
 
     @override
-    def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Measured:
+    def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> FileMeasurement:
         # One column of each class is read as well, so that a class whose key is lost or wrong is found.
         kind = sealed.file.kind
         wanted = {*rule_columns(kind), *(names[-1] for names in columns_by_class(kind).values()), "user_id"}
