@@ -27,7 +27,7 @@ from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.flows.access.grants import GrantDraft, grant
 from implio_pipeline.flows.accounts.teams import add_team
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention
 from implio_pipeline.ports.services import Services
 from implio_pipeline.settings import SETTINGS_FILE

@@ -17,7 +17,7 @@ from implio_pipeline.domain.request import OPEN_STATES, RequestDraft
 from implio_pipeline.domain.request_fields import request_draft
 from implio_pipeline.domain.sentences import count, plan_files_text, plan_text, size_text
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.deletion.approve import approvers
+from implio_pipeline.flows.deletion.approval import approvers
 from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.services import Services

@@ -18,7 +18,7 @@ from implio_pipeline.domain.plan import ErasurePlan, approval_text
 from implio_pipeline.domain.request import OPEN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.sentences import badge, count, newer_text, standing_text, what_is_so
-from implio_pipeline.flows.deletion.approve import approvable, approve, approve_many, refuse_same_person
+from implio_pipeline.flows.deletion.approval import approvable, approve, approve_many, refuse_same_person
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.extend import extend
 from implio_pipeline.flows.deletion.lift import lift

@@ -8,8 +8,7 @@ from implio_pipeline.domain.errors import ImplioError, PlanChanged, RequestRefus
 from implio_pipeline.domain.plan import ErasurePlan
 from implio_pipeline.domain.request import RequestDraft, RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser
-from implio_pipeline.flows.deletion.approval import allowance_of
-from implio_pipeline.flows.deletion.approve import approvers
+from implio_pipeline.flows.deletion.approval import allowance_of, approvers
 from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.web.context import PageContext

@@ -12,7 +12,7 @@ from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, 
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState
-from implio_pipeline.flows.deletion.approve import approvable, approve, approve_many, approvers, refuse_same_person
+from implio_pipeline.flows.deletion.approval import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.extend import extend
 from implio_pipeline.flows.deletion.lift import lift

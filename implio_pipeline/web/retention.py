@@ -15,7 +15,7 @@ from implio_pipeline.domain.retention import (
     PolicyChange,
     RetentionPolicy,
 )
-from implio_pipeline.flows.deletion.approve import approvers, is_same_person
+from implio_pipeline.flows.deletion.approval import approvers, is_same_person
 from implio_pipeline.flows.deletion.policy_changes import (
     affected_items,
     approve_policy,

@@ -30,7 +30,7 @@ from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.policy_changes import change_policy

@@ -26,7 +26,7 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold

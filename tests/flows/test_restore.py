@@ -27,7 +27,7 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.extend import extend

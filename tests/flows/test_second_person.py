@@ -25,7 +25,7 @@ from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
 from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
 from implio_pipeline.flows.accounts.members import Inviter, add_member
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.deletion.approve import approvable, approve, approve_many
+from implio_pipeline.flows.deletion.approval import approvable, approve, approve_many
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.policy_changes import approve_policy, change_policy
 from implio_pipeline.flows.deletion.retention import retain

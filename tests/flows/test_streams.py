@@ -124,13 +124,15 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
     requests = home.services.catalog.requests
     first = requests.all()[0].request_id
 
+    failed = Request.failed
+
     def taken_on(request: Request, error: ImplioError, **known: Any) -> Request:
         if request.request_id == first:
             requests.save([(request.moved(RequestState.PLANNED), request.state)])
-        return request.failed(error, **known)
+        return failed(request, error, **known)
 
     with monkeypatch.context() as patch:
-        patch.setattr(erase_flow, "failed", taken_on)
+        patch.setattr(Request, "failed", taken_on)
         patch.setattr(erase_flow, "_work_through", raising(PlanOutdated("others kept changing the same files")))
         summary = erase(home.services)
 

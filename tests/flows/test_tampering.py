@@ -31,8 +31,7 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.deletion.approval import allowance_of
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import allowance_of, approve
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold
 from implio_pipeline.flows.deletion.policy_changes import change_policy

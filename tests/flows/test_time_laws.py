@@ -16,7 +16,7 @@ from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold

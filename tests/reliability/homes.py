@@ -21,7 +21,7 @@ from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Scope
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.accept import accept
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.ports.services import Services
 

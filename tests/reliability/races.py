@@ -24,7 +24,7 @@ from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, OverdueRule, Rule, covers
-from implio_pipeline.flows.deletion.approve import approve
+from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold

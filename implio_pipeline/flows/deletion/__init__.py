@@ -1,1 +1,1 @@
-"""Deletion: asking, approving, erasing, retention, legal holds, receipts."""
+"""Deletion: accept, approve, preview, erase and receipt requests; retention, legal holds, policy changes."""

@@ -1,19 +1,31 @@
-"""The one guarded door: a draft becomes an accepted request, and its items are hidden at once.
+"""Accept: the one guarded door. A draft becomes a request, and its items are hidden at once.
 
-Nothing is erased here, and nothing is ever erased that did not come through here.
+Rules:
+
+* Nothing is erased here, and nothing is ever erased that did not come through here. Request files, API, page, command
+  line and retention all call `accept`.
+* When `accept` returns, no read shows the items (GDPR Art. 17, erasure without undue delay; the rewriting may follow).
+* A request that exceeds what its asker may decide alone is hidden too, but waits for a second person before anything
+  is erased. What cannot be counted counts as everything: not known is never "few".
+* The personal part of a request is sealed; everything else about it is a keyed pseudonym.
+
+The steps of `accept` are numbered in the code. A crash between two of them loses nothing: `note_tombstones` completes
+the ledger, and an uncounted request waits for a second person.
 """
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from implio_pipeline.domain.errors import CatalogTampered, ImplioError, RequestIdReused, RequestRefused, TeamUnknown
-from implio_pipeline.domain.file_changes import NamedRule
-from implio_pipeline.domain.ids import RequestId, TeamId
+from implio_pipeline.domain.errors import ImplioError, RequestIdReused, RequestRefused
+from implio_pipeline.domain.file_changes import FileWork, NamedRule
+from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import due_at, instant_text, next_instant
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
@@ -31,10 +43,19 @@ from implio_pipeline.domain.scope import (
     kind_of,
 )
 from implio_pipeline.domain.statements import StandingLifted, TombstoneLifted, TombstonePlaced
+from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.deletion.approval import judged, person_of, release
 from implio_pipeline.flows.files.find import find
+from implio_pipeline.flows.identity import identity_of
+from implio_pipeline.ports.catalog import Catalog, Manifest
+from implio_pipeline.ports.clock import Identifiers
+from implio_pipeline.ports.keychain import Keychain
+from implio_pipeline.ports.ledger import Ledger
+from implio_pipeline.ports.requests import Requests
 from implio_pipeline.ports.services import Services
+from implio_pipeline.ports.vault import Vault
+
+_Counts = dict[RequestId, int]
 
 
 def accept(
@@ -47,83 +68,132 @@ def accept(
 ) -> list[Request | ImplioError]:
     """Accept requests: when this returns, the items of each accepted one are hidden from every read.
 
-    A draft that cannot be accepted gets its error in its place and does not stop the others. The same request again
-    returns the request it made before. Refused is what would be lost silently: another request under the same id of the
-    sender's, and the same one after it was cancelled.
+    The same request sent again returns the request that it made before. A different request under a used id is refused,
+    and so is a cancelled one that is sent again: to accept either silently would lose a request.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         drafts: The requests.
-        policy: The retention policy they follow, in words.
-        same_within: A request of the same scope that was accepted so recently is the same request: a server whose call
-            got no answer sends it again. Items that came in since would not be hidden by it, so they make it a new one.
-        is_paused: Leave every request unapproved; who asks so releases it, or cancels it.
+        policy: The retention policy that they follow, in words.
+        same_within: A request of the same scope accepted this recently is the same request (decision 0022): a server
+            whose call got no answer sends it again. Items that came in since then make it a new request.
+        is_paused: Leave every request unapproved; the caller releases or cancels it.
+
+    Returns:
+        For each draft, in order, the request or the reason why it was refused. One refusal does not affect the others.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
     """
-    # 1. Prepare: what each draft covers, in keyed pseudonyms, with its personal part sealed.
+    # 1. Prepare: express each scope in keyed pseudonyms, and seal its personal part.
     now = agreed_now(services)
-    teams = {team.team: team for team in services.catalog.teams.all()}
-    sealer = cache(services.keychain.sealer)
+    team_of, sealer_of = cache(services.catalog.teams.get), cache(services.keychain.sealer)
     answers: list[Prepared | Request | ImplioError] = []
     for draft in drafts:
         try:
-            if draft.team not in teams:
-                raise TeamUnknown("there is no such team")
-            if teams[draft.team].is_altered:  # refused alone, so that it stops no other team's
-                raise CatalogTampered(f"the catalog's row of team {draft.team} is not as it was written")
-            present = next_instant(teams[draft.team].newest_at, now=now)
-            prepared = _prepare(services, draft, now=present, policy=policy, seal=sealer(draft.team))
-            same = None if same_within is None else _same_lately(services, prepared, since=now - same_within)
+            # The team's logical time, not the clock's: a clock that is behind would leave the newest items out.
+            present = next_instant(team_of(draft.team).newest_at, now=now)
+            prepared = _prepare(services, draft, now=present, policy=policy, seal=sealer_of(draft.team))
+            same = None
+            if same_within is not None:
+                same = _same_lately(services.catalog, services.vault, prepared, since=now - same_within)
             answers.append(same or prepared)
         except ImplioError as error:
             answers.append(error)
-    # 2. Judge approval by what the catalog can tell. What may need a second person waits for one until it was counted:
-    #    a crash between leaves it waiting.
-    asked = judged(services, [each for each in answers if isinstance(each, Prepared)], teams, is_paused=is_paused)
-    # 3. Store: request, tombstone and queues in one transaction. From here on the items are hidden.
+    # 2. Judge by what the catalog knows whether a second person must approve. What is not counted yet waits.
+    asked = [each for each in answers if isinstance(each, Prepared)]
+    asked = _judged(services, asked, team_of=team_of, is_paused=is_paused)
+    # 3. Store request, tombstone and queue removals in one transaction, which adds up what each person decided alone.
+    #    From here on, the items are hidden.
     stored = services.catalog.requests.accept(asked, approvals=services.approvals)
-    # 4. Tell the ledger.
-    _note_standing(services)
-    # 5. Count by reading, and release what needs nobody.
+    # 4. Write the tombstones into the ledger, so that no backup of the catalog can undo the deletion.
+    _note_placed(services.catalog.requests, services.ledger)
+    # 5. Count by reading, and release those that need no second person.
     new = {each.request.request_id: each.rule for each in asked}
-    unapproved = [each for each in stored if each.request_id in new and each.state is RequestState.UNAPPROVED]
+    unapproved = [
+        (each, replace(new[each.request_id], before=each.accepted_at))  # the catalog decided where the rule ends
+        for each in stored
+        if each.request_id in new and each.state is RequestState.UNAPPROVED
+    ]
     if unapproved and not is_paused:
-        ruled = [(each, rule_as_accepted(each, new[each.request_id])) for each in unapproved]
-        released = release(services, ruled, teams)
+        released = release(services, unapproved)
         stored = [released.get(each.request_id, each) for each in stored]
-    # 6. Answer, in the order asked.
+    # 6. Answer in the order of the drafts.
     accepted = iter(stored)
     return [_answer(each, next(accepted)) if isinstance(each, Prepared) else each for each in answers]
 
 
-def rule_as_accepted(request: Request, rule: Rule) -> Rule:
-    """Return the rule of an accepted request: the catalog says where it ends."""
-    return replace(rule, before=request.accepted_at)
+def release(services: Services, unapproved: Sequence[tuple[Request, Rule]]) -> dict[RequestId, Request]:
+    """Count what each unapproved request covers, by reading, and release those that need no second person.
+
+    Returns:
+        The requests as they were stored, by id; those that exceed the cap are still unapproved.
+    """
+    requests, manifest = services.catalog.requests, services.catalog.manifest
+    stored: dict[RequestId, Request] = {}
+    for name in sorted({request.team for request, _ in unapproved}):
+        of_team = [(request, rule) for request, rule in unapproved if request.team == name]
+        # 1. Count earlier requests that were only estimated. An estimate is never too low, so it may use up somebody's
+        #    cap wrongly; only a count may take a decision away from a person.
+        since = services.clock.now() - timedelta(days=services.approvals.window_days)
+        if estimated := requests.estimated(name, since=since):
+            in_force = requests.tombstones_of([each.request_id for each in estimated])
+            known = [(each, in_force[each.request_id].rule) for each in estimated if each.request_id in in_force]
+            earlier = _counts(services, name, known)
+            if earlier is not None:
+                requests.counted({each.request_id: earlier.get(each.request_id, 0) for each, _ in known})
+        # 2. Count these requests. One that cannot be counted may cover everything the team has.
+        live = manifest.items(name)
+        counts = _counts(services, name, [each for each in of_team if each[0].kind is not RequestKind.TEAM])
+        # 3. Release what fits the cap. The transaction adds up all that the same person decided alone, so that two
+        #    doors at once do not each release up to the cap.
+        free: list[Request] = []
+        for request, _ in of_team:
+            is_team = request.kind is RequestKind.TEAM  # removing a team always takes two people
+            items = live if counts is None or is_team else counts.get(request.request_id, 0)
+            after_count = replace(request, covered_items=items, is_exact=counts is not None, is_alone=not is_team)
+            if not is_team or not services.approvals.is_asked:
+                grace = _grace_of(services.catalog.teams.get(name), request)
+                after_count = after_count.accepted(needs_approval=False, grace=grace)
+            free.append(after_count)
+        stored |= {each.request_id: each for each in requests.release(free, approvals=services.approvals)}
+    return stored
+
+
+def approved(services: Services, request: Request, *, by: str | None) -> Request:
+    """Return an unapproved request as approved, in what is left of its grace period; nothing is stored."""
+    grace = _grace_of(services.catalog.teams.get(request.team), request)
+    if request.accepted_at + grace <= services.clock.now():
+        grace = timedelta()
+    return replace(request.accepted(needs_approval=False, grace=grace), approved_by=by)
+
+
+def person_of(keychain: Keychain, draft: RequestDraft) -> str | None:
+    """Return the keyed pseudonym of the person who asks; `None` when nobody is known."""
+    if draft.acts_for is not None:
+        return draft.acts_for
+    return None if draft.asked_by is None else identity_of(keychain, draft.team, draft.asked_by)
 
 
 def note_tombstones(services: Services) -> None:
-    """Write into the ledger every tombstone and lifting that it does not have yet; also mends a crash between them."""
-    _note_standing(services)
-    lifted = services.catalog.requests.lifted_without_ledger()
-    if lifted:
+    """Write into the ledger every tombstone, cancellation and lifting that it lacks, also those of a crashed process.
+
+    The catalog marks an entry as written only afterwards, so a crash between the two writes it twice, never not at all.
+    """
+    requests, ledger = services.catalog.requests, services.ledger
+    _note_placed(requests, ledger)
+    if cancelled := requests.lifted_without_ledger():
         now = services.clock.now()
-        services.ledger.append(
+        ledger.append(
             [
+                # `max`: the clock may be behind the logical time at which the request was accepted.
                 TombstoneLifted(request_id=each.request_id, team=each.team, lifted_at=max(now, each.accepted_at))
-                for each in lifted
+                for each in cancelled
             ]
         )
-        services.catalog.requests.in_ledger([request.tombstone_sequence for request in lifted])
-    note_liftings(services)
-
-
-def note_liftings(services: Services) -> None:
-    """Write into the ledger who lifted which standing deletion, where it does not say so yet."""
-    untold = services.catalog.requests.liftings_without_ledger()
-    if untold:
-        services.ledger.append(
+        requests.in_ledger([request.tombstone_sequence for request in cancelled])
+    if lifted := requests.liftings_without_ledger():
+        ledger.append(
             [
                 StandingLifted(
                     request_id=RequestId(each.request_id),
@@ -131,21 +201,14 @@ def note_liftings(services: Services) -> None:
                     lifted_at=each.lifted_at,
                     lifted_by=each.lifted_by,
                 )
-                for each in untold
+                for each in lifted
             ]
         )
-        services.catalog.requests.lifting_in_ledger([RequestId(each.request_id) for each in untold])
+        requests.lifting_in_ledger([RequestId(each.request_id) for each in lifted])
 
 
-def _note_standing(services: Services) -> None:
-    missing = services.catalog.requests.without_ledger()
-    if missing:
-        services.ledger.append([TombstonePlaced.of(request, each.rule).at_gate(request) for request, each in missing])
-        services.catalog.requests.in_ledger([tombstone.sequence for _, tombstone in missing])
-
-
-def rule_of(services: Services, team: TeamId, scope: Scope, *, before: datetime) -> Rule:
-    """Return a scope in keyed pseudonyms, bound to items submitted before an instant.
+def rule_of(keychain: Keychain, identifiers: Identifiers, team: TeamId, scope: Scope, *, before: datetime) -> Rule:
+    """Return a scope in keyed pseudonyms, limited to items submitted before an instant.
 
     Raises:
         RequestRefused: the dates are inverted or an id is empty.
@@ -154,13 +217,13 @@ def rule_of(services: Services, team: TeamId, scope: Scope, *, before: datetime)
         case ByUser(user_id=user_id):
             if not user_id.strip():
                 raise RequestRefused("the user id is empty")
-            return UserRule(user_key=services.keychain.user_key(team, user_id), before=before)
+            return UserRule(user_key=keychain.user_key(team, user_id), before=before)
         case ByTask(task_id=task_id):
             if not task_id.strip():
                 raise RequestRefused("the task id is empty")
             name = task_id.strip().lower()
-            day = services.identifiers.task_day(name)
-            return TaskRule(task_key=services.identifiers.task_key(name), before=before, submitted_on=day)
+            # A task id of ours names its day, so that files of other days need not be searched.
+            return TaskRule(task_key=identifiers.task_key(name), before=before, submitted_on=identifiers.task_day(name))
         case ByDates(start=start, end=end):
             if start >= end:
                 raise RequestRefused("the range of dates is empty: its start is not before its end")
@@ -171,85 +234,8 @@ def rule_of(services: Services, team: TeamId, scope: Scope, *, before: datetime)
             return OverdueRule(cutoffs=cutoffs, before=before)
 
 
-def present_rule(services: Services, draft: RequestDraft) -> Rule:
-    """Return the draft's scope in keyed pseudonyms, over every item that the team has now.
-
-    Raises:
-        TeamUnknown: there is no such team.
-        RequestRefused: the dates are inverted or an id is empty.
-    """
-    newest = services.catalog.teams.get(draft.team).newest_at
-    return rule_of(services, draft.team, draft.scope, before=next_instant(newest, now=services.clock.now()))
-
-
-def _prepare(
-    services: Services, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
-) -> Prepared:
-    if draft.is_standing and not isinstance(draft.scope, ByUser):
-        raise RequestRefused("only a deletion of one user's items can be standing")
-    try:
-        rule = rule_of(services, draft.team, draft.scope, before=now)
-        text = scope_text(draft.scope)
-        request_id = services.identifiers.request_id()
-        received_at = min(draft.received_at, now)
-        request = Request(
-            request_id=request_id,
-            team=draft.team,
-            kind=kind_of(draft.scope),
-            channel=draft.channel,
-            state=RequestState.ACCEPTED,
-            received_at=received_at,
-            accepted_at=now,
-            due_at=due_at(received_at),
-            scope_pseudonym=services.keychain.pseudonym(draft.team, text),
-            tombstone_sequence=0,
-            policy=policy,
-            asked_by=person_of(services, draft),
-            is_standing=draft.is_standing,
-            sealed=seal(_sealed_part(draft, text), request_id),
-        )
-        return Prepared(request=request, rule=rule, key=_idempotency(services, draft, text))
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
-        raise RequestRefused("an id is not valid text") from None
-
-
-def _same_lately(services: Services, asked: Prepared, *, since: datetime) -> Request | None:
-    """Return the request of the same scope that was accepted a moment ago, if it covers every item that is there."""
-    earlier = services.catalog.requests.latest(asked.request.team, asked.request.scope_pseudonym)
-    if (
-        earlier is None
-        or earlier.state is RequestState.CANCELLED
-        or earlier.accepted_at <= since
-        or (asked.request.is_standing and not earlier.keeps_out)
-    ):
-        return None
-    claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
-    files = find(services.catalog.manifest, services.vault, asked.request.team, [claim])
-    return None if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
-
-
-def _answer(asked: Prepared, accepted: Request) -> Request | ImplioError:
-    """Return the accepted request, unless it is another one than was asked for."""
-    if accepted.scope_pseudonym != asked.request.scope_pseudonym:
-        return RequestIdReused("another request was made under the same id")
-    if asked.request.is_standing and not accepted.keeps_out:
-        words = "was lifted" if accepted.is_standing else "is not standing"
-        return RequestIdReused(f"the request made under the same id {words}")
-    if accepted.state is RequestState.CANCELLED:  # whether it was sent again, or read again after a crash, is not known
-        return RequestIdReused("the request made under the same id was cancelled")
-    return accepted
-
-
-def _idempotency(services: Services, draft: RequestDraft, scope: str) -> str:
-    """Return what makes two requests the same: the sender's own key, or scope and instant of receipt."""
-    own = draft.idempotency_key
-    kind = "standing" if draft.is_standing else "scope"
-    text = f"key {own}" if own is not None else f"{kind} {scope} {instant_text(draft.received_at)}"
-    return services.keychain.pseudonym(draft.team, text)
-
-
 def scope_text(scope: Scope) -> str:
-    """Return a scope as one text, the same for the same scope; it holds personal values."""
+    """Return a scope as JSON, the same text for the same scope. It holds personal values: seal it, never log it."""
     match scope:
         case ByUser(user_id=user_id):
             values: dict[str, Any] = {"userId": user_id}
@@ -264,6 +250,149 @@ def scope_text(scope: Scope) -> str:
     return json.dumps({"kind": kind_of(scope).value, **values}, sort_keys=True)
 
 
-def _sealed_part(draft: RequestDraft, scope: str) -> bytes:
-    parts = {"scope": scope, "askedBy": draft.asked_by, "reason": draft.reason, "requestId": draft.idempotency_key}
-    return json.dumps(parts).encode()
+def _grace_of(team: Team, request: Request) -> timedelta:
+    """Return how long a request may be cancelled; a retention request cannot be, since the policy decided it."""
+    return timedelta() if request.kind is RequestKind.RETENTION else timedelta(hours=team.grace_hours)
+
+
+def _prepare(
+    services: Services, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
+) -> Prepared:
+    keychain = services.keychain
+    if draft.is_standing and not isinstance(draft.scope, ByUser):
+        raise RequestRefused("only a deletion of one user's items can be standing")
+    try:
+        rule = rule_of(keychain, services.identifiers, draft.team, draft.scope, before=now)
+        text = scope_text(draft.scope)
+        request_id = services.identifiers.request_id()
+        received_at = min(draft.received_at, now)  # a request file may be dated in the future
+        sealed = {"scope": text, "askedBy": draft.asked_by, "reason": draft.reason, "requestId": draft.idempotency_key}
+        request = Request(
+            request_id=request_id,
+            team=draft.team,
+            kind=kind_of(rule),
+            channel=draft.channel,
+            state=RequestState.ACCEPTED,
+            received_at=received_at,
+            accepted_at=now,
+            due_at=due_at(received_at),  # GDPR Art. 12(3): one month from receipt, not from acceptance
+            scope_pseudonym=keychain.pseudonym(draft.team, text),
+            tombstone_sequence=0,
+            policy=policy,
+            asked_by=person_of(keychain, draft),
+            is_standing=draft.is_standing,
+            sealed=seal(json.dumps(sealed).encode(), request_id),
+        )
+        # What makes two requests the same: the sender's own id, or scope and instant of receipt.
+        own, kind = draft.idempotency_key, "standing" if draft.is_standing else "scope"
+        same = f"key {own}" if own is not None else f"{kind} {text} {instant_text(draft.received_at)}"
+        return Prepared(request=request, rule=rule, key=keychain.pseudonym(draft.team, same))
+    except UnicodeEncodeError:  # JSON can spell half a surrogate pair, which no key can be computed for
+        raise RequestRefused("an id is not valid text") from None
+
+
+def _same_lately(catalog: Catalog, vault: Vault, asked: Prepared, *, since: datetime) -> Request | None:
+    """Return the request of the same scope accepted after `since`, if no covered item came in after it."""
+    earlier = catalog.requests.latest(asked.request.team, asked.request.scope_pseudonym)
+    if (
+        earlier is None
+        or earlier.state is RequestState.CANCELLED
+        or earlier.accepted_at <= since
+        or (asked.request.is_standing and not earlier.keeps_out)
+    ):
+        return None
+    claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
+    files = find(catalog.manifest, vault, asked.request.team, [claim])
+    # Decision 0022: an answer always means that every item acknowledged before the call is hidden.
+    return None if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
+
+
+def _judged(
+    services: Services, asked: Sequence[Prepared], *, team_of: Callable[[TeamId], Team], is_paused: bool
+) -> list[Prepared]:
+    """Return each request in the state in which to store it, judged by what the catalog alone knows.
+
+    A request that one person may decide alone carries the most items that it may cover. The transaction that stores it
+    compares this with what the same person had erased within the window.
+    """
+    is_asked = services.approvals.is_asked
+    most = {} if is_paused or not is_asked else _most_items(services.catalog.manifest, services.vault, asked)
+    found: list[Prepared] = []
+    for each in asked:
+        request = each.request
+        must_wait = is_paused or (is_asked and request.kind is RequestKind.TEAM)
+        counted = replace(
+            request,
+            covered_items=most.get(request.request_id, 0),
+            is_exact=request.kind is RequestKind.TASK,
+            is_alone=not must_wait and request.kind is not RequestKind.RETENTION,
+        )
+        judged = counted.accepted(needs_approval=must_wait, grace=_grace_of(team_of(request.team), request))
+        found.append(replace(each, request=judged))
+    return found
+
+
+def _most_items(manifest: Manifest, vault: Vault, asked: Sequence[Prepared]) -> _Counts:
+    """Return how many items each request covers at most; no file is opened, and the number is never too low.
+
+    Whole teams and retention are left out: the one always takes two people, the other none.
+    """
+    most: _Counts = {}
+    by_team: dict[TeamId, list[NamedRule]] = {}
+    for each in asked:
+        request = each.request
+        if request.kind is RequestKind.TASK:
+            most[request.request_id] = 1
+        elif request.kind in (RequestKind.USER, RequestKind.DATES):
+            named = NamedRule(request_id=request.request_id, rule=each.rule)
+            by_team.setdefault(request.team, []).append(named)
+    for team, named_rules in by_team.items():
+        first = named_rules[0]
+        if len(named_rules) == 1 and isinstance(first.rule, UserRule):
+            # One query instead of a pass over the files: a caller of the API waits for this (decision 0023).
+            most[first.request_id] = manifest.most_items(team, first.rule)
+            continue
+        reaches = vault.reaches(named_rules)
+        for file in manifest.candidates(team, named_rules):
+            for named in reaches(file):
+                rows = file.most_of_one_user if isinstance(named.rule, UserRule) else file.rows
+                most[named.request_id] = most.get(named.request_id, 0) + rows
+    return most
+
+
+def _counts(services: Services, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> _Counts | None:
+    """Return how many items each request covers, counted by reading; `None` when that cannot be told."""
+    manifest, vault = services.catalog.manifest, services.vault
+    named_rules = [NamedRule(request_id=request.request_id, rule=rule) for request, rule in asked]
+
+    def count() -> _Counts:
+        counts: _Counts = {}
+        for file, reached in list(find(manifest, vault, team, named_rules)):
+            (sealed,) = manifest.sealed([file])
+            matched = vault.matched(FileWork(sealed=sealed, named_rules=reached, is_whole=False))
+            for request_id, rows in matched.items():
+                counts[request_id] = counts.get(request_id, 0) + rows
+        return counts
+
+    with suppress(ImplioError):  # whatever the fault is: the requests wait for a second person
+        return reread(count, about=f"the files of team {team}", again=lambda: services.keychain.forget(team))
+    return None
+
+
+def _note_placed(requests: Requests, ledger: Ledger) -> None:
+    if missing := requests.without_ledger():
+        ledger.append([TombstonePlaced.of(request, each.rule).at_gate(request) for request, each in missing])
+        requests.in_ledger([tombstone.sequence for _, tombstone in missing])
+
+
+def _answer(asked: Prepared, accepted: Request) -> Request | ImplioError:
+    """Return the accepted request, or the refusal if the same id made a different request before."""
+    if accepted.scope_pseudonym != asked.request.scope_pseudonym:
+        return RequestIdReused("another request was made under the same id")
+    if asked.request.is_standing and not accepted.keeps_out:
+        words = "was lifted" if accepted.is_standing else "is not standing"
+        return RequestIdReused(f"the request made under the same id {words}")
+    if accepted.state is RequestState.CANCELLED:
+        # A person may have sent it again, or a crash may have had it read again: which of the two is not known.
+        return RequestIdReused("the request made under the same id was cancelled")
+    return accepted

@@ -1,188 +1,127 @@
-"""Approval: which requests need a second person before anything is erased; their items are hidden while they wait.
+"""Approval: a second person lets a large erasure begin. The items are hidden while it waits.
 
-1. A request is first judged by what the catalog can tell, which is never fewer items than it covers.
-2. What may be above the cap waits as `unapproved`, is counted by reading, and is released when it fits.
-3. The transaction that releases it adds up what the same person had erased lately, so that no two doors or processes
-   let more than the cap through.
+Rules:
+
+* Nobody approves what they asked for. Two people also count as one when one of them made the other an administrator
+  within the window: otherwise one person could create their own approver.
+* Names never leave the flow; people are compared and recorded by keyed pseudonym.
+* Where nobody knows who asked, any named person may approve.
+
+Which requests wait is decided in `accept.py`; the arithmetic of the cap is in `domain/plan.py`.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
 
-from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.domain.file_changes import FileWork, NamedRule
-from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
+from implio_pipeline.domain.access import Act, may
+from implio_pipeline.domain.errors import ApprovalRefused
+from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.plan import Allowance
-from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState
-from implio_pipeline.domain.scope import Rule, UserRule
-from implio_pipeline.domain.team import Team
+from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.domain.statements import RequestApproved
+from implio_pipeline.flows.clock import agreed_now
+from implio_pipeline.flows.deletion.accept import approved
 from implio_pipeline.flows.identity import identity_of
+from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.ports.services import Services
 
 
-def grace_of(team: Team, request: Request) -> timedelta:
-    """Return how long the request may be cancelled; what a policy asks for waits for nobody."""
-    return timedelta() if request.kind is RequestKind.RETENTION else timedelta(hours=team.grace_hours)
-
-
-def person_of(services: Services, draft: RequestDraft) -> str | None:
-    """Return the keyed pseudonym of the person who asks; `None` when nobody is known."""
-    if draft.acts_for is not None:
-        return draft.acts_for
-    return None if draft.asked_by is None else identity_of(services.keychain, draft.team, draft.asked_by)
-
-
-def window_of(services: Services) -> timedelta:
-    """Return how long what one person had erased is counted together."""
-    return timedelta(days=services.approvals.window_days)
-
-
-def judged(
-    services: Services, asked: Sequence[Prepared], teams: Mapping[TeamId, Team], *, is_paused: bool = False
-) -> list[Prepared]:
-    """Return each request in the state in which it is to be stored, judged by what the catalog alone can tell.
-
-    Those that one person may decide alone carry the most items that they may cover; the transaction that accepts them
-    compares these with what the same person had erased lately.
-    """
-    most = {} if is_paused or not services.approvals.is_asked else _most(services, asked)
-    found: list[Prepared] = []
-    for each in asked:
-        request = each.request
-        is_suspect = is_paused or (services.approvals.is_asked and request.kind is RequestKind.TEAM)
-        counted = replace(
-            request,
-            covered_items=most.get(request.request_id, 0),
-            is_exact=request.kind is RequestKind.TASK,
-            is_alone=not is_suspect and request.kind is not RequestKind.RETENTION,
-        )
-        grace = grace_of(teams[request.team], request)
-        found.append(replace(each, request=counted.accepted(needs_approval=is_suspect, grace=grace)))
-    return found
-
-
-def release(
-    services: Services, unapproved: Sequence[tuple[Request, Rule]], teams: Mapping[TeamId, Team]
-) -> dict[RequestId, Request]:
-    """Count what each request covers, by reading, and release those that need no second person."""
-    stored: dict[RequestId, Request] = {}
-    for team in sorted({request.team for request, _ in unapproved}):
-        theirs = [(request, rule) for request, rule in unapproved if request.team == team]
-        # 1. What was estimated before may be much less: only what is counted takes a decision out of somebody's hands.
-        _recount(services, team)
-        # 2. Count these. What cannot be counted may be everything.
-        live = services.catalog.manifest.items(team)
-        counts = _counts(services, team, [each for each in theirs if each[0].kind is not RequestKind.TEAM])
-        # 3. Release what fits, in the transaction that adds up what the same people decided alone.
-        free: list[Request] = []
-        for request, _ in theirs:
-            is_team = request.kind is RequestKind.TEAM
-            items = live if counts is None or is_team else counts.get(request.request_id, 0)
-            after = replace(request, covered_items=items, is_exact=counts is not None, is_alone=not is_team)
-            if not is_team or not services.approvals.is_asked:
-                after = after.accepted(needs_approval=False, grace=grace_of(teams[team], request))
-            free.append(after)
-        stored |= {
-            each.request_id: each for each in services.catalog.requests.release(free, approvals=services.approvals)
-        }
-    return stored
-
-
 def allowance_of(services: Services, team: TeamId, who: str | None) -> Allowance:
-    """Return how many items a person may have erased alone now, and how many of them are used up."""
+    """Return how many items a person may have erased alone now, and how many of these are used up."""
     return services.catalog.requests.allowance(team, who, approvals=services.approvals, at=services.clock.now())
 
 
-def needs_second_person(services: Services, team: Team, kind: RequestKind, *, who: str | None, items: int) -> bool:
-    """Tell whether a request of somebody for so many items would have to be approved."""
-    if not services.approvals.is_asked or kind is RequestKind.RETENTION:
-        return False
-    return kind is RequestKind.TEAM or items > allowance_of(services, team.team, who).left
+def approve(services: Services, request_id: RequestId, *, name: str) -> Request:
+    """Approve one unapproved request, and note that in the ledger.
+
+    Args:
+        services: What the flow may use.
+        request_id: An unapproved request.
+        name: The person who approves; only a keyed pseudonym of the name is kept.
+
+    Raises:
+        RequestUnknown: there is no such request.
+        ApprovalRefused: the request does not wait for approval, or this person may not approve it.
+        ClockWrong: the clock disagrees with what the home knows.
+        PlanOutdated: another process has moved the request.
+    """
+    return approve_many(services, [services.catalog.requests.get(request_id)], name=name)[0]
 
 
-def passed_gate(services: Services, request: Request, *, approved_by: str | None = None) -> Request:
-    """Store and return an unapproved request let through, into what is left of its grace period."""
-    after = past_gate(services, request, approved_by=approved_by)
-    services.catalog.requests.save([(after, RequestState.UNAPPROVED)])
-    return after
+def approve_many(services: Services, requests: Sequence[Request], *, name: str) -> list[Request]:
+    """Approve unapproved requests of one team, all or none, and note each in the ledger.
 
-
-def past_gate(services: Services, request: Request, *, approved_by: str | None) -> Request:
-    """Return an unapproved request let through, into what is left of its grace period; nothing is stored."""
-    grace = grace_of(services.catalog.teams.get(request.team), request)
-    if request.accepted_at + grace <= services.clock.now():
-        grace = timedelta()
-    return replace(request.accepted(needs_approval=False, grace=grace), approved_by=approved_by)
-
-
-def _most(services: Services, asked: Sequence[Prepared]) -> dict[RequestId, int]:
-    """Return how many items each request may cover: never fewer than it does."""
-    most = {each.request.request_id: 1 for each in asked if each.request.kind is RequestKind.TASK}
-    for team in {each.request.team for each in asked}:
-        theirs = [
-            (each.request, each.rule)
-            for each in asked
-            if each.request.team == team and each.request.kind in (RequestKind.USER, RequestKind.DATES)
+    Raises:
+        ApprovalRefused: a request does not wait for approval, or this person may not approve it.
+        ClockWrong: the clock disagrees with what the home knows. A wrong clock could end the window early.
+        PlanOutdated: another process has moved one.
+    """
+    now = agreed_now(services)
+    # 1. Check every request before any is stored.
+    stored: list[Request] = []
+    for request in requests:
+        if request.state is not RequestState.UNAPPROVED:
+            raise ApprovalRefused(f"the request is {request.state.value}: it does not wait for approval")
+        identity = refuse_same_person(services, request.team, asked_by=request.asked_by, name=name)
+        stored.append(approved(services, request, by=identity))
+    # 2. Store them in one transaction. From here on, the erasure may begin.
+    services.catalog.requests.save([(after, RequestState.UNAPPROVED) for after in stored])
+    # 3. Note them in the ledger, so that a restore need not ask again.
+    services.ledger.append(
+        [
+            RequestApproved(
+                request_id=each.request_id,
+                team=each.team,
+                approved_at=max(now, each.accepted_at),
+                approved_by=each.approved_by,
+                items=each.covered_items,
+            )
+            for each in stored
         ]
-        if theirs:
-            most |= _most_items(services, team, theirs)
-    return most
+    )
+    return stored
 
 
-def _recount(services: Services, team: TeamId) -> None:
-    """Count what earlier requests cover that somebody decided alone and that were estimated until now."""
-    estimated = services.catalog.requests.estimated(team, since=services.clock.now() - window_of(services))
-    if not estimated:
-        return
-    in_force = services.catalog.requests.tombstones_of([each.request_id for each in estimated])
-    known = [(each, in_force[each.request_id].rule) for each in estimated if each.request_id in in_force]
-    counts = _counts(services, team, known)
-    if counts is not None:
-        services.catalog.requests.counted({each.request_id: counts.get(each.request_id, 0) for each, _ in known})
+def approvable(services: Services, team: TeamId, *, name: str) -> list[Request]:
+    """Return the unapproved requests of a team that a person may approve, oldest first."""
+    waiting = services.catalog.requests.all(team=team, states=[RequestState.UNAPPROVED])
+    mine = _same_people(services, team, identity_of(services.keychain, team, name))
+    return [each for each in waiting if each.asked_by not in mine]
 
 
-def _named_rules(asked: Sequence[tuple[Request, Rule]]) -> list[NamedRule]:
-    return [NamedRule(request_id=request.request_id, rule=rule) for request, rule in asked]
+def approvers(services: Services, accounts: AccountServices, team: TeamId, *, asked_by: str | None) -> int:
+    """Return how many administrators of a team could approve what a person asks for."""
+    same = frozenset() if asked_by is None else _same_people(services, team, asked_by)
+    admins = (each for each in accounts.members.all(team) if may(each.roles.get(team), Act.APPROVE_REQUEST))
+    return sum(identity_of(services.keychain, team, each.name) not in same for each in admins)
 
 
-def _most_items(services: Services, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
-    if len(asked) == 1:  # as they come one by one, with somebody waiting
-        request, rule = asked[0]
-        if isinstance(rule, UserRule):
-            return {request.request_id: services.catalog.manifest.most_items(team, rule)}
-    named_rules = _named_rules(asked)
-    reaches = services.vault.reaches(named_rules)
-    most: dict[RequestId, int] = {}
-    for file in services.catalog.manifest.candidates(team, named_rules):
-        for named in reaches(file):
-            rows = file.most_of_one_user if isinstance(named.rule, UserRule) else file.rows
-            most[named.request_id] = most.get(named.request_id, 0) + rows
-    return most
+def refuse_same_person(services: Services, team: TeamId, *, asked_by: str | None, name: str) -> str:
+    """Return the keyed pseudonym of a person who may approve what another one asked for.
 
-
-def _counts(services: Services, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int] | None:
-    """Return how many items each request covers, by reading what may hold one; `None` when that cannot be told."""
-    with suppress(ImplioError):  # what cannot be counted waits for a second person
-        return reread(
-            lambda: _counts_once(services, team, asked),
-            about=f"the files of team {team}",
-            again=lambda: services.keychain.forget(team),
+    Raises:
+        ApprovalRefused: the name is empty, or both count as one person.
+    """
+    if not name.strip():
+        raise ApprovalRefused("no name is given")
+    identity = identity_of(services.keychain, team, name)
+    if identity == asked_by:
+        raise ApprovalRefused("the person who asked cannot approve: a second person must")
+    if is_same_person(services, team, asked_by, name=name):
+        days = services.approvals.window_days
+        raise ApprovalRefused(
+            f"one of the two made the other an administrator within {days} days, so they count as one person"
         )
-    return None
+    return identity
 
 
-def _counts_once(services: Services, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> dict[RequestId, int]:
-    named_rules = _named_rules(asked)
-    reaches = services.vault.reaches(named_rules)
-    counts: dict[RequestId, int] = {}
-    for file in list(services.catalog.manifest.candidates(team, named_rules)):
-        reached = reaches(file)
-        if reached:
-            (sealed,) = services.catalog.manifest.sealed([file])
-            found = services.vault.matched(FileWork(sealed=sealed, named_rules=reached, is_whole=False))
-            for request_id, rows in found.items():
-                counts[request_id] = counts.get(request_id, 0) + rows
-    return counts
+def is_same_person(services: Services, team: TeamId, asked_by: str | None, *, name: str) -> bool:
+    """Tell whether a person counts as one with whoever asked; never, when nobody knows who asked."""
+    identity = identity_of(services.keychain, team, name)
+    return asked_by is not None and identity in _same_people(services, team, asked_by)
+
+
+def _same_people(services: Services, team: TeamId, who: str) -> frozenset[str]:
+    """Return everybody who counts as one person with somebody: who made whom an administrator in the window."""
+    since = services.clock.now() - timedelta(days=services.approvals.window_days)
+    return services.catalog.requests.people_of(team, who, since=since)

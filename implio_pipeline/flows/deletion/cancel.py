@@ -1,4 +1,4 @@
-"""Cancel: before anything is erased, a request is taken back and its items are readable again."""
+"""Cancel: a request that waits is taken back before anything is erased, and its items are readable again."""
 
 from dataclasses import replace
 
@@ -10,21 +10,24 @@ from implio_pipeline.ports.services import Services
 
 
 def cancel(services: Services, request_id: RequestId) -> Request:
-    """Lift the tombstone of a request that waits, put its queue entries back, and note that in the ledger.
+    """Lift the tombstone of a waiting request, restore its queue entries, and note that in the ledger.
 
-    Items that came in meanwhile and that it covered were refused; they are not brought back.
+    Items that the tombstone kept out while it was in force are not stored anywhere, so they do not come back.
 
     Raises:
         RequestUnknown: there is no such request.
-        CancelTooLate: its erasure has begun, or it never waited for anything.
+        CancelTooLate: its erasure has begun, or the request did not wait for anything.
         PlanOutdated: its erasure begins at this moment.
     """
     request = services.catalog.requests.get(request_id)
     if not request.may_be_cancelled:
         raise CancelTooLate(f"the request is {request.state.value}")
-    note_tombstones(services)  # the ledger knows of every request before it knows that one was taken back
+    # 1. The ledger must know of a tombstone before it knows that it was lifted: a restore applies entries in order.
+    note_tombstones(services)
+    # 2. Lift it. The sealed scope is destroyed: nothing needs the personal data any more.
     after = replace(request.moved(RequestState.CANCELLED), next_attempt_at=None, sealed=None, is_alone=False)
     services.catalog.requests.cancel(after, was=request.state)
+    # 3. Note the lifting, and scrub the sealed scope from the catalog's own files.
     note_tombstones(services)
     services.catalog.scrub(is_thorough=False)
     return after

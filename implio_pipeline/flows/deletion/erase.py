@@ -1,11 +1,17 @@
-"""Erase: find, rewrite, verify, commit and shred, receipt; for many requests in one pass over each file.
+"""Erase: carry out accepted requests. This is the only path that removes anything.
 
-Every step may be repeated after a crash: a file is swapped and its keys destroyed in one commit, and what was
-committed is no longer found.
+The procedure for the requests of one team is `_carry_out`: find, rewrite, verify, commit and shred, receipt. One pass
+over the files serves all requests.
 
-One fault stops one thing. A file that cannot be read, written or proved fails the requests that may touch it, in the
-same pass in which the others are carried out. A fault that no file is named for is found by halving the requests. Other
-teams go on in any case. Only what would meet every team ends the run (`domain/faults.py`).
+Rules:
+
+* Verify before commit. A request is completed only when no covered item is left, but for what a legal hold keeps, and
+  every old key is destroyed. What is not known is never success (GDPR Art. 5(2), accountability).
+* Every step may be repeated after a crash. A file is swapped and its keys destroyed in one commit, and what was
+  committed is not found again.
+* One fault stops one thing. A file that cannot be read, written or proved fails only the requests that may touch it. A
+  fault without a file is isolated by halving the requests. Only what would stop every team ends the run
+  (`domain/faults.py`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -32,13 +38,7 @@ from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.ledger_codec import differences
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.domain.request import (
-    FINAL_STATES,
-    OPEN_STATES,
-    WITHHELD_STATES,
-    Request,
-    RequestState,
-)
+from implio_pipeline.domain.request import FINAL_STATES, OPEN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.scope import Rule
 from implio_pipeline.domain.statements import TombstonePlaced
 from implio_pipeline.flows.clock import agreed_now
@@ -48,25 +48,31 @@ from implio_pipeline.flows.files.find import holds_in_force, plan_works
 from implio_pipeline.flows.files.replace import SwapCounts, swap, unlink_replaced
 from implio_pipeline.flows.files.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.flows.races import are_renewed
+from implio_pipeline.ports.catalog import Manifest
+from implio_pipeline.ports.ledger import Ledger
+from implio_pipeline.ports.requests import Requests
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
+from implio_pipeline.ports.vault import Vault
 
 _Found = TypeVar("_Found")
+_FaultsByRequest = dict[RequestId, ImplioError]
 _MOST_TOGETHER = 3
+"""How often all requests of a team are tried together when other processes interfere."""
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
-"""Where a request is left alone by the attempts after a failed one."""
+"""States in which a later try leaves a request alone."""
 _SHARED = (StorageFull, LedgerBroken, LedgerUnavailable)
-"""What meets each request of a team in the same way: to try them in halves would only repeat it."""
+"""Faults that meet every request of a team alike: to try the requests in halves would only repeat them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """What one request failed of, and where; ids, a day and a code alone."""
+    """Why one request failed, and where: ids, a day and a code, no personal data."""
 
     code: str
     team: TeamId
     about: str | None
-    """Id of the file, where it was one."""
+    """Id of the file, if the fault is a file's."""
     day: date | None
     """UTC day of that file's partition."""
     facts: str
@@ -74,7 +80,7 @@ class Failure:
 
 @dataclass(kw_only=True, slots=True)
 class ErasureSummary(SwapCounts):
-    """What one pass did, in counts and codes."""
+    """What one run did, in counts and codes."""
 
     completed: list[RequestId] = field(default_factory=list)
     withheld: list[RequestId] = field(default_factory=list)
@@ -87,7 +93,7 @@ class ErasureSummary(SwapCounts):
         return {request_id: failure.code for request_id, failure in self.failures.items()}
 
     def note(self, request_id: RequestId, team: TeamId, error: ImplioError) -> None:
-        """Remember what a request failed of."""
+        """Record why a request failed."""
         self.failures[request_id] = Failure(
             code=error.code, team=team, about=error.about, day=error.day, facts=error.facts
         )
@@ -103,75 +109,72 @@ def erase(
     """Carry out every accepted request that is ready, team by team.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         only: These requests; all that are ready when `None`.
-        again: Also those that wait for their back-off or for a person to look; never those that wait for approval.
-        progress: Told of files done and files in all.
+        again: Also those whose back-off lasts or that wait for a person to look; never those that wait for approval.
+        progress: Called with the number of files done and the number of all files.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; requests stay as they are.
-        CatalogTampered: a team's tombstones are not as they were written; everything else was carried out first.
-        CatalogUnavailable: the catalog cannot be reached; what was committed holds.
+        CatalogTampered: a team's tombstones were altered; everything else was carried out first.
+        CatalogUnavailable: the catalog cannot be reached; earlier commits remain.
     """
+    # 1. No item goes before the ledger knows the tombstone, so that a restore can repeat the erasure.
     agreed_now(services)
     note_tombstones(services)
     summary = ErasureSummary()
+    # 2. Report what an altered catalog would hide from this run: it must not be skipped in silence.
+    tampered: CatalogTampered | None = None
+    requests = services.catalog.requests
+    hidden = {each.request_id: each.team for each in requests.all(states=OPEN_STATES) if _is_altered(each)}
+    for team in services.catalog.teams.all():
+        try:
+            hidden |= dict.fromkeys(_without_request(requests, team.team), team.team)
+        except CatalogTampered as error:
+            tampered = error
+    for request_id, name in hidden.items():
+        summary.note(request_id, name, CatalogTampered("the catalog's row of the request was altered"))
+    # 3. Choose the requests that are ready.
     wanted = None if only is None else frozenset(only)
-    by_team: dict[TeamId, list[Request]] = {}
     may_begin = Request.may_be_resumed if again else Request.is_ready
-    unfounded, altered = _passed_over(services)
-    for request_id, team in altered.items():
-        summary.note(request_id, team, CatalogTampered("the catalog's row of the request is not as it was written"))
-    for request in services.catalog.requests.all(states=OPEN_STATES):
+    by_team: dict[TeamId, list[Request]] = {}
+    for request in requests.all(states=OPEN_STATES):
         is_wanted = wanted is None or request.request_id in wanted
         if is_wanted and may_begin(request, now=services.clock.now()):
             by_team.setdefault(request.team, []).append(request)
-    for team, requests in by_team.items():
-        _erase_team(services, team, requests, summary, progress)
+    # 4. Carry them out.
+    for name, of_team in by_team.items():
+        _erase_team(services, name, of_team, summary, progress)
     unlink_replaced(services.catalog, services.vault)
-    if unfounded is not None:
-        raise unfounded
+    if tampered is not None:
+        raise tampered
     return summary
 
 
-def _passed_over(services: Services) -> tuple[CatalogTampered | None, dict[RequestId, TeamId]]:
-    """Return what would be passed over in silence: a tombstone in force whose request says that it is done or waits.
+def _without_request(requests: Requests, team: TeamId) -> list[RequestId]:
+    """Return the team's tombstones in force whose requests say that they are done, or are gone.
 
-    The rows of requests are compared with their MACs when they are read; tombstones with their team's tally.
+    Otherwise a request row set to `completed` by hand would end its erasure. The tombstones themselves are compared
+    with their team's tally.
     """
-    unfounded: CatalogTampered | None = None
-    altered = {
-        each.request_id: each.team for each in services.catalog.requests.all(states=OPEN_STATES) if _is_altered(each)
-    }
-    for team in services.catalog.teams.all():
-        try:
-            altered |= dict.fromkeys(_without_request(services, team.team), team.team)
-        except CatalogTampered as error:
-            unfounded = error
-    return unfounded, altered
-
-
-def _without_request(services: Services, team: TeamId) -> list[RequestId]:
-    """Return the team's tombstones in force whose requests are not open."""
-    is_open = {request.request_id for request in services.catalog.requests.all(team=team, states=OPEN_STATES)}
+    is_open = {request.request_id for request in requests.all(team=team, states=OPEN_STATES)}
     found = []
-    for tombstone in services.catalog.requests.tombstones(team, only_open=True):
+    for tombstone in requests.tombstones(team, only_open=True):
         request_id = RequestId(tombstone.request_id)
-        if request_id not in is_open and _is_done_or_altered(services, request_id):
+        if request_id in is_open:
+            continue
+        try:
+            request = requests.get(request_id)
+            is_hidden = request.state in FINAL_STATES or _is_altered(request)
+        except RequestUnknown:
+            is_hidden = True
+        if is_hidden:
             found.append(request_id)
-    # What was completed or cancelled meanwhile has no tombstone in force any more.
-    in_force = (
-        {each.request_id for each in services.catalog.requests.tombstones(team, only_open=True)} if found else set()
-    )
+    if not found:
+        return []
+    # A request that was completed or cancelled since has no tombstone in force any more, and that is right.
+    in_force = {each.request_id for each in requests.tombstones(team, only_open=True)}
     return [request_id for request_id in found if request_id in in_force]
-
-
-def _is_done_or_altered(services: Services, request_id: RequestId) -> bool:
-    try:
-        request = services.catalog.requests.get(request_id)
-    except RequestUnknown:
-        return True
-    return request.state in FINAL_STATES or _is_altered(request)
 
 
 def _is_altered(request: Request) -> bool:
@@ -181,11 +184,7 @@ def _is_altered(request: Request) -> bool:
 def _erase_team(
     services: Services, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
 ) -> None:
-    """Carry out a team's requests in one pass; when the pass itself fails, in halves: one request stops no other.
-
-    Where another process got in the way, what it left open is tried together again: one by one, a hundred requests
-    would rewrite the same files a hundred times.
-    """
+    """Carry out a team's requests in one pass; when the pass itself fails, in halves, so that one stops no other."""
     left = requests
 
     def carry_out() -> None:
@@ -194,136 +193,158 @@ def _erase_team(
 
     def again() -> None:
         nonlocal left
-        left = _still_open(services, left, summary)
+        left = _still_open(services.catalog.requests, left, summary)
 
+    # 1. Together. After an interference they are tried together again: one by one, a hundred requests would rewrite the
+    #    same files a hundred times.
+    fault: ImplioError | None = None
     try:
         replan(carry_out, about="the same files", again=again, tries=_MOST_TOGETHER)
     except PlanOutdated as error:
         _fail(services, left, error, summary)
     except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises what ends the run
-        _in_halves(services, team, left, fault_of(error), summary, progress)
-
-
-def _still_open(services: Services, requests: list[Request], summary: ErasureSummary) -> list[Request]:
-    left = []
-    for request in requests:
-        current = services.catalog.requests.get(request.request_id)
-        if current.state not in _DONE and request.request_id not in summary.failures:
-            left.append(current)
-    return left
-
-
-def _in_halves(
-    services: Services,
-    team: TeamId,
-    requests: list[Request],
-    error: ImplioError,
-    summary: ErasureSummary,
-    progress: Progress | None,
-) -> None:
-    if len(requests) == 1 or isinstance(error, _SHARED):
-        _fail(services, requests, error, summary)
+        fault = fault_of(error)
+    if fault is None:
         return
-    left = _still_open(services, requests, summary)
+    if len(left) == 1 or isinstance(fault, _SHARED):
+        _fail(services, left, fault, summary)
+        return
+    # 2. In halves, until the request that causes the fault is alone.
+    again()
     middle = (len(left) + 1) // 2
     for half in (left[:middle], left[middle:]):
         if half:
             _erase_team(services, team, half, summary, progress)
 
 
+def _still_open(requests: Requests, tried: list[Request], summary: ErasureSummary) -> list[Request]:
+    current = [requests.get(request.request_id) for request in tried]
+    return [each for each in current if each.state not in _DONE and each.request_id not in summary.failures]
+
+
 def _carry_out(
     services: Services, team: TeamId, requests: list[Request], summary: ErasureSummary, progress: Progress | None
 ) -> None:
-    rules, faults = _rules_as_told(services, requests)
+    """Carry out requests of one team in one pass over its files.
+
+    After each step, the requests that failed in it are left out, and the others go on.
+    """
+    catalog = services.catalog
+    # 1. Believe only rules that catalog and ledger agree on: whoever alters one of them erases nothing.
+    rules, faults = _rules_agreed(catalog.requests, services.ledger, requests)
     requests = _without_failed(services, requests, faults, summary)
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
-    done = [request for request in requests if request.state is RequestState.SHREDDED]
-    named_rules = [NamedRule(request_id=each.request_id, rule=rules[each.request_id]) for each in started]
-    # 1. Find, rewrite, verify, commit and shred, file by file; what a file fails of fails the requests that touch it.
-    started = _save(services, started, RequestState.PLANNED)
-    if any(request.kind is RequestKind.TEAM for request in started):
+    done = [request for request in requests if request.state is RequestState.SHREDDED]  # a crash came before step 8
+    # 2. Before a whole team goes, give it new class keys: the old ones are destroyed in step 6.
+    is_team = any(request.kind is RequestKind.TEAM for request in started)
+    started = _save(catalog.requests, started, RequestState.PLANNED)
+    if is_team:
         renew_class_keys(services, team)
-    started = _save(services, started, RequestState.REWRITING)
-    holds, faults = _work_through(services, team, named_rules, summary, progress)
+    # 3. Find, rewrite, verify, commit and shred, file by file.
+    started = _save(catalog.requests, started, RequestState.REWRITING)
+    holds, faults = _work_through(services, team, _named(started, rules), summary, progress)
     started = _without_failed(services, started, faults, summary)
-    spared, faults = _spared(services, team, _of(started, named_rules), holds)
+    # 4. Verify: read the files that holds reach, and prove that nothing is left but what holds keep.
+    spared, faults = _spared(services, team, _named(started, rules), holds)
     started = _without_failed(services, started, faults, summary)
-    newer, faults = _newer(services, team, _of(started, named_rules))
+    # 5. Count the items that stay because they came in after the request: the person is told.
+    newer, faults = _newer(services, team, _named(started, rules))
     started = _without_failed(services, started, faults, summary)
     if not started and not done:
         return
-    started = _save(services, started, RequestState.VERIFIED)
+    started = _save(catalog.requests, started, RequestState.VERIFIED)
+    # 6. Destroy what else a team leaves: old class keys, idempotency keys, files set aside.
     if any(request.kind is RequestKind.TEAM for request in started):
+        before = max(rules[each.request_id].before for each in started)
         shred_old_class_keys(services, team)
-        services.catalog.landings.forget_posts(team=team, before=max(rules[each.request_id].before for each in started))
-        if not holds:  # whose an unreadable file is, nobody can tell: it may be what a hold is for
-            services.set_aside.discard_of(team, before=max(rules[each.request_id].before for each in started))
-    # 2. Nothing is left but what a legal hold covers, and every old key is destroyed. Dated by the team's logical time,
-    # as the request was when it was accepted: a receipt of a host whose clock lies behind is in order all the same.
-    now = max(services.clock.now(), services.catalog.teams.get(team).newest_at)
-    erased = services.catalog.requests.erased_items([each.request_id for each in started])
-    without_user = services.catalog.manifest.anonymous_items(team)
-    after = []
-    for each in started:
-        withheld = Withheld.of(each.request_id, spared, holds)
-        outcome = RequestOutcome.counted(
-            erased=erased.get(each.request_id, 0),
-            withheld=withheld,
-            newer=newer.get(each.request_id, 0),
-            not_reachable=without_user if each.kind is RequestKind.USER else 0,
-        )
-        after.append(each.carried_out(now=now, outcome=outcome, withheld=withheld))
-    services.catalog.requests.save([(each, RequestState.VERIFIED) for each in after])
-    done += after
-    if not unlink_replaced(services.catalog, services.vault):
-        services.catalog.scrub(is_thorough=False)  # the sealed scopes went with that, if no file did
-    # 3. Say so.
+        catalog.landings.forget_posts(team=team, before=before)
+        if not holds:  # nobody can tell whose an unreadable file is: it may be what a hold is for
+            services.set_aside.discard_of(team, before=before)
+    # 7. Shredded: nothing is left but what holds keep, and every old key is destroyed.
+    without_user = catalog.manifest.anonymous_items(team)
+    counts = _Counts(newer=newer, spared=spared, holds=holds, without_user=without_user)
+    done += _shredded(services, team, started, counts)
+    # The sealed scopes went with step 7. When files were unlinked, the catalog is scrubbed there.
+    if not unlink_replaced(catalog, services.vault):
+        catalog.scrub(is_thorough=False)
+    # 8. Receipt, and completion.
     write_receipts(services, done, unreachable_items=without_user)
     summary.completed += [request.request_id for request in done if request.withheld is None]
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
 
 
-def _rules_as_told(
-    services: Services, requests: list[Request]
-) -> tuple[dict[RequestId, Rule], dict[RequestId, ImplioError]]:
-    """Return the rules that are the same in catalog and ledger in every part, and what the other requests fail of.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Counts:
+    """What one pass counted, except for the erased items."""
 
-    Each request is judged by its own row and its own line: what happened to another's is no fault of it.
+    newer: Mapping[RequestId, int]
+    spared: list[Spared]
+    holds: list[Hold]
+    without_user: int
+    """Items of the team without a user id."""
+
+
+def _shredded(services: Services, team: TeamId, verified: list[Request], counts: _Counts) -> list[Request]:
+    """Store and return verified requests as shredded, with what their pass counted."""
+    catalog = services.catalog
+    # The team's logical time, as when the request was accepted: a receipt must not be dated before its request.
+    now = max(services.clock.now(), catalog.teams.get(team).newest_at)
+    erased = catalog.requests.erased_items([each.request_id for each in verified])
+    after = []
+    for each in verified:
+        withheld = Withheld.of(each.request_id, counts.spared, counts.holds)
+        outcome = RequestOutcome.counted(
+            erased=erased.get(each.request_id, 0),
+            withheld=withheld,
+            newer=counts.newer.get(each.request_id, 0),
+            # Items without a user id may be the person's: nobody can tell, and the receipt says so.
+            not_reachable=counts.without_user if each.kind is RequestKind.USER else 0,
+        )
+        after.append(each.carried_out(now=now, outcome=outcome, withheld=withheld))
+    catalog.requests.save([(each, RequestState.VERIFIED) for each in after])
+    return after
+
+
+def _rules_agreed(
+    requests: Requests, ledger: Ledger, asked: list[Request]
+) -> tuple[dict[RequestId, Rule], _FaultsByRequest]:
+    """Return the rules that are the same in catalog and ledger in every part, and the faults of the other requests.
+
+    Each request is judged by its own row and its own entry: another one's alteration is not its fault.
     """
-    ids = [request.request_id for request in requests]
-    in_force, told = services.catalog.requests.tombstones_of(ids), services.ledger.tombstones(ids)
+    ids = [request.request_id for request in asked]
+    in_force, entries = requests.tombstones_of(ids), ledger.tombstones(ids)
     rules: dict[RequestId, Rule] = {}
-    faults: dict[RequestId, ImplioError] = {}
-    for request in requests:
-        entry, tombstone = told.get(request.request_id), in_force.get(request.request_id)
+    faults: _FaultsByRequest = {}
+    for request in asked:
+        entry, tombstone = entries.get(request.request_id), in_force.get(request.request_id)
         if isinstance(entry, LedgerBroken):
             faults[request.request_id] = entry
-            continue
-        if entry is None or tombstone is None:
-            words = (
-                f"request {request.request_id} has no tombstone in the ledger, or none as it was written in the catalog"
-            )
+        elif entry is None or tombstone is None:
+            words = f"request {request.request_id} has no tombstone in the ledger, or an altered one in the catalog"
             faults[request.request_id] = CatalogTampered(words)
-            continue
-        others = differences(TombstonePlaced.of(request, tombstone.rule), entry.body)
-        if others:
-            words = f"the catalog has another {', '.join(others)} for request {request.request_id} than the ledger"
+        elif others := differences(TombstonePlaced.of(request, tombstone.rule), entry.body):
+            words = f"catalog and ledger differ in {', '.join(others)} for request {request.request_id}"
             faults[request.request_id] = CatalogTampered(words)
-            continue
-        rules[request.request_id] = tombstone.rule
+        else:
+            rules[request.request_id] = tombstone.rule
     return rules, faults
 
 
-def _save(services: Services, requests: list[Request], state: RequestState) -> list[Request]:
-    after = [request.moved(state) for request in requests]
-    services.catalog.requests.save([(each, before.state) for each, before in zip(after, requests, strict=True)])
+def _named(requests: list[Request], rules: Mapping[RequestId, Rule]) -> list[NamedRule]:
+    return [NamedRule(request_id=each.request_id, rule=rules[each.request_id]) for each in requests]
+
+
+def _save(requests: Requests, moving: list[Request], state: RequestState) -> list[Request]:
+    after = [request.moved(state) for request in moving]
+    requests.save([(each, before.state) for each, before in zip(after, moving, strict=True)])
     return after
 
 
 def _without_failed(
-    services: Services, requests: list[Request], faults: Mapping[RequestId, ImplioError], summary: ErasureSummary
+    services: Services, requests: list[Request], faults: _FaultsByRequest, summary: ErasureSummary
 ) -> list[Request]:
-    """Let requests fail, each of its own fault, and return the others."""
+    """Fail the requests that have a fault, and return the others."""
     for request in requests:
         if request.request_id in faults:
             _fail(services, [request], faults[request.request_id], summary)
@@ -335,29 +356,35 @@ def _fail(services: Services, requests: list[Request], error: ImplioError, summa
         try:
             current = services.catalog.requests.get(request.request_id)
             if current.state in _DONE or (isinstance(error, PlanOutdated) and current.state is RequestState.SHREDDED):
-                continue  # another process has done it, or is about to say so
+                continue  # another process has done it, or is about to write its receipt
             services.catalog.requests.save([(current.failed(error, now=services.clock.now()), current.state)])
         except PlanOutdated:
             continue  # another process has taken it on just now
         except CatalogTampered:
-            pass  # a row that was altered is left as it is, for whoever looks into it
+            pass  # an altered row is evidence: it stays as it is, and the summary names it
         summary.note(request.request_id, request.team, error)
 
 
 def _work_through(
     services: Services, team: TeamId, named_rules: list[NamedRule], summary: ErasureSummary, progress: Progress | None
-) -> tuple[list[Hold], dict[RequestId, ImplioError]]:
-    """Swap every file the rules touch; plan again for as long as somebody else changes the same files.
+) -> tuple[list[Hold], _FaultsByRequest]:
+    """Swap every file that the rules touch; plan again when another process changed the same files.
 
-    Returns the legal holds it spared what they cover for, and what requests fail of whose files could not be swapped.
+    Returns:
+        The legal holds that the files were spared for, and the faults of the requests whose files could not be swapped.
     """
+    catalog = services.catalog
 
-    def work_through() -> tuple[list[Hold], dict[RequestId, ImplioError]]:
-        planned_at, held_at = services.catalog.requests.newest_tombstone(team), services.catalog.holds.newest(team)
-        holds = holds_in_force(
-            services.catalog.holds, team, now=services.clock.now()
-        )  # also where none is newest: one taken away shows in their tally
-        works = _plan(services, team, named_rules, holds)
+    def work_through() -> tuple[list[Hold], _FaultsByRequest]:
+        # Read first: what is placed after this makes the commit fail, so that it is never passed over.
+        planned_at, held_at = catalog.requests.newest_tombstone(team), catalog.holds.newest(team)
+        # Read even when no hold is known: one deleted from the catalog shows in the team's tally.
+        holds = holds_in_force(catalog.holds, team, now=services.clock.now())
+        works = [
+            work
+            for work in plan_works(catalog.manifest, services.vault, team, named_rules, holds)
+            if not is_wholly_held(work.sealed.file, work.holds)
+        ]
         if not works:
             return holds, {}
         faulty = swap(services, works, planned_at=planned_at, held_at=held_at, counts=summary, progress=progress)
@@ -367,18 +394,12 @@ def _work_through(
     return replan(work_through, about="the same files")
 
 
-def _plan(services: Services, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]) -> list[FileWork]:
-    """Return the files to change: one that a hold covers whole is not touched."""
-    works = plan_works(services.catalog.manifest, services.vault, team, named_rules, holds)
-    return [work for work in works if not is_wholly_held(work.sealed.file, work.holds)]
+def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> _FaultsByRequest:
+    """Return the fault of each request: that of the first faulty file that may hold an item of it.
 
-
-def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> dict[RequestId, ImplioError]:
-    """Return what each request fails of: the first file that may hold an item of it and has a fault.
-
-    What did not prove right comes before what could not be read: somebody must look at it.
+    A file that did not prove right comes before one that could not be read: a person must look at it.
     """
-    found: dict[RequestId, ImplioError] = {}
+    found: _FaultsByRequest = {}
     for work, error in sorted(faulty, key=lambda each: not isinstance(each[1], Unverified)):
         for named in work.named_rules:
             found.setdefault(named.request_id, error)
@@ -386,79 +407,88 @@ def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> dict[RequestI
 
 
 def _refuse_races(services: Services, team: TeamId, faulty: Iterable[tuple[FileWork, ImplioError]]) -> None:
-    """Have the work planned again when others caused what a file failed of.
+    """Have the work planned again when another process replaced a faulty file or renewed its keys.
 
     Raises:
-        PlanOutdated: they did.
+        PlanOutdated: another process did.
     """
-    if any(_is_race(services, team, work, error) for work, error in faulty):
-        raise PlanOutdated("a file was replaced, or its keys renewed, meanwhile")
+    manifest = services.catalog.manifest
+    for work, error in faulty:
+        match error:
+            case FileMissing():
+                is_race = not _is_lost(manifest, services.vault, work)
+            case KeyMissing():
+                is_race = are_renewed(manifest, services.keychain, team, [work.sealed])
+            case _:
+                is_race = False
+        if is_race:
+            raise PlanOutdated("a file was replaced, or its keys were renewed, during the work")
 
 
-def _is_race(services: Services, team: TeamId, work: FileWork, error: ImplioError) -> bool:
-    """Tell whether a file is gone, or has other keys, since somebody else changed it meanwhile."""
-    match error:
-        case FileMissing():
-            return not _is_lost(services, [work])
-        case KeyMissing():
-            return are_renewed(services.catalog.manifest, services.keychain, team, [work.sealed])
-        case _:
-            return False
+def _is_lost(manifest: Manifest, vault: Vault, work: FileWork) -> bool:
+    """Tell whether a file is live and not in storage: a fault, not a race."""
+    try:
+        for sealed in manifest.sealed([work.sealed.file]):
+            vault.check(sealed)
+    except FileMissing:
+        return True
+    except PlanOutdated:
+        return False
+    return False
 
 
 def _spared(
     services: Services, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]
-) -> tuple[list[Spared], dict[RequestId, ImplioError]]:
-    """Count what holds kept of each rule, by reading the files they reach; return too what requests fail of.
+) -> tuple[list[Spared], _FaultsByRequest]:
+    """Count what holds keep of each rule, by reading the files that they reach.
 
-    A request fails when a file cannot be read, or when a covered item that no hold covers is still there.
+    Returns:
+        The counts, and the faults of the requests whose files cannot be read, or that have a survivor: a covered item
+        that no hold covers.
     """
     if not holds:
         return [], {}
 
     def held_works() -> list[FileWork]:
-        return [
-            work
-            for work in plan_works(services.catalog.manifest, services.vault, team, named_rules, holds)
-            if work.holds
-        ]
+        works = plan_works(services.catalog.manifest, services.vault, team, named_rules, holds)
+        return [work for work in works if work.holds]
 
     found, faults = _read_each(services, team, held_works, services.vault.spared)
     for each in found:
         if each.survivors:
-            faults.setdefault(each.request_id, Unverified(f"{each.survivors} survivors beside what legal holds cover"))
+            faults.setdefault(each.request_id, Unverified(f"{each.survivors} survivors that no legal hold covers"))
     return found, faults
 
 
 def _newer(
     services: Services, team: TeamId, named_rules: list[NamedRule]
-) -> tuple[dict[RequestId, int], dict[RequestId, ImplioError]]:
-    """Count the items of each scope that stay since they were submitted after the request was accepted.
+) -> tuple[dict[RequestId, int], _FaultsByRequest]:
+    """Count the items of each scope that were submitted after the request was accepted, and so stay.
 
-    Return too what requests fail of whose newer files cannot be read.
+    Returns:
+        The counts, and the faults of the requests whose newer files cannot be read.
     """
     since = min((named.rule.before for named in named_rules), default=None)
     if since is None:
         return {}, {}
+    manifest, vault = services.catalog.manifest, services.vault
     endless_rules = [named.endless() for named in named_rules]
     bound = {named.request_id: named for named in named_rules}
-    reaches = services.vault.reaches(endless_rules)
+    reaches = vault.reaches(endless_rules)
 
     def newer_works() -> list[FileWork]:
-        files = list(services.catalog.manifest.candidates(team, endless_rules, since=since))
+        files = list(manifest.candidates(team, endless_rules, since=since))
         reached = [(file, found) for file in files if (found := reaches(file))]
-        sealed = services.catalog.manifest.sealed([file for file, _ in reached])
+        sealed = manifest.sealed([file for file, _ in reached])
         return [
             FileWork(sealed=each, named_rules=tuple(bound[named.request_id] for named in found), is_whole=False)
             for each, (_, found) in zip(sealed, reached, strict=True)
         ]
 
-    found, faults = _read_each(
-        services,
-        team,
-        newer_works,
-        lambda work: list(services.vault.newer(work.sealed, list(work.named_rules)).items()),
-    )
+    def newer_in(work: FileWork) -> list[tuple[RequestId, int]]:
+        return list(vault.newer(work.sealed, list(work.named_rules)).items())
+
+    found, faults = _read_each(services, team, newer_works, newer_in)
     counts: dict[RequestId, int] = {}
     for request_id, items in found:
         counts[request_id] = counts.get(request_id, 0) + items
@@ -467,10 +497,10 @@ def _newer(
 
 def _read_each(
     services: Services, team: TeamId, plan: Callable[[], list[FileWork]], read: Callable[[FileWork], list[_Found]]
-) -> tuple[list[_Found], dict[RequestId, ImplioError]]:
-    """Read every planned file, and return what was found, with what requests fail of whose files cannot be read."""
+) -> tuple[list[_Found], _FaultsByRequest]:
+    """Read every planned file; return what was found, and the faults of the requests whose files cannot be read."""
 
-    def read_each() -> tuple[list[_Found], dict[RequestId, ImplioError]]:
+    def read_each() -> tuple[list[_Found], _FaultsByRequest]:
         found: list[_Found] = []
         faulty: list[tuple[FileWork, ImplioError]] = []
         for work in plan():
@@ -483,21 +513,3 @@ def _read_each(
         return found, _by_request(faulty)
 
     return replan(read_each, about="the same files")
-
-
-def _of(requests: list[Request], named_rules: list[NamedRule]) -> list[NamedRule]:
-    """Return the rules of requests that go on."""
-    theirs = {request.request_id for request in requests}
-    return [named for named in named_rules if named.request_id in theirs]
-
-
-def _is_lost(services: Services, works: list[FileWork]) -> bool:
-    """Tell whether a file that is still live is not in storage: a fault, not a race."""
-    try:
-        for sealed in services.catalog.manifest.sealed([work.sealed.file for work in works]):
-            services.vault.check(sealed)
-    except PlanOutdated:
-        return False
-    except FileMissing:
-        return True
-    return False

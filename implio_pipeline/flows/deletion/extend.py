@@ -1,4 +1,4 @@
-"""Extend: put the due date of a request off, once, with a reason that is sealed."""
+"""Extend: the due date of a request is extended once, with a reason (GDPR Art. 12(3))."""
 
 import json
 from dataclasses import replace
@@ -12,25 +12,26 @@ from implio_pipeline.ports.services import Services
 
 
 def extend(services: Services, request_id: RequestId, *, days: int, reason: str) -> Request:
-    """Put a due date off and note it in the ledger; the reason lies sealed until the request is completed.
+    """Extend a due date and note it in the ledger; the reason stays sealed until the request is completed.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.
         RequestUnknown: there is no such request.
-        ExtensionRefused: it may not be, or there is no reason.
-        PlanOutdated: somebody else has moved the request.
+        ExtensionRefused: the request may not be extended, or no reason is given.
+        PlanOutdated: another process has moved the request.
 
-    Source: GDPR Art. 12(3).
+    Source: GDPR Art. 12(3): two further months at most, and the person must be told the reason within the first month.
     """
     if not reason.strip():
-        raise ExtensionRefused("there is no reason, which whoever asked must be told")
+        raise ExtensionRefused("no reason is given, and the person who asked must be told one")
     request = services.catalog.requests.get(request_id)
     after = request.extended(days=days, now=agreed_now(services))
+    # The reason is free text about a person, so it joins the sealed part.
     if request.sealed is not None:
         parts = json.loads(services.keychain.unseal(request.team, request.sealed, context=request_id))
         text = json.dumps(parts | {"extensionReason": reason}).encode()
         after = replace(after, sealed=services.keychain.seal(request.team, text, context=request_id))
     services.catalog.requests.save([(after, request.state)])
-    told = DueDateExtended(request_id=request_id, team=request.team, due_at=after.due_at, days=days)
-    services.ledger.append([told])
+    entry = DueDateExtended(request_id=request_id, team=request.team, due_at=after.due_at, days=days)
+    services.ledger.append([entry])
     return after

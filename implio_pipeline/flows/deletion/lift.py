@@ -1,6 +1,7 @@
-"""Lift: a person's new items may come in again, which a standing deletion kept out.
+"""Lift: end a standing deletion, so that a person's new items come in again.
 
-What was kept out meanwhile is not here: it is not brought back. What was erased stays erased.
+What was erased stays erased. Items that were kept out while it was in force are not stored anywhere: their sender may
+send them again.
 """
 
 from dataclasses import replace
@@ -17,40 +18,45 @@ from implio_pipeline.ports.services import Services
 def lift(
     services: Services, request_id: RequestId, *, name: str | None = None, acts_for: str | None = None
 ) -> list[Request]:
-    """Lift a standing deletion, with every other one that keeps the same person out, and note each in the ledger.
+    """Lift a standing deletion and every other one of the same person, and note each in the ledger.
 
-    It needs what a change of policy needs that lets no item go sooner: one named administrator.
+    One named administrator is enough, as for a change of policy by which no item goes sooner.
 
     Args:
-        services: What the flow may touch.
-        request_id: A request that is standing.
-        name: Who lifts it; only a keyed pseudonym of it is kept.
-        acts_for: The keyed pseudonym of the person instead, where an API key acts for whoever made it.
+        services: What the flow may use.
+        request_id: A standing request.
+        name: The person who lifts it; only a keyed pseudonym of the name is kept.
+        acts_for: The keyed pseudonym of the person instead, where an API key acts for the person who made it.
+
+    Returns:
+        The lifted requests, the one that was asked for first.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.
         RequestUnknown: there is no such request.
-        LiftRefused: it is not standing, it was lifted before, or nobody is named.
-        PlanOutdated: somebody else lifts or moves it at this moment.
+        LiftRefused: the request is not standing, was lifted before, or nobody is named.
+        PlanOutdated: another process lifts or moves it at this moment.
     """
     request = services.catalog.requests.get(request_id)
     if not request.keeps_out:
-        words = "it was lifted before" if request.standing_lifted_at else "it keeps nobody out"
+        words = "it was lifted before" if request.standing_lifted_at else "it is not standing"
         raise LiftRefused(f"the request cannot be lifted: {words}")
     if acts_for is None and not (name or "").strip():
-        raise LiftRefused("nobody is named who lifts it")
+        raise LiftRefused("no name is given for the person who lifts it")
     who = identity_of(services.keychain, request.team, name or "") if acts_for is None else acts_for
-    # The ledger knows of every standing deletion before it knows that one was lifted.
+    # 1. The ledger must know of every standing deletion before it knows that one was lifted.
     note_tombstones(services)
+    # 2. Find every standing deletion of the same person: with one left, the items would still be kept out.
     standing = {each.request_id: each for each in services.catalog.requests.keeping_out(request.team)}
     key = standing[request_id].user_key
     same = [each.request_id for each in standing.values() if each.user_key == key and each.lifted_at is None]
+    # 3. Lift them in one transaction. `max`: the clock may be behind the logical time of the request.
     now = agreed_now(services)
     lifted = [
-        # On a host whose clock is behind, the lifting does not lie before the request.
         replace(each, standing_lifted_at=max(now, each.accepted_at), standing_lifted_by=who)
         for each in (services.catalog.requests.get(RequestId(request_id)) for request_id in same)
     ]
     services.catalog.requests.lift(lifted)
+    # 4. Note the liftings in the ledger, so that a restore does not keep the person out again.
     note_tombstones(services)
     return sorted(lifted, key=lambda each: each.request_id != request_id)

@@ -1,4 +1,4 @@
-"""Outcomes: what is known now of what became of requests, for whoever shows them."""
+"""Outcomes: what requests have come to so far, for every edge that shows them."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,23 @@ from implio_pipeline.ports.services import Services
 
 
 def outcomes_of(services: Services, requests: Sequence[Request]) -> list[tuple[Request, RequestOutcome]]:
-    """Return each request with its outcome: as its last pass counted it, or as far as a pass under way has come.
+    """Return each request with its outcome: as its last pass counted it, or as far as the present pass has come.
 
-    One query for all of them. A request that a restore brought back may have been erased before: unless it was never
-    tried, how much of it is gone is not known.
+    One query serves all requests. A request that a restore brought back may have been erased before: once it was tried,
+    nobody knows how much of it is gone, and its outcome says so.
     """
-    begun = [each for each in requests if each.state not in CARRIED_OUT_STATES and not _is_untouched(each)]
-    erased = services.catalog.requests.erased_items([each.request_id for each in begun]) if begun else {}
+    untouched = {each.request_id for each in requests if each.state in NOT_BEGUN_STATES and not each.attempts}
+    begun = [
+        each.request_id
+        for each in requests
+        if each.state not in CARRIED_OUT_STATES and each.request_id not in untouched
+    ]
+    erased = services.catalog.requests.erased_items(begun) if begun else {}
     found = []
     for request in requests:
         if request.state in CARRIED_OUT_STATES:
             outcome = request.outcome
-        elif _is_untouched(request):
+        elif request.request_id in untouched:
             outcome = request.outcome.under_way(erased=0)
         else:
             so_far = None if request.state in NOT_BEGUN_STATES else 0
@@ -29,10 +34,6 @@ def outcomes_of(services: Services, requests: Sequence[Request]) -> list[tuple[R
 
 
 def outcome_of(services: Services, request: Request) -> RequestOutcome:
-    """Return the outcome of one request as it is known now."""
+    """Return the outcome of one request."""
     ((_, outcome),) = outcomes_of(services, [request])
     return outcome
-
-
-def _is_untouched(request: Request) -> bool:
-    return request.state in NOT_BEGUN_STATES and not request.attempts

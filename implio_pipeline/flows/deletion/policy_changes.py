@@ -1,7 +1,12 @@
-"""Policy: how long a team's items are kept, and its cap, are changed; a change that takes much away needs two people.
+"""Policy changes: how long a team's items are kept, and its cap; a change that takes much away needs two people.
 
-The old policy is in force until a second person approves. What a policy in force asks for needs nobody: who decided on
-the policy decided on it.
+Rules:
+
+* The old policy stays in force until a second person approves the new one.
+* A policy that makes items go sooner counts against the cap like a deletion. So does a raised cap, with all of the
+  team's items: otherwise one person could raise the cap and then delete alone.
+* A request of a policy in force needs no second person: it was decided with the policy.
+* Every change, approval and refusal is noted in the ledger.
 """
 
 from implio_pipeline.domain.errors import ApprovalRefused
@@ -11,28 +16,28 @@ from implio_pipeline.domain.retention import ChangeState, PolicyChange, Retentio
 from implio_pipeline.domain.statements import PolicyChanged
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.deletion.approval import allowance_of
-from implio_pipeline.flows.deletion.approve import refuse_same_person
+from implio_pipeline.flows.deletion.approval import allowance_of, refuse_same_person
 from implio_pipeline.flows.identity import identity_of
+from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.services import Services
 
 
 def change_policy(
     services: Services, name: TeamId, *, by: str, policy: RetentionPolicy | None = None, cap_percent: int | None = None
 ) -> PolicyChange:
-    """Change a team's retention policy or cap, or ask for it where that takes a second person.
+    """Change a team's retention policy or cap, or store the change for a second person to approve.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         name: The team.
-        by: The name of who asks.
-        policy: The new policy; the old one when `None`.
-        cap_percent: The new cap; the old one when `None`.
+        by: The name of the person who asks.
+        policy: The new policy; `None` keeps the old one.
+        cap_percent: The new cap; `None` keeps the old one.
 
     Raises:
         TeamUnknown: there is no such team.
-        ClockWrong: the clock disagrees with what the home knows: what the window holds nobody can tell.
-        PlanOutdated: somebody else kept changing it.
+        ClockWrong: the clock disagrees with what the home knows. A wrong clock could end the window early.
+        PlanOutdated: other people kept changing it.
     """
     now = agreed_now(services)
 
@@ -49,33 +54,34 @@ def change_policy(
             asked_at=now,
             affected_items=affected_items(services, team, policy=policy, cap_percent=cap_percent),
         )
+        # The transaction compares policy and cap with `was`, and adds up what the same person decided alone.
         return services.catalog.policy_changes.propose(change, approvals=services.approvals)
 
     stored = replan(propose, about=f"the policy of team {name}")
-    _note(services, stored)
+    _note(services.ledger, stored)
     return stored
 
 
 def affected_items(
     services: Services, team: Team, *, policy: RetentionPolicy | None = None, cap_percent: int | None = None
 ) -> int:
-    """Return how many items a change lets go sooner; when the cap is raised, all of the team's."""
+    """Return how many items go sooner under a change; all of the team's, when the cap is raised."""
+    manifest = services.catalog.manifest
     if cap_percent is not None and cap_percent > team.cap_percent:
-        return services.catalog.manifest.items(team.team)
+        return manifest.items(team.team)
     if policy is None:
         return 0
-    files = services.catalog.manifest.files(team.team, is_filtered=False)
-    return erased_sooner(files, was=team.policy, policy=policy)
+    return erased_sooner(manifest.files(team.team, is_filtered=False), was=team.policy, policy=policy)
 
 
 def needs_approval(services: Services, team: Team, policy: RetentionPolicy, *, by: str) -> bool:
-    """Tell whether a change of policy that somebody asks for would wait for a second person."""
+    """Tell whether a new policy that a person asks for would wait for a second person."""
     who = identity_of(services.keychain, team.team, by)
     return affected_items(services, team, policy=policy) > allowance_of(services, team.team, who).left
 
 
 def waiting_change(services: Services, team: TeamId) -> PolicyChange | None:
-    """Return the change of a team that waits for a second person; a later one takes an earlier one's place."""
+    """Return the change of a team that waits for a second person; a later change replaces an earlier one."""
     waiting = services.catalog.policy_changes.waiting(team)
     return waiting[-1] if waiting else None
 
@@ -84,25 +90,24 @@ def approve_policy(services: Services, team: TeamId, *, name: str) -> PolicyChan
     """Put the waiting change of a team in force.
 
     Raises:
-        ApprovalRefused: none waits, or `name` counts as one person with who asked.
+        ApprovalRefused: no change waits, or `name` counts as one person with whoever asked.
         ClockWrong: the clock disagrees with what the home knows.
         PlanOutdated: the policy was changed in another way since.
     """
     agreed_now(services)
     change = _waiting(services, team)
     identity = refuse_same_person(services, team, asked_by=change.asked_by, name=name)
-    return _decided(services, change, ChangeState.IN_FORCE, by=identity)
+    return _decide(services, change, ChangeState.IN_FORCE, by=identity)
 
 
 def refuse_policy(services: Services, team: TeamId, *, name: str) -> PolicyChange:
-    """Refuse the waiting change of a team, or take one's own back.
+    """Refuse the waiting change of a team; the person who asked for it may withdraw it so.
 
     Raises:
-        ApprovalRefused: none waits.
+        ApprovalRefused: no change waits.
     """
-    return _decided(
-        services, _waiting(services, team), ChangeState.REFUSED, by=identity_of(services.keychain, team, name)
-    )
+    by = identity_of(services.keychain, team, name)
+    return _decide(services, _waiting(services, team), ChangeState.REFUSED, by=by)
 
 
 def _waiting(services: Services, team: TeamId) -> PolicyChange:
@@ -112,14 +117,14 @@ def _waiting(services: Services, team: TeamId) -> PolicyChange:
     return change
 
 
-def _decided(services: Services, change: PolicyChange, state: ChangeState, *, by: str) -> PolicyChange:
+def _decide(services: Services, change: PolicyChange, state: ChangeState, *, by: str) -> PolicyChange:
     decided = services.catalog.policy_changes.decide(change, state, by=by, at=services.clock.now())
-    _note(services, decided)
+    _note(services.ledger, decided)
     return decided
 
 
-def _note(services: Services, change: PolicyChange) -> None:
-    told = PolicyChanged(
+def _note(ledger: Ledger, change: PolicyChange) -> None:
+    entry = PolicyChanged(
         change_id=change.change_id,
         team=change.team,
         state=change.state,
@@ -132,4 +137,4 @@ def _note(services: Services, change: PolicyChange) -> None:
         asked_by=change.asked_by,
         decided_by=change.decided_by,
     )
-    services.ledger.append([told])
+    ledger.append([entry])

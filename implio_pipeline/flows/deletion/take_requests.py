@@ -1,8 +1,12 @@
-"""Take requests: files dropped into the inbox go through the one guarded door."""
+"""Take requests: files dropped into the inbox go through the one guarded door (`accept.py`).
+
+A request file is destroyed only after its requests are accepted and in the ledger. After a crash in between, it is read
+again, and the same requests answer.
+"""
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from implio_pipeline.domain.errors import ImplioError
@@ -15,59 +19,53 @@ from implio_pipeline.ports.services import Services
 
 @dataclass(kw_only=True, slots=True)
 class TakenRequests:
-    """What one look into the inbox brought."""
+    """What one pass over the inbox did."""
 
     files: int = 0
     accepted: list[Request] = field(default_factory=list)
     refused: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    """Files that could not be taken, by code; each was put back and is tried again."""
+    """Files that could not be taken, by code; each is in the inbox again and is tried later."""
 
 
 def take_requests(services: Services, *, is_enough: Callable[[TakenRequests], bool] = lambda _: False) -> TakenRequests:
-    """Accept every request of every waiting file; neither a refused request nor a file that fails stops another.
-
-    A request file is destroyed only after its requests are accepted and in the ledger; when a crash comes
-    between, it is read again and the same requests answer.
+    """Accept every request of every waiting file; a refused request or a faulty file does not stop the others.
 
     Args:
-        services: The home.
-        is_enough: Asked after each file whether to leave the rest for another time.
+        services: What the flow may use.
+        is_enough: Called after each file; when it returns true, the other files wait for the next pass.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows; files stay in the inbox.
     """
     agreed_now(services)
     taken = TakenRequests()
-    try:
+    # The outer guard is for a folder that cannot be listed: what was accepted before it failed must be reported.
+    with _counted(taken):
         for claimed in services.inbox.claim():
-            _take_one(services, claimed, taken)
+            with _counted(taken), claimed as file:
+                _take(services, file, taken)
             if is_enough(taken):
                 break
-    except Exception as error:  # noqa: BLE001 -- a folder that cannot be listed stops nothing that was accepted before
-        taken.failed[_code(error)] += 1
     return taken
 
 
-def _take_one(services: Services, claimed: AbstractContextManager[InboxFile], taken: TakenRequests) -> None:
+@contextmanager
+def _counted(taken: TakenRequests) -> Iterator[None]:
+    """Count an exception of the block by a code, without its text: that may quote the file."""
     try:
-        with claimed as file:
-            _take(services, file, taken)
+        yield
     except Exception as error:  # noqa: BLE001 -- whatever one file raises is that file's alone
-        taken.failed[_code(error)] += 1
-
-
-def _code(error: Exception) -> str:
-    """Return a name for a failure without its text, which may quote the file."""
-    return error.code if isinstance(error, ImplioError) else type(error).__name__
+        taken.failed[error.code if isinstance(error, ImplioError) else type(error).__name__] += 1
 
 
 def _take(services: Services, file: InboxFile, taken: TakenRequests) -> None:
+    # 1. Accept the requests of the file at once: one transaction, one entry in the ledger.
     entries = file.entries()
-    drafts = [each.draft for each in entries if isinstance(each.draft, RequestDraft)]
-    accepted = iter(accept(services, drafts))
+    accepted = iter(accept(services, [each.draft for each in entries if isinstance(each.draft, RequestDraft)]))
     answers = [next(accepted) if isinstance(each.draft, RequestDraft) else each.draft for each in entries]
     taken.accepted += [each for each in answers if isinstance(each, Request)]
+    # 2. Destroy the file; what was refused, and why, is written beside it.
     refused = [(at.position, why) for at, why in zip(entries, answers, strict=True) if isinstance(why, ImplioError)]
     file.finish(refused)
     taken.files += 1

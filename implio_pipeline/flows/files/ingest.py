@@ -297,7 +297,7 @@ def _is_in(services: Services, team: Team, file: LandingFile) -> bool:
             return True
     except (PlanOutdated, FileMissing, KeyMissing):
         return True  # not known: content must not be taken in twice
-    # All of it is erased, so the sender has sent it anew: it comes in, and what was known of it is forgotten.
+    # All of it is erased, and the sender has sent it again: it comes in as new.
     services.catalog.landings.forget(record)
     return False
 

@@ -265,7 +265,7 @@ class Intake:
         rules = [named.rule for named in (*fresh, *fresh_standing)]
         if any(isinstance(rule, OverdueRule) for rule in rules):
             # What is overdue is set aside, which needs its rows: all of them are read again.
-            raise PlanOutdated("retention began meanwhile: what it covers is set aside, not destroyed")
+            raise PlanOutdated("a retention request was accepted during the intake")
         self.erased_before += self._take_out(fresh)
         self.kept_out += self._take_out(fresh_standing)
         self.queue = [

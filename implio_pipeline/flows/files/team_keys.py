@@ -75,7 +75,7 @@ def _rekey_files(services: Services, team: TeamId, old: set[KeyId]) -> None:
         except (FileMissing, KeyMissing):
             if not are_renewed(manifest, services.keychain, team, [sealed]):
                 raise
-            raise PlanOutdated("the keys of a file were renewed meanwhile") from None
+            raise PlanOutdated("the keys of a file were renewed during the work") from None
         change = Change(
             team=team,
             planned_at=services.catalog.requests.newest_tombstone(team),

@@ -35,7 +35,7 @@ from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingL
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.access.authorize import accept_shortened_log
 from implio_pipeline.flows.access.grants import revoke_again
-from implio_pipeline.flows.deletion.approval import passed_gate
+from implio_pipeline.flows.deletion.accept import approved
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import reinstate_holds
 from implio_pipeline.flows.files.find import holds_in_force
@@ -283,9 +283,10 @@ def _reinstate(services: Services, known: LedgerState, summary: RestoreSummary) 
             _stored(services, known, request)
             summary.reopened.append(request.request_id)
         elif request.state is RequestState.UNAPPROVED and request.request_id in known.approved:
-            passed_gate(
-                services, _stored(services, known, request), approved_by=known.approved[request.request_id].approved_by
+            after = approved(
+                services, _stored(services, known, request), by=known.approved[request.request_id].approved_by
             )
+            services.catalog.requests.save([(after, RequestState.UNAPPROVED)])
         elif request.request_id in known.due_at:
             _stored(services, known, request)
 
