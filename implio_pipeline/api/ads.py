@@ -1,29 +1,37 @@
-"""`POST /v1/ads` takes items in, `GET /v1/ads` tells what became of them."""
+"""`POST /v1/ads` takes items in. `GET /v1/ads` returns what was decided about them.
+
+A post is answered once its accepted items are durable and encrypted. A poll never returns an item that a deletion
+hides.
+"""
 
 import asyncio
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from msgspec import UNSET
 from starlette.concurrency import run_in_threadpool
 
-from implio_pipeline.api.answers import json_answer, raw_answer
-from implio_pipeline.api.batch import Judged, answer_of
-from implio_pipeline.api.caller import HEADER, Caller, who_may
+from implio_pipeline.api.answers import json_answer
+from implio_pipeline.api.caller import KEY_HEADER, Caller, who_may
 from implio_pipeline.api.failures import MediaTypeRefused, ParametersRefused
-from implio_pipeline.api.once import PARAMETER, key_of, known, post_of
-from implio_pipeline.api.openapi import POLLED, SUBMITTED, answers, body
-from implio_pipeline.api.polling import look, poll
+from implio_pipeline.api.idempotency import PARAMETER, key_of, known, post_of
+from implio_pipeline.api.models import Poll, PolledAd, PolledItem, PollingInfo
+from implio_pipeline.api.openapi import json_body, json_response, responses
+from implio_pipeline.api.post_body import ValidatedPost, answer_of
 from implio_pipeline.api.query_string import documented, parameters
-from implio_pipeline.api.validators import Validator
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.flows.accounts.api_keys import recognise
 from implio_pipeline.flows.files.intake import Part
 from implio_pipeline.flows.files.submit import Submission, arrival
+from implio_pipeline.flows.moderation.feed import PolledDecision
+from implio_pipeline.flows.moderation.get_items import get_items
+from implio_pipeline.formats.ad_shape import ad_shape, result_shape
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.ports.services import Services
 from implio_pipeline.wiring import OpenHome
@@ -31,6 +39,7 @@ from implio_pipeline.wiring import OpenHome
 router = APIRouter(tags=["ads"])
 _JSON = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?', re.ASCII | re.IGNORECASE)
 _MOST_TASKS = 100
+_DECISIONS_ON_A_PAGE = 100
 _TASK = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _INSTANT_DIGITS = 15
 _FLAGS = {"true": True, "false": False}
@@ -42,57 +51,75 @@ _FLAGS = {"true": True, "false": False}
     summary="Take items in",
     description=(
         "Takes an array and accepts per item. When it is answered, every accepted item is durable, encrypted, and in "
-        "the Default queue unless it came with a decision; rejected ones are in the answer alone. The same id again "
+        "the Default queue unless it came with a decision. Rejected items are in the answer alone. The same id again "
         "is a revision: each submission gets a new task id. A call that is sent again with the same `Idempotency-Key` "
         "and body within a day is the same submission. The instant of the call is the instant of submission."
     ),
-    responses=answers({200: SUBMITTED}, 400, 401, 403, 408, 409, 413, 415, 422, 429, 507),
-    openapi_extra={**body("Ads"), "parameters": [PARAMETER]},
+    responses=responses(
+        {200: json_response("The accepted items are durable. The rejected ones are not kept.", "Submission")},
+        *(400, 401, 403, 408, 409, 413, 415, 422, 429, 507),
+    ),
+    openapi_extra={**json_body("Ads"), "parameters": [PARAMETER]},
 )
-async def post_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.SUBMIT_ITEMS))]) -> Response:
-    """Judge the items, wait until those accepted are durable, and answer."""
-    parameters(request, ())
-    _check_media_type(request)
-    key = key_of(request)
-    services: Services = request.app.state.opened.services
-    sent = await request.body()
-    arrived_at = await run_in_threadpool(arrival, services, who.team)
-    if key is None:
-        return await _answered(request, who, sent, arrived_at)
-    post = await run_in_threadpool(post_of, services, who.team, key=key, body=sent, arrived_at=arrived_at)
-    with request.app.state.in_work.taken(post):
-        before = await run_in_threadpool(known, services, post)
-        return await _answered(request, who, sent, arrived_at, post=post, before=before)
-
-
-async def _answered(
-    request: Request,
-    who: Caller,
-    sent: bytes,
-    arrived_at: datetime,
-    *,
-    post: PostRecord | None = None,
-    before: PostRecord | None = None,
-) -> Response:
-    """Return the answer to a post; one that was taken in before is judged again and not stored again."""
+async def _post_ads(request: Request, caller: Annotated[Caller, Depends(who_may(Act.SUBMIT_ITEMS))]) -> Response:
+    """Validate the items, store the accepted ones, and answer."""
     state = request.app.state
     opened: OpenHome = state.opened
+    # 1. Refuse what can be refused without the body, then read it.
+    parameters(request, ())
+    kinds, codings = request.headers.getlist("content-type"), request.headers.getlist("content-encoding")
+    if len(kinds) != 1 or not _JSON.fullmatch(kinds[0].strip()) or any(coding != "identity" for coding in codings):
+        raise MediaTypeRefused("the body is not said to be plain JSON in UTF-8")
+    key = key_of(request)
+    sent = await request.body()
+    # 2. Take the instant of submission, and with an idempotency key the record of the post.
+    arrived_at, post = await run_in_threadpool(_arrived, opened.services, caller.team, key, sent)
+    with state.posts_in_work.marked(post):
+        # 3. Validate. A few posts at a time: more would only wait for the validator with their bodies in memory.
+        async with state.validating:
+            found, before = await run_in_threadpool(
+                _validated, request, caller.team, sent, arrived_at=arrived_at, post=post
+            )
+        # 4. A post that was stored before is not stored again. Its answer is the same, since it was validated with the
+        #    instant and batch id of the first time.
+        if before is not None:
+            return json_answer(answer_of(found, Part.of(before), body=sent))
+        # 5. Store, together with other posts of the team that came since the last commit.
+        stored = Part()
+        if found.rows.num_rows or post:
+            submission = Submission(team=caller.team, arrived_at=arrived_at, rows=found.rows, post=post)
+            stored = await asyncio.wrap_future(state.intake.put(submission))
+        # 6. Count and answer.
+        state.metrics.items.labels("accepted").inc(found.rows.num_rows - len(stored.kept_out))
+        state.metrics.items.labels("rejected").inc(len(found.rejected) + len(stored.kept_out))
+        return json_answer(answer_of(found, stored, body=sent))
+
+
+def _arrived(services: Services, team: TeamId, key: str | None, sent: bytes) -> tuple[datetime, PostRecord | None]:
+    arrived_at = arrival(services, team)
+    return arrived_at, post_of(services, team, key=key, body=sent, arrived_at=arrived_at) if key else None
+
+
+def _validated(
+    request: Request, team: TeamId, sent: bytes, *, arrived_at: datetime, post: PostRecord | None
+) -> tuple[ValidatedPost, PostRecord | None]:
+    """Return the validated post, and its record if it was stored before."""
+    state = request.app.state
+    opened: OpenHome = state.opened
+    before = None if post is None else known(opened.services, post)
     same = before or post
-    arrived_at = same.taken_at if same else arrived_at
-    batch_id = same.batch_id if same else None
-    async with state.validating:  # a few at a time: more would only wait for the judge with their bodies in memory
-        found = await run_in_threadpool(_judged, state.validator, opened, who.team, sent, arrived_at, batch_id)
-    # The key may have been revoked while the body came, which may take half a minute.
-    await run_in_threadpool(recognise, opened.services, request.headers[HEADER])
-    if before:
-        return raw_answer(answer_of(found, Part.of(before), body=sent))
-    part = Part()
-    if found.rows.num_rows or post:
-        submission = Submission(team=who.team, arrived_at=arrived_at, rows=found.rows, post=post)
-        part = await asyncio.wrap_future(state.intake.put(submission))
-    state.metrics.items.labels("accepted").inc(found.rows.num_rows - len(part.kept_out))
-    state.metrics.items.labels("rejected").inc(len(found.rejected) + len(part.kept_out))
-    return raw_answer(answer_of(found, part, body=sent))
+    opened.services.catalog.give_way()  # a deletion that is being accepted would have to share a processor
+    found = state.validate(
+        sent,
+        arrived_at=same.taken_at if same else arrived_at,
+        max_items=opened.settings.api.max_items,
+        batch_id=same.batch_id if same else None,
+    )
+    # The validator has no key, so the rows get their user keys here.
+    rows = keyed(found.rows, FileKind.ITEMS, opened.services.keychain.user_key_maker(team))
+    # Ask for the API key once more: it may have been revoked while the body came, which may take half a minute.
+    recognise(opened.services, request.headers[KEY_HEADER])
+    return replace(found, rows=rows), before
 
 
 @router.get(
@@ -100,10 +127,11 @@ async def _answered(
     operation_id="pollAds",
     summary="What was decided",
     description=(
-        "With `timestamp` the decisions that fell after it, a page at a time: ask again with `newTimestamp`, at once "
-        "while `newerAdsExist`. With `taskIds` those items as they are now. Items that a deletion hides are absent."
+        "With `timestamp`, returns the decisions that were made after it, a page at a time: ask again with "
+        "`newTimestamp`, at once while `newerAdsExist`. With `taskIds`, returns those items as they are now. Items "
+        "that a deletion hides are absent."
     ),
-    responses=answers({200: POLLED}, 400, 401, 403, 429),
+    responses=responses({200: json_response("Items with their results.", "Poll")}, 400, 401, 403, 429),
     openapi_extra={
         "parameters": [
             documented("timestamp", "Milliseconds since 1970; 0 when not given.", pattern="^[0-9]{1,15}$"),
@@ -114,38 +142,76 @@ async def _answered(
             ),
             documented(
                 "noAdContent",
-                "`true` leaves the items' content out; capital letters do not matter.",
+                "`true` leaves the items' content out. Upper and lower case are the same.",
                 pattern="^(?:[tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$",
             ),
         ]
     },
 )
-def get_ads(request: Request, who: Annotated[Caller, Depends(who_may(Act.POLL_ITEMS))]) -> Response:
-    """Return decided items, or given ones."""
+def _get_ads(request: Request, caller: Annotated[Caller, Depends(who_may(Act.POLL_ITEMS))]) -> Response:
+    """Return a page of decided items, or the present state of the named items."""
+    services, feed = request.app.state.opened.services, request.app.state.polling
+    # 1. Read the parameters.
     asked = parameters(request, ("timestamp", "taskIds", "noAdContent"))
-    state = request.app.state
-    services, polling = state.opened.services, state.polling
     has_content = not _flag(asked.get("noAdContent", "false"))
     since_ms = None if "timestamp" not in asked else _milliseconds(asked["timestamp"])
-    if "taskIds" not in asked:
-        return json_answer(poll(services, polling, who.team, since_ms=since_ms or 0, has_content=has_content))
-    task_ids = _task_ids(asked["taskIds"])
-    return json_answer(look(services, polling, who.team, task_ids, since_ms=since_ms, has_content=has_content))
+    # 2. Find the decisions, and the items to return. With both parameters: those of the named items that were decided
+    #    after the timestamp.
+    decisions: Mapping[str, PolledDecision]
+    if "taskIds" in asked:
+        named = _task_ids(asked["taskIds"])
+        decisions = feed.of_tasks(caller.team, named)
+        newest_ms, has_more = max((each.decided_ms for each in decisions.values()), default=since_ms or 0), False
+        newest_ms = max(newest_ms, since_ms or 0)
+        wanted = [
+            task_id
+            for task_id in named
+            if since_ms is None or (task_id in decisions and decisions[task_id].decided_ms > since_ms)
+        ]
+    else:
+        page = feed.after(caller.team, since_ms=since_ms or 0, limit=_DECISIONS_ON_A_PAGE)
+        newest_ms, has_more = page.newest_ms, page.has_more
+        decisions = {each.task_id: each for each in page.decisions}
+        wanted = list(decisions)
+    # 3. Read the items. What a deletion hides is not found.
+    ads = _polled_ads(services, caller.team, wanted, decisions, has_content=has_content)
+    info = PollingInfo(new_timestamp=newest_ms, newer_ads_exist=has_more)
+    return json_answer(Poll(polling_info=info, ads=ads))
 
 
-def _judged(
-    validator: Validator, opened: OpenHome, team: TeamId, body: bytes, arrived_at: datetime, batch_id: str | None
-) -> Judged:
-    """Return a post judged, its accepted items with their user keys: the judge has none of the team's keys."""
-    opened.services.catalog.give_way()  # to a deletion: it would have to share a processor
-    found = validator.judged(body, arrived_at=arrived_at, max_items=opened.settings.api.max_items, batch_id=batch_id)
-    return replace(found, rows=keyed(found.rows, FileKind.ITEMS, opened.services.keychain.user_key_maker(team)))
+def _polled_ads(
+    services: Services,
+    team: TeamId,
+    task_ids: Sequence[str],
+    decisions: Mapping[str, PolledDecision],
+    *,
+    has_content: bool,
+) -> list[PolledAd]:
+    packed_at = int(services.clock.now().timestamp() * 1000)
+    found: dict[str, PolledAd] = {}
+    for rows in get_items(services, team, task_ids):
+        for row in rows.to_pylist():
+            decision = decisions.get(row["task_id"])
+            # The result that came with an item is returned as it was sent, which may be any JSON.
+            result: Any = result_shape(row) if decision is None else _result(decision)
+            found[row["task_id"]] = PolledAd(
+                items=[PolledItem(id=row["item_id"], batch_id=row["batch_id"], task_id=row["task_id"])],
+                ad=ad_shape(row) if has_content else UNSET,
+                packed_at=packed_at,
+                result=result,
+            )
+    return [found[name] for name in (each.strip().lower() for each in task_ids) if name in found]
 
 
-def _check_media_type(request: Request) -> None:
-    kinds, codings = request.headers.getlist("content-type"), request.headers.getlist("content-encoding")
-    if len(kinds) != 1 or not _JSON.fullmatch(kinds[0].strip()) or any(coding != "identity" for coding in codings):
-        raise MediaTypeRefused("the body is not said to be plain JSON in UTF-8")
+def _result(decision: PolledDecision) -> dict[str, Any]:
+    shape: dict[str, Any] = {"outcome": decision.outcome}
+    if decision.actor_id is not None:
+        shape["actorId"] = decision.actor_id
+    if decision.reasons:
+        shape["reasons"] = [{"name": name} for name in decision.reasons]
+    if decision.feedback:
+        shape["feedback"] = [{"name": name} for name in decision.feedback]
+    return shape
 
 
 def _milliseconds(text: str) -> int:

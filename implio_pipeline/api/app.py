@@ -1,4 +1,8 @@
-"""The app: which routers it has, and what every call passes through."""
+"""The app: its routers, and what every call passes through.
+
+A call passes, in this order, `CallRecord` (time limit, log line, metrics), `SecurityHeaders`, `Gate` (calls of its
+address, size and time of its body), and then its route, which demands an act of the caller.
+"""
 
 import asyncio
 import time
@@ -10,29 +14,28 @@ from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from implio_pipeline import __version__
-from implio_pipeline.api import ads, deletions, docs, health, metrics, queues
+from implio_pipeline.api import ads, deletions, docs, monitoring, queues
+from implio_pipeline.api.answers import add_problem_handlers
 from implio_pipeline.api.call_record import CallRecord
-from implio_pipeline.api.gate import Gate
+from implio_pipeline.api.idempotency import PostsInWork
 from implio_pipeline.api.intake import Intake
-from implio_pipeline.api.metrics import Metrics
-from implio_pipeline.api.once import InWork
+from implio_pipeline.api.limits import Gate, RateLimit
+from implio_pipeline.api.monitoring import Metrics
 from implio_pipeline.api.openapi import DESCRIPTION, completed
-from implio_pipeline.api.problems import add_problem_handlers
-from implio_pipeline.api.rate_limits import RateLimit
-from implio_pipeline.api.upkeep import NoUpkeep, Wakes
-from implio_pipeline.api.validators import Validator, ValidatorHere
+from implio_pipeline.api.post_body import ValidatedPost, validate_post
+from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.moderation.feed import DecisionFeed
 from implio_pipeline.web import app as page
 from implio_pipeline.web.security_headers import SecurityHeaders
 from implio_pipeline.wiring import OpenHome
 
 ROUTERS: tuple[APIRouter, ...] = (
-    *(ads.router, deletions.router, docs.pages.router, health.router, metrics.router, queues.router),
+    *(ads.router, deletions.router, docs.pages.router, monitoring.router, queues.router),
     *page.ROUTERS,
 )
-"""Every router there is; a new one is added here and nowhere else."""
-_JUDGED_AT_ONCE = 2
-"""One is judged while the next is handed over."""
+"""Every router. A new one is added here and nowhere else."""
+_VALIDATED_AT_ONCE = 2
+"""One post is validated while the next is handed over."""
 
 
 def create_app(
@@ -40,57 +43,58 @@ def create_app(
     *,
     routers: Sequence[APIRouter] = ROUTERS,
     polling: DecisionFeed | None = None,
-    upkeep: Wakes | None = None,
-    validator: Validator | None = None,
+    validate: Callable[..., ValidatedPost] = validate_post,
+    on_files: Callable[[Sequence[SealedFile]], None] = lambda _: None,
+    on_deletion: Callable[[], None] = lambda: None,
     seconds: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """Build the app over an opened home. The caller closes the home after the app has ended.
 
     Args:
-        opened: The home; at `app.state.opened` for every route.
-        routers: What it answers.
-        polling: The feed of decisions; that of moderators' verdicts when not given.
-        validator: Who judges posts; this process when not given.
-        upkeep: Who is told of new files and new deletions.
-        seconds: The time that rate limits go by.
+        opened: The home. Every route finds it at `app.state.opened`.
+        routers: The routes.
+        polling: The feed of decisions; the home's own when `None`.
+        validate: Validates a post; in this process unless the caller has another.
+        on_files: Called with the files of each commit of posts.
+        on_deletion: Called after each accepted deletion.
+        seconds: The clock of the rate limits.
     """
     app = _App(
         title="Implio pipeline",
         version=__version__,
         description=DESCRIPTION,
-        redirect_slashes=False,  # a redirect would repeat the address, with the user id in it, to whatever `Host` says
-        docs_url=None,  # its page would load scripts from somebody else's servers
+        redirect_slashes=False,  # a redirect repeats the address, with the user id in it, to whatever `Host` says
+        docs_url=None,  # the framework's page loads scripts from somebody else's servers
         redoc_url=None,
         lifespan=_lifespan,
     )
     api = opened.settings.api
-    woken = upkeep or NoUpkeep()
-    meters = Metrics()
+    metrics = Metrics()
     app.state.opened = opened
-    app.state.metrics = meters
-    app.state.intake = Intake(opened.services, on_files=woken.on_files, on_commit=meters.commits.inc)
-    app.state.in_work = InWork()
-    app.state.validator = validator or ValidatorHere()
-    app.state.validating = asyncio.Semaphore(_JUDGED_AT_ONCE)
+    app.state.metrics = metrics
+    app.state.intake = Intake(opened.services, on_files=on_files, on_commit=metrics.commits.inc)
+    app.state.posts_in_work = PostsInWork()
+    app.state.validate = validate
+    app.state.validating = asyncio.Semaphore(_VALIDATED_AT_ONCE)
     app.state.polling = polling or DecisionFeed(opened.services)
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
-    app.state.on_deletion = woken.on_deletion
+    app.state.on_deletion = on_deletion
     for router in routers:
         app.include_router(router)
     page.mount_assets(app)
     add_problem_handlers(app)
-    # The last one added is the first that a call meets.
+    # The middleware that is added last is the first that a call meets.
     address_rate = RateLimit(api.address_calls_per_second, seconds=seconds)
     app.add_middleware(
         Gate, address_rate=address_rate, max_body_bytes=api.max_body_bytes, body_seconds=api.body_seconds
     )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(CallRecord, metrics=meters, call_seconds=api.call_seconds)
+    app.add_middleware(CallRecord, metrics=metrics, call_seconds=api.call_seconds)
     return app
 
 
 class _App(FastAPI):
-    """The framework's app, with a document of the answers that it gives."""
+    """The framework's app, but its OpenAPI document describes the answers that are really given."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""

@@ -1,8 +1,11 @@
-"""Around every call: its time limit, its line in the access log, its place in the metrics, and its end when it breaks.
+"""Wraps every call: its time limit, its line in the access log, its metrics, and an answer if it fails unforeseen.
 
-A line holds nothing personal: no query string, no body, no network address, and the route's template instead of the
-path. An unforeseen failure is logged by its class and its places in the code. Its message may quote a value, so the
-message is never logged.
+The rules:
+
+* A log line holds nothing personal: no query string, no body, no network address, and the route's template instead of
+  the path.
+* An unforeseen failure is logged by its class and its places in the code. Its message may quote a value, so the message
+  is never logged.
 """
 
 import asyncio
@@ -16,20 +19,20 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from implio_pipeline.api.answers import crash, problem
 from implio_pipeline.api.failures import TookTooLong
-from implio_pipeline.api.metrics import Metrics
-from implio_pipeline.api.problems import crash, problem
+from implio_pipeline.api.monitoring import Metrics
 
-ACCESS, FAILURES = logging.getLogger("implio_pipeline.access"), logging.getLogger("implio_pipeline.failures")
+_ACCESS, _FAILURES = logging.getLogger("implio_pipeline.access"), logging.getLogger("implio_pipeline.failures")
 _METHODS = {"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"}
 _NO_ROUTE = "-"
 
 
 class CallRecord:
-    """Records every call of the app.
+    """Middleware that records every call.
 
     Args:
-        app: What comes behind it.
+        app: The app behind it.
         metrics: The meters to move.
         call_seconds: How long an answer may take to begin.
     """
@@ -40,7 +43,7 @@ class CallRecord:
         self._call_seconds = call_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on and record its end."""
+        """Pass a call on, and record how it ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -53,21 +56,21 @@ class CallRecord:
             except TimeoutError:
                 await call.end(problem(TookTooLong("the answer was not ready in time")), receive)
             except Exception as error:  # noqa: BLE001 -- the last place where a call can still be answered
-                _log_failure(call.call_id, error)
+                places = [
+                    f"{each.filename.rpartition('/')[2]}:{each.lineno}" for each in extract_tb(error.__traceback__)
+                ]
+                _FAILURES.error(json.dumps({"call": call.call_id, "failure": type(error).__name__, "places": places}))
                 await call.end(crash(), receive)
             finally:
-                self._record(call)
-
-    def _record(self, call: "_Call") -> None:
-        line = call.line()
-        method, route, status = line["method"], line["route"], str(line["status"])
-        self._metrics.calls.labels(method, route, status).inc()
-        self._metrics.seconds.labels(method, route).observe(line["ms"] / 1000)
-        ACCESS.info(json.dumps(line))
+                line = call.line()
+                method, route, status = line["method"], line["route"], str(line["status"])
+                self._metrics.calls.labels(method, route, status).inc()
+                self._metrics.seconds.labels(method, route).observe(line["ms"] / 1000)
+                _ACCESS.info(json.dumps(line))
 
 
 class _Call:
-    """One call, and what is known of its answer."""
+    """One call, and what its answer has been so far."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.call_id = secrets.token_hex(8)
@@ -79,7 +82,7 @@ class _Call:
         self._bytes = 0
 
     async def send(self, message: Message) -> None:
-        """Pass a part of the answer on; once it has begun, it may take as long as it does."""
+        """Pass a part of the answer on. The time limit ends with the first part."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             message.setdefault("headers", [])
@@ -91,13 +94,13 @@ class _Call:
         await self._send(message)
 
     async def end(self, answer: ASGIApp, receive: Receive) -> None:
-        """Answer in the app's place, if it has not begun to."""
+        """Send an answer, unless the app has begun one."""
         self.limit = None
         if not self._status:
             await answer(self._scope, receive, self.send)
 
     def line(self) -> dict[str, Any]:
-        """Return the call's line of the log."""
+        """Return the call's line for the access log."""
         method = self._scope["method"]
         return {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -109,8 +112,3 @@ class _Call:
             "bytes": self._bytes,
             "key": self._scope.get("state", {}).get("key_id"),
         }
-
-
-def _log_failure(call_id: str, error: Exception) -> None:
-    places = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
-    FAILURES.error(json.dumps({"call": call_id, "failure": type(error).__name__, "places": places}))

@@ -1,7 +1,7 @@
-"""The API's documentation for people, made from the OpenAPI document that programs read.
+"""The page at `/docs`: the API's reference for people, made from the OpenAPI document that programs read.
 
-What is told in words alone (what a deletion does, states, times) is in the template; calls, schemas, examples and
-errors are the document's, so that the two cannot differ.
+The template explains what a schema cannot (what a deletion does, states, times). Calls, schemas, examples and errors
+come from the document, so the two cannot differ.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 from starlette.responses import Response
 
+from implio_pipeline.api.answers import STATUSES, remedy_of
 from implio_pipeline.api.failures import CallFailed
-from implio_pipeline.api.problems import STATUSES, remedy_of
 from implio_pipeline.api.samples import example_request
 from implio_pipeline.domain.ids import RequestKind
 from implio_pipeline.domain.outcome import NOT_KNOWN
@@ -22,31 +22,31 @@ from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 
 pages = Pages()
-_OF_A_QUERY = (
+_QUERY_REASONS = (
     *("empty-id", "id-too-long", "rounded-id", "placeholder-id", "no-task-id", "bad-text", "bad-flag"),
     *("bad-date", "zoneless-date", "dates-inverted", "year-out-of-range"),
 )
-"""Why a deletion's values are refused; the other reasons belong to request files."""
+"""Why `DELETE /v1/ads` refuses a value. The other reasons belong to request files."""
 _NEVER_SHOWN = (RequestState.RECEIVED, RequestState.REFUSED)
 
 
 @pages.get("/docs", demands=Anybody.ANYONE)
-def docs(context: PageContext) -> Response:
-    """Show the reference; nobody needs to be signed in to read it."""
+def _docs(context: PageContext) -> Response:
+    """Show the reference. No sign-in is needed."""
     document = context.http.app.openapi()
     schemas = document.get("components", {}).get("schemas", {})
     return context.page(
         "docs.html",
         calls=list(_calls(document)),
         schemas=[(name, list(_rows(schema))) for name, schema in schemas.items()],
-        states=[(state.value, *_said(state)) for state in RequestState if state not in _NEVER_SHOWN],
+        states=[(state.value, *_state_texts(state)) for state in RequestState if state not in _NEVER_SHOWN],
         errors=sorted(set(_errors())),
         api=context.opened.settings.api,
     )
 
 
-def _said(state: RequestState) -> tuple[str, str]:
-    """Return what is said of a request by dates in this state, before anything of it was counted."""
+def _state_texts(state: RequestState) -> tuple[str, str]:
+    """Return the two sentences about a request in this state, for an example whose items are not counted yet."""
     example = example_request(state, kind=RequestKind.DATES)
     return what_is_so(example, NOT_KNOWN), what_comes_next(example, NOT_KNOWN)
 
@@ -112,11 +112,11 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _errors() -> Iterator[tuple[int, str, str, str]]:
-    """Yield status, code, meaning and remedy of each failure that a call can be answered with."""
+    """Yield status, code, meaning and remedy of every failure that a call can end with."""
     for failure in (*_below(CallFailed), *STATUSES):
         status = failure.status if issubclass(failure, CallFailed) else STATUSES[failure]
-        yield status, failure.code, _first_line(failure), remedy_of(failure)
-    for code in _OF_A_QUERY:
+        yield status, failure.code, (failure.__doc__ or "").partition("\n")[0], remedy_of(failure)
+    for code in _QUERY_REASONS:
         yield 400, code, *REASONS[code]
 
 
@@ -124,7 +124,3 @@ def _below(kind: type[CallFailed]) -> Iterator[type[CallFailed]]:
     for each in kind.__subclasses__():
         yield each
         yield from _below(each)
-
-
-def _first_line(failure: type[Exception]) -> str:
-    return (failure.__doc__ or "").partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What is wrong with a call: each with its HTTP status; none repeats a value of the call."""
+"""Failures of a call, each with its HTTP status. None repeats a value of the call."""
 
 from typing import ClassVar
 
@@ -13,17 +13,17 @@ class CallFailed(ImplioError):
     remedy = "Correct the call and send it again; /openapi.json describes every call."
     retry_after_seconds: int | None = None
     is_closing: ClassVar[bool] = False
-    """Whether the connection ends with the answer: the rest of the body is not waited for."""
+    """Whether the connection is closed after the answer, because the rest of the body would have to be read."""
 
 
 class ParametersRefused(CallFailed):
-    """The query string is not one this call takes."""
+    """The query string does not fit this call."""
 
     code = "parameters-refused"
 
 
 class BodyRefused(CallFailed):
-    """The body is not what this call takes."""
+    """The body does not fit this call."""
 
     code = "body-refused"
 
@@ -42,11 +42,11 @@ class KeyReused(CallFailed):
 
     status = 422
     code = "idempotency-key-reused"
-    remedy = "Use a new `Idempotency-Key` for each new body; nothing of this call was kept."
+    remedy = "Use a new `Idempotency-Key` for each new body. Nothing of this call was kept."
 
 
 class MediaTypeRefused(CallFailed):
-    """The body is of another kind than JSON."""
+    """The body is not said to be JSON."""
 
     status = 415
     code = "media-type-refused"
@@ -54,7 +54,7 @@ class MediaTypeRefused(CallFailed):
 
 
 class NotThere(CallFailed):
-    """The team has nothing of this name."""
+    """The team has nothing with this name."""
 
     status = 404
     code = "not-found"
@@ -71,11 +71,11 @@ class TooSlow(CallFailed):
 
 
 class TooManyCalls(CallFailed):
-    """The caller, or its address, calls more often than it may."""
+    """The API key or the network address makes more calls than its limit allows."""
 
     status = 429
     code = "too-many-calls"
-    remedy = "Wait for as long as Retry-After says, then call again."
+    remedy = "Wait the seconds that Retry-After names, then call again."
 
     def __init__(self, facts: str, *, seconds: int) -> None:
         super().__init__(facts)
@@ -87,12 +87,12 @@ class TookTooLong(CallFailed):
 
     status = 503
     code = "took-too-long"
-    remedy = "Call again later; what was accepted meanwhile is kept."
+    remedy = "Call again later. What was accepted is kept."
     retry_after_seconds = 5
 
 
-class JudgeGone(CallFailed):
-    """The process that judges posts was killed, and the one after it too; nothing of the post was kept."""
+class ValidatorGone(CallFailed):
+    """The process that validates posts was killed, and so was the next one. Nothing of the post was kept."""
 
     status = 503
     code = "judge-gone"
@@ -101,7 +101,7 @@ class JudgeGone(CallFailed):
 
 
 class ShuttingDown(CallFailed):
-    """The server was told to stop and takes in nothing more."""
+    """The server was told to stop and takes no more posts."""
 
     status = 503
     code = "shutting-down"

@@ -1,7 +1,7 @@
-"""Group commit: one thread commits what concurrent posts brought while the last commit was being made.
+"""Group commit: one thread stores the posts that arrived while the last commit was being made.
 
-A commit costs two writes that wait for the disk, whatever its size. Posts that come one by one are committed one by
-one, at once; under load they share commits, so that throughput grows with concurrency and nothing waits for a timer.
+A commit waits twice for the disk, whatever its size. Posts that come one by one are stored one by one, at once. Under
+load they share commits, so throughput grows with concurrency and no post waits for a timer.
 """
 
 from collections import deque
@@ -16,48 +16,45 @@ from implio_pipeline.flows.files.intake import Part
 from implio_pipeline.flows.files.submit import Submission, submit
 from implio_pipeline.ports.services import Services
 
-MOST_ITEMS = 1_000
-"""Items of one commit: what bounds how long a deletion waits for the catalog behind it."""
+_MOST_ITEMS = 1_000
+"""Items of one commit. It bounds how long a deletion waits for the catalog behind a commit."""
 _Waiting = tuple[Submission, Future[Part]]
 
 
 class Intake:
-    """The only writer of posts in this process; it starts with the first one.
+    """The only writer of posts in this process. It takes posts from `open` to `close`.
 
     Args:
-        services: What the flow may touch.
-        on_files: Told of the files of each commit, in the writing thread.
-        on_commit: Told of each commit.
-        most_items: Items of one commit; a larger post is committed alone.
+        services: What the flow uses.
+        on_files: Called with the files of each commit, in the writing thread.
+        on_commit: Called after each commit.
     """
 
     def __init__(
         self,
         services: Services,
         *,
-        on_files: Callable[[Sequence[SealedFile]], None] = lambda _: None,
-        on_commit: Callable[[], None] = lambda: None,
-        most_items: int = MOST_ITEMS,
+        on_files: Callable[[Sequence[SealedFile]], None],
+        on_commit: Callable[[], None],
     ) -> None:
-        self._world = services
+        self._services = services
         self._on_files = on_files
         self._on_commit = on_commit
-        self._most_items = most_items
         self._waiting: deque[_Waiting] = deque()
         self._changed = Condition()
         self._thread: Thread | None = None
         self._is_closed = False
 
     def open(self) -> None:
-        """Accept posts. Works again after `close`."""
+        """Take posts, again if it was closed."""
         with self._changed:
             self._is_closed = False
 
     def put(self, submission: Submission) -> Future[Part]:
-        """Return a future of what became of the submission: it is done once that is durable, or has failed.
+        """Store a submission. The future is done once its items are durable, or when storing them has failed.
 
         Raises:
-            ShuttingDown: the server takes in nothing more.
+            ShuttingDown: the server takes no more posts.
         """
         future: Future[Part] = Future()
         with self._changed:
@@ -71,7 +68,7 @@ class Intake:
         return future
 
     def close(self) -> None:
-        """Commit the waiting posts, then end the thread."""
+        """Store the waiting posts, then end the thread."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -85,7 +82,7 @@ class Intake:
                 self._commit(group)
 
     def _next(self) -> list[_Waiting] | None:
-        """Wait for posts and return those of the oldest one's team; `None` once all is done and closed."""
+        """Wait for posts, and return those of the oldest one's team. Returns `None` once it is closed and empty."""
         with self._changed:
             while not self._waiting and not self._is_closed:
                 self._changed.wait()
@@ -95,28 +92,29 @@ class Intake:
             group: list[_Waiting] = []
             others: deque[_Waiting] = deque()
             while self._waiting:
-                each = self._waiting.popleft()
-                rows = each[0].rows.num_rows
-                if each[0].team != team or (group and items + rows > self._most_items):
-                    others.append(each)
-                elif each[1].set_running_or_notify_cancel():  # a caller that has gone away was promised nothing
-                    group.append(each)
+                submission, future = self._waiting.popleft()
+                rows = submission.rows.num_rows
+                # A post larger than a commit is stored alone.
+                if submission.team != team or (group and items + rows > _MOST_ITEMS):
+                    others.append((submission, future))
+                elif future.set_running_or_notify_cancel():  # a caller that hung up was promised nothing
+                    group.append((submission, future))
                     items += rows
             self._waiting = others
             return group
 
     def _commit(self, group: list[_Waiting]) -> None:
-        self._world.catalog.give_way()
+        self._services.catalog.give_way()
         try:
-            added = submit(self._world, group[0][0].team, [submission for submission, _ in group])
+            added = submit(self._services, group[0][0].team, [submission for submission, _ in group])
         except PostInWork as error:
             if len(group) == 1:
                 group[0][1].set_exception(error)
-            else:  # one post's key must not be the others' failure
+            else:  # the idempotency key of one post must not fail the others
                 for each in group:
                     self._commit([each])
             return
-        except BaseException as error:  # noqa: BLE001 -- whatever it is, it is the callers' answer
+        except BaseException as error:  # noqa: BLE001 -- the callers get whatever it is as their answer
             for _, future in group:
                 future.set_exception(error)
             return

@@ -1,10 +1,11 @@
-"""What the API's bodies and answers are: a struct each.
+"""The API's bodies and answers, a struct each.
 
 The JSON that is read and written, the OpenAPI document's components and the reference at `/docs` all come from here, so
-that they cannot differ. Names are in camel case in JSON; generated clients name their classes after these. A field that
-is `UNSET` is absent. The item itself is described by the structs that items are decoded with.
+they cannot differ (decision 0070). Fields are camel case in JSON. Generated clients name their classes after these. A
+field that is `UNSET` is absent. An item is described by the structs that items are decoded with, in `formats`.
 """
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, convert
@@ -14,19 +15,19 @@ from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.waiting import Cause
 
-Count = Annotated[int, Meta(ge=0)]
-MaybeCount = Annotated[Count | None, Meta(description="Null is not known; it is never 0.")]
-Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-Name = Annotated[str, Meta(min_length=1)]
-Names = Annotated[list[Name], Meta(max_length=20)]
+_Count = Annotated[int, Meta(ge=0)]
+_MaybeCount = Annotated[_Count | None, Meta(description="`null` means not known. It never means 0.")]
+_Instant = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+_Name = Annotated[str, Meta(min_length=1)]
+_Names = Annotated[list[_Name], Meta(max_length=20)]
 
 
 class Model(Struct, rename="camel", forbid_unknown_fields=True):
-    """What all have in common; each subclass is a component of the OpenAPI document."""
+    """The base of every struct here. Each subclass is a component of the OpenAPI document."""
 
 
 class Problem(Struct, kw_only=True):
-    """A failure (RFC 9457), with a stable code and what to do."""
+    """A failure (RFC 9457), with a stable code and a remedy."""
 
     type: str
     title: str
@@ -40,11 +41,11 @@ class AcceptedAd(Model):
     """An item that is kept."""
 
     id: Annotated[str, Meta(description="The customer's id.")]
-    task_id: Annotated[str, Meta(description="Of this submission.")]
+    task_id: Annotated[str, Meta(description="The id of this submission.")]
     unknown_properties: (
         Annotated[
             list[str],
-            Meta(description="JSON pointers of properties that nobody reads here; they are kept as they were sent."),
+            Meta(description="JSON pointers of properties that are not in the schema; they are kept as sent."),
         ]
         | UnsetType
     ) = UNSET
@@ -63,28 +64,28 @@ class Fault(Model):
 class RejectedAd(Model):
     """An item that is not kept."""
 
-    original_ad: Annotated[Any, Meta(description="The item as it was sent; text when it was no JSON or too large.")]
+    original_ad: Annotated[Any, Meta(description="The item as it was sent; as text when not JSON or too large.")]
     reason: str
     errors: list[Fault]
 
 
 class Submission(Model):
-    """What became of a post."""
+    """What became of a post, item by item."""
 
     batch_id: str
     accepted: list[AcceptedAd]
     rejected: list[RejectedAd]
     kept_out: (
-        Annotated[Count, Meta(description="Rejected items of users whose deletion is standing; absent when 0.")]
+        Annotated[_Count, Meta(description="Rejected items of users with a standing deletion; absent when 0.")]
         | UnsetType
     ) = UNSET
     returned: (
-        Annotated[Count, Meta(description="Accepted items of users who were erased before; absent when 0.")] | UnsetType
+        Annotated[_Count, Meta(description="Accepted items of users erased before; absent when 0.")] | UnsetType
     ) = UNSET
 
 
 class PolledItem(Model):
-    """The names of a submission."""
+    """The ids of a submission."""
 
     id: str
     batch_id: str | None
@@ -102,17 +103,17 @@ class PolledAd(Model, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
-    packed_at: Annotated[Count, Meta(description="When this answer was made, in milliseconds since 1970.")]
+    packed_at: Annotated[_Count, Meta(description="When this answer was made, in milliseconds since 1970.")]
     result: Annotated[
         dict[str, Any] | None,
-        Meta(description="As it was sent, or as it was decided since; `null` when there is none."),
+        Meta(description="As it was sent, or as it was decided here; `null` when there is none."),
     ]
 
 
 class PollingInfo(Model):
-    """Where to go on."""
+    """Where the next poll begins."""
 
-    new_timestamp: Count
+    new_timestamp: _Count
     newer_ads_exist: bool
 
 
@@ -126,59 +127,61 @@ class Poll(Model):
 class Outcome(Model):
     """What became of the items that a deletion covers."""
 
-    matched: MaybeCount
-    erased: MaybeCount
-    withheld: MaybeCount
-    newer: MaybeCount
-    not_reachable: MaybeCount
+    matched: _MaybeCount
+    erased: _MaybeCount
+    withheld: _MaybeCount
+    newer: _MaybeCount
+    not_reachable: _MaybeCount
 
 
 class Hold(Model):
-    """A legal hold, and how many of the items it keeps."""
+    """A legal hold, and how many items of the deletion it keeps."""
 
     hold_id: str
     reason: str
-    items: Count
+    items: _Count
 
 
 class Withheld(Model):
-    """What legal holds keep for now."""
+    """Items that legal holds keep from being erased."""
 
-    items: Count
+    items: _Count
     holds: list[Hold]
 
 
 class Deletion(Model):
-    """A deletion request: where it is, and what became of its items."""
+    """A deletion request: its state, and what became of its items."""
 
     request_id: str
     team: str
     kind: Annotated[str, Meta(description="`user`, `task`, `dates`, `team` or `overdue`.")]
-    channel: Annotated[str, Meta(description="Through which door it came.")]
+    channel: Annotated[str, Meta(description="How it was asked for: `api`, `page`, `file`, `cli` or `retention`.")]
     state: Annotated[str, Meta(description="See the list of states at `/docs`.")]
-    status_url: Annotated[str, Meta(description="Where to ask again, on this server.")]
+    status_url: Annotated[str, Meta(description="The path of this request on this server.")]
     receipt_url: Annotated[
-        str | None, Meta(description="`null` until something was erased, or a legal hold kept all of it.")
+        str | None, Meta(description="`null` until something was erased, or a legal hold kept everything.")
     ]
-    received_at: Instant
-    hidden_at: Annotated[Instant, Meta(description="From then on no read shows the items.")]
-    due_at: Annotated[Instant, Meta(description="One month after it was received (GDPR Art. 12(3)).")]
-    extended_at: Instant | None
-    erased_at: Instant | None
-    completed_at: Instant | None
-    is_standing: Annotated[bool, Meta(description="Whether the user's later items stay out too.")]
-    standing_lifted_at: Annotated[Instant | None, Meta(description="From then on new items of the user come in again.")]
+    received_at: _Instant
+    hidden_at: Annotated[_Instant, Meta(description="Since then no read shows the items.")]
+    due_at: Annotated[_Instant, Meta(description="One month after it was received (GDPR Art. 12(3)).")]
+    extended_at: _Instant | None
+    erased_at: _Instant | None
+    completed_at: _Instant | None
+    is_standing: Annotated[bool, Meta(description="Whether later items of the user are kept out too.")]
+    standing_lifted_at: Annotated[
+        _Instant | None, Meta(description="Since then the user's new items are accepted again.")
+    ]
     is_approved: Annotated[bool, Meta(description="Whether a second person approved it.")]
-    policy: Annotated[str | None, Meta(description="The retention policy that made it.")]
-    items: Annotated[Count, Meta(description="Items that it covers at the most, as counted last.")]
-    queue_entries_removed: Annotated[Count, Meta(description="Items that left a moderation queue.")]
+    policy: Annotated[str | None, Meta(description="The retention policy that asked for it.")]
+    items: Annotated[_Count, Meta(description="How many items it covers at most, as counted last.")]
+    queue_entries_removed: Annotated[_Count, Meta(description="Items that left a moderation queue.")]
     outcome: Outcome
     withheld: Withheld | None
-    attempts: Annotated[Count, Meta(description="Attempts that failed.")]
-    next_attempt_at: Instant | None
-    error: Annotated[str | None, Meta(description="What the last attempt failed of.")]
+    attempts: Annotated[_Count, Meta(description="How many attempts have failed.")]
+    next_attempt_at: _Instant | None
+    error: Annotated[str | None, Meta(description="Why the last attempt failed.")]
     error_code: str | None
-    error_file: Annotated[str | None, Meta(description="Opaque id of the file that the last attempt failed at.")]
+    error_file: Annotated[str | None, Meta(description="Opaque id of the file at which the last attempt failed.")]
     error_day: Annotated[str | None, Meta(description="UTC day of that file's partition.")]
     why: str
     next: str
@@ -188,13 +191,13 @@ class DeletionPage(Model):
     """A page of requests, newest first."""
 
     deletions: list[Deletion]
-    next: Annotated[str | None, Meta(description="Give it as `after` for the next page.")]
+    next: Annotated[str | None, Meta(description="Send it as `after` to get the next page.")]
 
 
 class Receipt(Model):
     """The signed entry of the ledger."""
 
-    sequence: Count
+    sequence: _Count
     kind: str
     body: Annotated[dict[str, Any], Meta(description="What was erased and how it was verified; nothing personal.")]
     previous: str
@@ -206,25 +209,25 @@ class Queue(Model):
     """A moderation queue."""
 
     queue: str
-    waiting: Count
+    waiting: _Count
 
 
 class Queues(Model):
-    """The team's queues, those that every team has first."""
+    """The team's queues. The built-in ones come first."""
 
     queues: list[Queue]
 
 
 class NextAsked(Model):
-    """A call for the next items."""
+    """Asks for the next items of a queue."""
 
-    moderator: Name
+    moderator: _Name
 
 
 class Note(Model):
-    """What a moderator wrote on an item."""
+    """A moderator's note on an item."""
 
-    written_at: Instant
+    written_at: _Instant
     text: str
 
 
@@ -233,27 +236,34 @@ class WaitingAd(Model):
 
     task_id: str
     queue: str
-    submitted_at: Instant
+    submitted_at: _Instant
     ad: dict[str, Any]
     notes: list[Note]
 
 
 class NextAds(Model):
-    """Items that are locked for one moderator."""
+    """Items that one moderator has locked."""
 
-    locked_until: Instant
+    locked_until: _Instant
     items: list[WaitingAd]
+
+
+class DecisionOutcome(StrEnum):
+    """What a moderator can decide. As a class of its own it has a readable name in generated clients too."""
+
+    APPROVED = "approved"
+    REFUSED = "refused"
 
 
 class Decision(Model):
     """An outcome, or a queue to move the item to."""
 
-    moderator: Name
-    outcome: Literal["approved", "refused"] | None = None
-    reasons: Annotated[Names | None, Meta(description="Needed with `refused`.")] = None
-    feedback: Names | None = None
-    note: Name | None = None
-    queue: Annotated[Name | None, Meta(description="Moves the item there instead of deciding.")] = None
+    moderator: _Name
+    outcome: DecisionOutcome | None = None
+    reasons: Annotated[_Names | None, Meta(description="Needed with `refused`.")] = None
+    feedback: _Names | None = None
+    note: _Name | None = None
+    queue: Annotated[_Name | None, Meta(description="Move the item there instead of deciding.")] = None
 
 
 class Decided(Model):
@@ -262,25 +272,25 @@ class Decided(Model):
     task_id: str
     queue: Annotated[str, Meta(description="Where a moved item waits.")] | UnsetType = UNSET
     outcome: str | UnsetType = UNSET
-    decided_at: Instant | UnsetType = UNSET
-    timestamp: Annotated[Count, Meta(description="Its place in the polling feed.")] | UnsetType = UNSET
+    decided_at: _Instant | UnsetType = UNSET
+    timestamp: Annotated[_Count, Meta(description="Its position in the polling feed.")] | UnsetType = UNSET
 
 
 class Wait(Model):
-    """What waits longest of its kind."""
+    """The oldest of its kind that waits."""
 
     what: Annotated[str, Meta(description="`landing-file`, `request-file` or `request`.")]
-    since: Instant
-    seconds: Count
+    since: _Instant
+    seconds: _Count
     cause: Annotated[Cause, Meta(description="Why, for programs.")]
     why: str
-    remedy: Annotated[str, Meta(description="What whoever runs the server can do.")]
+    remedy: Annotated[str, Meta(description="What the operator of the server can do.")]
 
 
 class WaitingLongest(Model):
-    """What waits longest."""
+    """What has waited longest."""
 
-    waiting: Annotated[list[Wait], Meta(description="The oldest of each kind; none when all is done.")]
+    waiting: Annotated[list[Wait], Meta(description="The oldest of each kind. Empty when nothing waits.")]
 
 
 class Health(Model):
@@ -290,16 +300,14 @@ class Health(Model):
 
 
 MODELS: tuple[type[Struct], ...] = (Problem, *Model.__subclasses__())
-"""Every component but the item."""
+"""Every component but the item's."""
 
 
 def deletion_of(request: Request, outcome: RequestOutcome) -> Deletion:
-    """Return the one view of a request, with where it is followed."""
-    url = status_url(request)
+    """Return the view of a request that programs get, with the paths where it is followed.
+
+    Paths are relative: the server does not know by which name its callers reach it.
+    """
+    url = f"/v1/deletions/{request.request_id}"
     receipt_url = f"{url}/receipt" if request.has_receipt else None
     return convert(request_view(request, outcome) | {"statusUrl": url, "receiptUrl": receipt_url}, Deletion)
-
-
-def status_url(request: Request) -> str:
-    """Return where a request is followed, relative to the server, whose names only callers know."""
-    return f"/v1/deletions/{request.request_id}"

@@ -1,6 +1,7 @@
-"""The protocol under the app: uvicorn's, with a bound on how long and how large a call's head may be.
+"""The HTTP protocol under the app: uvicorn's, with limits on the time and the size of a call's head.
 
-uvicorn waits for ever for the head of a call, and answers what it cannot parse in its own words; both end here.
+uvicorn waits for the head of a call without a limit, so that idle connections could use up the server. It also answers
+what it cannot parse in its own words. Here such a connection is answered with a problem and closed.
 """
 
 import asyncio
@@ -9,16 +10,16 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from implio_pipeline.api.problems import MEDIA_TYPE, problem_json
+from implio_pipeline.api.answers import PROBLEM_TYPE, problem_json
 
-MOST_HEAD_BYTES = 32 << 10
+_MOST_HEAD_BYTES = 32 << 10
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """One connection."""
 
     head_seconds = 10.0
-    """How long a head may take to come; set for the process by `serve`."""
+    """How long a head may take to come. `serve` sets it for the process."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -27,7 +28,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
         self._expect_head()
 
@@ -37,21 +38,21 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on. Refuse a head that is too large."""
+        """Pass data on, and refuse a head that is too large."""
         super().data_received(data)
         if self._is_in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
-            if self._head_bytes > MOST_HEAD_BYTES:
+            if self._head_bytes > _MOST_HEAD_BYTES:
                 self._refuse(431, "the headers are too large")
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the rest of a head."""
+        """Start the timer of the next head on this connection."""
         super().on_message_begin()
         if not self._is_in_head:
             self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """Cancel the timer: from here on the app's own limits apply."""
+        """Cancel the timer. From here on the app's own limits apply."""
         self._disarm()
         self._is_in_head = False
         super().on_headers_complete()
@@ -80,6 +81,6 @@ class GuardedProtocol(HttpToolsProtocol):
         remedy = "Send one well-formed HTTP/1.1 call, without delay."
         body = problem_json(status, code="call-not-readable", detail=detail, remedy=remedy)
         title = HTTPStatus(status).phrase
-        head = f"HTTP/1.1 {status} {title}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        head = f"HTTP/1.1 {status} {title}\r\ncontent-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(f"{head}x-content-type-options: nosniff\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()

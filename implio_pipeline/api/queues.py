@@ -1,4 +1,7 @@
-"""Moderation queues: what waits, ten at a time, and deciding on it. The customer's server says who decides."""
+"""Moderation queues: list them, take the ten oldest items of one, and decide on them.
+
+The customer's server names the moderator who decides (decision 0032).
+"""
 
 from typing import Annotated, Any
 
@@ -10,12 +13,12 @@ from implio_pipeline.api import models
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import Caller, who_may
 from implio_pipeline.api.failures import BodyRefused
-from implio_pipeline.api.openapi import answer, answers, body
+from implio_pipeline.api.openapi import json_body, json_response, responses
 from implio_pipeline.api.query_string import parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decision, Move, QueueEntry, Refuse, StoredVerdict
+from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.flows.moderation.decide import decide, next_entries, notes_of, queues_of
 from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.formats.ad_shape import ad_shape
@@ -23,22 +26,19 @@ from implio_pipeline.formats.repeated_keys import has_repeated_key
 from implio_pipeline.ports.services import Services
 
 router = APIRouter(tags=["moderation"])
-
-
-_asked = msgspec.json.Decoder(models.NextAsked).decode
-_said = msgspec.json.Decoder(models.Decision).decode
+_decode_next = msgspec.json.Decoder(models.NextAsked).decode
+_decode_decision = msgspec.json.Decoder(models.Decision).decode
 
 
 @router.get(
     "/v1/queues",
     operation_id="listQueues",
-    summary="The team's moderation queues, and how much waits in each",
-    responses=answers({200: answer("The queues, those that every team has first.", "Queues")}, 400, 401, 403, 429),
+    summary="The team's moderation queues, and how many items wait in each",
+    responses=responses({200: json_response("The queues, built-in ones first.", "Queues")}, 400, 401, 403, 429),
 )
-def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:
-    """Return the queues, those that every team has first."""
+def _get_queues(request: Request, caller: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:
     parameters(request, ())
-    found = queues_of(request.app.state.opened.services, who.team)
+    found = queues_of(request.app.state.opened.services, caller.team)
     return json_answer(models.Queues(queues=[models.Queue(queue=each.queue, waiting=each.waiting) for each in found]))
 
 
@@ -47,20 +47,20 @@ def get_queues(request: Request, who: Annotated[Caller, Depends(who_may(Act.SEE_
     operation_id="nextAds",
     summary="The ten oldest items of a queue, for one moderator",
     description=(
-        "Locks the items for ten minutes for the moderator that is named; what they have already comes again. An item "
-        "that is deleted leaves at once, locked or not."
+        "Locks the items for ten minutes for the named moderator. Items that this moderator has locked already come "
+        "again. An item that is deleted leaves at once, locked or not."
     ),
-    responses=answers({200: answer("Locked items.", "NextAds")}, 400, 401, 403, 404, 408, 413, 429),
-    openapi_extra=body("NextAsked"),
+    responses=responses({200: json_response("Locked items.", "NextAds")}, 400, 401, 403, 404, 408, 413, 429),
+    openapi_extra=json_body("NextAsked"),
 )
-async def post_next(
-    request: Request, queue: str, who: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
+async def _post_next(
+    request: Request, queue: str, caller: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
 ) -> Response:
     """Return locked items with their content and the notes on them."""
     parameters(request, ())
-    asked = _decoded(_asked, await request.body())
+    asked = _decoded(_decode_next, await request.body())
     return json_answer(
-        await run_in_threadpool(_next, request.app.state.opened.services, who.team, queue, asked.moderator)
+        await run_in_threadpool(_next, request.app.state.opened.services, caller.team, queue, asked.moderator)
     )
 
 
@@ -69,33 +69,41 @@ async def post_next(
     operation_id="decideAd",
     summary="Approve, refuse or move one item",
     description=(
-        "With `outcome` `approved` or `refused` (which needs `reasons`) the item leaves its queue, and polling tells "
-        "it at once. With `queue` it waits there instead. The same verdict of the same moderator again is the same "
-        "verdict; 409 when somebody else looks at the item or has decided, 410 when it is gone."
+        "With `outcome` `approved` or `refused` (which needs `reasons`) the item leaves its queue, and polling returns "
+        "the decision at once. With `queue` the item waits there instead. The same decision of the same moderator "
+        "again changes nothing. The answer is 409 when somebody else looks at the item or has decided, and 410 when "
+        "the item is gone."
     ),
-    responses=answers(
-        {200: answer("What became of the item.", "StoredVerdict")}, 400, 401, 403, 404, 408, 409, 410, 413, 429
+    responses=responses(
+        {200: json_response("What became of the item.", "Decided")}, 400, 401, 403, 404, 408, 409, 410, 413, 429
     ),
-    openapi_extra=body("Decision"),
+    openapi_extra=json_body("Decision"),
 )
-async def post_decision(
-    request: Request, task_id: str, who: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
+async def _post_decision(
+    request: Request, task_id: str, caller: Annotated[Caller, Depends(who_may(Act.DECIDE_ITEMS))]
 ) -> Response:
     """Take a decision, and return what became of the item."""
     parameters(request, ())
-    said = _decoded(_said, await request.body())
-    decision = _decision(said)
-    result = await run_in_threadpool(
-        decide, request.app.state.opened.services, who.team, task_id, decision, by=said.moderator
+    said = _decoded(_decode_decision, await request.body())
+    services = request.app.state.opened.services
+    result = await run_in_threadpool(decide, services, caller.team, task_id, _decision(said), by=said.moderator)
+    if isinstance(result, QueueEntry):
+        return json_answer(models.Decided(task_id=result.task_id, queue=result.queue))
+    return json_answer(
+        models.Decided(
+            task_id=result.task_id,
+            outcome=result.decided.value,
+            decided_at=instant_text(result.decided_at),
+            timestamp=result.feed_at,
+        )
     )
-    return json_answer(_result(result))
 
 
 def _decoded(decode: Any, body: bytes) -> Any:
-    """Return a body.
+    """Decode a body.
 
     Raises:
-        BodyRefused: it is another one; what it holds is not repeated.
+        BodyRefused: it does not fit the call. The message does not repeat what it holds.
     """
     if has_repeated_key(body):
         raise BodyRefused("the body has the same key twice", remedy="Keep one of them.")
@@ -106,10 +114,10 @@ def _decoded(decode: Any, body: bytes) -> Any:
 
 
 def _decision(said: models.Decision) -> Decision:
-    """Return what was decided.
+    """Return the decision that a body describes.
 
     Raises:
-        BodyRefused: it is not one thing.
+        BodyRefused: it describes none, or several.
     """
     feedback = tuple(said.feedback or ())
     if said.queue is not None and said.outcome is None and not feedback and not said.reasons:
@@ -136,17 +144,6 @@ def _next(services: Services, team: TeamId, queue: str, moderator: str) -> model
             ],
         )
         for entry in entries
-        if entry.task_id in items  # deleted since it was given out
+        if entry.task_id in items  # the others were deleted since they were locked
     ]
     return models.NextAds(locked_until=instant_text(services.clock.now() + LOCK_LASTS), items=waiting)
-
-
-def _result(result: StoredVerdict | QueueEntry) -> models.Decided:
-    if isinstance(result, QueueEntry):
-        return models.Decided(task_id=result.task_id, queue=result.queue)
-    return models.Decided(
-        task_id=result.task_id,
-        outcome=result.decided.value,
-        decided_at=instant_text(result.decided_at),
-        timestamp=result.feed_at,
-    )

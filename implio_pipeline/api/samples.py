@@ -1,7 +1,7 @@
-"""Examples of the API: bodies and answers, and the calls of `samples.toml`, which a test runs as they are shown.
+"""Examples of the API: bodies, answers, and the calls of `samples.toml`. A test runs the calls as they are shown.
 
-The calls take the server's address, the key, and the file of the authority to trust from the environment: `SERVER`,
-`KEY`, `CA`. Each call that needs an id of an earlier one asks for it.
+The calls take the server's address, the key, and the certificate of the authority to trust from the environment:
+`SERVER`, `KEY`, `CA`. A call that needs an id of an earlier call makes that call itself.
 """
 
 import re
@@ -20,10 +20,8 @@ from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.waiting import Cause, Wait, Waiting
 from implio_pipeline.remedies import wait_view
 
-_TRIES = 5
-"""How often the example was tried: a request stops after some attempts, never before the first."""
-
-
+_ATTEMPTS = 5
+"""As many as a request that has stopped: without them the example could not be in that state."""
 _CURL = 'curl --fail-with-body --silent --show-error --cacert "$CA" -H "X-Api-Key: $KEY" '
 _PYTHON = """\
 import os, ssl, httpx
@@ -35,7 +33,7 @@ client = httpx.Client(base_url=os.environ["SERVER"], verify=trust, headers=heade
 
 
 def _samples() -> dict[str, dict[str, str]]:
-    """Return the calls by operation and language, whole: as they can be run."""
+    """Return the calls by operation and language, complete, so that they can be run."""
     found = tomllib.loads((files("implio_pipeline.api") / "samples.toml").read_text(encoding="utf-8"))
     for calls in found.values():
         if "curl" in calls:
@@ -57,7 +55,7 @@ _WAIT = Wait(what=Waiting.LANDING_FILE, since=_ACCEPTED_AT, cause=Cause.NO_DAEMO
 
 
 def example_request(state: RequestState, *, kind: RequestKind = RequestKind.USER) -> Request:
-    """Return a request as an example, before anything of it was counted."""
+    """Build an example of a request in this state, whose items are not counted yet."""
     return Request(
         request_id=RequestId("1be43fd44330b48ff4e02bdad4af044c"),
         team=TeamId("team"),
@@ -67,7 +65,7 @@ def example_request(state: RequestState, *, kind: RequestKind = RequestKind.USER
         received_at=_ACCEPTED_AT,
         accepted_at=_ACCEPTED_AT,
         due_at=due_at(_ACCEPTED_AT),
-        attempts=_TRIES,
+        attempts=_ATTEMPTS,
         scope_pseudonym="",
         tombstone_sequence=0,
         queue_removed=1,
@@ -96,4 +94,4 @@ EXAMPLES: dict[str, Any] = {
     "Health": {"status": "alive"},
     "WaitingLongest": {"waiting": [wait_view(_WAIT, now=_ACCEPTED_AT + timedelta(hours=2))]},
 }
-"""Of bodies and answers, by schema; a test holds each against its schema."""
+"""Bodies and answers by schema. A test validates each against its schema."""

@@ -1,89 +1,152 @@
-"""`implio serve`: the app behind uvicorn, over TLS; without TLS on this machine's own addresses alone."""
+"""`implio serve`: the app behind uvicorn, over TLS.
+
+The rules:
+
+* Without TLS only this machine's own addresses are served: keys and items would cross a network in clear.
+* Request files are accepted before anything else, so that what was dropped while nothing ran is hidden first.
+* Calls under way are answered before the home is closed.
+"""
 
 import ipaddress
+import json
 import logging
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 
 import uvicorn
 
 from implio_pipeline.api.app import create_app
-from implio_pipeline.api.inbox_watch import InboxWatch
 from implio_pipeline.api.protocol import GuardedProtocol
 from implio_pipeline.api.upkeep import Upkeep
-from implio_pipeline.api.validators import Validator, ValidatorBeside
+from implio_pipeline.api.validator import ValidatorProcess
 from implio_pipeline.domain.errors import AddressUnavailable, CertificateInvalid, PlainHttpRefused
-from implio_pipeline.wiring import OpenHome, open_home
+from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.flows.deletion.take_requests import take_requests
+from implio_pipeline.ports.services import Services
+from implio_pipeline.wiring import open_home
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2; those of 1.3 are all good."""
+"""For TLS 1.2: forward secrecy and authenticated encryption alone. Every cipher of TLS 1.3 has both."""
 _KEEP_ALIVE_SECONDS = 30
+_LOOK_EVERY_SECONDS = 5.0
 _SWITCH_SECONDS = 0.0002
-"""How long a thread keeps the interpreter while others wait for it: a deletion must not wait for a batch's parsing."""
+"""How long a thread may keep the interpreter while others wait: a deletion must not wait for a batch to be parsed."""
+_FAILURES = logging.getLogger("implio_pipeline.failures")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
-    """What may be chosen at the command line instead of in the settings."""
+    """What the command line may choose instead of the settings."""
 
     host: str | None = None
     port: int | None = None
     is_plain: bool = False
     is_alone: bool = False
-    """Whether every job is done here, since no Dagster runs."""
+    """Whether every job runs here, because no Dagster does."""
 
 
 def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None] = lambda _: None) -> None:
-    """Serve a home until the process is told to stop; calls under way are answered first.
+    """Serve a home until the process is told to stop.
 
     Args:
-        home: Where it is.
+        home: The folder of the home.
         wanted: Where and how to serve.
-        on_start: Told of the address once calls are taken.
+        on_start: Called with the server's address once it takes calls.
 
     Raises:
-        PlainHttpRefused: without TLS, and not on a loopback address alone.
+        PlainHttpRefused: there is no TLS, and the address is not a loopback address.
         CertificateInvalid: the certificate cannot be used.
-        AddressUnavailable: the address is not this machine's, or is taken.
+        AddressUnavailable: the address does not belong to this machine, or another program has it.
     """
-    with open_home(home) as opened:
+    with open_home(home) as opened, ExitStack() as running:
+        # 1. Listen, or fail before anything is started.
         api = opened.settings.api
         host = wanted.host or api.host
-        if wanted.is_plain and not is_loopback(host):
+        if wanted.is_plain and not _is_loopback(host):
             raise PlainHttpRefused("without TLS only this machine's own programs are answered")
-        context = None if wanted.is_plain else tls_context(*opened.server_files())
+        context = None if wanted.is_plain else _tls_context(*opened.server_files())
         listening = _listen(host, api.port if wanted.port is None else wanted.port)
+        # 2. Accept request files, and start the child processes.
         upkeep = Upkeep(
             opened.settings.home,
             is_alone=wanted.is_alone,
             rows_per_file=opened.settings.rows_per_file,
             merge_from_files=api.merge_from_files,
         )
-        inbox = InboxWatch(opened.services, upkeep.on_deletion)
-        inbox.start()  # first of all: what was dropped while nothing ran hides now
+        running.enter_context(_accepting_request_files(opened.services, upkeep.on_deletion))
+        running.callback(upkeep.close)
         upkeep.start()
-        try:
-            with closing(ValidatorBeside()) as validator:
-                _log_to_stdout()
-                sys.setswitchinterval(_SWITCH_SECONDS)
-                server = _Server(_config(opened, upkeep, validator, context))
-                scheme = "http" if wanted.is_plain else "https"
-                shown = f"[{host}]" if ":" in host else host
-                on_start(f"{scheme}://{shown}:{listening.getsockname()[1]}")
-                server.run(sockets=[listening])
-        finally:
-            inbox.close()
-            upkeep.close()
+        validator = running.enter_context(closing(ValidatorProcess()))
+        # 3. Take calls until told to stop.
+        _log_to_stdout()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        GuardedProtocol.head_seconds = api.header_seconds
+        app = create_app(opened, validate=validator.validate, on_files=upkeep.on_files, on_deletion=upkeep.on_deletion)
+        config = uvicorn.Config(
+            app,
+            http=GuardedProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # with them a caller could choose the address that its rate limit goes by
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=api.shutdown_seconds,
+            ssl_context_factory=None if context is None else lambda *_: context,
+        )
+        shown = f"[{host}]" if ":" in host else host
+        on_start(f"{'https' if context else 'http'}://{shown}:{listening.getsockname()[1]}")
+        _Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _accepting_request_files(services: Services, on_deletion: Callable[[], None]) -> Iterator[None]:
+    """Accept what is in the inbox, at once and every few seconds, in a thread, until the block ends.
+
+    The job `carry_out_requests` calls the same `take_requests`, and each file is claimed by one of the two. The server
+    looks as well because Dagster's daemon needs half a minute and more until its first tick on a busy machine
+    (measured), and until then the items of a dropped request would be readable.
+    """
+    is_ending = Event()
+
+    def watch() -> None:
+        seconds = 0.0
+        while not is_ending.wait(seconds):
+            seconds = _LOOK_EVERY_SECONDS
+            try:
+                taken = take_requests(services, is_enough=lambda _: is_ending.is_set())
+            except Exception as error:  # noqa: BLE001 -- the next look tries again; only the code is logged
+                _FAILURES.warning(json.dumps({"inbox": _code_of(error)}))
+                continue
+            if taken.accepted:
+                on_deletion()
+
+    thread = Thread(target=watch, name="inbox", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_ending.set()
+        thread.join()
+
+
+def _code_of(error: Exception) -> str:
+    try:
+        return fault_of(error).code
+    except Exception:  # noqa: BLE001 -- such as an unreachable catalog, which ends other runs; here the next look tries
+        return type(error).__name__
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which returns at its end: the original kills the process before the home is closed."""
+    """uvicorn's server, but `run` returns. The original kills the process by signal, before the home is closed."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,19 +159,19 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
+def _is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine alone."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
-    """Return how connections are encrypted: TLS 1.2 or newer, with forward secrecy.
+def _tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
+    """Build the TLS context of the server: TLS 1.2 or newer, with forward secrecy.
 
     Raises:
-        CertificateInvalid: a file is not there, is no PEM, or they do not belong together.
+        CertificateInvalid: a file is missing or is not PEM, or the two do not belong together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -122,34 +185,16 @@ def tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
     return context
 
 
-def _config(opened: OpenHome, upkeep: Upkeep, validator: Validator, context: ssl.SSLContext | None) -> uvicorn.Config:
-    api = opened.settings.api
-    GuardedProtocol.head_seconds = api.header_seconds
-    return uvicorn.Config(
-        create_app(opened, upkeep=upkeep, validator=validator),
-        http=GuardedProtocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # else whoever calls could choose the address it is limited by
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=api.shutdown_seconds,
-        ssl_context_factory=None if context is None else lambda *_: context,
-    )
-
-
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError:
-        raise AddressUnavailable("the address is not this machine's, or is taken") from None
+        raise AddressUnavailable("the address does not belong to this machine, or another program has it") from None
 
 
 def _log_to_stdout() -> None:
-    """Write one line of JSON for each call. uvicorn's own loggers are off: they may quote a call."""
+    """Write one line of JSON for each call. uvicorn's own loggers are off, because they may quote a call."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("implio_pipeline.access", "implio_pipeline.failures"):

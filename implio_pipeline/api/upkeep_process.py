@@ -1,8 +1,8 @@
-"""The loop of jobs, for those who run without Dagster: a child process that looks at rows of the table in `jobs.py`.
+"""The loop of jobs, where no Dagster runs: a child process that works on rows of the table in `jobs.py`.
 
-It looks when it starts, when it is woken by a byte on its standard input, and when a row's time has come. It ends when
-its standard input does, with the file it is at: whoever was killed is started again with other children, and two that
-erase undo each other's work.
+It looks at its jobs when it starts, when a byte arrives on its standard input, and when a job's time has come. It ends
+when its standard input does, after the file it works on. A killed server is started again with other children, and two
+processes that erase would undo each other's work.
 
     python -m implio_pipeline.api.upkeep_process HOME JOB…
 """
@@ -10,6 +10,7 @@ erase undo each other's work.
 import json
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,6 @@ from datetime import datetime
 from pathlib import Path
 from time import monotonic
 
-from implio_pipeline.api.child_processes import FromServer
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.flows.moderation.send_webhooks import Deliverer
@@ -26,10 +26,10 @@ from implio_pipeline.jobs import At, Every, Job, Order, job_of
 from implio_pipeline.wiring import OpenHome, open_home
 
 _LONGEST_WAIT_SECONDS = 60.0
+_WAKINGS_AT_ONCE = 65_536
 _NICE = 5
-"""As the judge of posts: the server comes first, and files are merged as fast as posts that make them are judged."""
+"""As the validator: the server comes first, and files are merged as fast as validated posts make them."""
 _LOG = logging.getLogger("implio_pipeline.upkeep")
-_server = FromServer()
 
 
 class _ServerGone(BaseException):
@@ -37,14 +37,14 @@ class _ServerGone(BaseException):
 
 
 def main() -> int:
-    """Work until standard input ends."""
+    """Run the jobs until standard input ends."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write each receiver's address
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs the address of each customer's server
     os.nice(_NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it reaches the server too, which then ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the server too, which then ends this process
     with open_home(Path(sys.argv[1])) as opened:
         deliverer = Deliverer(opened.services, opened.webhook_client)
-        order = Order(progress=lambda _done, _total: _while_wanted(), still_wanted=_while_wanted, deliverer=deliverer)
+        order = Order(progress=lambda _done, _total: _stop_if_gone(), still_wanted=_stop_if_gone, deliverer=deliverer)
         with suppress(_ServerGone):
             _Loop(opened, [job_of(name) for name in sys.argv[2:]], order).run()
         opened.webhook_client.abandon()
@@ -53,37 +53,45 @@ def main() -> int:
 
 
 class _Loop:
-    """Some jobs, and when each is looked at next.
+    """Some jobs, and when each is due next.
 
     Args:
         opened: The home.
-        jobs: In the order in which they are looked at.
+        jobs: The jobs, in the order in which they run.
         order: How each is run.
     """
 
     def __init__(self, opened: OpenHome, jobs: Sequence[Job], order: Order) -> None:
-        self._house = opened
+        self._opened = opened
         self._jobs = jobs
         self._order = order
-        now = opened.services.clock.now()
-        # What is due each day is made up for at once, since nobody knows how long nobody was there.
         self._looked_at: dict[str, float] = {}
+        # A daily job runs at the start, since nobody knows how long no process ran. The weekly audit, which reads
+        # every file, waits for its day.
+        now = opened.services.clock.now()
         self._done: dict[str, datetime] = {
             job.name: job.wakes.newest(now) for job in jobs if isinstance(job.wakes, At) and job.wakes.weekday
         }
 
     def run(self) -> None:
-        """Look at the jobs until standard input ends."""
+        """Run what is due, again and again, until standard input ends."""
         while True:
+            # 1. Run what is due.
             for job in list(self._due()):
-                for code in sorted(_attempt(self._house, job, self._order)):
+                for code in sorted(_attempt(self._opened, job, self._order)):
                     _LOG.warning(json.dumps({"upkeep": job.name, "code": code}))
-            was_woken_after = monotonic()
-            wait_seconds = self._wait_seconds()
-            if not _server.wait(wait_seconds):
-                return
-            if monotonic() - was_woken_after < wait_seconds:
-                self._looked_at.clear()  # woken: there may be something to do for each
+            # 2. Wait for the server's byte, or until a job is due. The clock is read at least once a minute.
+            waits = [
+                job.wakes.seconds - (monotonic() - self._looked_at.get(job.name, 0.0))
+                for job in self._jobs
+                if isinstance(job.wakes, Every)
+            ]
+            wait_seconds = max(0.0, min([_LONGEST_WAIT_SECONDS, *waits]))
+            was_woken, _, _ = select.select([sys.stdin], [], [], wait_seconds)
+            if was_woken:
+                if not os.read(sys.stdin.fileno(), _WAKINGS_AT_ONCE):
+                    return
+                self._looked_at.clear()  # any job may have something to do now
 
     def _due(self) -> Iterator[Job]:
         for job in self._jobs:
@@ -93,43 +101,32 @@ class _Loop:
                         yield job
                         self._looked_at[job.name] = monotonic()
                 case At() as at:
-                    newest = at.newest(self._house.services.clock.now())
+                    newest = at.newest(self._opened.services.clock.now())
                     if self._done.get(job.name) != newest:
                         self._done[job.name] = newest
                         yield job
 
-    def _wait_seconds(self) -> float:
-        """Return how long nothing is due; the clock is looked at at least once a minute."""
-        waits = [
-            job.wakes.seconds - (monotonic() - self._looked_at.get(job.name, 0.0))
-            for job in self._jobs
-            if isinstance(job.wakes, Every)
-        ]
-        return max(0.0, min([_LONGEST_WAIT_SECONDS, *waits]))
-
 
 def _attempt(opened: OpenHome, job: Job, order: Order) -> Iterable[str]:
-    """Run a job if it has something to do, and return the codes of what went wrong; all of it is tried again anyway."""
+    """Run a job if it has something to do. Returns the codes of what failed; the next look tries all of it again."""
     try:
         if job.waits is not None and not job.waits(opened).batches:
             return ()
         report = job.run(opened, order)
-    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises that there is no memory
-        return (_code_of(error),)
+    except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises because memory has run out
+        return (error.code if isinstance(error, ImplioError) else fault_of(error).code,)
     return {*(each.code for each in report.failures), *report.transient_codes}
 
 
-def _code_of(error: Exception) -> str:
-    return error.code if isinstance(error, ImplioError) else fault_of(error).code
-
-
-def _while_wanted() -> None:
-    """Go on only while somebody holds the other end of standard input; what was not committed is begun anew.
+def _stop_if_gone() -> None:
+    """Stop the running job if the server has ended. The next run repeats what was not committed.
 
     Raises:
-        _ServerGone: nobody does.
+        _ServerGone: nobody holds the other end of standard input.
     """
-    if _server.is_gone():
+    ends = select.poll()
+    ends.register(sys.stdin, 0)  # 0: a hang-up is always reported
+    if any(event & select.POLLHUP for _, event in ends.poll(0)):
         raise _ServerGone
 
 

@@ -58,11 +58,6 @@ class Workers:
     def _parsed(self, part: Chunk | Span, submission: dict[str, object], file: int | None) -> Answer:
         worker = self._idle.get()
         try:
-            try:
-                return worker.ask(part, submission, file=file)
-            except (EOFError, OSError):
-                worker.end()
-                worker = WorkerProcess(_MODULE)
-                return worker.ask(part, submission, file=file)
+            return worker.ask(part, submission, file=file)
         finally:
             self._idle.put(worker)

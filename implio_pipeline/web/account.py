@@ -1,4 +1,4 @@
-"""A member's own account: password and one-time codes."""
+"""A member's own account: the password, and one-time codes."""
 
 import io
 
@@ -9,8 +9,7 @@ from starlette.responses import Response
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.flows.accounts.members import change_password, drop_codes, use_codes
 from implio_pipeline.flows.accounts.sign_in import begin_session
-from implio_pipeline.web import cookies
-from implio_pipeline.web.context import PageContext
+from implio_pipeline.web.context import Cookie, PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 from implio_pipeline.web.rendering import sentences
 
@@ -18,14 +17,14 @@ pages = Pages()
 
 
 @pages.get("/account", demands=Anybody.MEMBER)
-def account_page(context: PageContext) -> Response:
-    """Show what can be changed."""
+def _account_page(context: PageContext) -> Response:
+    """Show what the member can change."""
     return _page(context)
 
 
 @pages.post("/account/password", demands=Anybody.MEMBER)
-def password_form(context: PageContext) -> Response:
-    """Change the password, end every session and begin a new one here."""
+def _password_form(context: PageContext) -> Response:
+    """Change the password. This ends every session and begins a new one here."""
     new = context.form.get("new", "")
     if new != context.form.get("again", ""):
         return _page(context, status=422, new_error="The two new passwords differ.")
@@ -34,36 +33,36 @@ def password_form(context: PageContext) -> Response:
     except ImplioError as error:
         return _page(context, status=422, new_error=sentences(error))
     entry = begin_session(context.accounts, context.accounts.members.get(context.member.member_id))
-    response = context.go("/account", done="password")
-    cookies.put(context.http, response, cookies.session(context.http), entry.token)
+    response = context.redirect("/account", done="password")
+    context.put_cookie(response, Cookie.SESSION, entry.token)
     return response
 
 
 @pages.post("/account/codes", demands=Anybody.MEMBER)
-def codes_page(context: PageContext) -> Response:
-    """Show a new secret. One code of it must confirm it."""
+def _codes_page(context: PageContext) -> Response:
+    """Show a new secret. It is in use once a code of it has confirmed it."""
     return _offer(context, context.accounts.secrets.new_code_secret())
 
 
 @pages.post("/account/codes/confirm", demands=Anybody.MEMBER)
-def codes_form(context: PageContext) -> Response:
+def _codes_form(context: PageContext) -> Response:
     """Switch one-time codes on."""
     secret = context.text("secret")
     try:
         use_codes(context.accounts, context.member, secret=secret, code=context.text("code"))
     except ImplioError as error:
         return _offer(context, secret, error=error.facts)
-    return context.go("/account", done="codes")
+    return context.redirect("/account", done="codes")
 
 
 @pages.post("/account/codes/drop", demands=Anybody.MEMBER)
-def no_codes_form(context: PageContext) -> Response:
+def _no_codes_form(context: PageContext) -> Response:
     """Switch one-time codes off, if the password is right."""
     try:
         drop_codes(context.accounts, context.member, password=context.form.get("password", ""))
     except ImplioError as error:
         return _page(context, status=422, codes_error=error.facts)
-    return context.go("/account", done="no-codes")
+    return context.redirect("/account", done="no-codes")
 
 
 def _page(
@@ -80,7 +79,7 @@ def _offer(context: PageContext, secret: str, *, error: str | None = None) -> Re
 
 
 def _picture(address: str) -> Markup:
-    """Return an address as a QR code in SVG."""
+    """Draw an address as a QR code in SVG."""
     out = io.BytesIO()
     segno.make(address, micro=False, error="m").save(
         out,
@@ -96,4 +95,4 @@ def _picture(address: str) -> Markup:
         svgclass="qr",
         lineclass=None,
     )
-    return Markup(out.getvalue().decode())  # noqa: S704 -- drawn here from an address, none of whose letters is in it
+    return Markup(out.getvalue().decode())  # noqa: S704 -- drawn here; no text of the address is in it

@@ -1,4 +1,7 @@
-"""The result callback: the address that receives decisions and deletions. Its host must be on the team's allow list."""
+"""The result callback: the address that receives decisions and completed deletions.
+
+Its host must be on the team's allow list (decision 0031).
+"""
 
 from starlette.responses import Response
 
@@ -15,14 +18,14 @@ pages = Pages()
 
 
 @pages.get("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
-def callback_page(context: PageContext) -> Response:
+def _callback_page(context: PageContext) -> Response:
     """Show the callback's address, and a form to change it."""
     return _page(context)
 
 
 @pages.post("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
-def callback_form(context: PageContext) -> Response:
-    """Set the callback. Its secrets are shown only now."""
+def _callback_form(context: PageContext) -> Response:
+    """Set the callback. Its secrets are shown this once."""
     try:
         secrets = set_callback(context.services, context.opened.webhook_client, context.team.team, context.text("url"))
     except ImplioError as error:
@@ -32,11 +35,11 @@ def callback_form(context: PageContext) -> Response:
 
 
 @pages.post("/teams/{team}/callbacks/remove", demands=Act.MANAGE_CALLBACKS)
-def remove_form(context: PageContext) -> Response:
+def _remove_form(context: PageContext) -> Response:
     """Remove the callback."""
     remove_callback(context.services, context.team.team)
     context.note(AuditAction.CHANGED_CALLBACK)
-    return context.back("/callbacks", done="no-callback")
+    return context.redirect_in_team("/callbacks", done="no-callback")
 
 
 def _page(

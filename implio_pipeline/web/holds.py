@@ -1,4 +1,4 @@
-"""Legal holds: items that must be kept for now, although a request hides them."""
+"""Legal holds: items that a request hides, but that must not be erased yet (GDPR Art. 17(3))."""
 
 from datetime import timedelta
 
@@ -20,19 +20,19 @@ pages = Pages()
 
 
 @pages.get("/teams/{team}/holds", demands=Act.MANAGE_HOLDS)
-def holds_page(context: PageContext) -> Response:
+def _holds_page(context: PageContext) -> Response:
     """Show the holds, and a form for a new one."""
     return _page(context)
 
 
 @pages.post("/teams/{team}/holds", demands=Act.MANAGE_HOLDS)
-def hold_form(context: PageContext) -> Response:
+def _hold_form(context: PageContext) -> Response:
     """Place a hold."""
     try:
         draft = HoldDraft(
             team=context.team.team,
             scope=draft_in(context).scope,
-            until=start_of(day_in(context, "until")) + timedelta(days=1),
+            until=start_of(day_in(context, "until")) + timedelta(days=1),  # the last day counts
             reason=_reason(context.text("reason")),
             words=words_in(context, "words"),
             holder=context.member.name,
@@ -41,18 +41,18 @@ def hold_form(context: PageContext) -> Response:
     except RequestRefused as error:
         return _page(context, status=422, error=sentence(error))
     context.note(AuditAction.PLACED_HOLD, subject=hold.hold_id)
-    return context.back("/holds", done="held")
+    return context.redirect_in_team("/holds", done="held")
 
 
 @pages.post("/teams/{team}/holds/{hold_id}/release", demands=Act.MANAGE_HOLDS)
-def release_form(context: PageContext) -> Response:
-    """Release a hold. The next run erases what it withheld."""
-    hold = context.services.catalog.holds.get(HoldId(context.part("hold_id")))
+def _release_form(context: PageContext) -> Response:
+    """Release a hold. The next run erases what it kept."""
+    hold = context.services.catalog.holds.get(HoldId(context.path_part("hold_id")))
     if hold.team != context.team.team:
         raise HoldRefused("the team has no such hold")
     release_hold(context.services, hold.hold_id)
     context.note(AuditAction.RELEASED_HOLD, subject=hold.hold_id)
-    return context.back("/holds", done="released")
+    return context.redirect_in_team("/holds", done="released")
 
 
 def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
@@ -68,4 +68,4 @@ def _reason(text: str) -> HoldReason:
     try:
         return HoldReason(text)
     except ValueError:
-        raise HoldRefused("there is no such reason") from None
+        raise HoldRefused("the reason is not one of those in the list") from None

@@ -1,4 +1,4 @@
-"""API keys: make, replace and revoke them. The text of a key is shown once."""
+"""API keys: make, replace and revoke them. The text of a key is shown once, and only its digest is kept."""
 
 from datetime import timedelta
 
@@ -17,17 +17,17 @@ from implio_pipeline.web.rendering import sentence
 
 pages = Pages()
 _GRACE = timedelta(days=1)
-"""How long a replaced key is still accepted."""
+"""How long a replaced key is still accepted, so that the customer's servers can change over."""
 
 
 @pages.get("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
-def keys_page(context: PageContext) -> Response:
+def _keys_page(context: PageContext) -> Response:
     """Show the team's keys, and a form for a new one."""
     return _page(context)
 
 
 @pages.post("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
-def key_form(context: PageContext) -> Response:
+def _key_form(context: PageContext) -> Response:
     """Make a key."""
     try:
         last_day = day_in(context, "last_day") if context.text("last_day") else None
@@ -42,26 +42,26 @@ def key_form(context: PageContext) -> Response:
 
 
 @pages.post("/teams/{team}/keys/{key_id}/replace", demands=Act.MANAGE_KEYS)
-def replace_form(context: PageContext) -> Response:
+def _replace_form(context: PageContext) -> Response:
     """Replace a key. The old key is accepted for one more day."""
     old = _own(context)
     key, text = rotate_api_key(context.services, old.key_id, grace=_GRACE, by=context.member.name)
     context.note(AuditAction.MADE_KEY, subject=key.key_id)
-    # One that was replaced before, or expires anyway, ends when it would have ended.
+    # Read the old key again: one that expires earlier anyway keeps its own end.
     return _page(context, new=key, text=text, replaced=context.services.catalog.api_keys.get(old.key_id))
 
 
 @pages.post("/teams/{team}/keys/{key_id}/revoke", demands=Act.MANAGE_KEYS)
-def revoke_form(context: PageContext) -> Response:
+def _revoke_form(context: PageContext) -> Response:
     """Revoke a key."""
     key = _own(context)
     revoke_api_key(context.services, key.key_id)
     context.note(AuditAction.REVOKED_KEY, subject=key.key_id)
-    return context.back("/keys", done="key-ended")
+    return context.redirect_in_team("/keys", done="key-ended")
 
 
 def _own(context: PageContext) -> ApiKey:
-    key = context.services.catalog.api_keys.get(ApiKeyId(context.part("key_id")))
+    key = context.services.catalog.api_keys.get(ApiKeyId(context.path_part("key_id")))
     if key.team != context.team.team:
         raise ApiKeyUnknown("the team has no such API key")
     return key

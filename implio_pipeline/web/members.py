@@ -1,4 +1,4 @@
-"""Members of a team and their roles."""
+"""Members of a team, and their roles."""
 
 from starlette.responses import Response
 
@@ -15,14 +15,14 @@ pages = Pages()
 
 
 @pages.get("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
-def members_page(context: PageContext) -> Response:
+def _members_page(context: PageContext) -> Response:
     """Show the members with their roles, and a form to add one."""
     return _page(context)
 
 
 @pages.post("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
-def member_form(context: PageContext) -> Response:
-    """Add a member. The temporary password is shown only now."""
+def _member_form(context: PageContext) -> Response:
+    """Add a member. The temporary password is shown this once."""
     try:
         member, password = add_member(
             context.services,
@@ -37,27 +37,27 @@ def member_form(context: PageContext) -> Response:
         return _page(context, status=422, error=sentence(error))
     context.note(AuditAction.ADDED_MEMBER, subject=member.member_id)
     if password is None:
-        return context.back("/members", done="added")
+        return context.redirect_in_team("/members", done="added")
     return _page(context, new=member, password=password)
 
 
 @pages.post("/teams/{team}/members/{member_id}/role", demands=Act.MANAGE_MEMBERS)
-def role_form(context: PageContext) -> Response:
+def _role_form(context: PageContext) -> Response:
     """Change a member's role."""
-    member_id = MemberId(context.part("member_id"))
+    member_id = MemberId(context.path_part("member_id"))
     try:
         role, by = role_of(context.text("role")), Inviter(name=context.member.name)
         set_role(context.services, context.accounts, member_id, team=context.team.team, role=role, by=by)
     except ImplioError as error:
         return _page(context, status=409, error=sentence(error))
     context.note(AuditAction.SET_ROLE, subject=member_id)
-    return context.back("/members", done="role")
+    return context.redirect_in_team("/members", done="role")
 
 
 @pages.post("/teams/{team}/members/{member_id}/remove", demands=Act.MANAGE_MEMBERS)
-def remove_form(context: PageContext) -> Response:
+def _remove_form(context: PageContext) -> Response:
     """Remove a member from the team."""
-    member_id = MemberId(context.part("member_id"))
+    member_id = MemberId(context.path_part("member_id"))
     try:
         member_of(context.accounts, member_id, team=context.team.team)
         leave_team(context.services, context.accounts, member_id, team=context.team.team)
@@ -65,8 +65,8 @@ def remove_form(context: PageContext) -> Response:
         return _page(context, status=409, error=sentence(error))
     context.note(AuditAction.REMOVED_MEMBER, subject=member_id)
     if member_id == context.member.member_id:
-        return context.go("/teams")
-    return context.back("/members", done="removed")
+        return context.redirect("/teams")
+    return context.redirect_in_team("/members", done="removed")
 
 
 def _page(

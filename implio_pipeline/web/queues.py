@@ -1,6 +1,6 @@
 """Moderation queues: what waits, the ten oldest items, and a decision on each.
 
-A moderator gets items by a form, because getting them locks them. A GET changes nothing.
+A moderator takes items by a form, because taking them locks them, and a GET changes nothing.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ _SHOWN = ("title", "body", "category_name", "price_amount", "price_currency", "u
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
-    """An entry, with as much of its item as a decision needs."""
+class _Shown:
+    """An entry of a queue, and as much of its item as a decision needs."""
 
     entry: QueueEntry
     values: Mapping[str, Any] | None = field(repr=False)
@@ -44,26 +44,26 @@ class Shown:
 
 
 @pages.get("/teams/{team}/queues", demands=Act.SEE_QUEUES)
-def queues_page(context: PageContext) -> Response:
-    """Show the queues and how much waits in each."""
+def _queues_page(context: PageContext) -> Response:
+    """Show the queues, and how many items wait in each."""
     return _overview(context)
 
 
 @pages.post("/teams/{team}/queues/next", demands=Act.DECIDE_ITEMS)
-def next_form(context: PageContext) -> Response:
-    """Give the moderator the oldest items that nobody else has."""
+def _next_form(context: PageContext) -> Response:
+    """Lock the oldest free items for the moderator, and show them."""
     return _batch(context, context.text("queue"))
 
 
 @pages.post("/teams/{team}/queues/decide", demands=Act.DECIDE_ITEMS)
-def decide_form(context: PageContext) -> Response:
+def _decide_form(context: PageContext) -> Response:
     """Record a decision, and show the rest of the batch."""
     task_id, queue = context.text("task_id"), context.text("queue")
     try:
         decision = _decision(context)
         decide(context.services, context.team.team, task_id, decision, by=context.member.name)
     except ItemGone:
-        return _batch(context, queue, status=410, error="This item was deleted meanwhile, so nothing was decided.")
+        return _batch(context, queue, status=410, error="This item has been deleted, so nothing was decided.")
     except ImplioError as error:
         return _batch(context, queue, status=409, error=sentence(error))
     deed = AuditAction.MOVED_ITEM if isinstance(decision, Move) else AuditAction.DECIDED
@@ -72,30 +72,30 @@ def decide_form(context: PageContext) -> Response:
 
 
 @pages.post("/teams/{team}/queues/back", demands=Act.DECIDE_ITEMS)
-def back_form(context: PageContext) -> Response:
+def _back_form(context: PageContext) -> Response:
     """Return all of the moderator's items to the queue."""
     give_back(context.services, context.team.team, by=context.member.name)
-    return context.back("/queues", done="given-back")
+    return context.redirect_in_team("/queues", done="given-back")
 
 
 @pages.post("/teams/{team}/queues", demands=Act.MANAGE_QUEUES)
-def add_form(context: PageContext) -> Response:
+def _add_form(context: PageContext) -> Response:
     """Add a queue."""
     try:
         add_queue(context.services, context.team.team, context.text("name"))
     except ImplioError as error:
         return _overview(context, status=422, error=sentence(error))
-    return context.back("/queues", done="queue")
+    return context.redirect_in_team("/queues", done="queue")
 
 
 @pages.post("/teams/{team}/queues/remove", demands=Act.MANAGE_QUEUES)
-def remove_form(context: PageContext) -> Response:
+def _remove_form(context: PageContext) -> Response:
     """Remove an empty queue."""
     try:
         remove_queue(context.services, context.team.team, context.text("queue"))
     except ImplioError as error:
         return _overview(context, status=409, error=sentence(error))
-    return context.back("/queues", done="no-queue")
+    return context.redirect_in_team("/queues", done="no-queue")
 
 
 def _overview(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
@@ -110,7 +110,7 @@ def _batch(
     entries = next_entries(services, team, queue, by=context.member.name)
     items = items_of(services, team, [entry.task_id for entry in entries])
     shown = [
-        Shown(
+        _Shown(
             entry=entry,
             values=_shown(items.get(entry.task_id)),
             notes=notes_of(services, team, entry.task_id),
@@ -126,7 +126,7 @@ def _shown(item: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _decision(context: PageContext) -> Decision:
-    """Return the decision of the pressed button.
+    """Return the decision that the pressed button stands for.
 
     Raises:
         DecisionRefused: no button was pressed.
@@ -141,4 +141,4 @@ def _decision(context: PageContext) -> Decision:
         case "move":
             return Move(queue=context.text("to"), note=remark)
         case _:
-            raise DecisionRefused("nothing was decided")
+            raise DecisionRefused("the form names no decision")

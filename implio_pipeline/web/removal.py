@@ -1,4 +1,7 @@
-"""Removing data: show what would go, ask for a typed confirmation, then accept exactly what was shown."""
+"""Removing data in three steps: ask, show what would be erased, then accept exactly what was shown.
+
+Who confirms types the user id, the name of the team or a word. A click alone erases nothing.
+"""
 
 from starlette.responses import Response
 
@@ -21,13 +24,13 @@ _PLAIN_WORD = "remove"
 
 
 @pages.get("/teams/{team}/remove", demands=Act.REQUEST_DELETION)
-def remove_page(context: PageContext) -> Response:
+def _remove_page(context: PageContext) -> Response:
     """Ask what to remove."""
     return context.page("remove.html", error=None, kind="user")
 
 
 @pages.post("/teams/{team}/remove/preview", demands=Act.REQUEST_DELETION)
-def preview_form(context: PageContext) -> Response:
+def _preview_form(context: PageContext) -> Response:
     """Show what would be erased. Nothing is accepted."""
     try:
         return _preview(context, draft_in(context))
@@ -37,22 +40,22 @@ def preview_form(context: PageContext) -> Response:
 
 
 @pages.post("/teams/{team}/remove", demands=Act.REQUEST_DELETION)
-def remove_form(context: PageContext) -> Response:
+def _remove_form(context: PageContext) -> Response:
     """Accept the request, if what was shown is still what would be erased."""
     draft = draft_in(context)
     if context.text("typed") != _expected(draft):
-        return _preview(context, draft, status=422, error="What you typed is not what was asked for. Nothing was done.")
-    plan = plan_erasure(context.services, draft)  # counted here, so that the log believes no form
+        return _preview(context, draft, status=422, error="What you typed does not match. Nothing was done.")
+    plan = plan_erasure(context.services, draft)  # counted again: the audit log must not trust a form's number
     try:
         answer = accept_plan(context.services, draft, digest=context.text("digest"))
     except PlanChanged:
-        text = "What would be removed has changed since you looked, so nothing was done. This is how it is now."
+        text = "What would be removed has changed since you looked, so nothing was done. This is the plan now."
         return _preview(context, draft, status=409, error=text)
     if isinstance(answer, ImplioError):
         raise answer
     context.note(AuditAction.ASKED, subject=answer.request_id, count=plan.matched)
     is_waiting = answer.state is RequestState.UNAPPROVED
-    return context.back(f"/requests/{answer.request_id}", done="waits" if is_waiting else "asked")
+    return context.redirect_in_team(f"/requests/{answer.request_id}", done="waits" if is_waiting else "asked")
 
 
 def _preview(context: PageContext, draft: RequestDraft, *, status: int = 200, error: str | None = None) -> Response:
@@ -77,7 +80,7 @@ def _preview(context: PageContext, draft: RequestDraft, *, status: int = 200, er
 
 
 def _expected(draft: RequestDraft) -> str:
-    """Return what must be typed: the user id once more, the team's name, or a plain word."""
+    """Return what the visitor types to confirm: the user id again, the team's name, or a plain word."""
     match draft.scope:
         case ByUser(user_id=user_id):
             return user_id

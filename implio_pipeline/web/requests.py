@@ -1,4 +1,4 @@
-"""Requests: the state of each, what comes next, and its receipt."""
+"""Deletion requests: their states, what comes next, approval by a second person, and receipts."""
 
 import json
 from typing import Any
@@ -9,6 +9,7 @@ from implio_pipeline.documents.receipt import receipt_page
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, RequestUnknown
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState
@@ -33,116 +34,128 @@ _SEALED_NAMES = {"userId": "User id", "taskId": "Task id", "from": "From", "to":
 
 
 @pages.get("/teams/{team}/requests", demands=Act.SEE_REQUESTS)
-def requests_page(context: PageContext) -> Response:
-    """Show requests: those that need somebody first, then open ones, then those that are done."""
+def _requests_page(context: PageContext) -> Response:
+    """Show the requests: first those that wait for a person, then other open ones, then those that are done."""
     return context.page("requests.html", error=None, **_lists(context), **_many(context))
 
 
 @pages.get("/teams/{team}/requests/progress", demands=Act.SEE_REQUESTS)
-def requests_progress(context: PageContext) -> Response:
-    """Show the lists alone, for a page that is being looked at."""
+def _requests_progress(context: PageContext) -> Response:
+    """Show only the lists, for the script that refreshes an open page."""
     return context.fragment("requests_lists.html", **_lists(context))
 
 
 @pages.get("/teams/{team}/requests/{request_id}", demands=Act.SEE_REQUESTS)
-def request_page(context: PageContext) -> Response:
+def _request_page(context: PageContext) -> Response:
     """Show one request."""
     return _page(context)
 
 
 @pages.get("/teams/{team}/requests/{request_id}/progress", demands=Act.SEE_REQUESTS)
-def request_progress(context: PageContext) -> Response:
-    """Show where one request is, alone."""
-    return context.fragment("request_progress.html", **_progress(context, context.asked()))
+def _request_progress(context: PageContext) -> Response:
+    """Show only where one request is, for the script that refreshes an open page."""
+    return context.fragment("request_progress.html", **_progress(context, _request(context)))
 
 
 @pages.post("/teams/{team}/requests/{request_id}/approve", demands=Act.APPROVE_REQUEST)
-def approve_form(context: PageContext) -> Response:
-    """Let a large erasure begin that somebody else asked for."""
-    request = context.asked()
+def _approve_form(context: PageContext) -> Response:
+    """Approve a large erasure that somebody else asked for."""
+    request = _request(context)
     if request.state is RequestState.UNAPPROVED:
         refuse_same_person(context.services, request.team, asked_by=request.asked_by, name=context.member.name)
         items = plan_request(context.services, request).items
         if context.text("typed") != approval_text(items):
-            return _page(context, status=422, error="What you typed is not what was asked for. Nothing was approved.")
+            return _page(context, status=422, error="What you typed does not match. Nothing was approved.")
     approve(context.services, request.request_id, name=context.member.name)
     context.note(AuditAction.APPROVED, subject=request.request_id, count=request.covered_items)
-    return context.back(f"/requests/{request.request_id}", done="approved")
+    return context.redirect_in_team(f"/requests/{request.request_id}", done="approved")
 
 
 @pages.post("/teams/{team}/requests/approve", demands=Act.APPROVE_REQUEST)
-def approve_many_form(context: PageContext) -> Response:
-    """Let all requests begin that were shown and that this person may approve."""
+def _approve_many_form(context: PageContext) -> Response:
+    """Approve all requests that were shown and that this person may approve."""
     newest = context.text("newest")
     last = int(newest) if newest.isascii() and newest.isdigit() and len(newest) < _MOST_DIGITS else 0
     shown = [each for each in _approvable(context) if each.tombstone_sequence <= last]
     if not shown or context.text("typed") != approval_text(sum(each.covered_items for each in shown)):
-        text = "What you typed is not what was asked for, or other requests wait now. Nothing was approved."
+        text = "What you typed does not match, or other requests wait now. Nothing was approved."
         return context.page("requests.html", status=422, error=text, **_lists(context), **_many(context))
     for request in approve_many(context.services, shown, name=context.member.name):
         context.note(AuditAction.APPROVED, subject=request.request_id, count=request.covered_items)
-    return context.back("/requests", done="approved-many")
+    return context.redirect_in_team("/requests", done="approved-many")
 
 
 @pages.post("/teams/{team}/requests/{request_id}/cancel", demands=Act.CANCEL_REQUEST)
-def cancel_form(context: PageContext) -> Response:
-    """Take a request back before anything of it is erased."""
-    request = context.asked()
+def _cancel_form(context: PageContext) -> Response:
+    """Cancel a request before any of it is erased."""
+    request = _request(context)
     cancel(context.services, request.request_id)
     context.note(AuditAction.CANCELLED, subject=request.request_id)
-    return context.back(f"/requests/{request.request_id}", done="cancelled")
+    return context.redirect_in_team(f"/requests/{request.request_id}", done="cancelled")
 
 
 @pages.post("/teams/{team}/requests/{request_id}/lift", demands=Act.LIFT_STANDING)
-def lift_form(context: PageContext) -> Response:
-    """Let a person's new items in again."""
-    request = context.asked()
+def _lift_form(context: PageContext) -> Response:
+    """Lift a standing deletion: the person's new items are accepted again."""
+    request = _request(context)
     try:
         lifted = lift(context.services, request.request_id, name=context.member.name)
     except LiftRefused as error:
         return _page(context, status=409, error=sentences(error))
     for each in lifted:
         context.note(AuditAction.LIFTED, subject=each.request_id)
-    return context.back(f"/requests/{request.request_id}", done="lifted")
+    return context.redirect_in_team(f"/requests/{request.request_id}", done="lifted")
 
 
 @pages.post("/teams/{team}/requests/{request_id}/extend", demands=Act.APPROVE_REQUEST)
-def extend_form(context: PageContext) -> Response:
-    """Extend a due date, once, with a reason."""
-    request, days = context.asked(), context.text("days")
+def _extend_form(context: PageContext) -> Response:
+    """Extend a due date, once, with a reason (GDPR Art. 12(3))."""
+    request, days = _request(context), context.text("days")
     try:
         number = int(days) if days.isascii() and days.isdigit() and len(days) < 4 else 0  # noqa: PLR2004
         extend(context.services, request.request_id, days=number, reason=words_in(context, "why"))
     except ImplioError as error:
         return _page(context, status=409, error=sentences(error))
     context.note(AuditAction.EXTENDED, subject=request.request_id, count=number)
-    return context.back(f"/requests/{request.request_id}", done="extended")
+    return context.redirect_in_team(f"/requests/{request.request_id}", done="extended")
 
 
 @pages.get("/teams/{team}/requests/{request_id}/receipt", demands=Act.READ_RECEIPTS)
-def receipt(context: PageContext) -> Response:
-    """Show the receipt as a page to print. Its own style is allowed by its digest."""
+def _receipt_page(context: PageContext) -> Response:
+    """Show the receipt as a page to print. Its inline style is allowed by the style's digest."""
     entry = _receipt(context)
     settings = context.opened.settings
     public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
-    lifted_at = context.asked().standing_lifted_at
+    lifted_at = _request(context).standing_lifted_at
     text = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
-    context.note(AuditAction.READ_RECEIPT, subject=context.part("request_id"))
+    context.note(AuditAction.READ_RECEIPT, subject=context.path_part("request_id"))
     return HTMLResponse(text, headers={"Content-Security-Policy": own_style_policy(text)})
 
 
 @pages.get("/teams/{team}/requests/{request_id}/receipt.json", demands=Act.READ_RECEIPTS)
-def receipt_file(context: PageContext) -> Response:
+def _receipt_file(context: PageContext) -> Response:
     """Download the receipt as it was signed."""
     entry = _receipt(context)
-    context.note(AuditAction.READ_RECEIPT, subject=context.part("request_id"))
+    context.note(AuditAction.READ_RECEIPT, subject=context.path_part("request_id"))
     name = f"receipt-{entry.statement.request_id}.json"
     return Response(
         json.dumps(entry.shape(), indent=2, ensure_ascii=False),
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _request(context: PageContext) -> Request:
+    """Return the request that the path names.
+
+    Raises:
+        RequestUnknown: the team has no such request; another team's is as unknown as one that never was.
+    """
+    request = context.services.catalog.requests.get(RequestId(context.path_part("request_id")))
+    if request.team != context.team.team:
+        raise RequestUnknown("the team has no such request")
+    return request
 
 
 def _lists(context: PageContext) -> dict[str, Any]:
@@ -176,7 +189,7 @@ def _many(context: PageContext) -> dict[str, Any]:
 
 
 def _approval(context: PageContext, request: Request) -> dict[str, Any]:
-    """Return what a second person sees: what would be erased now, and what must be typed."""
+    """Return what the second person sees: what would be erased now, and what to type."""
     if request.state is not RequestState.UNAPPROVED or not context.may(Act.APPROVE_REQUEST):
         return {"plan": None}
     plan = plan_request(context.services, request)
@@ -190,7 +203,7 @@ def _approval(context: PageContext, request: Request) -> dict[str, Any]:
 
 
 def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    request = context.asked()
+    request = _request(context)
     return context.page(
         "request.html", status=status, error=error, **_progress(context, request), **_approval(context, request)
     )
@@ -206,14 +219,14 @@ def _progress(context: PageContext, request: Request) -> dict[str, Any]:
 
 
 def _receipt(context: PageContext) -> LedgerEntry[Receipt]:
-    entry = context.opened.ledger.receipt(context.asked().request_id)
+    entry = context.opened.ledger.receipt(_request(context).request_id)
     if entry is None:
         raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
     return entry
 
 
 def _sealed_words(context: PageContext, request: Request) -> dict[str, str]:
-    """Return what a request names and who asked, unsealed for the approver; empty when the sealed part is gone."""
+    """Unseal what a request names and who asked, for the approver. Empty once the sealed part is destroyed."""
     if request.sealed is None:
         return {}
     try:

@@ -1,4 +1,8 @@
-"""The retention policy. The page shows what a change removes before it is saved; a shorter period is retroactive."""
+"""The retention policy of a team.
+
+A shorter period also applies to items that are stored already, so the page shows what a change removes before it is
+saved, and saves it only if the same number of items would still go.
+"""
 
 from typing import Any
 
@@ -27,7 +31,6 @@ from implio_pipeline.flows.deletion.policy_changes import (
 from implio_pipeline.flows.deletion.retention import preview_policy
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.web.context import PageContext
-from implio_pipeline.web.forms import policy_in
 from implio_pipeline.web.guard import Pages
 from implio_pipeline.web.rendering import sentences
 
@@ -36,59 +39,78 @@ _PLAIN_WORD = "remove"
 
 
 @pages.get("/teams/{team}/retention", demands=Act.SEE_RETENTION)
-def retention_page(context: PageContext) -> Response:
-    """Show the policy over the items by age."""
+def _retention_page(context: PageContext) -> Response:
+    """Show the policy, and the items by age."""
     return _page(context, context.team.policy)
 
 
 @pages.post("/teams/{team}/retention/preview", demands=Act.SET_RETENTION)
-def preview_form(context: PageContext) -> Response:
-    """Show what another policy would remove; nothing is saved."""
+def _preview_form(context: PageContext) -> Response:
+    """Show what another policy would remove. Nothing is saved."""
     try:
-        proposed = policy_in(context)
+        proposed = _policy_in(context)
     except PolicyInvalid as error:
         return _page(context, context.team.policy, status=422, error=sentences(error))
     return _preview(context, proposed)
 
 
 @pages.post("/teams/{team}/retention", demands=Act.SET_RETENTION)
-def retention_form(context: PageContext) -> Response:
-    """Save the policy, if it removes exactly what was shown and confirmed."""
-    proposed = policy_in(context)
+def _retention_form(context: PageContext) -> Response:
+    """Save the policy, if it removes as many items as were shown and confirmed."""
+    proposed = _policy_in(context)
     going = _going(context, proposed)
     if going and context.text("typed") != _PLAIN_WORD:
-        return _preview(
-            context, proposed, status=422, error="What you typed is not what was asked for. Nothing was saved."
-        )
+        return _preview(context, proposed, status=422, error="What you typed does not match. Nothing was saved.")
     if str(going) != context.text("going"):
-        text = "More or fewer items would go than when you looked, so nothing was saved. This is how it is now."
+        text = "The number of items has changed since you looked, so nothing was saved. This is the plan now."
         return _preview(context, proposed, status=409, error=text)
     change = change_policy(context.services, context.team.team, policy=proposed, by=context.member.name)
     if change.state is ChangeState.WAITING:
         context.note(AuditAction.ASKED_POLICY, subject=change.change_id, count=change.affected_items)
-        return context.back("/retention", done="policy-waits")
+        return context.redirect_in_team("/retention", done="policy-waits")
     context.note(AuditAction.SET_POLICY, subject=change.change_id, count=change.affected_items)
-    return context.back("/retention", done="policy")
+    return context.redirect_in_team("/retention", done="policy")
 
 
 @pages.post("/teams/{team}/retention/approve", demands=Act.APPROVE_REQUEST)
-def approve_form(context: PageContext) -> Response:
+def _approve_form(context: PageContext) -> Response:
     """Approve a change that somebody else asked for."""
     change = waiting_change(context.services, context.team.team)
     if change is not None and context.text("typed") != _approval_text(change):
-        text = "What you typed is not what was asked for. Nothing was approved."
+        text = "What you typed does not match. Nothing was approved."
         return _page(context, context.team.policy, status=422, error=text)
     decided = approve_policy(context.services, context.team.team, name=context.member.name)
     context.note(AuditAction.APPROVED_POLICY, subject=decided.change_id, count=decided.affected_items)
-    return context.back("/retention", done="policy-approved")
+    return context.redirect_in_team("/retention", done="policy-approved")
 
 
 @pages.post("/teams/{team}/retention/refuse", demands=Act.APPROVE_REQUEST)
-def refuse_form(context: PageContext) -> Response:
-    """Refuse a change, or withdraw one's own."""
+def _refuse_form(context: PageContext) -> Response:
+    """Refuse a change, or take back one's own."""
     decided = refuse_policy(context.services, context.team.team, name=context.member.name)
     context.note(AuditAction.REFUSED_POLICY, subject=decided.change_id)
-    return context.back("/retention", done="policy-refused")
+    return context.redirect_in_team("/retention", done="policy-refused")
+
+
+def _policy_in(context: PageContext) -> RetentionPolicy:
+    """Return the retention policy that a form describes. An empty period means "until deleted".
+
+    Raises:
+        PolicyInvalid: a period is not a number of whole days, or the policy contradicts itself.
+    """
+    own = {outcome: _days(context.text(f"days_{outcome.replace(' ', '_')}")) for outcome in OUTCOMES}
+    return RetentionPolicy(
+        keep_days=_days(context.text("keep_days")),
+        by_outcome={outcome: days for outcome, days in own.items() if days is not None},
+    )
+
+
+def _days(text: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > len("36500"):
+        raise PolicyInvalid("a period is a number of whole days")
+    return int(text)
 
 
 def _approval_text(change: PolicyChange) -> str:
@@ -159,7 +181,7 @@ def _preview(
 
 
 def _going(context: PageContext, policy: RetentionPolicy) -> int:
-    """Return how many items the next run removes under a policy, rejected ones too."""
+    """Return how many items the next run removes under a policy, rejected items included."""
     found = preview_policy(context.services, context.team, policy, today=context.now.date())
     return found.items + found.rejected
 

@@ -1,4 +1,4 @@
-"""What every answer tells the browser to forbid, on the page and in the API, unless its route said otherwise."""
+"""Security headers of every answer, of the page and of the API. A route may set its own value."""
 
 import re
 from base64 import b64encode
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PAGE = "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 _OF_HTML = f"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; {_PAGE}"
-"""Nothing but our own style, script and pictures; nothing inline."""
+"""Our own style, script and pictures alone, and nothing inline."""
 _OF_ALL_ELSE = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _ALWAYS = {
     "Cache-Control": "no-store",
@@ -32,7 +32,7 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a call on, and its answer back with the headers."""
+        """Pass a call on, and add the headers to its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -50,7 +50,7 @@ class SecurityHeaders:
 
 
 def own_style_policy(html: str) -> str:
-    """Return the policy of a page that brings one style of its own, which is allowed by its digest alone."""
+    """Return the content security policy of a page with one inline style, which is allowed by its digest."""
     style = _STYLE.search(html)
     digest = b64encode(sha256((style[1] if style else "").encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; {_PAGE}"

@@ -1,6 +1,5 @@
-"""The team switcher, and a team's storage at a glance."""
+"""The list of teams, a team's storage at a glance, and its audit log."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from starlette.responses import Response
@@ -16,27 +15,15 @@ from implio_pipeline.web.guard import Anybody, Pages
 
 pages = Pages()
 _LATELY = timedelta(days=30)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
-    """A team's storage in numbers."""
-
-    items: int
-    rejected: int
-    without_user: int
-    queued: int
-    days: int
-    files: int
-    size_bytes: int
+_MOST_ENTRIES = 200
 
 
 @pages.get("/teams", demands=Anybody.MEMBER)
-def teams_page(context: PageContext) -> Response:
+def _teams_page(context: PageContext) -> Response:
     """Show the member's teams. A single team opens at once."""
     roles = {team: role for team, role in context.member.roles.items() if may(role, Act.SEE_STORAGE)}
     if len(roles) == 1 and len(context.member.roles) == 1:
-        return context.go(f"/teams/{next(iter(roles))}")
+        return context.redirect(f"/teams/{next(iter(roles))}")
     known = [
         (team, context.member.roles[team.team])
         for team in context.services.catalog.teams.all()
@@ -46,20 +33,20 @@ def teams_page(context: PageContext) -> Response:
 
 
 @pages.get("/teams/{team}", demands=Act.SEE_STORAGE)
-def overview_page(context: PageContext) -> Response:
-    """Show what the team has, by day and by age."""
+def _overview_page(context: PageContext) -> Response:
+    """Show what the team stores, by day and by age."""
     catalog, team, today = context.services.catalog, context.team, context.now.date()
     files = list(catalog.manifest.files(team.team))
     own = [file for file in files if file.kind is FileKind.ITEMS]
-    figures = Figures(
-        items=sum(file.rows for file in own),
-        rejected=sum(file.rows for file in files) - sum(file.rows for file in own),
-        without_user=catalog.manifest.anonymous_items(team.team),
-        queued=sum(number for (name, _), number in catalog.moderation.counts().items() if name == team.team),
-        days=len({file.day for file in files}),
-        files=len(files),
-        size_bytes=sum(file.size_bytes for file in files),
-    )
+    figures = {
+        "items": sum(file.rows for file in own),
+        "rejected": sum(file.rows for file in files) - sum(file.rows for file in own),
+        "without_user": catalog.manifest.anonymous_items(team.team),
+        "queued": sum(number for (name, _), number in catalog.moderation.counts().items() if name == team.team),
+        "days": len({file.day for file in files}),
+        "files": len(files),
+        "size_bytes": sum(file.size_bytes for file in files),
+    }
     requests = catalog.requests.all(team=team.team, states=OPEN_STATES) if context.may(Act.SEE_REQUESTS) else []
     return context.page(
         "overview.html",
@@ -78,3 +65,10 @@ def overview_page(context: PageContext) -> Response:
         soon=sum(each.is_soon_due(now=context.now) for each in requests),
         processor=context.opened.settings.regions[team.region].processor,
     )
+
+
+@pages.get("/teams/{team}/audit-log", demands=Act.SEE_AUDIT_LOG)
+def _audit_log_page(context: PageContext) -> Response:
+    """Show the newest lines of who did what."""
+    entries = context.accounts.audit_log.newest(context.team.team, most=_MOST_ENTRIES)
+    return context.page("audit_log.html", entries=entries, most=_MOST_ENTRIES)

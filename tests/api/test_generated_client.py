@@ -25,7 +25,7 @@ from client.api.ads import poll_ads, submit_ads
 from client.api.deletions import delete_ads, get_deletion, get_receipt, list_deletions
 from client.api.health import get_health
 from client.api.moderation import decide_ad, list_queues, next_ads
-from client.models import Ad, Content, Decision, DecisionOutcomeType0, NextAsked, Problem, User
+from client.models import Ad, Content, Decision, DecisionOutcome, NextAsked, Problem, User
 
 client = AuthenticatedClient(
     base_url=os.environ["SERVER"], token=os.environ["KEY"], auth_header_name="X-Api-Key", prefix="", timeout=600,
@@ -39,7 +39,7 @@ assert get_health.sync(client=client).status == "alive"
 assert [(each.queue, each.waiting) for each in list_queues.sync(client=client).queues][0] == ("Default", 3)
 waiting = next_ads.sync("Default", client=client, body=NextAsked(moderator="mia"))
 assert {each.task_id for each in waiting.items} == {ann, bob, cat}
-verdict = Decision(moderator="mia", outcome=DecisionOutcomeType0.REFUSED, reasons=["spam"])
+verdict = Decision(moderator="mia", outcome=DecisionOutcome.REFUSED, reasons=["spam"])
 assert decide_ad.sync(ann, client=client, body=verdict).outcome == "refused"
 polled = poll_ads.sync(client=client, timestamp="0", no_ad_content="True")
 assert [(ad.items[0].task_id, ad.result["outcome"]) for ad in polled.ads] == [(ann, "refused")]

@@ -222,15 +222,14 @@ def test_an_item_with_a_key_twice_is_rejected_by_itself(ads: Server, home: Home,
 def test_a_post_whose_key_is_revoked_while_it_comes_is_refused_and_not_kept(
     ads: Server, door: Door, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validator = door.app.state.validator
-    real = validator.judged
+    real = door.app.state.validate
 
     def revoking(*given: Any, **known: Any) -> Any:
         for key in home.services.catalog.api_keys.all(ADS):
             revoke_api_key(home.services, key.key_id)
         return real(*given, **known)
 
-    monkeypatch.setattr(validator, "judged", revoking)
+    monkeypatch.setattr(door.app.state, "validate", revoking)
 
     assert ads.problem("POST", "/v1/ads", status=401, json=[ITEM])["code"] == "api-key-refused"
     assert home.stored() == []

@@ -213,7 +213,7 @@ def test_what_is_kept_of_an_erased_persons_post_is_forgotten_with_the_day(ads: S
 KILLED_BEFORE_IT_ANSWERS = """
 import os, signal
 from implio_pipeline.api import ads
-ads.raw_answer = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+ads.json_answer = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 

@@ -38,7 +38,7 @@ def test_a_user_is_forgotten_from_sign_in_to_the_receipt(served: Served, tab: Ta
     look(page, "preview-light")
     button.click()
 
-    page.get_by_text("The items are hidden from every read").wait_for()
+    page.get_by_text("The items are hidden now").wait_for()
     assert "ann" not in page.url
     look(page, "request-open-light")
     assert erase(served.page.services).items_erased == 55
@@ -185,7 +185,7 @@ def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
     forget_ann(page)
     look(page, "preview-plain")
     page.get_by_role("button", name="Hide and erase 55 items").click()
-    page.get_by_text("The items are hidden from every read").wait_for()
+    page.get_by_text("The items are hidden now").wait_for()
     erase(served.page.services)
     page.reload()
     page.get_by_role("link", name="Open the receipt").wait_for()
@@ -197,7 +197,7 @@ def test_everything_works_without_javascript(served: Served, tab: Tab) -> None:
     page.get_by_role("button", name="Show what would go").click()
     page.get_by_label("Type remove").fill("remove")
     page.get_by_role("button", name="Hide and erase").click()
-    page.get_by_text("The items are hidden from every read").wait_for()
+    page.get_by_text("The items are hidden now").wait_for()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_text("You are signed out.").wait_for()
 

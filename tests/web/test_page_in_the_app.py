@@ -4,7 +4,7 @@ from support.page import Browser, Page, TestClient
 
 from implio_pipeline.api.app import create_app
 from implio_pipeline.domain.ids import Channel
-from implio_pipeline.web.assets import ASSETS_PATH
+from implio_pipeline.web.rendering import ASSETS_PATH
 
 
 def test_pages_and_api_answer_side_by_side_each_in_its_own_way(page: Page) -> None:

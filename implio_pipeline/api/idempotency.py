@@ -1,8 +1,12 @@
 """`Idempotency-Key`: a post that is sent again within a day is the same post.
 
-What is kept of a post is two keyed digests, its batch id and its instant, in the commit that makes its items durable.
-The answer is not kept, since it repeats rejected items: the body that is sent again is judged again, and batch id and
-instant make the same task ids.
+The rules:
+
+* Of a post the catalog keeps two keyed digests, a batch id and an instant, in the commit that stores its items. No
+  text is kept, and without the team's key nobody can guess a text from the digests.
+* The answer is not kept, since it repeats rejected items. The body that is sent again is validated again, and the same
+  batch id and instant give the same task ids.
+* A key that is being used is refused (409) until its first call is answered.
 
 Source: draft-ietf-httpapi-idempotency-key-header-07.
 """
@@ -22,44 +26,44 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.intake import POST_KEPT, PostRecord
 from implio_pipeline.ports.services import Services
 
-HEADER = "Idempotency-Key"
-MOST_CHARACTERS = 255
+_HEADER = "Idempotency-Key"
+_MOST_CHARACTERS = 255
 _PATTERN = r'^(?:"[ -~]{0,126}[!-~][ -~]{0,126}"|[!#-~]|[!-~][ -~]{0,253}[!#-~])$'
-"""Printable ASCII, in quotes or not."""
+"""Printable ASCII, with or without quotes."""
 PARAMETER = {
-    "name": HEADER,
+    "name": _HEADER,
     "in": "header",
     "required": False,
     "description": (
         "A new text for each new body, such as a UUID, with or without quotes. For a day the same key with the same "
         "body gets the same answer, and nothing is stored twice."
     ),
-    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS, "pattern": _PATTERN},
+    "schema": {"type": "string", "minLength": 1, "maxLength": _MOST_CHARACTERS, "pattern": _PATTERN},
 }
 
 
 def key_of(request: Request) -> str | None:
-    """Return a call's idempotency key without its quotes; `None` when it has none.
+    """Return a call's idempotency key without its quotes, or `None` when the call has none.
 
     Raises:
-        ParametersRefused: there is more than one, or it is blank, too long, or no printable ASCII.
+        ParametersRefused: there is more than one, or it is blank, too long, or not printable ASCII.
     """
-    shown = request.headers.getlist(HEADER)
+    shown = request.headers.getlist(_HEADER)
     if not shown:
         return None
     key = shown[0].strip()
     if len(key) > 1 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if len(shown) > 1 or not key.strip() or len(key) > MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
+    if len(shown) > 1 or not key.strip() or len(key) > _MOST_CHARACTERS or not (key.isascii() and key.isprintable()):
         raise ParametersRefused(
-            f"{HEADER} is one text of 1 to {MOST_CHARACTERS} printable ASCII characters",
-            remedy=f"Send a UUID as the {HEADER}, or leave the header out.",
+            f"{_HEADER} is one text of 1 to {_MOST_CHARACTERS} printable ASCII characters",
+            remedy=f"Send a UUID as the {_HEADER}, or leave the header out.",
         )
     return key
 
 
 def post_of(services: Services, team: TeamId, *, key: str, body: bytes, arrived_at: datetime) -> PostRecord:
-    """Build the record of a new post."""
+    """Build the record of a post that has just come. Its digests are keyed, so nobody can guess a body from them."""
     pseudonym = services.keychain.pseudonym
     return PostRecord(
         team=team,
@@ -71,7 +75,7 @@ def post_of(services: Services, team: TeamId, *, key: str, body: bytes, arrived_
 
 
 def known(services: Services, post: PostRecord) -> PostRecord | None:
-    """Return the same post as it was taken in within the last day; `None` when it is new.
+    """Return the record of the same post from the last day, or `None` when the post is new.
 
     Raises:
         KeyReused: the key was used for another body.
@@ -84,20 +88,23 @@ def known(services: Services, post: PostRecord) -> PostRecord | None:
     return before
 
 
-class InWork:
-    """The posts with an idempotency key that this process is taking in."""
+class PostsInWork:
+    """The posts with an idempotency key that this process is storing."""
 
     def __init__(self) -> None:
         self._keys: set[tuple[TeamId, str]] = set()
         self._lock = Lock()
 
     @contextmanager
-    def taken(self, post: PostRecord) -> Iterator[None]:
-        """Mark a post as in work until the block ends.
+    def marked(self, post: PostRecord | None) -> Iterator[None]:
+        """Mark a post as in work until the block ends; a post without an idempotency key needs no mark.
 
         Raises:
-            PostInWork: one with the same key is being taken in.
+            PostInWork: another call with the same key is in work.
         """
+        if post is None:
+            yield
+            return
         name = (post.team, post.key_digest)
         with self._lock:
             if name in self._keys:
