@@ -95,7 +95,7 @@ def is_signed(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
     return bool(signature.hex() == entry["signature"])
 
 
-def merkle_root(leaves: Iterable[bytes]) -> bytes:
+def _merkle_root(leaves: Iterable[bytes]) -> bytes:
     """Return the Merkle tree hash of leaves, in one pass. Its memory is one hash for each binary digit of their number.
 
     Source: RFC 6962, section 2.1.
@@ -117,7 +117,7 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     return root
 
 
-def origin_of(key: Ed25519PublicKey) -> str:
+def _origin_of(key: Ed25519PublicKey) -> str:
     """Return the name of the log that a key signs; it is made from the key, so no other log has it."""
     return f"implio-ledger/{hashlib.sha256(_raw(key)).hexdigest()[:16]}"
 
@@ -125,8 +125,8 @@ def origin_of(key: Ed25519PublicKey) -> str:
 def signed_checkpoint(lines: Iterable[bytes], key: Ed25519PrivateKey) -> str:
     """Return a checkpoint of a log: origin, number of lines, Merkle root, and the signature over them."""
     leaves = [line.rstrip(b"\n") for line in lines]
-    origin = origin_of(key.public_key())
-    text = f"{origin}\n{len(leaves)}\n{base64.b64encode(merkle_root(leaves)).decode()}\n"
+    origin = _origin_of(key.public_key())
+    text = f"{origin}\n{len(leaves)}\n{base64.b64encode(_merkle_root(leaves)).decode()}\n"
     signature = _note_key_id(origin, key.public_key()) + key.sign(text.encode())
     return f"{text}\n{_DASH}{origin} {base64.b64encode(signature).decode()}\n"
 
@@ -136,7 +136,7 @@ def _note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + _ED25519 + _raw(key)).digest()[:_KEY_ID_BYTES]
 
 
-def opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
+def _opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
     """Return the text of a signed note; `None` if that key did not sign it under that name."""
     text, blank, signatures = note.rpartition("\n\n")
     text += "\n"
@@ -173,7 +173,7 @@ def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> l
         values = json.loads(kept) if kept.lstrip().startswith("{") else {"checkpoint": kept}
         if "checkpoint" not in values:
             return _check_against_entry(lines, values, key)
-        text = opened_note(values["checkpoint"], name=origin_of(key), key=key)
+        text = _opened_note(values["checkpoint"], name=_origin_of(key), key=key)
     except (ValueError, TypeError, AttributeError):
         return [Finding(line=0, problem="what was kept cannot be read")]
     if text is None:
@@ -186,7 +186,7 @@ def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> l
         return [Finding(line=0, problem="the checkpoint cannot be read")]
     if len(lines) < size:
         return [_cut(len(lines), size)]
-    if merkle_root(line.rstrip(b"\n") for line in lines[:size]) != root:
+    if _merkle_root(line.rstrip(b"\n") for line in lines[:size]) != root:
         return [Finding(line=size, problem="up to here the ledger is another than the one the checkpoint was made of")]
     return []
 

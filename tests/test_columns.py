@@ -20,9 +20,9 @@ from implio_pipeline.domain.columns import (
 )
 from implio_pipeline.domain.errors import FileTampered, KeyMissing
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Outcome
-from implio_pipeline.domain.moderation import Words, settled_values
+from implio_pipeline.domain.moderation import VerdictDetails
 from implio_pipeline.formats.schema import arrow_schema
-from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode, leaves_by_class
+from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, _leaves_by_class, decode, encode
 
 FILE = FileId("f" * 32)
 KINDS = list(FileKind)
@@ -62,7 +62,11 @@ def test_every_column_has_a_class_a_type_and_an_erasure_rule(column: Column) -> 
 def test_what_a_verdict_replaces_says_that_it_is_kept_in_two_places_for_a_while() -> None:
     said = {column.name for column in ITEM_COLUMNS if column.erasure is ErasureRule.WITH_ITEM_AND_VERDICT}
 
-    assert said == set(SETTLED_COLUMNS) == settled_values(Outcome.REFUSED, Words(actor="mia", feedback=("x",))).keys()
+    assert (
+        said
+        == set(SETTLED_COLUMNS)
+        == VerdictDetails(actor="mia", feedback=("x",)).item_columns(Outcome.REFUSED).keys()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,7 +94,7 @@ def test_every_leaf_of_the_parquet_file_has_the_key_of_its_class(kind: FileKind)
 
     found = [leaves.column(number).path for number in range(len(leaves))]
 
-    assert sorted(found) == sorted(leaf for names in leaves_by_class(kind).values() for leaf in names)
+    assert sorted(found) == sorted(leaf for names in _leaves_by_class(kind).values() for leaf in names)
     assert bytes(content[-4:]) == ENCRYPTED_MAGIC
 
 

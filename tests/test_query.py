@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from support.landing import LandedTable
 from support.moderation import MODERATOR, decided
 
 from implio_pipeline import open_lake
-from implio_pipeline.domain.columns import columns_of
+from implio_pipeline.domain.columns import OTHER_KEYS, columns_of
 from implio_pipeline.domain.errors import (
     ClassNotGranted,
     FileMissing,
@@ -229,6 +230,25 @@ def test_an_accepted_request_hides_its_items_at_once_and_for_good(stocked: Home,
         for each in (lake, narrow):
             assert [*tasks_in(each, "rejected"), *tasks_in(each)] == sorted(shown)
         assert tasks_in(lake, "queue") == waiting == [task for task in ["t-3", "t-5"] if task in shown]
+
+
+def test_a_rejected_row_that_may_be_of_several_people_is_hidden_with_the_first_request_of_any(home: Home) -> None:
+    rejected = home.table([Ad(task="b-1"), Ad(task="b-2"), Ad(task="b-3", user=None)], kind=FileKind.REJECTED)
+    others = [f"{home.user_key('bob').hex()} {home.user_key('cid').hex()}", None, None]
+    number = rejected.column_names.index(OTHER_KEYS)
+    rejected = rejected.set_column(number, rejected.schema.field(number), pa.array(others, pa.string()))
+    home.landing.land(ADS, LandedTable(name="f", pieces_of_items=[home.table([Ad(task="t-1")])], rejected=rejected))
+    ingest(home.services)
+
+    with lake_of(home) as lake:
+        before = tasks_in(lake, "rejected")
+        home.ask(ByUser(user_id="cid"))
+        hidden = tasks_in(lake, "rejected")
+        erase(home.services)
+        erased = tasks_in(lake, "rejected")
+
+    assert before == ["b-1", "b-2", "b-3"]
+    assert hidden == erased == ["b-2", "b-3"]
 
 
 def test_retention_hides_what_is_overdue_at_once(stocked: Home) -> None:

@@ -40,7 +40,7 @@ class OpenFile:
     """When it came here or was last changed, by this machine's clock; its own date may be decades old."""
     opened_at: datetime
     mark: str
-    """See `mark_of`."""
+    """Names the file on its disk, also when it is moved, until somebody writes to it; it contains nothing personal."""
     owner: str
     """The owner's name on this machine, or `uid` and a number."""
 
@@ -83,13 +83,12 @@ def open_plain(name: str, folder_fd: int, *, now: datetime) -> OpenFile | None:
         modified_at=_instant(max(0, status.st_mtime_ns), latest=now),
         changed_at=_instant(status.st_ctime_ns),
         opened_at=now,
-        mark=mark_of(fd),
+        mark=_mark_of(fd),
         owner=_name_of(status.st_uid),
     )
 
 
-def mark_of(fd: int) -> str:
-    """Return a text that names a file on its disk until somebody writes to it. It contains nothing personal."""
+def _mark_of(fd: int) -> str:
     status = os.fstat(fd)
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 

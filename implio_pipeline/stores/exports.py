@@ -143,7 +143,7 @@ def _certificate(pem: bytes) -> x509.Certificate:
         loaded = x509.load_pem_x509_certificate(pem)
         key = loaded.public_key()
     except Exception:  # noqa: BLE001 -- anybody may send anything here, and the parser fails in many ways
-        raise RecipientInvalid("this is no X.509 certificate in PEM") from None
+        raise RecipientInvalid("this is not an X.509 certificate in PEM") from None
     if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
         raise RecipientInvalid(f"the certificate's key is not RSA of {_MIN_RSA_BITS} bits or more")
     return loaded

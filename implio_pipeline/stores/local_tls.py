@@ -73,7 +73,7 @@ class LocalAuthority:
         return certificate, private_key
 
     def _signer(self, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """Return the authority and its key, made anew only when missing or about to expire: clients trust this one."""
+        """Return the authority and its key. Clients trust it, so it is replaced only when it is about to expire."""
         key_path = self._folder / "ca-key.pem"
         if _is_fresh(self.authority, now=now) and key_path.exists():
             key = load_pem_private_key(key_path.read_bytes(), password=None)
@@ -94,7 +94,8 @@ def _is_fresh(certificate: Path, *, now: datetime) -> bool:
         return False
     except ValueError:
         facts = f"{certificate.name} of the local authority cannot be read"
-        raise CertificateInvalid(facts, remedy="Remove keys/tls of the home; it is made anew at the start.") from None
+        remedy = "Remove keys/tls of the home; the server makes it again when it starts."
+        raise CertificateInvalid(facts, remedy=remedy) from None
     return known.not_valid_before_utc <= now < known.not_valid_after_utc - RENEWED_BEFORE
 
 
@@ -109,7 +110,8 @@ def _authority_certificate(key: ec.EllipticCurvePrivateKey, *, now: datetime) ->
         (permitted, True),
         (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
     ]
-    return _signed(_unsigned(name, name, key.public_key(), now=now, lasts=_AUTHORITY_LASTS), extensions, key)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    return _signed(builder, extensions, key, now=now, lasts=_AUTHORITY_LASTS)
 
 
 def _server_certificate(
@@ -128,29 +130,20 @@ def _server_certificate(
         (x509.SubjectAlternativeName([*map(x509.DNSName, _host_names()), *addresses]), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False),
     ]
-    unsigned = _unsigned(name, authority.subject, public_key, now=now, lasts=_CERTIFICATE_LASTS)
-    return _signed(unsigned, extensions, authority_key)
-
-
-def _unsigned(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, *, now: datetime, lasts: timedelta
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + lasts)
-    )
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(authority.subject).public_key(public_key)
+    return _signed(builder, extensions, authority_key, now=now, lasts=_CERTIFICATE_LASTS)
 
 
 def _signed(
     builder: x509.CertificateBuilder,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
     key: ec.EllipticCurvePrivateKey,
+    *,
+    now: datetime,
+    lasts: timedelta,
 ) -> x509.Certificate:
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - _BACKDATED).not_valid_after(now + lasts)
     for extension, is_critical in extensions:
         builder = builder.add_extension(extension, critical=is_critical)
     return builder.sign(key, SHA256())

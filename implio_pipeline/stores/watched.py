@@ -58,7 +58,7 @@ class _ReadyFile:
     arrived_at: datetime
     """`OpenFile.changed_at`."""
     mark: str
-    """See `mark_of`."""
+    """See `OpenFile.mark`."""
     is_left_over: bool = False
     """Whether it was claimed by a process that died."""
     fault: OSError | None = None

@@ -37,7 +37,7 @@ _SECRET_BYTES = 32
 Resolve = Callable[[str, int], Sequence[str]]
 
 
-def resolve(host: str, port: int) -> Sequence[str]:
+def _resolve(host: str, port: int) -> Sequence[str]:
     """Return the addresses of a host; none when it cannot be resolved."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -62,7 +62,7 @@ class HttpWebhookClient(WebhookClient):
         inside: Collection[str] = (),
         may_use_http: bool = False,
         ca_file: Path | None = None,
-        resolver: Resolve = resolve,
+        resolver: Resolve = _resolve,
     ) -> None:
         self._inside = frozenset(host.lower() for host in inside)
         self._may_use_http = may_use_http

@@ -26,7 +26,7 @@ from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores.catalog import access_tables, home_keys
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.catalog.tables import metadata
-from implio_pipeline.stores.keys.home_seal import split_key
+from implio_pipeline.stores.keys.home_seal import HomeSeal
 
 CONTENT = b"{not json, and a person: ann"
 
@@ -119,7 +119,7 @@ def wrapped_under_the_home(catalog: Path) -> list[bytes]:
             found += [row[0] for row in database.execute(f"select wrapped from {table.name}")]
         for each in home_keys._SEALED:
             query = f"select {each.name} from {each.table.name} where {each.name} is not null"
-            found += [split_key(row[0])[1] for row in database.execute(query)]
+            found += [HomeSeal.split(row[0])[1] for row in database.execute(query)]
     return found
 
 

@@ -15,8 +15,8 @@ from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.orchestration import launches
 from implio_pipeline.orchestration.assets import QUICK_RETRIES
-from implio_pipeline.stores.claimed_file import mark_of
-from implio_pipeline.stores.inbox.folder import ClaimedRequests
+from implio_pipeline.stores.claimed_file import _mark_of
+from implio_pipeline.stores.inbox.folder import _ClaimedRequests
 from implio_pipeline.stores.landing.claimed import ClaimedLanding
 
 LATER = datetime.now(tz=UTC) + timedelta(days=2)
@@ -97,7 +97,7 @@ def test_a_file_that_fails_is_named_by_the_run_and_holds_up_no_file_that_comes_l
         return real(self)
 
     with bad.open() as file:
-        mark = mark_of(file.fileno())
+        mark = _mark_of(file.fileno())
     monkeypatch.setattr(ClaimedLanding, "pieces", pieces)
 
     # when its run fails, the file is named there, and the step is not tried again at once
@@ -163,7 +163,7 @@ def test_requests_are_hidden_although_a_run_is_under_way(stage):
 def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage, monkeypatch):
     stage.ask({"team": "ads", "type": "user", "userId": USER}, name="bad")
     stage.ask({"team": "ads", "type": "user", "userId": "u-2"}, name="good")
-    entries = ClaimedRequests.entries
+    entries = _ClaimedRequests.entries
 
     def fail_once(self):
         if self._file.name == "bad.ndjson":
@@ -171,7 +171,7 @@ def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage,
         return entries(self)
 
     with monkeypatch.context() as broken:
-        broken.setattr(ClaimedRequests, "entries", fail_once)
+        broken.setattr(_ClaimedRequests, "entries", fail_once)
         tick = stage.tick("requests_sensor")
         stage.run("carry_out_requests")
         failed = stage.tick("requests_sensor")

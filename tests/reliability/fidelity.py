@@ -21,7 +21,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.files.submit import add_rows
 from implio_pipeline.formats.schema import arrow_schema
-from implio_pipeline.stores.vault.encoding import decryption_properties
+from implio_pipeline.stores.vault.encoding import _decryption_properties
 from reliability import forks
 from reliability.homes import ADS, DAYS, USERS, ask, init, opened_at
 
@@ -126,7 +126,7 @@ def _opened(opened: wiring.OpenHome, sealed: SealedFile, classes: set[ColumnClas
     path = opened.settings.home / "vault" / sealed.file.region / sealed.file.path
     raw = opened.services.keychain.file_keys(ADS, sealed.keys)
     granted = {each: key for each, key in raw.items() if each in classes}
-    properties = decryption_properties(sealed.file.file_id, granted)
+    properties = _decryption_properties(sealed.file.file_id, granted)
     return pq.ParquetFile(io.BytesIO(path.read_bytes()), decryption_properties=properties)
 
 

@@ -15,7 +15,7 @@ from implio_pipeline import verify
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.ledger.log import SignedLog
-from implio_pipeline.verify import check_against, merkle_root, opened_note, origin_of
+from implio_pipeline.verify import _merkle_root, _opened_note, _origin_of, check_against
 
 # The leaves and roots that certificate-transparency-go and its kin test RFC 6962 with.
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -59,10 +59,10 @@ def public_key(log: SignedLog) -> bytes:
 def test_the_merkle_root_is_the_one_of_rfc_6962():
     leaves = [bytes.fromhex(leaf) for leaf in LEAVES]
 
-    roots = [merkle_root(leaves[:size]).hex() for size in range(1, len(leaves) + 1)]
+    roots = [_merkle_root(leaves[:size]).hex() for size in range(1, len(leaves) + 1)]
 
     assert roots == ROOTS
-    assert merkle_root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert _merkle_root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 def test_a_note_signed_by_another_implementation_opens():
@@ -70,9 +70,9 @@ def test_a_note_signed_by_another_implementation_opens():
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded)[1:])
 
     assert verify._note_key_id(name, key).hex() == key_id
-    assert opened_note(GO_NOTE, name=name, key=key) == GO_NOTE.partition("\n\n")[0] + "\n"
-    assert opened_note(GO_NOTE.replace("problem is", "answer is"), name=name, key=key) is None
-    assert opened_note(GO_NOTE, name="somebody.else", key=key) is None
+    assert _opened_note(GO_NOTE, name=name, key=key) == GO_NOTE.partition("\n\n")[0] + "\n"
+    assert _opened_note(GO_NOTE.replace("problem is", "answer is"), name=name, key=key) is None
+    assert _opened_note(GO_NOTE, name="somebody.else", key=key) is None
 
 
 def test_a_checkpoint_has_the_lines_that_c2sp_defines(log):
@@ -80,12 +80,12 @@ def test_a_checkpoint_has_the_lines_that_c2sp_defines(log):
 
     origin, size, root, blank, signature = note.removesuffix("\n").split("\n")
     key = log._public_key()
-    assert origin == origin_of(key)
+    assert origin == _origin_of(key)
     assert size == "18"
-    assert base64.b64decode(root) == merkle_root(line.rstrip(b"\n") for line in lines_of(log))
+    assert base64.b64decode(root) == _merkle_root(line.rstrip(b"\n") for line in lines_of(log))
     assert blank == ""
     assert signature.startswith(f"— {origin} ")
-    assert opened_note(note, name=origin, key=key) == f"{origin}\n{size}\n{root}\n"
+    assert _opened_note(note, name=origin, key=key) == f"{origin}\n{size}\n{root}\n"
 
 
 def test_a_signature_of_a_witness_beside_ours_is_passed_over(log):
@@ -177,7 +177,7 @@ def test_the_verifier_runs_by_itself(log, tmp_path, monkeypatch, capsys, left, c
 def test_another_key_has_another_origin():
     one, two = (Ed25519PrivateKey.generate().public_key() for _ in range(2))
 
-    assert origin_of(one) != origin_of(two)
+    assert _origin_of(one) != _origin_of(two)
 
 
 def receipt_of(log: SignedLog) -> str:

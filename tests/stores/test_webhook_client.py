@@ -17,7 +17,7 @@ from support.receiver import Receiver, receiving
 from implio_pipeline.domain.callback import ABANDONED
 from implio_pipeline.domain.errors import CallbackRefused
 from implio_pipeline.stores import webhook_client as module
-from implio_pipeline.stores.webhook_client import HttpWebhookClient, resolve
+from implio_pipeline.stores.webhook_client import HttpWebhookClient, _resolve
 
 NAME = "hooks.example.test"
 
@@ -154,7 +154,7 @@ def test_nobody_there_is_an_answer_too() -> None:
     assert (
         HttpWebhookClient(may_use_http=True).send(f"http://127.0.0.1:{port}/", b"{}", {}).code == "callback-unreachable"
     )
-    assert resolve("", 443) is not None
+    assert _resolve("", 443) is not None
 
 
 def test_what_is_under_way_ends_at_once_when_it_is_abandoned_and_nothing_more_is_sent() -> None:

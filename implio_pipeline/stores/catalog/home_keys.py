@@ -17,7 +17,7 @@ from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.stores.catalog.access_tables import audit_log, grants, home_keys, members, operators
 from implio_pipeline.stores.catalog.engine import reading, scrub, writing
 from implio_pipeline.stores.catalog.tables import set_aside_keys
-from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal, join_key, split_key
+from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal
 
 _Rewrap: TypeAlias = Callable[[str, bytes], tuple[str, bytes]]
 
@@ -111,8 +111,8 @@ def _rewrap_values(engine: Engine, column: Column[Any], root_key_id: str, rewrap
     for rows in _pages(engine, column, root_key_id):
         with writing(engine) as connection:
             for key, sealed in rows:
-                old_id, wrapped, rest = split_key(sealed)
-                newer = join_key(*rewrap(old_id, wrapped), rest)
+                old_id, wrapped, rest = HomeSeal.split(sealed)
+                newer = HomeSeal.join(*rewrap(old_id, wrapped), rest)
                 # A value that changed since it was read was sealed under the newest key.
                 is_same = (name == key, column == sealed)
                 replaced = update(column.table).where(*is_same).values({column.name: newer})

@@ -1,7 +1,7 @@
 """`requests/inbox/`, watched: each request file is claimed, read, and destroyed when its requests are accepted.
 
-A request file names people, so no copy of its text is kept. What is left beside it says which entries were refused and
-why, by position. A file that cannot be parsed at all is sealed away under a key of its own.
+A request file names people, so nothing of its text stays in clear. A file of refusals beside it says by position which
+entries were refused, and why. A file that cannot be parsed at all is sealed away under its own key.
 """
 
 import os
@@ -84,10 +84,10 @@ class InboxFolder(Inbox):
     @override
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
         for file in self._watched.claim():
-            yield file if isinstance(file, UnclaimedFile) else ClaimedRequests(file, self._root, self._set_aside)
+            yield file if isinstance(file, UnclaimedFile) else _ClaimedRequests(file, self._root, self._set_aside)
 
 
-class ClaimedRequests(InboxFile):
+class _ClaimedRequests(InboxFile):
     """One claimed request file; made by `InboxFolder.claim`. Leaving its context without `finish` releases the file."""
 
     def __init__(self, file: ClaimedFile, folder: Path, set_aside: SetAside) -> None:

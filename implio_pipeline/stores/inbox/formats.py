@@ -1,7 +1,7 @@
 """The formats of a request file: JSON, NDJSON and CSV, each also as gzip. Limits keep it small, so it is read whole.
 
-A request file may erase the wrong person's data if it is misread. So nothing in it is guessed: unknown and repeated
-fields, shifted cells and stray quotes refuse their entry, and an entry is refused alone.
+A request file that is misread may erase the wrong person's data, so nothing in it is guessed. Repeated fields, shifted
+cells and stray quotes refuse their entry alone; a wrong header refuses the file.
 """
 
 import csv

@@ -42,7 +42,7 @@ class HomeSeal:
     def seal(self, text: str, *, context: str) -> bytes:
         """Encrypt a text, bound to its context."""
         key, root_key_id, wrapped = self.new_key()
-        return join_key(root_key_id, wrapped, Sealer(key).seal(text.encode(), context=context))
+        return self.join(root_key_id, wrapped, Sealer(key).seal(text.encode(), context=context))
 
     def unseal(self, sealed: bytes, *, context: str) -> str:
         """Decrypt a sealed text.
@@ -50,22 +50,22 @@ class HomeSeal:
         Raises:
             KeyMissing: the root key is gone, or the value was altered or sealed for another context.
         """
-        root_key_id, wrapped, encrypted = split_key(sealed)
+        root_key_id, wrapped, encrypted = self.split(sealed)
         return Sealer(self.open_key(root_key_id, wrapped)).unseal(encrypted, context=context).decode()
+
+    @staticmethod
+    def join(root_key_id: str, wrapped: bytes, encrypted: bytes) -> bytes:
+        """Return a sealed value, made of the id of the root key, the wrapped key, and the encrypted value."""
+        return root_key_id.encode() + HEAD_END + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped + encrypted
+
+    @staticmethod
+    def split(sealed: bytes) -> tuple[str, bytes, bytes]:
+        """Return the parts of a sealed value: the id of the root key, the wrapped key, and the encrypted value."""
+        name, _, rest = sealed.partition(HEAD_END)
+        end = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
+        return name.decode(errors="replace"), rest[_LENGTH_BYTES:end], rest[end:]
 
 
 def keyed(key: bytes, label: str, text: str) -> bytes:
     """Return the HMAC-SHA-256 of a text, 32 octets; the label keeps the uses of one key apart."""
     return hmac.digest(key, f"{label}\0{text}".encode(), "sha256")
-
-
-def join_key(root_key_id: str, wrapped: bytes, encrypted: bytes) -> bytes:
-    """Return a sealed value: its wrapped key, then the value encrypted under that key."""
-    return root_key_id.encode() + HEAD_END + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped + encrypted
-
-
-def split_key(sealed: bytes) -> tuple[str, bytes, bytes]:
-    """Return the parts of a sealed value: the id of the root key, the wrapped key, and the encrypted value."""
-    name, _, rest = sealed.partition(HEAD_END)
-    end = _LENGTH_BYTES + int.from_bytes(rest[:_LENGTH_BYTES], "big")
-    return name.decode(errors="replace"), rest[_LENGTH_BYTES:end], rest[end:]

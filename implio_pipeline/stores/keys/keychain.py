@@ -28,7 +28,7 @@ from implio_pipeline.domain.ids import ColumnClass, FileId, KeyId, KeyPurpose, R
 from implio_pipeline.domain.keys import HOME, TeamKey
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.ports.keychain import Keychain
-from implio_pipeline.stores.keys.ring import LocalKeyRing, fingerprint
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 _PSEUDONYM_BYTES = 16
@@ -133,7 +133,10 @@ class TeamKeychain(Keychain):
 
     @override
     def fingerprints(self, keys: Iterable[TeamKey]) -> dict[str, str]:
-        return {key.key_id: fingerprint(key.key_id, self._ring.unwrap(key.root_key_id, key.wrapped)) for key in keys}
+        return {
+            key.key_id: self._ring.fingerprint(key.key_id, self._ring.unwrap(key.root_key_id, key.wrapped))
+            for key in keys
+        }
 
     @override
     def rewrap_team_keys(self, keys: Iterable[TeamKey]) -> tuple[TeamKey, ...]:

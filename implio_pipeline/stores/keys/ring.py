@@ -62,13 +62,22 @@ class LocalKeyRing:
                 raise _no_root_key(region, name)
             self._write(region, name, epochs[-1] + 1)
 
+    @staticmethod
+    def fingerprint(key_id: str, key: bytes) -> str:
+        """Return 16 hexadecimal digits that differ between two keys of one id, and reveal nothing of the key.
+
+        They are the first 8 octets of HMAC-SHA-256 of `fingerprint`, a zero octet and the id under the key; see
+        `docs/KEYS.md`.
+        """
+        return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
+
     def fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of every root key by its id, read from the files, not from memory.
 
         Raises:
             KeyMissing: a file of the ring has the wrong length.
         """
-        return {root_key_id: fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
+        return {root_key_id: self.fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
 
     def owners(self) -> dict[str, list[str]]:
         """Return the regions that hold each key, by a fingerprint of the key alone.
@@ -80,7 +89,7 @@ class LocalKeyRing:
         """
         found: dict[str, list[str]] = {}
         for root_key_id, key in self._keys():
-            found.setdefault(fingerprint("any", key), []).append(root_key_id.partition("/")[0])
+            found.setdefault(self.fingerprint("any", key), []).append(root_key_id.partition("/")[0])
         return found
 
     def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
@@ -181,7 +190,7 @@ class LocalKeyRing:
         return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:
-        # 1. Write the key under another name, and make it durable: a crash leaves no half a key under its own name.
+        # 1. Write the key under another name, and make it durable: a crash leaves no half key under its final name.
         path = self._path(region, name, epoch)
         make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
@@ -200,15 +209,6 @@ class LocalKeyRing:
         finally:
             unfinished.unlink()
         sync_folder(path.parent)
-
-
-def fingerprint(key_id: str, key: bytes) -> str:
-    """Return 16 hexadecimal digits that differ between two keys of one id, and reveal nothing of the key.
-
-    They are the first 8 octets of HMAC-SHA-256 of `fingerprint`, a zero octet and the id under the key; see
-    `docs/KEYS.md`.
-    """
-    return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
 
 
 def _names(region: Region) -> list[str]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +28,6 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileKind
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption
-from implio_pipeline.stores.vault.storage import digest_of
 
 _WORD = re.compile(r"\w+")
 PARTITION_FIELDS = (pa.field("team", pa.string()), pa.field("day", pa.date32()))
@@ -141,7 +141,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         """
         for each in self._files:
             with suppress(FileNotFoundError):  # an erasure has replaced the file since the snapshot
-                if digest_of(each.location.read_bytes()) != each.file.digest:
+                if sha256(each.location.read_bytes()).hexdigest() != each.file.digest:
                     raise _tampered(each.file)
 
     def _open(self, fragments: Iterable[ds.ParquetFileFragment]) -> None:
@@ -206,7 +206,7 @@ def _guarantee(file: VaultFile) -> pc.Expression:
         return whole & key.is_null()
     least, most = key >= pa.scalar(file.low_key, pa.binary()), key <= pa.scalar(file.high_key, pa.binary())
     if file.anonymous_rows or file.kind is FileKind.REJECTED:
-        # A rejected row may have further keys and no own one. Each bound has its own `or`, since Arrow finds a range in
-        # `k >= a or k is null`, not in `(k >= a and k <= b) or k is null` (decision 0002).
+        # A rejected row may have further keys and no `user_key`. Each bound has its own `or`, since Arrow finds a range
+        # in `k >= a or k is null`, not in `(k >= a and k <= b) or k is null` (decision 0002).
         least, most = least | key.is_null(), most | key.is_null()
     return whole & least & most

@@ -8,6 +8,7 @@ can, so that the audit finds a fault of the first.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, date
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,6 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import UNDECIDED, FileId, FileKind, Region, TeamId, UserKey
 from implio_pipeline.stores.vault.filters import build_filter, may_contain
 from implio_pipeline.stores.vault.predicate import KEY_TYPE, match, octets_of, other_keys_of, task_keys
-from implio_pipeline.stores.vault.storage import digest_of
 
 _USER_ID = "user_id"
 
@@ -65,7 +65,7 @@ def describe(
         kind=kind,
         rows=rows.num_rows,
         size_bytes=len(content),
-        digest=digest_of(content),
+        digest=sha256(content).hexdigest(),
         low_key=lowest,
         high_key=highest,
         anonymous_rows=_anonymous_rows(rows),

@@ -86,7 +86,7 @@ def decode(
     try:
         file = pq.ParquetFile(
             pa.BufferReader(content),
-            decryption_properties=decryption_properties(file_id, raw),
+            decryption_properties=_decryption_properties(file_id, raw),
             pre_buffer=False,  # the bytes are in memory already; buffering would copy them
         )
         with file:
@@ -97,7 +97,7 @@ def decode(
         raise FileTampered(f"file {file_id} does not decrypt") from None
 
 
-def decryption_properties(file_id: FileId, raw: Mapping[ColumnClass, bytes]) -> Any:
+def _decryption_properties(file_id: FileId, raw: Mapping[ColumnClass, bytes]) -> Any:
     """Return pyarrow's properties that decrypt the granted classes of one file."""
     return _factory(named_keys(file_id, raw)).file_decryption_properties(*_connection_and_configuration())
 
@@ -113,7 +113,7 @@ def named_keys(file_id: FileId, raw: Mapping[ColumnClass, bytes]) -> dict[str, b
 
 
 @cache
-def leaves_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
+def _leaves_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
     """Return the Parquet leaf paths of each class; a leaf that is missing here would be written in clear."""
     found: dict[ColumnClass, list[str]] = {}
     for column in columns_of(kind):
@@ -147,7 +147,7 @@ def _encryption_properties(file_id: FileId, kind: FileKind, raw: Mapping[ColumnC
         footer_key=_master_key_id(file_id, ColumnClass.OPERATIONAL),
         column_keys={
             _master_key_id(file_id, column_class): list(leaves)
-            for column_class, leaves in leaves_by_class(kind).items()
+            for column_class, leaves in _leaves_by_class(kind).items()
         },
         encryption_algorithm="AES_GCM_V1",
         plaintext_footer=False,

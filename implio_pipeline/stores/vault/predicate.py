@@ -4,8 +4,8 @@ Rules:
 
 * `match` alone decides what is found, what is rewritten and what is verified, so that what is verified is what was
   erased. Nobody else compares rows with rules.
-* `hidden` says the same as an Arrow expression, for scans that must not load whole tables. A property test compares the
-  two on drawn rows and rules.
+* `hidden` says the same as an Arrow expression, for scans that must not load whole tables. Rules by time and outcome
+  are one expression for both; for rules by key, a property test compares the two on drawn rows and rules.
 * A rule ends at its `before`: rows that were submitted later are not covered.
 """
 
@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import acero
 
 from implio_pipeline.domain.columns import OTHER_KEYS
 from implio_pipeline.domain.ids import UNDECIDED, FileKind, TaskKey
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.scope import (
-    Cutoffs,
     DatesRule,
     OverdueRule,
     Rule,
@@ -76,7 +76,7 @@ def match(rows: pa.Table, rules: Sequence[Rule], holds: Sequence[Rule] = ()) -> 
     submitted = micros_of(rows["submitted_at"])
     mask = np.zeros(rows.num_rows, dtype=np.bool_)
     counts = np.zeros(len(rules), dtype=np.int64)
-    # 2. Rules by user. A rejected row may name further people beside the one of its `user_key`.
+    # 2. Rules by user. A rejected row may name more people than the one of its `user_key`.
     users = [place for place, rule in enumerate(rules) if isinstance(rule, UserRule)]
     if users:
         _match_keys(rows["user_key"], submitted, rules, users, mask, counts)
@@ -89,10 +89,10 @@ def match(rows: pa.Table, rules: Sequence[Rule], holds: Sequence[Rule] = ()) -> 
     tasks = [place for place, rule in enumerate(rules) if isinstance(rule, TaskRule)]
     if tasks:
         _match_keys(task_keys(rows["task_id"]), submitted, rules, tasks, mask, counts)
-    # 4. Rules by time and outcome, one by one: there are few of them.
+    # 4. Rules by time and outcome, one by one: there are few of them. Their expression is the one that hides.
     for place, rule in enumerate(rules):
         if not isinstance(rule, UserRule | TaskRule):
-            covered = (submitted < micros(rule.before)) & _match_plain(rows, submitted, rule)
+            covered = _evaluate(rows, _before(_by_time_and_outcome(rule), rule.before))
             mask |= covered
             counts[place] = int(covered.sum())
     return Match(mask=mask, counts=tuple(int(count) for count in counts))
@@ -188,32 +188,12 @@ def _limits(rules: Sequence[Rule], order: npt.NDArray[np.int64]) -> tuple[Micros
     return first, last
 
 
-def _match_plain(rows: pa.Table, submitted: Micros, rule: Rule) -> Mask:
-    match rule:
-        case DatesRule(start=start, end=end):
-            return (submitted >= micros(start)) & (submitted < micros(end))
-        case TeamRule():
-            return np.ones(len(submitted), dtype=np.bool_)
-        case OverdueRule(cutoffs=cutoffs):
-            return _overdue(rows, submitted, cutoffs)
-        case _:
-            raise TypeError("rules by key are matched by key")
-
-
-def _overdue(rows: pa.Table, submitted: Micros, cutoffs: Cutoffs) -> Mask:
-    found = np.zeros(len(submitted), dtype=np.bool_)
-    if cutoffs.every is not None:
-        found |= submitted < micros(start_of(cutoffs.every))
-    for outcome, day in cutoffs.by_outcome:
-        is_of = _is_outcome(rows["outcome"], outcome_or_none(outcome))
-        found |= is_of & (submitted < micros(start_of(day)))
-    return found
-
-
-def _is_outcome(outcomes: pa.ChunkedArray, outcome: str | None) -> Mask:
-    # Items without an outcome count as `undecided`; so does a row whose outcome is that word.
-    values: Mask = pc.equal(pc.fill_null(outcomes, UNDECIDED), UNDECIDED if outcome is None else outcome).to_numpy()
-    return values
+def _evaluate(rows: pa.Table, expression: pc.Expression) -> Mask:
+    # One thread keeps the order of the rows. Acero takes 0.3 ms for a file, a dataset's scan 5 ms (measured).
+    source = acero.Declaration("table_source", acero.TableSourceNodeOptions(rows))
+    node = acero.Declaration("project", acero.ProjectNodeOptions([expression], ["covered"]), [source])
+    mask: Mask = node.to_table(use_threads=False)["covered"].to_numpy()
+    return mask
 
 
 def hidden(
@@ -240,7 +220,7 @@ def hidden(
                     name = "task_id" if day is None else f"task_id {day.isoformat()}"
                     keyed.setdefault((name, limit), []).append(task_ids[key])
             case _:
-                parts.append(_before(_plain_expression(rule), limit))
+                parts.append(_before(_by_time_and_outcome(rule), limit))
     # 2. Turn each group into an expression. Rejected rows keep further keys as text, which is searched.
     for (name, limit), values in keyed.items():
         column, _, day_text = name.partition(" ")
@@ -265,7 +245,7 @@ def _on(day: date) -> pc.Expression:
     return (at >= _instant(start)) & (at < _instant(start + timedelta(days=1)))
 
 
-def _plain_expression(rule: Rule) -> pc.Expression:
+def _by_time_and_outcome(rule: Rule) -> pc.Expression:
     at, yes, no = pc.field("submitted_at"), pc.scalar(value=True), pc.scalar(value=False)
     match rule:
         case DatesRule(start=start, end=end):
@@ -277,6 +257,7 @@ def _plain_expression(rule: Rule) -> pc.Expression:
             if cutoffs.every is not None:
                 whole |= at < _instant(start_of(cutoffs.every))
             for outcome, day in cutoffs.by_outcome:
+                # Items without an outcome count as `undecided`; so does a row whose outcome is that word.
                 name = outcome_or_none(outcome)
                 is_of = pc.coalesce(pc.field("outcome"), pc.scalar(UNDECIDED)) == (UNDECIDED if name is None else name)
                 whole |= is_of & (at < _instant(start_of(day)))

@@ -44,23 +44,21 @@ def rows_between(rows: pa.Table, erased: npt.NDArray[np.int64]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def places_of(rows: pa.Table, verdicts: Verdicts) -> Places:
-    """Return the row number of each decided task that is among the rows."""
+def with_decisions(rows: pa.Table, verdicts: Verdicts) -> tuple[pa.Table, Places]:
+    """Return the rows with the values of verdicts, and the places of the decided rows; order and types stay."""
+    # 1. Find the decided rows. Those that are not there may have been erased since.
     wanted = list(verdicts)
-    found = pc.index_in(pa.array(wanted, pa.string()), value_set=rows["task_id"].combine_chunks())
-    return {task: place for task, place in zip(wanted, found.to_pylist(), strict=True) if place is not None}
-
-
-def with_decisions(rows: pa.Table, places: Places, verdicts: Verdicts) -> pa.Table:
-    """Return the rows with the verdicts' values in the decided rows; order and types do not change."""
-    for name in SETTLED_COLUMNS:
+    found = pc.index_in(pa.array(wanted, pa.string()), value_set=rows["task_id"].combine_chunks()).to_pylist()
+    places = {task: place for task, place in zip(wanted, found, strict=True) if place is not None}
+    # 2. Replace their values, column by column.
+    for name in SETTLED_COLUMNS if places else ():
         values = rows[name].to_pylist()
         for task, place in places.items():
             if name in verdicts[task]:
                 values[place] = verdicts[task][name]
         number = rows.schema.get_field_index(name)
         rows = rows.set_column(number, rows.schema.field(number), pa.array(values, rows.schema.field(number).type))
-    return rows
+    return rows, places
 
 
 def compare_decided(before: pa.Table, after: pa.Table, places: Places, verdicts: Verdicts) -> tuple[bool, bool]:

@@ -8,7 +8,6 @@ Rules:
 """
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -145,11 +144,6 @@ def _opened(target: Path) -> BinaryIO:
 def _check_plain(mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a plain file")
-
-
-def digest_of(content: bytes | memoryview) -> str:
-    """Return the SHA-256 of a file's bytes, hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _new_file(target: Path) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,11 @@ from implio_pipeline.stores.vault.filters import Finder
 from implio_pipeline.stores.vault.predicate import KEY_TYPE, Mask, Match, match, micros, micros_of, task_keys
 from implio_pipeline.stores.vault.rewrites import (
     compare_decided,
-    places_of,
     rows_between,
     rows_without,
     with_decisions,
 )
-from implio_pipeline.stores.vault.storage import RegionFolders, digest_of
+from implio_pipeline.stores.vault.storage import RegionFolders
 
 
 class EncryptedVault(Vault):
@@ -107,7 +107,7 @@ class EncryptedVault(Vault):
         with _naming(file):
             content = self._folders.read(file.region, file.path)
             # A damaged or exchanged file is found here, before any of it is decrypted.
-            if len(content) != file.size_bytes or digest_of(content) != file.digest:
+            if len(content) != file.size_bytes or sha256(content).hexdigest() != file.digest:
                 raise FileTampered(
                     f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
                 )
@@ -318,14 +318,14 @@ class EncryptedVault(Vault):
     def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
         file = sealed.file
         with _naming(file):
-            # 1. Read the file, and find the decided rows. Those that are not there may have been erased since.
+            # 1. Read the file, and put the decisions into its rows.
             rows = self.read(sealed)
-            places = places_of(rows, verdicts)
+            decided, places = with_decisions(rows, verdicts)
             tasks = frozenset(places)
             if not tasks:
                 return Settlement(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
             # 2. Write all rows under new keys, and read the new file from storage.
-            after, written = self._write_like(file, with_decisions(rows, places, verdicts))
+            after, written = self._write_like(file, decided)
             again = self._read_back(after, written)
         # 3. Compare: the decided values must be there, and nothing else may have changed.
         is_same, is_settled = compare_decided(rows, again, places, verdicts)
