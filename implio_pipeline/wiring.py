@@ -22,7 +22,7 @@ from implio_pipeline.domain.ids import ColumnClass, Region
 from implio_pipeline.domain.instants import ClockBounds, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.residency import check_keys, check_places, check_teams
+from implio_pipeline.domain.residency import check_residency
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
@@ -359,6 +359,9 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:
-    check_places(opened.settings.places, opened.settings.processor_register)
-    check_teams(opened.catalog.teams.regions(), opened.settings.places)
-    check_keys(opened.key_ring.owners())
+    check_residency(
+        opened.settings.places,
+        opened.settings.processor_register,
+        teams=opened.catalog.teams.regions(),
+        key_owners=opened.key_ring.owners(),
+    )

@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from implio_pipeline.domain.file_changes import is_small
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS, JOBS, MERGE_SMALL_FILES, Every, Job, job_of
 
@@ -57,7 +56,7 @@ class Upkeep:
 
     def on_files(self, files: Sequence[SealedFile]) -> None:
         """Note committed files, and wake the merging child once enough of them are small."""
-        self._small_files += sum(is_small(sealed.file, rows_per_file=self._rows_per_file) for sealed in files)
+        self._small_files += sum(sealed.file.is_small(rows_per_file=self._rows_per_file) for sealed in files)
         if self._small_files >= self._merge_from_files:
             self._small_files = 0
             self._children[0].wake()

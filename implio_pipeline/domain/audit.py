@@ -108,6 +108,38 @@ class AuditFinding:
     words: str
     team: TeamId | None = None
 
+    @classmethod
+    def unread(cls, file: VaultFile, error: ImplioError) -> "AuditFinding":
+        """Return the finding for a file that could not be read."""
+        match error:
+            case FileMissing():
+                return _of(file, FindingKind.FILE_MISSING, "it is not in storage")
+            case FileTampered():
+                return _of(file, FindingKind.FILE_TAMPERED, "its bytes or rows are not those the catalog lists")
+            case KeyMissing():
+                return _of(file, FindingKind.KEY_MISSING, "its keys do not unwrap, or do not open it")
+            case _:
+                return _of(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
+
+    @classmethod
+    def unaudited(cls, part: str, error: ImplioError) -> "AuditFinding":
+        """Return the finding for a part of the audit that failed while the others continued."""
+        kind = FindingKind.CATALOG_TAMPERED if isinstance(error, CatalogTampered) else FindingKind.NOT_AUDITED
+        return cls(kind=kind, about=part, words=f"the rest of it was not looked at: {error.facts}")
+
+    @classmethod
+    def stray(cls, region: str, path: str) -> "AuditFinding":
+        """Return the finding for an unknown file. A name that we did not make is not repeated: it may name a person."""
+        digest = sha256(path.encode(errors="replace")).hexdigest()[:16]
+        about = path if _OUR_PATH.fullmatch(path) else f"path sha256:{digest}"
+        return cls(kind=FindingKind.STRAY, about=about, words=f"in region {region}, unknown to the catalog")
+
+    @classmethod
+    def lost_tombstone(cls, told: TombstonePlaced) -> "AuditFinding":
+        """Return the finding for a tombstone that only the ledger has: the catalog is an older one."""
+        words = "the catalog has no such request: it is older than the ledger"
+        return cls(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alteration:
@@ -205,25 +237,6 @@ def read_faults(file: VaultFile, measured: FileMeasurement, *, erased: Collectio
     return found
 
 
-def unread(file: VaultFile, error: ImplioError) -> AuditFinding:
-    """Return the finding for a file that could not be read."""
-    match error:
-        case FileMissing():
-            return _of(file, FindingKind.FILE_MISSING, "it is not in storage")
-        case FileTampered():
-            return _of(file, FindingKind.FILE_TAMPERED, "its bytes or rows are not those the catalog lists")
-        case KeyMissing():
-            return _of(file, FindingKind.KEY_MISSING, "its keys do not unwrap, or do not open it")
-        case _:
-            return _of(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
-
-
-def unaudited(part: str, error: ImplioError) -> AuditFinding:
-    """Return the finding for a part of the audit that failed while the others continued."""
-    kind = FindingKind.CATALOG_TAMPERED if isinstance(error, CatalogTampered) else FindingKind.NOT_AUDITED
-    return AuditFinding(kind=kind, about=part, words=f"the rest of it was not looked at: {error.facts}")
-
-
 def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) -> list[AuditFinding]:
     """Return what is wrong with a file without opening it. `size_bytes` is `None` if it is not in storage."""
     if size_bytes is None:
@@ -233,14 +246,6 @@ def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) 
     if not is_encrypted:
         return [_of(file, FindingKind.FILE_IN_CLEAR, "it does not end like an encrypted file")]
     return []
-
-
-def stray(region: str, path: str) -> AuditFinding:
-    """Return the finding for an unknown file. A name that we did not make is not repeated: it may name a person."""
-    about = (
-        path if _OUR_PATH.fullmatch(path) else f"path sha256:{sha256(path.encode(errors='replace')).hexdigest()[:16]}"
-    )
-    return AuditFinding(kind=FindingKind.STRAY, about=about, words=f"in region {region}, unknown to the catalog")
 
 
 def request_faults(
@@ -327,12 +332,6 @@ def _standing_faults(
     if request.standing_lifted_at is not None and not is_lifted:
         return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore would keep the person out again")]
     return []
-
-
-def lost_tombstone(told: TombstonePlaced) -> AuditFinding:
-    """Return the finding for a tombstone that only the ledger has: the catalog is an older one."""
-    words = "the catalog has no such request: it is older than the ledger"
-    return AuditFinding(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
 
 
 def _lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:

@@ -236,11 +236,6 @@ def _smallest(files: list[VaultFile]) -> Iterator[VaultFile]:
         yield file
 
 
-def is_small(file: VaultFile, *, rows_per_file: int) -> bool:
-    """Return whether a file has fewer than half of the rows that a file may have."""
-    return file.rows * 2 < rows_per_file
-
-
 def merges_of_small(files: Iterable[VaultFile], *, rows_per_file: int, from_files: int) -> Iterator[MergeWork]:
     """Yield the merges of small files between two complete compactions, for partitions with many small files.
 
@@ -249,7 +244,7 @@ def merges_of_small(files: Iterable[VaultFile], *, rows_per_file: int, from_file
     """
     partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
     for file in files:
-        if is_small(file, rows_per_file=rows_per_file):
+        if file.is_small(rows_per_file=rows_per_file):
             partitions.setdefault((file.team, file.day, file.kind), []).append(file)
     for (team, day, kind), members in sorted(partitions.items()):
         if len(members) >= from_files:

@@ -41,6 +41,10 @@ class VaultFile:
         """The file's path relative to the vault root of its region."""
         return f"team={self.team}/day={self.day.isoformat()}/{self.file_id}.parquet"
 
+    def is_small(self, *, rows_per_file: int) -> bool:
+        """Return whether the file has fewer than half of the rows that a file may have."""
+        return self.rows * 2 < rows_per_file
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileKey:

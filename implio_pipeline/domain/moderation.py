@@ -45,6 +45,11 @@ class Approve:
     feedback: tuple[str, ...] = sensitive(default=())
     note: str | None = sensitive(default=None)
 
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome that the verdict gives its item."""
+        return Outcome.APPROVED
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refuse:
@@ -53,6 +58,11 @@ class Refuse:
     reasons: tuple[str, ...] = sensitive()
     feedback: tuple[str, ...] = sensitive(default=())
     note: str | None = sensitive(default=None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome that the verdict gives its item."""
+        return Outcome.REFUSED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +112,7 @@ class StoredVerdict:
 
     def is_same(self, verdict: Verdict, *, by: str) -> bool:
         """Return whether the same person gave the same verdict, so that a repeated call changes nothing."""
-        return self.decided is outcome_of(verdict) and self.actor == by
+        return self.decided is verdict.outcome and self.actor == by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,11 +196,6 @@ class QueueCount:
 def is_free(lock: Lock | None, *, by: str, now: datetime) -> bool:
     """Return whether a person may decide: nobody else holds a lock that is still valid."""
     return lock is None or lock.until <= now or lock.by == by
-
-
-def outcome_of(verdict: Verdict) -> Outcome:
-    """Return the outcome that a verdict gives its item."""
-    return Outcome.APPROVED if isinstance(verdict, Approve) else Outcome.REFUSED
 
 
 def check_decision(decision: Decision) -> None:

@@ -3,7 +3,7 @@
 Source: GDPR Art. 28 (processors), Art. 30 (records), Art. 44-46 (transfers to third countries).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -93,31 +93,63 @@ def is_in_eea(location: str) -> bool:
     return location in EEA or location == ON_SITE
 
 
-def check_places(places: Iterable[Place], processors: Iterable[Processor]) -> None:
-    """Check that regions have storage and keys of their own, and that each host is listed and allowed.
+def check_residency(
+    places: Iterable[Place],
+    processors: Iterable[Processor],
+    *,
+    teams: Mapping[TeamId, Region],
+    key_owners: Mapping[str, Iterable[str]],
+) -> None:
+    """Check that every team's items, their keys and their host are where they may be.
+
+    Args:
+        places: The regions in the settings.
+        processors: The register of processors.
+        teams: The region of each team.
+        key_owners: The regions that have a root key, by the key's fingerprint.
 
     Raises:
         ResidencyRefused: `root-shared`: two regions share a storage root, or one root contains the other.
-            `root-keys-shared`: the same for the folders of their root keys.
+            `root-keys-shared`: two regions have the same root key, or share the folder of their root keys.
             `location-unknown`: a processor other than this machine claims to be on site.
             `processor-unlisted`: the register does not list a host at its location.
             `transfer-unsafe`: a region of the EU is hosted outside the EEA and no safeguard is stated.
+            `region-without-root`: the region of a team has no storage root in the settings.
     """
-    listed, register = list(places), list(processors)
-    # 1. Each region has storage and keys of its own, so that one can be lost or shredded without the others.
-    for one, other in combinations(listed, 2):
+    listed = list(places)
+    _check_separation(listed, key_owners)
+    _check_hosts(listed, list(processors))
+    # Every team's items have a place: no erasure could reach those of a region that is gone from the settings.
+    known = {place.region for place in listed}
+    for team, region in sorted(teams.items()):
+        if region not in known:
+            facts = f"team {team} is of region {region}, which has no storage root in the settings"
+            raise ResidencyRefused("region-without-root", facts)
+
+
+def _check_separation(places: Sequence[Place], key_owners: Mapping[str, Iterable[str]]) -> None:
+    # 1. Each region has folders of its own, so that one can be lost or shredded without the others.
+    for one, other in combinations(places, 2):
         both = f"regions {one.region} and {other.region} share"
         if _overlap(one.root, other.root):
             raise ResidencyRefused("root-shared", f"{both} a storage root, or one root contains the other")
         if _overlap(one.keys, other.keys):
             raise ResidencyRefused("root-keys-shared", f"{both} the folder of their root keys")
-    # 2. "On site" claims that no third party is involved; only the controller's own machine may claim it.
+    # 2. Two folders may still contain copies of the same key. The fingerprints show it.
+    for regions in key_owners.values():
+        names = sorted(set(regions))
+        if len(names) > 1:
+            raise ResidencyRefused("root-keys-shared", f"regions {' and '.join(names)} have the same root key")
+
+
+def _check_hosts(places: Sequence[Place], register: Sequence[Processor]) -> None:
+    # 1. "On site" claims that no third party is involved; only the controller's own machine may claim it.
     for processor in register:
         if processor.location == ON_SITE and processor.name != THIS_MACHINE:
             facts = f"only “{THIS_MACHINE}” is on site; a processor of another name is in a country"
             raise ResidencyRefused("location-unknown", facts)
-    # 3. GDPR Art. 28 and 44-46: each host is a listed processor; a transfer out of the EEA needs a safeguard.
-    for place in listed:
+    # 2. GDPR Art. 28 and 44-46: each host is a listed processor; a transfer out of the EEA needs a safeguard.
+    for place in places:
         host = place.host(register)
         if host is None:
             facts = f"region {place.region} is hosted by “{place.processor}”, {place.location}, which is not listed"
@@ -125,34 +157,6 @@ def check_places(places: Iterable[Place], processors: Iterable[Processor]) -> No
         if place.kept_in is KeptIn.EU and not is_in_eea(place.location) and not host.safeguards.strip():
             facts = f"region {place.region} is kept in the EU, and its host is in {place.location}"
             raise ResidencyRefused("transfer-unsafe", facts)
-
-
-def check_teams(teams: Mapping[TeamId, Region], places: Iterable[Place]) -> None:
-    """Check that the region of every team has a storage root.
-
-    Raises:
-        ResidencyRefused: `region-without-root`: the region of a team has none in the settings.
-    """
-    known = {place.region for place in places}
-    for team, region in sorted(teams.items()):
-        if region not in known:
-            facts = f"team {team} is of region {region}, which has no storage root in the settings"
-            raise ResidencyRefused("region-without-root", facts)
-
-
-def check_keys(owners: Mapping[str, Iterable[str]]) -> None:
-    """Check that each root key belongs to one region only.
-
-    Args:
-        owners: The regions that have a key, by the key's fingerprint.
-
-    Raises:
-        ResidencyRefused: `root-keys-shared`: two regions have the same key.
-    """
-    for regions in owners.values():
-        names = sorted(set(regions))
-        if len(names) > 1:
-            raise ResidencyRefused("root-keys-shared", f"regions {' and '.join(names)} have the same root key")
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

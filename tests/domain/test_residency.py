@@ -14,9 +14,7 @@ from implio_pipeline.domain.residency import (
     Place,
     Processor,
     ResidencyRefused,
-    check_keys,
-    check_places,
-    check_teams,
+    check_residency,
 )
 
 EU = Place(
@@ -59,22 +57,22 @@ def test_a_home_is_refused_for(name) -> None:
     places, processors, refusal = REFUSED[name]
 
     with pytest.raises(ResidencyRefused) as refused:
-        check_places(places, processors)
+        check_residency(places, processors, teams={}, key_owners={})
     assert refused.value.code == refusal
 
 
 def test_regions_that_lie_apart_with_listed_hosts_pass() -> None:
-    check_places([EU, US], REGISTER)
+    check_residency([EU, US], REGISTER, teams={}, key_owners={})
 
 
 def test_a_root_whose_name_begins_like_another_s_lies_apart() -> None:
-    check_places([EU, replace(US, root=PurePosixPath("/data/eu-2"))], REGISTER)
+    check_residency([EU, replace(US, root=PurePosixPath("/data/eu-2"))], REGISTER, teams={}, key_owners={})
 
 
 def test_an_eu_region_may_lie_in_a_third_country_when_the_safeguard_is_stated() -> None:
     stated = replace(AMERICA, safeguards="Standard contractual clauses (Art. 46(2)(c))")
 
-    check_places([replace(EU, location="US")], [stated])
+    check_residency([replace(EU, location="US")], [stated], teams={}, key_owners={})
 
 
 @given(location=st.sampled_from([*sorted(EEA), "US", "GB", "CH", "IN", "BR", "CN"]))
@@ -82,21 +80,23 @@ def test_an_eu_region_without_safeguards_lies_in_the_eea_or_nowhere(location) ->
     place, host = replace(EU, location=location), replace(SWEDEN, location=location)
 
     if location in EEA:
-        check_places([place], [host])
+        check_residency([place], [host], teams={}, key_owners={})
     else:
         with pytest.raises(ResidencyRefused, match="kept in the EU"):
-            check_places([place], [host])
+            check_residency([place], [host], teams={}, key_owners={})
 
 
 def test_a_team_whose_region_has_no_root_is_refused() -> None:
-    check_teams({TeamId("ads"): Region("eu")}, [EU])
+    check_residency([EU], REGISTER, teams={TeamId("ads"): Region("eu")}, key_owners={})
 
     with pytest.raises(ResidencyRefused, match="team cars is of region us"):
-        check_teams({TeamId("ads"): Region("eu"), TeamId("cars"): Region("us")}, [EU])
+        check_residency(
+            [EU], REGISTER, teams={TeamId("ads"): Region("eu"), TeamId("cars"): Region("us")}, key_owners={}
+        )
 
 
 def test_a_root_key_belongs_to_one_region() -> None:
-    check_keys({"one": ["eu", "eu"], "other": ["us"]})
+    check_residency([], [], teams={}, key_owners={"one": ["eu", "eu"], "other": ["us"]})
 
     with pytest.raises(ResidencyRefused, match="eu and us"):
-        check_keys({"one": ["eu", "us"]})
+        check_residency([], [], teams={}, key_owners={"one": ["eu", "us"]})

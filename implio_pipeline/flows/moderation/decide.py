@@ -26,7 +26,6 @@ from implio_pipeline.domain.moderation import (
     VerdictDetails,
     check_decision,
     check_queue_name,
-    outcome_of,
     seal_context,
 )
 from implio_pipeline.flows.identity import identity_of
@@ -196,7 +195,7 @@ def _verdict(
         user_key=entry.user_key,
         submitted_at=entry.submitted_at,
         outcome=entry.outcome,
-        decided=outcome_of(verdict),
+        decided=verdict.outcome,
         decided_at=now,
         actor=who,
         queue=entry.queue,

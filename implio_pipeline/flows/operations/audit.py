@@ -17,15 +17,11 @@ from implio_pipeline.domain.audit import (
     AuditPart,
     FindingKind,
     known_faults,
-    lost_tombstone,
     part_of,
     part_on,
     read_faults,
     request_faults,
     seen_faults,
-    stray,
-    unaudited,
-    unread,
 )
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated, Unverified
 from implio_pipeline.domain.faults import fault_of
@@ -186,7 +182,7 @@ def _look_at_all(services: Services, report: AuditReport, progress: Progress | N
         for region in sorted({team.region for team in services.catalog.teams.all()}):
             with faults.isolate(f"storage of region {region}"):
                 _audit_strays(services, region, report)
-    report.findings += [unaudited(each.unit, each.error) for each in faults.found]
+    report.findings += [AuditFinding.unaudited(each.unit, each.error) for each in faults.found]
 
 
 def _partitions(services: Services, report: AuditReport) -> Counter[tuple[TeamId, date]]:
@@ -298,7 +294,9 @@ class _TeamAudit:
                 return _Look(sealed=sealed, is_chosen=is_chosen, findings=found + unlike)
             measured = self.services.vault.measure(sealed, (*self.in_force.erased, *self.in_force.hiding))
         except Exception as error:  # noqa: BLE001 -- whatever it is, `fault_of` names it or raises it again
-            return _Look(sealed=sealed, is_chosen=is_chosen, findings=[*found, unread(file, fault_of(error))])
+            return _Look(
+                sealed=sealed, is_chosen=is_chosen, findings=[*found, AuditFinding.unread(file, fault_of(error))]
+            )
         erased = {named.request_id for named in self.in_force.erased}
         return _Look(
             sealed=sealed,
@@ -426,7 +424,7 @@ def _audit_strays(services: Services, region: Region, report: AuditReport) -> No
         still = seen & frozenset(services.vault.strays(region, known=frozenset(known)))
         before = services.clock.now() - STRAY_AGE
         old = still & frozenset(services.vault.strays(region, known=frozenset(known), older_than=before))
-        report.findings += [stray(region, path) for path in sorted(old)]
+        report.findings += [AuditFinding.stray(region, path) for path in sorted(old)]
         report.young_strays += len(still - old)
 
 
@@ -470,7 +468,7 @@ def _audit_requests(services: Services, told: LedgerState, report: AuditReport) 
     requests = {request.request_id: request for request in services.catalog.requests.all()}
     in_force = _tombstones_in_force(services, requests)
     report.findings += [
-        lost_tombstone(tombstones[0])
+        AuditFinding.lost_tombstone(tombstones[0])
         for request_id, tombstones in told.tombstones.items()
         if request_id not in requests
     ]
