@@ -1,4 +1,4 @@
-"""Who may read what, what was read, who they are, and the keys that customers' servers call with."""
+"""Who may read what, what was read, operators' names, and the keys that customers' servers call with."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,20 +11,20 @@ from implio_pipeline.domain.ids import TeamId
 
 
 class Grants(Protocol):
-    """What operators may read, until when and for what."""
+    """What operators may read, until when, and for what purpose."""
 
     def add(self, grant: Grant) -> None:
         """Store a grant.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def get(self, grant_id: GrantId) -> Grant:
         """Return a grant.
 
         Raises:
-            GrantRefused: no such grant.
+            GrantRefused: there is no such grant.
         """
 
     def all(self, *, team: TeamId | None = None, person: PersonKey | None = None) -> list[Grant]:
@@ -34,47 +34,47 @@ class Grants(Protocol):
         """Store that a grant was revoked.
 
         Raises:
-            GrantRefused: no such grant, or it was revoked before.
+            GrantRefused: there is no such grant, or it was revoked before.
         """
 
     def mark_reviewed(self, grant_ids: list[GrantId], *, at: datetime) -> None:
-        """Store that somebody looked at grants."""
+        """Store that a person reviewed grants."""
 
 
 class AccessLog(Protocol):
-    """The access log: every read. Lines are only added."""
+    """The log of every read. Lines are only added."""
 
     def append(self, reads: Sequence[Read]) -> list[LogLine]:
-        """Add reads, durable on return, and remember of the grants that allowed them that they were used."""
+        """Add reads, durable on return, and store when the grants that allowed them were last used."""
 
     def lines(self, *, after: int = 0) -> Iterator[LogLine]:
-        """Yield the lines after a place, in order."""
+        """Yield the lines after a line number, in order."""
 
     def newest(self, count: int) -> list[LogLine]:
-        """Return the newest lines, oldest of them first."""
+        """Return the newest lines, in order."""
 
 
 class People(Protocol):
-    """Operators by pseudonym. Their names are sealed under the root key of the home."""
+    """Operators by pseudonym. Their names are sealed under the home's root key."""
 
     def person(self, name: str) -> PersonKey:
-        """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space off)."""
+        """Return the keyed pseudonym of a name, normalised (Unicode NFC, outer white space removed)."""
 
     def remember(self, name: str) -> PersonKey:
-        """Return the pseudonym of a name, and keep the name sealed behind it."""
+        """Return the pseudonym of a name, and store the sealed name."""
 
     def name_of(self, person: PersonKey) -> str | None:
-        """Return the name behind a pseudonym, `None` when it is not known or was destroyed.
+        """Return the name of a pseudonym, `None` when it is unknown or was destroyed.
 
         Raises:
             KeyMissing: the key that sealed it is gone.
         """
 
     def forget(self, person: PersonKey) -> bool:
-        """Destroy the name behind a pseudonym, and tell whether there was one."""
+        """Destroy the name of a pseudonym. Returns whether there was one."""
 
     def digest(self, text: str) -> str:
-        """Return a keyed digest of any text, 32 hexadecimal digits."""
+        """Return a keyed digest of a text, 32 hexadecimal digits."""
 
     def seal(self, text: str, *, context: str) -> bytes:
         """Encrypt a small text with AES-256-GCM, bound to its context."""
@@ -83,32 +83,32 @@ class People(Protocol):
         """Decrypt a sealed text.
 
         Raises:
-            KeyMissing: it is not what was sealed, or the key is another.
+            KeyMissing: the text was altered, was sealed for another context, or its key is gone.
         """
 
 
 class ApiKeys(Protocol):
-    """The keys that customers' servers call with, by their digests."""
+    """The keys that customers' servers call with. Only their digests are stored."""
 
     def add(self, key: ApiKey) -> None:
         """Store a new key.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def get(self, key_id: ApiKeyId) -> ApiKey:
         """Return a key.
 
         Raises:
-            ApiKeyUnknown: no such key.
+            ApiKeyUnknown: there is no such key.
         """
 
     def by_digest(self, digest: str) -> ApiKey | None:
-        """Return the key with this digest, usable or not.
+        """Return the key of a digest, whether it can still be used or not.
 
         Raises:
-            CatalogTampered: its row is not as it was written.
+            CatalogTampered: its row was altered.
         """
 
     def all(self, team: TeamId | None = None) -> list[ApiKey]:
@@ -118,15 +118,15 @@ class ApiKeys(Protocol):
         """Make a key expire at an instant, unless it expires earlier.
 
         Raises:
-            ApiKeyUnknown: no such key.
+            ApiKeyUnknown: there is no such key.
         """
 
     def revoke(self, key_id: ApiKeyId, *, at: datetime) -> None:
-        """End a key; one that was revoked before keeps its instant.
+        """End a key. A key that was revoked before keeps its instant.
 
         Raises:
-            ApiKeyUnknown: no such key.
+            ApiKeyUnknown: there is no such key.
         """
 
     def note_use(self, key_id: ApiKeyId, *, at: datetime) -> None:
-        """Remember when a key was last used."""
+        """Store when a key was last used."""

@@ -1,4 +1,4 @@
-"""People who sign in."""
+"""People who sign in: members, their sessions, the audit logs of teams, and passwords and codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,34 +13,34 @@ from implio_pipeline.ports.clock import Clock
 
 
 class Members(Protocol):
-    """Who may sign in, with what, their roles, and who is signed in."""
+    """Members, their roles and passwords, and their sessions."""
 
     def add(self, member: Member, *, password_hash: str) -> None:
         """Add a member with their roles.
 
         Raises:
-            MemberRefused: there is one with this address.
+            MemberRefused: there is a member with this address.
         """
 
     def get(self, member_id: MemberId) -> Member:
         """Return a member.
 
         Raises:
-            MemberRefused: no such member.
+            MemberRefused: there is no such member.
         """
 
     def find(self, email: str) -> Member | None:
-        """Return the member of an address."""
+        """Return the member with an address."""
 
     def all(self, team: TeamId | None = None) -> list[Member]:
-        """Return the members, of a team or all, by name; the roles of each are whole."""
+        """Return the members of a team, or of all, by name. Each has all their roles."""
 
     def set_role(self, member_id: MemberId, team: TeamId, role: Role | None) -> None:
-        """Give a member a role in a team; `None` takes them out of it. Nobody changes the last administrator.
+        """Give a member a role in a team. `None` removes them from it.
 
         Raises:
             MemberRefused: the team would have no administrator left.
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def remove(self, member_id: MemberId) -> None:
@@ -57,40 +57,40 @@ class Members(Protocol):
         """Replace a member's password, and end all their sessions."""
 
     def set_code_secret(self, member_id: MemberId, secret: str | None) -> None:
-        """Ask for one-time codes of this secret from now on; none with `None`."""
+        """Ask for one-time codes of this secret from now on. `None` ends asking for codes."""
 
     def use_code(self, member_id: MemberId, step: int) -> bool:
-        """Mark a code's step used; false when it, or a later one, was used before."""
+        """Mark a code's step as used. Returns `False` if this step or a later one was used before."""
 
     def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
-        """Count an attempt as failed until it succeeds; if none may be made, return when the next may be.
+        """Count an attempt as failed until it succeeds. If it is not allowed now, return when the next one is.
 
         The attempt is counted before the password is compared, so that parallel guesses count like guesses in a row.
 
         Args:
             email: Whose account.
-            origin: From where, such as a network address. Each has a count of its own.
+            origin: From where, such as a network address. Each origin has a count of its own.
             now: The present.
         """
 
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
-        """Reset the count: an attempt from there succeeded or, without `origin`, the password was reset."""
+        """Reset the count of an origin after a success, or of all origins (`None`) after a password was reset."""
 
     def add_session(self, session: Session) -> None:
-        """Store a session; those that ended long ago are deleted."""
+        """Store a session. Sessions that ended long ago are deleted."""
 
     def session(self, session_id: str) -> Session | None:
         """Return a session, live or not."""
 
     def save_session(self, session: Session) -> None:
-        """Store when a session was seen."""
+        """Store when a session was last seen."""
 
     def end_session(self, session_id: str) -> None:
-        """Delete a session; one that is gone is ignored."""
+        """Delete a session. A missing session is ignored."""
 
 
 class AuditLog(Protocol):
-    """The audit logs of the teams."""
+    """The audit logs of teams."""
 
     def note(self, entries: Sequence[AuditEntry]) -> None:
         """Add lines, durable on return."""
@@ -100,7 +100,7 @@ class AuditLog(Protocol):
 
 
 class SignInSecrets(Protocol):
-    """Passwords, hashed slowly on purpose; tokens of sessions; one-time codes.
+    """Password hashes, which are slow on purpose; tokens of sessions; one-time codes.
 
     Source: RFC 6238 (codes).
     """
@@ -109,10 +109,10 @@ class SignInSecrets(Protocol):
         """Return a salted hash of a password."""
 
     def is_right(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether a password is the one hashed; with `None` take as long and say no."""
+        """Tell whether a password has this hash. With `None` it takes as long and returns `False`."""
 
     def new_password(self) -> str:
-        """Return a new password: 100 random bits in groups that can be read out."""
+        """Return a new password: 100 random bits, in groups that can be read out."""
 
     def new_token(self) -> str:
         """Return a new token of a session: 256 random bits."""
@@ -121,18 +121,18 @@ class SignInSecrets(Protocol):
         """Return a new secret of one-time codes: 160 random bits, base 32."""
 
     def code_step(self, secret: str, code: str, *, at: datetime) -> int | None:
-        """Return the step whose code this is, or `None` for a wrong code.
+        """Return the time step of a code, `None` for a wrong code.
 
         The steps before and after the present one are accepted, since clocks differ.
         """
 
     def code_address(self, secret: str, *, email: str) -> str:
-        """Return the address that an authenticator takes the secret from."""
+        """Return the `otpauth` address from which an authenticator app takes the secret."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountServices:
-    """Everything that has to do with people who sign in."""
+    """What flows about people who sign in use."""
 
     clock: Clock
     members: Members

@@ -1,4 +1,14 @@
-"""The catalog: one relational database that knows which files are live, and everything that goes with them."""
+"""The catalog: one relational database that knows which files are live, and everything that changes together with them.
+
+Rules:
+
+* Every method that writes is one transaction: all of it is stored, or nothing.
+* Two processes may plan the same work. The one that commits later gets `PlanOutdated` and plans again.
+* `CatalogTampered` means: somebody changed, added or deleted rows without the key that authenticates them. Methods that
+  decide what is hidden, found or erased raise it; `docs/decisions/0061` lists what is covered.
+
+The parts for requests, moderation and access are in the files of these names.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,96 +32,101 @@ from implio_pipeline.ports.requests import Holds, Requests
 
 
 class Teams(Protocol):
-    """Teams, their policies and their wrapped keys."""
+    """Teams, their policies, their wrapped keys, and the values sealed under these keys."""
 
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
         """Add a team with its first keys and its two built-in queues.
 
         Raises:
-            TeamInvalid: there is such a team already.
+            TeamInvalid: a team of this name exists.
         """
 
     def get(self, team: TeamId) -> Team:
-        """Return the team.
+        """Return a team.
 
         Raises:
-            TeamUnknown: no such team.
-            CatalogTampered: its row is not as it was written.
+            TeamUnknown: there is no such team.
+            CatalogTampered: its row was altered.
         """
 
     def all(self) -> list[Team]:
-        """Return every team, by name; one whose row is not as it was written keeps everything and lets nobody erase."""
+        """Return every team, by name. A team whose row was altered keeps everything, and nobody erases alone in it."""
 
     def regions(self) -> dict[TeamId, Region]:
         """Return the region of each team's items.
 
-        Rows are not compared here, which needs a key: a home must tell that its key ring is old before it needs one.
+        Rows are not checked here, since checking needs a key: a home must notice an old key ring before it needs a key.
         """
 
     def set_policy(self, team: TeamId, policy: RetentionPolicy) -> None:
-        """Replace the team's retention policy.
+        """Replace a team's retention policy.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def set_limits(self, team: TeamId, *, cap_percent: int, grace_hours: int) -> None:
-        """Replace the team's cap and grace period.
+        """Replace a team's cap and grace period.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def introduce(self, introduction: Appointment) -> None:
-        """Remember who made whom an administrator."""
+        """Store who made whom an administrator."""
 
     def keys(self, team: TeamId | None = None) -> list[TeamKey]:
-        """Return the live keys of a team, or of all in one query, newest version first."""
+        """Return the live keys of a team, or of all teams in one query, newest version first."""
 
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
-        """Replace wrapped keys, each before and after, by the same keys wrapped under other root keys: all or none.
+        """Replace wrapped keys by the same keys wrapped under other root keys.
 
         From then on no key is added that is wrapped under an older root key.
 
+        Args:
+            keys: Each key before and after.
+
         Raises:
-            PlanOutdated: a key is gone, or somebody else has wrapped it again.
+            PlanOutdated: a key is gone, or another process has wrapped it again.
         """
 
     def seals(self, team: TeamId) -> list[Seal]:
-        """Return every sealed value of the team that outlives a request, withdrawn ones included."""
+        """Return every sealed value of a team that outlives a request, withdrawn ones included."""
 
     def replace_seal(self, before: Seal, sealed: bytes) -> bool:
         """Replace a sealed value. Returns whether it was still there and unchanged."""
 
 
 class PolicyChanges(Protocol):
-    """Changes of teams' policies and caps, and those that wait for a second person."""
+    """Changes of teams' policies and caps. Those above the asker's cap wait for a second person."""
 
     def propose(self, change: PolicyChange, *, approvals: ApprovalPolicy) -> PolicyChange:
-        """Put a change in force where its asker may decide alone, else let it wait; one that waited gives way to it.
+        """Put a change in force if its asker may decide alone, otherwise store it as waiting. Returns what was stored.
+
+        A change that was waiting before is refused.
 
         Raises:
             PlanOutdated: the team's policy or cap is no longer what the change was made from.
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def waiting(self, team: TeamId | None = None) -> list[PolicyChange]:
         """Return the changes that wait for a second person, oldest first.
 
-        One that was altered is nobody's to approve: it is left out, and the audit names it.
+        An altered change is left out, so that nobody can approve it. The audit reports it.
         """
 
     def decide(self, change: PolicyChange, state: ChangeState, *, by: str, at: datetime) -> PolicyChange:
         """Put a waiting change in force, or refuse it.
 
         Raises:
-            ApprovalRefused: it waits no more.
+            ApprovalRefused: the change is no longer waiting.
             PlanOutdated: the team's policy or cap is no longer what the change was made from.
         """
 
 
 class Manifest(Protocol):
-    """Which files are live; the only word on what exists."""
+    """Which files are live. A file that is not in here does not count, even if it is in storage."""
 
     def files(
         self,
@@ -121,106 +136,119 @@ class Manifest(Protocol):
         is_filtered: bool = True,
         is_checked: bool = True,
     ) -> Iterator[VaultFile]:
-        """Yield live files of one instant, by team and day.
+        """Yield the live files of one instant, by team and day.
 
-        The iterator holds a snapshot of that instant: exhaust it or close it. Without `is_filtered` the membership
-        filters are empty and not read.
+        The iterator holds a snapshot of the database: exhaust it or close it.
+
+        Args:
+            team: Whose files; of all teams when `None`.
+            day: Of which day; of all days when `None`.
+            is_filtered: Read the membership filters too. They are empty otherwise.
+            is_checked: Raise at an altered row. Only the audit reads on.
 
         Raises:
-            CatalogTampered: a row is not as it was written; only the audit reads on without `is_checked`.
+            CatalogTampered: a row was altered.
         """
 
     def candidates(
         self, team: TeamId, named_rules: Sequence[NamedRule], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
-        """Yield live files whose ranges and counts some rule reaches, in no order; exhaust or close it, as `files`.
+        """Yield the live files that a rule may reach, judged by their ranges and counts; in no order.
 
-        With `since` only those with an item that was submitted at that instant or later. With `is_proven` no file of
-        the team was passed over: all rows are compared with the team's tally first.
+        The iterator holds a snapshot of the database: exhaust it or close it.
+
+        Args:
+            team: Whose files.
+            named_rules: The rules.
+            since: Only files with an item that was submitted at this instant or later.
+            is_proven: First compare all rows of the team with their tally, so that no file can be missing.
 
         Raises:
-            CatalogTampered: a row is not as it was written, missing or too many.
+            CatalogTampered: a row was altered; with `is_proven` also if one was added or deleted.
         """
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
-        """Return the files, in their order, with their wrapped keys; a file without keys is returned without any.
+        """Return files with their wrapped keys, in the same order. A file whose keys were deleted comes without keys.
 
         Raises:
             PlanOutdated: one of them is no longer live.
         """
 
     def commit(self, change: Change) -> None:
-        """Carry the change out whole.
+        """Carry a change out.
 
         Raises:
-            PlanOutdated: a file to remove is gone, the team has a newer tombstone, its keys were changed or shredded,
-                or the landing file is taken already.
-            TeamUnknown: no such team.
+            PlanOutdated: a file to remove is gone, the team has a newer tombstone or legal hold, its keys were changed
+                or shredded, or the landing file was taken already.
+            PostInWork: a post with one of the idempotency keys was taken already.
+            TeamUnknown: there is no such team.
         """
 
     def doomed(self) -> list[VaultFile]:
-        """Return files that are no longer live and still to be unlinked."""
+        """Return the files that are no longer live and not yet unlinked."""
 
     def unlinked(self, files: Sequence[VaultFile]) -> None:
-        """Forget doomed files whose unlinking is done; live ones stay."""
+        """Forget doomed files that were unlinked. Live files are ignored."""
 
     def most_items(self, team: TeamId, rule: UserRule) -> int:
-        """Return how many items the user may have, judged by the files that may hold one: never too few."""
+        """Return an upper bound of a user's items, from the files that may hold one."""
 
     def items(self, team: TeamId) -> int:
-        """Return how many live items the team has, rejected ones too."""
+        """Return how many live items a team has, rejected ones included."""
 
     def anonymous_items(self, team: TeamId) -> int:
-        """Return how many live items of the team, rejected ones too, have no user id: receipts say so, so it is proven.
+        """Return how many live items of a team have no user id, rejected ones included.
+
+        Receipts state this number, so all rows of the team are checked first.
 
         Raises:
-            CatalogTampered: a file's row is not as it was written, missing or too many.
+            CatalogTampered: a row was altered, added or deleted.
         """
 
 
 class Landings(Protocol):
-    """What came in before: landing files by their content, posts by their idempotency key. Commits add to it."""
+    """What was taken in before: landing files by their content, posts by their idempotency key. Commits add to it."""
 
     def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
-        """Return what became of a landing file with this content."""
+        """Return what was done with a landing file of this content, `None` if it never came."""
 
     def forget(self, record: LandingRecord) -> None:
         """Forget a landing file, unless it was taken again since it was read."""
 
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
-        """Tell whether any landing file of this size was ever taken."""
+        """Tell whether a landing file of this size was ever taken."""
 
     def erased_people(self, team: TeamId, *, since: date) -> ErasedPeople:
-        """Return what came in or was kept out, since a day, of people whose deletion was asked for."""
+        """Return how many items of erased people were kept out or taken in, since a day."""
 
     def all(self, team: TeamId | None = None) -> list[LandingRecord]:
         """Return every record of a landing file, oldest first."""
 
     def seen_post(self, team: TeamId, key_digest: str) -> PostRecord | None:
-        """Return the post that used this key last, however long ago."""
+        """Return the post that last used an idempotency key, however long ago."""
 
     def forget_posts(self, *, before: datetime, team: TeamId | None = None) -> int:
-        """Forget posts taken in before an instant, of one team or of all, and return how many."""
+        """Forget posts that were taken before an instant, of one team or of all. Returns the number of posts."""
 
 
 class FailedFiles(Protocol):
-    """The memory of files that a flow failed at."""
+    """Files that a flow failed at, so that it tries them again later, or never."""
 
     def all(self, work: Work, *, team: TeamId | None = None) -> list[FailedFile]:
         """Return the files that failed, of one team or of all."""
 
     def note(self, file: FailedFile) -> None:
-        """Remember a failed attempt in the place of earlier ones at the same file."""
+        """Store a failed attempt. It replaces earlier attempts at the same file."""
 
     def forget(self, work: Work, team: TeamId, files: Collection[str]) -> None:
-        """Forget files that were worked on after all, or that are gone."""
+        """Forget files that succeeded later, or that are gone."""
 
 
 class Catalog(Protocol):
-    """The relational store as a whole."""
+    """The database as a whole."""
 
     teams: Teams
-    """Teams, policies, team keys."""
+    """Teams, policies, team keys and what is sealed under them."""
     manifest: Manifest
     """Live files."""
     requests: Requests
@@ -228,7 +256,7 @@ class Catalog(Protocol):
     holds: Holds
     """Legal holds."""
     landings: Landings
-    """Landing files and posts that came in."""
+    """Landing files and posts that were taken."""
     failed_files: FailedFiles
     """Files that a flow failed at."""
     moderation: Moderation
@@ -236,13 +264,13 @@ class Catalog(Protocol):
     policy_changes: PolicyChanges
     """Changes of policies and caps."""
     callbacks: Callbacks
-    """Result callbacks and their deliveries."""
+    """Callbacks and their deliveries."""
     api_keys: ApiKeys
     """Keys of customers' servers."""
     grants: Grants
     """What operators may read."""
     access_log: AccessLog
-    """What was read, by whom and for what."""
+    """What was read, by whom and for what purpose."""
 
     def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
         """Wrap every key again that is wrapped under one of these root keys of the home. Returns the number of keys.
@@ -253,28 +281,29 @@ class Catalog(Protocol):
         """
 
     def newest_reading(self) -> datetime | None:
-        """Return the newest reading of any clock that worked on this home, `None` when there is none yet."""
+        """Return the newest time that any clock showed when it worked on this home, `None` before the first."""
 
     def record_reading(self, at: datetime) -> None:
-        """Record a reading of a clock; one that is older than the newest changes nothing."""
+        """Record the time that a clock shows, unless it is older than the newest."""
 
     def confirm_reading(self, at: datetime) -> None:
-        """Record a reading that somebody confirmed, even if it is older than the newest."""
+        """Record a time that a person confirmed, even if it is older than the newest."""
 
     def alterations(self) -> list[Alteration]:
-        """Return what of it is not as it was written: every authenticated row and every tally is compared."""
+        """Compare every authenticated row and every tally, and return what was altered."""
 
     def urgently(self) -> AbstractContextManager[None]:
         """Give the writes of this thread priority over those of the other threads of this process."""
 
     def hurried(self) -> AbstractContextManager[None]:
-        """Hold back what other threads of this process would begin to write: somebody in a hurry is on the way."""
+        """Block the low-priority writers of this process."""
 
     def give_way(self) -> None:
-        """Wait while other threads of this process are in a hurry, half a second at most."""
+        """Wait while urgent threads of this process are at work, half a second at most."""
 
     def scrub(self, *, is_thorough: bool = True) -> None:
-        """Make deleted values unreadable in the store's own files: the database and its write-ahead log.
+        """Remove every copy of deleted secrets from the database's own files.
 
-        Unless `is_thorough`, tables of more than 5,000 rows are left to the next thorough run.
+        Args:
+            is_thorough: Also treat tables of more than 5,000 rows. They are left to the next thorough run otherwise.
         """

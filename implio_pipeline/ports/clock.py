@@ -1,4 +1,4 @@
-"""Time and chance: the only sources of both."""
+"""Time and randomness. Flows get both from here alone, so that tests decide about them."""
 
 from datetime import date, datetime
 from typing import Protocol
@@ -23,7 +23,7 @@ class Identifiers(Protocol):
         """Return a new secret of 256 random bits, in URL-safe base 64."""
 
     def task_key(self, task_id: str) -> TaskKey:
-        """Return the key of a task id: its SHA-256, cut to 128 bits."""
+        """Return the key of a task id: the first 128 bits of its SHA-256."""
 
     def task_day(self, task_id: str) -> date | None:
-        """Return the UTC day a task id of ours was made for; `None` for a foreign one."""
+        """Return the UTC day that a task id of ours was made for, `None` for any other id."""

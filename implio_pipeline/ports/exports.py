@@ -1,4 +1,4 @@
-"""Files beside the vault: exports for access requests, files set aside, and what killed processes left."""
+"""Files outside the vault: exports for access requests, files set aside, and files that killed processes left."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from implio_pipeline.ports.rows import Rows
 
 
 class Exports(Protocol):
-    """Where exports are packed, put and remembered until they are purged."""
+    """Packs exports, writes them, and remembers them until they are purged."""
 
     def new_id(self) -> str:
         """Return a new opaque id of an export."""
@@ -22,18 +22,20 @@ class Exports(Protocol):
         """Return the SHA-256 of a recipient's certificate, hexadecimal.
 
         Raises:
-            RecipientInvalid: it is no certificate, not valid at that instant, or its key cannot be used.
+            RecipientInvalid: it is not a certificate, is not valid at that instant, or has a key that cannot be used.
         """
 
     def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
-        """Return records as one file of JSON Lines, in an envelope when there is a recipient.
+        """Return records as one file of JSON Lines, encrypted when there is a recipient.
 
         Raises:
             RecipientInvalid: nothing can be encrypted to the certificate.
         """
 
     def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
-        """Write an export into a new folder of mode 0700, remembered first, durable on return; return the folder.
+        """Write an export into a new folder of mode 0700, durable on return. Returns the folder.
+
+        The export is remembered before its first file is written, so that no file of it can be left behind.
 
         Raises:
             FolderTaken: the folder exists.
@@ -43,10 +45,10 @@ class Exports(Protocol):
         """Return the records of exports that are not purged yet, oldest first."""
 
     def is_whole(self, record: ExportRecord) -> bool:
-        """Return whether every file of an export in this home was written; of exports elsewhere this is not known."""
+        """Tell whether every file of an export in this home was written. Of exports elsewhere this is not known."""
 
     def discard(self, export_id: str) -> None:
-        """Unlink an export's files, then forget it; in a folder elsewhere only what is still as it was written.
+        """Unlink an export's files, then forget it. In a folder elsewhere only unchanged files are unlinked.
 
         Raises:
             FileMissing: there is no such export.
@@ -54,17 +56,17 @@ class Exports(Protocol):
 
 
 class Leftovers(Protocol):
-    """Temporary files that a killed process has left."""
+    """Temporary files that killed processes left."""
 
     def sweep(self, *, older_than: datetime) -> int:
-        """Unlink those from before an instant that nobody has open for writing; return how many."""
+        """Unlink files from before an instant that no process has open for writing. Returns the number of files."""
 
     def expire_reports(self, *, before: datetime) -> int:
-        """Unlink reports on refused request files from before an instant; return how many."""
+        """Unlink reports on refused request files from before an instant. Returns the number of reports."""
 
 
 class Origin(StrEnum):
-    """What a file was meant to be."""
+    """What a file was before it was set aside."""
 
     LANDING = "landing"
     REQUEST = "request"
@@ -72,7 +74,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetAsideFile:
-    """What is known of a sealed file without opening it; no personal data."""
+    """What is known of a sealed file without opening it. It holds no personal data."""
 
     id: str
     origin: Origin
@@ -84,16 +86,16 @@ class SetAsideFile:
 
 
 class SetAsideFiles(Protocol):
-    """The sealed files of all teams."""
+    """The files set aside of all teams, each sealed with a key of its own."""
 
     def seal_items(self, parts: Iterable[Rows], *, team: TeamId, code: str, reason: str) -> str:
-        """Seal rows of items, or of rejected ones, as a landing file, durable on return; return its id.
+        """Seal rows of items or of rejected items as a landing file, durable on return. Returns its id.
 
-        Code and reason hold no personal data.
+        Code and reason must not hold personal data.
         """
 
     def discard(self, identifier: str) -> None:
-        """Destroy a file's key, then the file; one that is gone already is ignored."""
+        """Destroy a file's key, then the file. A missing file is ignored."""
 
     def discard_of(self, team: TeamId, *, before: datetime) -> int:
-        """Destroy the keys of a team's files that were set aside before an instant, then the files; return how many."""
+        """Destroy the keys of a team's files set aside before an instant, then the files. Returns how many."""

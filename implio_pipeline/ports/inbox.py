@@ -1,4 +1,4 @@
-"""`requests/inbox/`, watched."""
+"""The folder that request files are dropped into: `requests/inbox/`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -13,44 +13,45 @@ from implio_pipeline.domain.request import RequestDraft
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InboxEntry:
-    """One request of a request file."""
+    """One request in a request file."""
 
     position: int
-    """Its line or its element, from 1; 0 for the whole file."""
+    """The number of its line or element, from 1; 0 for the whole file."""
     draft: RequestDraft | ImplioError
-    """The request, or why it is refused."""
+    """The request, or the reason why it is refused."""
 
 
 class InboxFile(Protocol):
-    """A request file that this process has claimed for itself."""
+    """A request file that this process has claimed. No other process takes it."""
 
     def entries(self) -> list[InboxEntry]:
-        """Return its requests in order; a file that cannot be parsed is one refused entry at position 0.
+        """Return its requests in order. A file that cannot be parsed is one refused entry at position 0.
 
-        They were received when the file was last written, by its own date, and never later than now. Its owner asks.
+        A request was received when the file was last written, by the file's date, and never later than now. Who asks is
+        the file's owner.
         """
 
     def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
-        """Destroy the request file; leave a file beside it that says what was refused and why, by position.
+        """Destroy the request file. If something was refused, write a report beside it, by position.
 
-        A file that could not be parsed at all is sealed away first, and the file beside it names its set-aside id.
+        A file that could not be parsed is sealed and set aside first, and the report names its id.
         """
 
 
 class Inbox(Protocol):
-    """`requests/inbox/`, watched."""
+    """The folder `requests/inbox/`."""
 
     def waiting(self) -> list[PurePath]:
-        """Return the files that are ready to be taken: a bounded number, since a folder may hold millions."""
+        """Return files that are ready to be taken. Their number is bounded, since a folder may hold millions."""
 
     def waiting_since(self) -> datetime | None:
-        """Return when the oldest waiting file came, or `None` when nothing waits."""
+        """Return when the oldest waiting file arrived, `None` when no file waits."""
 
     def passed_over(self) -> Iterator[str]:
-        """Yield the names of what lies there and is never taken: of another kind, or no plain file."""
+        """Yield the names of files that are never taken: of another type, or not a regular file."""
 
     def refusals(self) -> int:
-        """Return the number of files about refused requests that nobody has removed yet."""
+        """Return the number of reports on refused requests that nobody has removed."""
 
     def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
-        """Yield the waiting files, each claimed for this process alone; left-over ones first."""
+        """Yield the waiting files, each claimed for this process. Files that a killed process claimed come first."""

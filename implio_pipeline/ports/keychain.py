@@ -1,4 +1,4 @@
-"""A team's keys at work."""
+"""What is done with the keys of teams and regions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -10,28 +10,28 @@ from implio_pipeline.domain.keys import TeamKey
 
 
 class Keychain(Protocol):
-    """A team's keys at work; raw keys never leave it."""
+    """Encrypts, decrypts and wraps with the keys of teams and regions. Raw keys never leave it."""
 
     def user_key(self, team: TeamId, user_id: str) -> UserKey:
-        """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space off)."""
+        """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space removed)."""
 
     def user_key_maker(self, team: TeamId) -> Callable[[str], UserKey]:
         """Return a function from user id to pseudonym, for many ids of one team."""
 
     def pseudonym(self, team: TeamId, text: str) -> str:
-        """Return a keyed pseudonym of any text, 32 hexadecimal digits."""
+        """Return a keyed pseudonym of a text, 32 hexadecimal digits."""
 
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt a small value with AES-256-GCM under the team's seal key, bound to its context."""
 
     def sealer(self, team: TeamId) -> Callable[[bytes, str], bytes]:
-        """Return a function from value and context to sealed value, for many values under the newest key."""
+        """Return a function from value and context to sealed value, for many values of one team."""
 
     def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
         """Decrypt a sealed value.
 
         Raises:
-            KeyMissing: the key that sealed it is destroyed, or the value is not what was sealed.
+            KeyMissing: its key was destroyed, or the value was altered or sealed for another context.
         """
 
     def new_team_keys(
@@ -46,16 +46,16 @@ class Keychain(Protocol):
         """Make one new key of each purpose, wrapped under the region's root keys."""
 
     def sealed_under(self, sealed: bytes) -> KeyId:
-        """Return the id of the key that a value is sealed under, which it tells in clear."""
+        """Return the id of the key that a value is sealed under. The value holds it in clear."""
 
     def forget(self, team: TeamId) -> None:
         """Drop the team's unwrapped keys from memory."""
 
     def fingerprints(self, keys: Iterable[TeamKey]) -> Mapping[str, str]:
-        """Return each team key's id with its fingerprint. The wrapped keys are opened again for it.
+        """Return the fingerprint of each team key, by id. The wrapped keys are opened again for it.
 
         Raises:
-            KeyMissing: one does not open.
+            KeyMissing: a key cannot be unwrapped.
         """
 
     def rewrap_team_keys(self, keys: Iterable[TeamKey]) -> tuple[TeamKey, ...]:
@@ -66,24 +66,24 @@ class Keychain(Protocol):
         """
 
     def rewrap_file_keys(self, team: TeamId, keys: Sequence[FileKey]) -> tuple[FileKey, ...]:
-        """Return a file's keys wrapped under the team's newest keys; the file itself stays as it is.
+        """Return a file's keys wrapped under the team's newest keys. The file itself does not change.
 
         Raises:
             KeyMissing: a team key that wrapped one is gone.
         """
 
     def root_keys(self) -> Mapping[str, str]:
-        """Return the id of every root key in the ring with its fingerprint."""
+        """Return the fingerprint of every root key in the ring, by id."""
 
     def renew_root_keys(self, region: Region) -> None:
-        """Make one more epoch of each root key of a region, durable on return; it wraps from now on.
+        """Make a new epoch of each root key of a region, durable on return. It wraps from then on.
 
         Raises:
-            KeyMissing: the region has no root key of some name.
+            KeyMissing: the region lacks one of its root keys.
         """
 
     def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        """Return the id of the home's newest root key, and a key of the home wrapped under it.
+        """Wrap a key of the home again. Returns the id of the newest root key, and the key wrapped under it.
 
         Raises:
             KeyMissing: the root key that wrapped it is gone.

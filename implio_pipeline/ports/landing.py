@@ -1,4 +1,4 @@
-"""`landing/<team>/`, watched."""
+"""The folders that landing files are dropped into: `landing/<team>/`."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,112 +12,113 @@ from implio_pipeline.ports.rows import Rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedRows:
-    """A piece of a landing file: good items and bad ones."""
+    """A piece of a landing file: valid items and rejected ones."""
 
     items: Rows
     rejected: Rows
     report: tuple[Mapping[str, Any], ...]
-    """An entry for each bad item, up to a bound for the whole file: its position and errors, no value of it."""
+    """An entry for each rejected item, bounded for the whole file: its position and errors, never a value."""
     with_unknown: int = 0
-    """Good items with properties that nothing says anything about; they are kept as they were sent."""
+    """Valid items with properties that we do not know. These are kept as they were sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LandingRemarks:
-    """What the report of a landing file says beside what was rejected."""
+    """What the report of a landing file says about items that were not rejected."""
 
     erased_before: int = 0
-    """Items kept out since an accepted request covers them."""
+    """Items kept out because an accepted request covers them."""
     kept_out: int = 0
-    """Items kept out since a standing deletion names their user."""
+    """Items kept out because of a standing deletion of their user."""
     too_old: int = 0
-    """Items kept out for their age alone."""
+    """Items kept out because they are older than the policy allows."""
     returned_items: int = 0
     """Items taken in of people who were erased before."""
     returned_people: int = 0
 
 
 class LandingFile(Protocol):
-    """A landing file that this process has claimed for itself."""
+    """A landing file that this process has claimed. No other process takes it."""
 
     batch_id: str
-    """The batch id that its items carry."""
+    """The batch id of its items."""
 
     @property
     def size_bytes(self) -> int:
-        """Its size as it lies there."""
+        """Its size in the folder."""
 
     @property
     def arrived_at(self) -> datetime:
-        """When it was last written, by its own date: the submission instant of its items.
+        """When it was last written, by the file's date: the submission instant of its items.
 
-        A date before the earliest possible arrival, or in the future, is not believed: then the instant of the claim
-        is used.
+        A date before the earliest possible arrival, or in the future, is replaced by the instant of the claim.
         """
 
     def digest(self) -> str:
         """Return a digest of its bytes under the team's pseudonym key, hexadecimal."""
 
     def pieces(self) -> Iterator[ParsedRows]:
-        """Yield its items in pieces of bounded size; every call starts again. Reports on bad items are bounded.
+        """Yield its items in pieces of bounded size. Every call starts at the beginning.
 
         Raises:
-            LandingInvalid: the file cannot be parsed at all, or was written to meanwhile; pieces yielded before
-                then do not count.
+            LandingInvalid: the file cannot be parsed, or was written to while it was read. Pieces that were yielded
+                before must be discarded.
         """
 
     def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
-        """Leave a report if anything is to be told; then remove (or archive) the plaintext."""
+        """Write a report if there is something to report, then remove (or archive) the plaintext."""
 
     def set_aside(self, reason: str) -> None:
-        """Seal the file away from the landing folder, with its reason beside it.
+        """Seal the file, store it outside the landing folder, and write the reason beside it.
 
         Args:
-            reason: A code, or a code and words (`landing-invalid: the column id is missing`); no personal data.
+            reason: A code, or a code and words (`landing-invalid: the column id is missing`), without personal data.
         """
 
     def release(self) -> None:
-        """Put the file back as it was, to be taken again."""
+        """Return the file to its folder unchanged, so that it is taken again."""
 
 
 class LandingClaim(AbstractContextManager[LandingFile], Protocol):
-    """A landing file, claimed; to enter one that cannot be read raises why, so that each fails alone."""
+    """A claimed landing file. Entering one that cannot be read raises the reason, so that other files go on."""
 
     @property
     def mark(self) -> str:
-        """Names the file until somebody writes to it; nothing personal."""
+        """Identifies the file until it is written to. It holds no personal data."""
 
     @property
     def words(self) -> str:
-        """What tells the file from others, such as `12 bytes, of 2026-01-31T00:00:00Z`; nothing personal."""
+        """Describes the file without personal data, such as `12 bytes, of 2026-01-31T00:00:00Z`."""
 
 
 class LandingZone(Protocol):
-    """`landing/<team>/`, watched. What is asked with `but` passes over the files with these marks."""
+    """The folders `landing/<team>/`. Methods with `but` ignore the files with these marks."""
 
     def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
         """Return the days of arrival of the files that are ready to be taken, by team."""
 
     def has(self, team: TeamId, marks: Collection[str]) -> Collection[str]:
-        """Return which of the files, given by their marks, wait in the team's folder; all if it cannot be listed."""
+        """Return which of the files with these marks are in the team's folder; all of them if it cannot be listed."""
 
     def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
-        """Return when the oldest waiting file came, or `None` when nothing waits."""
+        """Return when the oldest waiting file arrived, `None` when no file waits."""
 
     def make_folder(self, team: TeamId) -> None:
-        """Make the folder that a team's files are put into, if there is none."""
+        """Make a team's folder if it does not exist."""
 
     def passed_over(self) -> Iterator[str]:
-        """Yield, below the folder, what is never taken: of another kind, no plain file, in no folder of a team."""
+        """Yield what is never taken: files of another type, not regular, or not in a team's folder."""
 
     def misnamed(self, teams: Collection[TeamId]) -> Mapping[str, TeamId]:
-        """Return folders that differ from a team's name by case, blanks or Unicode form only, with the team meant."""
+        """Return folders that differ from a team's name only by case, blanks or Unicode form, with that team."""
 
     def claim(
         self, team: TeamId, *, since: datetime | None = None, but: Collection[str] = ()
     ) -> Iterator[LandingClaim]:
-        """Yield the team's waiting files, each claimed for this process alone; left-over ones first.
+        """Yield a team's waiting files, each claimed for this process. Files that a killed process claimed come first.
 
-        A file that is dated before `since`, or before the policy's first instant, arrived when it is taken up. `but` is
-        asked at the moment a file is met.
+        Args:
+            team: Whose files.
+            since: A file that is dated earlier, or before the policy's first instant, arrives when it is claimed.
+            but: Marks to leave out. They are looked up when a file is reached, so the caller may add to them.
         """

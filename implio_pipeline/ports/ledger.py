@@ -1,4 +1,4 @@
-"""The append-only log, chained and signed."""
+"""The ledger: an append-only log of signed, chained entries, kept apart from catalog and vault."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ StatementT = TypeVar("StatementT", bound=Statement)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerEntry(Generic[StatementT_co]):
-    """One signed link of the ledger: its JSON, as it was signed, and what that says."""
+    """One signed entry of the ledger: its JSON, exactly as it was signed."""
 
     sequence: int
     kind: str
@@ -35,7 +35,7 @@ class LedgerEntry(Generic[StatementT_co]):
         return cast("StatementT_co", statement_in(self.kind, self.body))
 
     def shape(self) -> dict[str, Any]:
-        """Return the entry whole as JSON values, so that it can be checked."""
+        """Return the whole entry as JSON values, so that its digest can be checked."""
         return {
             "sequence": self.sequence,
             "kind": self.kind,
@@ -48,7 +48,7 @@ class LedgerEntry(Generic[StatementT_co]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerFault:
-    """One thing that is wrong with the ledger."""
+    """One fault of the ledger."""
 
     line: int
     """The line it was found on."""
@@ -57,26 +57,26 @@ class LedgerFault:
 
 
 class Ledger(Protocol):
-    """Append-only, chained by hash, signed."""
+    """The append-only log."""
 
     def check(self) -> Sequence[LedgerFault]:
-        """Return what is wrong with chain and signatures; nothing when the ledger holds."""
+        """Check chain and signatures. Returns the faults found; an empty sequence when there are none."""
 
     def append(self, statements: Sequence[Statement], *, is_told_once: bool = False) -> list[LedgerEntry[Statement]]:
-        """Add an entry for each statement, durable on return; a line torn by a crash is cut off first.
+        """Add an entry for each statement, durable on return. A line that a crash left incomplete is cut off first.
 
         Args:
             statements: In the order of their entries.
-            is_told_once: Leave out receipts that tell the same erasure as one of the log; looked up under the same lock
-                that appends, so that what another process has told meanwhile counts.
+            is_told_once: Leave out receipts of an erasure that the log has a receipt of. This is looked up under the
+                lock that appends, so that receipts which another process has just added count.
 
         Raises:
-            KeyMissing: the signing key is not there.
+            KeyMissing: the signing key is missing.
             LedgerBroken: the last line cannot be read.
         """
 
     def size(self) -> int:
-        """Return how long the ledger is, to name a place in it."""
+        """Return the length of the ledger, which names a place in it."""
 
     def entries(self) -> Iterator[LedgerEntry[Statement]]:
         """Yield every entry, oldest first.
@@ -86,25 +86,25 @@ class Ledger(Protocol):
         """
 
     def newest_first(self, type_: type[StatementT]) -> Iterator[LedgerEntry[StatementT]]:
-        """Yield the entries of a type, newest first, reading no more of the ledger than is asked for.
+        """Yield the entries of a type, newest first. No more of the ledger is read than the caller asks for.
 
         Raises:
-            LedgerBroken: the ledger is not there, or a line cannot be read.
+            LedgerBroken: the ledger is missing, or a line cannot be read.
         """
 
     def tombstones(
         self, request_ids: Collection[RequestId]
     ) -> Mapping[RequestId, LedgerEntry[TombstonePlaced] | LedgerBroken]:
-        """Return the newest tombstone of each request that the ledger has one of; only their own entries are read.
+        """Return the newest tombstone of each request. Requests without one are left out; only these entries are read.
 
-        A tombstone that cannot be read, or is not signed by this home, is replaced by the error that says so.
+        In place of a tombstone that cannot be read, or is not signed by this home, its error is returned.
 
         Raises:
             LedgerUnavailable: the ledger cannot be read.
         """
 
     def receipt(self, request_id: RequestId) -> LedgerEntry[Receipt] | None:
-        """Return the receipt of a request: the whole one, or the newest of those that tell what legal holds left.
+        """Return the receipt of a request: the final one, or the newest of those that report what legal holds left.
 
         Raises:
             LedgerBroken: its line cannot be read.
@@ -112,9 +112,9 @@ class Ledger(Protocol):
         """
 
     def receipts(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, list[LedgerEntry[Receipt]]]:
-        """Return the receipts of every type of requests, oldest first; only their own entries are read.
+        """Return the receipts of requests, of every type, oldest first. Only these entries are read.
 
         Raises:
-            LedgerBroken: an entry of theirs cannot be read.
+            LedgerBroken: one of these entries cannot be read.
             LedgerUnavailable: the ledger cannot be read.
         """

@@ -1,4 +1,4 @@
-"""Moderation: queues, verdicts, notes, and the callbacks that report them."""
+"""Moderation: queues, verdicts and notes, and the callbacks (webhooks) that report verdicts and deletions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -10,66 +10,66 @@ from implio_pipeline.domain.moderation import Feed, Lock, Note, QueueEntry, Stor
 
 
 class Moderation(Protocol):
-    """What waits for a decision, locks on it, verdicts, notes, and the feed of verdicts."""
+    """Items that wait for a decision, locks on them, verdicts, notes, and the feed of verdicts."""
 
     def entries(self, team: TeamId | None = None) -> list[QueueEntry]:
-        """Return what waits, oldest first."""
+        """Return the waiting items, oldest first."""
 
     def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return how many items wait, by team and queue; an empty queue counts 0."""
+        """Return how many items wait, by team and queue. An empty queue counts 0."""
 
     def add_queue(self, team: TeamId, queue: str) -> None:
-        """Add a queue. A queue that exists is left as it is.
+        """Add a queue. A queue that exists is unchanged.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def remove_queue(self, team: TeamId, queue: str) -> None:
         """Remove an empty queue.
 
         Raises:
-            QueueUnknown: no such queue.
-            QueueInvalid: something waits in it, or would when a request is cancelled.
+            QueueUnknown: there is no such queue.
+            QueueInvalid: an item waits in it, or would wait in it if a request were cancelled.
         """
 
     def lock_oldest(self, team: TeamId, queue: str, *, lock: Lock, now: datetime, count: int) -> list[QueueEntry]:
-        """Lock and return the oldest entries of a queue that nobody else has locked; one's own come again.
+        """Lock and return the oldest entries of a queue that nobody else has locked. Own locks are renewed.
 
         Raises:
-            TeamUnknown: no such team.
-            QueueUnknown: it has no such queue.
+            TeamUnknown: there is no such team.
+            QueueUnknown: the team has no such queue.
         """
 
     def unlock(self, team: TeamId, *, by: str) -> int:
-        """Unlock everything that somebody has locked; return the number of entries."""
+        """Unlock everything that a person has locked. Returns the number of entries."""
 
     def waiting(self, team: TeamId, task_id: str, task_key: TaskKey) -> QueueEntry:
         """Return the entry of a task.
 
         Raises:
-            ItemGone: nothing waits by this id.
+            ItemGone: no item of this task waits.
         """
 
     def decided(self, team: TeamId, task_id: str, task_key: TaskKey) -> StoredVerdict | None:
-        """Return the verdict on a task, if there is one that the feed still tells."""
+        """Return the verdict on a task, `None` when there is none or the feed no longer has it."""
 
     def decide(self, verdict: StoredVerdict, *, note: Note | None, at: datetime) -> StoredVerdict:
-        """Store a verdict, take its entry off the queue, and tell the team's callback, in one transaction.
+        """Store a verdict, take its entry off the queue, and add a delivery for the callback, in one transaction.
 
         Raises:
-            ItemGone: nothing waits by this id.
-            ItemLocked: somebody else has locked it.
+            ItemGone: no item of this task waits.
+            ItemLocked: another person has locked it.
             ItemDecided: it was decided before.
         """
 
     def move(self, entry: QueueEntry, *, queue: str, by: str, note: Note | None, at: datetime) -> QueueEntry:
-        """Put an entry into another queue, free for whoever looks there.
+        """Move an entry to another queue and unlock it.
 
         Raises:
             QueueUnknown: the team has no such queue.
-            ItemGone: nothing waits by this id.
-            ItemLocked: somebody else has locked it.
+            ItemGone: no item of this task waits.
+            ItemLocked: another person has locked it.
         """
 
     def notes(self, team: TeamId, task_id: str, task_key: TaskKey) -> list[Note]:
@@ -81,112 +81,112 @@ class Moderation(Protocol):
     def unsettled(
         self, team: TeamId, *, after: int = 0, now: datetime | None = None, most: int | None = None
     ) -> list[StoredVerdict]:
-        """Return verdicts that are not in the vault yet, oldest first; with `now`, none that is put off until later.
+        """Return verdicts that are not in the vault yet, oldest first.
 
         Args:
             team: Whose items.
             after: Only verdicts with a higher sequence.
-            now: The present; all verdicts when `None`.
-            most: So many at once.
+            now: The present: verdicts that are put off until later are left out. All verdicts when `None`.
+            most: How many at most.
         """
 
     def unsettled_teams(self) -> set[TeamId]:
-        """Return the teams with verdicts that are not in the vault yet; one query, however many teams."""
+        """Return the teams with verdicts that are not in the vault yet, in one query for all teams."""
 
     def unsettled_since(self, *, now: datetime) -> datetime | None:
-        """Return when the oldest verdict fell that is not in the vault yet and is not put off until later."""
+        """Return the instant of the oldest verdict that is neither in the vault nor put off until later."""
 
     def put_off(self, team: TeamId, verdicts: Sequence[int], *, until: datetime) -> None:
-        """Leave verdicts alone until an instant: the file of their items cannot be settled now."""
+        """Put verdicts off until an instant, because the file of their items cannot be written now."""
 
     def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
-        """Return the verdicts after an instant in milliseconds, in the order they fell."""
+        """Return the verdicts after a place in the feed (milliseconds since 1970), in their order."""
 
     def newest(self, team: TeamId) -> int:
-        """Return the newest instant that the team's feed ever told, 0 when it told none."""
+        """Return the newest place that a team's feed has used, 0 when it has used none."""
 
     def forget_settled(self, before: datetime) -> int:
-        """Forget verdicts that were settled before an instant, and return how many; their items have them."""
+        """Forget verdicts that were written to their items before an instant. Returns the number of verdicts."""
 
     def traces(self, team: TeamId) -> list[Trace]:
-        """Return what the catalog keeps about items beside the queues: verdicts, notes and deliveries in force."""
+        """Return what the catalog keeps about items outside of queues: verdicts, notes and deliveries."""
 
 
 class Callbacks(Protocol):
-    """Result callbacks of teams, and the deliveries that are still to be made."""
+    """Callbacks of teams, and the deliveries that are still to be made."""
 
     def hosts(self, team: TeamId) -> frozenset[str]:
-        """Return the hosts that the team's callback may go to."""
+        """Return the hosts that a team's callback may call."""
 
     def allow(self, team: TeamId, hosts: Iterable[str]) -> None:
-        """Allow these hosts, and no others, for the team's callback. A callback to another host is removed.
+        """Allow exactly these hosts for a team's callback. A callback to another host is removed.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def get(self, team: TeamId) -> Callback | None:
-        """Return the team's callback, if it has one."""
+        """Return a team's callback."""
 
     def put(self, callback: Callback) -> None:
-        """Give a team its callback, in place of the one it has.
+        """Store a team's callback. It replaces the one before.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def remove(self, team: TeamId) -> None:
-        """Remove the team's callback, and with it what was still to be delivered.
+        """Remove a team's callback, and its deliveries.
 
         Raises:
-            CallbackUnknown: it has none.
+            CallbackUnknown: the team has no callback.
         """
 
     def teams_due(self, *, now: datetime) -> list[TeamId]:
         """Return the teams that have deliveries due, by name."""
 
     def due(self, team: TeamId, *, now: datetime, most: int) -> list[Delivery]:
-        """Return the team's deliveries whose next attempt is due, the longest due first."""
+        """Return a team's deliveries whose next attempt is due, those that are due longest first."""
 
     def begin(self, delivery: Delivery, *, until: datetime) -> Delivery | None:
-        """Count one more attempt and let nobody else begin one until an instant.
+        """Count one more attempt, and keep other processes from beginning one until an instant.
 
-        Returns `None` if the delivery was cancelled, or if somebody else began the attempt first.
+        Returns `None` if the delivery was cancelled, or if another process began the attempt first.
         """
 
     def done(self, delivery: Delivery) -> None:
-        """Forget a delivery that was made, or that has nothing to say any more."""
+        """Forget a delivery that was made, or that is no longer to be made."""
 
     def put_off(self, delivery: Delivery) -> None:
         """Store when a delivery is tried again and after how many attempts, or that it is given up.
 
-        A delivery that was cancelled stays gone.
+        A cancelled delivery is ignored.
         """
 
     def all(self, team: TeamId | None = None) -> list[Delivery]:
         """Return every delivery that was not made, oldest first."""
 
     def forget_given_up(self, before: datetime) -> int:
-        """Forget deliveries that were given up before an instant, and return how many."""
+        """Forget deliveries that were given up before an instant. Returns the number of deliveries."""
 
 
 class WebhookClient(Protocol):
-    """Who carries callbacks to where they go."""
+    """Sends callbacks."""
 
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Post a body and return the outcome. Failures of the other side are outcomes, not exceptions."""
+        """Post a body and return the outcome. Failures of the receiver are outcomes, not exceptions."""
 
     def abandon(self) -> None:
-        """End what is under way at once, and send nothing more: each call of `send` answers `ABANDONED`."""
+        """End running calls at once and send nothing more. Every later call of `send` answers `ABANDONED`."""
 
     def sign(self, secret: str, body: bytes, *, at: datetime) -> str:
-        """Return the value of the signature header: instant, and HMAC-SHA-256 of instant, full stop and body."""
+        """Return the value of the signature header: the instant, and HMAC-SHA-256 of instant, full stop and body."""
 
     def new_secret(self, prefix: str) -> str:
-        """Return a new random secret of 256 bits behind a prefix that says what it is."""
+        """Return a new random secret of 256 bits, behind a prefix that says what it is for."""
 
     def check(self, url: str) -> None:
-        """Check that a callback may be sent to a URL, as its host name resolves now.
+        """Check that a callback may be sent to a URL, with the addresses that its host name has now.
 
         Raises:
             CallbackRefused: it may not.

@@ -13,196 +13,211 @@ from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 
 
 class Requests(Protocol):
-    """Accepted requests, their tombstones, and what they did to each file."""
+    """Accepted requests, their tombstones, standing erasures, and what was done to each file."""
 
     def accept(self, requests: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
-        """Store requests and tombstones and take the covered entries off the queues, in one transaction.
+        """Store requests and tombstones, and take the covered items off moderation, in one transaction.
 
-        With each comes its idempotency key: the same key of a team within 30 days returns the request it made before.
-        The entries of a request that may be cancelled are kept aside. A request that covers more than its asker may
-        decide alone is stored unapproved.
+        The same idempotency key of a team within 30 days returns the request that it made before. A request that may be
+        cancelled keeps what it takes off moderation. A request above its asker's cap is stored unapproved.
 
         Raises:
-            TeamUnknown: no such team; nothing was accepted.
+            TeamUnknown: there is no such team; nothing was accepted.
         """
 
     def reinstate(self, requests: Sequence[tuple[Request, Rule]]) -> list[Request]:
-        """Store requests and tombstones that the ledger has and the catalog lost, and return those it lacked.
-
-        In one transaction with it the covered entries go off the queues.
+        """Store requests of the ledger that the catalog lost, as `accept` does. Returns those that were missing.
 
         Raises:
-            TeamUnknown: no such team; nothing was stored.
+            TeamUnknown: there is no such team; nothing was stored.
         """
 
     def get(self, request_id: RequestId) -> Request:
-        """Return a request.
+        """Return a request. One whose row was altered is `unverified`.
 
         Raises:
-            RequestUnknown: no such request.
+            RequestUnknown: there is no such request.
         """
 
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
         """Return requests, oldest first."""
 
-    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
-        """Store the new states of requests, all or none, if each still is where it was.
-
-        Raises:
-            PlanOutdated: somebody else has moved one.
-        """
-
-    def tombstones(
-        self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None, is_checked: bool = True
-    ) -> list[Tombstone]:
-        """Return the team's tombstones, oldest first; with `only_open` those whose erasure is still to be completed.
-
-        With `reaching` those alone that may cover an item submitted at that instant or later; then it is not known
-        whether one is missing.
-
-        Raises:
-            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
-                `is_checked`.
-        """
-
-    def tombstones_of(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:
-        """Return the tombstones in force of these requests, each judged by itself; one that was altered is left out."""
-
-    def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
-        """Return how many items a person may have erased alone within the window, and how many of them are used up."""
-
-    def unapproved(self, team: TeamId) -> tuple[int, int]:
-        """Return how many requests of a team wait for a second person, and how many items they cover at most.
-
-        Requests that cover the same item each count it, but never more than the team has.
-        """
-
-    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-        """Return everybody who counts as one person with somebody: who let whom in since an instant."""
-
-    def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
-        """Move unapproved requests, now counted, to their next state if their askers may decide alone.
-
-        Returns what was stored. The other requests stay unapproved; their counts are stored.
-
-        Raises:
-            PlanOutdated: somebody else has moved one.
-        """
-
-    def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
-        """Return requests accepted since an instant that somebody decided alone, not counted and not begun."""
-
-    def counted(self, items: Mapping[RequestId, int]) -> None:
-        """Remember how many items requests cover, counted by reading, where their erasure has not begun."""
-
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
-        """Return the newest request of this scope, in any state."""
+        """Return the newest request of a scope, in any state."""
 
     def page(
         self, team: TeamId, *, states: Iterable[RequestState] | None, limit: int, before: int | None
     ) -> list[Request]:
-        """Return the team's newest requests, newest first, below a tombstone's sequence when one is given."""
+        """Return a team's newest requests, newest first.
 
-    def newest_tombstone(self, team: TeamId) -> int:
-        """Return the sequence of the team's newest tombstone, 0 when it has none."""
+        Args:
+            team: Whose requests.
+            states: Only requests in these states.
+            limit: How many at most.
+            before: Only requests whose tombstone has a lower sequence.
+        """
 
-    def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
-        """Return what happened so far to each file the requests covered, in the order of the commits.
+    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+        """Store the new states of requests, each with the state that it must still be in.
 
         Raises:
-            CatalogTampered: a line of their teams is not as it was written, missing or too many.
+            PlanOutdated: another process has moved one.
+        """
+
+    def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
+        """Return how many items a person may have erased alone within the window, and how many are used up."""
+
+    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+        """Return everybody who counts as one person with somebody, by introductions since an instant."""
+
+    def unapproved(self, team: TeamId) -> tuple[int, int]:
+        """Return how many requests of a team wait for a second person, and an upper bound of the items they cover.
+
+        An item counts for each request that covers it, but the bound is never more than the team's items.
+        """
+
+    def release(self, requests: Sequence[Request], *, approvals: ApprovalPolicy) -> list[Request]:
+        """Move unapproved requests, which are counted now, to their next state if their askers may decide alone.
+
+        Returns what was stored. The other requests stay unapproved, with their counts.
+
+        Raises:
+            PlanOutdated: another process has moved one.
+        """
+
+    def estimated(self, team: TeamId, *, since: datetime) -> list[Request]:
+        """Return requests accepted since an instant that one person decided alone, not counted and not begun."""
+
+    def counted(self, items: Mapping[RequestId, int]) -> None:
+        """Store how many items requests cover, counted by reading. Requests whose erasure has begun are ignored."""
+
+    def tombstones(
+        self, team: TeamId, *, only_open: bool = False, reaching: datetime | None = None, is_checked: bool = True
+    ) -> list[Tombstone]:
+        """Return a team's tombstones that were not lifted, oldest first.
+
+        Args:
+            team: Whose tombstones.
+            only_open: Only those whose erasure is not completed.
+            reaching: Only those that may cover an item submitted at this instant or later. Then nothing tells whether
+                one is missing.
+            is_checked: Raise at an altered tombstone. Only the audit reads on, without it.
+
+        Raises:
+            CatalogTampered: a tombstone was altered, added or deleted.
+        """
+
+    def tombstones_of(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:
+        """Return the tombstones in force of these requests. An altered one is left out and does not affect others."""
+
+    def newest_tombstone(self, team: TeamId) -> int:
+        """Return the sequence of a team's newest tombstone, 0 when it has none."""
+
+    def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> Mapping[UserKey, datetime]:
+        """Return those of these users whose erasure was requested, with the instant at which the last rule ends.
+
+        Raises:
+            CatalogTampered: a tombstone of one of them was altered.
+        """
+
+    def outcomes(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, list[FileOutcome]]:
+        """Return what was done so far to each file that requests cover, in the order of the commits.
+
+        Raises:
+            CatalogTampered: a line of one of their teams was altered, added or deleted.
         """
 
     def erased_items(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, int]:
-        """Return how many items of each request were erased so far; one without a file line is left out."""
+        """Return how many items of each request were erased so far. A request without a file line is left out."""
 
-    def cancel(self, request: Request, *, was: RequestState) -> None:
-        """Lift a request's tombstone and put its entries back on the queues; destroy its sealed scope.
+    def complete(self, requests: Sequence[Request]) -> None:
+        """Mark shredded requests as completed and their tombstones as erased.
+
+        Sealed scopes, lines about files, and what a legal hold spared in moderation are deleted. Teams with a callback
+        get a delivery.
 
         Raises:
-            PlanOutdated: somebody else has moved it; nothing was changed.
+            PlanOutdated: a request is not shredded, or was completed before.
+        """
+
+    def cancel(self, request: Request, *, was: RequestState) -> None:
+        """Lift a request's tombstone, give back what it took off moderation, and destroy its sealed scope.
+
+        Raises:
+            PlanOutdated: another process has moved it.
         """
 
     def keeping_out(self, team: TeamId, *, is_checked: bool = True) -> list[StandingErasure]:
-        """Return the team's standing erasures, lifted ones too, in the order of their requests' ids.
+        """Return a team's standing erasures, lifted ones included, in the order of their requests' ids.
+
+        Args:
+            team: Whose standing erasures.
+            is_checked: Raise at an altered one. Only the audit reads on, without it.
 
         Raises:
-            CatalogTampered: one is not as it was written, missing or too many; only the audit looks on without
-                `is_checked`.
-        """
-
-    def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> Mapping[UserKey, datetime]:
-        """Return who of these users was asked to be erased, with the instant at which the last such rule ends.
-
-        Raises:
-            CatalogTampered: a tombstone of theirs is not as it was written.
+            CatalogTampered: one was altered, added or deleted.
         """
 
     def lift(self, requests: Sequence[Request], *, is_in_ledger: bool = False) -> None:
-        """Store that standing requests, which say by whom and when, were lifted, all or none.
+        """Store that standing erasures were lifted. The requests say by whom and when.
 
         Raises:
-            PlanOutdated: one was lifted before, or moved by somebody else.
-        """
-
-    def liftings_without_ledger(self) -> list[StandingErasure]:
-        """Return lifted standing erasures whose lifting the ledger does not know yet."""
-
-    def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
-        """Remember that the ledger knows of these liftings."""
-
-    def lifted_without_ledger(self) -> list[Request]:
-        """Return cancelled requests that the ledger does not know of yet, oldest first."""
-
-    def complete(self, requests: Sequence[Request]) -> None:
-        """Mark shredded requests completed and their tombstones erased; destroy their sealed scopes and file lines.
-
-        What moderation still kept of items under legal holds goes too, and teams with a callback are told.
-
-        Raises:
-            PlanOutdated: one is not shredded, or completed already; nothing was changed.
+            PlanOutdated: one was lifted before, or another process has moved its request.
         """
 
     def without_ledger(self) -> list[tuple[Request, Tombstone]]:
         """Return tombstones that the ledger does not have yet, oldest first, with their requests.
 
-        One that was altered is never told: the erasure of its request finds no tombstone, and fails.
+        An altered tombstone is left out. The erasure of its request finds no tombstone in the ledger, and fails.
         """
 
     def in_ledger(self, sequences: Sequence[int]) -> None:
-        """Remember that the ledger has these tombstones.
+        """Note that the ledger has these tombstones.
 
-        A power cut may undo this: then the tombstones are offered to the ledger again.
+        A power cut may undo the note. Then the tombstones are offered to the ledger again.
         """
+
+    def lifted_without_ledger(self) -> list[Request]:
+        """Return cancelled requests whose cancelling the ledger does not have yet, oldest first."""
+
+    def liftings_without_ledger(self) -> list[StandingErasure]:
+        """Return lifted standing erasures whose lifting the ledger does not have yet.
+
+        Raises:
+            CatalogTampered: one was altered.
+        """
+
+    def lifting_in_ledger(self, request_ids: Sequence[RequestId]) -> None:
+        """Note that the ledger has these liftings. A power cut may undo the note, as for `in_ledger`."""
 
 
 class Holds(Protocol):
     """Legal holds."""
 
     def place(self, hold: Hold) -> Hold:
-        """Store a hold and return it; one that is there already stays. No later commit erases what it covers.
+        """Store a hold and return it. From then on no commit erases what it covers. A hold that exists is unchanged.
 
         Raises:
-            TeamUnknown: no such team.
+            TeamUnknown: there is no such team.
         """
 
     def get(self, hold_id: HoldId) -> Hold:
         """Return a hold.
 
         Raises:
-            HoldRefused: no such hold.
-            CatalogTampered: it is not as it was written.
+            HoldRefused: there is no such hold.
+            CatalogTampered: its row was altered.
         """
 
     def all(self, team: TeamId | None = None) -> list[Hold]:
         """Return every hold, oldest first.
 
         Raises:
-            CatalogTampered: one is not as it was written; or one of the team that is asked for is missing or too many.
+            CatalogTampered: a hold was altered; when a team is given, also if one was added or deleted.
         """
 
     def newest(self, team: TeamId) -> int:
-        """Return the sequence of the team's newest hold, 0 when it has none."""
+        """Return the sequence of a team's newest hold, 0 when it has none."""
 
     def release(self, hold: Hold) -> None:
         """Store that a hold was released, and destroy its sealed part.

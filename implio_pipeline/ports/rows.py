@@ -1,22 +1,22 @@
-"""Many rows in columns, and how a long work tells how far it is."""
+"""Many rows in columns, and how long work reports its progress."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 Progress = Callable[[int, int], None]
-"""Called with steps done and steps in all."""
+"""Called with the number of steps done and the number of all steps."""
 
 
 class Rows(Protocol):
-    """Many rows in columns (an Arrow table); flows pass them on and never look inside."""
+    """Many rows in columns (an Arrow table). Flows pass them on and never look inside."""
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
 
     @property
     def nbytes(self) -> int:
-        """Their size in memory."""
+        """The size in memory, in bytes."""
 
     def to_pylist(self) -> list[dict[str, Any]]:
-        """Return the rows as plain values; for few rows, at the edge."""
+        """Return the rows as plain values. Only for a few rows, at the edge."""

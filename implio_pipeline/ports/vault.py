@@ -1,4 +1,4 @@
-"""The encrypted files."""
+"""The encrypted files that hold the items."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,69 +17,72 @@ from implio_pipeline.ports.rows import Rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileLook:
-    """A file in storage, seen from outside."""
+    """What storage shows of a file without its keys."""
 
     size_bytes: int
     is_encrypted: bool
-    """Whether it ends like Parquet with an encrypted footer."""
+    """Whether it ends like a Parquet file with an encrypted footer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disclosed:
-    """What a file holds of one person."""
+    """What a file holds about one person."""
 
     rows: Rows
     hidden: int
-    """Rows of theirs that an open tombstone hides."""
+    """Rows about the person that an open tombstone hides."""
 
 
 class Vault(Protocol):
-    """Encrypted files; everything that reads or writes rows goes through it."""
+    """The encrypted files. All rows are read and written through it.
+
+    Every method that opens a file raises `FileTampered`, `FileMissing` or `KeyMissing`, as `rewrite` says.
+    """
 
     def write(self, rows: Rows, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
-        """Split rows by day, cluster them by user key, and write bounded files, durable on return."""
+        """Split rows by day, sort them by user key, and write files of bounded size, durable on return."""
 
     def rewrite(self, work: FileWork) -> Rewrite:
-        """Write a file again without the rows its rules cover, re-open it, and measure the proof.
+        """Write a file again without the rows that its rules cover, re-open it, and measure the proof.
 
         Raises:
-            FileTampered: the file is not what its catalog row says.
+            FileTampered: the file differs from its catalog row.
             FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
-            StorageFull: there is no room; the old file stays.
-            StorageFailed: the operating system could not read or write; the old file stays.
+            StorageFull: there is no room. The old file stays.
+            StorageFailed: the operating system could not read or write. The old file stays.
         """
 
     def merge(self, files: Sequence[SealedFile]) -> list[SealedFile]:
-        """Write the rows of files of one partition into as few bounded files as they need, under new keys.
+        """Write the rows of a partition's files into as few files of bounded size as possible, under new keys.
 
         Raises:
-            Unverified: the new files, re-read, do not hold the same rows.
+            Unverified: the new files, when read again, do not hold the same rows.
         """
 
     def has_batch(self, sealed: SealedFile, batch_id: str) -> bool:
-        """Tell whether a row of a file of items came with this batch.
+        """Tell whether a file of items has a row of this batch.
 
         Raises:
-            FileTampered: the file is not what its catalog row says.
+            FileTampered: the file differs from its catalog row.
             FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
         """
 
     def count(self, work: FileWork) -> int:
-        """Return how many rows of a file its rules cover; a whole file is not read."""
+        """Return how many rows of a file its rules cover. A file that they cover whole is not read."""
 
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
-        """Return how many rows of a file each rule covers; read only when some rule covers it in part."""
+        """Return how many rows of a file each rule covers. It is read only if a rule covers a part of it."""
 
     def newer(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Mapping[RequestId, int]:
-        """Return how many rows of each rule's scope were submitted after its rule ends, so that they stay."""
+        """Return how many rows each rule would cover if they had not been submitted after it ends."""
 
     def spared(self, work: FileWork) -> list[Spared]:
-        """Return what a file holds of each rule, by what its holds cover of it; the file is read."""
+        """Read a file, and return which rows of each rule are spared by which legal holds."""
 
     def look(self, file: VaultFile) -> FileLook | None:
-        """Return what storage says of a file without its keys; `None` when it is not there."""
+        """Return what storage shows of a file without its keys, `None` when it is missing."""
 
     def join(self, parts: Sequence[Rows]) -> Rows:
         """Return the rows of all parts, in order."""
@@ -88,22 +91,22 @@ class Vault(Protocol):
         """Return the rows that no rule covers."""
 
     def places(self, rows: Rows, rules: Sequence[Rule], *, but: Sequence[Rule]) -> tuple[int, ...]:
-        """Return the places, from 0, of rows that some rule covers and none of the others does."""
+        """Return the positions, from 0, of rows that one of the rules covers and none of `but` does."""
 
     def users_in(self, rows: Rows) -> set[UserKey]:
-        """Return the user keys that rows have."""
+        """Return the user keys of rows."""
 
     def within(self, rows: Rows, rules: Sequence[Rule]) -> Rows:
-        """Return the rows that some rule covers."""
+        """Return the rows that one of the rules covers."""
 
     def rows_of(self, rows: Rows, users: Mapping[UserKey, datetime]) -> Mapping[UserKey, int]:
-        """Return how many rows each of these users has that were submitted at their instant or later."""
+        """Return how many rows each of these users has that were submitted at the user's instant or later."""
 
     def queue_entries(self, rows: Rows, *, team: TeamId) -> list[QueueEntry]:
-        """Return an entry for each row that has no decision."""
+        """Return a queue entry for each row without a decision."""
 
     def reaches(self, named_rules: Sequence[NamedRule]) -> Callable[[VaultFile], tuple[NamedRule, ...]]:
-        """Return a function from a file to the rules that may cover a row of it, by ranges and membership filters."""
+        """Return a function that finds the rules that may cover a row of a file, by ranges and membership filters."""
 
     def delete(self, file: VaultFile) -> None:
         """Unlink a file. Missing files are ignored.
@@ -116,54 +119,54 @@ class Vault(Protocol):
         """Compare a file in storage with its catalog row and open its footer with its own keys.
 
         Raises:
-            FileTampered: digest, row count or keys differ.
-            FileMissing: it is not there.
+            FileTampered: digest, number of rows or keys differ.
+            FileMissing: the file is not in storage.
             KeyMissing: its keys cannot be unwrapped.
         """
 
     def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> FileMeasurement:
-        """Read a file and return what it holds, with the rows that each rule covers; keys of every class are used.
+        """Read a file with the keys of every class, and return what it holds and how many rows each rule covers.
 
         Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: it is not there.
-            KeyMissing: a key of it does not unwrap, or does not open it.
+            FileTampered: the file differs from its catalog row.
+            FileMissing: the file is not in storage.
+            KeyMissing: a key of it cannot be unwrapped, or does not open it.
         """
 
     def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
-        """Return the rows of a file that a rule covers, all columns, less those that a hidden rule covers.
+        """Return the rows of a file that a rule covers, with all columns, except those that a hidden rule covers.
 
         Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: it is not there.
+            FileTampered: the file differs from its catalog row.
+            FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
         """
 
     def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
-        """Write a file again with columns of decided rows replaced, re-open it, and measure the proof.
+        """Write a file again with the verdicts in its rows, re-open it, and measure the proof.
 
         Args:
             sealed: A file of items.
-            verdicts: The values to be put into a task's row, by task id and column.
+            verdicts: The new values of a task's row, by task id and column.
 
         Raises:
-            FileTampered: the file is not what its catalog row says.
+            FileTampered: the file differs from its catalog row.
             FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
-            StorageFull: there is no room; the old file stays.
+            StorageFull: there is no room. The old file stays.
         """
 
     def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Rows:
-        """Return the rows of a file that any rule covers, all columns, less those that a hidden rule covers.
+        """Return the rows of a file that a rule covers, with all columns, except those that a hidden rule covers.
 
         Raises:
-            FileTampered: the file is not what its catalog row says.
-            FileMissing: it is not there.
+            FileTampered: the file differs from its catalog row.
+            FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
         """
 
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
-        """Yield paths below the region's root that the catalog does not know, of files written before an instant."""
+        """Yield the paths of a region's files that the catalog does not know and that are old enough."""
 
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
-        """Unlink a stray file unless it is younger, and so perhaps still being committed."""
+        """Unlink a stray file, unless it is younger and may still be about to be committed."""

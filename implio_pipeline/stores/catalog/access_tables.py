@@ -1,4 +1,7 @@
-"""The tables of people and of what they may do: members, operators, grants, API keys, and the logs of both."""
+"""The tables of people and of what they may do: members, operators, grants, API keys, and two logs.
+
+Names and addresses are sealed under the home's root key. They are found by keyed hashes.
+"""
 
 from sqlalchemy import (
     JSON,
@@ -26,7 +29,7 @@ home_keys = Table(
     Column("root_key_id", String(512), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
 )
-"""Keys of the home that serve many values, wrapped under its root key: `docs/FORMAT.md`, Sealed values."""
+"""Keys of the home that serve many values, wrapped under its root key. See `docs/FORMAT.md`, Sealed values."""
 
 members = Table(
     "members",
@@ -53,6 +56,7 @@ memberships = Table(
 sessions = Table(
     "sessions",
     metadata,
+    # A hash of the token that the browser has: a copy of the catalog signs nobody in.
     Column("session_id", String(64), primary_key=True),
     Column("member_id", ForeignKey("members.member_id"), nullable=False, index=True),
     Column("began_at", Instant, nullable=False, index=True),
@@ -89,7 +93,7 @@ operators = Table(
     Column("person", String(64), primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
 )
-"""The sealed name behind each pseudonym."""
+"""The sealed name of each pseudonym. Deleting the row destroys the name."""
 
 grants = Table(
     "grants",
@@ -128,7 +132,7 @@ access_log = Table(
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
 )
-"""Only ever added to: there is no statement in the code that changes or deletes a line."""
+"""Lines are only added. No statement in the code changes or deletes one."""
 
 api_keys = Table(
     "api_keys",

@@ -1,8 +1,8 @@
-"""Many rows into a table at once.
+"""Inserts many rows at once.
 
-SQLite's driver lets go of the interpreter at every step, and a step of an ordinary `executemany` is one row: beside a
-busy thread each row waits for the interpreter anew, 1,000 rows a second (measured), with the catalog locked. So rows
-go in by statements of many rows, a step each.
+SQLite's driver releases the interpreter at every step, and a step of an ordinary `executemany` is one row. Beside a
+busy thread each row then waits for the interpreter: 1,000 rows a second (measured), while the catalog is locked. So
+rows are inserted by statements of many rows, each of which is one step. See `docs/decisions/0023`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from sqlalchemy import Connection, Dialect, Table, insert
 from implio_pipeline.domain.chunks import chunks
 
 _VALUES_AT_ONCE = 2_000
-"""Of one statement; SQLite takes 32,766."""
+"""Values of one statement. SQLite accepts 32,766."""
 
 
 def bulk_insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows in their order; all name the same columns, and columns they do not name take the table's default."""
+    """Insert rows in their order. All have the same columns; other columns get the table's default."""
     if not rows:
         return
     if connection.dialect.name != "sqlite":
@@ -33,7 +33,7 @@ def bulk_insert(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 
 def _binder(dialect: Dialect, table: Table, name: str) -> Any:
-    """Return what makes a driver's value of a column's, `None` where it is the same."""
+    """Return the function that converts a column's value for the driver, `None` where there is nothing to convert."""
     return table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
 
 

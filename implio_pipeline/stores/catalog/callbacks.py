@@ -107,6 +107,7 @@ class SqlCallbacks(Callbacks):
     @override
     def put_off(self, delivery: Delivery) -> None:
         names = ("attempts", "next_attempt_at", "error_code", "given_up_at")
+        # An update, not an insert: a delivery that was cancelled during the attempt must not return.
         values = {name: getattr(delivery, name) for name in names}
         its_own = deliveries.c.delivery_id == delivery.delivery_id
         with writing(self._engine) as connection:

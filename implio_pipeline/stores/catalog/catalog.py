@@ -18,16 +18,15 @@ from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access import SqlAccessLog, SqlGrants, SqlPeople
 from implio_pipeline.stores.catalog.access_tables import members, operators
+from implio_pipeline.stores.catalog.accounts import SqlAuditLog, SqlMembers
 from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
-from implio_pipeline.stores.catalog.audit_log import SqlAuditLog
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys, rewrap_home_keys
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
-from implio_pipeline.stores.catalog.members import SqlMembers
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
 from implio_pipeline.stores.catalog.requests import SqlRequests

@@ -1,4 +1,7 @@
-"""How domain values are stored in columns: instants as integers, days as text, closed sets as words."""
+"""How domain values are stored in columns, the same on every database.
+
+Reading a value that no code of ours could have written raises `CatalogTampered`, never another exception.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -16,11 +19,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _Word = TypeVar("_Word", bound=StrEnum)
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")
-"""An ever-growing 64-bit number; SQLite counts up by itself only in a column of type INTEGER."""
+"""A growing 64-bit number. SQLite generates it only in a column of type INTEGER."""
 
 
 class Instant(TypeDecorator[datetime]):
-    """A UTC instant as whole microseconds since 1970, exact; one without a zone is a `TypeError`."""
+    """A UTC instant as whole microseconds since 1970, exact. An instant without a time zone is a `TypeError`."""
 
     impl = BigInteger
     cache_ok = True
@@ -31,7 +34,7 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else (value - EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Return the instant of so many microseconds."""
+        """Return the instant of a number of microseconds."""
         del dialect
         try:
             return None if value is None else EPOCH + timedelta(microseconds=value)
@@ -40,18 +43,18 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Day(TypeDecorator[date]):
-    """A UTC day as `YYYY-MM-DD`, which sorts as days do."""
+    """A UTC day as `YYYY-MM-DD`: its text sorts like the day."""
 
     impl = String(10)
     cache_ok = True
 
     def process_bind_param(self, value: date | None, dialect: Dialect) -> str | None:
-        """Return a day's text."""
+        """Return the text of a day."""
         del dialect
         return None if value is None else value.isoformat()
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> date | None:
-        """Return the day that a text names."""
+        """Return the day of a text."""
         del dialect
         try:
             return None if value is None else date.fromisoformat(value)
@@ -60,7 +63,7 @@ class Day(TypeDecorator[date]):
 
 
 class WithheldItems(TypeDecorator[Withheld]):
-    """What holds kept of a request, as JSON."""
+    """What legal holds spared of a request, as JSON."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True
@@ -71,7 +74,7 @@ class WithheldItems(TypeDecorator[Withheld]):
         return None if value is None else {"items": value.items, "holds": [list(each) for each in value.holds]}
 
     def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> Withheld | None:
-        """Return the counts that JSON values are."""
+        """Return the counts of JSON values."""
         del dialect
         try:
             return None if value is None else Withheld(items=value["items"], holds=tuple(map(tuple, value["holds"])))
@@ -80,7 +83,7 @@ class WithheldItems(TypeDecorator[Withheld]):
 
 
 class Counts(TypeDecorator[RequestOutcome]):
-    """What became of a request's items, as JSON; what is not known is null in it."""
+    """The outcome of a request, as JSON. An unknown number is null."""
 
     impl = JSON
     cache_ok = True
@@ -91,7 +94,7 @@ class Counts(TypeDecorator[RequestOutcome]):
         return None if value is None else value.parts()
 
     def process_result_value(self, value: dict[str, Any] | None, dialect: Dialect) -> RequestOutcome:
-        """Return the counts that JSON values are."""
+        """Return the counts of JSON values."""
         del dialect
         try:
             return RequestOutcome.read(value)
@@ -100,7 +103,7 @@ class Counts(TypeDecorator[RequestOutcome]):
 
 
 class Word(TypeDecorator[_Word], Generic[_Word]):
-    """One word of a closed set."""
+    """A member of a `StrEnum`, as its text."""
 
     impl = String(16)
     cache_ok = True
@@ -110,18 +113,18 @@ class Word(TypeDecorator[_Word], Generic[_Word]):
         self.words = words
 
     def process_bind_param(self, value: _Word | None, dialect: Dialect) -> str | None:
-        """Return a word's text."""
+        """Return the text of a member."""
         del dialect
         return None if value is None else value.value
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> _Word | None:
-        """Return the word that a text is.
+        """Return the member of a text.
 
         Raises:
-            CatalogTampered: the text is no word of the set.
+            CatalogTampered: the enumeration has no such member.
         """
         del dialect
         try:
             return None if value is None else self.words(value)
         except ValueError:
-            raise CatalogTampered(f"the catalog has a {self.words.__name__} that there is not") from None
+            raise CatalogTampered(f"the catalog has an unknown {self.words.__name__}") from None

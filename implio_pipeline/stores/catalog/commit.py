@@ -127,7 +127,7 @@ def _remember_posts(connection: Connection, change: Change) -> None:
         is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
         connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
         if connection.scalar(select(posts.c.batch_id).where(*is_same)) is not None:
-            raise PostInWork("another call with this Idempotency-Key was taken in meanwhile")
+            raise PostInWork("another call with this Idempotency-Key was accepted first")
         connection.execute(insert(posts), asdict(post))
 
 
@@ -189,7 +189,7 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
     region = connection.scalar(select(team_rows.c.region).where(team_rows.c.team == change.team))
     astray = sum(sealed.file.region != region for sealed in change.add)
     if astray:
-        raise OutOfRegion(f"{astray} new files of team {change.team} do not lie in its region {region}")
+        raise OutOfRegion(f"{astray} new files of team {change.team} are not in its region {region}")
     # 2. A file wrapped under a shredded team key could never be read.
     keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     known = connection.scalars(select(team_keys.c.key_id).where(team_keys.c.team == change.team))

@@ -172,7 +172,7 @@ def _close_idle() -> None:
         engine.dispose()
 
 
-def _start_anew() -> None:
+def _give_child_its_own() -> None:
     """Give a forked child its own pools. Connections that the parent was using stay with the parent."""
     for engine in list(_open):
         _inherited.append(engine.pool)
@@ -182,4 +182,4 @@ def _start_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_close_idle, after_in_child=_start_anew)
+    os.register_at_fork(before=_close_idle, after_in_child=_give_child_its_own)

@@ -35,6 +35,7 @@ class SqlLandings(Landings):
     @override
     def forget(self, record: LandingRecord) -> None:
         is_it = (landings.c.team == record.team, landings.c.digest == record.digest)
+        # A file that was taken again since is another record.
         is_same = (*is_it, landings.c.taken_at == record.taken_at, landings.c.batch_id == record.batch_id)
         with writing(self._engine) as connection:
             connection.execute(delete(landings).where(*is_same))

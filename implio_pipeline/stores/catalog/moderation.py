@@ -113,6 +113,7 @@ class SqlModeration(Moderation):
             .limit(count)
         )
         with writing(self._engine) as connection:
+            # The team's lock: two moderators who ask at once get different items.
             teams.lock(connection, team)
             _check_queue(connection, team, queue)
             rows = connection.execute(query).mappings().all()
@@ -143,13 +144,14 @@ class SqlModeration(Moderation):
     @override
     def decide(self, verdict: StoredVerdict, *, note: Note | None, at: datetime) -> StoredVerdict:
         with writing(self._engine) as connection:
+            # 1. Lock the team: an erasure or another verdict comes before this one or after it.
             teams.lock(connection, verdict.team)
-            # 1. The item must be waiting, not locked by somebody else, and not decided.
+            # 2. The item must be waiting, not locked by somebody else, and not decided.
             row = _free(connection, verdict.team, verdict.task_id, verdict.task_key, by=verdict.actor, now=at)
             is_same = (decisions.c.team == verdict.team, decisions.c.task_id == verdict.task_id)
             if connection.scalar(select(exists().where(*is_same))):
                 raise ItemDecided("the item was decided before")
-            # 2. Take its place in the feed. The team is locked, so places follow the order of commits: whoever polls
+            # 3. Take its place in the feed. The team is locked, so places follow the order of commits: whoever polls
             #    never misses a place that is filled later.
             newest = connection.scalar(select(feed_marks.c.newest).where(feed_marks.c.team == verdict.team))
             feed_at = next_feed_at(now=at, newest=newest or 0)
@@ -162,7 +164,7 @@ class SqlModeration(Moderation):
             values = {name: getattr(told, name) for name in _DECIDED if name != "sequence"}
             sequence = connection.scalars(insert(decisions).returning(decisions.c.sequence), [values]).one()
             connection.execute(insert(sealed_decisions), {"sequence": sequence, "sealed": verdict.sealed})
-            # 3. Off the queue, with its note and a delivery to the callback, all in one transaction.
+            # 4. Off the queue, with its note and a delivery to the callback, all in one transaction.
             connection.execute(delete(queue_entries).where(queue_entries.c.entry == row["entry"]))
             _put_note(connection, note)
             callbacks.tell_decision(connection, told)
@@ -225,6 +227,7 @@ class SqlModeration(Moderation):
     def feed(self, team: TeamId, *, since: int, most: int) -> Feed:
         query = _DECISIONS.where(decisions.c.team == team, decisions.c.feed_at > since)
         with reading(self._engine) as connection:
+            # One row more than asked for says whether there are more.
             rows = connection.execute(query.order_by(decisions.c.feed_at).limit(most + 1)).mappings().all()
         entries = tuple(StoredVerdict(**row) for row in rows[:most])
         newest = entries[-1].feed_at if entries else since
@@ -237,6 +240,7 @@ class SqlModeration(Moderation):
 
     @override
     def forget_settled(self, before: datetime) -> int:
+        # A withdrawn verdict stays: its request may be cancelled, or a legal hold covers its item.
         old = (decisions.c.settled_at < before, decisions.c.withdrawn_by.is_(None))
         with writing(self._engine) as connection:
             return connection.execute(delete(decisions).where(*old)).rowcount

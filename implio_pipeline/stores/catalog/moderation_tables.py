@@ -1,6 +1,8 @@
 """The tables of verdicts, notes, callbacks and deliveries.
 
-Those with the columns of `ITEM` keep something of an item: what covers the item takes their rows away.
+The tables of `TRACES` keep something of an item. A request that covers the item takes their rows away
+(`withdrawal.py`), so they have the columns that rules are compared with. `withdrawn_by` is the request that would give
+the row back.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, UniqueConstraint
@@ -68,7 +70,7 @@ feed_marks = Table(
     Column("team", ForeignKey("teams.team"), primary_key=True),
     Column("newest", BigInteger, nullable=False),
 )
-"""The newest instant that a team's feed has told; it outlives the verdicts, so that no instant comes twice."""
+"""The newest place of a team's feed. It outlives the verdicts, so that no place is used twice."""
 
 callback_hosts = Table(
     "callback_hosts",

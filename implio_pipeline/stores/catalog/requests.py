@@ -188,6 +188,7 @@ class SqlRequests(Requests):
 
     @override
     def erased_users(self, team: TeamId, users: Iterable[UserKey]) -> dict[UserKey, datetime]:
+        # Tombstones of completed requests count too. Those of cancelled ones no longer have a user key.
         ends: dict[UserKey, datetime] = {}
         with reading(self._engine) as connection:
             for some in chunks(list(users)):
@@ -308,6 +309,7 @@ class SqlRequests(Requests):
 
     @override
     def in_ledger(self, sequences: Sequence[int]) -> None:
+        # Not synchronised: after a power cut these tombstones are offered to the ledger again, which knows them.
         with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))

@@ -1,6 +1,15 @@
-"""The tables; columns are named as the fields of the domain values they keep."""
+"""The tables of files, keys, requests and queues.
+
+Rules:
+
+* A column has the name of the field of the domain value that it keeps.
+* No column holds a personal value in clear. User and task keys are keyed pseudonyms; what must be read again is sealed.
+* A table with a `mac` is authenticated: `row_macs.AUTHENTICATED` lists it, and says what its MAC covers.
+* A row is deleted after the rows that refer to it. A reference to a missing row shows that somebody else deleted it.
+"""
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -27,11 +36,11 @@ from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, Se
 
 
 class FileState(StrEnum):
-    """Whether a vault file counts."""
+    """Whether a vault file is in use."""
 
     LIVE = "live"
     DOOMED = "doomed"
-    """Replaced or dropped, its keys destroyed; its row stays until it is unlinked."""
+    """Replaced or dropped, its keys destroyed. The row stays until the file is unlinked."""
 
 
 metadata = MetaData(
@@ -43,6 +52,21 @@ metadata = MetaData(
     }
 )
 
+
+def _rule_columns() -> tuple[Column[Any], ...]:
+    """Return the columns that keep a rule; those of other kinds of rules are null."""
+    return (
+        Column("kind", Word(RequestKind), nullable=False),
+        Column("before", Instant, nullable=False),
+        Column("user_key", LargeBinary),
+        Column("task_key", LargeBinary),
+        Column("submitted_on", Day),
+        Column("starts_at", Instant),
+        Column("ends_at", Instant),
+        Column("cutoffs", JSON(none_as_null=True)),
+    )
+
+
 teams = Table(
     "teams",
     metadata,
@@ -53,11 +77,12 @@ teams = Table(
     Column("by_outcome", JSON, nullable=False),
     Column("cap_percent", Integer, nullable=False, server_default="20"),
     Column("grace_hours", Integer, nullable=False, server_default="0"),
-    # The newest instant that the team's items carry or that was handed out to a rule; it only grows.
+    # The logical time: the newest instant of the team's items and rules. It never falls, whatever clocks say.
     Column("newest_at", Instant, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
 
+# One row: the newest time that any clock showed.
 clock_readings = Table(
     "clock_readings",
     metadata,
@@ -73,7 +98,7 @@ team_sizes = Table(
     Column("items", BigInteger, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
-"""How many items a team had before its files changed on a day for the first time."""
+"""How many items a team had before the first change of its files on a day. The cap is a share of it."""
 
 policy_changes = Table(
     "policy_changes",
@@ -109,7 +134,7 @@ introductions = Table(
     Column("is_by_operator", Boolean, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
-"""Who made whom an administrator: keyed pseudonyms."""
+"""Who made whom an administrator, by keyed pseudonyms. Such people count as one when the cap is compared."""
 
 tallies = Table(
     "tallies",
@@ -121,7 +146,7 @@ tallies = Table(
     Column("total", LargeBinary, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
-"""How many rows of a team count in a table, and a keyed sum over them: `row_macs`."""
+"""The number of a team's rows in a table, and a keyed sum over them: a deleted row shows. See `row_macs`."""
 
 erased_people = Table(
     "erased_people",
@@ -131,7 +156,7 @@ erased_people = Table(
     Column("kept_out", BigInteger, nullable=False),
     Column("returned", BigInteger, nullable=False),
 )
-"""By day of arrival: items kept out by standing deletions, and items taken in of people who were erased before."""
+"""By day of arrival: items kept out by standing deletions, and items taken in of people who were erased."""
 
 team_keys = Table(
     "team_keys",
@@ -167,7 +192,7 @@ vault_files = Table(
     Column("most_of_one_user", BigInteger, nullable=False),
     Column("filters", LargeBinary, nullable=False),
     Column("mac", LargeBinary, nullable=False),
-    # Last, so that a row is judged by its ranges without turning these pages; `filters` is their keyed digest.
+    # Last, so that SQLite reads the other columns without these overflow pages. `filters` is their keyed digest.
     Column("user_filter", LargeBinary, nullable=False),
     Column("task_filter", LargeBinary, nullable=False),
     Index(None, "state", "team", "day", "file_id"),
@@ -190,14 +215,7 @@ tombstones = Table(
     Column("sequence", Sequence, primary_key=True, autoincrement=True),
     Column("request_id", String(64), nullable=False, unique=True),
     Column("team", ForeignKey("teams.team"), nullable=False),
-    Column("kind", Word(RequestKind), nullable=False),
-    Column("before", Instant, nullable=False),
-    Column("user_key", LargeBinary),
-    Column("task_key", LargeBinary),
-    Column("submitted_on", Day),
-    Column("starts_at", Instant),
-    Column("ends_at", Instant),
-    Column("cutoffs", JSON(none_as_null=True)),
+    *_rule_columns(),
     Column("is_erased", Boolean, nullable=False),
     Column("in_ledger", Boolean, nullable=False),
     Column("is_lifted", Boolean, nullable=False, server_default=false()),
@@ -220,7 +238,7 @@ standing_rules = Table(
     Column("in_ledger", Boolean, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
-"""Whose new items stay out, and since when; lifted ones too. `in_ledger`: whether the ledger knows of the lifting."""
+"""Standing erasures: whose new items stay out, and since when. `in_ledger`: whether the ledger has the lifting."""
 
 requests = Table(
     "requests",
@@ -260,7 +278,7 @@ requests = Table(
     Column("mac", LargeBinary, nullable=False),
     Index(None, "team", "idempotency"),
     Index(None, "team", "scope_pseudonym"),
-    # What one person decided alone is summed from this index, without a look at the rows.
+    # What one person decided alone is summed from this index, without reading rows.
     Index("ix_requests_alone", "team", "asked_by", "is_alone", "accepted_at", "covered_items"),
 )
 
@@ -284,7 +302,7 @@ withdrawn_entries = Table(
     Column("submitted_at", Instant, nullable=False),
     Column("outcome", String(64)),
 )
-"""Queue entries of requests that may still be cancelled."""
+"""Queue entries that requests took and would give back if they were cancelled."""
 
 holds = Table(
     "holds",
@@ -297,14 +315,7 @@ holds = Table(
     Column("placed_at", Instant, nullable=False),
     Column("until", Instant, nullable=False),
     Column("released_at", Instant),
-    Column("kind", Word(RequestKind), nullable=False),
-    Column("before", Instant, nullable=False),
-    Column("user_key", LargeBinary),
-    Column("task_key", LargeBinary),
-    Column("submitted_on", Day),
-    Column("starts_at", Instant),
-    Column("ends_at", Instant),
-    Column("cutoffs", JSON(none_as_null=True)),
+    *_rule_columns(),
     Column("mac", LargeBinary),
     Index(None, "team", "sequence"),
     sqlite_autoincrement=True,
@@ -336,7 +347,7 @@ file_outcomes = Table(
     Column("mac", LargeBinary, nullable=False),
 )
 
-# Posts with an idempotency key, remembered for a day; the digests are keyed with a key of the team.
+# Posts with an idempotency key, remembered for a day. The digests are made with a key of the team.
 posts = Table(
     "posts",
     metadata,
@@ -349,6 +360,7 @@ posts = Table(
     Column("returned", Integer, nullable=False),
     Index(None, "taken_at"),
 )
+
 landings = Table(
     "landings",
     metadata,
@@ -400,8 +412,8 @@ queue_entries = Table(
     Column("outcome", String(64)),
     Column("locked_by", String(64)),
     Column("locked_until", Instant),
-    # There is no index by team and instant: SQLite would prefer it, and read a whole queue to take one user off. Rules
-    # by date find what they cover within the index by queue.
+    # No index by team and instant: SQLite would prefer it, and read a whole queue to take one user off. Rules by date
+    # find what they cover in the index by queue.
     Index(None, "team", "user_key"),
     Index(None, "team", "task_key"),
     Index(None, "team", "queue", "submitted_at"),
@@ -415,7 +427,7 @@ set_aside_keys = Table(
     Column("root_key_id", String(512), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
 )
-"""The key of each file set aside; it is destroyed here, so that no copy of the file opens any more."""
+"""The key of each file set aside. Destroying it here makes every copy of the file unreadable."""
 
 SECRETS = [team_keys, file_keys, sealed_scopes, sealed_holds, set_aside_keys]
-"""What must be unreadable once deleted; kept small, since `scrub` writes these tables anew."""
+"""Tables whose deleted rows must be unreadable. They are small, since `scrub` writes them again."""

@@ -125,7 +125,7 @@ class SqlTeams(Teams):
                 is_same = (table.c.key_id == before.key_id, table.c.wrapped == before.wrapped)
                 new = {"root_key_id": after.root_key_id, "wrapped": after.wrapped}
                 if not connection.execute(update(table).where(*is_same).values(new)).rowcount:
-                    raise PlanOutdated(f"team key {before.key_id} was changed or shredded meanwhile")
+                    raise PlanOutdated(f"team key {before.key_id} was changed or shredded after the work was planned")
 
     @override
     def seals(self, team: TeamId) -> list[Seal]:
@@ -192,7 +192,7 @@ def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
         theirs = select(root).where(root.startswith(f"{series}/", autoescape=True)).with_for_update(read=True)
         newest = max(map(number_of, connection.scalars(theirs)), default=0)
         if any(series_of(key.root_key_id) == series and number_of(key.root_key_id) < newest for key in keys):
-            raise PlanOutdated(f"root key {series} was renewed meanwhile")
+            raise PlanOutdated(f"root key {series} was renewed after the work was planned")
     connection.execute(insert(tables.team_keys), [asdict(key) for key in keys])
 
 

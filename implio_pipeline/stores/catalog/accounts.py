@@ -1,16 +1,19 @@
-"""Members and their sessions.
+"""People who sign in: members, their sessions, and the audit logs of teams.
 
-Names and addresses are sealed under the home's root key; a member is found by a keyed hash of the address. A session is
-found by the hash of its token, so that a copy of the catalog signs nobody in.
+Rules:
+
+* Names and addresses are sealed under the home's root key. A member is found by a keyed hash of the address.
+* A session is found by the hash of its token. A copy of the catalog names nobody and signs nobody in.
+* A team always keeps an administrator; the team is locked while that is checked.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, delete, insert, select, update
+from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
@@ -25,11 +28,12 @@ from implio_pipeline.domain.accounts import (
     Session,
     check_keeps_admin,
 )
+from implio_pipeline.domain.audit_log import AuditAction, AuditEntry
 from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.ports.accounts import Members
+from implio_pipeline.ports.accounts import AuditLog, Members
 from implio_pipeline.stores.catalog import teams
-from implio_pipeline.stores.catalog.access_tables import members, memberships, sessions, sign_in_attempts
+from implio_pipeline.stores.catalog.access_tables import audit_log, members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.home_keys import home_key
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
@@ -59,6 +63,7 @@ class SqlMembers(Members):
         roles = [{"member_id": member.member_id, "team": team, "role": role} for team, role in member.roles.items()]
         with writing(self._engine) as connection:
             try:
+                # The lookup is unique, so that of two invitations of one address one fails.
                 connection.execute(insert(members), row)
             except IntegrityError:
                 raise MemberRefused("there is a member with this address already") from None
@@ -89,6 +94,7 @@ class SqlMembers(Members):
     def set_role(self, member_id: MemberId, team: TeamId, role: Role | None) -> None:
         its_own = (memberships.c.member_id == member_id, memberships.c.team == team)
         with writing(self._engine) as connection:
+            # Locked, so that two administrators cannot remove each other at the same moment.
             teams.lock(connection, team)
             check_keeps_admin(self._of_team(connection, team), team, but=member_id, role=role)
             connection.execute(delete(memberships).where(*its_own))
@@ -150,6 +156,7 @@ class SqlMembers(Members):
             if until is not None and now < until:
                 return until
             after = attempts.one_more(now=now)
+            # Counts of old attempts go, whoever made them (GDPR Art. 5(1)(e)).
             connection.execute(delete(table).where(table.c.newest_at < now - FORGET_FAILURES))
             connection.execute(delete(table).where(table.c.email_lookup == lookup))
             values = {"email_lookup": lookup, "failures": after.failures, "newest_at": now}
@@ -198,22 +205,29 @@ class SqlMembers(Members):
         return self._members(connection, members.c.member_id.in_(theirs))
 
     def _members(self, connection: Connection, *conditions: Any) -> list[Member]:
+        # 1. The rows, and all roles of these members in one query.
         rows = connection.execute(select(members).where(*conditions)).mappings().all()
-        roles = _roles(connection, [row["member_id"] for row in rows])
-        found = [self._member(row, roles.get(row["member_id"], {})) for row in rows]
+        roles: dict[str, dict[TeamId, Role]] = {}
+        theirs = memberships.c.member_id.in_([row["member_id"] for row in rows])
+        query = select(memberships).where(theirs).order_by(memberships.c.team)
+        for row in connection.execute(query).mappings():
+            roles.setdefault(row["member_id"], {})[row["team"]] = Role(row["role"])
+        # 2. Names are opened here, so the database cannot sort by them.
+        found: list[Member] = []
+        for row in rows:
+            named = json.loads(self._seal.unseal(row["sealed"], context=f"member {row['member_id']}"))
+            found.append(
+                Member(
+                    member_id=row["member_id"],
+                    email=named["email"],
+                    name=named["name"],
+                    created_at=row["created_at"],
+                    roles=roles.get(row["member_id"], {}),
+                    has_codes=row["sealed_code"] is not None,
+                    is_temporary=row["is_temporary"],
+                )
+            )
         return sorted(found, key=lambda member: (member.name.casefold(), member.member_id))
-
-    def _member(self, row: RowMapping, roles: dict[TeamId, Role]) -> Member:
-        named = json.loads(self._seal.unseal(row["sealed"], context=f"member {row['member_id']}"))
-        return Member(
-            member_id=row["member_id"],
-            email=named["email"],
-            name=named["name"],
-            created_at=row["created_at"],
-            roles=roles,
-            has_codes=row["sealed_code"] is not None,
-            is_temporary=row["is_temporary"],
-        )
 
     def _lookup(self, email: str) -> bytes:
         if self._key is None:
@@ -221,9 +235,40 @@ class SqlMembers(Members):
         return keyed(self._key, "lookup", email)
 
 
-def _roles(connection: Connection, member_ids: Iterable[str]) -> dict[str, dict[TeamId, Role]]:
-    found: dict[str, dict[TeamId, Role]] = {}
-    query = select(memberships).where(memberships.c.member_id.in_(list(member_ids))).order_by(memberships.c.team)
-    for row in connection.execute(query).mappings():
-        found.setdefault(row["member_id"], {})[row["team"]] = Role(row["role"])
-    return found
+class SqlAuditLog(AuditLog):
+    """The port `AuditLog` over a table."""
+
+    def __init__(self, engine: Engine, seal: HomeSeal) -> None:
+        self._engine = engine
+        self._seal = seal
+
+    @override
+    def note(self, entries: Sequence[AuditEntry]) -> None:
+        rows = [
+            {
+                "team": entry.team,
+                "at": entry.at,
+                "who": entry.who,
+                "sealed_name": self._seal.seal(entry.name, context=f"audit-log {entry.team} {entry.who}"),
+                "deed": entry.deed.value,
+                "subject": entry.subject,
+                "count": entry.count,
+            }
+            for entry in entries
+        ]
+        if rows:
+            with writing(self._engine) as connection:
+                connection.execute(insert(audit_log), rows)
+
+    @override
+    def newest(self, team: TeamId, *, most: int) -> list[AuditEntry]:
+        query = select(audit_log).where(audit_log.c.team == team).order_by(audit_log.c.sequence.desc()).limit(most)
+        with reading(self._engine) as connection:
+            return [
+                AuditEntry(
+                    **{name: row[name] for name in ("team", "at", "who", "subject", "count", "sequence")},
+                    name=self._seal.unseal(row["sealed_name"], context=f"audit-log {row['team']} {row['who']}"),
+                    deed=AuditAction(row["deed"]),
+                )
+                for row in connection.execute(query).mappings()
+            ]
