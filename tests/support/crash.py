@@ -39,7 +39,7 @@ _READS = {
         "strays",
     },
     "catalog": {"newest_reading"},
-    "catalog.teams": {"get", "all", "keys"},
+    "catalog.teams": {"get", "all", "keys", "seals"},
     "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items", "items", "most_items"},
     "catalog.requests": {
         "get",
@@ -73,7 +73,6 @@ _READS = {
         "traces",
     },
     "catalog.callbacks": {"hosts", "get", "due", "teams_due", "all"},
-    "catalog.seals": {"all"},
     "catalog.policy_changes": {"waiting"},
     "ledger": {"entries", "receipt"},
     "landing": {"waiting", "has"},
