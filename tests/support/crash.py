@@ -87,7 +87,6 @@ _PARTS = {
     "holds",
     "moderation",
     "callbacks",
-    "seals",
     "policy_changes",
 }
 
