@@ -46,7 +46,7 @@ _access = typer.Typer(help="Who may read items, for which purpose, and who did."
 app.add_typer(_access, name="access", rich_help_panel=ADMIN)
 _MOST_COLUMNS = 8
 _Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The login name of the operator, kept encrypted. `-` reads stdin.")
+    str, typer.Argument(metavar="NAME", help='The login name of the operator, kept encrypted. "-" reads stdin.')
 ]
 _By = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who decides. Default: your login name. Kept encrypted.")
@@ -60,15 +60,18 @@ def _grant(  # noqa: PLR0913 -- one parameter for each option of the command
     name: _Name,
     team: TeamName,
     classes: Annotated[
-        str, typer.Option("--classes", help="Any of operational, content, identity, separated by commas.")
+        str,
+        typer.Option(
+            "--classes", metavar="CLASSES", help="Any of operational, content, identity, separated by commas."
+        ),
     ],
-    purpose: Annotated[str, typer.Option("--purpose", help=f"One of {', '.join(Purpose)}.")],
+    purpose: Annotated[str, typer.Option("--purpose", metavar="PURPOSE", help=f"One of {', '.join(Purpose)}.")],
     days: Annotated[
         int | None, typer.Option("--days", metavar="COUNT", min=1, help="How many days it is in force …")
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="DAY", help="… or its last day, in UTC.")] = None,
     note: Annotated[
-        str, typer.Option("--note", metavar="TEXT", help="A note on the reason, kept encrypted. `-` reads stdin.")
+        str, typer.Option("--note", metavar="TEXT", help='A note on the reason, kept encrypted. "-" reads stdin.')
     ] = "",
     by: _By = None,
 ) -> None:

@@ -30,7 +30,7 @@ _keys = typer.Typer(help="API keys of customers' servers.", no_args_is_help=True
 app.add_typer(_members, name="members", rich_help_panel=ADMIN)
 app.add_typer(_keys, name="api-keys", rich_help_panel=ADMIN)
 
-_Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The address they sign in with. `-` reads stdin.")]
+_Email = Annotated[str, typer.Argument(metavar="EMAIL", help='The address they sign in with. "-" reads stdin.')]
 _RoleName = Annotated[
     str, typer.Option("--role", metavar="ROLE", help="admin, automation specialist, moderator, spectator or no access.")
 ]
@@ -52,7 +52,10 @@ def _add_member(
     is_password_read: _PasswordIn = False,
     by: As = None,
 ) -> None:
-    """Give a person a role in a team, with a new account if needed."""
+    """Give a person a role in a team.
+
+    Creates an account if the person has none.
+    """
     session = session_of(context)
     address = secret_from(email, name="E-mail address")
     with session.open_home() as opened:
@@ -230,7 +233,10 @@ def _rotate_key(
     context: typer.Context,
     key_id: _KeyName,
     grace: Annotated[
-        int, typer.Option("--grace-hours", min=0, max=24 * 90, help="How long the old key is also accepted.")
+        int,
+        typer.Option(
+            "--grace-hours", metavar="HOURS", min=0, max=24 * 90, help="How long the old key is also accepted."
+        ),
     ] = 24,
     until: _Until = None,
     name: As = None,

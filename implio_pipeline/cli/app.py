@@ -36,7 +36,7 @@ from implio_pipeline.cli import (
     teams,
     upkeep,
 )
-from implio_pipeline.cli.arguments import NOT_TEXT, is_text
+from implio_pipeline.cli.arguments import ADMIN, NOT_TEXT, READ, WORK, is_text
 from implio_pipeline.cli.failures import BadUse, ExitCode, SettingsInvalid, exit_code_of, usage_facts, write_failure
 from implio_pipeline.cli.session import Session
 from implio_pipeline.core_dumps import forbid_core_dumps
@@ -56,6 +56,11 @@ stdin.
 
 class _Root(TyperGroup):
     """The outermost command."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order of their panels."""
+        panels, commands = (WORK, READ, ADMIN), dict[str, Any](self.commands)
+        return sorted(super().list_commands(ctx), key=lambda name: panels.index(commands[name].rich_help_panel))
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         """Run a command line and exit with its code."""

@@ -35,8 +35,8 @@ Confirm = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Also retry now what failed before, without waiting for its next attempt.")
 ]
-User = Annotated[str | None, typer.Option("--user", metavar="ID", help="Every item of this user. `-` reads stdin.")]
-Task = Annotated[str | None, typer.Option("--task", metavar="ID", help="One submission. `-` reads stdin.")]
+User = Annotated[str | None, typer.Option("--user", metavar="ID", help='Every item of this user. "-" reads stdin.')]
+Task = Annotated[str | None, typer.Option("--task", metavar="ID", help='One submission. "-" reads stdin.')]
 Start = Annotated[
     str | None, typer.Option("--from", metavar="INSTANT", help="Submitted at 2026-01-31T00:00Z or later, and …")
 ]

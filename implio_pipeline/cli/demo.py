@@ -84,7 +84,7 @@ def _demo(
         bool, typer.Option("--fresh", help="Also replace a home that no demo made. Its keys are destroyed.")
     ] = False,
 ) -> None:
-    """Run the whole pipeline on realistic items, and prove the erasure.
+    """Run the whole pipeline on generated items, with proof.
 
     Uses the home of `--home`. A home that a demo made is replaced. Any other home stays, unless you give --fresh.
     """
@@ -235,7 +235,7 @@ def _prove(
         ),
         (
             search.found,
-            f"User ids and e-mail addresses of erased people: found 0 times in\n  {searched}",
+            f"User ids and e-mail addresses of erased people: found 0 times in\n{searched}",
             f"User ids or e-mail addresses of erased people: found {search.found} times",
         ),
     ):

@@ -25,7 +25,7 @@ from implio_pipeline.cli.arguments import (
 )
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.session import session_of
-from implio_pipeline.cli.tables import Fact, facts, good
+from implio_pipeline.cli.tables import Fact, facts
 from implio_pipeline.documents.register import register_markdown, register_page
 from implio_pipeline.domain.access import GrantId, Purpose
 from implio_pipeline.domain.ids import ColumnClass
@@ -54,7 +54,7 @@ class _Form(StrEnum):
 def _export(
     context: typer.Context,
     team: TeamName,
-    user: Annotated[str, typer.Option("--user", metavar="ID", help="The user id. `-` reads stdin.")],
+    user: Annotated[str, typer.Option("--user", metavar="ID", help='The user id. "-" reads stdin.')],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="A new folder that only you can read. Default: in the home."),
@@ -185,7 +185,7 @@ def _export_register(
         sys.stdout.write(text)
         return
     write_new(out, text)
-    session.say(str(good(f"Written to {out}")))
+    session.say(f"Written to {out}")
 
 
 def _configured(settings: "Settings") -> Configured:

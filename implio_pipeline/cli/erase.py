@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from implio_pipeline.cli.arguments import WORK, As, End, Start, Task, User, fields_of, only_team, who
 from implio_pipeline.cli.failures import BadUse, NotConfirmed
@@ -164,11 +165,12 @@ def _plan_view(plan: ErasurePlan, approvers: int) -> RenderableType:
         ("size", size_text(plan.size_bytes)),
         ("days", len(plan.days), f"{plan.days[0]} to {plan.days[-1]}" if plan.days else ""),
         ("time", f"{plan.estimated_ms / 1000:.1f} s", "estimated from the number of files"),
-        ("plan", plan.digest, "to erase exactly this: --plan"),
     ]
     if plan.needs_approval:
         lines.append(("approval", "needed", "by a second person: `implio requests approve ID`"))
         if not approvers:
             lines.append(("approvers", 0, "no other administrator exists: another operator must approve it"))
     panel = facts(f"Preview: {plan.team}, by {plan.kind}; nothing was accepted", lines)
-    return Group(warning(plan_text(plan)), panel)
+    # On a line of its own, so that a terminal of 80 columns does not break the digest.
+    exactly_this = Text(f"To erase exactly this, or nothing:\n  --plan {plan.digest}")
+    return Group(warning(plan_text(plan)), panel, exactly_this)

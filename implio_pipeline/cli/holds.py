@@ -39,7 +39,7 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
     *,
     team: TeamName,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="The reason, kept encrypted. `-` reads stdin.")
+        str, typer.Option("--reason", metavar="TEXT", help='The reason, kept encrypted. "-" reads stdin.')
     ],
     holder: Annotated[str, typer.Option("--holder", metavar="NAME", help="Who is responsible for it. Kept encrypted.")],
     until: Annotated[str, typer.Option("--until", metavar="DAY", help="The last day of the hold.")],
@@ -48,7 +48,10 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
     start: Start = None,
     end: End = None,
     is_all: Annotated[bool, typer.Option("--all", help="Everything of the team.")] = False,
-    code: Annotated[HoldReason, typer.Option("--code", help="The reason that receipts show.")] = HoldReason.LEGAL_CLAIM,
+    code: Annotated[
+        HoldReason,
+        typer.Option("--code", metavar="CODE", help=f"The reason that receipts show: {', '.join(HoldReason)}."),
+    ] = HoldReason.LEGAL_CLAIM,
 ) -> None:
     """Place a hold: requests hide its items and erase the others."""
     session = session_of(context)

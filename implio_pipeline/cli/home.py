@@ -1,6 +1,7 @@
 """`implio init`, `serve` and `jobs`: make a home and run it."""
 
 import signal
+from calendar import day_abbr
 from pathlib import Path
 from threading import Event
 from typing import Annotated
@@ -23,7 +24,7 @@ def _init(
     context: typer.Context,
     home: Annotated[Path, typer.Argument(metavar="HOME", help="A new or empty folder.")],
 ) -> None:
-    """Create a home: keys, ledger, catalog, watched folders, Dagster's files."""
+    """Create a home: keys, ledger, catalog and watched folders."""
     session = session_of(context)
     made = make_home(home)
     daemon, webserver = dagster_commands(made)
@@ -80,8 +81,12 @@ def dagster_commands(home: Path) -> tuple[str, str]:
 def _serve(
     context: typer.Context,
     *,
-    host: Annotated[str | None, typer.Option("--host", help="The address to answer on. Default: api.host.")] = None,
-    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="0 takes any free port.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="The address to answer on. Default: api.host.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 takes any free port.")
+    ] = None,
     is_plain: Annotated[bool, typer.Option("--http", help="Without TLS, only for programs on this machine.")] = False,
     is_alone: Annotated[
         bool, typer.Option("--jobs", help="Also run all jobs, when no Dagster daemon runs on this home.")
@@ -98,21 +103,21 @@ def _serve(
 @_jobs.command("list")
 def _list_jobs(context: typer.Context) -> None:
     """Show each job, what starts it and what it does."""
-    from implio_pipeline.jobs import JOBS, Every  # noqa: PLC0415 -- opens stores, which `--help` need not load
+    from implio_pipeline.jobs import JOBS, At, Every  # noqa: PLC0415 -- opens stores, which `--help` need not load
+
+    def starts(wakes: Every | At, *, is_json: bool) -> str:
+        if isinstance(wakes, Every):
+            return f"every {wakes.seconds} s"
+        day = "daily" if wakes.weekday is None else day_abbr[wakes.weekday - 1]
+        return f"cron {wakes.cron}" if is_json else f"{day} {wakes.at:%H:%M}"
 
     session = session_of(context)
-    rows = [
-        (
-            job.name,
-            f"every {job.wakes.seconds} s" if isinstance(job.wakes, Every) else f"cron {job.wakes.cron}",
-            job.about,
-        )
-        for job in JOBS
-    ]
-    names = ("name", "wakes", "about")
     session.answer(
-        {"jobs": [dict(zip(names, row, strict=True)) for row in rows]},
-        lambda: table(("job", "starts", "what it does"), rows),
+        {"jobs": [{"name": job.name, "wakes": starts(job.wakes, is_json=True), "about": job.about} for job in JOBS]},
+        lambda: table(
+            ("job", "starts", "what it does"),
+            ([job.name, starts(job.wakes, is_json=False), job.about] for job in JOBS),
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group
+from rich.text import Text
 
 from implio_pipeline.cli.arguments import (
     ADMIN,
@@ -105,7 +106,7 @@ def _next(
 def _decide(  # noqa: PLR0913 -- one parameter for each option of the command
     context: typer.Context,
     *,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task id of the item. `-` reads stdin.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help='The task id of the item. "-" reads stdin.')],
     team: TeamName,
     is_approved: Annotated[bool, typer.Option("--approve", help="Approve the item.")] = False,
     reasons: Annotated[
@@ -120,7 +121,7 @@ def _decide(  # noqa: PLR0913 -- one parameter for each option of the command
     ] = None,
     note: Annotated[
         str | None,
-        typer.Option("--note", metavar="TEXT", help="A note for moderators, kept encrypted. `-` reads stdin."),
+        typer.Option("--note", metavar="TEXT", help='A note for moderators, kept encrypted. "-" reads stdin.'),
     ] = None,
     by: _By = None,
 ) -> None:
@@ -189,7 +190,7 @@ def _set_callback(
     context: typer.Context,
     team: TeamName,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="The https address to call. `-` reads stdin.")
+        str | None, typer.Option("--url", metavar="URL", help='The https address to call. "-" reads stdin.')
     ] = None,
     hosts: Annotated[
         list[str] | None,
@@ -221,7 +222,7 @@ def _set_callback(
         _callback_shape(view) | {"signingSecret": made.signing_secret, "teamKey": made.team_key},
         lambda: Group(
             good(f"Team {name} is called at {view.host}. These secrets are shown once:"),
-            facts("", [("signing secret", made.signing_secret), ("team key", made.team_key)]),
+            Text(f"  signing secret   {made.signing_secret}\n  team key         {made.team_key}"),
         ),
         is_copied=True,
     )

@@ -66,7 +66,7 @@ def _query(  # noqa: PLR0913 -- one parameter for each option of the command
     ] = None,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="ID", help="Set $user_key to the pseudonym of this user. `-` reads stdin."),
+        typer.Option("--user", metavar="ID", help='Set $user_key to the pseudonym of this user. "-" reads stdin.'),
     ] = None,
     form: Annotated[
         str | None,

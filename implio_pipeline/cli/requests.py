@@ -165,7 +165,7 @@ def _extend(
         int, typer.Option("--days", metavar="COUNT", help="How many days to add. Two months in total at most.")
     ],
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="The reason, kept encrypted. `-` reads stdin.")
+        str, typer.Option("--reason", metavar="TEXT", help='The reason, kept encrypted. "-" reads stdin.')
     ],
 ) -> None:
     """Extend the due date of a request once, with a reason.

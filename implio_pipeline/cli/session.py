@@ -122,7 +122,7 @@ class Session:
     def say(self, text: str) -> None:
         """Write a hint for people to stderr."""
         if not self.is_json:
-            self.err.print(text, style="dim")
+            self.err.print(text, style="dim", markup=False)
 
     @contextmanager
     def steps(self, title: str) -> Iterator[Steps]:

@@ -22,8 +22,9 @@ from implio_pipeline.domain.instants import instant_text
 Fact: TypeAlias = tuple[str, object] | tuple[str, object, str]
 """A name, a value and, where it helps, a remark."""
 
-_VALUE_WIDTH = 10
-_SHORT = 8
+_NAME_WIDTH, _VALUE_WIDTH = 18, 10
+_SHORT = 11
+"""A cell of at most this length, such as `52.9 kB` or `daily 01:15`, stays on one line."""
 _EDGE, _GAP = 2, 2
 """Blanks beside a table, and between two columns."""
 
@@ -117,10 +118,13 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[object]], *, within: in
 def _widths(names: Sequence[str], cells: list[list[Text]], *, within: int) -> list[int] | None:
     """Return a width for each column that breaks no word, or `None` when there is not enough room."""
     texts = [[name, *(row[place].plain for row in cells)] for place, name in enumerate(names)]
-    # A short text such as `52.9 kB` stays on one line; a longer one may be broken between its words.
     least = [
-        max(cell_len(part) for text in column for part in ([text] if len(text) <= _SHORT else text.split()))
-        for column in texts
+        max(
+            # A heading and a long cell may be broken between words.
+            max(map(cell_len, text.split() if len(text) > _SHORT or text == name else [text]), default=0)
+            for text in column
+        )
+        for name, column in zip(names, texts, strict=True)
     ]
     whole = [max(cell_len(line) for text in column for line in (text.splitlines() or [""])) for column in texts]
     room = within - _EDGE - _GAP * (len(names) - 1) - sum(least)
@@ -146,13 +150,17 @@ def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Rendera
 
 
 def facts(title: str, lines: Iterable[Fact]) -> RenderableType:
-    """Return a title above named values and their remarks."""
-    shown = [Text(title, style="bold")] if title else []
+    """Return a title above named values and their remarks; a long line continues under its value."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, min_width=_NAME_WIDTH)
+    grid.add_column(overflow="fold")
     for name, value, *remark in lines:
-        text = cell(value)
-        text.pad_right(max(0, _VALUE_WIDTH - text.cell_len) if remark else 0)
-        shown.append(Text.assemble((f"  {name:<16} ", "dim"), text, (f"  {remark[0]}" if remark else "", "dim")))
-    return Group(*shown)
+        text = cell(value).copy()
+        if remark and remark[0]:
+            text.pad_right(max(0, _VALUE_WIDTH - text.cell_len))
+            text.append(f"  {remark[0]}", style="dim")
+        grid.add_row(f"  {name}", text)
+    return Group(Text(title, style="bold"), grid) if title else grid
 
 
 def cell(value: object) -> Text:
@@ -184,16 +192,25 @@ def left_text(until: datetime, *, now: datetime) -> str:
     return "today" if days == 0 else f"in {days} days"
 
 
-def good(text: str) -> Text:
+def good(text: str) -> RenderableType:
     """Return a line that says that all is well."""
-    return Text.assemble(("✓ ", "green"), text)
+    return _signed("✓", "green", text)
 
 
-def warning(text: str) -> Text:
+def warning(text: str) -> RenderableType:
     """Return a line that somebody should look at."""
-    return Text.assemble(("! ", "yellow"), text)
+    return _signed("!", "yellow", text)
 
 
-def bad(text: str) -> Text:
+def bad(text: str) -> RenderableType:
     """Return a line that says that something is wrong."""
-    return Text.assemble(("✗ ", "red"), text)
+    return _signed("✗", "red", text)
+
+
+def _signed(sign: str, style: str, text: str) -> RenderableType:
+    """Return text after a sign; a long line continues under the text, not under the sign."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style=style)
+    grid.add_column(overflow="fold")
+    grid.add_row(sign, Text(text))
+    return grid

@@ -29,7 +29,7 @@ def _add(
     context: typer.Context,
     name: _Name,
     region: Annotated[
-        str, typer.Option("--region", help="Where its items are stored: a region of implio.toml. Cannot be changed.")
+        str, typer.Option("--region", metavar="REGION", help="A region of implio.toml. It cannot be changed later.")
     ],
     keep: Keep = None,
     outcomes: Outcomes = None,
@@ -60,10 +60,14 @@ def _set(
     keep: Keep = None,
     outcomes: Outcomes = None,
     cap: Annotated[
-        int | None, typer.Option("--cap-percent", help="The share of its items that one person may have erased.")
+        int | None,
+        typer.Option(
+            "--cap-percent", metavar="PERCENT", help="The share of its items that one person may have erased."
+        ),
     ] = None,
     grace: Annotated[
-        int | None, typer.Option("--grace-hours", help="How long a request waits, hidden, and may be cancelled.")
+        int | None,
+        typer.Option("--grace-hours", metavar="HOURS", help="How long a request waits, hidden, and may be cancelled."),
     ] = None,
     is_sure: Yes = False,
     by: As = None,
