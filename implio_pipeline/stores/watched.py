@@ -15,7 +15,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -105,17 +105,17 @@ class WatchedFolder:
         for folder, is_left_over in ((self._claimed, True), (self.folder, False)):
             with _opened_folder(folder) as folder_fd:
                 for name, inode, is_taken in self._entries(folder_fd):
-                    if not is_taken:
+                    if folder_fd is None or not is_taken:
                         continue
                     try:
-                        ready = self._ready_one(name, folder_fd, is_left_over=is_left_over)
+                        ready = self._look(name, folder_fd, is_left_over=is_left_over)
                     except OSError as error:
-                        now = self._clock.now()
+                        now, mark = self._clock.now(), f"{inode:x}"
                         ready = _ReadyFile(
                             name=name,
                             modified_at=now,
                             arrived_at=now,
-                            mark=f"{inode:x}",
+                            mark=mark,
                             is_left_over=is_left_over,
                             fault=error,
                         )
@@ -171,13 +171,19 @@ class WatchedFolder:
     def _suffix(self, name: str) -> str:
         return next((suffix for suffix in self._suffixes if name.lower().endswith(suffix)), "")
 
-    def _ready_one(self, name: str, folder_fd: int | None, *, is_left_over: bool) -> _ReadyFile | None:
-        file = None if folder_fd is None else open_plain(name, folder_fd, now=self._clock.now())
+    def _look(self, name: str, folder_fd: int, *, is_left_over: bool) -> _ReadyFile | None:
+        now = self._clock.now()
+        file = open_plain(name, folder_fd, now=now)
         if file is None:
             return None
         try:
-            # A claimed file whose lock is free was left by a process that died. Closing the file frees our lock again.
-            is_ready = _lock(file) if is_left_over else self._is_settled(file)
+            if is_left_over:
+                # A claimed file whose lock is free was left by a process that died. Closing it frees our lock again.
+                is_ready = _lock(file)
+            else:
+                age = now.timestamp() - os.fstat(file.fd).st_mtime
+                is_settled = age >= self._settle_seconds or age < -_MAX_AHEAD_SECONDS
+                is_ready = is_settled and not file.has_writer()
         finally:
             os.close(file.fd)
         if not is_ready:
@@ -190,34 +196,38 @@ class WatchedFolder:
             is_left_over=is_left_over,
         )
 
-    def _is_settled(self, file: OpenFile) -> bool:
-        age = self._clock.now().timestamp() - os.fstat(file.fd).st_mtime
-        return (age >= self._settle_seconds or age < -_MAX_AHEAD_SECONDS) and not file.has_writer()
-
     def _claim_one(self, ready: _ReadyFile) -> ClaimedFile | None:
         if ready.fault is not None:
             raise ready.fault
         with (
             _opened_folder(self._claimed if ready.is_left_over else self.folder) as folder_fd,
             _opened_folder(self._claimed) as claimed_fd,
+            ExitStack() as unless_claimed,
         ):
             if folder_fd is None or claimed_fd is None:
                 return None
+            # 1. Open the file and lock it, so that whoever lists the claimed files sees that it is in use.
             file = open_plain(ready.name, folder_fd, now=self._clock.now())
             if file is None:
                 return None
-            # The claimed name is random: the own one may hold a person's name, and may be taken among the claimed
-            # files.
+            unless_claimed.callback(os.close, file.fd)
+            if not _lock(file):
+                return None
+            # 2. Rename it out of the folder, unless it is among the claimed files already. The new name is random: the
+            #    own one may hold a person's name, and may be taken among the claimed files.
             suffix = self._suffix(ready.name)
             name = ready.name if ready.is_left_over else f"{secrets.token_hex(16)}{suffix}"
             try:
-                is_ours = _take(file, ready, name, folder_fd, claimed_fd)
-            except OSError:
-                os.close(file.fd)
-                raise
-            if not is_ours:
-                os.close(file.fd)
+                if not ready.is_left_over:
+                    os.rename(ready.name, name, src_dir_fd=folder_fd, dst_dir_fd=claimed_fd)
+                found = os.stat(name, dir_fd=claimed_fd, follow_symlinks=False)
+            except FileNotFoundError:
                 return None
+            # 3. Check that the renamed file is the locked one. Somebody may have replaced it between the two steps; the
+            #    other file then waits among the claimed ones.
+            if not os.path.samestat(found, os.fstat(file.fd)):
+                return None
+            unless_claimed.pop_all()
         return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
 
 
@@ -241,22 +251,6 @@ def _opened_folder(folder: Path) -> Iterator[int | None]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _take(file: OpenFile, ready: _ReadyFile, name: str, folder_fd: int, claimed_fd: int) -> bool:
-    # 1. Lock the file, so that whoever lists the claimed files sees that it is in use.
-    if not _lock(file):
-        return False
-    try:
-        # 2. Rename it out of the folder, unless it is among the claimed files already.
-        if not ready.is_left_over:
-            os.rename(ready.name, name, src_dir_fd=folder_fd, dst_dir_fd=claimed_fd)
-        # 3. Check that the renamed file is the locked one. Somebody may have replaced it between the two steps; the
-        #    other file then waits among the claimed ones.
-        found = os.stat(name, dir_fd=claimed_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(found, os.fstat(file.fd))
 
 
 def _lock(file: OpenFile) -> bool:

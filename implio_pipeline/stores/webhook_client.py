@@ -76,8 +76,17 @@ class HttpWebhookClient(WebhookClient):
     @override
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         began = time.monotonic()
-        answer = self._answer(url, body, headers)
-        return replace(answer, seconds=time.monotonic() - began)
+        try:
+            result = asyncio.run(self._bounded(url, body, headers))
+        except asyncio.CancelledError:
+            result = DeliveryResult(status=None, code=ABANDONED)
+        except CallbackRefused as refused:
+            result = DeliveryResult(status=None, code=refused.code)
+        except TimeoutError:
+            result = DeliveryResult(status=None, code="callback-timeout")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            result = DeliveryResult(status=None, code="callback-unreachable")
+        return replace(result, seconds=time.monotonic() - began)
 
     @override
     def abandon(self) -> None:

@@ -24,7 +24,7 @@ from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.durable import write_beside
-from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, values_of
+from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, Value, values_of
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder
 
@@ -104,26 +104,22 @@ class _ClaimedRequests(InboxFile):
 
     @override
     def entries(self) -> list[InboxEntry]:
-        try:
-            values = values_of(self._content(), suffix=self._file.suffix)
-        except RequestFieldRefused as refusal:
-            self._refusal = refusal
-            return [InboxEntry(position=0, draft=refusal)]
+        # 1. Read the file. If somebody writes to it at the same time, it may be half old and half new.
+        with self._file.open() as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        self._refusal = RequestFieldRefused("changed-while-read") if self._file.has_changed() else None
+        # 2. Parse it. A file that cannot be parsed at all is one refused entry.
+        values: list[Value] = []
+        if self._refusal is None:
+            try:
+                values = values_of(content, suffix=self._file.suffix)
+            except RequestFieldRefused as refusal:
+                self._refusal = refusal
+        if self._refusal is not None:
+            return [InboxEntry(position=0, draft=self._refusal)]
+        # 3. Turn each value into a draft, or into the reason why it is refused. The file's owner asks.
         received_at = self._file.arrived_at()
         return [InboxEntry(position=position, draft=self._draft(value, received_at)) for position, value in values]
-
-    @override
-    def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
-        # Refusals are durable before the request file goes: after a crash between the two, the file is read again.
-        if refused or self._refusal:
-            text: dict[str, Any] = {"refused": [_line(*each) for each in refused]}
-            if self._refusal:
-                text["setAside"] = self._sealed(self._refusal)
-            names = self._names_beside()
-            write_beside(
-                self._folder, next(names), msgspec.json.format(msgspec.json.encode(text)) + b"\n", others=names
-            )
-        self._file.remove()
 
     def _draft(self, value: object, received_at: datetime) -> RequestDraft | ImplioError:
         if isinstance(value, RequestFieldRefused):
@@ -133,17 +129,29 @@ class _ClaimedRequests(InboxFile):
         except RequestFieldRefused as refusal:
             return refusal
 
-    def _content(self) -> bytes:
-        with self._file.open() as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if self._file.has_changed():
-            raise RequestFieldRefused("changed-while-read")
-        return content
-
-    def _sealed(self, why: RequestFieldRefused) -> str:
-        with self._file.open() as content:
-            blocks = iter(lambda: content.read(1 << 20), b"")
-            return self._set_aside.seal(blocks, origin=Origin.REQUEST, team=None, code=why.code, reason=why.facts)
+    @override
+    def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
+        text: dict[str, Any] = {
+            "refused": [
+                {"position": position, "code": why.code, "reason": why.facts, "remedy": why.remedy}
+                for position, why in refused
+            ]
+        }
+        # 1. Seal away a file that could not be parsed at all; somebody may read it with its key and ask again.
+        if self._refusal:
+            code, reason = self._refusal.code, self._refusal.facts
+            with self._file.open() as file:
+                blocks = iter(lambda: file.read(1 << 20), b"")
+                text["setAside"] = self._set_aside.seal(
+                    blocks, origin=Origin.REQUEST, team=None, code=code, reason=reason
+                )
+        # 2. Write the refusals, durable before the request file goes: after a crash between the two, it is read again.
+        if refused or self._refusal:
+            names = self._names_beside()
+            content = msgspec.json.format(msgspec.json.encode(text)) + b"\n"
+            write_beside(self._folder, next(names), content, others=names)
+        # 3. Destroy the request file.
+        self._file.remove()
 
     def _names_beside(self) -> Iterator[str]:
         """Yield names for the refusals: the file's own name with a suffix, then with numbers too.
@@ -156,7 +164,3 @@ class _ClaimedRequests(InboxFile):
         yield f"{name}{_REFUSED_SUFFIX}"
         for number in count(2):
             yield f"{name}.{number}{_REFUSED_SUFFIX}"
-
-
-def _line(position: int, why: ImplioError) -> dict[str, Any]:
-    return {"position": position, "code": why.code, "reason": why.facts, "remedy": why.remedy}

@@ -12,7 +12,7 @@ The log is the authority; the index only says where to look. Rules:
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -48,15 +48,20 @@ class EntryIndex:
         """
         wanted = frozenset(keys)
         with self._log.open("rb") as log:
+            # 1. Ask the index, and read the line at each offset.
             found = self._offsets(log, wanted)
-            lines = None if found is None else list(self._checked(log, found))
-            if lines is None or None in lines:
-                # The index cannot be used, or an offset is wrong. Search the log itself; the next call makes a new
-                # index.
-                self._discard()
+            lines = []
+            for start, key in (found or {}).items():
+                log.seek(start)
+                line = log.readline()
+                lines.append(line if line.endswith(b"\n") and self._key_of(line) == key else None)
+            # 2. If the index cannot be used, or a line is another one than it says, search the log itself. The next
+            #    call makes a new index.
+            if found is None or None in lines:
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
                 log.seek(0)
-                yield from (line for line in _whole(log) if self._key_of(line) in wanted)
-                return
+                lines = [line for line in _whole(log) if self._key_of(line) in wanted]
             yield from (line for line in lines if line is not None)
 
     def _offsets(self, log: BinaryIO, wanted: frozenset[str]) -> dict[int, str] | None:
@@ -72,13 +77,6 @@ class EntryIndex:
         except sqlite3.Error:
             return None
         return dict(sorted(found.items()))
-
-    def _checked(self, log: BinaryIO, found: Mapping[int, str]) -> Iterator[bytes | None]:
-        """Yield the line at each offset, or `None` where the line does not have the key that the index says."""
-        for start, key in found.items():
-            log.seek(start)
-            line = log.readline()
-            yield line if line.endswith(b"\n") and self._key_of(line) == key else None
 
     def _bring_up_to_date(self, index: sqlite3.Connection, log: BinaryIO) -> None:
         # 1. Nothing to do when the log ends where the index does.
@@ -113,10 +111,6 @@ class EntryIndex:
             index.execute("PRAGMA synchronous=OFF")
             index.executescript(_TABLES)
             yield index
-
-    def _discard(self) -> None:
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
 
 
 def _last_line(log: BinaryIO, end: int, length: int) -> bytes:
