@@ -117,13 +117,13 @@ def test_a_column_is_there_for_those_who_were_granted_its_class_and_refused_by_n
 ) -> None:
     lakes = request.getfixturevalue("lakes_by_class")
     view = "items" if column in columns_of(FileKind.ITEMS) else "rejected"
-    query = f"select {column.name} from {view}"
+    query = f"select {column.name} from {view}"  # type: ignore[attr-defined]
 
     for granted, lake in lakes.items():
-        if column.column_class in (granted, ColumnClass.OPERATIONAL):
+        if column.column_class in (granted, ColumnClass.OPERATIONAL):  # type: ignore[attr-defined]
             assert len(lake.sql(query)) > 0
         else:
-            with pytest.raises(ClassNotGranted, match=f"{column.name} is of the {column.column_class} class"):
+            with pytest.raises(ClassNotGranted, match=f"{column.name} is of the {column.column_class} class"):  # type: ignore[attr-defined]
                 lake.sql(query)
 
 

@@ -35,7 +35,7 @@ def document(made: Any) -> Any:
     door: Door = made(key_calls_per_second=1e6, address_calls_per_second=1e6)
     loaded = schemathesis.openapi.from_dict(door.app.openapi())
     loaded.app = door.app
-    loaded.key = door.server(expires_at=door.home.clock.now() + timedelta(days=1)).key
+    loaded.key = door.server(expires_at=door.home.clock.now() + timedelta(days=1)).key  # type: ignore[attr-defined]
     return loaded
 
 

@@ -28,7 +28,7 @@ def _post(server: Server, *items: Any, headers: dict[str, str] = KEY) -> Any:
 
 
 def _kept(home: Home) -> list[Any]:
-    with writing(home.services.catalog._engine) as connection:
+    with writing(home.services.catalog._engine) as connection:  # type: ignore[attr-defined]
         return list(connection.execute(text("select * from posts")))
 
 

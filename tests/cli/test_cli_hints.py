@@ -64,7 +64,7 @@ def _missing(hint: str) -> list[str]:
         if word not in options:
             return [f"an option {word}"]
         given.add(options[word])
-        if not options[word].is_flag:
+        if not options[word].is_flag:  # type: ignore[attr-defined]
             if not words:
                 return [f"a value of {word}"]
             words.pop(0)

@@ -82,7 +82,9 @@ def left(services: Services) -> list[str]:
     """Return the ids of the items that the vault's files still hold."""
     files = list(services.catalog.manifest.files(ADS))
     rows = [
-        row for sealed in services.catalog.manifest.sealed(files) for row in services.vault.read(sealed).to_pylist()
+        row
+        for sealed in services.catalog.manifest.sealed(files)
+        for row in services.vault.read(sealed).to_pylist()  # type: ignore[attr-defined]
     ]
     return sorted(row["item_id"] for row in rows)
 

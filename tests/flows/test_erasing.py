@@ -222,7 +222,7 @@ def test_a_lost_or_damaged_file_fails_its_request_which_is_tried_again(home: Hom
     if fault is FileTampered:
         path.write_bytes(b"nothing of ours")
 
-    assert erase(home.services).failed == {request.request_id: fault.code}
+    assert erase(home.services).failed == {request.request_id: fault.code}  # type: ignore[attr-defined]
     assert erase(home.services).completed == []  # it waits for its back-off
 
     shutil.move(kept, path)

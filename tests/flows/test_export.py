@@ -342,14 +342,14 @@ def test_an_export_that_breaks_off_leaves_no_value_behind(lake, monkeypatch):
 
 def test_an_export_killed_while_it_was_written_is_purged_within_hours(lake):
     made = export(lake)
-    (made.folder / "manifest.json").unlink()  # as a kill before the last file leaves it
+    (made.folder / "manifest.json").unlink()  # as a kill before the last file leaves it  # type: ignore[attr-defined]
 
     lake.clock.pass_by(timedelta(hours=6))
     assert purge_exports(lake.services, lake.opened.exports) == 0
     lake.clock.pass_by(timedelta(seconds=1))
     assert purge_exports(lake.services, lake.opened.exports) == 1
 
-    assert not made.folder.exists()
+    assert not made.folder.exists()  # type: ignore[attr-defined]
     assert lake.opened.exports.all() == []
 
 

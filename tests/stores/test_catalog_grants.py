@@ -11,7 +11,7 @@ from support.ring import OneKey
 from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
 
 from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey, Purpose
-from implio_pipeline.domain.audit_log import GENESIS, Read, ReadDoor, log_faults
+from implio_pipeline.domain.audit_log import GENESIS, Read, ReadDoor, chain_faults
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.stores.catalog import access as access_log
@@ -112,7 +112,7 @@ def test_the_log_comes_back_in_order_chained_and_in_pages(catalog: SqlCatalog, m
     assert list(catalog.access_log.lines()) == added
     assert list(catalog.access_log.lines(after=5)) == added[5:]
     assert catalog.access_log.newest(2) == added[-2:]
-    assert list(log_faults(catalog.access_log.lines(), {MANY_READS: added[-1].digest})) == []
+    assert list(chain_faults(catalog.access_log.lines(), {MANY_READS: added[-1].digest})) == []
     assert catalog.grants.get(GrantId("g-1")).last_used_at == NOW
 
 

@@ -121,8 +121,8 @@ def test_one_idempotency_key_makes_one_request_however_many_ask_at_once(url: str
 def _commit_in_process(url: str, file_id: FileId, start: object, won: object) -> None:
     catalog = open_catalog(url, OneKey())
     removal = Change(team=ADS, planned_at=0, committed_at=NOW, remove=(file_id,))
-    start.wait()
-    won.put(wins(lambda: catalog.manifest.commit(removal)))
+    start.wait()  # type: ignore[attr-defined]
+    won.put(wins(lambda: catalog.manifest.commit(removal)))  # type: ignore[attr-defined]
     catalog.close()
 
 
@@ -140,9 +140,9 @@ def test_of_processes_that_remove_one_file_exactly_one_wins(url: str) -> None:
 
 
 def _open_in_process(url: str, start: object, opened: object) -> None:
-    start.wait()
+    start.wait()  # type: ignore[attr-defined]
     catalog = open_catalog(url, OneKey())
-    opened.put(catalog.teams.all() == [])
+    opened.put(catalog.teams.all() == [])  # type: ignore[attr-defined]
     catalog.close()
 
 

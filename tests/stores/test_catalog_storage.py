@@ -132,7 +132,7 @@ def test_scrubbing_gives_up_while_a_reader_holds_an_older_snapshot(
 
     catalog.scrub()
     held = bytes_on_disk(file)
-    listing.close()
+    listing.close()  # type: ignore[attr-defined]
     catalog.scrub()
 
     assert old.keys[0].wrapped in held

@@ -225,7 +225,7 @@ def test_a_file_put_back_while_processes_read_it_leaves_no_descriptor_open(tmp_p
     with next(world.zone.claim(TEAM)) as file:
         pieces = file.pieces()
         next(pieces)
-    pieces.close()
+    pieces.close()  # type: ignore[attr-defined]
     world.zone.close()
 
     assert world.left() == ["acme/a.ndjson"]

@@ -144,7 +144,7 @@ def test_the_old_keys_do_not_open_the_new_file_nor_the_new_ones_the_old(home: Ho
     assert new is not None
 
     for one, other in ((old, new), (new, old)):
-        raw = home.services.keychain.file_keys(ADS, other.keys)
+        raw = home.services.keychain.file_keys(ADS, other.keys)  # type: ignore[attr-defined]
         with pytest.raises(KeyMissing):
             decode(lies_at(home, one.file).read_bytes(), file_id=one.file.file_id, raw=raw)
 
@@ -230,7 +230,7 @@ def test_a_rewrite_that_storage_does_not_keep_bit_by_bit_is_caught(home: Home, o
     (request,) = home.ask(ByUser(user_id="ann"))
     files = home.files(ADS)
     folders = folders_of(home.opened, Forgetful)
-    folders.octet = octet
+    folders.octet = octet  # type: ignore[attr-defined]
     vault = EncryptedVault(folders, home.services.keychain, bounds=SMALL_FILES)
 
     summary = erase(changed(home.services, vault=vault))

@@ -48,7 +48,7 @@ def test_every_route_demands_something() -> None:
 
 
 def test_what_is_open_to_anyone_is_this_and_no_more() -> None:
-    anyone = {route.path for route in ROUTES if route.endpoint.demands is Anybody.ANYONE}
+    anyone = {route.path for route in ROUTES if route.endpoint.demands is Anybody.ANYONE}  # type: ignore[attr-defined]
 
     assert anyone == {"/docs", "/sign-in", "/sign-in/code", "/sign-out"}
 
@@ -60,7 +60,7 @@ def test_what_the_table_denies_is_answered_403_and_changes_nothing(page: Page, r
     before = state_of(page)
 
     for route in OF_TEAMS:
-        demanded = route.endpoint.demands
+        demanded = route.endpoint.demands  # type: ignore[attr-defined]
         if may(role, demanded):
             continue
         for path in (path_of(route), path_of(route, "cars"), path_of(route, "no-such-team")):
@@ -75,7 +75,7 @@ def test_what_the_table_allows_is_not_answered_403(page: Page, role: Role) -> No
     browser = page.browser(who=BY_ROLE[role])
 
     for route in OF_TEAMS:
-        if may(role, route.endpoint.demands) and "GET" in route.methods:
+        if may(role, route.endpoint.demands) and "GET" in route.methods:  # type: ignore[attr-defined]
             assert browser.get(path_of(route)).status_code in (200, 404), route.path
 
 
@@ -100,7 +100,7 @@ def test_who_is_not_signed_in_is_led_to_sign_in_and_changes_nothing(page: Page) 
     browser.get("/sign-in")
 
     for route in ROUTES:
-        if route.endpoint.demands is Anybody.ANYONE:
+        if route.endpoint.demands is Anybody.ANYONE:  # type: ignore[attr-defined]
             continue
         answer = browser.send(path_of(route)) if "POST" in route.methods else browser.client.get(path_of(route))
         assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in"), route.path
