@@ -342,7 +342,7 @@ def test_an_export_that_breaks_off_leaves_no_value_behind(lake, monkeypatch):
 
 def test_an_export_killed_while_it_was_written_is_purged_within_hours(lake):
     made = export(lake)
-    (made.folder / "manifest.json").unlink()  # as a kill before the last file leaves it  # type: ignore[attr-defined]
+    (made.folder / "manifest.json").unlink()  # type: ignore[attr-defined]  # as a kill before the last file leaves it
 
     lake.clock.pass_by(timedelta(hours=6))
     assert purge_exports(lake.services, lake.opened.exports) == 0
