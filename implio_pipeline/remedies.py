@@ -16,22 +16,22 @@ _REMEDIES: Mapping[str, str] = {
     "request-unknown": "Run `implio requests list` to see the requests that exist.",
     "plan-changed": "Run it again with --preview, look, and give the new digest.",
     "cancel-too-late": "Give the team a grace period for the next time: `implio team set TEAM --grace-hours 24`.",
-    "hold-refused": "Run `implio holds list` to see the holds that stand.",
+    "hold-refused": "Run `implio holds list` to see the holds in force.",
     "team-unknown": "Run `implio team list`, or make it with `implio team add TEAM --region REGION`.",
     "home-missing": "Run `implio init HOME`, then pass --home or set IMPLIO_HOME.",
     "catalog-tampered": (
-        "Run `implio audit` to name every such row, keep the catalog for whoever looks into it, "
-        "then put back a backup of it and run `implio restore`."
+        "Run `implio audit` to name every such row, keep a copy of the catalog for the investigation, "
+        "then restore a backup of it and run `implio restore`."
     ),
     "api-key-refused": (
         "Send a valid key of the team in one X-Api-Key header; "
         "make one with `implio api-keys add --team TEAM --label LABEL`."
     ),
-    "api-key-unknown": "Run `implio api-keys list` to see the keys there are.",
+    "api-key-unknown": "Run `implio api-keys list` to see the team's keys.",
     "plain-http-refused": "Leave --http out, or serve on 127.0.0.1 or ::1.",
-    "address-unavailable": "Choose another with --host and --port, or stop what answers there.",
+    "address-unavailable": "Choose another with --host and --port, or stop the program that uses it.",
     "class-not-granted": "Ask for the class with --classes if your assignment allows it.",
-    "member-refused": "Run `implio members list` to see who there is.",
+    "member-refused": "Run `implio members list` to see the members.",
     "file-tampered": (
         "Take the named file out of the vault and restore it from a backup, then run `implio erase --resume`."
     ),
@@ -50,14 +50,14 @@ _REMEDIES: Mapping[str, str] = {
         "Run `implio queue list` to see the queues that exist, or add it with `implio queue add QUEUE --team TEAM`."
     ),
     "callback-refused": (
-        "Give a URL of https whose host is on the team's allow list: "
+        "Give an https URL whose host is on the team's allow list: "
         "`implio callbacks set --team TEAM --allow HOST --url URL`."
     ),
     "callback-unknown": "Make one with `implio callbacks set --team TEAM --allow HOST --url URL`.",
-    "grant-refused": "Run `implio access list` to see the grants that stand.",
+    "grant-refused": "Run `implio access list` to see the grants in force.",
     "grant-missing": (
         "Ask for `implio access grant NAME --team TEAM --classes … --purpose … --days …`; "
-        "`implio access list` shows what stands."
+        "`implio access list` shows the grants in force."
     ),
     "purpose-missing": "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same.",
 }

@@ -168,7 +168,7 @@ class GrantRefused(ImplioError):
     """The grant cannot be given, revoked or found."""
 
     code: str = "grant-refused"
-    remedy: str = "Look at the grants that stand, then correct it."
+    remedy: str = "Look at the grants in force, then correct it."
 
 
 class GrantMissing(AccessDenied):
@@ -238,6 +238,7 @@ def classes_allowed(
     The identity class is included only if the caller states a purpose and a grant for that purpose names the class.
     """
     in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
+    # GDPR Art. 5(1)(b), purpose limitation: who somebody is can only be read for a stated purpose (decision 0050).
     named = frozenset(each for grant in in_force for each in grant.classes)
     return named if purpose is not None else named - {ColumnClass.IDENTITY}
 
@@ -250,9 +251,10 @@ def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until:
     """
     if not classes:
         raise GrantRefused("a grant names at least one class", remedy="Name a class, such as operational.")
+    # An end within a year forces somebody to look at each assignment again.
     if not granted_at < until <= granted_at + LONGEST:
         remedy = "Give its days or its end; an assignment that goes on is granted again."
-        raise GrantRefused("a grant ends in the future, within 366 days", remedy=remedy)
+        raise GrantRefused("a grant must end in the future, within 366 days", remedy=remedy)
 
 
 def review(
@@ -268,6 +270,7 @@ def review(
 
 
 def _remarks(grant: Grant, *, now: datetime, expires_within: timedelta, open_for: timedelta) -> tuple[str, ...]:
+    # A self-granted class is shown, not refused: a home with one operator has nobody else (decision 0050).
     remarks = {
         "expires soon": grant.until - now <= expires_within,
         "never used": grant.last_used_at is None,

@@ -54,7 +54,7 @@ def email_of(text: str) -> str:
     """
     email = unicodedata.normalize("NFKC", text).strip().casefold()
     if not _EMAIL.fullmatch(email):
-        raise MemberRefused("this is no e-mail address")
+        raise MemberRefused("this is not an e-mail address")
     return email
 
 
@@ -84,7 +84,7 @@ def role_of(text: str) -> Role:
     for role in MEMBER_ROLES:
         if text == role.value:
             return role
-    raise MemberRefused(f"there is no such role; there are: {', '.join(MEMBER_ROLES)}")
+    raise MemberRefused(f"there is no such role; the roles are: {', '.join(MEMBER_ROLES)}")
 
 
 def check_keeps_admin(members: Iterable[Member], team: TeamId, *, but: MemberId, role: Role | None) -> None:
@@ -99,6 +99,7 @@ def check_keeps_admin(members: Iterable[Member], team: TeamId, *, but: MemberId,
     Raises:
         MemberRefused: the team would have no administrator.
     """
+    # Without an administrator, only an operator could appoint one or approve a request.
     others = any(each.roles.get(team) is Role.ADMIN for each in members if each.member_id != but)
     was = any(each.roles.get(team) is Role.ADMIN for each in members if each.member_id == but)
     if was and role is not Role.ADMIN and not others:
@@ -148,12 +149,14 @@ class Attempts:
 
     def one_more(self, *, now: datetime) -> "Attempts":
         """Return the count after one more failure; a count that is too old starts again."""
+        # Old failures are forgotten, so that rare typing errors never add up to a lock.
         is_old = self.newest_at is not None and now - self.newest_at > FORGET_FAILURES
         return Attempts(failures=1 if is_old else self.failures + 1, newest_at=now)
 
     @classmethod
     def wait_after(cls, failures: int) -> timedelta:
         """Return how long attempts are refused after this many failures in a row: 30 s, doubling, at most an hour."""
+        # Doubling waits bound guessing to a few dozen tries a day for each address (decision 0041).
         if failures < FREE_FAILURES:
             return timedelta()
         return backoff(failures - FREE_FAILURES + 1)
@@ -172,12 +175,14 @@ class Session:
 
     def is_live(self, *, now: datetime) -> bool:
         """Return whether the session is still valid."""
+        # A session without its one-time code must end soon: its password may have been guessed.
         if self.is_halfway:
             return now < self.began_at + _HALFWAY
         return now < self.seen_at + SESSION_IDLE and now < self.began_at + SESSION_LONGEST
 
     def seen(self, *, now: datetime) -> "Session | None":
         """Return the session with a new `seen_at`, or `None` if the last one is recent enough to keep."""
+        # Writing `seen_at` at every request would be one commit for each click.
         return replace(self, seen_at=now) if now >= self.seen_at + _SEEN_EVERY else None
 
 
@@ -201,13 +206,14 @@ def check_password(text: str, *, email: str, name: str) -> None:
         raise PasswordRefused(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
     if len(set(password.casefold())) < FEWEST_SIGNS:
         raise PasswordRefused(f"a password has at least {FEWEST_SIGNS} different characters")
+    # Whoever attacks an account knows its name and address: only the rest of the password counts.
     own = [email.partition("@")[0], *name.split()]
     rest = password.casefold()
     for part in own:
         if len(part) >= _SHORT_PART:
             rest = rest.replace(part.casefold(), "")
     if len(rest) < SHORTEST_PASSWORD // 2:
-        raise PasswordRefused("a password is more than its owner's name or address")
+        raise PasswordRefused("a password must be more than its owner's name or address")
 
 
 def session_id_of(token: str) -> str:
@@ -222,6 +228,7 @@ def form_token_of(token: str) -> str:
 
 def is_form_token(given: str, *, token: str) -> bool:
     """Return whether a form was made for this session. The comparison takes constant time."""
+    # Constant time: the duration of a comparison would otherwise reveal the token byte by byte.
     return hmac.compare_digest(given.encode(), form_token_of(token).encode())
 
 
@@ -272,9 +279,9 @@ class ApiKey:
             ApiKeyInvalid: the label is not allowed, or the expiry is in the past.
         """
         if not _LABEL.fullmatch(label):
-            raise ApiKeyInvalid("the label has other characters than these, or too many")
+            raise ApiKeyInvalid("the label is too long, or has characters that are not allowed")
         if expires_at is not None and expires_at <= created_at:
-            raise ApiKeyInvalid("the key would have expired already")
+            raise ApiKeyInvalid("the expiry is in the past")
         text = f"{_PREFIX}{secret}"
         digest = api_key_digest(text)
         key_id = ApiKeyId(digest[:_ID_DIGITS])

@@ -115,9 +115,9 @@ class AuditFinding:
             case FileMissing():
                 return _of(file, FindingKind.FILE_MISSING, "it is not in storage")
             case FileTampered():
-                return _of(file, FindingKind.FILE_TAMPERED, "its bytes or rows are not those the catalog lists")
+                return _of(file, FindingKind.FILE_TAMPERED, "its bytes or rows differ from the catalog")
             case KeyMissing():
-                return _of(file, FindingKind.KEY_MISSING, "its keys do not unwrap, or do not open it")
+                return _of(file, FindingKind.KEY_MISSING, "its keys cannot be unwrapped, or do not open it")
             case _:
                 return _of(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
 
@@ -125,7 +125,7 @@ class AuditFinding:
     def unaudited(cls, part: str, error: ImplioError) -> "AuditFinding":
         """Return the finding for a part of the audit that failed while the others continued."""
         kind = FindingKind.CATALOG_TAMPERED if isinstance(error, CatalogTampered) else FindingKind.NOT_AUDITED
-        return cls(kind=kind, about=part, words=f"the rest of it was not looked at: {error.facts}")
+        return cls(kind=kind, about=part, words=f"the rest of it was not audited: {error.facts}")
 
     @classmethod
     def stray(cls, region: str, path: str) -> "AuditFinding":
@@ -197,15 +197,19 @@ def known_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str])
     found = []
     if {key.column_class for key in sealed.keys} != set(ColumnClass) or len(sealed.keys) != len(ColumnClass):
         found.append(_of(file, FindingKind.KEY_MISSING, f"{len(sealed.keys)} keys, not one for each column class"))
+    # A key that cannot be unwrapped makes its file unreadable: erased, without anybody having asked for it.
     dead = sum(key.team_key_id not in live_keys for key in sealed.keys)
     if dead:
-        found.append(_of(file, FindingKind.KEY_MISSING, f"{dead} keys are wrapped under team keys that do not live"))
+        found.append(_of(file, FindingKind.KEY_MISSING, f"{dead} keys are wrapped under team keys that are not live"))
+    # Retention drops files by these counts, without reading them.
     if sum(file.outcomes.values()) != file.rows or not 0 <= file.anonymous_rows <= file.rows or not file.rows:
         found.append(_of(file, FindingKind.WRONG_COUNTS, "the counts of its catalog row do not add up"))
+    # Rules by date use these instants to skip files.
     if {day_of(file.first_submitted_at), day_of(file.last_submitted_at)} != {file.day}:
-        found.append(_of(file, FindingKind.WRONG_TIMES, "its times are not of its day"))
+        found.append(_of(file, FindingKind.WRONG_TIMES, "its instants are not on its day"))
+    # GDPR Art. 44: items stay in the region of their team.
     if file.region != region:
-        found.append(_of(file, FindingKind.WRONG_RANGE, f"it lies in region {file.region}, its team in {region}"))
+        found.append(_of(file, FindingKind.WRONG_RANGE, f"it is in region {file.region}, its team in {region}"))
     return found
 
 
@@ -222,17 +226,17 @@ def read_faults(file: VaultFile, measured: FileMeasurement, *, erased: Collectio
         or measured.most_of_one_user > file.most_of_one_user
     ):
         found.append(
-            _of(file, FindingKind.WRONG_COUNTS, "rows, rows without or of one user, or outcomes are other than listed")
+            _of(file, FindingKind.WRONG_COUNTS, "the counts of rows, users or outcomes differ from the catalog")
         )
     if (measured.first_submitted_at, measured.last_submitted_at) != (file.first_submitted_at, file.last_submitted_at):
-        found.append(_of(file, FindingKind.WRONG_TIMES, "its first or last instant is another than listed"))
+        found.append(_of(file, FindingKind.WRONG_TIMES, "its first or last instant differs from the catalog"))
     if not _is_within(file, measured):
-        found.append(_of(file, FindingKind.WRONG_RANGE, "user keys lie outside the range listed"))
+        found.append(_of(file, FindingKind.WRONG_RANGE, "it has user keys outside the range in the catalog"))
     for missed, noun in ((measured.users_missed, "user"), (measured.tasks_missed, "task")):
         if missed:
-            found.append(_of(file, FindingKind.FILTER_MISSES, f"its filter says no to {missed} {noun} keys it holds"))
+            found.append(_of(file, FindingKind.FILTER_MISSES, f"its filter denies {missed} {noun} keys that it holds"))
     if measured.wrong_pseudonyms:
-        words = f"{measured.wrong_pseudonyms} rows have a user key that is not their user id's"
+        words = f"the user keys of {measured.wrong_pseudonyms} rows do not belong to their user ids"
         found.append(_of(file, FindingKind.WRONG_PSEUDONYM, words))
     return found
 
@@ -242,9 +246,12 @@ def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) 
     if size_bytes is None:
         return [_of(file, FindingKind.FILE_MISSING, "it is not in storage")]
     if size_bytes != file.size_bytes:
-        return [_of(file, FindingKind.FILE_OTHER_SIZE, f"{size_bytes} bytes lie there, {file.size_bytes} are listed")]
+        return [
+            _of(file, FindingKind.FILE_OTHER_SIZE, f"it has {size_bytes} bytes, the catalog says {file.size_bytes}")
+        ]
+    # The end of the file shows it: Parquet files with an encrypted footer end with `PARE`.
     if not is_encrypted:
-        return [_of(file, FindingKind.FILE_IN_CLEAR, "it does not end like an encrypted file")]
+        return [_of(file, FindingKind.FILE_IN_CLEAR, "it does not have the ending of an encrypted file")]
     return []
 
 
@@ -291,14 +298,19 @@ def _tombstone_faults(
     """
     if not told:
         return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
+    # A cancelled request keeps its entry in the ledger, and `_lifting_faults` checks that it was lifted.
     if in_force is None:
         if request.state is RequestState.CANCELLED:
             return []
         return [
-            _about(request, FindingKind.TOMBSTONE_DIFFERS, "the ledger has it in force, the catalog lifted or lost")
+            _about(
+                request,
+                FindingKind.TOMBSTONE_DIFFERS,
+                "it is in force in the ledger, and lifted or missing in the catalog",
+            )
         ]
     if any(differences(in_force, body_of(each)) for each in told):
-        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog name different things")]
+        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on what it covers")]
     return []
 
 
@@ -325,10 +337,12 @@ def _standing_faults(
         and standing.lifted_at == request.standing_lifted_at
     )
     if not is_same:
-        words = "what keeps the person out is missing, or says something else than the request"
+        words = "what keeps the person out is missing, or contradicts the request"
         return [_about(request, FindingKind.TOMBSTONE_DIFFERS, words)]
     if is_lifted and request.standing_lifted_at is None:
-        return [_about(request, FindingKind.LIFTING_NOT_IN_CATALOG, "the ledger has it lifted, but it keeps items out")]
+        return [
+            _about(request, FindingKind.LIFTING_NOT_IN_CATALOG, "it is lifted in the ledger, and still keeps items out")
+        ]
     if request.standing_lifted_at is not None and not is_lifted:
         return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore would keep the person out again")]
     return []
@@ -340,7 +354,7 @@ def _lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
     if is_lifted and not is_cancelled:
         return [_about(request, FindingKind.LIFTING_NOT_IN_CATALOG, f"the ledger lifted it, but it is {request.state}")]
     if is_cancelled and not is_lifted:
-        return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore could carry it out all the same")]
+        return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore could still carry it out")]
     return []
 
 
@@ -363,11 +377,12 @@ def _receipt_faults(
         return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")]
     if is_receipted and request.state not in _RECEIPTED:
         return [_about(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
+    # After a restore a request may have several receipts; only the newest erasure must match the catalog.
     current = next(
         (each for each in reversed(whole) if each.checked_at == request.checked_at), whole[-1] if whole else None
     )
     problems = [problem for each in told for problem in _contradictions(request, each, is_current=each is current)] + [
-        "a part of it is missing or is no number"
+        "a part of it is missing or not a number"
     ] * len(unread)
     found = [_about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem) for problem in problems]
     if originals > 1:
@@ -391,9 +406,9 @@ def _contradictions(request: Request, told: Receipt, *, is_current: bool) -> Ite
         }
     others = [name for name, (one, other) in pairs.items() if one != other]
     if others:
-        yield f"it tells another {', '.join(others)} than the request"
+        yield f"it differs from the request in {', '.join(others)}"
     if is_current and told.erased.queue_entries != request.queue_removed:
-        yield "it counts other queue entries than the request"
+        yield "its count of queue entries differs from the request"
     yield from _miscounts(told)
     yield from _misstated(told)
 
@@ -401,15 +416,15 @@ def _contradictions(request: Request, told: Receipt, *, is_current: bool) -> Ite
 def _miscounts(told: Receipt) -> Iterator[str]:
     erased, proof, files = told.erased, told.verification, told.files
     if min(astuple(erased)) < 0 or proof.survivors != 0 or not proof.kept_rows_unchanged:
-        yield "it counts less than nothing, or proves nothing"
+        yield "a count is negative, or its proof is missing"
     if erased.items + erased.rejected_items != sum(file.matched for file in files):
         yield "its items are not the sum of its files"
     if erased.files != len(files):
-        yield "its files are not as many as it lists"
+        yield "its count of files differs from its list"
     if erased.keys_destroyed < len(files):
         yield "it destroyed fewer keys than files"
     if any(not 0 < file.matched <= file.rows_before - file.rows_after for file in files):
-        yield "more rows matched than went"
+        yield "more rows matched than were erased"
 
 
 def _misstated(told: Receipt) -> Iterator[str]:
@@ -420,7 +435,7 @@ def _misstated(told: Receipt) -> Iterator[str]:
     if (outcome.matched, outcome.erased, outcome.withheld) != (erased + withheld, erased, withheld):
         yield "its outcome is not the sum of its parts"
     if (told.erased_at is not None) != (erased > 0 or not withheld):
-        yield "it has an instant of erasure though nothing was erased, or has none"
+        yield "its instant of erasure contradicts what was erased"
 
 
 def _is_within(file: VaultFile, measured: FileMeasurement) -> bool:

@@ -138,6 +138,7 @@ class LogFault:
 
 def _digest_of(line: LogLine) -> str:
     """Return the SHA-256 of a line, hexadecimal, over everything but its own digest."""
+    # Sorted keys: the digest must not depend on the order in which fields are written.
     text = json.dumps({"line": line.line, "previous": line.previous} | line.read.body(), sort_keys=True)
     return sha256(text.encode()).hexdigest()
 
@@ -146,16 +147,20 @@ def chain_faults(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator
     """Yield where the log breaks its chain or contradicts the notes in the ledger."""
     count, previous = 0, GENESIS
     for count, line in enumerate(lines, start=1):
+        # 1. A gap: a line was removed.
         if line.line != count:
-            yield LogFault(line=count, words=f"line {count} is missing; line {line.line} stands in its place")
+            yield LogFault(line=count, words=f"line {count} is missing; line {line.line} is in its place")
             return
+        # 2. A broken chain: a line was changed or inserted.
         if line.previous != previous or _digest_of(line) != line.digest:
-            yield LogFault(line=count, words="it is not the line that was written")
+            yield LogFault(line=count, words="the line was altered")
             return
+        # 3. A chain that is valid, but not the noted one: whoever changed a line has computed all later digests again.
         if count in noted and noted[count] != line.digest:
-            yield LogFault(line=count, words="it is not the line that the ledger noted")
+            yield LogFault(line=count, words="the line differs from the ledger's note")
             return
         previous = line.digest
+    # 4. The end was cut off: a chain cannot show that, only the note in the ledger (decision 0051).
     last = max(noted, default=0)
     if last > count:
         yield LogFault(line=count + 1, words=f"the log ends after {count} lines; the ledger noted {last}")

@@ -94,6 +94,7 @@ class DeliveryResult:
     @property
     def is_done(self) -> bool:
         """Whether the receiver confirmed the message."""
+        # Anything but 200 is tried again (decision 0031).
         return self.status == 200  # noqa: PLR2004
 
 
@@ -112,15 +113,16 @@ class Destination:
         Raises:
             CallbackRefused: the URL cannot be called, or contains a user name or a fragment.
         """
+        # `port` is parsed when it is read, and raises ValueError, too.
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise CallbackRefused("the address of the callback is no URL") from None
+            raise CallbackRefused("the address of the callback is not a URL") from None
         if parts.scheme not in ("https", "http") or not parts.hostname or len(url) > _LONGEST_URL or not url.isascii():
-            raise CallbackRefused("the address of the callback is no URL of https")
+            raise CallbackRefused("the address of the callback is not an https URL")
         if parts.username is not None or parts.password is not None or parts.fragment or not url.isprintable():
-            raise CallbackRefused("the address of the callback may hold no user name, password or fragment")
+            raise CallbackRefused("the address of the callback must not contain a user name, password or fragment")
         return cls(
             scheme=parts.scheme, host=check_host(parts.hostname), port=port or (443 if parts.scheme == "https" else 80)
         )
@@ -133,6 +135,7 @@ def check_host(host: str) -> str:
         CallbackRefused: the text is not a host name.
     """
     name = host.strip().lower().rstrip(".")
+    # Digits, letters, hyphens and dots; colons for IPv6 addresses. Wildcards would allow hosts that nobody checked.
     letters = name.replace("-", "").replace(".", "").replace(":", "")
     if not name or not letters.isascii() or not letters.isalnum() or len(name) > 253:  # noqa: PLR2004
         raise CallbackRefused("an allowed host is one exact name, such as hooks.example.com")
@@ -156,10 +159,13 @@ def check_address(address: str, *, destination: Destination, is_exempt: bool, ma
     found = _address(address)
     if found is None:
         raise CallbackRefused("the host has no address that can be used")
+    # 1. Plain HTTP would show decisions and secrets to the network; on this machine the operator may allow it.
     if destination.scheme == "http":
         if found.is_loopback and may_use_http:
             return
         raise CallbackRefused("callbacks are sent by https; plain http only to this machine, if settings allow it")
+    # 2. Server-side request forgery: a customer's URL must not reach services behind our firewall (decision 0031).
+    #    Addresses that stand for others (6to4, Teredo, NAT64) count as private, because they may lead there.
     if not is_exempt and (not found.is_global or found.is_multicast or _leads_elsewhere(found)):
         raise CallbackRefused("the host's address is inside a private network, on this machine or not on the internet")
 
@@ -179,5 +185,6 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         found = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    # `::ffff:10.0.0.1` is 10.0.0.1: compared as IPv6 it would count as a public address.
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return mapped or found

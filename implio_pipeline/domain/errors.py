@@ -55,14 +55,14 @@ class PlanChanged(RequestRefused):
     """The erasure would differ from the plan that was shown. Nothing is hidden and nothing is erased."""
 
     code = "plan-changed"
-    remedy = "Look at the plan as it is now, then confirm that."
+    remedy = "Look at the new plan, then confirm it."
 
 
 class ApprovalRefused(RequestRefused):
     """The request cannot be approved, or not by this person."""
 
     code = "approval-refused"
-    remedy = "Let somebody other than who asked approve it, while it waits for approval."
+    remedy = "Ask a person who did not make the request to approve it while it waits."
 
 
 class CancelTooLate(RequestRefused):
@@ -83,7 +83,7 @@ class ExtensionRefused(RequestRefused):
     """The due date cannot be extended in this way."""
 
     code = "extension-refused"
-    remedy = "A due date may be put off once, before it has passed, by at most two months (GDPR Art. 12(3))."
+    remedy = "Extend a due date only once, before it has passed, by at most two months (GDPR Art. 12(3))."
 
 
 class HoldRefused(RequestRefused):
@@ -145,14 +145,14 @@ class KeyMissing(ImplioError):
     """A key is missing: it was destroyed, not granted, or lost."""
 
     code = "key-missing"
-    remedy = "If the key was not shredded on purpose, put the keys folder back from its own backup."
+    remedy = "If the key was not shredded on purpose, restore the keys folder from its own backup."
 
 
 class CatalogTampered(ImplioError):
     """A row of the catalog was changed or removed by somebody else than this pipeline."""
 
     code = "catalog-tampered"
-    remedy = "Keep the catalog for whoever looks into it, then put back a backup of it."
+    remedy = "Keep a copy of the catalog for the investigation, then restore a backup of it."
 
 
 class AccessDenied(ImplioError):
@@ -194,7 +194,7 @@ class AddressUnavailable(ImplioError):
     """The server cannot listen on this address and port."""
 
     code = "address-unavailable"
-    remedy = "Choose another address and port, or stop what answers there."
+    remedy = "Choose another address and port, or stop the program that uses it."
 
 
 class CertificateInvalid(ImplioError):
@@ -332,21 +332,21 @@ class LandingEmpty(LandingInvalid):
     """A landing file is empty."""
 
     code = "landing-empty"
-    remedy = "Nothing is to be done: it was removed."
+    remedy = "Nothing needs to be done: the file was removed."
 
 
 class LedgerBroken(ImplioError):
     """The ledger's hash chain or a signature is not valid."""
 
     code = "ledger-broken"
-    remedy = "Put the ledger back from its own backup; do not edit it."
+    remedy = "Restore the ledger from its own backup; do not edit it."
 
 
 class LedgerUnavailable(ImplioError):
     """The ledger's file cannot be read or written."""
 
     code = "ledger-unavailable"
-    remedy = "Check the disk that holds the ledger, then run it again; what was erased is told then."
+    remedy = "Check the disk that holds the ledger, then run it again; it then records what was erased."
 
 
 class QueryRefused(ImplioError):
@@ -360,7 +360,7 @@ class KeyRingOutdated(ImplioError):
     """The key ring does not match the ledger's newest entry about keys: an older key ring was restored."""
 
     code = "key-ring-outdated"
-    remedy = "Put the newest backup of the keys folder back; an older one opens nothing that was written since."
+    remedy = "Restore the newest backup of the keys folder; an older one cannot open what was written since."
 
 
 class KeyReturned(KeyRingOutdated):
@@ -388,7 +388,7 @@ class BackupForgotten(ImplioError):
     """The restored catalog is older than the last key rotation, and the keys that open it are destroyed."""
 
     code = "backup-forgotten"
-    remedy = "Put back a backup of the catalog made after the newest rotation; see docs/KEYS.md."
+    remedy = "Restore a backup of the catalog made after the newest rotation; see docs/KEYS.md."
 
 
 class QueueUnknown(ImplioError):
@@ -416,7 +416,7 @@ class ItemDecided(DecisionRefused):
     """The item already has a different verdict."""
 
     code = "item-decided"
-    remedy = "Ask for the next items; the first verdict stands."
+    remedy = "Ask for the next items; the first verdict counts."
 
 
 class ItemLocked(RequestRefused):
@@ -437,7 +437,7 @@ class CallbackRefused(RequestRefused):
     """The callback's destination is not allowed."""
 
     code = "callback-refused"
-    remedy = "Give a URL of https whose host is on the team's allow list."
+    remedy = "Give an https URL whose host is on the team's allow list."
 
 
 class CallbackUnknown(ImplioError):

@@ -73,6 +73,7 @@ def _as_failure(error: Exception) -> ImplioError:
     if isinstance(error, ImplioError):
         return error
     if isinstance(error, OSError):
+        # Told apart, because the remedy is another one and another team may be on another disk.
         if error.errno in FULL:
             return StorageFull("there is no room on the disk")
         # The system's own words; `str(error)` would name a path, and a landing file's name may be somebody's.

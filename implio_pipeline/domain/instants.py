@@ -41,6 +41,7 @@ def due_at(received_at: datetime) -> datetime:
     Source: GDPR Art. 12(3); Regulation (EEC, Euratom) No 1182/71 Art. 3(2)(c).
     """
     year, month = (received_at.year + 1, 1) if received_at.month == 12 else (received_at.year, received_at.month + 1)  # noqa: PLR2004
+    # 31 January plus one month has no day: Regulation 1182/71 takes the last day of the month.
     for day in range(received_at.day, 27, -1):
         try:
             return received_at.replace(year=year, month=month, day=day)
@@ -88,8 +89,10 @@ def check_clock(now: datetime, *, newest: datetime | None, bounds: ClockBounds) 
     """
     if newest is None:
         return
+    # Logical time bridges a small difference. Beyond it, due dates, expiries and retention would come too late.
     if newest - now > bounds.behind:
         raise ClockBehind(f"the clock is {_text(newest - now)} behind the newest instant that this home knows")
+    # A clock that is ahead would make items overdue that are not, and retention erases for ever.
     if now - newest > bounds.ahead:
         raise ClockAhead(f"the clock is {_text(now - newest)} ahead of the newest instant that this home knows")
 

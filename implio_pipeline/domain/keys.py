@@ -62,6 +62,7 @@ class KeyStates:
     def of_ring(cls, ring: Fingerprints, *, destroyed: Fingerprints | None = None) -> "KeyStates":
         """Return the states of a ring's root keys: the newest of each series is live, the others are retired."""
         newest = newest_ids(ring)
+        # Everything but the newest epoch is on its way out: a rotation wraps again what an older key protects.
         return cls(
             live={each: ring[each] for each in ring if each in newest},
             retired={each: ring[each] for each in ring if each not in newest},
@@ -105,6 +106,7 @@ class KeyStatement(Statement):
                     for key_id in ring
                     if key_id not in live
                     and key_id not in retired
+                    # Numbers are never reused, so a lower number that the ledger does not list was destroyed.
                     and number_of(key_id) < told.get(series_of(key_id), 0)
                 )
             ),
@@ -120,6 +122,7 @@ def old_keys(keys: Iterable[TeamKey], purposes: Iterable[KeyPurpose]) -> list[Te
 
 def is_rotation_due(keys: Iterable[TeamKey], *, days: int, now: datetime) -> bool:
     """Return whether the newest key of a rotating purpose is older than `days` for some team; never if `days` is 0."""
+    # Only the newest version of each key counts: older ones are waiting to be destroyed.
     listed = [key for key in keys if key.purpose in ROTATING_PURPOSES]
     newest = newest_ids(key.key_id for key in listed)
     ages = (now - key.created_at for key in listed if key.key_id in newest)

@@ -107,9 +107,11 @@ def statement_in(kind: str, body: Mapping[str, Any]) -> Statement:
     if type_ is None:
         return UnknownStatement(kind=kind, body=body)
     try:
+        # Another version may mean something else by the same fields; acting on it could erase the wrong items.
         if body.get("format") != _FORMATS.get(type_):
             raise ValueError("another version")  # noqa: TRY301 -- told like every other reason below
         read: Statement = _read(type_, body)
+    # The body may be damaged in any way. The message names the kind only, since values may be pseudonyms.
     except (KeyError, TypeError, ValueError, AttributeError):
         raise LedgerBroken(f"an entry of kind {kind} cannot be read") from None
     return read
@@ -203,6 +205,7 @@ def _decoded(type_: Any, value: Any) -> Any:  # noqa: PLR0911 -- one line a type
 
 
 def _typed(type_: type[Any], value: Any) -> Any:
+    # Exact types: `True` is an `int` in Python, and a count must not be one.
     if type(value) is not type_:  # `True` is no number
         raise TypeError(f"{type_.__name__} expected")
     return value

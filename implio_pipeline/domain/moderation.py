@@ -176,6 +176,7 @@ class VerdictDetails:
 
     def item_columns(self, decided: Outcome) -> Mapping[str, Any]:
         """Return the item's columns that the verdict replaces; without feedback the item keeps its own."""
+        # Reasons of an earlier decision would contradict the verdict, so they are replaced even by nothing.
         values: dict[str, Any] = {
             "outcome": decided.value,
             "reasons": list(self.reasons) or None,
@@ -235,6 +236,7 @@ def next_feed_at(*, now: datetime, newest: int) -> int:
     A reader asks for everything after a position. So positions follow the order of commits, not the clock: a verdict
     that is committed later would otherwise be missed.
     """
+    # Two verdicts in one millisecond, or a clock that was set back, must not share a position or move backwards.
     return max(int(now.timestamp() * 1000), newest + 1)
 
 

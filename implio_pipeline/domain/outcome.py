@@ -98,6 +98,7 @@ class RequestOutcome:
             newer: Items that came in after the request; `None` if not counted.
             not_reachable: Items that this kind of request cannot find; `None` if not counted.
         """
+        # The parts are exact, so the whole is their sum; an earlier estimate of it is dropped.
         kept = 0 if withheld is None else withheld.items
         return cls(matched=erased + kept, withheld=kept, erased=erased, newer=newer, not_reachable=not_reachable)
 
@@ -107,6 +108,7 @@ class RequestOutcome:
         Args:
             erased: Items erased so far; `None` if not counted.
         """
+        # More erased than matched: the earlier count is outdated, so the whole is not known any more.
         is_fewer = self.matched is not None and erased is not None and erased > self.matched
         matched = None if is_fewer else self.matched
         return replace(self, matched=matched, withheld=None, erased=erased)

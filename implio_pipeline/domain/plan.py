@@ -47,8 +47,10 @@ class ApprovalPolicy:
             team_items: Items of the team at the start of the window, so that adding items does not raise the cap.
             cap_percent: The team's cap; 100 means no cap.
         """
+        # No cap: a number that no team reaches, so that callers need no special case.
         if not self.is_asked or cap_percent >= _HUNDRED:
             return sys.maxsize
+        # Rounded down: the cap is never exceeded, not even by a part of an item.
         return max(team_items, self.cap_from_items) * cap_percent // _HUNDRED
 
 
@@ -113,6 +115,7 @@ def plan_digest(
     It covers the team, the rule without its instant, the id, digest and rows of every file that may be changed, the
     position of the team's newest tombstone, and the holds in force.
     """
+    # The rule's instant is left out: it moves with every look, and an unchanged plan must keep its digest.
     body = {
         "team": team,
         "rule": _parts(rule),
@@ -169,6 +172,7 @@ def same_person(who: str, introductions: Iterable[Appointment]) -> frozenset[str
         who: Keyed pseudonym of a person.
         introductions: The appointments in the team within the window.
     """
+    # 1. Follow the ties between members in both directions, until no new person is found.
     ties = [each for each in introductions if each.who != each.by]
     found, new = {who}, {who}
     while new:
@@ -176,6 +180,7 @@ def same_person(who: str, introductions: Iterable[Appointment]) -> frozenset[str
         near |= {tie.who for tie in ties if tie.by in new and not tie.is_by_operator}
         new = near - found
         found |= new
+    # 2. Add one step over operators: following it further would join everybody whom an operator ever appointed.
     by_operator = [tie for tie in ties if tie.is_by_operator]
     return frozenset(
         found

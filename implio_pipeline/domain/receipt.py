@@ -165,6 +165,7 @@ def receipt_of(
     Raises:
         ValueError: the request was not carried out.
     """
+    # A receipt is evidence (GDPR Art. 5(2)): it exists only after the last file was checked.
     if request.checked_at is None:
         raise ValueError("a request that was not carried out has no receipt")
     return type_(

@@ -55,6 +55,7 @@ def replan(
     for _ in range(tries):
         try:
             return attempt()
+        # Asked before anything else: a moment later, the world may look as if there had been no race.
         except Exception as error:
             if not is_race(error):
                 raise
@@ -80,6 +81,7 @@ def discarding(discard: Callable[[], object]) -> Iterator[None]:
     """Discard what the block staged if it fails or is interrupted before its commit."""
     try:
         yield
+    # Also for an interrupt: a staged file that nobody commits would otherwise wait for housekeeping.
     except BaseException:
         discard()
         raise

@@ -65,9 +65,11 @@ _MOVES: Mapping[RequestState, frozenset[RequestState]] = {
     S.RECEIVED: frozenset({S.ACCEPTED, S.REFUSED}),
     S.REFUSED: frozenset(),
     S.ACCEPTED: frozenset({S.UNAPPROVED, S.WAITING, S.PLANNED, S.FAILED, S.QUARANTINED}),
+    # Cancelling ends where erasing begins: from PLANNED on keys may be destroyed, and nothing brings an item back.
     S.UNAPPROVED: frozenset({S.ACCEPTED, S.WAITING, S.CANCELLED}),
     S.WAITING: frozenset({S.PLANNED, S.CANCELLED, S.FAILED, S.QUARANTINED}),
     S.CANCELLED: frozenset(),
+    # Work is repeated from PLANNED after any interruption; what is already erased is not found again.
     S.PLANNED: _FAULTS | {S.PLANNED, S.REWRITING, S.VERIFIED, S.SHREDDED},
     S.REWRITING: _FAULTS | {S.PLANNED, S.REWRITING, S.VERIFIED, S.SHREDDED},
     S.VERIFIED: _FAULTS | {S.PLANNED, S.SHREDDED},
@@ -231,6 +233,7 @@ class Request:
         """
         attempts = self.attempts + 1
         to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
+        # A failed proof is not a transient fault: trying again could hide the reason. A person looks first.
         is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[self.state]
         return replace(
             self.moved(S.UNVERIFIED if is_unproven else to),
@@ -247,6 +250,7 @@ class Request:
         A pass that erased nothing because of a legal hold leaves `erased_at` unchanged. No instant is set before one
         that the request already has, whatever the clock says.
         """
+        # The instants of a request stay in order, even if the clock was set back since the last one.
         now = max(each for each in (now, self.accepted_at, self.erased_at, self.checked_at) if each is not None)
         is_more_erased = (outcome.erased or 0) > (self.outcome.erased or 0)
         return replace(
@@ -270,16 +274,20 @@ class Request:
 
         Source: GDPR Art. 12(3).
         """
+        # Three months in all: the first month, and at most two further ones (GDPR Art. 12(3)).
         latest = due_at(due_at(due_at(self.received_at)))
         until = self.due_at + timedelta(days=days)
         if self.state not in OPEN_STATES:
             raise ExtensionRefused("it is not open any more")
         if self.extended_at is not None:
-            raise ExtensionRefused("it was extended before, and may be once")
+            raise ExtensionRefused("it was already extended, and that is allowed once")
+        # The person must be told of an extension within the first month, so it cannot be made afterwards.
         if self.due_at < now:
-            raise ExtensionRefused("it is late already; who asked must be told within the first month")
+            raise ExtensionRefused("it is already late; the person who asked must be told within the first month")
         if days < 1 or until > latest:
-            raise ExtensionRefused(f"the new date must lie after the old one and not after {latest.date().isoformat()}")
+            raise ExtensionRefused(
+                f"the new date must be after the old one, and no later than {latest.date().isoformat()}"
+            )
         return replace(self, due_at=until, extended_at=now)
 
     @property

@@ -24,7 +24,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "wrong-type": ("a field is not text", "Write the field's value as text."),
     "bad-flag": ("`standing` is neither true nor false", "Write true or false, or leave it out."),
     "not-an-object": ("it is not a JSON object", "Write each request as one JSON object."),
-    "unknown-type": ("its type is none of user, task, dates and team", "Name one of the four types."),
+    "unknown-type": ("its type is not user, task, dates or team", "Name one of the four types."),
     "empty-id": ("the id is empty", "Name the id; to erase everything of a team use the type team."),
     "rounded-id": (
         "the id is a number that a spreadsheet has rounded, so it may stand for several people",
@@ -35,20 +35,20 @@ REASONS: dict[str, tuple[str, str]] = {
         "Check the program that makes the request; to erase items without a user id name their task ids or dates.",
     ),
     "no-task-id": (
-        "the task id is no UUID; an ad's own id is not a task id",
+        "the task id is not a UUID; an ad's own id is not a task id",
         "Use the taskId that the answer to the post names; to erase all of a person's items name the user.",
     ),
     "by-actor": (
         "there are no requests by actor: what moderators did is part of the items they decided",
         "Erase the items, by user, task or dates; a moderator who asks turns to the team, which is the controller.",
     ),
-    "id-too-long": ("the id has more than 1024 characters", "Check the id; no item has one so long."),
+    "id-too-long": ("the id has more than 1024 characters", "Check the id; no item has an id of that length."),
     "text-too-long": ("the request id or the reason is too long", "Use at most 200 and 2000 characters."),
     "bad-text": ("a text holds a NUL or half a character", "Write the text in UTF-8, without NUL."),
     "bad-date": ("a date cannot be read", "Write dates like 2026-01-31T00:00Z."),
-    "zoneless-date": ("a date names no zone", "Add Z or an offset like +02:00."),
+    "zoneless-date": ("a date has no time zone", "Add Z or an offset like +02:00."),
     "dates-inverted": ("the range is empty: `from` is not before `to`", "Exchange or correct the dates."),
-    "year-out-of-range": ("a date lies outside the years 1970 to 9998", "Correct the year."),
+    "year-out-of-range": ("a date is outside the years 1970 to 9998", "Correct the year."),
     "confirm-mismatch": ("`confirm` does not repeat the team's name", "Write the team's name in `confirm`."),
     "bad-team-name": ("no team can have this name", "Use 1 to 48 characters of a-z, 0-9, '_' and '-'."),
     "wrong-cell-count": ("the row has another number of cells than the header", "Quote cells that hold commas."),
@@ -66,7 +66,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "too-large": ("the file has more than 16 MiB", "Split the file."),
     "too-many-entries": ("the file has more than 100000 requests", "Split the file."),
     "no-entries": ("the file holds no request", "Remove the file, or write requests into it."),
-    "changed-while-read": ("it was written to while it was read", "Rename files into the inbox when they are whole."),
+    "changed-while-read": ("it was changed while it was read", "Rename files into the inbox when they are whole."),
 }  # fmt: skip
 """The reason and the remedy of each code."""
 
@@ -124,6 +124,7 @@ def end_of(text: str) -> datetime:
         RequestFieldRefused: as `instant_of`; also if the end is after the year 9998.
     """
     instant, found = instant_of(text), _INSTANT.fullmatch(text.strip())
+    # Only digits that are not zero make the end later: `.000000000` is a whole microsecond.
     is_finer = found is not None and (found[7] or "")[6:].strip("0")
     end = instant + timedelta(microseconds=1) if is_finer else instant
     if end.year > LAST_YEAR:
@@ -173,6 +174,7 @@ def request_draft(
         raise RequestFieldRefused("not-an-object")
     kind = _kind(fields)
     optional = _OPTIONAL.get(kind, _OPTIONAL_OF_OTHERS)
+    # Ignoring an unknown field would turn a misspelt limit into a wider erasure.
     if not fields.keys() <= {"team", "type", *REQUIRED[kind], *optional}:
         raise RequestFieldRefused("unknown-field")
     if not fields.keys() >= {"team", *REQUIRED[kind]}:

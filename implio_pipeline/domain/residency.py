@@ -29,9 +29,9 @@ class KeptIn(StrEnum):
 
 
 _REMEDIES: Mapping[str, str] = {
-    "region-without-root": "Put the region back into implio.toml with the `vault` it had: `[regions.NAME]`.",
+    "region-without-root": "Add the region to implio.toml again, with its former `vault`: `[regions.NAME]`.",
     "root-shared": "Give each region a `vault` of its own in implio.toml, none within another.",
-    "root-keys-shared": "Give each region root keys of its own: put back its own `keys`, or rotate one region's.",
+    "root-keys-shared": "Give each region its own root keys: restore its `keys` folder, or rotate one region's keys.",
     "processor-unlisted": "List the host with its location under `[[processors]]` in implio.toml.",
     "location-unknown": "Write the country as two letters (ISO 3166-1), EU or EEA.",
     "transfer-unsafe": (

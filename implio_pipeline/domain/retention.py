@@ -46,7 +46,7 @@ class RetentionPolicy:
                 raise PolicyInvalid(f"{days} days cannot be kept")
         for outcome, days in self.by_outcome.items():
             if outcome not in OUTCOMES:
-                raise PolicyInvalid(f"there is no such outcome; there are {', '.join(OUTCOMES)}")
+                raise PolicyInvalid(f"there is no such outcome; the outcomes are {', '.join(OUTCOMES)}")
             if self.keep_days is not None and days > self.keep_days:
                 raise PolicyInvalid(f"{outcome} may not be kept {days} days when the team keeps {self.keep_days}")
 
@@ -60,6 +60,7 @@ class RetentionPolicy:
 
     def cutoffs(self, *, today: date) -> Cutoffs:
         """Return the oldest days that may still exist on `today`."""
+        # The day of submission does not count, so an item of day D with `keep_days` 0 is overdue on D + 1.
         every = None if self.keep_days is None else _days_before(today, self.keep_days)
         periods = {**self.by_outcome, FileKind.REJECTED.value: self.rejected_days}
         by_outcome = tuple((outcome, _days_before(today, days)) for outcome, days in sorted(periods.items()))
@@ -136,6 +137,7 @@ def erased_sooner(files: Iterable[VaultFile], *, was: RetentionPolicy, policy: R
     This counts more than what is overdue at once: a policy that is set today erases every item at some time. An
     undecided item may still get any outcome, so every shorter period counts for it.
     """
+    # An undecided item may still be refused: a shorter period for refused items may concern it.
     shorter = {outcome for outcome in OUTCOMES if policy.days_kept(outcome) < was.days_kept(outcome)}
     if shorter - {FileKind.REJECTED.value}:
         shorter.add(UNDECIDED)

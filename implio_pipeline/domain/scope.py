@@ -170,10 +170,12 @@ def reach(rule: Rule, file: VaultFile) -> Reach:
 
     Membership filters are not used here; the store that can read them does that.
     """
+    # Everything in the file came in after the rule's end.
     if file.first_submitted_at >= rule.before:
         return Reach.NOTHING
     match rule:
         case UserRule(user_key=key):
+            # Files are sorted by user key: outside the range there is no row of this user.
             if file.low_key is None or file.high_key is None or not file.low_key <= key <= file.high_key:
                 return Reach.NOTHING
             return Reach.PERHAPS
@@ -199,6 +201,7 @@ def _reach_overdue(file: VaultFile, cutoffs: Cutoffs, before: datetime) -> Reach
     gone = sum(count for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, cutoffs))
     if gone == 0:
         return Reach.NOTHING
+    # Dropping a file whole saves reading it. It must be certain, so every row must be older than the rule's end.
     if gone == file.rows and file.last_submitted_at < before:
         return Reach.EVERYTHING
     return Reach.PERHAPS

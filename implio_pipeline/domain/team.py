@@ -50,5 +50,5 @@ def team_id(name: str) -> TeamId:
         TeamInvalid: the name has characters that are not possible in folder names, partition keys or key names.
     """
     if not _NAME.fullmatch(name):
-        raise TeamInvalid("a team's name has other characters than these, or too many")
+        raise TeamInvalid("a team's name is too long, or has characters that are not allowed")
     return TeamId(name)

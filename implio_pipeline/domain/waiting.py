@@ -49,13 +49,13 @@ SENTENCES: Mapping[Cause, str] = {
     Cause.DEAD_RUN: "the process of a run has died, and the run still counts as in progress",
     Cause.QUEUED: "runs are waiting for a free place in the queue",
     Cause.AT_WORK: "a run counts as in progress",
-    Cause.NOT_TAKEN_UP: "a daemon reported within the last three minutes, and has not taken it up yet",
+    Cause.NOT_TAKEN_UP: "a daemon reported within the last three minutes, and has not started on it yet",
     Cause.NOT_KNOWN: "Dagster's storage cannot be read here",
     Cause.APPROVAL: "a second person has to approve it",
     Cause.GRACE_PERIOD: "the team's grace period lasts",
     Cause.LEGAL_HOLD: "a legal hold covers what is left of it",
     Cause.BACK_OFF: "the last attempt failed, and the time until the next one lasts",
-    Cause.PERSON: "it is not tried again before a person has looked at it",
+    Cause.PERSON: "a person has to look at it first",
 }
 
 
@@ -107,10 +107,13 @@ def why_waiting(what: Waiting, facts: OrchestrationFacts | None, *, now: datetim
     """
     if facts is None:
         return Cause.NOT_KNOWN
+    # 1. Dagster plans the next tick after the newest one: with a clock that was ahead, that may be far in the future.
     if facts.newest_tick_at is not None and facts.newest_tick_at > now + CLOCK_TOLERANCE:
         return Cause.CLOCK_WAS_AHEAD
+    # 2. Without a daemon nobody evaluates sensors, whatever else is configured.
     if facts.heartbeat_at is None or not now - HEARTBEAT_LASTS <= facts.heartbeat_at <= now + CLOCK_TOLERANCE:
         return Cause.NO_DAEMON
+    # 3. A sensor that is switched off looks for nothing.
     if _SENSORS[what] in facts.sensors_off:
         return Cause.SENSOR_OFF
     # A request file is accepted in the tick itself, so runs do not delay it.

@@ -56,7 +56,7 @@ def test_a_daemon_that_reported_a_moment_ago_is_promised_to_nobody(waiting):
     with open_home(waiting.home) as opened:
         told = {wait.sentence for wait in opened.oldest_waits()}
 
-    assert told == {"a daemon reported within the last three minutes, and has not taken it up yet"}
+    assert told == {"a daemon reported within the last three minutes, and has not started on it yet"}
 
 
 def test_without_a_daemon_all_of_it_waits_for_one(waiting):
