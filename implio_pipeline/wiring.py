@@ -27,7 +27,7 @@ from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
 from implio_pipeline.flows.clock import take_up_noted
-from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_put_back
+from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_old_home
 from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
 from implio_pipeline.formats.limits import LandingPolicy
@@ -255,7 +255,7 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
     try:
         _refuse_misplaced(opened)
         if not is_restoring:
-            refuse_put_back(opened)
+            refuse_old_home(opened)
         with suppress(LedgerBroken):  # as there: commands must be able to say so
             take_up_noted(opened.ledger, opened.catalog)
         yield opened

@@ -186,7 +186,7 @@ def _list(context: typer.Context) -> None:
     session = session_of(context)
     with session.open_home() as opened:
         services = opened.services
-        statement = newest_statement(services)
+        statement = newest_statement(services.ledger)
         keys = services.catalog.teams.keys()
         prints = dict(services.keychain.root_keys()) | dict(services.keychain.fingerprints(keys))
     rotated_at = None if statement is None else statement.at

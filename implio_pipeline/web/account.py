@@ -7,8 +7,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from implio_pipeline.domain.errors import ImplioError
-from implio_pipeline.flows.accounts.members import change_password, drop_codes, use_codes
-from implio_pipeline.flows.accounts.sign_in import begin_session
+from implio_pipeline.flows.accounts.sign_in import change_password, drop_codes, use_codes
 from implio_pipeline.web.context import Cookie, PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 from implio_pipeline.web.rendering import sentences
@@ -29,10 +28,9 @@ def _password_form(context: PageContext) -> Response:
     if new != context.form.get("again", ""):
         return _page(context, status=422, new_error="The two new passwords differ.")
     try:
-        change_password(context.accounts, context.member, old=context.form.get("old", ""), new=new)
+        entry = change_password(context.accounts, context.member, old=context.form.get("old", ""), new=new)
     except ImplioError as error:
         return _page(context, status=422, new_error=sentences(error))
-    entry = begin_session(context.accounts, context.accounts.members.get(context.member.member_id))
     response = context.redirect("/account", done="password")
     context.put_cookie(response, Cookie.SESSION, entry.token)
     return response

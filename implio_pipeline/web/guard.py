@@ -20,7 +20,7 @@ from implio_pipeline.domain.access import Act, require
 from implio_pipeline.domain.accounts import is_form_token
 from implio_pipeline.domain.errors import AccessDenied, ImplioError, RequestUnknown, TeamUnknown
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.flows.accounts.sign_in import visitor
+from implio_pipeline.flows.accounts.sign_in import find_session
 from implio_pipeline.web.context import Cookie, PageContext
 
 _MOST_FORM_BYTES, _MOST_FIELDS = 64 * 1024, 60
@@ -90,7 +90,7 @@ def _answer(context: PageContext, handler: _Handler, demands: _Demand) -> Respon
     try:
         # 2. Recognise the visitor by the cookie. A session that still needs a code belongs to nobody.
         token, path = context.cookie(Cookie.SESSION), context.http.url.path
-        found = visitor(context.accounts, token, is_by_itself=path.endswith(_PROGRESS)) if token else None
+        found = find_session(context.accounts, token, is_automatic=path.endswith(_PROGRESS)) if token else None
         if found is None:
             context.token = context.cookie(Cookie.GUEST) or secrets.token_urlsafe(32)
         else:

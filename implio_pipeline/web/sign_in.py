@@ -2,10 +2,11 @@
 
 from starlette.responses import Response
 
+from implio_pipeline.domain.accounts import session_id_of
 from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import SignInLocked, SignInRefused
 from implio_pipeline.flows.accounts.audit_log import note
-from implio_pipeline.flows.accounts.sign_in import Entry, second_step, sign_in, sign_out
+from implio_pipeline.flows.accounts.sign_in import Entry, enter_code, sign_in
 from implio_pipeline.web.context import Cookie, PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 
@@ -51,7 +52,7 @@ def _code_page(context: PageContext) -> Response:
 def _code_form(context: PageContext) -> Response:
     """Check the one-time code, and begin the session."""
     try:
-        entry = second_step(context.accounts, context.token, code=context.text("code"))
+        entry = enter_code(context.accounts, context.token, code=context.text("code"))
     except SignInRefused as error:
         return _refused(context, "sign_in_code.html", error)
     return _begin(context, entry)
@@ -60,7 +61,7 @@ def _code_form(context: PageContext) -> Response:
 @pages.post("/sign-out", demands=Anybody.ANYONE)
 def _sign_out_form(context: PageContext) -> Response:
     """End the session."""
-    sign_out(context.accounts, context.token)
+    context.accounts.members.end_session(session_id_of(context.token))
     response = context.redirect("/sign-in", done="out")
     context.drop_cookie(response, Cookie.SESSION)
     return response

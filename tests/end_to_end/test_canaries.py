@@ -18,6 +18,7 @@ import pytest
 from support.changed import changed
 from support.clock import StillClock
 from support.grants import let_read
+from support.moderation import feed
 from support.serving import serving
 from typer.testing import CliRunner
 
@@ -39,7 +40,7 @@ from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
-from implio_pipeline.flows.moderation.decide import decide, feed
+from implio_pipeline.flows.moderation.decide import decide
 from implio_pipeline.flows.moderation.webhooks import allow_hosts, set_callback
 from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.flows.operations.housekeep import housekeep
@@ -207,7 +208,7 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(opened: wi
     assert found_in(home, canaries) == {}
     assert [seal.kind for seal in opened.services.catalog.teams.seals(ADS)] == ["callback"]
     assert opened.services.catalog.moderation.traces(ADS) == []
-    assert feed(opened.services, ADS).entries == ()
+    assert feed(opened.services).entries == ()
     assert survivors(opened.services) == {}
     assert opened.ledger.check() == []
     with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:

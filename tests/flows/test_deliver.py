@@ -46,7 +46,8 @@ from implio_pipeline.flows.moderation.webhooks import (
     show_callback,
 )
 from implio_pipeline.flows.operations.housekeep import housekeep
-from implio_pipeline.ports.services import Services
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.webhook_client import HttpWebhookClient
 
 HOST, URL = "hooks.example.com", "https://hooks.example.com/canary-path"
@@ -88,7 +89,7 @@ def test_a_decision_is_told_once_with_ids_and_result_and_no_content(home: Home, 
     first, second = deliver_due(home.services, postbox), deliver_due(home.services, postbox)
 
     ((url, body, headers),) = postbox.sent
-    secrets = secrets_of(home.services, ADS)
+    secrets = secrets_of(home.services.catalog, home.services.keychain, ADS)
     assert (first.delivered, second.delivered, url) == (1, 0, URL)
     assert body == {
         "type": "decision",
@@ -246,7 +247,7 @@ def test_taking_a_host_off_the_list_takes_the_callback_and_its_deliveries(home: 
 
 def test_address_and_secrets_are_sealed_and_new_each_time(home: Home) -> None:
     postbox = told(home)
-    first = secrets_of(home.services, ADS)
+    first = secrets_of(home.services.catalog, home.services.keychain, ADS)
 
     second = set_callback(home.services, postbox, ADS, URL)
 
@@ -305,10 +306,10 @@ def test_whatever_is_raised_for_one_team_is_told_and_the_other_teams_are_deliver
     decide(home.services, CARS, "c", Approve(), by=MODERATOR)
     real = module.secrets_of
 
-    def raising(services: Services, team: TeamId) -> CallbackSecrets:
+    def raising(catalog: Catalog, keychain: Keychain, team: TeamId) -> CallbackSecrets:
         if team == ADS:
             raise error
-        return real(services, team)
+        return real(catalog, keychain, team)
 
     monkeypatch.setattr(module, "secrets_of", raising)
     first = deliver_due(home.services, postbox)

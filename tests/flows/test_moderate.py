@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad, is_covered
-from support.moderation import MODERATOR, OTHER, decide_all, decided, keep_waiting, waiting
+from support.moderation import MODERATOR, OTHER, decide_all, decided, feed, keep_waiting, waiting
 from support.moderation import given as given_to
 
 from implio_pipeline.domain.errors import ImplioError, ItemDecided, ItemGone, ItemLocked, QueueInvalid, QueueUnknown
@@ -32,7 +32,6 @@ from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.flows.moderation.decide import (
     add_queue,
     decide,
-    feed,
     give_back,
     next_entries,
     notes_of,

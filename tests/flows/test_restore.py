@@ -34,7 +34,7 @@ from implio_pipeline.flows.deletion.extend import extend
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.operations.audit import audit
-from implio_pipeline.flows.operations.restore import RestoreSummary, refuse_put_back, restore
+from implio_pipeline.flows.operations.restore import RestoreSummary, refuse_old_home, restore
 from implio_pipeline.flows.operations.rotate_keys import faults_of_ring, rotate_keys
 from implio_pipeline.remedies import remedy_for_operators
 
@@ -394,7 +394,7 @@ def test_a_catalog_without_the_newest_legal_hold_is_refused(folder: Path) -> Non
     put_back(folder, "catalog")
 
     with opened_at(folder, at=LATER, is_restoring=True) as home, pytest.raises(CatalogOutdated, match="hold"):
-        refuse_put_back(home.services)
+        refuse_old_home(home.services)
 
 
 def test_files_that_a_legal_hold_may_cover_are_never_given_up(folder: Path) -> None:
@@ -455,7 +455,7 @@ def test_old_catalog_vault_and_ring_beside_the_new_ring_end_erased_under_keys_th
             key.version for key in home.services.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")
         }
         assert versions == {3}
-        assert not faults_of_ring(home.services).returned
+        assert not faults_of_ring(home.services.ledger, home.services.keychain).returned
         check_restored(home, summary)
 
 

@@ -14,7 +14,7 @@ from support.clock import NOW, TODAY
 from support.crash import Tripwire, When, every_place, watched
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
-from support.moderation import MODERATOR, decide_all, decided, keep_waiting, waiting
+from support.moderation import MODERATOR, decide_all, decided, feed, keep_waiting, waiting
 from support.promises import disagreements
 
 from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull, Unverified
@@ -29,7 +29,7 @@ from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.moderation import apply_decisions as settling
 from implio_pipeline.flows.moderation.apply_decisions import FEED_KEEPS, apply_decisions
-from implio_pipeline.flows.moderation.decide import feed, notes_of
+from implio_pipeline.flows.moderation.decide import notes_of
 from implio_pipeline.flows.moderation.get_items import items_of
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.flows.operations.housekeep import housekeep

@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 from support.clock import NOW
+from support.moderation import feed
 from support.stage import CANARIES, REASON, Stage, item
 
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import Refuse
-from implio_pipeline.flows.moderation.decide import decide, feed
+from implio_pipeline.flows.moderation.decide import decide
 from implio_pipeline.flows.moderation.webhooks import allow_hosts, set_callback
 
 ADS, MODERATOR = TeamId("ads"), "zqzq-moderator@example.com"

@@ -58,10 +58,10 @@ def test_a_run_that_a_schedule_asked_for_leaves_young_keys(home):
     with dg.instance_for_test() as instance:
         asked = {AS_OF_TAG: NOW.date().isoformat()}
         assert run(home, instance, at=NOW + 29 * DAY, tags=asked).success
-        assert newest_statement(home.services) is None
+        assert newest_statement(home.services.ledger) is None
         assert run(home, instance, at=NOW + 30 * DAY, tags=asked).success
 
-    assert newest_statement(home.services) is not None
+    assert newest_statement(home.services.ledger) is not None
 
 
 @pytest.mark.parametrize(("days", "answer"), [(29, ROTATION_NOT_DUE), (30, None), (45, None)])

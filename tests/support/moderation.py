@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, Decision, Refuse, StoredVerdict
+from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, Decision, Feed, Refuse, StoredVerdict
 from implio_pipeline.flows.moderation.decide import decide, next_entries
+from implio_pipeline.ports.services import Services
 from support.home import ADS, Home
 from support.items import Ad
 
@@ -19,6 +20,11 @@ def keep_waiting(home: Home, *ads: Ad, team: TeamId = ADS) -> None:
 def waiting(home: Home, team: TeamId = ADS) -> list[str]:
     """Return the task ids that wait, oldest first."""
     return [entry.task_id for entry in home.services.catalog.moderation.entries(team)]
+
+
+def feed(services: Services, team: TeamId = ADS, *, since: int = 0, limit: int = 100) -> Feed:
+    """Return the verdicts that were given after a place in the feed."""
+    return services.catalog.moderation.feed(team, since=since, most=limit)
 
 
 def given(home: Home, *, by: str = MODERATOR, queue: str = DEFAULT_QUEUE) -> list[str]:

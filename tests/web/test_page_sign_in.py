@@ -9,7 +9,8 @@ from support.page import PASSWORD, SETUP, Browser, Page
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.accounts import SESSION_IDLE, SESSION_LONGEST
-from implio_pipeline.flows.accounts.members import add_member, use_codes
+from implio_pipeline.flows.accounts.members import add_member
+from implio_pipeline.flows.accounts.sign_in import use_codes
 
 
 def test_a_member_gets_in_and_out(page: Page) -> None:

@@ -1,4 +1,13 @@
-"""Read: let people in as far as their grants allow, and write down what they read before it is handed out."""
+"""Authorize reading: check a person's grants, and write down what they read before they see it.
+
+Rules:
+
+* Without a grant nothing can be read; the setting that turns grants off leaves the identity class out (decision 0050).
+* The identity class is read only for a stated purpose, under a grant for that purpose (GDPR Art. 5(1)(b)).
+* A reading is in the log of reads before its rows are handed out. No value and no SQL text is in the log.
+* The log is chained, and the signed ledger has its newest line: no line can be altered or cut off without a trace
+  (decision 0051).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,12 +30,13 @@ from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.ports.access import People
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.clock import Clock
+from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.services import Services
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """Somebody let in: what they may read, of whom, for what, and by which grants."""
+    """What a person may read: which classes of which teams, for what purpose, under which grants."""
 
     person: PersonKey
     teams: tuple[TeamId, ...]
@@ -37,10 +47,10 @@ class Admission:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadAuthorizer:
-    """Who decides at the query door.
+    """Decides what a person may read, and writes the log of reads.
 
     Args:
-        is_required: Whether the operational and content classes need a grant; the identity class always does.
+        is_required: Whether the operational and content classes need a grant. The identity class always does.
     """
 
     catalog: Catalog
@@ -56,46 +66,51 @@ class ReadAuthorizer:
         classes: frozenset[ColumnClass] | None,
         purpose: Purpose | None = None,
     ) -> Admission:
-        """Let an operator in to teams, as far as their grants for every one of them allow.
+        """Return what an operator may read of several teams: what their grants allow for each of them.
 
         Args:
-            name: The operator's.
+            name: The operator's name.
             teams: Whose items.
-            classes: What they want to read; what they may of operational and content when `None`.
-            purpose: What for; grants for another purpose do not count. The identity class needs it.
+            classes: The classes wanted; when `None`, what the grants allow of the operational and content classes.
+            purpose: The purpose. Grants for other purposes do not count. The identity class needs one.
 
         Raises:
-            PurposeMissing: the identity class is wanted and no purpose is said.
-            GrantMissing: no grant that stands allows it.
+            PurposeMissing: the identity class is wanted and no purpose is given.
+            GrantMissing: no grant in force allows a class that is wanted, or the operational class.
         """
         if classes is not None and ColumnClass.IDENTITY in classes and purpose is None:
-            raise PurposeMissing("the identity class is read for a purpose that is said")
+            raise PurposeMissing("the identity class is read only for a stated purpose")
         person, now, listed = self.people.person(name), self.clock.now(), tuple(teams)
+        # The operational class goes with every other: it opens a file's footer.
         wanted = MAKER_CLASSES if classes is None else classes | {ColumnClass.OPERATIONAL}
         used: set[GrantId] = set()
         allowed = wanted
         for team in listed:
-            granted, grants = self._allowed(person, team, now=now, purpose=purpose)
+            granted, grants = self._granted(person, team, now=now, purpose=purpose)
             _refuse(team, wanted - granted if classes is not None else {ColumnClass.OPERATIONAL} - granted)
             allowed &= granted
             used |= grants
+        if purpose is None:
+            # Where all the grants that count are for one purpose, the log of reads names that one.
+            purposes = {self.catalog.grants.get(each).purpose for each in used}
+            purpose = purposes.pop() if len(purposes) == 1 else None
         return Admission(
             person=self.people.remember(name),
             teams=listed,
             classes=allowed,
-            purpose=purpose or self._one_purpose(used),
+            purpose=purpose,
             grants=tuple(sorted(used)),
         )
 
     def confirm(self, admission: Admission) -> None:
-        """Let somebody go on who was let in, if nothing they were let in by was revoked or has ended meanwhile.
+        """Check again, before each statement, that the grants of an admission are still in force.
 
         Raises:
-            GrantMissing: something was, or has.
+            GrantMissing: a grant was revoked or has ended.
         """
         now = self.clock.now()
         for team in admission.teams:
-            granted, _ = self._allowed(admission.person, team, now=now, purpose=admission.purpose)
+            granted, _ = self._granted(admission.person, team, now=now, purpose=admission.purpose)
             _refuse(team, admission.classes - granted)
 
     def note(
@@ -108,7 +123,7 @@ class ReadAuthorizer:
         statement: str | None = None,
         door: ReadDoor = ReadDoor.QUERY,
     ) -> None:
-        """Write a reading into the audit log; only when this returns may the rows be handed out."""
+        """Write a reading into the log of reads. Rows may be handed out only after this returns."""
         read = Read(
             at=self.clock.now(),
             person=admission.person,
@@ -124,51 +139,27 @@ class ReadAuthorizer:
         )
         self.catalog.access_log.append([read])
 
-    def _allowed(
+    def _granted(
         self, person: PersonKey, team: TeamId, *, now: datetime, purpose: Purpose | None
     ) -> tuple[frozenset[ColumnClass], frozenset[GrantId]]:
+        """Return the classes that a person may read of one team, and the grants in force that say so."""
         grants = self.catalog.grants.all(team=team, person=person)
         in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
         allowed = classes_allowed(grants, person=person, team=team, now=now, purpose=purpose)
         free = frozenset() if self.is_required else MAKER_CLASSES
         return allowed | free, frozenset(each.grant_id for each in in_force)
 
-    def _one_purpose(self, used: Iterable[GrantId]) -> Purpose | None:
-        purposes = {self.catalog.grants.get(each).purpose for each in used}
-        return purposes.pop() if len(purposes) == 1 else None
-
-
-def note_export(
-    services: Services, *, operator: str, team: TeamId, rows: int, grants: tuple[GrantId, ...] = ()
-) -> None:
-    """Write into the audit log that everything on one person was read to be handed out to them.
-
-    Source: GDPR Art. 15; every class is read.
-    """
-    read = Read(
-        at=services.clock.now(),
-        person=services.people.remember(operator),
-        teams=(team,),
-        classes=frozenset(ColumnClass),
-        purpose=Purpose.ACCESS_REQUEST,
-        door=ReadDoor.EXPORT,
-        rows=rows,
-        rows_read=rows,
-        grants=grants,
-    )
-    services.catalog.access_log.append([read])
-
 
 def note_log(services: Services) -> int:
-    """Note the log's newest link in the ledger, if it grew since it was last noted; return how many lines are new.
+    """Note the newest line of the log of reads in the ledger, if there are new ones; return how many are new.
 
-    What is noted cannot be altered or cut off without showing; housekeeping notes it daily.
+    Housekeeping does so daily.
 
     Raises:
-        LedgerBroken: the ledger is not there, or cannot be read.
+        LedgerBroken: the ledger is missing, or cannot be read.
     """
     newest = services.catalog.access_log.newest(1)
-    last = max(_noted(services), default=0)
+    last = max(_noted(services.ledger), default=0)
     if not newest or newest[0].line <= last:
         return 0
     (line,) = newest
@@ -177,34 +168,36 @@ def note_log(services: Services) -> int:
 
 
 def log_faults(services: Services) -> list[LogFault]:
-    """Return where the log of reads is not what was written; an empty list means that it holds.
+    """Return where the log of reads differs from its chain or from the ledger; an empty list means that it is whole.
 
     Raises:
-        LedgerBroken: the ledger is not there, or cannot be read.
+        LedgerBroken: the ledger is missing, or cannot be read.
     """
-    noted = _noted(services)  # before the log: what is noted meanwhile was written before
+    # The ledger is read first: a line that is noted in between is in the log already.
+    noted = _noted(services.ledger)
     return list(chain_faults(services.catalog.access_log.lines(), noted))
 
 
 def accept_shortened_log(services: Services) -> int:
-    """Tell the ledger that a restore put an older log back, and return how many noted lines are gone for good.
+    """Record in the ledger that a restore brought back an older log, and return how many noted lines are lost.
 
-    From then on the log goes on from where it is; the ledger's entry shows for ever that lines are missing.
+    The log continues from its restored end. The entry in the ledger is the lasting proof that lines are missing.
     """
     newest = services.catalog.access_log.newest(1)
     lines, digest = (newest[0].line, newest[0].digest) if newest else (0, GENESIS)
-    lost = max(0, max(_noted(services), default=0) - lines)
+    lost = max(0, max(_noted(services.ledger), default=0) - lines)
     if lost:
         at = services.clock.now()
         services.ledger.append([AccessLogShortened(lines=lines, digest=digest, lost=lost, shortened_at=at)])
     return lost
 
 
-def _noted(services: Services) -> dict[int, str]:
-    return LedgerState.readable(services.ledger, AccessLogNoted, AccessLogShortened).log_digests
+def _noted(ledger: Ledger) -> dict[int, str]:
+    """Return the digests of the log of reads that the ledger has, by line."""
+    return LedgerState.readable(ledger, AccessLogNoted, AccessLogShortened).log_digests
 
 
 def _refuse(team: TeamId, missing: Iterable[ColumnClass]) -> None:
     names = ", ".join(sorted(missing))
     if names:
-        raise GrantMissing(f"no grant that stands allows this reader the {names} class of team {team}")
+        raise GrantMissing(f"no grant in force allows this reader the {names} class of team {team}")

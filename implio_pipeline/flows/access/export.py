@@ -1,6 +1,11 @@
-"""Answer an access request: everything held on one person, packed for one recipient, noted in the ledger.
+"""Answer an access request: everything held on one person, packed for one recipient and recorded in the ledger.
 
-The machinery that finds what to erase finds what to hand out, so that neither knows of more than the other.
+Rules:
+
+* The search that finds what to erase finds what to export, so neither can miss what the other knows.
+* Items that an open deletion hides are counted and not exported: they are about to be erased.
+* The log of reads and the ledger have the export before any file of it is written.
+* An export is deleted after `KEEP`, and as soon as a deletion that may cover the person is accepted.
 
 Source: GDPR Art. 15 (access) and Art. 20 (portability).
 """
@@ -13,7 +18,8 @@ from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
 
-from implio_pipeline.domain.access import GrantId
+from implio_pipeline.domain.access import GrantId, Purpose
+from implio_pipeline.domain.audit_log import Read, ReadDoor
 from implio_pipeline.domain.errors import PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
     ExportRecord,
@@ -23,12 +29,10 @@ from implio_pipeline.domain.export import (
     queue_record,
 )
 from implio_pipeline.domain.file_changes import NamedRule
-from implio_pipeline.domain.ids import FileKind, RequestId, TeamId, UserKey, sensitive
+from implio_pipeline.domain.ids import ColumnClass, FileKind, RequestId, TeamId, UserKey, sensitive
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.scope import FOR_EVER, UserRule
-from implio_pipeline.flows.access.authorize import note_export
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.find import find
@@ -39,35 +43,35 @@ from implio_pipeline.ports.rows import Progress, Rows
 from implio_pipeline.ports.services import Services
 
 KEEP = timedelta(days=7)
-"""How long an export lies where it was made."""
+"""How long an export stays where it was made."""
 _BREAKS_OFF = timedelta(hours=6)
-"""An export that is this old and not whole was broken off."""
+"""An export of this age that is not complete was interrupted."""
 _OF_A_REQUEST = ("requestId", "kind", "channel", "state", "receivedAt", "hiddenAt", "erasedAt")
-"""What a person is told of each deletion request about them."""
+"""What a person learns of each deletion request about them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessDraft:
-    """An access request as it comes through the door."""
+    """An access request as it is asked."""
 
     team: TeamId
     user_id: str = sensitive()
     asked_by: str = sensitive()
     folder: PurePath | None = field(default=None, repr=False)
-    """Where the export goes; into the home's own folder when `None`. It must not exist."""
+    """Where the export goes; the home's own folder for exports when `None`. It must not exist."""
     recipient: bytes | None = None
-    """An X.509 certificate in PEM to encrypt to; in clear, in a closed folder, when `None`."""
+    """An X.509 certificate in PEM to encrypt to; when `None`, the files are in clear, in a folder for their maker."""
     not_searched: Mapping[str, int] = field(default_factory=dict)
-    """Places that may hold more and were not looked into, counted."""
+    """Places that may hold more and were not searched, each with a count."""
     operator: str = sensitive(default="")
-    """Who carries it out, for the audit log of reads; who asked when it is empty."""
+    """Who carries it out, for the log of reads; `asked_by` when empty."""
     grants: tuple[GrantId, ...] = ()
-    """What allows them to."""
+    """The operator's grants that allow it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportMade:
-    """An export that lies ready."""
+    """A finished export."""
 
     access: PersonExport
     folder: PurePath = field(repr=False)
@@ -83,9 +87,14 @@ def export_person(
     keep: timedelta = KEEP,
     progress: Progress | None = None,
 ) -> ExportMade:
-    """Hand out everything held on one person.
+    """Export everything held on one person.
 
-    Items that an open request hides are counted, not handed out. The ledger is told before anything is written.
+    Args:
+        services: What the flow may use.
+        exports: Packs, encrypts and stores the files.
+        draft: The access request.
+        keep: How long the export stays.
+        progress: Receives vault files done and vault files in all.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.
@@ -93,22 +102,31 @@ def export_person(
         TeamUnknown: there is no such team.
         RecipientInvalid: nothing can be encrypted to the certificate.
         FolderTaken: the folder exists.
-        PlanOutdated: files kept changing underneath.
+        PlanOutdated: files kept being replaced, or requests kept being accepted.
     """
     team = services.catalog.teams.get(draft.team)
     if not draft.user_id.strip():
         raise RequestRefused("the user id is empty")
     fingerprint = None if draft.recipient is None else exports.fingerprint(draft.recipient, at=services.clock.now())
-    # 1. Find and decrypt; anew when a request is accepted meanwhile.
-    held = _settled(services, team.team, services.keychain.user_key(team.team, draft.user_id), progress)
-    # 2. Pack: from here on the content is encrypted, if it is to be.
+    # 1. Find and decrypt. If a request is accepted meanwhile, begin again: it may hide what was found.
+    user_key, requests = services.keychain.user_key(team.team, draft.user_id), services.catalog.requests
+
+    def search() -> _Held:
+        newest = requests.newest_tombstone(team.team)
+        held = _search(services, team.team, user_key, newest, progress)
+        if requests.newest_tombstone(team.team) != newest:
+            raise PlanOutdated("a request was accepted meanwhile")
+        return held
+
+    held = reread(search, about=f"the files of team {team.team}", again=lambda: services.keychain.forget(team.team))
+    # 2. Pack. With a recipient's certificate the content is encrypted from here on.
     files = tuple(exports.pack(name, records, recipient=draft.recipient) for name, records in held.parts.items())
     now = agreed_now(services)
     access = PersonExport(
         export_id=exports.new_id(),
         team=team.team,
         region=team.region,
-        user_key=held.user_key,
+        user_key=user_key,
         asked_by=services.keychain.pseudonym(team.team, f"asked by {draft.asked_by}"),
         made_at=now,
         expires_at=now + keep,
@@ -122,27 +140,51 @@ def export_person(
         items_without_user=services.catalog.manifest.anonymous_items(team.team),
         not_searched=draft.not_searched,
     )
-    manifest = _manifest(access, files)
-    # 3. Say so, in the audit log of reads too, then hand it out.
-    read = access.items + access.rejected + access.queue_entries + access.requests
-    note_export(services, operator=draft.operator or draft.asked_by, team=team.team, rows=read, grants=draft.grants)
-    (entry,) = services.ledger.append([access.statement(manifest_digest=manifest.digest)])
-    folder = exports.put(_record(access, held.tombstone, (*files, manifest)), (*files, manifest), folder=draft.folder)
-    return ExportMade(
-        access=access,
-        folder=folder,
-        files=tuple(file.name for file in (*files, manifest)),
-        ledger_entry=entry.sequence,
+    content = (json.dumps(access.manifest(files), indent=2) + "\n").encode()
+    manifest = PackedFile(name="manifest.json", records=1, content=content, digest=sha256(content).hexdigest())
+    packed = (*files, manifest)
+    # 3. Write it into the log of reads: every class was read, for this purpose.
+    rows = access.items + access.rejected + access.queue_entries + access.requests
+    read = Read(
+        at=services.clock.now(),
+        person=services.people.remember(draft.operator or draft.asked_by),
+        teams=(team.team,),
+        classes=frozenset(ColumnClass),
+        purpose=Purpose.ACCESS_REQUEST,
+        door=ReadDoor.EXPORT,
+        rows=rows,
+        rows_read=rows,
+        grants=draft.grants,
     )
+    services.catalog.access_log.append([read])
+    # 4. Record it in the ledger, with the digest of the manifest, which names the digest of every file.
+    (entry,) = services.ledger.append([access.statement(manifest_digest=manifest.digest)])
+    # 5. Write the files. The record beside them says when they must be deleted.
+    record = ExportRecord(
+        export_id=access.export_id,
+        team=access.team,
+        user_key=access.user_key,
+        tombstone=held.tombstone,
+        created_at=access.made_at,
+        expires_at=access.expires_at,
+        folder="",
+        digests={file.name: file.digest for file in packed},
+    )
+    folder = exports.put(record, packed, folder=draft.folder)
+    names = tuple(file.name for file in packed)
+    return ExportMade(access=access, folder=folder, files=names, ledger_entry=entry.sequence)
 
 
 def purge_exports(services: Services, exports: Exports, faults: Faults | None = None) -> int:
-    """Discard exports that broke off, are too old, or that a deletion accepted since may cover; return how many.
+    """Delete exports that were interrupted, are too old, or may hold what a newer deletion covers; return how many.
 
-    `faults` is told of each that failed; when `None`, the first is raised at the end.
+    Args:
+        services: What the flow may use.
+        exports: Where the exports are.
+        faults: Collects the exports that failed. When `None`, the first failure is raised at the end.
 
     Raises:
-        ClockWrong: the clock disagrees with what the home knows; nothing goes for its age.
+        ClockWrong: the clock disagrees with what the home knows. Nothing is deleted for its age.
     """
     now, purged = agreed_now(services), 0
     with collecting(faults) as failed:
@@ -159,9 +201,10 @@ def purge_exports(services: Services, exports: Exports, faults: Faults | None = 
 class _Held:
     """Everything held on one person."""
 
-    user_key: UserKey
     tombstone: int
+    """Sequence of the team's newest tombstone when it was searched."""
     parts: Mapping[str, Rows | list[dict[str, Any]]] = sensitive()
+    """Records by file name."""
     counts: Mapping[FileKind, int]
     hidden: int
     queue_entries: int
@@ -169,61 +212,54 @@ class _Held:
     requests: int
 
 
-def _settled(services: Services, team: TeamId, user_key: UserKey, progress: Progress | None) -> _Held:
-    """Search until no tombstone came and no file went while it was done."""
-
-    def search() -> _Held:
-        newest = services.catalog.requests.newest_tombstone(team)
-        held = _search(services, team, user_key, newest, progress)
-        if services.catalog.requests.newest_tombstone(team) != newest:
-            raise PlanOutdated("a request was accepted meanwhile")
-        return held
-
-    return reread(search, about=f"the files of team {team}", again=lambda: services.keychain.forget(team))
-
-
 def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, progress: Progress | None) -> _Held:
+    """Read everything held on a person: vault files, queues, moderation, and their own requests."""
+    catalog, keychain, vault = services.catalog, services.keychain, services.vault
+    # 1. Items and rejected items, from every file that the catalog cannot rule out; the oldest first, as a person
+    #    reads them.
     rule = UserRule(user_key=user_key, before=FOR_EVER)
-    hiding = [each.rule for each in services.catalog.requests.tombstones(team, only_open=True)]
+    hiding = [each.rule for each in catalog.requests.tombstones(team, only_open=True)]
     named = NamedRule(request_id=RequestId("export"), rule=rule)
-    files = [file for file, _ in find(services.catalog.manifest, services.vault, team, [named], is_proven=True)]
-    # The oldest file first, as a person reads it; the manifest gives them in no order.
+    files = [file for file, _ in find(catalog.manifest, vault, team, [named], is_proven=True)]
     files.sort(key=lambda file: (file.day, file.first_submitted_at, file.file_id))
-    sealed = services.catalog.manifest.sealed(files)
+    sealed = catalog.manifest.sealed(files)
     found: dict[FileKind, list[Rows]] = {kind: [] for kind in FileKind}
     hidden = 0
     for done, each in enumerate(sealed, start=1):
-        disclosed = services.vault.disclosed(each, rule, hidden=hiding)
+        disclosed = vault.disclosed(each, rule, hidden=hiding)
         hidden += disclosed.hidden
         if disclosed.rows.num_rows:
             found[each.file.kind].append(disclosed.rows)
         if progress:
             progress(done, len(sealed))
-    waiting = [queue_record(entry) for entry in services.catalog.moderation.entries(team) if entry.user_key == user_key]
-    notes = services.catalog.moderation.notes_on(team, user_key)
+    # 2. What moderation keeps about the person's items: queue entries, notes and pending decisions.
+    moderation = catalog.moderation
+    waiting = [queue_record(entry) for entry in moderation.entries(team) if entry.user_key == user_key]
+    notes = moderation.notes_on(team, user_key)
     about = [
         moderation_record(note.task_id, written_at=opened.written_at, note=opened.text)
-        for note, opened in zip(notes, opened_notes(services, notes), strict=True)
+        for note, opened in zip(notes, opened_notes(keychain, notes), strict=True)
     ]
     about += [
-        moderation_record(
-            verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(services.keychain, verdict)
-        )
-        for verdict in services.catalog.moderation.unsettled(team)
+        moderation_record(verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(keychain, verdict))
+        for verdict in moderation.unsettled(team)
         if verdict.user_key == user_key
     ]
-    asked = [
-        request_view(request, request.outcome, only=_OF_A_REQUEST) for request in _requests(services, team, user_key)
+    # 3. The requests that named this person. They are found by their tombstones, since their own words are sealed.
+    requests = [
+        catalog.requests.get(RequestId(each.request_id))
+        for each in catalog.requests.tombstones(team)
+        if isinstance(each.rule, UserRule) and each.rule.user_key == user_key
     ]
+    asked = [request_view(request, request.outcome, only=_OF_A_REQUEST) for request in requests]
     parts: dict[str, Rows | list[dict[str, Any]]] = {
-        "items.jsonl": services.vault.join(found[FileKind.ITEMS]) if found[FileKind.ITEMS] else [],
-        "rejected.jsonl": services.vault.join(found[FileKind.REJECTED]) if found[FileKind.REJECTED] else [],
+        "items.jsonl": vault.join(found[FileKind.ITEMS]) if found[FileKind.ITEMS] else [],
+        "rejected.jsonl": vault.join(found[FileKind.REJECTED]) if found[FileKind.REJECTED] else [],
         "queue.jsonl": waiting,
         "moderation.jsonl": about,
         "requests.jsonl": asked,
     }
     return _Held(
-        user_key=user_key,
         tombstone=newest,
         parts=parts,
         counts={kind: sum(rows.num_rows for rows in several) for kind, several in found.items()},
@@ -231,31 +267,4 @@ def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, pr
         queue_entries=len(waiting),
         notes=len(about),
         requests=len(asked),
-    )
-
-
-def _requests(services: Services, team: TeamId, user_key: UserKey) -> list[Request]:
-    """Return the requests that named this user, found by their tombstones: what they said themselves is sealed."""
-    return [
-        services.catalog.requests.get(RequestId(each.request_id))
-        for each in services.catalog.requests.tombstones(team)
-        if isinstance(each.rule, UserRule) and each.rule.user_key == user_key
-    ]
-
-
-def _manifest(access: PersonExport, files: tuple[PackedFile, ...]) -> PackedFile:
-    content = (json.dumps(access.manifest(files), indent=2) + "\n").encode()
-    return PackedFile(name="manifest.json", records=1, content=content, digest=sha256(content).hexdigest())
-
-
-def _record(access: PersonExport, tombstone: int, files: tuple[PackedFile, ...]) -> ExportRecord:
-    return ExportRecord(
-        export_id=access.export_id,
-        team=access.team,
-        user_key=access.user_key,
-        tombstone=tombstone,
-        created_at=access.made_at,
-        expires_at=access.expires_at,
-        folder="",
-        digests={file.name: file.digest for file in files},
     )

@@ -1,7 +1,10 @@
-"""Grant: give one operator access to one team for an assignment, take it away, and look through what stands.
+"""Grants: give an operator access to a team for an assignment, revoke it, and review what is in force.
 
-The ledger is told of every grant and revocation, in pseudonyms, so that an old catalog cannot bring back a grant
-that was revoked.
+Rules:
+
+* A grant names a person, a team, classes of columns and a purpose, and ends within a year.
+* The ledger has every grant and revocation before the catalog has it, in pseudonyms: an old catalog that is restored
+  cannot bring back a grant that was revoked.
 """
 
 from collections.abc import Iterable
@@ -25,6 +28,8 @@ from implio_pipeline.domain.ids import ColumnClass, TeamId, sensitive
 from implio_pipeline.domain.statements import GrantMade, GrantRevoked
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.ledger_state import LedgerState
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.services import Services
 
 _SOON = timedelta(days=14)
@@ -32,7 +37,7 @@ _SOON = timedelta(days=14)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GrantDraft:
-    """A grant as somebody asks for it."""
+    """A grant as it is asked for."""
 
     team: TeamId
     classes: frozenset[ColumnClass]
@@ -44,11 +49,11 @@ class GrantDraft:
 
 
 def grant(services: Services, draft: GrantDraft) -> Grant:
-    """Give an operator access; the operational class, which every file's footer needs, goes with any other.
+    """Give an operator access. The operational class is included, since it opens a file's footer.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.
-        GrantRefused: it names nobody or nothing, or does not end within a year.
+        GrantRefused: a person or a class is missing, or it does not end within a year.
         TeamUnknown: there is no such team.
     """
     now = agreed_now(services)
@@ -69,26 +74,25 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
         until=draft.until,
         sealed=services.people.seal(note, context=grant_id) if note else None,
     )
-    services.ledger.append(
-        [
-            GrantMade(
-                grant_id=made.grant_id,
-                team=made.team,
-                person=made.person,
-                classes=made.classes,
-                purpose=made.purpose,
-                granted_by=made.granted_by,
-                granted_at=made.granted_at,
-                until=made.until,
-            )
-        ]
+    told = GrantMade(
+        grant_id=made.grant_id,
+        team=made.team,
+        person=made.person,
+        classes=made.classes,
+        purpose=made.purpose,
+        granted_by=made.granted_by,
+        granted_at=made.granted_at,
+        until=made.until,
     )
+    services.ledger.append([told])
     services.catalog.grants.add(made)
     return made
 
 
 def grant_maker(services: Services, team: TeamId, *, maker: str, days: int) -> Grant | None:
-    """Let whoever adds a team read it for the first days, without its users' identity; `None` when no days are set.
+    """Let the person who adds a team read it for its first days, without identity; return `None` for 0 days.
+
+    Without it the first query of a new home would be refused (decision 0050).
 
     Raises:
         TeamUnknown: there is no such team.
@@ -103,7 +107,7 @@ def grant_maker(services: Services, team: TeamId, *, maker: str, days: int) -> G
 
 
 def revoke(services: Services, grant_id: GrantId, *, by: str) -> Grant:
-    """Take access away; the next statement of a lake that is open under it is refused already.
+    """Revoke a grant. In a lake that is open under it, the next statement is refused.
 
     Raises:
         GrantRefused: there is no such grant, or it was revoked before.
@@ -113,7 +117,8 @@ def revoke(services: Services, grant_id: GrantId, *, by: str) -> Grant:
     if found.revoked_at is not None:
         raise GrantRefused("the grant was revoked before")
     person = services.people.remember(by)
-    # The ledger first: were the catalog told alone, an older one would bring the grant back.
+    # The ledger comes first: if only the catalog had the revocation after a crash, restoring an older catalog would
+    # bring the grant back, and nothing would show it.
     services.ledger.append([GrantRevoked(grant_id=grant_id, team=found.team, revoked_by=person, revoked_at=now)])
     services.catalog.grants.revoke(grant_id, by=person, at=now)
     return replace(found, revoked_at=now, revoked_by=person)
@@ -126,7 +131,7 @@ def review_grants(
     open_for: timedelta = LONG_OPEN,
     expires_within: timedelta = _SOON,
 ) -> list[GrantReview]:
-    """Return the grants that stand with what should be asked about each, and mark them as reviewed now."""
+    """Return the grants in force, each with what to ask about it, and mark them as reviewed now."""
     now = services.clock.now()
     found = review(services.catalog.grants.all(team=team), now=now, expires_within=expires_within, open_for=open_for)
     if found:
@@ -134,21 +139,21 @@ def review_grants(
     return found
 
 
-def revoke_again(services: Services) -> list[GrantId]:
-    """Revoke again what the ledger knows as revoked and an older catalog brought back; a restore does so.
+def revoke_again(catalog: Catalog, ledger: Ledger) -> list[GrantId]:
+    """Revoke again the grants that an older catalog brought back, and return them; a step of a restore.
 
-    Grants that such a catalog lost are not made again: nobody may read what nobody granted since.
+    Grants that such a catalog lost are not made again. Whoever needs one asks for it.
     """
     again = []
-    for told in LedgerState.readable(services.ledger, GrantRevoked).revoked.values():
-        with suppress(GrantRefused):  # unknown to this catalog, or revoked in it too
-            services.catalog.grants.revoke(told.grant_id, by=told.revoked_by, at=told.revoked_at)
+    for told in LedgerState.readable(ledger, GrantRevoked).revoked.values():
+        with suppress(GrantRefused):  # this catalog does not know it, or has it revoked too
+            catalog.grants.revoke(told.grant_id, by=told.revoked_by, at=told.revoked_at)
             again.append(told.grant_id)
     return again
 
 
 def revived(services: Services) -> list[GrantId]:
-    """Return the grants that stand though the ledger knows them as revoked."""
+    """Return the grants in force that the ledger knows as revoked."""
     told = LedgerState.readable(services.ledger, GrantRevoked).revoked
     now = services.clock.now()
     return [
@@ -157,21 +162,21 @@ def revived(services: Services) -> list[GrantId]:
 
 
 def forget_operator(services: Services, name: str) -> bool:
-    """Destroy an operator's name; their pseudonym stays in grants and in the log of reads. Tell if there was one.
+    """Destroy an operator's name, and return whether it was known. Grants and log keep the pseudonym.
 
     Raises:
-        GrantRefused: a grant of theirs still stands.
+        GrantRefused: a grant of theirs is in force.
     """
     person, now = services.people.person(name), services.clock.now()
     if any(each.is_in_force(now=now) for each in services.catalog.grants.all(person=person)):
-        raise GrantRefused("a grant of theirs still stands", remedy="Revoke that one first.")
+        raise GrantRefused("a grant of theirs is still in force", remedy="Revoke that one first.")
     is_gone = services.people.forget(person)
     services.catalog.scrub(is_thorough=False)
     return is_gone
 
 
 def names_of(services: Services, people: Iterable[PersonKey | None]) -> dict[PersonKey, str]:
-    """Return the names behind pseudonyms, for who may see grants; a name that was destroyed is told as such."""
+    """Return names by pseudonym; a destroyed name is shown as forgotten."""
     return {
         each: services.people.name_of(each) or f"forgotten ({each[:8]})" for each in set(people) if each is not None
     }

@@ -1,4 +1,10 @@
-"""API keys at work: make, rotate, revoke, and recognise the caller."""
+"""API keys: make, rotate, revoke, and recognise the caller.
+
+Rules:
+
+* A key acts for the person who made it: what is asked with it, only somebody else can approve.
+* The key's text is shown once. Only its digest is stored, so a copy of the catalog signs nobody in.
+"""
 
 from datetime import datetime, timedelta
 
@@ -8,27 +14,25 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.services import Services
 
-USE_NOTED_EVERY = timedelta(minutes=1)
-"""How seldom the last use of a key is written: a write a call would cost more than the call."""
+_USE_NOTED_EVERY = timedelta(minutes=1)
+"""How often at most the last use of a key is written: a write for each call would cost more than the call."""
 
 
 def add_api_key(
     services: Services, team: TeamId, *, label: str, by: str, expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
-    """Make a key for a team and return it with the text that is shown this once.
-
-    What the key asks for, the person who made it asks for: only somebody else can approve it.
+    """Make a key for a team, and return it with its text, which is not shown again.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         team: Whose key.
         label: What it is for.
-        by: The name of who makes it; only a keyed pseudonym of it is kept.
-        expires_at: From when on it is no longer accepted.
+        by: The name of the person who makes it; only a keyed pseudonym of it is kept.
+        expires_at: The instant from which it is no longer accepted.
 
     Raises:
         TeamUnknown: there is no such team.
-        ApiKeyInvalid: the label or the expiry will not do.
+        ApiKeyInvalid: the label is not usable, or the expiry is not in the future.
     """
     name = services.catalog.teams.get(team).team
     key, text = ApiKey.new(
@@ -46,13 +50,13 @@ def add_api_key(
 def rotate_api_key(
     services: Services, key_id: ApiKeyId, *, grace: timedelta, by: str, expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
-    """Make a key in another's place; the old one is accepted for as long as the grace lasts.
+    """Replace a key, and return the new one with its text; the old one is accepted until the grace period ends.
 
-    The new key acts for `by`, who sees its text, and not for whoever made the old one.
+    The new key acts for `by`, who sees its text, not for the person who made the old one.
 
     Raises:
         ApiKeyUnknown: there is no such key.
-        ApiKeyInvalid: it is revoked or expired, so that nothing is to be replaced.
+        ApiKeyInvalid: the key is revoked or expired, so there is nothing to replace.
     """
     old = services.catalog.api_keys.get(key_id)
     now = services.clock.now()
@@ -67,7 +71,7 @@ def rotate_api_key(
 
 
 def revoke_api_key(services: Services, key_id: ApiKeyId) -> ApiKey:
-    """End a key: from now on no call with it is answered.
+    """Revoke a key, and return it: calls with it are refused from now on.
 
     Raises:
         ApiKeyUnknown: there is no such key.
@@ -77,15 +81,15 @@ def revoke_api_key(services: Services, key_id: ApiKeyId) -> ApiKey:
 
 
 def recognise(services: Services, text: str) -> ApiKey:
-    """Return the key that a caller shows, and remember when it was last used.
+    """Return the key with this text, and note that it was used.
 
     Raises:
-        ApiKeyRefused: it is unknown, expired or revoked.
+        ApiKeyRefused: the key is unknown, expired or revoked.
     """
     now = services.clock.now()
     key = services.catalog.api_keys.by_digest(api_key_digest(text))
     if key is None or not key.is_usable(now=now):
         raise ApiKeyRefused("there is no valid API key in the call")
-    if key.last_used_at is None or key.last_used_at + USE_NOTED_EVERY <= now:
+    if key.last_used_at is None or key.last_used_at + _USE_NOTED_EVERY <= now:
         services.catalog.api_keys.note_use(key.key_id, at=now)
     return key

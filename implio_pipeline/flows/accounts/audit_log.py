@@ -1,4 +1,4 @@
-"""Audit log: note what somebody did in a team."""
+"""The audit log of a team: note what somebody did in it."""
 
 from implio_pipeline.domain.audit_log import AuditAction, AuditEntry
 from implio_pipeline.domain.ids import TeamId
@@ -17,7 +17,17 @@ def note(
     subject: str | None = None,
     count: int | None = None,
 ) -> None:
-    """Add a line to a team's audit log; subjects are opaque ids, never values."""
+    """Add a line to a team's audit log.
+
+    Args:
+        services: Makes the person's pseudonym.
+        accounts: Where the log is.
+        deed: What was done.
+        team: In which team.
+        name: Who did it.
+        subject: The opaque id of what it was done to; never a value.
+        count: To how many.
+    """
     entry = AuditEntry(
         team=team,
         at=accounts.clock.now(),

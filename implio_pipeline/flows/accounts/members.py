@@ -1,29 +1,33 @@
-"""Members: added, given a role, removed; their passwords and codes changed."""
+"""Members: add people to teams, change their roles, remove them, and reset a forgotten password.
+
+Rules:
+
+* An account belongs to the home: one person may be in several teams (decision 0041).
+* A team always keeps an administrator; the store refuses to change or remove the last one.
+* The catalog knows who made somebody an administrator before they are one. Both count as one person when a second
+  person is asked, for the window of the cap: otherwise an administrator could invent the second person.
+"""
 
 from dataclasses import dataclass
 
 from implio_pipeline.domain.access import Act, Role, may
 from implio_pipeline.domain.accounts import Member, MemberId, check_password, email_of, name_of
-from implio_pipeline.domain.errors import MemberRefused, SignInRefused
+from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.ids import TeamId, sensitive
 from implio_pipeline.domain.plan import Appointment
-from implio_pipeline.flows.accounts.sign_in import check_code
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.ports.services import Services
 
-_SIGNED_IN = "who is signed in"
-"""Where a password comes from that is asked for once more."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inviter:
-    """Who lets somebody in."""
+    """Who adds a member, or changes a role."""
 
     name: str = sensitive()
     is_operator: bool = False
-    """Whether it is done at the command line."""
+    """Whether it is done on the command line."""
 
 
 def add_member(
@@ -37,20 +41,29 @@ def add_member(
     by: Inviter,
     password: str | None = None,
 ) -> tuple[Member, str | None]:
-    """Give somebody a role in a team, and an account if they have none.
+    """Give a person a role in a team, and an account if they have none.
 
-    A new administrator counts as one person with `by` for as long as the window of the cap lasts.
+    Args:
+        services: What the flow may use.
+        accounts: People who sign in.
+        email: The person's address.
+        name: The person's name; an account that exists keeps its own.
+        team: The team.
+        role: The role in it.
+        by: Who adds them.
+        password: The password of a new account; a temporary one is made when `None`.
 
     Returns:
-        The member, and the temporary password that was made for them; `None` when they had one or one was given.
+        The member, and the temporary password if one was made.
 
     Raises:
         TeamUnknown: there is no such team.
-        MemberRefused: address or name cannot be used, or they are in the team already.
-        PasswordRefused: the password that was given may not be used.
+        MemberRefused: the address or the name cannot be used, or the person is in the team already.
+        PasswordRefused: the given password may not be used.
     """
     address, named = email_of(email), name_of(name)
     services.catalog.teams.get(team)
+    # 1. Somebody who has an account keeps it, with its password.
     there = accounts.members.find(address)
     if there is not None:
         if team in there.roles:
@@ -58,6 +71,7 @@ def add_member(
         _introduce(services, there.name, team=team, role=role, by=by)
         accounts.members.set_role(there.member_id, team, role)
         return accounts.members.get(there.member_id), None
+    # 2. Others get an account. A temporary password must be changed at the first sign-in.
     if password is not None:
         check_password(password, email=address, name=named)
     made = password or accounts.secrets.new_password()
@@ -75,7 +89,7 @@ def add_member(
 
 
 def leave_team(services: Services, accounts: AccountServices, member_id: MemberId, *, team: TeamId) -> None:
-    """Take somebody out of a team; who is in no team any more has no account any more.
+    """Remove a person from a team. With the last team the account goes too.
 
     Raises:
         MemberRefused: they are not in it, or are its last administrator.
@@ -83,7 +97,7 @@ def leave_team(services: Services, accounts: AccountServices, member_id: MemberI
     member = member_of(accounts, member_id, team=team)
     if set(member.roles) == {team}:
         accounts.members.remove(member_id)
-        services.catalog.scrub(is_thorough=False)
+        services.catalog.scrub(is_thorough=False)  # name and address leave the database's own files too
     else:
         accounts.members.set_role(member_id, team, None)
 
@@ -91,7 +105,7 @@ def leave_team(services: Services, accounts: AccountServices, member_id: MemberI
 def set_role(
     services: Services, accounts: AccountServices, member_id: MemberId, *, team: TeamId, role: Role, by: Inviter
 ) -> None:
-    """Change what somebody is in a team.
+    """Change a member's role in a team.
 
     Raises:
         MemberRefused: they are not in it, or are its last administrator.
@@ -100,19 +114,6 @@ def set_role(
     if member.roles.get(team) is not role:
         _introduce(services, member.name, team=team, role=role, by=by)
         accounts.members.set_role(member_id, team, role)
-
-
-def _introduce(services: Services, name: str, *, team: TeamId, role: Role, by: Inviter) -> None:
-    """Remember who makes somebody an administrator, before they are one."""
-    if may(role, Act.APPROVE_REQUEST):
-        introduction = Appointment(
-            team=team,
-            who=identity_of(services.keychain, team, name),
-            by=identity_of(services.keychain, team, by.name),
-            at=agreed_now(services),  # the window of the cap begins here
-            is_by_operator=by.is_operator,
-        )
-        services.catalog.teams.introduce(introduction)
 
 
 def member_of(accounts: AccountServices, member_id: MemberId, *, team: TeamId) -> Member:
@@ -128,13 +129,13 @@ def member_of(accounts: AccountServices, member_id: MemberId, *, team: TeamId) -
 
 
 def reset_password(accounts: AccountServices, member: Member, *, password: str | None = None) -> str | None:
-    """Replace a forgotten password, take one-time codes away, and end every session of the member.
+    """Replace a forgotten password, switch one-time codes off, and end every session of the member.
 
     Returns:
         The temporary password that was made; `None` when one was given.
 
     Raises:
-        PasswordRefused: the password that was given may not be used.
+        PasswordRefused: the given password may not be used.
     """
     if password is not None:
         check_password(password, email=member.email, name=member.name)
@@ -143,53 +144,19 @@ def reset_password(accounts: AccountServices, member: Member, *, password: str |
     accounts.members.set_password(
         member.member_id, password_hash=accounts.secrets.hash(made), is_temporary=password is None
     )
+    # Failed attempts from every origin are forgotten: this is how a locked-out member gets in again.
     accounts.members.forget_attempts(member.email)
     return made if password is None else None
 
 
-def change_password(accounts: AccountServices, member: Member, *, old: str, new: str) -> None:
-    """Let a member choose a new password; every session of theirs ends.
-
-    Raises:
-        SignInRefused: the old one is not right.
-        PasswordRefused: the new one may not be used.
-    """
-    prove(accounts, member, password=old)
-    check_password(new, email=member.email, name=member.name)
-    if accounts.secrets.is_right(new, accounts.members.credential(member.member_id).password_hash):
-        raise MemberRefused("the new password is the old one", remedy="Choose another one.")
-    accounts.members.set_password(member.member_id, password_hash=accounts.secrets.hash(new), is_temporary=False)
-
-
-def use_codes(accounts: AccountServices, member: Member, *, secret: str, code: str) -> None:
-    """Ask for one-time codes from now on, once the member has shown one of them.
-
-    Raises:
-        SignInRefused: the code is not right.
-    """
-    check_code(accounts, member.member_id, code, secret=secret)
-    accounts.members.set_code_secret(member.member_id, secret)
-
-
-def drop_codes(accounts: AccountServices, member: Member, *, password: str) -> None:
-    """Ask for no more one-time codes.
-
-    Raises:
-        SignInRefused: the password is not right.
-    """
-    prove(accounts, member, password=password)
-    accounts.members.set_code_secret(member.member_id, None)
-
-
-def prove(accounts: AccountServices, member: Member, *, password: str) -> None:
-    """Let a member pass who knows their password; failures count as those of signing in.
-
-    Raises:
-        SignInRefused: it is not right, or too many were wrong.
-    """
-    until = accounts.members.begin_attempt(member.email, origin=_SIGNED_IN, now=accounts.clock.now())
-    if until is not None:
-        raise SignInRefused("too many attempts failed", remedy="Wait, then try again.")
-    if not accounts.secrets.is_right(password, accounts.members.credential(member.member_id).password_hash):
-        raise SignInRefused("the password is not right")
-    accounts.members.forget_attempts(member.email, origin=_SIGNED_IN)
+def _introduce(services: Services, name: str, *, team: TeamId, role: Role, by: Inviter) -> None:
+    """Record who makes a person an administrator, before they are one."""
+    if may(role, Act.APPROVE_REQUEST):
+        introduction = Appointment(
+            team=team,
+            who=identity_of(services.keychain, team, name),
+            by=identity_of(services.keychain, team, by.name),
+            at=agreed_now(services),  # the window of the cap begins here
+            is_by_operator=by.is_operator,
+        )
+        services.catalog.teams.introduce(introduction)

@@ -1,95 +1,100 @@
-"""Sign in: password, then a one-time code where the member has asked for it; a new session every time."""
+"""Sign in: a password, then a one-time code if the member uses codes; passwords and codes are changed here too.
+
+Rules:
+
+* An address that nobody has takes as long, and counts as much, as a wrong password: nobody learns which exist.
+* An attempt counts as failed before the password is compared, so that parallel guesses count like guesses in a row
+  (decision 0041).
+* Attempts are counted for each account and origin. Counted for the account alone, six wrong passwords an hour, from
+  anywhere, would lock its owner out.
+* Every change of who somebody is gives a new token; changing a password ends every session.
+"""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from implio_pipeline.domain.accounts import Member, MemberId, Session, email_of, session_id_of
+from implio_pipeline.domain.accounts import Member, MemberId, Session, check_password, email_of, session_id_of
 from implio_pipeline.domain.errors import MemberRefused, SignInLocked, SignInRefused
 from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.ports.accounts import AccountServices
 
 _CODES = "one-time codes"
+_SIGNED_IN = "who is signed in"
+"""Origins of attempts that do not come from the sign-in form."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What a browser is given."""
+    """A session that has begun."""
 
     token: str = sensitive()
+    """What the browser keeps; only a digest of it is stored."""
     member: Member
     is_halfway: bool
     """Whether the one-time code is still to come."""
 
 
 def sign_in(accounts: AccountServices, *, email: str, password: str, origin: str) -> Entry:
-    """Begin a session for who knows the password.
-
-    An address that nobody has takes as long and counts as much as a wrong password. Failures are counted for each
-    account and place they come from: counted for the account alone, six wrong passwords an hour, from anywhere, would
-    lock its owner out.
+    """Begin a session, if the password is right.
 
     Args:
         accounts: People who sign in.
-        email: Who.
-        password: What they give.
-        origin: The network address that it comes from.
+        email: The address.
+        password: The password.
+        origin: The network address that the attempt comes from.
 
     Raises:
         SignInRefused: address or password is wrong.
-        SignInLocked: too many attempts failed in a row.
+        SignInLocked: too many attempts in a row failed.
     """
     try:
         address = email_of(email)
     except MemberRefused:
         raise SignInRefused("the address or the password is not right") from None
-    _begin(accounts, address, origin=origin)
+    # 1. Count the attempt as failed.
+    until = accounts.members.begin_attempt(address, origin=origin, now=accounts.clock.now())
+    if until is not None:
+        raise _locked(accounts, until)
+    # 2. Compare the password, also when nobody has the address.
     member = accounts.members.find(address)
     credential = None if member is None else accounts.members.credential(member.member_id)
     is_right = accounts.secrets.is_right(password, None if credential is None else credential.password_hash)
     if member is None or credential is None or not is_right:
         raise SignInRefused("the address or the password is not right")
+    # 3. Take the count back, unless a code is still to come.
     if credential.code_secret is None:
         accounts.members.forget_attempts(address, origin=origin)
-    return begin_session(accounts, member, is_halfway=credential.code_secret is not None)
+    return _begin_session(accounts, member, is_halfway=credential.code_secret is not None)
 
 
-def second_step(accounts: AccountServices, token: str, *, code: str) -> Entry:
-    """Turn half a session into a whole one, under a new token.
+def enter_code(accounts: AccountServices, token: str, *, code: str) -> Entry:
+    """Complete a halfway session with a one-time code; the session goes on under a new token.
 
     Raises:
-        SignInRefused: the code is wrong or was used before, or the session is over.
-        SignInLocked: too many attempts failed in a row.
+        SignInRefused: the code is wrong or was used before, or the session has ended.
+        SignInLocked: too many attempts in a row failed.
     """
-    found = visitor(accounts, token)
+    found = find_session(accounts, token)
     if found is None or not found[0].is_halfway:
         raise SignInRefused("the session is over")
     member = found[1]
-    # Only who knows the password comes here, so codes are counted for the account, from wherever they come.
-    _begin(accounts, member.email, origin=_CODES)
-    check_code(accounts, member.member_id, code)
+    # Only somebody who knows the password comes here, so codes are counted for the account, whatever their origin.
+    until = accounts.members.begin_attempt(member.email, origin=_CODES, now=accounts.clock.now())
+    if until is not None:
+        raise _locked(accounts, until)
+    _check_code(accounts, member.member_id, code)
     accounts.members.forget_attempts(member.email)
     accounts.members.end_session(session_id_of(token))
-    return begin_session(accounts, member, is_halfway=False)
+    return _begin_session(accounts, member, is_halfway=False)
 
 
-def check_code(accounts: AccountServices, member_id: MemberId, code: str, *, secret: str | None = None) -> None:
-    """Let a one-time code pass once: of the member's own secret, or of one to be confirmed.
-
-    Raises:
-        SignInRefused: it is wrong, or was used before.
-    """
-    secret = secret or accounts.members.credential(member_id).code_secret
-    step = None if secret is None else accounts.secrets.code_step(secret, code, at=accounts.clock.now())
-    if step is None or not accounts.members.use_code(member_id, step):
-        raise SignInRefused("the code is not right, or was used before")
-
-
-def visitor(accounts: AccountServices, token: str, *, is_by_itself: bool = False) -> tuple[Session, Member] | None:
-    """Return who holds a session's token, whole or halfway; `None` when it is over.
+def find_session(accounts: AccountServices, token: str, *, is_automatic: bool = False) -> tuple[Session, Member] | None:
+    """Return the session of a token and its member, halfway or not; `None` when it has ended.
 
     Args:
         accounts: People who sign in.
-        token: The browser's.
-        is_by_itself: The browser asks without its user, which keeps no session alive.
+        token: The browser's token.
+        is_automatic: The browser asks without its user, which does not extend the session.
     """
     now = accounts.clock.now()
     session = accounts.members.session(session_id_of(token))
@@ -98,18 +103,49 @@ def visitor(accounts: AccountServices, token: str, *, is_by_itself: bool = False
     if not session.is_live(now=now):
         accounts.members.end_session(session.session_id)
         return None
-    after = None if session.is_halfway or is_by_itself else session.seen(now=now)
+    after = None if session.is_halfway or is_automatic else session.seen(now=now)
     if after is not None:
         accounts.members.save_session(after)
     return session, accounts.members.get(session.member_id)
 
 
-def sign_out(accounts: AccountServices, token: str) -> None:
-    """End a session."""
-    accounts.members.end_session(session_id_of(token))
+def change_password(accounts: AccountServices, member: Member, *, old: str, new: str) -> Entry:
+    """Replace a member's password, end every session of the member, and begin a new one.
+
+    Raises:
+        SignInRefused: the old password is not right.
+        PasswordRefused: the new password may not be used.
+        MemberRefused: the new password is the old one.
+    """
+    _confirm_password(accounts, member, old)
+    check_password(new, email=member.email, name=member.name)
+    if accounts.secrets.is_right(new, accounts.members.credential(member.member_id).password_hash):
+        raise MemberRefused("the new password is the old one", remedy="Choose another one.")
+    accounts.members.set_password(member.member_id, password_hash=accounts.secrets.hash(new), is_temporary=False)
+    return _begin_session(accounts, accounts.members.get(member.member_id))
 
 
-def begin_session(accounts: AccountServices, member: Member, *, is_halfway: bool = False) -> Entry:
+def use_codes(accounts: AccountServices, member: Member, *, secret: str, code: str) -> None:
+    """Ask for one-time codes from now on. A first code proves that the member's authenticator has the secret.
+
+    Raises:
+        SignInRefused: the code is not right.
+    """
+    _check_code(accounts, member.member_id, code, secret=secret)
+    accounts.members.set_code_secret(member.member_id, secret)
+
+
+def drop_codes(accounts: AccountServices, member: Member, *, password: str) -> None:
+    """Stop asking for one-time codes.
+
+    Raises:
+        SignInRefused: the password is not right.
+    """
+    _confirm_password(accounts, member, password)
+    accounts.members.set_code_secret(member.member_id, None)
+
+
+def _begin_session(accounts: AccountServices, member: Member, *, is_halfway: bool = False) -> Entry:
     """Begin a session under a new token."""
     token, now = accounts.secrets.new_token(), accounts.clock.now()
     session = Session(
@@ -119,9 +155,30 @@ def begin_session(accounts: AccountServices, member: Member, *, is_halfway: bool
     return Entry(token=token, member=member, is_halfway=is_halfway)
 
 
-def _begin(accounts: AccountServices, email: str, *, origin: str) -> None:
-    now = accounts.clock.now()
-    until = accounts.members.begin_attempt(email, origin=origin, now=now)
+def _confirm_password(accounts: AccountServices, member: Member, password: str) -> None:
+    """Raise if a signed-in member's password is wrong. Failures count like those of signing in.
+
+    Otherwise whoever finds an open browser could try every password.
+    """
+    until = accounts.members.begin_attempt(member.email, origin=_SIGNED_IN, now=accounts.clock.now())
     if until is not None:
-        seconds = int((until - now).total_seconds()) + 1
-        raise SignInLocked(f"too many attempts failed; the next counts in {seconds} seconds")
+        raise SignInRefused("too many attempts failed", remedy="Wait, then try again.")
+    if not accounts.secrets.is_right(password, accounts.members.credential(member.member_id).password_hash):
+        raise SignInRefused("the password is not right")
+    accounts.members.forget_attempts(member.email, origin=_SIGNED_IN)
+
+
+def _check_code(accounts: AccountServices, member_id: MemberId, code: str, *, secret: str | None = None) -> None:
+    """Use a one-time code, of the member's own secret or of one to be confirmed.
+
+    A code is accepted once (RFC 6238 §5.2): whoever reads it over a shoulder cannot use it again.
+    """
+    secret = secret or accounts.members.credential(member_id).code_secret
+    step = None if secret is None else accounts.secrets.code_step(secret, code, at=accounts.clock.now())
+    if step is None or not accounts.members.use_code(member_id, step):
+        raise SignInRefused("the code is not right, or was used before")
+
+
+def _locked(accounts: AccountServices, until: datetime) -> SignInLocked:
+    seconds = int((until - accounts.clock.now()).total_seconds()) + 1
+    return SignInLocked(f"too many attempts failed; the next counts in {seconds} seconds")

@@ -1,4 +1,4 @@
-"""Teams: made with their keys and a landing folder, in a region that has storage."""
+"""Teams: each is made with its keys and a landing folder, and stays in one region."""
 
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.replan import replan
@@ -14,13 +14,15 @@ def add_team(services: Services, name: str, *, region: Region, policy: Retention
     Raises:
         TeamInvalid: the name cannot be used, or is taken.
         KeyMissing: the region has no root keys.
-        PlanOutdated: its root keys kept being renewed.
+        PlanOutdated: the region's root keys kept being renewed.
         ClockWrong: the clock disagrees with what the home knows.
     """
     now = agreed_now(services)
     team = Team(team=team_id(name), region=region, created_at=now, policy=policy or RetentionPolicy())
-    services.landing.make_folder(team.team)  # first: without one the team is not made, and may be added again
+    # The folder comes first: if it cannot be made, there is no team, and adding it can be tried again.
+    services.landing.make_folder(team.team)
 
+    # Planned again when a rotation renews the root keys between wrapping and storing.
     def add() -> None:
         services.catalog.teams.add(team, services.keychain.new_team_keys(team.team, region, version=1, at=now))
 

@@ -1,12 +1,21 @@
-"""Settle: write verdicts into the vault files of their items, many to a file, proven like any rewrite.
+"""Apply decisions (`implio settle`): write moderators' verdicts into the vault files of their items.
 
-Until then readers see them laid over the items. Nothing is erased here: the keys of replaced files are destroyed with
-the commit, and what a deletion covers has no verdict any more.
+A verdict counts at once: it is kept in the catalog, and readers see it in place of the item's own values. A rewrite
+costs about 25 ms, so verdicts are written into files later, many to a file (decision 0030).
+
+Rules:
+
+* A rewrite is proven before it is committed: exactly the columns of a decision differ, in exactly the decided rows.
+* The keys of a replaced file are destroyed by the commit that replaces it.
+* A verdict is given up as lost only after every file that may hold its item was read.
+* A file that fails delays its own verdicts and no others. Each failure makes the wait before the next try longer.
+* A deletion takes its items' verdicts away in the transaction that accepts it, so nothing here erases anything.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Self
 
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
@@ -19,15 +28,16 @@ from implio_pipeline.domain.moderation import StoredVerdict, VerdictDetails, sea
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.scope import FOR_EVER, TaskRule
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.faults import Fault, Faults, collecting
+from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.find import find
 from implio_pipeline.flows.files.replace import unlink_replaced
+from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 
 FEED_KEEPS = timedelta(days=30)
-"""How long a settled verdict stays in the feed."""
+"""How long an applied verdict stays in the feed."""
 _AT_ONCE = 5_000
 _COMMIT_FILES = 64
 
@@ -39,7 +49,7 @@ class SettleSummary:
     verdicts: int = 0
     files: int = 0
     lost: int = 0
-    """Verdicts whose item is in no file any more, given up with a file that was lost."""
+    """Verdicts whose item is in no file, such as one in a file that was lost and given up."""
 
 
 def apply_decisions(
@@ -50,66 +60,65 @@ def apply_decisions(
     faults: Faults | None = None,
     progress: Progress | None = None,
 ) -> SettleSummary:
-    """Write every verdict that is not in the vault yet into it; a file or team that fails stops no other.
+    """Write every pending verdict into its item's file; a file or team that fails does not stop the others.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         teams: These teams; all when `None`.
-        again: Also the files that failed before and whose back-off lasts.
-        faults: Told of each file and team that failed; when `None`, the first is raised at the end.
-        progress: Told of files done and files in all, of some verdicts at a time.
+        again: Include files that failed before and whose back-off is not over.
+        faults: Collects the files and teams that failed. When `None`, the first failure is raised at the end.
+        progress: Receives files done and files in all, for each batch of verdicts.
 
     Raises:
-        ClockWrong: the clock disagrees with what the home knows; no verdict is settled or put off by it.
+        ClockWrong: the clock disagrees with what the home knows. No verdict is applied or put off.
     """
     agreed_now(services)
     summary = SettleSummary()
     waiting = services.catalog.moderation.unsettled_teams()
-    wanted = sorted(waiting) if teams is None else [team for team in teams if team in waiting]
     with collecting(faults) as failed:
-        for team in wanted:
-            with failed.isolate(f"verdicts of team {team}"):
-                _Settling.of(services, team, failed, summary, again=again).settle_all(progress)
+        for team in sorted(waiting) if teams is None else teams:
+            if team in waiting:
+                with failed.isolate(f"verdicts of team {team}"):
+                    _TeamRun.of(services, team, failed, summary, again=again).apply_all(progress)
     if summary.files:
         unlink_replaced(services.catalog, services.vault)
     return summary
 
 
 def is_settling_due(services: Services, *, waits: timedelta) -> bool:
-    """Tell whether the oldest verdict that is not in the vault, and not put off, has waited so long."""
+    """Return whether the oldest pending verdict that is not put off has waited this long."""
     now = services.clock.now()
     since = services.catalog.moderation.unsettled_since(now=now)
     return since is not None and since + waits <= now
 
 
 def opened_values(keychain: Keychain, verdict: StoredVerdict) -> Mapping[str, Any]:
-    """Return the columns that an unsettled verdict replaces in its item.
+    """Return the columns that a pending verdict replaces in its item.
 
     Raises:
         KeyMissing: the key that sealed it is destroyed.
     """
     context = seal_context("decision", verdict.task_id)
-    words = VerdictDetails.from_bytes(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
-    return words.item_columns(verdict.decided)
+    details = VerdictDetails.from_bytes(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
+    return details.item_columns(verdict.decided)
 
 
-def forget_told(services: Services, *, keep: timedelta = FEED_KEEPS) -> int:
-    """Forget settled verdicts and given-up deliveries whose time in the feed is over, and return how many.
+def forget_applied(catalog: Catalog, *, before: datetime) -> int:
+    """Forget verdicts applied, and deliveries given up, before an instant; return how many.
 
-    Files that could not be settled are forgotten once they are replaced or dropped.
+    Failed files that have been replaced or removed since are forgotten too.
     """
-    failed = services.catalog.failed_files.all(Work.SETTLE)
+    failed = catalog.failed_files.all(Work.SETTLE)
     for team in sorted({each.team for each in failed}):
-        live = {str(file.file_id) for file in services.catalog.manifest.files(team, is_filtered=False)}
+        live = {str(file.file_id) for file in catalog.manifest.files(team, is_filtered=False)}
         gone = {each.file for each in failed if each.team == team} - live
-        services.catalog.failed_files.forget(Work.SETTLE, team, gone)
-    before = services.clock.now() - keep
-    return services.catalog.moderation.forget_settled(before) + services.catalog.callbacks.forget_given_up(before)
+        catalog.failed_files.forget(Work.SETTLE, team, gone)
+    return catalog.moderation.forget_settled(before) + catalog.callbacks.forget_given_up(before)
 
 
 @dataclass(kw_only=True, slots=True)
-class _Settling:
-    """The verdicts of one team, and the files that could not be settled: each file is tried once."""
+class _TeamRun:
+    """One run over a team's pending verdicts. Each file is tried once in it."""
 
     services: Services
     team: TeamId
@@ -117,13 +126,13 @@ class _Settling:
     summary: SettleSummary
     again: bool
     failed: dict[FileId, FailedFile]
-    """What is known of files that failed, in this run or before."""
+    """Files that failed, in this run or before."""
     left: dict[FileId, datetime]
-    """Files that are left alone in this run, each with the instant until when their verdicts are put off."""
+    """Files that this run leaves alone, each with the instant until which its verdicts are put off."""
 
     @classmethod
     def of(cls, services: Services, team: TeamId, faults: Faults, summary: SettleSummary, *, again: bool) -> Self:
-        """Return what is to be done for a team."""
+        """Begin a run: leave alone the files whose back-off is not over."""
         now = services.clock.now()
         failed = {FileId(each.file): each for each in services.catalog.failed_files.all(Work.SETTLE, team=team)}
         left = {
@@ -133,57 +142,41 @@ class _Settling:
         }
         return cls(services=services, team=team, faults=faults, summary=summary, again=again, failed=failed, left=left)
 
-    def settle_all(self, progress: Progress | None) -> None:
-        """Settle the team's verdicts, some at a time: those of a file that fails are passed over."""
+    def apply_all(self, progress: Progress | None) -> None:
+        """Apply the team's verdicts, a batch at a time, in the order in which they were given."""
         after: int | None = 0
         while after is not None:
-            after = self._settle_some(after, progress)
+            # Planned again when another process changes the same files, or a request is accepted.
+            after = replan(partial(self._apply_next, after, progress), about=f"the files of team {self.team}")
 
-    def _settle_some(self, after: int, progress: Progress | None) -> int | None:
-        """Settle the next verdicts, and return the sequence of the last one; planned again when others were faster."""
-        now = None if self.again else self.services.clock.now()
-
-        def settle_some() -> int | None:
-            planned_at = self.services.catalog.requests.newest_tombstone(self.team)
-            verdicts = self.services.catalog.moderation.unsettled(self.team, after=after, now=now, most=_AT_ONCE)
-            if not verdicts:
-                return None
-            work = _Work(services=self.services, team=self.team, planned_at=planned_at, settling=self)
-            try:
-                work.apply_decisions(verdicts, progress)
-            finally:
-                work.discard()
-                self.summary.verdicts += work.verdicts
-                self.summary.files += work.files
-                self.summary.lost += work.lost
-            return verdicts[-1].sequence
-
-        return replan(settle_some, about=f"the files of team {self.team}")
-
-    def note(self, fault: Fault, file_id: FileId) -> None:
-        """Leave a file alone that failed, for longer each time."""
-        now = self.services.clock.now()
-        failed = FailedFile.failed_again(
-            self.failed.get(file_id),
-            team=self.team,
-            work=Work.SETTLE,
-            file=file_id,
-            unit=fault.unit,
-            error_code=fault.error.code,
-            now=now,
-        )
-        self.services.catalog.failed_files.note(failed)
-        self.failed[file_id], self.left[file_id] = failed, failed.next_attempt_at or now
+    def _apply_next(self, after: int, progress: Progress | None) -> int | None:
+        """Apply the next batch; return the sequence of its last verdict, `None` if nothing was left."""
+        catalog, now = self.services.catalog, None if self.again else self.services.clock.now()
+        # The tombstone is read before the verdicts: if a request takes verdicts away in between, the commit fails.
+        planned_at = catalog.requests.newest_tombstone(self.team)
+        verdicts = catalog.moderation.unsettled(self.team, after=after, now=now, most=_AT_ONCE)
+        if not verdicts:
+            return None
+        batch = _Batch(services=self.services, team=self.team, planned_at=planned_at, run=self)
+        try:
+            batch.apply(verdicts, progress)
+        finally:
+            batch.discard()
+            # What a batch committed before it failed stays applied, and counts.
+            self.summary.verdicts += batch.verdicts
+            self.summary.files += batch.files
+            self.summary.lost += batch.lost
+        return verdicts[-1].sequence
 
 
 @dataclass(kw_only=True, slots=True)
-class _Work:
-    """One plan, and what the next commit will swap."""
+class _Batch:
+    """Some verdicts and one plan for them, with the files that the next commit replaces."""
 
     services: Services
     team: TeamId
     planned_at: int
-    settling: _Settling
+    run: _TeamRun
     add: list[SealedFile] = field(default_factory=list)
     remove: list[FileId] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
@@ -191,39 +184,60 @@ class _Work:
     files: int = 0
     lost: int = 0
 
-    def apply_decisions(self, verdicts: Sequence[StoredVerdict], progress: Progress | None) -> None:
-        """Settle the verdicts, file by file; those of a file that fails stay as they are, and are put off.
+    def apply(self, verdicts: Sequence[StoredVerdict], progress: Progress | None) -> None:
+        """Apply verdicts, file by file.
 
         Raises:
-            PlanOutdated: somebody else changed the same files, or a request was accepted meanwhile.
+            PlanOutdated: somebody else changed the same files, or a request was accepted.
         """
+        # 1. Open the verdicts, and find the files that may hold their items.
         values = self._opened(verdicts)
         by_task = {verdict.task_id: verdict for verdict in verdicts if verdict.task_id in values}
-        files = self._files(by_task.values())
-        found: set[str] = set()
+        named_rules = [
+            NamedRule(
+                request_id=RequestId(task_id),
+                rule=TaskRule(task_key=verdict.task_key, before=FOR_EVER, submitted_on=day_of(verdict.submitted_at)),
+            )
+            for task_id, verdict in by_task.items()
+        ]
+        found = find(self.services.catalog.manifest, self.services.vault, self.team, named_rules)
+        files = [(file, reached) for file, reached in found if file.kind is FileKind.ITEMS]
+        # 2. Rewrite each file, and commit 64 at a time. Note the verdicts that may be in a file that was not read.
+        applied: set[str] = set()
         unread: dict[str, datetime] = {}
-        for done, (file, tasks) in enumerate(files, start=1):
-            if file.file_id not in self.settling.left:
-                found.update(self._settle_alone(file, by_task, values))
-            if file.file_id in self.settling.left:
-                unread |= dict.fromkeys(tasks, self.settling.left[file.file_id])
+        for done, (file, reached) in enumerate(files, start=1):
+            if file.file_id not in self.run.left:
+                applied.update(self._rewrite_alone(file, by_task, values))
+            if file.file_id in self.run.left:
+                tasks = (str(named.request_id) for named in reached)
+                unread |= dict.fromkeys(tasks, self.run.left[file.file_id])
             if len(self.remove) >= _COMMIT_FILES:
                 self._commit()
             if progress:
                 progress(done, len(files))
-        # What is in no file is lost only when every file was read that may hold it.
-        missing = [by_task[task].sequence for task in by_task.keys() - found - unread.keys()]
+        # 3. Close the verdicts whose item is in no file: only now is every file read that may hold it.
+        missing = [by_task[task].sequence for task in by_task.keys() - applied - unread.keys()]
         self.settled += missing
         self._commit()
         self.lost += len(missing)
-        self._put_off({task: until for task, until in unread.items() if task not in found}, by_task)
+        # 4. Put off the verdicts that may be in files that were not read.
+        late = {task: until for task, until in unread.items() if task not in applied}
+        for until in set(late.values()):
+            sequences = [by_task[task].sequence for task, each in late.items() if each == until]
+            self.services.catalog.moderation.put_off(self.team, sequences, until=until)
+
+    def discard(self) -> None:
+        """Delete the new files that were not committed."""
+        for sealed in self.add:
+            self.services.vault.delete(sealed.file)
+        self.add = []
 
     def _opened(self, verdicts: Sequence[StoredVerdict]) -> dict[str, Mapping[str, Any]]:
-        """Return by task what each verdict says; one that cannot be opened is put off alone."""
+        """Return by task the columns that each verdict replaces; put off those that cannot be opened."""
         values: dict[str, Mapping[str, Any]] = {}
         closed: list[int] = []
         for verdict in verdicts:
-            with self.settling.faults.isolate(f"verdict {verdict.sequence} of team {self.team}"):
+            with self.run.faults.isolate(f"verdict {verdict.sequence} of team {self.team}"):
                 values[verdict.task_id] = opened_values(self.services.keychain, verdict)
             if verdict.task_id not in values:
                 closed.append(verdict.sequence)
@@ -232,38 +246,43 @@ class _Work:
             self.services.catalog.moderation.put_off(self.team, closed, until=until)
         return values
 
-    def _put_off(self, unread: Mapping[str, datetime], by_task: Mapping[str, StoredVerdict]) -> None:
-        for until in set(unread.values()):
-            late = [by_task[task].sequence for task, each in unread.items() if each == until]
-            self.services.catalog.moderation.put_off(self.team, late, until=until)
-
-    def _settle_alone(
+    def _rewrite_alone(
         self, file: VaultFile, by_task: Mapping[str, StoredVerdict], values: Mapping[str, Mapping[str, Any]]
-    ) -> Iterable[str]:
-        """Settle the verdicts in one file and return their tasks; none when it fails, which is noted."""
-        faults, tasks = Faults(), tuple[str, ...]()
-        with faults.isolate(
-            f"file {file.file_id} of team {self.team}", about=file.file_id, day=file.day, races=(PlanOutdated,)
-        ):
-            tasks = tuple(self._settle_file(file, by_task, values))
+    ) -> Sequence[str]:
+        """Rewrite one file and return the tasks found in it; if it fails, leave it alone for longer than last time."""
+        unit, faults, tasks = f"file {file.file_id} of team {self.team}", Faults(), tuple[str, ...]()
+        with faults.isolate(unit, about=file.file_id, day=file.day, races=(PlanOutdated,)):
+            tasks = self._rewrite(file, by_task, values)
         for fault in faults.found:
-            self.settling.note(fault, file.file_id)
-        self.settling.faults.found += faults.found
+            now = self.services.clock.now()
+            failed = FailedFile.failed_again(
+                self.run.failed.get(file.file_id),
+                team=self.team,
+                work=Work.SETTLE,
+                file=file.file_id,
+                unit=fault.unit,
+                error_code=fault.error.code,
+                now=now,
+            )
+            self.services.catalog.failed_files.note(failed)
+            self.run.failed[file.file_id], self.run.left[file.file_id] = failed, failed.next_attempt_at or now
+        self.run.faults.found += faults.found
         return tasks
 
-    def _settle_file(
+    def _rewrite(
         self, file: VaultFile, by_task: Mapping[str, StoredVerdict], values: Mapping[str, Mapping[str, Any]]
-    ) -> Iterable[str]:
+    ) -> tuple[str, ...]:
+        """Stage a copy of a file with its verdicts, and return their tasks."""
         (sealed,) = self.services.catalog.manifest.sealed([file])
         try:
             settlement = self.services.vault.apply_decisions(sealed, values)
         except (FileMissing, KeyMissing):
-            # A swap or a rotation that came between looks like this too: then the file is gone, or has other keys.
+            # A replacement or a rotation in between looks like this too: then the file is gone or has other keys.
             (now,) = self.services.catalog.manifest.sealed([file])
             if now.keys != sealed.keys:
                 raise PlanOutdated("the keys of a file were renewed meanwhile") from None
             raise
-        if settlement.after is None:
+        if settlement.after is None:  # the catalog could not rule the file out, and it holds no decided row
             return ()
         try:
             settlement.prove()
@@ -273,30 +292,10 @@ class _Work:
         self.add.append(settlement.after)
         self.remove.append(file.file_id)
         self.settled += [by_task[task].sequence for task in settlement.tasks]
-        return settlement.tasks
-
-    def discard(self) -> None:
-        """Unlink the new files that were not committed."""
-        for sealed in self.add:
-            self.services.vault.delete(sealed.file)
-        self.add = []
-
-    def _files(self, verdicts: Iterable[StoredVerdict]) -> list[tuple[VaultFile, list[str]]]:
-        """Return the files that may hold the verdicts' items, with the tasks that each may hold."""
-        named_rules = [
-            NamedRule(
-                request_id=RequestId(verdict.task_id),
-                rule=TaskRule(task_key=verdict.task_key, before=FOR_EVER, submitted_on=day_of(verdict.submitted_at)),
-            )
-            for verdict in verdicts
-        ]
-        return [
-            (file, [str(rule.request_id) for rule in reached])
-            for file, reached in find(self.services.catalog.manifest, self.services.vault, self.team, named_rules)
-            if file.kind is FileKind.ITEMS
-        ]
+        return tuple(settlement.tasks)
 
     def _commit(self) -> None:
+        """Replace the staged files, destroy the old ones' keys, and mark their verdicts as applied."""
         if not self.settled:
             return
         change = Change(
@@ -307,7 +306,8 @@ class _Work:
             remove=tuple(self.remove),
             settled=tuple(self.settled),
         )
-        # Whether a commit that breaks off holds is not known, so its files are not ours to unlink any more.
+        # If the connection breaks during the commit, it may have succeeded. From here on its files are therefore not
+        # deleted here, unless the catalog says that the commit failed.
         staged, self.add = self.add, []
         try:
             self.services.catalog.manifest.commit(change)

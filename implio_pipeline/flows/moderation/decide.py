@@ -1,7 +1,11 @@
-"""Moderate: give out what waits, ten at a time, take verdicts, and tell of them in the order they fell.
+"""Moderate: give out queue entries, ten at a time, and take decisions on them.
 
-A deletion wins over everything here: what it covers is gone from queues, verdicts and notes in the transaction that
-accepts it.
+Rules:
+
+* Each entry is locked for one moderator at a time, and decided once. The same verdict of the same moderator again is
+  the same verdict, so that a call may be repeated (decision 0032).
+* A deletion wins: accepting it removes what it covers from queues, verdicts and notes in the same transaction.
+* Names of moderators, notes and reasons are sealed; locks and verdicts hold a keyed pseudonym.
 """
 
 from collections.abc import Sequence
@@ -15,7 +19,6 @@ from implio_pipeline.domain.moderation import (
     LOCK_LASTS,
     STANDING_QUEUES,
     Decision,
-    Feed,
     Lock,
     Move,
     Note,
@@ -29,21 +32,20 @@ from implio_pipeline.domain.moderation import (
     seal_context,
 )
 from implio_pipeline.flows.identity import identity_of
+from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.services import Services
-
-_MOST_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadNote:
-    """A note, opened."""
+    """A moderator's note in clear."""
 
     written_at: datetime
     text: str = sensitive()
 
 
 def queues_of(services: Services, team: TeamId) -> list[QueueCount]:
-    """Return a team's queues, the built-in ones first, with how much waits in each.
+    """Return a team's queues with the number of entries in each; built-in queues come first, the others by name.
 
     Raises:
         TeamUnknown: there is no such team.
@@ -59,7 +61,7 @@ def add_queue(services: Services, team: TeamId, queue: str) -> str:
 
     Raises:
         TeamUnknown: there is no such team.
-        QueueInvalid: the name is none.
+        QueueInvalid: the name is not a valid one.
     """
     name = check_queue_name(queue)
     services.catalog.moderation.add_queue(team, name)
@@ -70,8 +72,8 @@ def remove_queue(services: Services, team: TeamId, queue: str) -> None:
     """Remove an empty queue.
 
     Raises:
-        QueueUnknown: there is none of this name.
-        QueueInvalid: it is one that every team has, or something waits in it.
+        QueueUnknown: the team has no queue of this name.
+        QueueInvalid: the queue is a built-in one, or is not empty.
     """
     if queue in STANDING_QUEUES:
         raise QueueInvalid("every team has this queue")
@@ -79,15 +81,15 @@ def remove_queue(services: Services, team: TeamId, queue: str) -> None:
 
 
 def next_entries(services: Services, team: TeamId, queue: str, *, by: str, count: int = AT_ONCE) -> list[QueueEntry]:
-    """Return the oldest entries that nobody else is looking at, and lock them for whoever asks.
+    """Return the oldest entries that nobody else has locked, and lock them for a moderator.
 
-    What somebody has locked already comes again to them, for a new while.
+    Entries that the moderator has locked already are among them, and their locks are extended.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         team: Whose queue.
         queue: Its name.
-        by: Who asks; only a keyed pseudonym of it is kept.
+        by: The moderator's name; only a keyed pseudonym of it is kept.
         count: How many at most.
 
     Raises:
@@ -100,55 +102,56 @@ def next_entries(services: Services, team: TeamId, queue: str, *, by: str, count
 
 
 def give_back(services: Services, team: TeamId, *, by: str) -> int:
-    """Unlock everything that somebody has locked, and return how much it was."""
+    """Unlock every entry that a moderator has locked, and return how many there were."""
     return services.catalog.moderation.unlock(team, by=identity_of(services.keychain, team, by))
 
 
 def decide(
     services: Services, team: TeamId, task_id: str, decision: Decision, *, by: str
 ) -> StoredVerdict | QueueEntry:
-    """Take a decision on one item: a verdict takes it off the queue at once, a move leads it to another.
+    """Take a decision on one item: a verdict removes it from its queue, a move puts it into another queue.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         team: Whose item.
         task_id: The item.
         decision: What is decided.
-        by: Who decides; sealed until the item's file has it.
+        by: The moderator's name; sealed until it is written into the item.
 
     Returns:
-        The verdict, the earlier one if the same person said the same before; or the entry in its new queue.
+        The verdict, or the earlier one if the same person gave the same before; for a move, the entry in its new queue.
 
     Raises:
-        ItemGone: the item was deleted meanwhile, or never waited.
-        ItemLocked: somebody else is looking at it.
-        ItemDecided: another verdict fell before.
-        DecisionRefused: it lacks a reason, or nobody answers for it.
-        QueueUnknown: the team has no queue to move it to.
+        ItemGone: the item was deleted, or was never in a queue.
+        ItemLocked: another moderator has locked it.
+        ItemDecided: another verdict was given before.
+        DecisionRefused: a reason is missing, or no moderator is named.
+        QueueUnknown: the team does not have the queue to move it to.
     """
+    moderation = services.catalog.moderation
+    # 1. Check the decision, and name the moderator by a pseudonym.
     check_decision(decision)
     actor = by.strip()
     if not actor:
         raise DecisionRefused("nobody answers for the decision")
     name = task_id.strip().lower()
     task_key, who = services.identifiers.task_key(name), identity_of(services.keychain, team, actor)
-    earlier = services.catalog.moderation.decided(team, name, task_key)
+    # 2. Return an earlier verdict that is the same; refuse to replace one.
+    earlier = moderation.decided(team, name, task_key)
     if earlier is not None:
         if not isinstance(decision, Move) and earlier.is_same(decision, by=who):
             return earlier
         raise ItemDecided("the item was decided before")
-    entry = services.catalog.moderation.waiting(team, name, task_key)
-    now = services.clock.now()
-    note = _note(services, entry, decision, at=now)
+    # 3. Store note and decision in one transaction, which fails if the entry is gone or locked.
+    entry, now = moderation.waiting(team, name, task_key), services.clock.now()
+    note = _note(services.keychain, entry, decision, at=now)
     if isinstance(decision, Move):
-        return services.catalog.moderation.move(entry, queue=decision.queue, by=who, note=note, at=now)
+        return moderation.move(entry, queue=decision.queue, by=who, note=note, at=now)
     try:
-        return services.catalog.moderation.decide(
-            _verdict(services, entry, decision, actor, who, now), note=note, at=now
-        )
+        return moderation.decide(_verdict(services.keychain, entry, decision, actor, who, now), note=note, at=now)
     except (ItemGone, ItemDecided):
-        # Somebody was faster: perhaps oneself, by pressing twice.
-        again = services.catalog.moderation.decided(team, name, task_key)
+        # Somebody was faster. It may be the same moderator, who pressed twice.
+        again = moderation.decided(team, name, task_key)
         if again is not None and again.is_same(decision, by=who):
             return again
         raise
@@ -157,37 +160,26 @@ def decide(
 def notes_of(services: Services, team: TeamId, task_id: str) -> list[ReadNote]:
     """Return what moderators wrote about an item, oldest first."""
     name = task_id.strip().lower()
-    notes = services.catalog.moderation.notes(team, name, services.identifiers.task_key(name))
-    return opened_notes(services, notes)
+    return opened_notes(
+        services.keychain, services.catalog.moderation.notes(team, name, services.identifiers.task_key(name))
+    )
 
 
-def opened_notes(services: Services, notes: Sequence[Note]) -> list[ReadNote]:
-    """Return notes, opened."""
+def opened_notes(keychain: Keychain, notes: Sequence[Note]) -> list[ReadNote]:
+    """Return notes in clear, in the order given."""
     return [
         ReadNote(
             written_at=note.written_at,
-            text=services.keychain.unseal(note.team, note.sealed, context=seal_context("note", note.task_id)).decode(),
+            text=keychain.unseal(note.team, note.sealed, context=seal_context("note", note.task_id)).decode(),
         )
         for note in notes
     ]
 
 
-def feed(services: Services, team: TeamId, *, since: int = 0, limit: int = 100) -> Feed:
-    """Return the verdicts that fell after an instant, in the order they fell.
-
-    Args:
-        services: What the flow may touch.
-        team: Whose.
-        since: Milliseconds since 1970: the `newest` of the page before.
-        limit: How many at most.
-    """
-    return services.catalog.moderation.feed(team, since=since, most=max(1, min(limit, _MOST_AT_ONCE)))
-
-
 def _verdict(
-    services: Services, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime
+    keychain: Keychain, entry: QueueEntry, verdict: Verdict, actor: str, who: str, now: datetime
 ) -> StoredVerdict:
-    words = VerdictDetails.of(verdict, actor=actor).to_bytes()
+    details = VerdictDetails.of(verdict, actor=actor).to_bytes()
     return StoredVerdict(
         team=entry.team,
         task_id=entry.task_id,
@@ -199,11 +191,11 @@ def _verdict(
         decided_at=now,
         actor=who,
         queue=entry.queue,
-        sealed=services.keychain.seal(entry.team, words, context=seal_context("decision", entry.task_id)),
+        sealed=keychain.seal(entry.team, details, context=seal_context("decision", entry.task_id)),
     )
 
 
-def _note(services: Services, entry: QueueEntry, decision: Decision, *, at: datetime) -> Note | None:
+def _note(keychain: Keychain, entry: QueueEntry, decision: Decision, *, at: datetime) -> Note | None:
     if decision.note is None:
         return None
     return Note(
@@ -214,5 +206,5 @@ def _note(services: Services, entry: QueueEntry, decision: Decision, *, at: date
         submitted_at=entry.submitted_at,
         outcome=entry.outcome,
         written_at=at,
-        sealed=services.keychain.seal(entry.team, decision.note.encode(), context=seal_context("note", entry.task_id)),
+        sealed=keychain.seal(entry.team, decision.note.encode(), context=seal_context("note", entry.task_id)),
     )

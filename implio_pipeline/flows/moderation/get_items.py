@@ -1,4 +1,7 @@
-"""Look up: the items of a few task ids, whole, less those that a tombstone hides."""
+"""Read the items of a few task ids, with all their columns; items that a tombstone hides are left out.
+
+Reading takes no lock: it is repeated when files are replaced, or a request is accepted, while it goes on.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,12 +18,21 @@ from implio_pipeline.ports.services import Services
 
 
 def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
-    """Return the rows of these tasks; one that was never here, is erased or is hidden has none.
+    """Return the rows of these tasks as the vault has them; a task that is unknown, erased or hidden has no row.
 
     Raises:
-        PlanOutdated: files kept changing underneath.
+        PlanOutdated: files kept being replaced.
     """
-    named_rules = [_named_rule(services, task_id) for task_id in task_ids]
+    names, identifiers = [task_id.strip().lower() for task_id in task_ids], services.identifiers
+    named_rules = [
+        NamedRule(
+            request_id=RequestId(name),
+            rule=TaskRule(
+                task_key=identifiers.task_key(name), before=FOR_EVER, submitted_on=identifiers.task_day(name)
+            ),
+        )
+        for name in names
+    ]
     if not named_rules:
         return []
 
@@ -38,45 +50,32 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> list
 
 
 def items_of(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    """Return items by task id as a reader may see them now, each with all its columns; hidden ones are left out.
-
-    Verdicts that are not in the vault yet are laid over the items.
+    """Return items by task id, as a reader may see them now: with pending decisions, without hidden items.
 
     Args:
-        services: What the flow may touch.
+        services: What the flow may use.
         team: Whose items.
-        task_ids: A few; each costs the reading of the file it lies in.
+        task_ids: A few. Each costs the reading of its file.
 
     Raises:
-        PlanOutdated: files kept changing underneath, or requests kept being accepted.
+        PlanOutdated: files kept being replaced, or requests kept being accepted.
     """
     wanted = list(dict.fromkeys(task.strip().lower() for task in task_ids))
+    requests, moderation = services.catalog.requests, services.catalog.moderation
 
     def read() -> dict[str, Mapping[str, Any]]:
-        newest = services.catalog.requests.newest_tombstone(team)
-        # Verdicts first: one that is settled while we read is in both, and says the same.
-        pending_decisions = _unsettled(services, team, wanted)
-        found = {row["task_id"]: row for rows in get_items(services, team, wanted) for row in rows.to_pylist()}
-        if services.catalog.requests.newest_tombstone(team) != newest:
+        newest = requests.newest_tombstone(team)
+        # Decisions are read before items: one that is applied in between is in both, with the same values.
+        found = {task: moderation.decided(team, task, services.identifiers.task_key(task)) for task in wanted}
+        pending = {
+            task: opened_values(services.keychain, verdict)
+            for task, verdict in found.items()
+            if verdict is not None and verdict.settled_at is None
+        }
+        items = {row["task_id"]: row for rows in get_items(services, team, wanted) for row in rows.to_pylist()}
+        # A request that was accepted in between hides items, and takes their decisions away.
+        if requests.newest_tombstone(team) != newest:
             raise PlanOutdated("a request was accepted meanwhile")
-        return {task: {**found[task], **pending_decisions.get(task, {})} for task in wanted if task in found}
+        return {task: {**items[task], **pending.get(task, {})} for task in wanted if task in items}
 
     return replan(read, about=f"the tombstones of team {team}")
-
-
-def _unsettled(services: Services, team: TeamId, wanted: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    verdicts = services.catalog.moderation
-    found = {task: verdicts.decided(team, task, services.identifiers.task_key(task)) for task in wanted}
-    return {
-        task: opened_values(services.keychain, verdict)
-        for task, verdict in found.items()
-        if verdict is not None and verdict.settled_at is None
-    }
-
-
-def _named_rule(services: Services, task_id: str) -> NamedRule:
-    name = task_id.strip().lower()
-    rule = TaskRule(
-        task_key=services.identifiers.task_key(name), before=FOR_EVER, submitted_on=services.identifiers.task_day(name)
-    )
-    return NamedRule(request_id=RequestId(name), rule=rule)

@@ -1,4 +1,11 @@
-"""Callbacks: where a team wants to be told of decisions and deletions, and with which secrets."""
+"""Callbacks: the address that a team's webhooks are sent to, and the secrets that are sent with them.
+
+Rules:
+
+* An address must be https, and its host on the team's allow list by its exact name: a callback is the one connection
+  that goes to a place somebody else names (decision 0031).
+* Address and secrets are sealed under the team's seal key, and are shown once, when they are made.
+"""
 
 import json
 from collections.abc import Iterable
@@ -8,28 +15,32 @@ from implio_pipeline.domain.callback import Callback, CallbackSecrets, Delivery,
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import seal_context
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.moderation import WebhookClient
 from implio_pipeline.ports.services import Services
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallbackView:
-    """A team's callback as anybody may see it again: without its path and its secrets."""
+    """A team's callback as it may be shown again: without its path and its secrets."""
 
     team: TeamId
     host: str | None
     """`None` when the team has no callback."""
     allowed: frozenset[str]
+    """Hosts that a callback of the team may go to."""
     waiting: int
+    """Deliveries to be sent."""
     given_up: int
 
 
 def allow_hosts(services: Services, team: TeamId, hosts: Iterable[str]) -> frozenset[str]:
-    """Let a team's callback go to these hosts and no others, and return them.
+    """Set the hosts that a team's callback may go to, and return them; a callback to another host is removed.
 
     Raises:
         TeamUnknown: there is no such team.
-        CallbackRefused: one is no exact name of a host.
+        CallbackRefused: one is not the exact name of a host.
     """
     names = frozenset(check_host(host) for host in hosts)
     services.catalog.callbacks.allow(team, names)
@@ -37,16 +48,18 @@ def allow_hosts(services: Services, team: TeamId, hosts: Iterable[str]) -> froze
 
 
 def set_callback(services: Services, webhook_client: WebhookClient, team: TeamId, url: str) -> CallbackSecrets:
-    """Give a team its callback, in place of the one it has, and return its new secrets: they are never shown again.
+    """Set or replace a team's callback, and return its new secrets, which are never shown again.
 
     Raises:
         TeamUnknown: there is no such team.
-        CallbackRefused: the URL is none of https, or its host is not on the team's allow list, or lies inside.
+        CallbackRefused: the URL is not https, its host is not on the team's allow list, or its address is not public.
     """
+    # 1. The host must be allowed, and its addresses public, so that a callback cannot reach a machine inside.
     destination = Destination.of(url)
     if destination.host not in services.catalog.callbacks.hosts(team):
         raise CallbackRefused("the host is not on the team's allow list")
     webhook_client.check(url)
+    # 2. Make new secrets. The team key is the callback's own: API keys are kept as hashes, and cannot be sent.
     made = CallbackSecrets(
         url=url, signing_secret=webhook_client.new_secret("whsec"), team_key=webhook_client.new_secret("whkey")
     )
@@ -58,7 +71,7 @@ def set_callback(services: Services, webhook_client: WebhookClient, team: TeamId
 
 
 def show_callback(services: Services, team: TeamId) -> CallbackView:
-    """Return where a team's callback goes, and how its deliveries stand.
+    """Return the host of a team's callback, and how many deliveries wait.
 
     Raises:
         TeamUnknown: there is no such team.
@@ -77,24 +90,24 @@ def show_callback(services: Services, team: TeamId) -> CallbackView:
 
 
 def remove_callback(services: Services, team: TeamId) -> None:
-    """Remove a team's callback, with its secrets and whatever was still to be delivered.
+    """Remove a team's callback, its secrets and its waiting deliveries.
 
     Raises:
-        CallbackUnknown: it has none.
+        CallbackUnknown: the team has no callback.
     """
     services.catalog.callbacks.remove(team)
     services.catalog.scrub(is_thorough=False)
 
 
-def secrets_of(services: Services, team: TeamId) -> CallbackSecrets:
-    """Return where a team's callback goes and its secrets, to send it.
+def secrets_of(catalog: Catalog, keychain: Keychain, team: TeamId) -> CallbackSecrets:
+    """Return the address and the secrets of a team's callback.
 
     Raises:
-        CallbackUnknown: it has none.
+        CallbackUnknown: the team has no callback.
         KeyMissing: the key that sealed them is destroyed.
     """
-    callback = services.catalog.callbacks.get(team)
+    callback = catalog.callbacks.get(team)
     if callback is None:
         raise CallbackUnknown("the team has no callback")
-    opened = json.loads(services.keychain.unseal(team, callback.sealed, context=seal_context("callback", team)))
+    opened = json.loads(keychain.unseal(team, callback.sealed, context=seal_context("callback", team)))
     return CallbackSecrets(url=opened["url"], signing_secret=opened["signingSecret"], team_key=opened["teamKey"])

@@ -1,4 +1,9 @@
-"""Register: make the record of processing activities from what is configured and what is there."""
+"""The record of processing activities: made from the settings and from what the catalog and the ledger hold.
+
+A measure is listed with its state, such as the day of the last audit, so that nobody has to believe the settings.
+
+Source: GDPR Art. 30(1) and (2).
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,12 +27,13 @@ from implio_pipeline.domain.residency import Place, Processor
 from implio_pipeline.domain.statements import AuditMade, RestoreMade
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.operations.rotate_keys import newest_statement
+from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.services import Services
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configured:
-    """What the settings say that the record repeats."""
+    """The settings that the record shows."""
 
     controller: Controller
     places: tuple[Place, ...]
@@ -42,15 +48,16 @@ def activity_record(services: Services, configured: Configured) -> ActivityRecor
     """Return the record of processing activities as of now.
 
     Raises:
-        LedgerBroken: the ledger cannot be read, so that nothing can be said of audits and rotations.
+        LedgerBroken: the ledger cannot be read, so the last audit and rotation are not known.
     """
+    now, catalog = services.clock.now(), services.catalog
     hosting = tuple(Hosting.of(place, configured.processors) for place in configured.places)
     return ActivityRecord(
-        made_at=services.clock.now(),
+        made_at=now,
         controller=configured.controller,
         hosting=hosting,
         processors=configured.processors,
-        teams=tuple(_team_record(services, team) for team in services.catalog.teams.all()),
+        teams=tuple(_team_record(catalog, team, now=now) for team in catalog.teams.all()),
         kept=_kept(configured),
         measures=tuple(_measures(services, configured)),
         gaps=gaps_of(configured.controller, hosting),
@@ -119,8 +126,7 @@ def record_body(record: ActivityRecord) -> dict[str, Any]:
     }
 
 
-def _team_record(services: Services, team: Team) -> TeamRecord:
-    catalog, now = services.catalog, services.clock.now()
+def _team_record(catalog: Catalog, team: Team, *, now: datetime) -> TeamRecord:
     files = list(catalog.manifest.files(team.team))
     items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
     grants = [each for each in catalog.grants.all(team=team.team) if each.is_in_force(now=now)]
@@ -174,57 +180,41 @@ def _kept(configured: Configured) -> tuple[Kept, ...]:
 
 
 def _measures(services: Services, configured: Configured) -> Iterable[tuple[str, str]]:
-    now = services.clock.now()
+    """Yield each measure of protection and its state (GDPR Art. 30(1)(g), Art. 32(1))."""
+    now, ledger, catalog = services.clock.now(), services.ledger, services.catalog
     yield "Encryption", "AES-256-GCM for every file and column, keys of its own for each file and class of columns"
-    statement = newest_statement(services)
-    rotated = "never yet" if statement is None else _ago(now - statement.at, statement.at)
+    statement = newest_statement(ledger)
+    rotated = "never yet" if statement is None else _ago(now, statement.at)
     yield "Rotation of keys, so that old backups cannot be read", rotated
     yield "Pseudonyms", "a keyed digest of the user id wherever an item must be found without its identity"
-    yield "Least privilege", _access(configured)
-    yield "Log of reads", f"reaches line {_log_length(services):,}; chained, and noted in the signed ledger daily"
-    yield "Approval by a second person", _approvals(services)
-    yield "Self-audit of files, catalog, keys and ledger", _last_audit(services, now)
-    yield "Restore, with everything erased again", _last_restore(services, now)
+    access = "identity columns need a grant by team, purpose and time; other columns are open to operators"
+    if configured.are_grants_required:
+        access = "every reading needs a grant by team, class, purpose and time; denied by default"
+    yield "Least privilege", access
+    newest = catalog.access_log.newest(1)
+    lines = newest[0].line if newest else 0
+    yield "Log of reads", f"reaches line {lines:,}; chained, and noted in the signed ledger daily"
+    approvals = "not asked for, by setting"
+    if services.approvals.is_asked:
+        named = ", ".join(f"{team.team} {team.cap_percent} %" for team in catalog.teams.all())
+        approvals = "for whole teams" + (f", and above these shares of a team's items: {named}" if named else "")
+    yield "Approval by a second person", approvals
+    audited = next(ledger.newest_first(AuditMade), None)
+    audit_state = "never yet"
+    if audited is not None:
+        findings = f", with {audited.statement.findings} findings" if audited.statement.findings else ""
+        audit_state = _ago(now, audited.statement.audited_at) + findings
+    yield "Self-audit of files, catalog, keys and ledger", audit_state
+    restored = next(ledger.newest_first(RestoreMade), None)
+    restore_state = "never yet"
+    if restored is not None:
+        proof = "" if restored.statement.is_proven else ", not proven"
+        restore_state = _ago(now, restored.statement.restored_at) + proof
+    yield "Restore, with everything erased again", restore_state
     yield "Deletion", "hidden at once, rewritten away, verified by reading, keys destroyed, signed receipt"
     yield "Residency", "each team in one region; a region's files and keys lie apart from any other's"
 
 
-def _access(configured: Configured) -> str:
-    if configured.are_grants_required:
-        return "every reading needs a grant by team, class, purpose and time; denied by default"
-    return "identity columns need a grant by team, purpose and time; other columns are open to operators"
-
-
-def _log_length(services: Services) -> int:
-    newest = services.catalog.access_log.newest(1)
-    return newest[0].line if newest else 0
-
-
-def _approvals(services: Services) -> str:
-    if not services.approvals.is_asked:
-        return "not asked for, by setting"
-    caps = {team.team: team.cap_percent for team in services.catalog.teams.all()}
-    named = ", ".join(f"{team} {cap} %" for team, cap in caps.items())
-    return f"for whole teams, and above these shares of a team's items: {named}" if named else "for whole teams"
-
-
-def _last_audit(services: Services, now: datetime) -> str:
-    entry = next(services.ledger.newest_first(AuditMade), None)
-    if entry is None:
-        return "never yet"
-    told = entry.statement
-    findings = f", with {told.findings} findings" if told.findings else ""
-    return _ago(now - told.audited_at, told.audited_at) + findings
-
-
-def _last_restore(services: Services, now: datetime) -> str:
-    entry = next(services.ledger.newest_first(RestoreMade), None)
-    if entry is None:
-        return "never yet"
-    told = entry.statement
-    return _ago(now - told.restored_at, told.restored_at) + ("" if told.is_proven else ", not proven")
-
-
-def _ago(age: timedelta, at: datetime) -> str:
-    days = max(0, age // timedelta(days=1))
+def _ago(now: datetime, at: datetime) -> str:
+    days = max(0, (now - at) // timedelta(days=1))
     return f"last on {at.date().isoformat()}, {days} {'day' if days == 1 else 'days'} ago"

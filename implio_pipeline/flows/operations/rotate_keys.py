@@ -1,10 +1,14 @@
-"""Rotate keys, so that backups forget too: what copies of catalog and vault made until now hold opens no longer.
+"""Rotate keys, so that backups forget too: no key that is in use afterwards opens an older copy of catalog and vault.
 
-Two ways lead into an old copy: today's team keys unwrap the file keys in it, and the root keys unwrap the team keys in
-it. So both are renewed, everything live is wrapped under the new ones, and the old ones are destroyed, the root keys
-last. No vault file is written: a file's own keys stay, only their wrapping in the catalog changes.
+Two ways lead into an old copy: today's team keys unwrap the file keys in it, and today's root keys unwrap the team keys
+in it. A rotation therefore renews both, wraps everything live under the new keys, and destroys the old ones.
 
-A crash at any step leaves both old and new keys, and everything readable; `finish_rotation` goes on from there.
+Rules:
+
+* No vault file is written. A file's own keys stay; only their wrapping in the catalog changes.
+* Every old key is destroyed after the last thing that needs it; the root keys come last.
+* The ledger knows each root key before anything depends on it, so that an old key ring is recognised.
+* After a crash at any step, old and new keys exist and everything is readable. `finish_rotation` goes on from there.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -34,11 +38,14 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.races import are_team_keys_renewed
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.keychain import Keychain
+from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 
 SEAL_GRACE = timedelta(minutes=10)
-"""An old seal key outlives its successor so long: a request sealed under it may be about to be accepted."""
+"""Time for which an old seal key outlives its successor: a request sealed under it may be about to be accepted."""
 _COMMIT_FILES = 256
 
 
@@ -48,12 +55,13 @@ class RotationSummary:
 
     teams: int = 0
     files: int = 0
-    """Files whose keys were wrapped anew."""
+    """Files whose keys were wrapped under new team keys."""
     team_keys_destroyed: dict[str, str] = field(default_factory=dict)
     """Fingerprints by id."""
     root_keys_destroyed: dict[str, str] = field(default_factory=dict)
+    """Fingerprints by id."""
     seal_keys_waiting: int = 0
-    """Old seal keys, of teams and of the home, that may still be needed: the daily housekeeping destroys them."""
+    """Old seal keys, of teams and of the home, that may still be needed. The daily housekeeping destroys them."""
 
 
 def rotate_keys(
@@ -65,92 +73,99 @@ def rotate_keys(
 ) -> RotationSummary:
     """Renew the keys of teams and the root keys of their regions, and destroy the old ones.
 
-    A team or region that fails keeps its old keys, and stops no other; `finish_rotation` takes it up again.
+    A team or region that fails keeps its old keys, and the others go on. `finish_rotation` takes it up again.
 
     Args:
-        services: What the flow may touch.
-        teams: Whose keys; those of all teams when `None`. Other teams of the same regions are wrapped under the new
-            root keys, but keep their own, so that copies of the catalog still lead to their files. The home's own
-            root key is renewed only with the keys of all.
-        faults: Told of teams and regions that failed; when `None`, the first is raised at the end.
-        progress: Told of teams done and teams in all.
+        services: What the flow may use.
+        teams: The teams; all when `None`. The keys of other teams in the same regions are wrapped under the new root
+            keys but not renewed, so old copies of the catalog still lead to those teams' files. The home's own root
+            key is renewed only when `teams` is `None`.
+        faults: Collects the teams and regions that failed. When `None`, the first failure is raised at the end.
+        progress: Receives teams done and teams in all.
 
     Raises:
-        ClockWrong: the clock disagrees with what the home knows; no key is made or destroyed.
+        ClockWrong: the clock disagrees with what the home knows. No key is made or destroyed.
         TeamUnknown: there is no such team.
-        KeyMissing: a key that is live does not open; it was not destroyed.
-        PlanOutdated: others kept changing the same things; what is left to do, `finish_rotation` does.
+        KeyMissing: a live key does not open. The keys above it are not destroyed.
+        PlanOutdated: others kept changing the same things. `finish_rotation` does what is left.
     """
     agreed_now(services)
     chosen = [services.catalog.teams.get(team) for team in teams] if teams is not None else services.catalog.teams.all()
-    # 1. New root keys, durable before anything is wrapped under them, and told before anything depends on them.
+    # 1. Make new root keys: durable before anything is wrapped under them, and in the ledger before anything depends
+    #    on them.
     regions = {team.region for team in chosen}
     with collecting(faults) as failed:
         for region in sorted(regions if teams is not None else regions | {HOME}):
             with failed.isolate(f"root keys of {region}"):
                 services.keychain.renew_root_keys(region)
-        tell_keys(services)
-        # 2. New team keys.
+        _note_keys(services)
+        # 2. Make new team keys.
         for team in chosen:
             with failed.isolate(f"keys of team {team.team}"):
                 renew_keys(services, team)
-        # 3. Everything is wrapped under the new keys; then the old ones go.
-        return settle_keys(services, chosen, faults=failed, progress=progress)
+        # 3. Wrap everything under the new keys, then destroy the old ones.
+        return retire_old_keys(services, chosen, faults=failed, progress=progress)
 
 
 def finish_rotation(services: Services, *, faults: Faults | None = None) -> RotationSummary:
-    """Finish a rotation that broke off, and destroy old seal keys that no open request needs any more.
-
-    Does nothing when there is nothing to finish.
+    """Finish an interrupted rotation, and destroy old seal keys that are no longer needed, if there is anything to do.
 
     Raises:
-        ClockWrong: the clock disagrees with what the home knows; a grace period may last still.
-        KeyMissing: a key that is live does not open; it was not destroyed.
+        ClockWrong: the clock disagrees with what the home knows, so a grace period may not be over.
+        KeyMissing: a live key does not open. The keys above it are not destroyed.
         PlanOutdated: others kept changing the same things.
     """
     agreed_now(services)
-    services.keychain.shred_root_keys(())  # those that a crash left half destroyed
-    ring, statement = services.keychain.root_keys(), newest_statement(services)
-    states = KeyStates.of_ring(ring)
+    # 1. Finish destroying root keys of which a crash left a part.
+    services.keychain.shred_root_keys(())
+    # 2. Look for team keys and root keys that have a successor, and for root keys that the ledger does not know.
+    chosen = []
+    for team in services.catalog.teams.all():
+        keys = services.catalog.teams.keys(team.team)
+        if old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys):
+            chosen.append(team)
+    states, statement = KeyStates.of_ring(services.keychain.root_keys()), newest_statement(services.ledger)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
-    chosen = [team for team in services.catalog.teams.all() if _has_old_keys(services, team)]
     if chosen or states.retired or not is_told:
-        return settle_keys(services, chosen, faults=faults)
+        return retire_old_keys(services, chosen, faults=faults)
     return RotationSummary()
 
 
-def settle_keys(
+def retire_old_keys(
     services: Services, teams: Iterable[Team], *, faults: Faults | None = None, progress: Progress | None = None
 ) -> RotationSummary:
-    """Wrap everything that is live under the newest keys, destroy the older ones, the root keys last, and tell it.
+    """Wrap everything live under the newest keys, destroy the older keys, and record that in the ledger.
 
     Args:
-        services: What the flow may touch.
-        teams: Whose old keys go; old root keys go wherever there are any.
-        faults: Told of teams and regions that failed; when `None`, the first is raised at the end.
-        progress: Told of teams done and teams in all.
+        services: What the flow may use.
+        teams: Teams whose old keys are destroyed. Old root keys are destroyed in every region.
+        faults: Collects the teams and regions that failed. When `None`, the first failure is raised at the end.
+        progress: Receives teams done and teams in all.
     """
-    listed, settled = list(teams), []
+    listed, retired = list(teams), []
     summary = RotationSummary(teams=len(listed))
     with collecting(faults) as failed:
+        # 1. Team keys, then the root keys that wrapped them: a crash in between leaves every live key readable.
         for done, team in enumerate(listed, start=1):
             with failed.isolate(f"keys of team {team.team}"):
-                _settle_team(services, team.team, summary)
-                settled.append(team)
+                _retire_team_keys(services, team.team, summary)
+                retired.append(team)
             if progress:
                 progress(done, len(listed))
         for region in sorted({team.region for team in services.catalog.teams.all()}):
             with failed.isolate(f"root keys of {region}"):
-                _settle_roots(services, region, summary)
+                _retire_root_keys(services.catalog, services.keychain, region, summary)
         with failed.isolate(f"root keys of {HOME}"):
-            _settle_home(services, summary)
+            _retire_home_key(services, summary)
+        # 2. The catalog's own files still hold old wrappings in freed pages and in the write-ahead log.
         services.catalog.scrub()
-        tell_keys(services, settled, summary)
+        # 3. The ledger learns which keys are gone, so that a restore can destroy them again.
+        _note_keys(services, retired, summary)
     return summary
 
 
 def renew_keys(services: Services, team: Team, *, above: int = 0) -> None:
-    """Give a team one more version of each key that rotates, with a number higher than `above`.
+    """Add a version of each rotating key of a team, numbered higher than `above` and than every version there is.
 
     Raises:
         PlanOutdated: others kept renewing them.
@@ -158,130 +173,135 @@ def renew_keys(services: Services, team: Team, *, above: int = 0) -> None:
 
     def renew() -> None:
         version = 1 + max([above, *(key.version for key in services.catalog.teams.keys(team.team))])
+        now = services.clock.now()
         new = services.keychain.new_team_keys(
-            team.team, team.region, version=version, at=services.clock.now(), purposes=ROTATING_PURPOSES
+            team.team, team.region, version=version, at=now, purposes=ROTATING_PURPOSES
         )
-        _commit(services, team.team, new=new)
+        _commit(services.catalog, team.team, at=now, new=new)
 
     replan(renew, about=f"the keys of team {team.team}")
     services.keychain.forget(team.team)
 
 
-def newest_statement(services: Services) -> KeyStatement | None:
-    """Return what the ledger last told of keys, `None` when there never was a rotation.
+def newest_statement(ledger: Ledger) -> KeyStatement | None:
+    """Return the ledger's newest statement about keys; `None` before the first rotation.
 
     Raises:
-        LedgerBroken: the ledger is not there, or the entry cannot be read.
+        LedgerBroken: the ledger is missing, or the entry cannot be read.
     """
-    entry = next(services.ledger.newest_first(KeyStatement), None)
+    entry = next(ledger.newest_first(KeyStatement), None)
     return None if entry is None else entry.statement
 
 
-def faults_of_ring(services: Services) -> RingFaults:
-    """Return where the key ring differs from what the ledger tells of it.
+def faults_of_ring(ledger: Ledger, keychain: Keychain) -> RingFaults:
+    """Return where the key ring differs from the ledger's newest statement about it.
 
     Raises:
-        LedgerBroken: the ledger is not there, or its newest entry about keys cannot be read.
+        LedgerBroken: the ledger is missing, or its newest entry about keys cannot be read.
     """
 
-    def look() -> RingFaults:
-        statement = newest_statement(services)
-        return RingFaults() if statement is None else statement.ring_faults(services.keychain.root_keys())
+    def compare() -> RingFaults:
+        statement = newest_statement(ledger)
+        return RingFaults() if statement is None else statement.ring_faults(keychain.root_keys())
 
-    faults = look()
-    return faults if faults == RingFaults() else look()  # a rotation may end between the two reads of a look
+    faults = compare()
+    # Ledger and ring are read one after the other, and a rotation may end in between: compare once more.
+    return faults if faults == RingFaults() else compare()
 
 
-def tell_keys(services: Services, teams: Iterable[Team] = (), summary: RotationSummary | None = None) -> None:
-    """Write into the ledger which root keys there are, and which keys of these teams; told again if they change."""
+def _note_keys(services: Services, teams: Iterable[Team] = (), summary: RotationSummary | None = None) -> None:
+    """Record in the ledger the root keys that exist, the keys of these teams, and the keys that were destroyed."""
+    destroyed = summary or RotationSummary()
     listed = list(teams)
 
-    def tell() -> None:
+    def note() -> None:
         ring = services.keychain.root_keys()
+        live: dict[str, str] = {}
+        retired: dict[str, str] = {}
+        for team in listed:
+            prints = _fingerprints(services.catalog, services.keychain, team.team)
+            newest = newest_ids(prints)
+            for key_id, print_ in prints.items():
+                (live if key_id in newest else retired)[key_id] = print_
         statement = KeyStatement(
             at=services.clock.now(),
-            roots=KeyStates.of_ring(ring, destroyed=summary.root_keys_destroyed if summary else {}),
-            team_keys=_team_states(services, listed, summary),
+            roots=KeyStates.of_ring(ring, destroyed=destroyed.root_keys_destroyed),
+            team_keys=KeyStates(live=live, retired=retired, destroyed=destroyed.team_keys_destroyed),
         )
         services.ledger.append([statement])
-        if services.keychain.root_keys() != ring:  # another rotation's word may stand before ours, and be newer
+        # Another rotation may have recorded a newer ring before this entry, which is now the newest: record it again.
+        if services.keychain.root_keys() != ring:
             raise PlanOutdated("root keys were renewed meanwhile")
 
-    replan(tell, about="the root keys")
+    replan(note, about="the root keys")
 
 
-def _team_states(services: Services, teams: Iterable[Team], summary: RotationSummary | None) -> KeyStates:
-    live: dict[str, str] = {}
-    retired: dict[str, str] = {}
-    for team in teams:
-        keys, prints = _keys_and_prints(services, team.team)
-        newest = newest_ids(key.key_id for key in keys)
-        for key_id, print_ in prints.items():
-            (live if key_id in newest else retired)[key_id] = print_
-    return KeyStates(live=live, retired=retired, destroyed=summary.team_keys_destroyed if summary else {})
-
-
-def _keys_and_prints(services: Services, team: TeamId) -> tuple[list[TeamKey], Mapping[str, str]]:
+def _fingerprints(catalog: Catalog, keychain: Keychain, team: TeamId) -> Mapping[str, str]:
+    """Return the fingerprints of a team's keys by id; read again when another rotation replaces the keys."""
     keys: list[TeamKey] = []
 
-    def read() -> tuple[list[TeamKey], Mapping[str, str]]:
+    def read() -> Mapping[str, str]:
         nonlocal keys
-        keys = services.catalog.teams.keys(team)
-        return keys, services.keychain.fingerprints(keys)
-
-    return replan(
-        read,
-        about=f"the keys of team {team}",
-        is_race=lambda error: (
-            isinstance(error, KeyMissing) and are_team_keys_renewed(services.catalog.teams, keys, of=[team])
-        ),
-    )
-
-
-def _has_old_keys(services: Services, team: Team) -> bool:
-    keys = services.catalog.teams.keys(team.team)
-    return bool(old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys))
-
-
-def _settle_team(services: Services, team: TeamId, summary: RotationSummary) -> None:
-    keys: list[TeamKey] = []
-
-    def settle() -> None:
-        nonlocal keys
-        services.keychain.forget(team)
-        _seal_anew(services, team)
-        keys = services.catalog.teams.keys(team)
-        old = [*old_keys(keys, CLASS_PURPOSES), *_idle_seal_keys(services, team, keys)]
-        if old:
-            prints = services.keychain.fingerprints(old)
-            summary.files += _rewrap_files(services, team, {key.key_id for key in old})
-            _commit(services, team, shred=old)
-            summary.team_keys_destroyed |= prints
-            services.keychain.forget(team)
+        keys = catalog.teams.keys(team)
+        return keychain.fingerprints(keys)
 
     def is_race(error: Exception) -> bool:
-        """A new tombstone, a replaced file, a new file under the old keys; or another rotation that is further."""
-        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(services.catalog.teams, keys, of=[team])
+        return isinstance(error, KeyMissing) and are_team_keys_renewed(catalog.teams, keys, of=[team])
+
+    return replan(read, about=f"the keys of team {team}", is_race=is_race)
+
+
+def _retire_team_keys(services: Services, team: TeamId, summary: RotationSummary) -> None:
+    """Move everything of a team from its old keys to its newest ones, and destroy the old keys."""
+    catalog, keychain = services.catalog, services.keychain
+    keys: list[TeamKey] = []
+
+    def retire() -> None:
+        nonlocal keys
+        keychain.forget(team)
+        # 1. Seal again what lasts, such as notes and verdicts. What is sealed for an open request stays as it is.
+        old_seals = {key.key_id for key in old_keys(catalog.teams.keys(team), (KeyPurpose.SEAL,))}
+        for each in catalog.teams.seals(team) if old_seals else ():
+            if keychain.sealed_under(each.sealed) in old_seals:
+                opened = keychain.unseal(team, each.sealed, context=each.context)
+                catalog.teams.replace_seal(each, keychain.seal(team, opened, context=each.context))
+        # 2. Find the old keys that nothing needs but the files.
+        keys = catalog.teams.keys(team)
+        old = [*old_keys(keys, CLASS_PURPOSES), *_idle_seal_keys(services, team, keys)]
+        if not old:
+            return
+        prints = keychain.fingerprints(old)
+        # 3. Wrap the keys of files under the newest keys.
+        old_ids = {key.key_id for key in old}
+        for files in chunks(catalog.manifest.files(team), _COMMIT_FILES):
+            stale = [
+                sealed
+                for sealed in catalog.manifest.sealed(files)
+                if any(key.team_key_id in old_ids for key in sealed.keys)
+            ]
+            if stale:
+                rewrapped = [replace(each, keys=keychain.rewrap_file_keys(team, each.keys)) for each in stale]
+                _commit(catalog, team, at=services.clock.now(), rewrapped=rewrapped)
+                summary.files += len(stale)
+        # 4. Destroy the old keys. The catalog refuses this commit while a live file's key is wrapped under one of them.
+        _commit(catalog, team, at=services.clock.now(), shred=old_ids)
+        summary.team_keys_destroyed |= prints
+        keychain.forget(team)
+
+    def is_race(error: Exception) -> bool:
+        """Return whether a new tombstone or file came between, or another rotation is already further."""
+        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(catalog.teams, keys, of=[team])
         return is_outdated(error) or is_further
 
-    replan(settle, about=f"the files of team {team}", is_race=is_race)
-    summary.seal_keys_waiting += len(old_keys(services.catalog.teams.keys(team), (KeyPurpose.SEAL,)))
-
-
-def _seal_anew(services: Services, team: TeamId) -> None:
-    """Seal under the newest key what lasts and is sealed under an older one."""
-    seals = [key for key in services.catalog.teams.keys(team) if key.purpose is KeyPurpose.SEAL]
-    old = {key.key_id for key in old_keys(seals, (KeyPurpose.SEAL,))}
-    for each in services.catalog.teams.seals(team) if old else ():
-        if services.keychain.sealed_under(each.sealed) in old:
-            opened = services.keychain.unseal(team, each.sealed, context=each.context)
-            services.catalog.teams.replace_seal(each, services.keychain.seal(team, opened, context=each.context))
+    replan(retire, about=f"the files of team {team}", is_race=is_race)
+    summary.seal_keys_waiting += len(old_keys(catalog.teams.keys(team), (KeyPurpose.SEAL,)))
 
 
 def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
-    """Return the old seal keys that no open request, hold or note is sealed under, and that none can be any more."""
+    """Return the old seal keys that nothing is sealed under, and under which nothing can be sealed any more."""
     seals = [key for key in keys if key.purpose is KeyPurpose.SEAL]
     old = old_keys(seals, (KeyPurpose.SEAL,))
+    # A process may have sealed a request under the old key and be about to store it.
     if not old or max(key.created_at for key in seals) + SEAL_GRACE > services.clock.now():
         return []
     sealed = [request.sealed for request in services.catalog.requests.all(team=team, states=OPEN_STATES)]
@@ -291,120 +311,98 @@ def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -
     return [key for key in old if key.key_id not in needed]
 
 
-def _rewrap_files(services: Services, team: TeamId, old: Collection[KeyId]) -> int:
-    """Wrap the keys of files under the team's newest keys where they lie under old ones; return how many files."""
-    done = 0
-    for files in chunks(services.catalog.manifest.files(team), _COMMIT_FILES):
-        stale = [
-            sealed
-            for sealed in services.catalog.manifest.sealed(files)
-            if any(key.team_key_id in old for key in sealed.keys)
-        ]
-        if stale:
-            new = [replace(each, keys=services.keychain.rewrap_file_keys(team, each.keys)) for each in stale]
-            _commit(services, team, rewrapped=new)
-            done += len(stale)
-    return done
-
-
-def _settle_roots(services: Services, region: Region, summary: RotationSummary) -> None:
-    """Wrap every team key of a region under its newest root keys, then destroy the older ones."""
+def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summary: RotationSummary) -> None:
+    """Wrap every team key of a region under its newest root keys, then destroy the older root keys."""
     keys: list[TeamKey] = []
 
-    def settle() -> None:
+    def retire() -> None:
         nonlocal keys
-        ring = services.keychain.root_keys()
-        newest = newest_ids(ring)
-        old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(region, key_id)}
+        ring = keychain.root_keys()
+        newest, old = newest_ids(ring), _older_root_keys(ring, region)
         if not old:
             return
-        keys = _keys_of(services, region)
+        # 1. Wrap the team keys. From this transaction on the catalog takes no key under an old root key.
+        keys = _keys_of(catalog, region)
         stale = [key for key in keys if key.root_key_id not in newest]
-        services.catalog.teams.rewrap(list(zip(stale, services.keychain.rewrap_team_keys(stale), strict=True)))
-        # From here on the catalog takes no key under an old root key, so what we see now stays so.
-        keys = _keys_of(services, region)
+        catalog.teams.rewrap(list(zip(stale, keychain.rewrap_team_keys(stale), strict=True)))
+        keys = _keys_of(catalog, region)
         if any(key.root_key_id not in newest for key in keys):
             raise PlanOutdated("a key was wrapped under an old root key meanwhile")
-        services.keychain.fingerprints(keys)  # every one opens, or nothing is destroyed
-        _refuse_needed(services, region, old)
-        services.keychain.shred_root_keys(old)
+        # 2. Open every team key: if one does not open, nothing is destroyed.
+        keychain.fingerprints(keys)
+        # 3. A team of another region may depend on these root keys if its row was altered. Then they stay.
+        for team in catalog.teams.all():
+            if team.region != region and any(key.root_key_id in old for key in catalog.teams.keys(team.team)):
+                raise KeyMissing(f"keys of team {team.team} lie under root keys of region {region}, which stay")
+        # 4. Destroy the old root keys.
+        keychain.shred_root_keys(old)
         summary.root_keys_destroyed |= old
 
     def is_race(error: Exception) -> bool:
-        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(
-            services.catalog.teams, keys, of=_teams_in(services, region)
-        )
+        teams = [team.team for team in catalog.teams.all() if team.region == region]
+        is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(catalog.teams, keys, of=teams)
         return is_outdated(error) or is_further
 
-    replan(settle, about=f"the team keys of region {region}", is_race=is_race)
+    replan(retire, about=f"the team keys of region {region}", is_race=is_race)
 
 
-def _refuse_needed(services: Services, region: Region, old: Collection[str]) -> None:
-    """Refuse to destroy root keys under which keys of teams of other regions lie, as after an altered row of a team."""
-    for team in services.catalog.teams.all():
-        if team.region != region and any(key.root_key_id in old for key in services.catalog.teams.keys(team.team)):
-            raise KeyMissing(f"keys of team {team.team} lie under root keys of region {region}, which stay")
+def _retire_home_key(services: Services, summary: RotationSummary) -> None:
+    """Wrap what is under older root keys of the home under the newest one, then destroy the older ones.
 
-
-def _settle_home(services: Services, summary: RotationSummary) -> None:
-    """Wrap what lies under older root keys of the home under the newest, then destroy the older ones.
-
-    The catalog does not refuse what is sealed under an older root key of the home, and a process may be about to store
-    such a value. So an older root key outlives its successor by `SEAL_GRACE`, as a team's seal key does.
+    The catalog does not refuse values that are sealed under an older root key of the home, and a process may be about
+    to store one. An older root key therefore outlives its successor by `SEAL_GRACE`, as a team's seal key does.
     """
     ring = services.keychain.root_keys()
-    newest = newest_ids(ring)
-    old = {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _is_in(HOME, key_id)}
+    old = _older_root_keys(ring, HOME)
     if not old:
         return
     services.catalog.rewrap_home_keys(tuple(old), services.keychain.rewrap_home_key)
-    told_at = _told_since(services, next(key_id for key_id in newest if _is_in(HOME, key_id)))
-    if told_at is None or told_at + SEAL_GRACE > services.clock.now():
+    # The key's age is the ledger's word, since the key ring keeps no times: the oldest of the newest statements that
+    # all name it.
+    newest = next(key_id for key_id in newest_ids(ring) if _region_of(key_id) == HOME)
+    live_since: datetime | None = None
+    for entry in services.ledger.newest_first(KeyStatement):
+        if newest not in entry.statement.roots.live:
+            break
+        live_since = entry.statement.at
+    if live_since is None or live_since + SEAL_GRACE > services.clock.now():
         summary.seal_keys_waiting += len(old)
         return
     services.keychain.shred_root_keys(old)
     summary.root_keys_destroyed |= old
 
 
-def _told_since(services: Services, root_key_id: str) -> datetime | None:
-    """Return when the ledger first told of a root key that is there now, `None` when it did not yet."""
-    since: datetime | None = None
-    for entry in services.ledger.newest_first(KeyStatement):
-        statement = entry.statement
-        if root_key_id not in statement.roots.live:
-            break
-        since = statement.at
-    return since
+def _older_root_keys(ring: Mapping[str, str], region: Region) -> dict[str, str]:
+    """Return the root keys of a region that have a successor: fingerprints by id."""
+    newest = newest_ids(ring)
+    return {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _region_of(key_id) == region}
 
 
-def _teams_in(services: Services, region: Region) -> list[TeamId]:
-    return [team.team for team in services.catalog.teams.all() if team.region == region]
+def _region_of(root_key_id: str) -> str:
+    return series_of(series_of(root_key_id))
 
 
-def _keys_of(services: Services, region: Region) -> list[TeamKey]:
-    return [key for team in _teams_in(services, region) for key in services.catalog.teams.keys(team)]
-
-
-def _is_in(region: Region, root_key_id: str) -> bool:
-    return series_of(series_of(root_key_id)) == region
+def _keys_of(catalog: Catalog, region: Region) -> list[TeamKey]:
+    return [key for team in catalog.teams.all() if team.region == region for key in catalog.teams.keys(team.team)]
 
 
 def _commit(
-    services: Services,
+    catalog: Catalog,
     team: TeamId,
     *,
-    rewrapped: Iterable[SealedFile] = (),
+    at: datetime,
+    rewrapped: Collection[SealedFile] = (),
     new: tuple[TeamKey, ...] = (),
-    shred: Iterable[TeamKey] = (),
+    shred: Collection[KeyId] = (),
 ) -> None:
-    files = tuple(rewrapped)
+    """Commit a change of keys; a file whose keys are wrapped again is removed and added in one transaction."""
     change = Change(
         team=team,
-        planned_at=services.catalog.requests.newest_tombstone(team),
-        committed_at=services.clock.now(),
-        add=files,
-        remove=tuple(sealed.file.file_id for sealed in files),
+        planned_at=catalog.requests.newest_tombstone(team),
+        committed_at=at,
+        add=tuple(rewrapped),
+        remove=tuple(sealed.file.file_id for sealed in rewrapped),
         new_team_keys=new,
-        shred_team_keys=tuple(key.key_id for key in shred),
+        shred_team_keys=tuple(shred),
     )
-    services.catalog.manifest.commit(change)
+    catalog.manifest.commit(change)

@@ -1,4 +1,4 @@
-"""The oldest landing file, request file and open request: how long each has waited, and why."""
+"""Waits: the oldest landing file, request file and open request, how long each has waited, and why."""
 
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, Waiting, why_open, why_waiting
@@ -7,13 +7,18 @@ from implio_pipeline.ports.services import Services
 
 
 def oldest_waits(services: Services, facts: OrchestrationFacts | None) -> tuple[Wait, ...]:
-    """Return what has waited longest of each kind; nothing for a kind of which nothing waits.
+    """Return the oldest of each kind that waits.
 
-    Of open requests the oldest that could be carried out now comes first: one under a legal hold may wait for years
-    and would hide all others.
+    Of the open requests, one that could be carried out now comes first: a request under a legal hold may wait for
+    years, and would hide all others.
+
+    Args:
+        services: What the flow may use.
+        facts: What Dagster knows of its daemon and runs; `None` when that is not known.
     """
     now = services.clock.now()
-    left = put_off(failed_landings(services), now=now)  # `implio status` names them apart
+    # Landing files whose back-off lasts do not wait for anybody; `implio status` lists them separately.
+    left = put_off(failed_landings(services), now=now)
     waits = [
         Wait(what=what, since=since, cause=why_waiting(what, facts, now=now))
         for what, since in (
