@@ -108,14 +108,14 @@ def export_person(
     if not draft.user_id.strip():
         raise RequestRefused("the user id is empty")
     fingerprint = None if draft.recipient is None else exports.fingerprint(draft.recipient, at=services.clock.now())
-    # 1. Find and decrypt. If a request is accepted meanwhile, begin again: it may hide what was found.
+    # 1. Find and decrypt. If a request is accepted meanwhile, begin again, since it may hide what was found.
     user_key, requests = services.keychain.user_key(team.team, draft.user_id), services.catalog.requests
 
     def search() -> _Held:
         newest = requests.newest_tombstone(team.team)
         held = _search(services, team.team, user_key, newest, progress)
         if requests.newest_tombstone(team.team) != newest:
-            raise PlanOutdated("a request was accepted meanwhile")
+            raise PlanOutdated("a request was accepted during the search")
         return held
 
     held = reread(search, about=f"the files of team {team.team}", again=lambda: services.keychain.forget(team.team))

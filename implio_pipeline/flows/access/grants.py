@@ -59,7 +59,7 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
     now = agreed_now(services)
     team = services.catalog.teams.get(draft.team).team
     if not draft.person.strip() or not draft.granted_by.strip():
-        raise GrantRefused("a grant names whom it is for and who gives it", remedy="Give both names.")
+        raise GrantRefused("a grant needs the names of the operator and of who gives it", remedy="Give both names.")
     check_grant(classes=draft.classes, granted_at=now, until=draft.until)
     grant_id = GrantId(services.identifiers.request_id())
     note = draft.note.strip()

@@ -76,7 +76,7 @@ def enter_code(accounts: AccountServices, token: str, *, code: str) -> Entry:
     """
     found = find_session(accounts, token)
     if found is None or not found[0].is_halfway:
-        raise SignInRefused("the session is over")
+        raise SignInRefused("the session has ended")
     member = found[1]
     # Only somebody who knows the password comes here, so codes are counted for the account, whatever their origin.
     until = accounts.members.begin_attempt(member.email, origin=_CODES, now=accounts.clock.now())

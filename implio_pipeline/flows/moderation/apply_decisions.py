@@ -280,7 +280,7 @@ class _Batch:
             # A replacement or a rotation in between looks like this too: then the file is gone or has other keys.
             (now,) = self.services.catalog.manifest.sealed([file])
             if now.keys != sealed.keys:
-                raise PlanOutdated("the keys of a file were renewed meanwhile") from None
+                raise PlanOutdated("the keys of a file were renewed") from None
             raise
         if settlement.after is None:  # the catalog could not rule the file out, and it holds no decided row
             return ()

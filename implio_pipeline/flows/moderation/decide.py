@@ -133,7 +133,7 @@ def decide(
     check_decision(decision)
     actor = by.strip()
     if not actor:
-        raise DecisionRefused("nobody answers for the decision")
+        raise DecisionRefused("the decision names no moderator")
     name = task_id.strip().lower()
     task_key, who = services.identifiers.task_key(name), identity_of(services.keychain, team, actor)
     # 2. Return an earlier verdict that is the same; refuse to replace one.

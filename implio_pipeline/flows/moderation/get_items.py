@@ -75,7 +75,7 @@ def items_of(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict[
         items = {row["task_id"]: row for rows in get_items(services, team, wanted) for row in rows.to_pylist()}
         # A request that was accepted in between hides items, and takes their decisions away.
         if requests.newest_tombstone(team) != newest:
-            raise PlanOutdated("a request was accepted meanwhile")
+            raise PlanOutdated("a request was accepted during the reading")
         return {task: {**items[task], **pending.get(task, {})} for task in wanted if task in items}
 
     return replan(read, about=f"the tombstones of team {team}")

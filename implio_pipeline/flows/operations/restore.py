@@ -204,7 +204,7 @@ def refuse_old_home(services: Services) -> None:
         with suppress(CatalogTampered):
             services.catalog.holds.get(placed.hold_id)
     except HoldRefused:
-        raise CatalogOutdated("the ledger has a legal hold that the catalog has not") from None
+        raise CatalogOutdated("the catalog lacks a legal hold that the ledger has: it is an older one") from None
 
 
 def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
@@ -228,7 +228,7 @@ def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
     except RequestUnknown:
         is_current = False
     if not is_current:
-        raise CatalogOutdated("the ledger knows of requests what the catalog does not: an older catalog was restored")
+        raise CatalogOutdated("the catalog lacks requests or liftings that the ledger has: it is an older one")
 
 
 def _newest(ledger: Ledger, type_: type[_OfTeam], teams: Collection[TeamId]) -> _OfTeam | None:

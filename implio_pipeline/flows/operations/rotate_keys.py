@@ -231,7 +231,7 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
         services.ledger.append([statement])
         # Another rotation may have recorded a newer ring before this entry, which is now the newest: record it again.
         if services.keychain.root_keys() != ring:
-            raise PlanOutdated("root keys were renewed meanwhile")
+            raise PlanOutdated("root keys were renewed at the same time")
 
     replan(note, about="the root keys")
 
@@ -327,13 +327,13 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
         catalog.teams.rewrap(list(zip(stale, keychain.rewrap_team_keys(stale), strict=True)))
         keys = _keys_of(catalog, region)
         if any(key.root_key_id not in newest for key in keys):
-            raise PlanOutdated("a key was wrapped under an old root key meanwhile")
+            raise PlanOutdated("a key was wrapped under an old root key at the same time")
         # 2. Open every team key: if one does not open, nothing is destroyed.
         keychain.fingerprints(keys)
         # 3. A team of another region may depend on these root keys if its row was altered. Then they stay.
         for team in catalog.teams.all():
             if team.region != region and any(key.root_key_id in old for key in catalog.teams.keys(team.team)):
-                raise KeyMissing(f"keys of team {team.team} lie under root keys of region {region}, which stay")
+                raise KeyMissing(f"keys of team {team.team} need root keys of region {region}, which are kept")
         # 4. Destroy the old root keys.
         keychain.shred_root_keys(old)
         summary.root_keys_destroyed |= old
