@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
@@ -270,9 +271,7 @@ def test_a_request_accepted_while_the_search_goes_on_is_honoured(lake):
                 lake.ask(ByUser(user_id=CANARY))
             return found
 
-    lake.services = type(services)(
-        **{name: getattr(services, name) for name in services.__slots__} | {"vault": Meanwhile()}
-    )
+    lake.services = changed(services, vault=Meanwhile())
     made = export(lake)
 
     assert made.access.items == 0
