@@ -156,6 +156,7 @@ def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, e
 def _preview(
     context: PageContext, proposed: RetentionPolicy, *, status: int = 200, error: str | None = None
 ) -> Response:
+    affected = affected_items(context.services, context.team, policy=proposed)
     return context.page(
         "retention_preview.html",
         status=status,
@@ -166,8 +167,8 @@ def _preview(
         before=context.team.policy.text,
         after=proposed.text,
         going=_going(context, proposed),
-        needs_approval=needs_approval(context.services, context.team, proposed, by=context.member.name),
-        affected=affected_items(context.services, context.team, policy=proposed),
+        needs_approval=needs_approval(context.services, context.team, by=context.member.name, items=affected),
+        affected=affected,
         others=approvers(
             context.services,
             context.accounts,

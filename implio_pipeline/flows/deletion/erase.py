@@ -123,16 +123,16 @@ def erase(
     agreed_now(services)
     note_tombstones(services)
     summary = ErasureSummary()
-    # 2. Report what an altered catalog would hide from this run: it must not be skipped in silence.
+    # 2. Report the requests that an altered catalog would have this run skip in silence.
     tampered: CatalogTampered | None = None
     requests = services.catalog.requests
-    hidden = {each.request_id: each.team for each in requests.all(states=OPEN_STATES) if _is_altered(each)}
+    altered = {each.request_id: each.team for each in requests.all(states=OPEN_STATES) if _is_altered(each)}
     for team in services.catalog.teams.all():
         try:
-            hidden |= dict.fromkeys(_without_request(requests, team.team), team.team)
+            altered |= dict.fromkeys(_without_request(requests, team.team), team.team)
         except CatalogTampered as error:
             tampered = error
-    for request_id, name in hidden.items():
+    for request_id, name in altered.items():
         summary.note(request_id, name, CatalogTampered("the catalog's row of the request was altered"))
     # 3. Choose the requests that are ready.
     wanted = None if only is None else frozenset(only)
@@ -165,10 +165,10 @@ def _without_request(requests: Requests, team: TeamId) -> list[RequestId]:
             continue
         try:
             request = requests.get(request_id)
-            is_hidden = request.state in FINAL_STATES or _is_altered(request)
+            is_skipped = request.state in FINAL_STATES or _is_altered(request)
         except RequestUnknown:
-            is_hidden = True
-        if is_hidden:
+            is_skipped = True
+        if is_skipped:
             found.append(request_id)
     if not found:
         return []
@@ -244,7 +244,7 @@ def _carry_out(
     started = _save(catalog.requests, started, RequestState.REWRITING)
     holds, faults = _work_through(services, team, _named(started, rules), summary, progress)
     started = _without_failed(services, started, faults, summary)
-    # 4. Verify: read the files that holds reach, and prove that nothing is left but what holds keep.
+    # 4. Verify what holds kept: read the files that they reach, and prove that nothing else of the scope is left.
     spared, faults = _spared(services, team, _named(started, rules), holds)
     started = _without_failed(services, started, faults, summary)
     # 5. Count the items that stay because they came in after the request: the person is told.

@@ -74,10 +74,10 @@ def affected_items(
     return erased_sooner(manifest.files(team.team, is_filtered=False), was=team.policy, policy=policy)
 
 
-def needs_approval(services: Services, team: Team, policy: RetentionPolicy, *, by: str) -> bool:
-    """Tell whether a new policy that a person asks for would wait for a second person."""
+def needs_approval(services: Services, team: Team, *, by: str, items: int) -> bool:
+    """Tell whether a change by which this many items go sooner would wait for a second person."""
     who = identity_of(services.keychain, team.team, by)
-    return affected_items(services, team, policy=policy) > allowance_of(services, team.team, who).left
+    return items > allowance_of(services, team.team, who).left
 
 
 def waiting_change(services: Services, team: TeamId) -> PolicyChange | None:

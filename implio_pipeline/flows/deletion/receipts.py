@@ -8,9 +8,11 @@ Rules:
 * A request whose items a backup brought back is erased again, and gets a repeated receipt: the first stays true.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from implio_pipeline.domain.file_changes import FileOutcome
+from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt, receipt_of
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.ports.services import Services
@@ -24,12 +26,14 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
         requests: All shredded, and of one team.
         unreachable_items: The team's items without a user id, which no deletion of a user can find; proven.
     """
-    entries = services.ledger.receipts([request.request_id for request in requests])
+    ids = [request.request_id for request in requests]
+    entries = services.ledger.receipts(ids)
     earlier = {each.request_id: [entry.statement for entry in entries.get(each.request_id, [])] for each in requests}
     # 1. Write what the ledger does not have yet of this very pass.
     missing = [request for request in requests if not _is_written(request, earlier[request.request_id])]
+    withheld = [request for request in requests if request.withheld is not None]
+    outcomes = services.catalog.requests.outcomes(ids) if missing or withheld else {}
     if missing:
-        outcomes = services.catalog.requests.outcomes([request.request_id for request in missing])
         region = services.catalog.teams.get(missing[0].team).region
         receipts = [
             receipt_of(
@@ -45,8 +49,8 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
         services.ledger.append(receipts, is_told_once=True)
     now = services.clock.now()
     # 2. Leave what legal holds keep something of, until the first of its holds ends.
-    if withheld := [request for request in requests if request.withheld is not None]:
-        _withhold(services, withheld)
+    if withheld:
+        _withhold(services, withheld, outcomes)
     # 3. Complete the others; their sealed scopes are destroyed with that.
     completed = []
     for request in requests:
@@ -79,9 +83,10 @@ def _whole(receipts: Sequence[Receipt]) -> list[Receipt]:
     return [each for each in receipts if not isinstance(each, PartialReceipt)]
 
 
-def _withhold(services: Services, requests: Sequence[Request]) -> None:
+def _withhold(
+    services: Services, requests: Sequence[Request], outcomes: Mapping[RequestId, Sequence[FileOutcome]]
+) -> None:
     now = services.clock.now()
-    outcomes = services.catalog.requests.outcomes([request.request_id for request in requests])
     moves = []
     for request in requests:
         named = request.withheld.holds if request.withheld else ()
