@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from implio_pipeline.domain.columns import columns_of
+from implio_pipeline.domain.columns import columns_of, rule_columns
 from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.scope import Reach, Rule, TaskRule, reach
+from implio_pipeline.domain.scope import Reach, Rule, TaskRule, UserRule, reach
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import Admission, ReadAuthorizer
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
@@ -30,7 +30,7 @@ from implio_pipeline.stores.vault import pending_decisions
 from implio_pipeline.stores.vault.dataset import ReadableFile, SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import may_contain
-from implio_pipeline.stores.vault.predicate import hidden, task_key
+from implio_pipeline.stores.vault.predicate import hidden, match, task_key
 from implio_pipeline.stores.vault.storage import RegionFolders
 
 _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}
@@ -277,8 +277,11 @@ class Lake:
             ]
             if rules and files:
                 newest = max(file.last_submitted_at for file in files)
-                hides = hidden(rules, task_ids=self._task_ids(team, sealed, rules), newest=newest, kind=kind)
-                covered += [] if hides is None else [(pc.field("team") == pa.scalar(str(team))) & hides]
+                parts = [hidden(rules, task_ids=self._task_ids(team, sealed, rules), newest=newest)]
+                if kind is FileKind.REJECTED:
+                    parts.append(self._rejected_of(team, sealed, rules))
+                is_team = pc.field("team") == pa.scalar(str(team))
+                covered += [is_team & part for part in parts if part is not None]
         if not readable:
             return ds.dataset(reader_schema(kind, self.granted).empty_table())
 
@@ -302,6 +305,25 @@ class Lake:
                 if (key := task_key(task_id)) in wanted:
                     found[key] = task_id
         return found
+
+    def _rejected_of(self, team: TeamId, sealed: list[SealedFile], rules: Iterable[Rule]) -> pc.Expression | None:
+        """Return an expression for rejected rows that rules by user cover; `None` when there are none.
+
+        A rejected row may be of several people, and keeps their keys as one text. To search each row of a scan for each
+        rule would take 16 s for 3,000 rules and 2,500 rows (measured). So the few files that may hold such a person are
+        read once, by the predicate that erases, and their rows are hidden by task id.
+        """
+        users = [rule for rule in rules if isinstance(rule, UserRule)]
+        found: list[str] = []
+        for each in sealed if users else ():
+            near = [rule for rule in users if reach(rule, each.file) is not Reach.NOTHING]
+            if not near or not may_contain(each.file.user_filter, [rule.user_key for rule in near]).any():
+                continue
+            content = self._folders.read(each.file.region, each.file.path)
+            raw = self._keychain.file_keys(team, each.keys)
+            rows = decode(content, file_id=each.file.file_id, raw=raw, columns=rule_columns(each.file.kind))
+            found += rows["task_id"].filter(pa.array(match(rows, near).mask)).to_pylist()
+        return pc.field("task_id").isin(pa.array(found, pa.string())) if found else None
 
     def _verdicts(self) -> pa.Table | None:
         """Return the verdicts that are not in the vault yet; `None` when there are none, so that nothing is paid."""

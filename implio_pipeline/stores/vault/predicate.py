@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pyarrow import acero
 
 from implio_pipeline.domain.columns import OTHER_KEYS
-from implio_pipeline.domain.ids import UNDECIDED, FileKind, TaskKey
+from implio_pipeline.domain.ids import UNDECIDED, TaskKey
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.scope import (
     DatesRule,
@@ -196,16 +196,15 @@ def _evaluate(rows: pa.Table, expression: pc.Expression) -> Mask:
     return mask
 
 
-def hidden(
-    rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime, kind: FileKind = FileKind.ITEMS
-) -> pc.Expression | None:
+def hidden(rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime) -> pc.Expression | None:
     """Return an expression that is true for rows that some rule covers, or `None` when no rule can cover one.
+
+    It does not look at the further people of rejected rows: their keys are one text, which no set lookup finds.
 
     Args:
         rules: Rules of one team.
         task_ids: Task ids by task key. A rule by task whose id is missing here covers nothing.
         newest: The newest submission among the rows. A rule that ends later needs no comparison of times.
-        kind: What the rows are.
     """
     # 1. Gather rules that name a key by column and end, so that each group is one set lookup in the scan.
     parts: list[pc.Expression] = []
@@ -221,17 +220,13 @@ def hidden(
                     keyed.setdefault((name, limit), []).append(task_ids[key])
             case _:
                 parts.append(_before(_by_time_and_outcome(rule), limit))
-    # 2. Turn each group into an expression. Rejected rows keep further keys as text, which is searched.
+    # 2. Turn each group into an expression.
     for (name, limit), values in keyed.items():
         column, _, day_text = name.partition(" ")
         one_of = pc.field(column).isin(pa.array(values, KEY_TYPE if column == "user_key" else pa.string()))
         if day_text:
             one_of &= _on(date.fromisoformat(day_text))
         parts.append(_before(one_of, limit))
-        if column == "user_key" and kind is FileKind.REJECTED:
-            # Most rows have no further keys. Without the `coalesce` their null would hide them all.
-            others = pc.coalesce(pc.field(OTHER_KEYS), pc.scalar(""))
-            parts += [_before(pc.match_substring(others, key.hex()), limit) for key in values]
     # 3. A row that any of them covers is hidden.
     return reduce(or_, parts) if parts else None
 
