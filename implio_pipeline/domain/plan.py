@@ -165,15 +165,15 @@ class Appointment:
     """Whether it was made at the command line."""
 
 
-def same_person(who: str, introductions: Iterable[Appointment]) -> frozenset[str]:
+def same_person(who: str, appointments: Iterable[Appointment]) -> frozenset[str]:
     """Return everybody who counts as one person with somebody, including that person.
 
     Args:
         who: Keyed pseudonym of a person.
-        introductions: The appointments in the team within the window.
+        appointments: The appointments in the team within the window.
     """
     # 1. Follow the ties between members in both directions, until no new person is found.
-    ties = [each for each in introductions if each.who != each.by]
+    ties = [each for each in appointments if each.who != each.by]
     found, new = {who}, {who}
     while new:
         near = {tie.by for tie in ties if tie.who in new and not tie.is_by_operator}

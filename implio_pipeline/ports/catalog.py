@@ -72,7 +72,7 @@ class Teams(Protocol):
             TeamUnknown: there is no such team.
         """
 
-    def introduce(self, introduction: Appointment) -> None:
+    def add_appointment(self, appointment: Appointment) -> None:
         """Store who made whom an administrator."""
 
     def keys(self, team: TeamId | None = None) -> list[TeamKey]:

@@ -68,7 +68,7 @@ class Requests(Protocol):
         """Return how many items a person may have erased alone within the window, and how many are used up."""
 
     def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-        """Return everybody who counts as one person with somebody, by introductions since an instant."""
+        """Return everybody who counts as one person with somebody, by appointments since an instant."""
 
     def unapproved(self, team: TeamId) -> tuple[int, int]:
         """Return how many requests of a team wait for a second person, and an upper bound of the items they cover.

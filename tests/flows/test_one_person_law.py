@@ -113,7 +113,7 @@ class OnePerson(RuleBasedStateMachine):
             "who": identity_of(self.services.keychain, ADS, name),
             "by": identity_of(self.services.keychain, ADS, by),
         }
-        self.services.catalog.teams.introduce(Appointment(team=ADS, **names, at=self.now))
+        self.services.catalog.teams.add_appointment(Appointment(team=ADS, **names, at=self.now))
         self.let_in_at[name] = min(self.now, self.let_in_at[by]) if by in self.let_in_at else self.now
 
     @rule(name=st.sampled_from(SPELLINGS + ACCOUNTS))

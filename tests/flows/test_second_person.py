@@ -286,7 +286,7 @@ def test_nobody_raises_the_cap_alone(services: Services) -> None:
 def let_in(services: Services, who: str, *, by: str, is_by_operator: bool = False) -> None:
     names = {name: identity_of(services.keychain, ADS, text) for name, text in (("who", who), ("by", by))}
     at = services.clock.now()
-    services.catalog.teams.introduce(Appointment(team=ADS, **names, at=at, is_by_operator=is_by_operator))
+    services.catalog.teams.add_appointment(Appointment(team=ADS, **names, at=at, is_by_operator=is_by_operator))
 
 
 def test_an_account_made_for_oneself_is_no_second_person_and_has_no_cap_of_its_own(

@@ -42,9 +42,9 @@ from implio_pipeline.stores.catalog.access_tables import api_keys
 from implio_pipeline.stores.catalog.column_types import Counts, Day, Instant, WithheldItems, Word
 from implio_pipeline.stores.catalog.row_macs import AUTHENTICATED, RowMacs, _covered
 from implio_pipeline.stores.catalog.tables import (
+    appointments,
     file_outcomes,
     holds,
-    introductions,
     policy_changes,
     requests,
     standing_rules,
@@ -62,7 +62,7 @@ DECIDING = (
     holds,
     vault_files,
     file_outcomes,
-    introductions,
+    appointments,
     policy_changes,
     team_sizes,
     api_keys,
@@ -88,7 +88,7 @@ def stage(scratch: Path) -> Path:
         home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=300))
         change_policy(home.services, ADS, cap_percent=10, by="Otto")
         names = {name: identity_of(home.services.keychain, ADS, name) for name in ("who", "by")}
-        home.services.catalog.teams.introduce(Appointment(team=ADS, **names, at=NOW))
+        home.services.catalog.teams.add_appointment(Appointment(team=ADS, **names, at=NOW))
         add_api_key(home.services, ADS, label="shop", by="Otto")
         until = NOW + timedelta(days=90)
         place_hold(
@@ -343,8 +343,8 @@ CAPS = {
     "a change of policy was another's": "update policy_changes set is_alone = 0",
     "a change of policy is gone": "delete from policy_changes",
     "the team was larger": "update team_sizes set items = 1000000",
-    "an introduction is older": "update introductions set at = 0",
-    "an introduction is gone": "delete from introductions",
+    "an appointment is older": "update appointments set at = 0",
+    "an appointment is gone": "delete from appointments",
 }
 
 
@@ -365,7 +365,7 @@ def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_othe
     assert (ads.state, cars.state) == (RequestState.UNAPPROVED, RequestState.ACCEPTED)
     with pytest.raises(CatalogTampered):
         allowance_of(home.services, ADS, ads.asked_by)
-    if "introductions" in statement:
+    if "appointments" in statement:
         with pytest.raises(CatalogTampered):
             approve(home.services, ads.request_id, name="by")
 

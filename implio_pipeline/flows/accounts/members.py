@@ -152,11 +152,11 @@ def reset_password(accounts: AccountServices, member: Member, *, password: str |
 def _introduce(services: Services, name: str, *, team: TeamId, role: Role, by: Inviter) -> None:
     """Record who makes a person an administrator, before they are one."""
     if may(role, Act.APPROVE_REQUEST):
-        introduction = Appointment(
+        appointment = Appointment(
             team=team,
             who=identity_of(services.keychain, team, name),
             by=identity_of(services.keychain, team, by.name),
             at=agreed_now(services),  # the window of the cap begins here
             is_by_operator=by.is_operator,
         )
-        services.catalog.teams.introduce(introduction)
+        services.catalog.teams.add_appointment(appointment)

@@ -16,19 +16,19 @@ from implio_pipeline.domain.plan import Allowance, Appointment, ApprovalPolicy, 
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.tables import introductions, policy_changes, requests, team_sizes, teams
+from implio_pipeline.stores.catalog.tables import appointments, policy_changes, requests, team_sizes, teams
 
-_INTRODUCTION = tuple(field.name for field in fields(Appointment))
+_APPOINTMENT = tuple(field.name for field in fields(Appointment))
 
 
 def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
     """Return everybody who counts as one person with somebody, by who made whom an administrator.
 
     Raises:
-        CatalogTampered: an introduction was altered.
+        CatalogTampered: an appointment was altered.
     """
-    rows = RowMacs.of(connection).rows_of(connection, introductions, team)
-    ties = [Appointment(**{name: row[name] for name in _INTRODUCTION}) for row in rows]
+    rows = RowMacs.of(connection).rows_of(connection, appointments, team)
+    ties = [Appointment(**{name: row[name] for name in _APPOINTMENT}) for row in rows]
     return same_person(who, [tie for tie in ties if tie.at > since])
 
 

@@ -56,9 +56,9 @@ from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.tables import (
     FileState,
+    appointments,
     file_outcomes,
     holds,
-    introductions,
     policy_changes,
     requests,
     standing_rules,
@@ -114,7 +114,7 @@ AUTHENTICATED: Mapping[Table, _Kind] = {
         # The tally covers the state. The MAC covers a digest of the filters, which is read without them.
         apart=frozenset({"state", "user_filter", "task_filter"}),
     ),
-    introductions: _Kind(noun="introduction of team", named_by="team", rows="notes of who made whom an administrator"),
+    appointments: _Kind(noun="appointment of team", named_by="team", rows="notes of who made whom an administrator"),
     policy_changes: _Kind(
         noun="policy change",
         named_by="change_id",

@@ -124,8 +124,8 @@ policy_changes = Table(
     sqlite_autoincrement=True,
 )
 
-introductions = Table(
-    "introductions",
+appointments = Table(
+    "appointments",
     metadata,
     Column("team", ForeignKey("teams.team"), primary_key=True),
     Column("at", Instant, primary_key=True),

@@ -98,15 +98,15 @@ class SqlTeams(Teams):
             change(connection, team, {"cap_percent": cap_percent, "grace_hours": grace_hours})
 
     @override
-    def introduce(self, introduction: Appointment) -> None:
-        table = tables.introductions
-        # After a restore the ledger reports the same introduction again. It replaces itself.
-        is_same = [table.c[name] == getattr(introduction, name) for name in ("at", "who", "by")]
+    def add_appointment(self, appointment: Appointment) -> None:
+        table = tables.appointments
+        # After a restore the ledger reports the same appointment again. It replaces itself.
+        is_same = [table.c[name] == getattr(appointment, name) for name in ("at", "who", "by")]
         with writing(self._engine) as connection:
-            lock(connection, introduction.team)
+            lock(connection, appointment.team)
             macs = RowMacs.of(connection)
-            macs.delete(connection, table, introduction.team, *is_same)
-            macs.insert(connection, table, [asdict(introduction)])
+            macs.delete(connection, table, appointment.team, *is_same)
+            macs.insert(connection, table, [asdict(appointment)])
 
     @override
     def keys(self, team: TeamId | None = None) -> list[TeamKey]:
