@@ -135,7 +135,7 @@ def require(role: Role | None, act: Act) -> None:
         AccessDenied: the role may not do it.
     """
     if not may(role, act):
-        raise AccessDenied(f"{'nobody known' if role is None else f'the role {role}'} may not {act}")
+        raise AccessDenied(f"{'an unknown person' if role is None else f'the role {role}'} may not {act}")
 
 
 GrantId = NewType("GrantId", str)
@@ -253,7 +253,7 @@ def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until:
         raise GrantRefused("a grant names at least one class", remedy="Name a class, such as operational.")
     # An end within a year forces somebody to look at each assignment again.
     if not granted_at < until <= granted_at + LONGEST:
-        remedy = "Give its days or its end; an assignment that goes on is granted again."
+        remedy = "Give its days or its end; an assignment that continues needs a new grant."
         raise GrantRefused("a grant must end in the future, within 366 days", remedy=remedy)
 
 

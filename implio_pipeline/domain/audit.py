@@ -113,13 +113,13 @@ class AuditFinding:
         """Return the finding for a file that could not be read."""
         match error:
             case FileMissing():
-                return _of(file, FindingKind.FILE_MISSING, "it is not in storage")
+                return _file_finding(file, FindingKind.FILE_MISSING, "it is not in storage")
             case FileTampered():
-                return _of(file, FindingKind.FILE_TAMPERED, "its bytes or rows differ from the catalog")
+                return _file_finding(file, FindingKind.FILE_TAMPERED, "its bytes or rows differ from the catalog")
             case KeyMissing():
-                return _of(file, FindingKind.KEY_MISSING, "its keys cannot be unwrapped, or do not open it")
+                return _file_finding(file, FindingKind.KEY_MISSING, "its keys cannot be unwrapped, or do not open it")
             case _:
-                return _of(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
+                return _file_finding(file, FindingKind.FILE_UNREADABLE, f"it could not be read: {error.code}")
 
     @classmethod
     def unaudited(cls, part: str, error: ImplioError) -> "AuditFinding":
@@ -191,32 +191,38 @@ def part_of(file_id: FileId) -> int:
     return int.from_bytes(sha256(file_id.encode()).digest()[:4]) % PARTS
 
 
-def known_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str]) -> list[AuditFinding]:
+def row_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str]) -> list[AuditFinding]:
     """Return where a file's catalog row contradicts itself, its team or its keys, without reading the file."""
     file = sealed.file
     found = []
     if {key.column_class for key in sealed.keys} != set(ColumnClass) or len(sealed.keys) != len(ColumnClass):
-        found.append(_of(file, FindingKind.KEY_MISSING, f"{len(sealed.keys)} keys, not one for each column class"))
+        found.append(
+            _file_finding(file, FindingKind.KEY_MISSING, f"{len(sealed.keys)} keys, not one for each column class")
+        )
     # A key that cannot be unwrapped makes its file unreadable: erased, without anybody having asked for it.
     dead = sum(key.team_key_id not in live_keys for key in sealed.keys)
     if dead:
-        found.append(_of(file, FindingKind.KEY_MISSING, f"{dead} keys are wrapped under team keys that are not live"))
+        found.append(
+            _file_finding(file, FindingKind.KEY_MISSING, f"{dead} keys are wrapped under team keys that are not live")
+        )
     # Retention drops files by these counts, without reading them.
     if sum(file.outcomes.values()) != file.rows or not 0 <= file.anonymous_rows <= file.rows or not file.rows:
-        found.append(_of(file, FindingKind.WRONG_COUNTS, "the counts of its catalog row do not add up"))
+        found.append(_file_finding(file, FindingKind.WRONG_COUNTS, "the counts of its catalog row do not add up"))
     # Rules by date use these instants to skip files.
     if {day_of(file.first_submitted_at), day_of(file.last_submitted_at)} != {file.day}:
-        found.append(_of(file, FindingKind.WRONG_TIMES, "its instants are not on its day"))
+        found.append(_file_finding(file, FindingKind.WRONG_TIMES, "its instants are not on its day"))
     # GDPR Art. 44: items stay in the region of their team.
     if file.region != region:
-        found.append(_of(file, FindingKind.WRONG_RANGE, f"it is in region {file.region}, its team in {region}"))
+        found.append(
+            _file_finding(file, FindingKind.WRONG_RANGE, f"it is in region {file.region}, its team in {region}")
+        )
     return found
 
 
-def read_faults(file: VaultFile, measured: FileMeasurement, *, erased: Collection[RequestId]) -> list[AuditFinding]:
+def content_faults(file: VaultFile, measured: FileMeasurement, *, erased: Collection[RequestId]) -> list[AuditFinding]:
     """Return where a file that was read contradicts the catalog or a completed request."""
     found = [
-        _of(file, FindingKind.SURVIVOR, f"{rows} rows survive request {request_id}")
+        _file_finding(file, FindingKind.SURVIVOR, f"{rows} rows survive request {request_id}")
         for request_id, rows in measured.matched.items()
         if rows and request_id in erased
     ]
@@ -226,32 +232,38 @@ def read_faults(file: VaultFile, measured: FileMeasurement, *, erased: Collectio
         or measured.most_of_one_user > file.most_of_one_user
     ):
         found.append(
-            _of(file, FindingKind.WRONG_COUNTS, "the counts of rows, users or outcomes differ from the catalog")
+            _file_finding(
+                file, FindingKind.WRONG_COUNTS, "the counts of rows, users or outcomes differ from the catalog"
+            )
         )
     if (measured.first_submitted_at, measured.last_submitted_at) != (file.first_submitted_at, file.last_submitted_at):
-        found.append(_of(file, FindingKind.WRONG_TIMES, "its first or last instant differs from the catalog"))
+        found.append(_file_finding(file, FindingKind.WRONG_TIMES, "its first or last instant differs from the catalog"))
     if not _is_within(file, measured):
-        found.append(_of(file, FindingKind.WRONG_RANGE, "it has user keys outside the range in the catalog"))
+        found.append(_file_finding(file, FindingKind.WRONG_RANGE, "it has user keys outside the range in the catalog"))
     for missed, noun in ((measured.users_missed, "user"), (measured.tasks_missed, "task")):
         if missed:
-            found.append(_of(file, FindingKind.FILTER_MISSES, f"its filter denies {missed} {noun} keys that it holds"))
+            found.append(
+                _file_finding(file, FindingKind.FILTER_MISSES, f"its filter denies {missed} {noun} keys that it holds")
+            )
     if measured.wrong_pseudonyms:
         words = f"the user keys of {measured.wrong_pseudonyms} rows do not belong to their user ids"
-        found.append(_of(file, FindingKind.WRONG_PSEUDONYM, words))
+        found.append(_file_finding(file, FindingKind.WRONG_PSEUDONYM, words))
     return found
 
 
-def seen_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) -> list[AuditFinding]:
+def storage_faults(file: VaultFile, *, size_bytes: int | None, is_encrypted: bool) -> list[AuditFinding]:
     """Return what is wrong with a file without opening it. `size_bytes` is `None` if it is not in storage."""
     if size_bytes is None:
-        return [_of(file, FindingKind.FILE_MISSING, "it is not in storage")]
+        return [_file_finding(file, FindingKind.FILE_MISSING, "it is not in storage")]
     if size_bytes != file.size_bytes:
         return [
-            _of(file, FindingKind.FILE_OTHER_SIZE, f"it has {size_bytes} bytes, the catalog says {file.size_bytes}")
+            _file_finding(
+                file, FindingKind.FILE_OTHER_SIZE, f"it has {size_bytes} bytes, the catalog says {file.size_bytes}"
+            )
         ]
     # The end of the file shows it: Parquet files with an encrypted footer end with `PARE`.
     if not is_encrypted:
-        return [_of(file, FindingKind.FILE_IN_CLEAR, "it does not have the ending of an encrypted file")]
+        return [_file_finding(file, FindingKind.FILE_IN_CLEAR, "it does not have the ending of an encrypted file")]
     return []
 
 
@@ -289,45 +301,36 @@ def request_faults(
 def _tombstone_faults(
     request: Request, in_force: TombstonePlaced | None, told: Sequence[TombstonePlaced]
 ) -> list[AuditFinding]:
-    """Return where the ledger's tombstones of a request differ from the catalog. An equal duplicate is allowed.
-
-    Args:
-        request: The tombstone's request.
-        in_force: The tombstone that the ledger should have; `None` if the catalog has none.
-        told: The ledger's tombstones of the request.
-    """
+    """Return where the ledger's tombstones of a request differ from the catalog. An equal duplicate is allowed."""
     if not told:
-        return [_about(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
+        return [_request_finding(request, FindingKind.TOMBSTONE_NOT_IN_LEDGER, "a restore could undo its erasure")]
     # A cancelled request keeps its entry in the ledger, and `_lifting_faults` checks that it was lifted.
     if in_force is None:
         if request.state is RequestState.CANCELLED:
             return []
         return [
-            _about(
+            _request_finding(
                 request,
                 FindingKind.TOMBSTONE_DIFFERS,
                 "it is in force in the ledger, and lifted or missing in the catalog",
             )
         ]
     if any(differences(in_force, body_of(each)) for each in told):
-        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on what it covers")]
+        return [_request_finding(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on what it covers")]
     return []
 
 
 def _standing_faults(
     request: Request, standing: StandingErasure | None, *, told: Sequence[TombstonePlaced], is_lifted: bool
 ) -> list[AuditFinding]:
-    """Return where catalog and ledger differ on whether the person's new items stay out.
-
-    Args:
-        request: The request.
-        standing: What keeps the person out, lifted or not, according to the catalog.
-        told: The ledger's tombstones of the request.
-        is_lifted: Whether the ledger lifted it.
-    """
+    """Return where catalog and ledger differ on whether the person's new items stay out."""
     is_told = any(each.standing for each in told)
     if told and is_told != request.is_standing:
-        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on whether it is standing")]
+        return [
+            _request_finding(
+                request, FindingKind.TOMBSTONE_DIFFERS, "ledger and catalog differ on whether it is standing"
+            )
+        ]
     if not request.is_standing or request.state is RequestState.CANCELLED:
         return []
     is_same = (
@@ -338,13 +341,17 @@ def _standing_faults(
     )
     if not is_same:
         words = "what keeps the person out is missing, or contradicts the request"
-        return [_about(request, FindingKind.TOMBSTONE_DIFFERS, words)]
+        return [_request_finding(request, FindingKind.TOMBSTONE_DIFFERS, words)]
     if is_lifted and request.standing_lifted_at is None:
         return [
-            _about(request, FindingKind.LIFTING_NOT_IN_CATALOG, "it is lifted in the ledger, and still keeps items out")
+            _request_finding(
+                request, FindingKind.LIFTING_NOT_IN_CATALOG, "it is lifted in the ledger, and still keeps items out"
+            )
         ]
     if request.standing_lifted_at is not None and not is_lifted:
-        return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore would keep the person out again")]
+        return [
+            _request_finding(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore would keep the person out again")
+        ]
     return []
 
 
@@ -352,9 +359,13 @@ def _lifting_faults(request: Request, *, is_lifted: bool) -> list[AuditFinding]:
     """Return where catalog and ledger differ on whether a request was cancelled."""
     is_cancelled = request.state is RequestState.CANCELLED
     if is_lifted and not is_cancelled:
-        return [_about(request, FindingKind.LIFTING_NOT_IN_CATALOG, f"the ledger lifted it, but it is {request.state}")]
+        return [
+            _request_finding(
+                request, FindingKind.LIFTING_NOT_IN_CATALOG, f"the ledger lifted it, but it is {request.state}"
+            )
+        ]
     if is_cancelled and not is_lifted:
-        return [_about(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore could still carry it out")]
+        return [_request_finding(request, FindingKind.LIFTING_NOT_IN_LEDGER, "a restore could still carry it out")]
     return []
 
 
@@ -363,20 +374,17 @@ def _receipt_faults(
 ) -> list[AuditFinding]:
     """Return what is wrong with a request's receipts. A completed request has exactly one, and it is plausible.
 
-    Args:
-        request: The request.
-        told: Its receipts in the ledger, oldest first. After a restore there may be several; only the receipt of the
-            erasure that the catalog knows must match the request as it is now.
-        unread: The types of its receipts that cannot be read.
+    After a restore there may be several; only the receipt of the erasure that the catalog knows must match the request
+    as it is now.
     """
     whole = [each for each in told if not isinstance(each, PartialReceipt)]
     types = [*(type(each) for each in told), *unread]
     originals = types.count(WholeReceipt)
     is_receipted = any(each is not PartialReceipt for each in types)
     if not is_receipted and request.state is RequestState.COMPLETED:
-        return [_about(request, FindingKind.RECEIPT_MISSING, "it is completed without one")]
+        return [_request_finding(request, FindingKind.RECEIPT_MISSING, "it is completed without one")]
     if is_receipted and request.state not in _RECEIPTED:
-        return [_about(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
+        return [_request_finding(request, FindingKind.RECEIPT_EARLY, f"there is one, but it is {request.state}")]
     # After a restore a request may have several receipts; only the newest erasure must match the catalog.
     current = next(
         (each for each in reversed(whole) if each.checked_at == request.checked_at), whole[-1] if whole else None
@@ -384,9 +392,9 @@ def _receipt_faults(
     problems = [problem for each in told for problem in _contradictions(request, each, is_current=each is current)] + [
         "a part of it is missing or not a number"
     ] * len(unread)
-    found = [_about(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem) for problem in problems]
+    found = [_request_finding(request, FindingKind.RECEIPT_IMPLAUSIBLE, problem) for problem in problems]
     if originals > 1:
-        found.append(_about(request, FindingKind.RECEIPT_REPEATED, f"the ledger has {originals} of them"))
+        found.append(_request_finding(request, FindingKind.RECEIPT_REPEATED, f"the ledger has {originals} of them"))
     return found
 
 
@@ -446,9 +454,9 @@ def _is_within(file: VaultFile, measured: FileMeasurement) -> bool:
     return file.low_key <= measured.low_key and measured.high_key <= file.high_key
 
 
-def _of(file: VaultFile, kind: FindingKind, words: str) -> AuditFinding:
+def _file_finding(file: VaultFile, kind: FindingKind, words: str) -> AuditFinding:
     return AuditFinding(kind=kind, about=file.file_id, words=words, team=file.team)
 
 
-def _about(request: Request, kind: FindingKind, words: str) -> AuditFinding:
+def _request_finding(request: Request, kind: FindingKind, words: str) -> AuditFinding:
     return AuditFinding(kind=kind, about=request.request_id, words=words, team=request.team)

@@ -66,7 +66,7 @@ class ExportRecord:
         """
         if self.expires_at <= now:
             return True
-        # What an erasure removed must not survive in an export that lies in a folder.
+        # What an erasure removed must not survive in an export that is still in a folder.
         newer = (each.rule for each in tombstones if each.sequence > self.tombstone)
         return any(_may_cover(rule, self.user_key) for rule in newer)
 

@@ -140,7 +140,7 @@ class FailedFile:
         """The state of the file in one sentence, with the time of the next attempt."""
         attempts = f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}"
         following = (
-            "not tried again by itself"
+            "not tried again automatically"
             if self.next_attempt_at is None
             else f"tried again at {instant_text(self.next_attempt_at)}"
         )

@@ -206,7 +206,7 @@ def _decoded(type_: Any, value: Any) -> Any:  # noqa: PLR0911 -- one line a type
 
 def _typed(type_: type[Any], value: Any) -> Any:
     # Exact types: `True` is an `int` in Python, and a count must not be one.
-    if type(value) is not type_:  # `True` is no number
+    if type(value) is not type_:
         raise TypeError(f"{type_.__name__} expected")
     return value
 

@@ -23,7 +23,7 @@ SUBJECTS = (
     "End users of the teams' customers: people who publish items, and people named in items",
     (
         "Moderators and members of teams, who decide on items and ask for erasure; there is no request by moderator: "
-        "what one did goes with the items decided, and a moderator who asks turns to the team, which is the controller"
+        "a decision is erased with its item, and a moderator who asks turns to the team, which is the controller"
     ),
     "Operators: employees who run this installation and may read items within a grant",
 )
@@ -146,7 +146,7 @@ def gaps_of(controller: Controller, hosting: tuple[Hosting, ...]) -> tuple[str, 
         "The controller's name: [controller] name": not controller.name,
         "The controller's contact: [controller] contact": not controller.contact,
         "The data protection officer's contact, if one is designated: [controller] dpo": not controller.dpo,
-        "The country this machine stands in: “on site” names none": any(each.location == "on site" for each in hosting),
+        "The country of this machine: “on site” does not name one": any(each.location == "on site" for each in hosting),
         "The safeguards of a transfer outside the European Economic Area: [[processors]] safeguards": any(
             each.is_transfer and not each.safeguards for each in hosting
         ),

@@ -27,7 +27,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "unknown-type": ("its type is not user, task, dates or team", "Name one of the four types."),
     "empty-id": ("the id is empty", "Name the id; to erase everything of a team use the type team."),
     "rounded-id": (
-        "the id is a number that a spreadsheet has rounded, so it may stand for several people",
+        "the id is a number that a spreadsheet has rounded, so it may be the id of several people",
         "Format the column as text, export it again, and name the id in full.",
     ),
     "placeholder-id": (

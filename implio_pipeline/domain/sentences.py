@@ -143,7 +143,7 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TB"
 
 
-# What is so, and what comes next
+# The present situation, and what comes next
 
 
 def badge(request: Request, outcome: RequestOutcome) -> Badge:
@@ -289,7 +289,7 @@ _RECEIPT, _FIRST = "Write the receipt", "Wrote the first receipt"
 _REST = (_ahead("Check that nothing is left"), _ahead("Destroy the last keys"), _ahead(_RECEIPT))
 
 
-# What a request would do
+# Plans
 
 
 def plan_text(plan: ErasurePlan) -> str:
@@ -335,7 +335,7 @@ def plan_order(plan: ErasurePlan) -> str:
     return f"Hide and erase {count(plan.items, 'item')}"
 
 
-# What is said of a deletion that is standing
+# Standing deletions
 
 
 def standing_text(request: Request) -> str:
@@ -366,7 +366,7 @@ def _moment(at: datetime) -> str:
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
-# What a receipt says
+# Receipts
 
 _TITLES: Mapping[RequestKind, str] = {
     RequestKind.USER: "Your data is erased",

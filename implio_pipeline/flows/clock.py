@@ -1,7 +1,7 @@
 """The clock guard: a flow asks here for the time before it accepts, ingests or erases anything.
 
 A clock that disagrees too much with what the home knows is refused, not believed: under a clock that is set forward by
-a year, retention would erase what may still be kept. `domain/clock.py` has the bounds and the reasons.
+a year, retention would erase what may still be kept. `domain/instants.py` has the bounds and the reasons.
 """
 
 from datetime import datetime, timedelta

@@ -179,4 +179,4 @@ def test_a_landing_file_that_failed_or_is_quarantined_is_named_on_the_overview(p
     assert f"The {unit}" in once
     assert "1 attempt, tried again at" in once
     assert f"Quarantined: the {unit}" in often
-    assert "10 attempts, not tried again by itself" in often
+    assert "10 attempts, not tried again automatically" in often

@@ -35,12 +35,12 @@ from implio_pipeline.domain.audit import (
     AuditFinding,
     AuditPart,
     FindingKind,
-    known_faults,
+    content_faults,
     part_of,
     part_on,
-    read_faults,
     request_faults,
-    seen_faults,
+    row_faults,
+    storage_faults,
 )
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated, Unverified
 from implio_pipeline.domain.faults import fault_of
@@ -469,10 +469,10 @@ class _FileAudit:
             # 1. Its keys. A live file without keys was replaced a moment ago, or its keys were taken away.
             with suppress(PlanOutdated):
                 (sealed,) = self.services.catalog.manifest.sealed([file])
-            found = known_faults(sealed, region=self.team.region, live_keys=live_keys)
+            found = row_faults(sealed, region=self.team.region, live_keys=live_keys)
             # 2. Size and encryption, as storage shows them.
             seen = self.services.vault.look(file)
-            found_outside = seen_faults(
+            found_outside = storage_faults(
                 file,
                 size_bytes=None if seen is None else seen.size_bytes,
                 is_encrypted=seen is not None and seen.is_encrypted,
@@ -489,7 +489,7 @@ class _FileAudit:
         return _Look(
             sealed=sealed,
             is_chosen=is_chosen,
-            findings=found + read_faults(file, measured, erased=completed),
+            findings=found + content_faults(file, measured, erased=completed),
             rows=measured.rows,
             hidden_rows=sum(rows for request_id, rows in measured.matched.items() if request_id not in completed),
             survivors={each: rows for each, rows in measured.matched.items() if rows and each in completed},
