@@ -22,7 +22,7 @@ from implio_pipeline.cli.arguments import (
     who,
 )
 from implio_pipeline.cli.failures import BadUse, ExitCode
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import bad, good, table, warning
 from implio_pipeline.domain.access import Grant, GrantId, Purpose
 from implio_pipeline.domain.sentences import count
@@ -107,8 +107,7 @@ def _revoke(
     by: _By = None,
 ) -> None:
     """Revoke a grant; it also ends reads that are running."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         gone = revoke(opened.services, GrantId(grant_id), by=who(by))
         (shape,) = _shapes(opened.services, [gone])
     session.answer(shape, lambda: good(f"Grant {gone.grant_id} is revoked."))
@@ -121,8 +120,7 @@ def _list(
     is_all: Annotated[bool, typer.Option("--all", help="Also grants that have ended or were revoked.")] = False,
 ) -> None:
     """Show the grants that are in force, the oldest first."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         services, now = opened.services, opened.services.clock.now()
         found = services.catalog.grants.all(team=only_team(opened, team))
         shapes = _shapes(services, [each for each in found if is_all or each.is_in_force(now=now)])
@@ -149,8 +147,7 @@ def _review(
 
     The grants shown are marked as reviewed.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         found = review_grants(
             opened.services,
             team=only_team(opened, team),
@@ -181,8 +178,7 @@ def _log(
 
     The log contains neither values nor SQL.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         log, wanted = opened.services.catalog.access_log, only_team(opened, team)
         if wanted is None:
             lines = log.newest(newest)
@@ -222,8 +218,7 @@ def _verify(context: typer.Context) -> None:
 
     Also finds revoked grants that came back with a backup.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         faults, back = log_faults(opened.services), revived(opened.services)
         newest = opened.services.catalog.access_log.newest(1)
     lines = newest[0].line if newest else 0
@@ -246,8 +241,7 @@ def _forget(context: typer.Context, name: _Name) -> None:
 
     The log keeps the pseudonym.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         is_gone = forget_operator(opened.services, secret_from(name, name="Operator"))
     words = "The name is destroyed. Grants and log keep a pseudonym." if is_gone else "No such name is kept."
     session.answer({"isForgotten": is_gone}, lambda: good(words))

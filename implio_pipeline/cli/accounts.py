@@ -13,7 +13,7 @@ from rich.text import Text
 
 from implio_pipeline.cli.arguments import ADMIN, As, MaybeTeam, TeamName, end_of, only_team, secret_from, who
 from implio_pipeline.cli.failures import BadUse
-from implio_pipeline.cli.session import Session, session_of
+from implio_pipeline.cli.session import Session, opened_home, session_of
 from implio_pipeline.cli.tables import good, warning
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.accounts import ApiKey, ApiKeyId, Member, email_of, role_of
@@ -75,8 +75,7 @@ def _add_member(
 @_members.command("list")
 def _list_members(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show members and their roles."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         found = opened.accounts.members.all(only_team(opened, team))
     session.answer_rows(
         [_member_shape(each) for each in found],
@@ -98,8 +97,7 @@ def _list_members(context: typer.Context, team: MaybeTeam = None) -> None:
 @_members.command("set-role")
 def _set_role(context: typer.Context, email: _Email, *, team: TeamName, role: _RoleName, by: As = None) -> None:
     """Change the role of a person in a team."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         member = _found(opened.accounts, email)
         inviter = flow.Inviter(name=who(by), is_operator=True)
         flow.set_role(
@@ -115,8 +113,7 @@ def _remove_member(context: typer.Context, email: _Email, *, team: MaybeTeam = N
 
     Without --team the person leaves all teams and the account is deleted.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         member = _found(opened.accounts, email)
         if team is None:
             opened.accounts.members.remove(member.member_id)
@@ -134,8 +131,7 @@ def _reset_password(context: typer.Context, email: _Email, *, is_password_read: 
 
     Also removes the person's one-time codes.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         member = _found(opened.accounts, email)
         password = flow.reset_password(opened.accounts, member, password=_password() if is_password_read else None)
         member = opened.accounts.members.get(member.member_id)
@@ -193,8 +189,7 @@ def _add_key(
 
     Requests made with the key count as yours.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         ends = None if until is None else end_of(until)
         key, text = add_api_key(opened.services, team_id(team), label=label, by=who(name), expires_at=ends)
         now = opened.services.clock.now()
@@ -204,8 +199,7 @@ def _add_key(
 @_keys.command("list")
 def _list_keys(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show ids and labels of keys, the oldest first."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         found = opened.services.catalog.api_keys.all(only_team(opened, team))
         now = opened.services.clock.now()
     shapes = [_key_shape(key, now) for key in found]
@@ -221,8 +215,7 @@ def _list_keys(context: typer.Context, team: MaybeTeam = None) -> None:
 @_keys.command("revoke")
 def _revoke_key(context: typer.Context, key_id: _KeyName) -> None:
     """Revoke a key: calls with it are refused from now on."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         key = revoke_api_key(opened.services, ApiKeyId(key_id))
         now = opened.services.clock.now()
     session.answer(_key_shape(key, now), lambda: good(f"Key {key.key_id} of team {key.team} is revoked."))
@@ -245,8 +238,7 @@ def _rotate_key(
 
     Requests made with the new key count as yours.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         key, text = rotate_api_key(
             opened.services,
             ApiKeyId(key_id),

@@ -44,7 +44,7 @@ _MARKETS = 2
 
 @dataclass(kw_only=True, slots=True)
 class _Story:
-    """What the demo has told so far, and how long its chapters took."""
+    """The number of the current chapter, and how long each step took."""
 
     session: Session
     home: Path

@@ -1,4 +1,4 @@
-"""The steps of `implio demo`, without a word to people.
+"""The steps of `implio demo`; they print nothing.
 
 Each step acts as a customer, an operator or Dagster would, and returns what it did. A home that no demo made is never
 replaced without `--fresh` and a yes.
@@ -110,7 +110,7 @@ def prepare_home(session: Session, named: Path, *, is_fresh: bool) -> Path:
 
 
 def make_teams(services: Services) -> None:
-    """Make the teams of the demo; at first all of them keep their items until deleted.
+    """Make the teams of the demo. At first each keeps its items until they are deleted.
 
     Whoever runs the demo may read all columns for a day, to prove what was erased. Each read is logged.
     """

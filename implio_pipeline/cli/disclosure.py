@@ -24,7 +24,7 @@ from implio_pipeline.cli.arguments import (
     write_new,
 )
 from implio_pipeline.cli.failures import BadUse
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import Fact, facts
 from implio_pipeline.documents.register import register_markdown, register_page
 from implio_pipeline.domain.access import GrantId, Purpose
@@ -203,8 +203,7 @@ def _configured(settings: "Settings") -> Configured:
 @_processors.command("list")
 def _list_processors(context: typer.Context) -> None:
     """Show the processors of implio.toml and the regions that each hosts."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         places, register = opened.settings.places, opened.settings.processor_register
     shapes: list[dict[str, Any]] = [
         {

@@ -20,7 +20,7 @@ from implio_pipeline.cli.arguments import (
     secret_from,
 )
 from implio_pipeline.cli.results import carry_out
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import good
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
 from implio_pipeline.domain.ids import Channel
@@ -77,8 +77,7 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
 @_holds.command("list")
 def _list(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show holds, the oldest first."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         found = opened.services.catalog.holds.all(only_team(opened, team))
         now = opened.services.clock.now()
     shapes = [_shape(hold, now=now) for hold in found]
@@ -98,8 +97,7 @@ def _release(
     context: typer.Context, hold_id: Annotated[str, typer.Argument(metavar="HOLD", help="The id of the hold.")]
 ) -> None:
     """Release a hold, and erase what it held back."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         waiting = release_hold(opened.services, HoldId(hold_id))
         results = carry_out(session, opened, only=[each.request_id for each in waiting])
     session.answer(

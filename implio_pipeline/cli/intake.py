@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import ADMIN, WORK, MaybeTeam, Resume, only_team
 from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed, faults_shape
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import bad, facts, good, table, warning
 from implio_pipeline.domain.errors import FileMissing
 from implio_pipeline.domain.faults import FailedFile
@@ -119,8 +119,7 @@ def failed_file_lines(files: Iterable[FailedFile]) -> list[RenderableType]:
 @_set_aside.command("list")
 def _list(context: typer.Context) -> None:
     """Show the files and why each could not be read."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         files = opened.set_aside.list()
     session.answer_rows(
         [_shape(each) for each in files],
@@ -144,8 +143,7 @@ def _show(
     ] = None,
 ) -> None:
     """Show one file; with --save get its content, to correct it."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         file = _found(opened, identifier)
         if save is not None:
             # The content is personal and now in clear: readable by its owner alone from the first byte on.
@@ -175,8 +173,7 @@ def _show(
 @_set_aside.command("discard")
 def _discard(context: typer.Context, identifier: _Id) -> None:
     """Destroy the key of one file, then delete the file."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         file = _found(opened, identifier)
         opened.set_aside.discard(file.id)
     session.answer({"discarded": file.id}, lambda: good(f"Discarded {file.id}. Nobody can read it any more."))

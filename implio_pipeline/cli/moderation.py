@@ -22,7 +22,7 @@ from implio_pipeline.cli.arguments import (
     who,
 )
 from implio_pipeline.cli.failures import BadUse, end_failed, faults_shape
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import facts, good, warning
 from implio_pipeline.domain.moderation import DEFAULT_QUEUE, LOCK_LASTS, Approve, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.domain.sentences import count
@@ -53,8 +53,7 @@ _By = Annotated[
 @_queue.command("list")
 def _list_queues(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show every queue and how many items wait in it."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         known = opened.services.catalog.teams
         teams = [known.get(team_id(team))] if team is not None else known.all()
         found = [(each.team, queue) for each in teams for queue in queues_of(opened.services, each.team)]
@@ -66,8 +65,7 @@ def _list_queues(context: typer.Context, team: MaybeTeam = None) -> None:
 @_queue.command("add")
 def _add_queue(context: typer.Context, name: _Name, team: TeamName) -> None:
     """Add a queue."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         made = add_queue(opened.services, team_id(team), name)
     session.answer({"team": team, "queue": made}, lambda: good(f"Team {team} has the queue {made}."))
 
@@ -75,8 +73,7 @@ def _add_queue(context: typer.Context, name: _Name, team: TeamName) -> None:
 @_queue.command("remove")
 def _remove_queue(context: typer.Context, name: _Name, team: TeamName) -> None:
     """Remove an empty queue."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         remove_queue(opened.services, named_team(opened, team), name)
     session.answer({"team": team, "removed": name}, lambda: good(f"The queue {name} is removed."))
 
@@ -89,8 +86,7 @@ def _next(
     by: _By = None,
 ) -> None:
     """Lock and show the ten oldest items that nobody else has locked."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         entries = next_entries(opened.services, team_id(team), queue, by=who(by))
     if entries:
         session.say(f"Locked for you for {LOCK_LASTS.seconds // 60} minutes.")
@@ -231,8 +227,7 @@ def _set_callback(
 @_callbacks.command("show")
 def _show_callback(context: typer.Context, team: TeamName) -> None:
     """Show the address of a team and what waits to be sent."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         view = show_callback(opened.services, team_id(team))
     session.answer(_callback_shape(view), lambda: _callback_view(view))
 
@@ -240,8 +235,7 @@ def _show_callback(context: typer.Context, team: TeamName) -> None:
 @_callbacks.command("remove")
 def _remove_callback(context: typer.Context, team: TeamName) -> None:
     """Stop calling a team, and destroy its secrets and unsent calls."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         remove_callback(opened.services, named_team(opened, team))
     session.answer({"team": team, "host": None}, lambda: good(f"The callback of team {team} is removed."))
 

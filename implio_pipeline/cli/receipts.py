@@ -13,7 +13,7 @@ from rich.text import Text
 
 from implio_pipeline.cli.arguments import READ, MaybeTeam, write_new
 from implio_pipeline.cli.failures import BadUse, ExitCode
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import Fact, bad, facts, good, table, warning
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.ids import RequestId, RequestKind
@@ -34,8 +34,7 @@ _RequestName = Annotated[str, typer.Argument(metavar="REQUEST", help="The id of 
 @_receipts.command("list")
 def _list(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show receipts, the oldest first."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         entries = (*opened.ledger.newest_first(WholeReceipt), *opened.ledger.newest_first(PartialReceipt))
         found = [
             entry
@@ -51,8 +50,7 @@ def _list(context: typer.Context, team: MaybeTeam = None) -> None:
 @_receipts.command("show")
 def _show(context: typer.Context, request_id: _RequestName) -> None:
     """Show the receipt of a request; --json gives the signed entry."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         entry = _entry(opened, RequestId(request_id))
         path = ledger_folder(opened) / "ledger.jsonl"
     session.answer(entry.shape(), lambda: receipt_view(entry, path))
@@ -70,8 +68,7 @@ def _page(
     """
     from implio_pipeline.documents.receipt import receipt_page  # noqa: PLC0415 -- templates, which `--help` need not load
 
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         entry = _entry(opened, RequestId(request_id))
         lifted_at = opened.services.catalog.requests.get(RequestId(request_id)).standing_lifted_at
         public_key = (ledger_folder(opened) / "public.pem").read_bytes()
@@ -92,8 +89,7 @@ def _checkpoint(context: typer.Context) -> None:
     Keep it where nobody who can write to this home can write. `implio receipts verify --against FILE` then finds out
     if the ledger was cut at its end or written again from the start.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         note = opened.ledger.checkpoint()
     _, size, root = note.splitlines()[:3]
     session.answer(
@@ -200,14 +196,14 @@ def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
 
 def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableType:
     """Return one receipt for people: the result first, then the figures."""
-    told = entry.statement
-    kind, outcome, erased, proof = told.kind, told.outcome, told.erased, told.verification
+    receipt = entry.statement
+    kind, outcome, erased, proof = receipt.kind, receipt.outcome, receipt.erased, receipt.verification
     # 1. When, and how many items.
     rejected = f"{count(erased.rejected_items, 'rejected item')} among them" if erased.rejected_items else ""
     lines: list[Fact] = [
-        ("request", told.request_id),
-        ("hidden at", told.hidden_at, "from every read, from then on"),
-        ("checked at", told.checked_at, f"due by {told.due_at.date()}"),
+        ("request", receipt.request_id),
+        ("hidden at", receipt.hidden_at, "from every read, from then on"),
+        ("checked at", receipt.checked_at, f"due by {receipt.due_at.date()}"),
         ("matched", outcome.matched, "= erased + held back"),
         ("erased", outcome.erased, rejected),
         ("held back", outcome.withheld, "hidden until the hold ends" if outcome.withheld else ""),
@@ -216,7 +212,7 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableTy
     # 2. How it was proven.
     if erased.files:
         read_back = (
-            f"{count(proof.files_read_back, 'file')} read back" if proof.files_read_back else "only whole files went"
+            f"{count(proof.files_read_back, 'file')} read back" if proof.files_read_back else "all files were dropped whole"
         )
         lines += [
             ("files", erased.files, f"{erased.files_rewritten:,} rewritten, {erased.files_dropped:,} dropped"),
@@ -230,11 +226,11 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableTy
         lines.append(("newer", outcome.newer, newer_text(outcome)))
     if kind is RequestKind.USER and outcome.not_reachable is not None:
         lines.append(("not reachable", outcome.not_reachable, not_reachable_text(outcome)))
-    holds = told.withheld.holds if told.withheld is not None else ()
+    holds = receipt.withheld.holds if receipt.withheld is not None else ()
     lines += [("hold", hold.hold_id, f"keeps {count(hold.items, 'item')} ({hold.reason})") for hold in holds]
-    if told.policy is not None:
-        lines.append(("policy", told.policy))
+    if receipt.policy is not None:
+        lines.append(("policy", receipt.policy))
     lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
     text = result_text(outcome)
     first = warning(text) if outcome.withheld or outcome.is_nothing_matched else good(text)
-    return Group(first, facts(f"Receipt: {told.team}, by {kind}", lines))
+    return Group(first, facts(f"Receipt: {receipt.team}, by {kind}", lines))

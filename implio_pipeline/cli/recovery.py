@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import ADMIN
 from implio_pipeline.cli.failures import ExitCode
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import bad, good, table, warning
 from implio_pipeline.domain.errors import ClockWrong
 from implio_pipeline.domain.instants import check_clock, instant_text
@@ -123,8 +123,7 @@ def _restored(summary: RestoreSummary) -> list[RenderableType]:
 @_clock.command("show")
 def _show(context: typer.Context) -> None:
     """Compare the clock with the newest time in this home."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         services = opened.services
         now, newest = services.clock.now(), services.catalog.newest_reading()
         refusal: ClockWrong | None = None

@@ -10,7 +10,7 @@ from implio_pipeline.cli.arguments import WORK, As, Confirm, MaybeTeam, named_te
 from implio_pipeline.cli.failures import BadUse, ExitCode
 from implio_pipeline.cli.receipts import ledger_folder, receipt_view
 from implio_pipeline.cli.results import newest_receipt, next_text, withheld_lines
-from implio_pipeline.cli.session import Session, session_of
+from implio_pipeline.cli.session import Session, opened_home, session_of
 from implio_pipeline.cli.tables import bad, facts, good, left_text, table, warning
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.outcome import RequestOutcome
@@ -39,8 +39,7 @@ def _list(
     is_open: Annotated[bool, typer.Option("--open", help="Only requests that are not completed.")] = False,
 ) -> None:
     """Show requests, the oldest first."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         asked = opened.services.catalog.requests.all(
             team=only_team(opened, team), states=OPEN_STATES if is_open else None
         )
@@ -55,8 +54,7 @@ def _list(
 @_requests.command("show")
 def _show(context: typer.Context, request_id: _RequestName) -> None:
     """Show a request: its state, the next step, and its receipt."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         request = opened.services.catalog.requests.get(RequestId(request_id))
         outcome = outcome_of(opened.services, request)
         entry = newest_receipt(request, opened.ledger.receipts({request.request_id}).get(request.request_id, []))
@@ -134,8 +132,7 @@ def _plan_text(request: Request, plan: ErasurePlan) -> str:
 @_requests.command("cancel")
 def _cancel(context: typer.Context, request_id: _RequestName) -> None:
     """Cancel a request before any of its items is erased."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         request = cancel(opened.services, RequestId(request_id))
         outcome = outcome_of(opened.services, request)
     text = f"Request {request.request_id} is cancelled. Its items are readable and in their queues again."
@@ -148,8 +145,7 @@ def _lift(context: typer.Context, request_id: _RequestName, name: As = None) -> 
 
     Items that were erased stay erased.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         lifted = lift(opened.services, RequestId(request_id), name=who(name))
         found = outcomes_of(opened.services, lifted)
     more = f", with {count(len(lifted) - 1, 'other request')} of the same person" if len(lifted) > 1 else ""
@@ -186,8 +182,7 @@ def _extend(
 @_requests.command("take")
 def _take(context: typer.Context) -> None:
     """Accept the request files of the inbox and hide their items."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         taken = take_requests(opened.services)
         accepted = outcomes_of(opened.services, taken.accepted)
         inbox = opened.settings.home / "requests" / "inbox"

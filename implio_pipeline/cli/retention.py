@@ -25,7 +25,7 @@ from implio_pipeline.cli.arguments import (
 )
 from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed
 from implio_pipeline.cli.results import carry_out
-from implio_pipeline.cli.session import Session, session_of
+from implio_pipeline.cli.session import Session, opened_home, session_of
 from implio_pipeline.cli.tables import good, table, warning
 from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy
@@ -74,8 +74,7 @@ def _approve(context: typer.Context, *, team: TeamName, confirmed: Confirm = Non
 
     Shows the effect of the change, and asks you to type a text.
     """
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         named = named_team(opened, team)
         waiting = waiting_change(opened.services, named)
         if waiting is not None:
@@ -88,8 +87,7 @@ def _approve(context: typer.Context, *, team: TeamName, confirmed: Confirm = Non
 @_retention.command("refuse")
 def _refuse(context: typer.Context, *, team: TeamName, name: As = None) -> None:
     """Refuse a change that waits for a second person, or cancel yours."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         named = named_team(opened, team)
         change = refuse_policy(opened.services, named, name=who(name))
     session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {change.was.text}."))
@@ -98,8 +96,7 @@ def _refuse(context: typer.Context, *, team: TeamName, name: As = None) -> None:
 @_retention.command("show")
 def _show(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show policies and how many items are overdue today."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         catalog = opened.services.catalog
         teams = catalog.teams.all() if team is None else [catalog.teams.get(team_id(team))]
         today = opened.services.clock.now().date()
@@ -125,8 +122,7 @@ def _run(
     is_preview: Annotated[bool, typer.Option("--preview", help="Only show what would be removed.")] = False,
 ) -> None:
     """Erase overdue items, with receipts like any deletion request."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         today = opened.services.clock.now().date()
         as_of = today if day is None else day_from(day)
         only = only_team(opened, team)

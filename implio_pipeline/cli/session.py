@@ -4,7 +4,7 @@
    and progress bars go to stderr.
 2. One JSON form for all commands: instants as RFC 3339, days as ISO dates, sets sorted. A command passes its values as
    they are and `answer` converts them.
-3. A command gets its session from `session_of`, which first checks that an operator may run it.
+3. A command gets its session from `opened_home` or `session_of`, which first check that an operator may run it.
 """
 
 import json
@@ -180,6 +180,18 @@ def session_of(context: typer.Context) -> Session:
     """
     demand_act(context.command_path)
     return cast("Session", context.obj)
+
+
+@contextmanager
+def opened_home(context: typer.Context) -> Iterator[tuple[Session, "OpenHome"]]:
+    """Yield the session of a command that an operator may run, and its open home.
+
+    Raises:
+        AccessDenied: An operator may not run it, or it has no line in `ACTS`.
+    """
+    session = session_of(context)
+    with session.open_home() as opened:
+        yield session, opened
 
 
 def _json_value(value: object) -> object:

@@ -17,7 +17,7 @@ from rich.text import Text
 from implio_pipeline.cli.arguments import READ
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.intake import failed_file_lines, failed_file_shape
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home
 from implio_pipeline.cli.tables import bad, good, left_text, table, warning
 from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import FileKind, TeamId
@@ -121,8 +121,7 @@ class _Status:
 @app.command("status", rich_help_panel=READ)
 def _status_command(context: typer.Context) -> None:
     """Show what the home contains, what waits and what is late."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         found = _status_of(opened)
     session.answer(_shape(found), lambda: _view(found))
     if found.ledger_findings:
@@ -339,7 +338,7 @@ def _request_lines(found: _Status) -> list[RenderableType]:
     ]
     for each in (each for state in FAULTS for each, _ in found.requests if each.state is state):
         retry = (
-            "not retried by itself"
+            "not retried automatically"
             if each.next_attempt_at is None
             else f"retried at {instant_text(each.next_attempt_at)}"
         )

@@ -7,7 +7,7 @@ import typer
 from implio_pipeline.cli.arguments import ADMIN, As, keep_days_from, outcome_days_from, who
 from implio_pipeline.cli.failures import BadUse
 from implio_pipeline.cli.retention import Keep, Outcomes, Yes, change_team_policy, end_change, team_shape
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import facts, good
 from implio_pipeline.domain.errors import RegionUnknown
 from implio_pipeline.domain.ids import FileKind, Region
@@ -102,8 +102,7 @@ def _set(
 @_team.command("list")
 def _list(context: typer.Context) -> None:
     """Show every team."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         teams = opened.services.catalog.teams.all()
     session.answer_rows(
         [team_shape(team) for team in teams],
@@ -116,8 +115,7 @@ def _list(context: typer.Context) -> None:
 @_team.command("show")
 def _show(context: typer.Context, name: _Name) -> None:
     """Show a team: policy, limits, counts and keys."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         catalog = opened.services.catalog
         team = catalog.teams.get(team_id(name))
         files = list(catalog.manifest.files(team.team))

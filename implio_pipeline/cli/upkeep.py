@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import ADMIN, READ
 from implio_pipeline.cli.failures import ExitCode, end_failed, faults_shape
-from implio_pipeline.cli.session import session_of
+from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import bad, good, table, warning
 from implio_pipeline.domain.audit import PARTS
 from implio_pipeline.domain.keys import newest_ids
@@ -183,8 +183,7 @@ def _rotated(summary: RotationSummary) -> RenderableType:
 @_keys.command("list")
 def _list(context: typer.Context) -> None:
     """Show ids and fingerprints of all keys, and the last rotation."""
-    session = session_of(context)
-    with session.open_home() as opened:
+    with opened_home(context) as (session, opened):
         services = opened.services
         statement = newest_statement(services.ledger)
         keys = services.catalog.teams.keys()
