@@ -212,7 +212,7 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableTy
     # 2. How it was proven.
     if erased.files:
         read_back = (
-            f"{count(proof.files_read_back, 'file')} read back" if proof.files_read_back else "all files were dropped whole"
+            f"{count(proof.files_read_back, 'file')} read back" if proof.files_read_back else "files dropped whole"
         )
         lines += [
             ("files", erased.files, f"{erased.files_rewritten:,} rewritten, {erased.files_dropped:,} dropped"),
