@@ -1,1 +1,1 @@
-"""Pages for people: HTML that needs no network, no script and no font of ours."""
+"""Documents that people print or keep: HTML without scripts, fonts or anything else to load."""

@@ -1,7 +1,13 @@
-"""A receipt for the person who asked: what happened to their data, in plain words, on paper or on a screen."""
+"""The receipt for the person who asked: what happened to their data, in plain words, on paper or on a screen.
+
+The rules:
+
+* It names nobody, so the person may keep it and show it to anyone. Everything in it comes from the signed entry.
+* It says "cannot be undone" only after it has said what a backup could still undo.
+* It loads nothing: it reads the same in ten years, and nobody learns who opens it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
@@ -14,9 +20,9 @@ from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.ports.ledger import LedgerEntry
 
 _MOST_FILES = 60
-"""Files listed one by one; the signed record has all of them."""
+"""Files that are listed one by one. The signed record has all of them."""
 _MOST_RECORD_BYTES = 24_000
-"""A longer signed record would be pages of print; the page then says where to get it."""
+"""A longer signed record would fill pages of paper, so the receipt says where to get it instead."""
 
 _ASKED: Mapping[RequestKind, str] = {
     RequestKind.USER: "to erase every item of one user",
@@ -40,15 +46,6 @@ _CHANNELS: Mapping[Channel, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One moment of a request's life."""
-
-    name: str
-    at: str
-    words: str
-
-
 def receipt_page(
     entry: LedgerEntry[Receipt],
     *,
@@ -56,13 +53,13 @@ def receipt_page(
     public_key_pem: bytes,
     standing_lifted_at: datetime | None = None,
 ) -> str:
-    """Return a receipt as one HTML page: no script, nothing to load, ready to be printed.
+    """Return a receipt as one HTML page, ready to be printed.
 
     Args:
-        entry: The ledger's entry: of the whole receipt, or of a partial one while a legal hold keeps something.
-        signed_line: The entry as it was signed, one line of canonical JSON.
-        public_key_pem: The key that checks its signature.
-        standing_lifted_at: When somebody lifted the standing deletion; the ledger has an entry of its own for it.
+        entry: The entry of the ledger. It may be a partial receipt, while a legal hold keeps some of the items.
+        signed_line: The entry as it was signed: one line of canonical JSON.
+        public_key_pem: The key that checks the signature.
+        standing_lifted_at: When the standing deletion was lifted. The ledger says so in another entry.
     """
     receipt = entry.statement
     kind, outcome = receipt.kind, receipt.outcome
@@ -89,26 +86,24 @@ def receipt_page(
     )
 
 
-def _steps(receipt: Receipt) -> tuple[Step, ...]:
+def _steps(receipt: Receipt) -> list[dict[str, str]]:
+    """Return the four moments of a request, each with its name, its time and a sentence."""
     received, hidden, checked, due = receipt.received_at, receipt.hidden_at, receipt.checked_at, receipt.due_at
     outcome = receipt.outcome
     is_late = checked > due
     margin = _span(abs(due - checked))
     name = "Erased and checked" if outcome.is_anything_erased and not outcome.withheld else "Checked"
     words = f"{'Gone and proven' if name != 'Checked' else 'Searched and counted'} {_after(checked - hidden)}."
-    last = f"Missed by {margin}." if is_late else f"The last day the law allows. Done {margin} before."
+    last = f"Missed by {margin}." if is_late else f"The last day that the law allows. Done {margin} before."
     if outcome.withheld:
         last = "The day by which you must be told what is held back, and why."
-    return (
-        Step(name="Received", at=_words(received), words=f"The request arrived {_CHANNELS[receipt.channel]}."),
-        Step(
-            name="Hidden",
-            at=_words(hidden),
-            words=f"Accepted {_after(hidden - received)}. From this moment nobody could read the items.",
-        ),
-        Step(name=name, at=_words(checked), words=words),
-        Step(name="Due", at=_words(due), words=last),
+    moments = (
+        ("Received", received, f"The request arrived {_CHANNELS[receipt.channel]}."),
+        ("Hidden", hidden, f"Accepted {_after(hidden - received)}. From this moment nobody could read the items."),
+        (name, checked, words),
+        ("Due", due, last),
     )
+    return [{"name": name, "at": _words(at), "words": words} for name, at, words in moments]
 
 
 def _standing(receipt: Receipt, lifted_at: datetime | None) -> str | None:
@@ -117,11 +112,9 @@ def _standing(receipt: Receipt, lifted_at: datetime | None) -> str | None:
     since = _words(receipt.standing.from_)
     lifted_at = lifted_at or receipt.standing.lifted_at
     if lifted_at is None:
-        return f"This deletion is standing: what you submit from {since} on is not stored, until the team lifts that."
+        return f"This deletion is standing: we do not store what you submit from {since} on, until the team lifts it."
     until = _words(lifted_at)
-    return (
-        f"This deletion was standing from {since} to {until}. Then the team lifted that: what you submit since is new."
-    )
+    return f"This deletion was standing from {since} until the team lifted it on {until}. What you submit since is new."
 
 
 def _words(instant: datetime) -> str:

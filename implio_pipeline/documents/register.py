@@ -1,4 +1,4 @@
-"""The record of processing activities as a page to print, and as Markdown."""
+"""The record of processing activities (GDPR Art. 30), as a page to print and as Markdown."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ _TEMPLATES = {"html": "register.html.j2", "md": "register.md.j2"}
 
 
 def register_page(record: ActivityRecord) -> str:
-    """Return a record as one HTML page: no script, nothing to load, ready to be printed."""
+    """Return a record as one HTML page, ready to be printed."""
     return _rendered("html", record)
 
 
@@ -46,5 +46,5 @@ def _template(form: str) -> Template:
 
 
 def _cell(text: object) -> str:
-    """Return a text that cannot break out of a Markdown table's cell."""
+    """Escape a text, so that it stays inside its cell of a Markdown table."""
     return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

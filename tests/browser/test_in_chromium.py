@@ -21,7 +21,7 @@ def forget_ann(page: Any) -> None:
     page.get_by_role("link", name="Remove data").first.click()
     page.get_by_label("User id").fill("ann")
     page.get_by_role("button", name="Show what would go").click()
-    page.get_by_label("Type the user id once more").fill("ann")
+    page.get_by_label("Type the user id again").fill("ann")
 
 
 def test_a_user_is_forgotten_from_sign_in_to_the_receipt(served: Served, tab: Tab) -> None:
@@ -34,7 +34,7 @@ def test_a_user_is_forgotten_from_sign_in_to_the_receipt(served: Served, tab: Ta
     page.get_by_role("button", name="Show what would go").click()
     button = page.get_by_role("button", name="Hide and erase 55 items")
     assert button.is_disabled()
-    page.get_by_label("Type the user id once more").fill("ann")
+    page.get_by_label("Type the user id again").fill("ann")
     look(page, "preview-light")
     button.click()
 
@@ -74,7 +74,7 @@ def test_a_purge_waits_for_a_second_approver(served: Served, tab: Tab) -> None:
     typed = omar.get_by_label("To approve, type")
     typed.fill(typed.get_attribute("data-expects"))
     approve.click()
-    omar.get_by_text("Approved. The erasure may begin.").wait_for()
+    omar.get_by_text("Approved. The erasure can begin.").wait_for()
 
     assert erase(served.page.services).items_erased > 500
     jane.get_by_text("Erased").first.wait_for()
@@ -114,10 +114,10 @@ def test_what_a_hold_keeps_is_said_to_be_kept(served: Served, tab: Tab) -> None:
     page = tab(who="jane")
     page.goto("/teams/ads/holds")
     page.get_by_label("User id").fill("ann")
-    page.get_by_label("Last day it stands").fill("2026-12-31")
+    page.get_by_label("Last day in force").fill("2026-12-31")
     page.get_by_label("In words").fill("a claim")
     page.get_by_role("button", name="Place the hold").click()
-    page.get_by_text("The legal hold stands.").wait_for()
+    page.get_by_text("The legal hold is in force.").wait_for()
     forget_ann(page)
     look(page, "preview-held-light")
     page.get_by_role("button", name="Hide 55 items").click()
@@ -224,7 +224,7 @@ def pages_to_see(page: Any) -> Any:
     yield "retention-preview"
     page.goto("/teams/ads/holds")
     page.get_by_label("User id").fill("user 3")
-    page.get_by_label("Last day it stands").fill("2026-12-31")
+    page.get_by_label("Last day in force").fill("2026-12-31")
     page.get_by_label("In words").fill("a claim")
     page.get_by_role("button", name="Place the hold").click()
     page.goto("/teams/ads/keys")

@@ -75,7 +75,7 @@ def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(p
     detail = browser.get(path).text
     assert "Then it was lifted" in detail
     assert ">Standing<" not in browser.get("/teams/ads/requests").text
-    assert "Let new items in again" not in detail
+    assert "Accept new items again" not in detail
     erase(page.services)
     assert "was standing from" in browser.client.get(f"{path}/receipt").text
 

@@ -1,10 +1,10 @@
-// What JavaScript adds: progress that moves by itself, fields that hide when they do not matter, and a button that
-// waits for the typed confirmation. Every page works without it.
+// What the script adds: progress that refreshes, fields that are shown only when they matter, and a button that is
+// enabled by the typed confirmation. Every page works without it.
 "use strict";
 
 const EVERY_MS = 2000;
 
-// Replace a part of the page by its newest state, until it says that it is done.
+// Refresh a part of the page until it says that the request is done.
 function follow(part) {
   async function look() {
     if (document.hidden || part.contains(document.activeElement)) {
@@ -29,7 +29,7 @@ function follow(part) {
   if (!("done" in part.dataset)) setTimeout(look, EVERY_MS);
 }
 
-// Tell a screen reader where the request is, when that has changed.
+// Tell a screen reader the new state of the request.
 function say(part) {
   const where = part.querySelector(".where");
   const voice = document.querySelector("[data-says]");
@@ -49,7 +49,7 @@ function choose(form) {
   show();
 }
 
-// Let the button be pressed when what is typed is what is asked for.
+// Enable the button when the typed text matches.
 function confirm_(form) {
   const typed = form.querySelector("[data-expects]");
   const button = form.querySelector("button");
@@ -62,7 +62,7 @@ function confirm_(form) {
   compare();
 }
 
-// A form is sent once.
+// Send a form once.
 function once(form) {
   form.addEventListener("submit", () => setTimeout(() => form.querySelectorAll("button").forEach((each) => (each.disabled = true))));
   window.addEventListener("pageshow", (event) => {
