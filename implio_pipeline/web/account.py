@@ -16,9 +16,11 @@ pages = Pages()
 
 
 @pages.get("/account", demands=Anybody.MEMBER)
-def _account_page(context: PageContext) -> Response:
-    """Show what the member can change."""
-    return _page(context)
+def _page(
+    context: PageContext, *, status: int = 200, new_error: str | None = None, codes_error: str | None = None
+) -> Response:
+    """Show what the member can change, after a failed form with the error."""
+    return context.page("account.html", status=status, new_error=new_error, codes_error=codes_error)
 
 
 @pages.post("/account/password", demands=Anybody.MEMBER)
@@ -61,12 +63,6 @@ def _no_codes_form(context: PageContext) -> Response:
     except ImplioError as error:
         return _page(context, status=422, codes_error=error.facts)
     return context.redirect("/account", done="no-codes")
-
-
-def _page(
-    context: PageContext, *, status: int = 200, new_error: str | None = None, codes_error: str | None = None
-) -> Response:
-    return context.page("account.html", status=status, new_error=new_error, codes_error=codes_error)
 
 
 def _offer(context: PageContext, secret: str, *, error: str | None = None) -> Response:

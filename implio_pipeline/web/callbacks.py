@@ -18,9 +18,12 @@ pages = Pages()
 
 
 @pages.get("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
-def _callback_page(context: PageContext) -> Response:
+def _page(
+    context: PageContext, *, status: int = 200, error: str | None = None, secrets: CallbackSecrets | None = None
+) -> Response:
     """Show the callback's address, and a form to change it."""
-    return _page(context)
+    callback = show_callback(context.services, context.team.team)
+    return context.page("callbacks.html", status=status, error=error, callback=callback, secrets=secrets)
 
 
 @pages.post("/teams/{team}/callbacks", demands=Act.MANAGE_CALLBACKS)
@@ -40,10 +43,3 @@ def _remove_form(context: PageContext) -> Response:
     remove_callback(context.services, context.team.team)
     context.note(AuditAction.CHANGED_CALLBACK)
     return context.redirect_in_team("/callbacks", done="no-callback")
-
-
-def _page(
-    context: PageContext, *, status: int = 200, error: str | None = None, secrets: CallbackSecrets | None = None
-) -> Response:
-    callback = show_callback(context.services, context.team.team)
-    return context.page("callbacks.html", status=status, error=error, callback=callback, secrets=secrets)

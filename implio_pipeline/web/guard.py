@@ -9,6 +9,7 @@ A page cannot be registered without a demand, and a test finds routes that were 
 import secrets
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
@@ -39,6 +40,7 @@ class Anybody(Enum):
 
 _Demand = Act | Anybody
 _Handler = Callable[[PageContext], Response]
+_H = TypeVar("_H", bound=_Handler)
 
 
 class _FormRefused(AccessDenied):
@@ -54,16 +56,16 @@ class Pages:
     def __init__(self) -> None:
         self.router = APIRouter(include_in_schema=False)
 
-    def get(self, path: str, *, demands: _Demand) -> Callable[[_Handler], _Handler]:
+    def get(self, path: str, *, demands: _Demand) -> Callable[[_H], _H]:
         """Register a page that shows something and changes nothing."""
         return self._add("GET", path, demands)
 
-    def post(self, path: str, *, demands: _Demand) -> Callable[[_Handler], _Handler]:
+    def post(self, path: str, *, demands: _Demand) -> Callable[[_H], _H]:
         """Register a page that receives a form."""
         return self._add("POST", path, demands)
 
-    def _add(self, method: str, path: str, demands: _Demand) -> Callable[[_Handler], _Handler]:
-        def register(handler: _Handler) -> _Handler:
+    def _add(self, method: str, path: str, demands: _Demand) -> Callable[[_H], _H]:
+        def register(handler: _H) -> _H:
             self.router.add_api_route(path, _guarded(handler, demands), methods=[method], name=handler.__name__)
             return handler
 

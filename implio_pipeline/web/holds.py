@@ -20,9 +20,14 @@ pages = Pages()
 
 
 @pages.get("/teams/{team}/holds", demands=Act.MANAGE_HOLDS)
-def _holds_page(context: PageContext) -> Response:
+def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     """Show the holds, and a form for a new one."""
-    return _page(context)
+    found = context.services.catalog.holds.all(context.team.team)
+    shown = [
+        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), hold.is_in_force(now=context.now))
+        for hold in reversed(found)
+    ]
+    return context.page("holds.html", status=status, error=error, holds=shown, reasons=list(HoldReason))
 
 
 @pages.post("/teams/{team}/holds", demands=Act.MANAGE_HOLDS)
@@ -53,15 +58,6 @@ def _release_form(context: PageContext) -> Response:
     release_hold(context.services, hold.hold_id)
     context.note(AuditAction.RELEASED_HOLD, subject=hold.hold_id)
     return context.redirect_in_team("/holds", done="released")
-
-
-def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    found = context.services.catalog.holds.all(context.team.team)
-    shown = [
-        (hold, kind_of(hold.rule), hold.until - timedelta(microseconds=1), hold.is_in_force(now=context.now))
-        for hold in reversed(found)
-    ]
-    return context.page("holds.html", status=status, error=error, holds=shown, reasons=list(HoldReason))
 
 
 def _reason(text: str) -> HoldReason:

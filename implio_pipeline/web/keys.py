@@ -21,9 +21,19 @@ _GRACE = timedelta(days=1)
 
 
 @pages.get("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
-def _keys_page(context: PageContext) -> Response:
+def _page(
+    context: PageContext,
+    *,
+    status: int = 200,
+    error: str | None = None,
+    new: ApiKey | None = None,
+    text: str | None = None,
+    replaced: ApiKey | None = None,
+) -> Response:
     """Show the team's keys, and a form for a new one."""
-    return _page(context)
+    found = reversed(context.services.catalog.api_keys.all(context.team.team))
+    keys = [(key, key.is_usable(now=context.now)) for key in found]
+    return context.page("keys.html", status=status, error=error, keys=keys, new=new, text=text, replaced=replaced)
 
 
 @pages.post("/teams/{team}/keys", demands=Act.MANAGE_KEYS)
@@ -65,17 +75,3 @@ def _own(context: PageContext) -> ApiKey:
     if key.team != context.team.team:
         raise ApiKeyUnknown("the team has no such API key")
     return key
-
-
-def _page(
-    context: PageContext,
-    *,
-    status: int = 200,
-    error: str | None = None,
-    new: ApiKey | None = None,
-    text: str | None = None,
-    replaced: ApiKey | None = None,
-) -> Response:
-    found = reversed(context.services.catalog.api_keys.all(context.team.team))
-    keys = [(key, key.is_usable(now=context.now)) for key in found]
-    return context.page("keys.html", status=status, error=error, keys=keys, new=new, text=text, replaced=replaced)

@@ -15,9 +15,24 @@ pages = Pages()
 
 
 @pages.get("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
-def _members_page(context: PageContext) -> Response:
+def _page(
+    context: PageContext,
+    *,
+    status: int = 200,
+    error: str | None = None,
+    new: Member | None = None,
+    password: str | None = None,
+) -> Response:
     """Show the members with their roles, and a form to add one."""
-    return _page(context)
+    return context.page(
+        "members.html",
+        status=status,
+        error=error,
+        members=context.accounts.members.all(context.team.team),
+        roles=MEMBER_ROLES,
+        new=new,
+        password=password,
+    )
 
 
 @pages.post("/teams/{team}/members", demands=Act.MANAGE_MEMBERS)
@@ -67,22 +82,3 @@ def _remove_form(context: PageContext) -> Response:
     if member_id == context.member.member_id:
         return context.redirect("/teams")
     return context.redirect_in_team("/members", done="removed")
-
-
-def _page(
-    context: PageContext,
-    *,
-    status: int = 200,
-    error: str | None = None,
-    new: Member | None = None,
-    password: str | None = None,
-) -> Response:
-    return context.page(
-        "members.html",
-        status=status,
-        error=error,
-        members=context.accounts.members.all(context.team.team),
-        roles=MEMBER_ROLES,
-        new=new,
-        password=password,
-    )

@@ -44,9 +44,10 @@ class _Shown:
 
 
 @pages.get("/teams/{team}/queues", demands=Act.SEE_QUEUES)
-def _queues_page(context: PageContext) -> Response:
+def _overview(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     """Show the queues, and how many items wait in each."""
-    return _overview(context)
+    queues = queues_of(context.services, context.team.team)
+    return context.page("queues.html", status=status, error=error, queues=queues, at_once=AT_ONCE)
 
 
 @pages.post("/teams/{team}/queues/next", demands=Act.DECIDE_ITEMS)
@@ -96,11 +97,6 @@ def _remove_form(context: PageContext) -> Response:
     except ImplioError as error:
         return _overview(context, status=409, error=sentence(error))
     return context.redirect_in_team("/queues", done="no-queue")
-
-
-def _overview(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    queues = queues_of(context.services, context.team.team)
-    return context.page("queues.html", status=status, error=error, queues=queues, at_once=AT_ONCE)
 
 
 def _batch(

@@ -24,9 +24,9 @@ _PLAIN_WORD = "remove"
 
 
 @pages.get("/teams/{team}/remove", demands=Act.REQUEST_DELETION)
-def _remove_page(context: PageContext) -> Response:
+def _remove_page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     """Ask what to remove."""
-    return context.page("remove.html", error=None, kind="user")
+    return context.page("remove.html", status=status, error=error, kind=context.text("kind") or "user")
 
 
 @pages.post("/teams/{team}/remove/preview", demands=Act.REQUEST_DELETION)
@@ -35,8 +35,7 @@ def _preview_form(context: PageContext) -> Response:
     try:
         return _preview(context, draft_in(context))
     except RequestRefused as error:
-        text = sentences(error)
-        return context.page("remove.html", status=422, error=text, kind=context.text("kind") or "user")
+        return _remove_page(context, status=422, error=sentences(error))
 
 
 @pages.post("/teams/{team}/remove", demands=Act.REQUEST_DELETION)

@@ -34,21 +34,24 @@ _SEALED_NAMES = {"userId": "User id", "taskId": "Task id", "from": "From", "to":
 
 
 @pages.get("/teams/{team}/requests", demands=Act.SEE_REQUESTS)
-def _requests_page(context: PageContext) -> Response:
+def _requests_page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     """Show the requests: first those that wait for a person, then other open ones, then those that are done."""
-    return context.page("requests.html", error=None, **_lists(context), **_many(context))
+    return context.page("requests.html", status=status, error=error, **_lists(context), **_many(context))
 
 
-@pages.get("/teams/{team}/requests/progress", demands=Act.SEE_REQUESTS)
+@pages.get("/teams/{team}/requests/progress", demands=Act.SEE_REQUESTS)  # before the route of a request id
 def _requests_progress(context: PageContext) -> Response:
     """Show only the lists, for the script that refreshes an open page."""
     return context.fragment("requests_lists.html", **_lists(context))
 
 
 @pages.get("/teams/{team}/requests/{request_id}", demands=Act.SEE_REQUESTS)
-def _request_page(context: PageContext) -> Response:
+def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     """Show one request."""
-    return _page(context)
+    request = _request(context)
+    return context.page(
+        "request.html", status=status, error=error, **_progress(context, request), **_approval(context, request)
+    )
 
 
 @pages.get("/teams/{team}/requests/{request_id}/progress", demands=Act.SEE_REQUESTS)
@@ -79,7 +82,7 @@ def _approve_many_form(context: PageContext) -> Response:
     shown = [each for each in _approvable(context) if each.tombstone_sequence <= last]
     if not shown or context.text("typed") != approval_text(sum(each.covered_items for each in shown)):
         text = "What you typed does not match, or other requests wait now. Nothing was approved."
-        return context.page("requests.html", status=422, error=text, **_lists(context), **_many(context))
+        return _requests_page(context, status=422, error=text)
     for request in approve_many(context.services, shown, name=context.member.name):
         context.note(AuditAction.APPROVED, subject=request.request_id, count=request.covered_items)
     return context.redirect_in_team("/requests", done="approved-many")
@@ -200,13 +203,6 @@ def _approval(context: PageContext, request: Request) -> dict[str, Any]:
         "may_approve": request in _approvable(context),
         "others": approvers(context.services, context.accounts, context.team.team, asked_by=request.asked_by),
     }
-
-
-def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    request = _request(context)
-    return context.page(
-        "request.html", status=status, error=error, **_progress(context, request), **_approval(context, request)
-    )
 
 
 def _progress(context: PageContext, request: Request) -> dict[str, Any]:

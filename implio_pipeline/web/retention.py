@@ -39,9 +39,21 @@ _PLAIN_WORD = "remove"
 
 
 @pages.get("/teams/{team}/retention", demands=Act.SEE_RETENTION)
-def _retention_page(context: PageContext) -> Response:
-    """Show the policy, and the items by age."""
-    return _page(context, context.team.policy)
+def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
+    """Show the policy, the items by age, and a change that waits for approval."""
+    policy = context.team.policy
+    return context.page(
+        "retention.html",
+        status=status,
+        error=error,
+        policy=policy,
+        policy_words=policy.text,
+        outcomes=OUTCOMES,
+        rejected_days=REJECTED_DAYS,
+        going=_going(context, policy),
+        by_age=_chart(context, policy),
+        **_waiting(context),
+    )
 
 
 @pages.post("/teams/{team}/retention/preview", demands=Act.SET_RETENTION)
@@ -50,7 +62,7 @@ def _preview_form(context: PageContext) -> Response:
     try:
         proposed = _policy_in(context)
     except PolicyInvalid as error:
-        return _page(context, context.team.policy, status=422, error=sentences(error))
+        return _page(context, status=422, error=sentences(error))
     return _preview(context, proposed)
 
 
@@ -78,7 +90,7 @@ def _approve_form(context: PageContext) -> Response:
     change = waiting_change(context.services, context.team.team)
     if change is not None and context.text("typed") != _approval_text(change):
         text = "What you typed does not match. Nothing was approved."
-        return _page(context, context.team.policy, status=422, error=text)
+        return _page(context, status=422, error=text)
     decided = approve_policy(context.services, context.team.team, name=context.member.name)
     context.note(AuditAction.APPROVED_POLICY, subject=decided.change_id, count=decided.affected_items)
     return context.redirect_in_team("/retention", done="policy-approved")
@@ -136,21 +148,6 @@ def _waiting(context: PageContext) -> dict[str, Any]:
         "change_is_mine": is_same_person(context.services, team, change.asked_by, name=context.member.name),
         "others": approvers(context.services, context.accounts, team, asked_by=change.asked_by),
     }
-
-
-def _page(context: PageContext, policy: RetentionPolicy, *, status: int = 200, error: str | None = None) -> Response:
-    return context.page(
-        "retention.html",
-        status=status,
-        error=error,
-        policy=policy,
-        policy_words=policy.text,
-        outcomes=OUTCOMES,
-        rejected_days=REJECTED_DAYS,
-        going=_going(context, policy),
-        by_age=_chart(context, policy),
-        **_waiting(context),
-    )
 
 
 def _preview(
