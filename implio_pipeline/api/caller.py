@@ -41,7 +41,7 @@ def recognise_caller(request: Request) -> Caller:
     opened: OpenHome = request.app.state.opened
     shown = request.headers.getlist(KEY_HEADER)
     if len(shown) != 1:
-        raise ApiKeyRefused("there is no valid API key in the call")
+        raise ApiKeyRefused("the call has no valid API key")
     key = recognise(opened.services, shown[0])
     request.app.state.key_rate.take(key.key_id)
     request.state.key_id = key.key_id

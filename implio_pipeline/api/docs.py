@@ -46,7 +46,7 @@ def _docs(context: PageContext) -> Response:
 
 
 def _state_texts(state: RequestState) -> tuple[str, str]:
-    """Return the two sentences about a request in this state, for an example whose items are not counted yet."""
+    """Return the two sentences about a request in this state, for an example before its items are counted."""
     example = example_request(state, kind=RequestKind.DATES)
     return what_is_so(example, NOT_KNOWN), what_comes_next(example, NOT_KNOWN)
 

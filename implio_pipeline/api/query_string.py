@@ -69,7 +69,7 @@ def _unknown(strange: Collection[str], known: Collection[str]) -> ParametersRefu
         if meant
         else f"Leave out every parameter but: {', '.join(known)}."
     )
-    return ParametersRefused(f"a parameter is none of: {', '.join(known)}", remedy=remedy)
+    return ParametersRefused(f"the call has a parameter that is not one of: {', '.join(known)}", remedy=remedy)
 
 
 def documented(name: str, description: str, **schema: object) -> dict[str, object]:

@@ -55,7 +55,7 @@ _WAIT = Wait(what=Waiting.LANDING_FILE, since=_ACCEPTED_AT, cause=Cause.NO_DAEMO
 
 
 def example_request(state: RequestState, *, kind: RequestKind = RequestKind.USER) -> Request:
-    """Build an example of a request in this state, whose items are not counted yet."""
+    """Build an example of a request in this state, before its items are counted."""
     return Request(
         request_id=RequestId("1be43fd44330b48ff4e02bdad4af044c"),
         team=TeamId("team"),

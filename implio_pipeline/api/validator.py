@@ -37,7 +37,7 @@ class ValidatorProcess:
             try:
                 rejected, rows, answer = self._process.ask(body, arrived_at, max_items, batch_id)
             except (EOFError, OSError):
-                raise ValidatorGone("posts cannot be judged at the moment") from None
+                raise ValidatorGone("posts cannot be validated at the moment") from None
         return ValidatedPost(rows=from_bytes(rows), rejected=tuple(rejected), answer=bytes(answer))
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ def _shown(item: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _decision(context: PageContext) -> Decision:
-    """Return the decision that the pressed button stands for.
+    """Return the decision of the button that was pressed.
 
     Raises:
         DecisionRefused: no button was pressed.

@@ -40,7 +40,7 @@ _PLAIN_WORD = "remove"
 
 @pages.get("/teams/{team}/retention", demands=Act.SEE_RETENTION)
 def _page(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
-    """Show the policy, the items by age, and a change that waits for approval."""
+    """Show the policy, the items by age, and a policy change that waits for approval."""
     policy = context.team.policy
     return context.page(
         "retention.html",
