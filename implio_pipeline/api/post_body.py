@@ -99,7 +99,7 @@ def answer_of(found: ValidatedPost, stored: Part, *, body: bytes) -> msgspec.Raw
         out = frozenset(stored.kept_out)
         accepted = [each for row, each in enumerate(accepted) if row not in out]
         why = [
-            fault("belongs to a user with a standing deletion, so the item is not stored", code=CUSTOM, path="/user/id")
+            fault("belongs to a user with a standing deletion: not stored", code=CUSTOM, path="/user/id")
         ]
         rejected = [*rejected, *(_rejected(raws[positions[row]], _KEPT_OUT, why) for row in stored.kept_out)]
     return msgspec.Raw(

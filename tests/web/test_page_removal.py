@@ -59,7 +59,7 @@ def test_a_person_is_kept_out_until_an_administrator_lifts_that_on_the_request(p
     browser = page.browser(who="jane")
     form = browser.get("/teams/ads/remove").text
     assert 'name="standing"' in form
-    assert "A moderator is no end user here" in form
+    assert "This is for end users, not for moderators" in form
     shown = browser.send("/teams/ads/remove/preview", kind="user", user_id="ann", standing="yes")
     assert "Later items stay out too" in shown.text
     browser.send("/teams/ads/remove", **browser.hidden(), typed="ann")
