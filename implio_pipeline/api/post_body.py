@@ -98,9 +98,7 @@ def answer_of(found: ValidatedPost, stored: Part, *, body: bytes) -> msgspec.Raw
         positions = [position for position in range(len(raws)) if position not in were_rejected]
         out = frozenset(stored.kept_out)
         accepted = [each for row, each in enumerate(accepted) if row not in out]
-        why = [
-            fault("belongs to a user with a standing deletion: not stored", code=CUSTOM, path="/user/id")
-        ]
+        why = [fault("belongs to a user with a standing deletion: not stored", code=CUSTOM, path="/user/id")]
         rejected = [*rejected, *(_rejected(raws[positions[row]], _KEPT_OUT, why) for row in stored.kept_out)]
     return msgspec.Raw(
         msgspec.json.encode(
