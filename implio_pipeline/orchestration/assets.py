@@ -1,49 +1,52 @@
-"""The data of a home as Dagster's assets: what there is, counted. To materialize one reads it and changes nothing.
+"""The data of a home as Dagster's assets. To materialize an asset counts the data and changes none of it.
 
-What changes data is a job (`jobs.py`). When it ends, it tells of each asset that it changed, by the same functions.
+Jobs change data (`jobs.py`). When a job ends, it reports each asset that it changed (`report_changes`), with the
+counts of its materialization.
+
+The server commits what customers post and does not use Dagster. So the inventory reports the partitions that no job
+reported (`_report_unreported`).
 """
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from implio_pipeline.domain.columns import ITEM_COLUMNS, Column, ColumnType
 from implio_pipeline.domain.errors import TeamUnknown
-from implio_pipeline.domain.ids import ColumnClass, RequestKind
+from implio_pipeline.domain.ids import ColumnClass, FileKind, RequestKind
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.request import OPEN_STATES, Request, RequestState
 from implio_pipeline.domain.sentences import in_states
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.jobs import JOBS, Job, Partition, Report, audit_partition
-from implio_pipeline.orchestration.guarded import end, failure, guarded
-from implio_pipeline.orchestration.inventory import describe_lake
-from implio_pipeline.orchestration.partitions import held, partition_key, show_teams, team_and_day
-from implio_pipeline.orchestration.pictures import markdown_table
+from implio_pipeline.orchestration.failures import failure, guarded, raise_failures
+from implio_pipeline.orchestration.inventory import describe_lake, markdown_table
+from implio_pipeline.orchestration.partitions import count_partition, partition_key, team_and_day, update_teams
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.wiring import OpenHome
 
 MOST_EVENTS = 2_000
-"""Partitions that one run tells Dagster of, at some 30 ms each (measured). The catalog knows them all."""
+"""How many partitions one run reports to Dagster, the newest first: each costs 30 ms (measured)."""
 
-CONTENT_ITEMS = "content_items"
-AFTER_ITEMS = dg.AssetDep(CONTENT_ITEMS, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
-"""An edge for order and lineage that names no partition: by default Dagster lists every key of such an edge at each
-step, 19 s and 2 GB at a thousand teams (measured)."""
 QUICK_RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
+_CONTENT_ITEMS = "content_items"
+# An edge for order and lineage that names no partition. By default Dagster lists every key of such an edge at each
+# step: 19 s and 2 GB at a thousand teams (measured).
+_AFTER_ITEMS = dg.AssetDep(_CONTENT_ITEMS, partition_mapping=dg.SpecificPartitionsPartitionMapping([]))
 
-# Groups in the order of the flow.
-INTAKE, MODERATION, ERASURE, OVERSIGHT = "intake", "moderation", "erasure", "oversight"
+# Groups in the order of the data flow, with their owners.
+_INTAKE, _MODERATION, _ERASURE, _OVERSIGHT = "intake", "moderation", "erasure", "oversight"
 _OWNERS = {
-    INTAKE: "team:data-platform",
-    MODERATION: "team:moderation",
-    ERASURE: "team:privacy",
-    OVERSIGHT: "team:data-platform",
+    _INTAKE: "team:data-platform",
+    _MODERATION: "team:moderation",
+    _ERASURE: "team:privacy",
+    _OVERSIGHT: "team:data-platform",
 }
-
 _TYPE_NAMES: Mapping[ColumnType, str] = {
     ColumnType.TEXT: "string",
     ColumnType.WORD: "string",
@@ -55,8 +58,8 @@ _TYPE_NAMES: Mapping[ColumnType, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Data:
-    """Data without partitions: one row of the table of assets."""
+class _Data:
+    """An asset without partitions."""
 
     name: str
     about: str
@@ -64,11 +67,10 @@ class Data:
     kinds: frozenset[str]
     deps: tuple[str | dg.AssetDep, ...]
     describe: Callable[[OpenHome], dict[str, Any]]
-    """Counts it."""
+    """Return the counts of the asset as Dagster metadata."""
 
 
-def describe_queue(opened: OpenHome) -> dict[str, Any]:
-    """Count the items that wait for a person's decision."""
+def _describe_queue(opened: OpenHome) -> dict[str, Any]:
     counts = opened.services.catalog.moderation.counts()
     rows = [[team, queue, count] for (team, queue), count in sorted(counts.items())]
     return {
@@ -77,8 +79,7 @@ def describe_queue(opened: OpenHome) -> dict[str, Any]:
     }
 
 
-def describe_deletions(opened: OpenHome) -> dict[str, Any]:
-    """Count the requests that somebody made, and what of the inbox was never taken."""
+def _describe_deletions(opened: OpenHome) -> dict[str, Any]:
     found = [each for each in opened.services.catalog.requests.all() if each.kind is not RequestKind.RETENTION]
     return _in_states(opened, found) | {
         "refusals_unread": opened.services.inbox.refusals(),
@@ -86,27 +87,22 @@ def describe_deletions(opened: OpenHome) -> dict[str, Any]:
     }
 
 
-def describe_retention(opened: OpenHome) -> dict[str, Any]:
-    """Count the requests that retention policies made."""
-    return _in_states(
-        opened, [each for each in opened.services.catalog.requests.all() if each.kind is RequestKind.RETENTION]
-    )
+def _describe_retention(opened: OpenHome) -> dict[str, Any]:
+    found = [each for each in opened.services.catalog.requests.all() if each.kind is RequestKind.RETENTION]
+    return _in_states(opened, found)
 
 
-def describe_receipts(opened: OpenHome) -> dict[str, Any]:
-    """Count the requests that are completed, each of which has its receipt."""
+def _describe_receipts(opened: OpenHome) -> dict[str, Any]:
+    # Every completed request has its receipt; the check `receipts_are_true` proves it.
     requests = opened.services.catalog.requests.all()
-    completed = [each for each in requests if each.state is RequestState.COMPLETED]
+    kinds = Counter(each.kind.value for each in requests if each.state is RequestState.COMPLETED)
     return {
-        "dagster/row_count": len(completed),
-        "by_kind": dg.MetadataValue.md(
-            markdown_table(("kind", "receipts"), sorted(Counter(each.kind.value for each in completed).items()))
-        ),
+        "dagster/row_count": kinds.total(),
+        "by_kind": dg.MetadataValue.md(markdown_table(("kind", "receipts"), sorted(kinds.items()))),
     }
 
 
 def _in_states(opened: OpenHome, requests: Sequence[Request]) -> dict[str, Any]:
-    """Count requests by state, at an instant that is named."""
     found = outcomes_of(opened.services, requests)
     waiting = sorted(request.due_at for request in requests if request.state in OPEN_STATES)
     described: dict[str, Any] = {
@@ -121,71 +117,65 @@ def _in_states(opened: OpenHome, requests: Sequence[Request]) -> dict[str, Any]:
 SOURCES = (
     dg.AssetSpec(
         "landing_files",
-        group_name=INTAKE,
+        group_name=_INTAKE,
         kinds={"json", "csv"},
-        owners=[_OWNERS[INTAKE]],
-        description="What teams put into their landing folders; the job `ingest_landing` takes it in and removes it.",
+        owners=[_OWNERS[_INTAKE]],
+        description="Files in the landing folders of teams. The job `ingest_landing` ingests and removes them.",
     ),
     dg.AssetSpec(
         "request_files",
-        group_name=ERASURE,
+        group_name=_ERASURE,
         kinds={"json", "csv"},
-        owners=[_OWNERS[ERASURE]],
-        description="Deletion requests in the inbox; a look of `requests_sensor` accepts them and destroys the file.",
+        owners=[_OWNERS[_ERASURE]],
+        description="Deletion requests in the inbox. `requests_sensor` accepts them and destroys their files.",
     ),
 )
 
-DATA = (
-    Data(
+_DATA = (
+    _Data(
         name="moderation_queue",
         about="Items that wait for a person's decision, by team and queue.",
-        group=MODERATION,
+        group=_MODERATION,
         kinds=frozenset({"sql"}),
-        deps=(AFTER_ITEMS,),
-        describe=describe_queue,
+        deps=(_AFTER_ITEMS,),
+        describe=_describe_queue,
     ),
-    Data(
+    _Data(
         name="deletion_requests",
-        about="Accepted deletion requests. What one names is hidden from every read from the moment it is accepted.",
-        group=ERASURE,
+        about="Accepted deletion requests. From its acceptance on, no read shows an item that a request covers.",
+        group=_ERASURE,
         kinds=frozenset({"sql"}),
         deps=("request_files",),
-        describe=describe_deletions,
+        describe=_describe_deletions,
     ),
-    Data(
+    _Data(
         name="retention_requests",
-        about="Requests that retention policies make of what is overdue, by the same path as any other.",
-        group=ERASURE,
+        about="Deletion requests that retention policies make for overdue items.",
+        group=_ERASURE,
         kinds=frozenset({"sql"}),
-        deps=(AFTER_ITEMS,),
-        describe=describe_retention,
+        deps=(_AFTER_ITEMS,),
+        describe=_describe_retention,
     ),
-    Data(
+    _Data(
         name="erasure_receipts",
-        about="A signed receipt in the ledger for each request that is carried out, verified and shredded.",
-        group=ERASURE,
+        about="Signed receipts in the ledger, one for each request whose items are erased.",
+        group=_ERASURE,
         kinds=frozenset({"json"}),
         deps=("deletion_requests", "retention_requests"),
-        describe=describe_receipts,
+        describe=_describe_receipts,
     ),
-    Data(
+    _Data(
         name="lake_inventory",
-        about="Items, bytes and files by team and age; the picture shows each team's retention cut-off.",
-        group=OVERSIGHT,
+        about="Items, bytes and files by team and age. The picture shows the retention cut-off of each team.",
+        group=_OVERSIGHT,
         kinds=frozenset({"sql"}),
-        deps=(AFTER_ITEMS, "moderation_queue", "erasure_receipts"),
+        deps=(_AFTER_ITEMS, "moderation_queue", "erasure_receipts"),
         describe=describe_lake,
     ),
 )
 
 
-def data_assets() -> Iterator[dg.AssetsDefinition]:
-    """Yield the assets without partitions."""
-    for data in DATA:
-        yield _counted(data)
-
-
-def _counted(data: Data) -> dg.AssetsDefinition:
+def _asset_of(data: _Data) -> dg.AssetsDefinition:
     @dg.asset(
         name=data.name,
         group_name=data.group,
@@ -197,101 +187,129 @@ def _counted(data: Data) -> dg.AssetsDefinition:
     )
     def counted(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
         with guarded(), home.open() as opened:
-            if data.describe is describe_lake:  # it looks at every team anyway
-                show_teams(context.instance, opened, [team.team for team in opened.services.catalog.teams.all()])
+            if data.describe is describe_lake:
+                _report_unreported(context, opened)
             return dg.MaterializeResult(metadata=data.describe(opened))
 
     return counted
 
 
 def _changed_by(name: str) -> str:
-    """Say which jobs change an asset: Dagster shows only jobs that materialize it."""
+    """Name the jobs that change an asset. Dagster itself shows only jobs that materialize it."""
     jobs = [f"`{job.name}`" for job in JOBS if name in job.changes]
     return f"Changed by the jobs {', '.join(jobs)}." if jobs else "Only counted, never changed."
+
+
+DATA_ASSETS = tuple(map(_asset_of, _DATA))
+"""The assets without partitions."""
 
 
 def content_items_of(partitions: dg.MultiPartitionsDefinition) -> dg.AssetsDefinition:
     """Return the asset of items by team and day of submission."""
     with warnings.catch_warnings():
-        # A backfill of many partitions is one run a team; the policy is beta in name only, its semantics are tested.
+        # A backfill of many partitions of a team is one run. The policy is in beta; our tests cover what it does.
         warnings.simplefilter("ignore", dg.BetaWarning)
 
         @dg.asset(
-            name=CONTENT_ITEMS,
-            group_name=INTAKE,
+            name=_CONTENT_ITEMS,
+            group_name=_INTAKE,
             kinds={"parquet", "duckdb"},
-            owners=[_OWNERS[INTAKE]],
+            owners=[_OWNERS[_INTAKE]],
             deps=["landing_files"],
             partitions_def=partitions,
             backfill_policy=dg.BackfillPolicy.single_run(),
             retry_policy=QUICK_RETRIES,
-            metadata={"dagster/column_schema": column_schema(ITEM_COLUMNS)},
+            metadata={"dagster/column_schema": _column_schema(ITEM_COLUMNS)},
             description=(
                 "Moderated items in encrypted files, by team and UTC day of submission. To materialize a partition "
-                "reads the files of that team and day again, and no others; a finding fails the run. "
-                + _changed_by(CONTENT_ITEMS)
+                "audits the files of that team and day, and no others; a finding fails the run. "
+                + _changed_by(_CONTENT_ITEMS)
             ),
         )
         def content_items(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult[None]:
             with guarded(), home.open() as opened:
-                wanted = sorted(map(team_and_day, _keys(context)))
-                whole = Report()
-                for partition in wanted:
+                found = Report()
+                for partition in sorted(map(team_and_day, _keys(context))):
                     report = audit_partition(opened, partition)
-                    whole.failures += report.failures
+                    found.failures += report.failures
                     read = {name: report.counts[name] for name in ("files_read", "rows_read")}
-                    context.add_asset_metadata(held(opened, partition) | read, partition_key=partition_key(*partition))
-            end(whole)
+                    context.add_asset_metadata(
+                        count_partition(opened, partition) | read, partition_key=partition_key(*partition)
+                    )
+            raise_failures(found)
             return dg.MaterializeResult()
 
     return content_items
 
 
 def _keys(context: dg.AssetExecutionContext) -> list[str]:
-    """Return the keys of the run's partitions.
+    """Return the partition keys of the run.
 
     Raises:
-        TeamUnknown: Dagster has no partitions of the team any more.
+        TeamUnknown: Dagster no longer has partitions of the team.
     """
     try:
         keys = list(context.partition_keys)
-    except dg.DagsterError:  # it says so in words of its own, and of several types
+    except dg.DagsterError:  # Dagster raises several types here
         raise TeamUnknown("no partition of the run belongs to a team that has items") from None
     if not keys:
         raise failure("partitions-empty", remedy="Choose at least one partition; the range named none.")
     return keys
 
 
-def tell_changes(context: dg.OpExecutionContext, opened: OpenHome, job: Job, report: Report) -> None:
-    """Tell Dagster of the data that a job changed: partitions with their new counts, 0 too, and each table.
+def report_changes(context: dg.OpExecutionContext, opened: OpenHome, job: Job, report: Report) -> None:
+    """Report to Dagster what a job changed: partitions with their new counts, also 0, and each other asset.
 
-    The partitions of teams that have nothing left go. Their counts are told before: should the team come back, Dagster
-    remembers the last it heard of each.
+    Teams without items lose their partitions. Their counts are reported before that, since Dagster shows the last
+    count again if the team returns.
     """
-    newest_first = sorted(report.partitions, key=lambda each: (each[1], each[0]), reverse=True)
-    for partition in newest_first[:MOST_EVENTS]:
-        _tell(context, CONTENT_ITEMS, held(opened, partition), partition)
-    show_teams(context.instance, opened, {team for team, _ in report.partitions})
-    for data in DATA:
+    _report_partitions(context, opened, report.partitions)
+    update_teams(context.instance, opened, {team for team, _ in report.partitions})
+    for data in _DATA:
         if data.name in job.changes:
-            _tell(context, data.name, data.describe(opened))
+            context.log_event(dg.AssetMaterialization(asset_key=data.name, metadata=data.describe(opened)))
 
 
-def _tell(
-    context: dg.OpExecutionContext, name: str, metadata: dict[str, Any], partition: Partition | None = None
+def _report_unreported(context: dg.AssetExecutionContext, opened: OpenHome) -> None:
+    """Report the partitions that Dagster does not know, and those that may have changed since the last inventory.
+
+    A post is submitted on the day on which it arrives. So only partitions of today and yesterday can have posts since
+    yesterday's inventory.
+    """
+    update_teams(context.instance, opened, [team.team for team in opened.services.catalog.teams.all()])
+    since = opened.services.clock.now().date() - timedelta(days=1)
+    known = context.instance.get_materialized_partitions(dg.AssetKey(_CONTENT_ITEMS))
+    files = opened.services.catalog.manifest.files(is_filtered=False)
+    partitions = {(file.team, file.day) for file in files if file.kind is FileKind.ITEMS}
+    _report_partitions(
+        context,
+        opened,
+        {each for each in partitions if each[1] >= since or str(partition_key(*each)) not in known},
+    )
+
+
+def _report_partitions(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext, opened: OpenHome, partitions: Iterable[Partition]
 ) -> None:
-    key = None if partition is None else partition_key(*partition)
-    context.log_event(dg.AssetMaterialization(asset_key=name, partition=key, metadata=metadata))
+    newest_first = sorted(partitions, key=lambda each: (each[1], each[0]), reverse=True)
+    for partition in newest_first[:MOST_EVENTS]:
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=_CONTENT_ITEMS,
+                partition=partition_key(*partition),
+                metadata=count_partition(opened, partition),
+            )
+        )
 
 
-def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
-    """Return columns with their meaning, class and how personal they are, as the catalog of Dagster's UI shows them."""
+def _column_schema(columns: Iterable[Column]) -> dg.TableSchema:
+    """Return columns with their meaning, their class and whether they hold personal data."""
     return dg.TableSchema(columns=[_table_column(column) for column in columns])
 
 
 def _table_column(column: Column) -> dg.TableColumn:
     is_open = column.column_class is ColumnClass.OPERATIONAL
-    # A pseudonym is personal data still: GDPR recital 26.
+    # GDPR recital 26: a pseudonym is still personal data.
     pii = "pseudonym" if column.type is ColumnType.KEY else "false" if is_open else "true"
     return dg.TableColumn(
         name=column.name,

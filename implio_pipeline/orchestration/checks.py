@@ -1,6 +1,6 @@
-"""Checks: what we promise of each asset. All but two ask the audit, by the part that can tell.
+"""Checks: what we promise about each asset. All but two run the audit, limited to the parts that they need.
 
-What could not be looked at is a finding as well, so a check that cannot count never says yes.
+Fail closed: what the audit could not read is a finding too, so a check that could not count never passes.
 """
 
 from collections import Counter
@@ -13,18 +13,18 @@ from implio_pipeline.domain.audit import AuditPart, FindingKind
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.operations.audit import AuditReport, audit
-from implio_pipeline.orchestration.guarded import guarded
+from implio_pipeline.orchestration.failures import guarded
 from implio_pipeline.orchestration.resources import HomeResource
 from implio_pipeline.wiring import OpenHome
 
 _ALWAYS = frozenset({FindingKind.CATALOG_TAMPERED, FindingKind.NOT_AUDITED})
-"""What leaves it open whether anything holds."""
-_MERELY_STRAY = frozenset({FindingKind.STRAY})
+"""Findings that leave open whether any promise holds. They fail every check."""
+_STRAY = frozenset({FindingKind.STRAY})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """One promise: of what, which parts of the audit can tell, and which findings break it."""
+class _Check:
+    """One promise: the asset it is about, the parts of the audit it needs, and the findings that break it."""
 
     name: str
     asset: str
@@ -32,11 +32,11 @@ class Check:
     parts: frozenset[AuditPart] = frozenset()
     kinds: frozenset[FindingKind] = frozenset()
     broken: Callable[[OpenHome], dict[str, int]] | None = None
-    """Counts what breaks a promise about time, which no audit knows of: not kept when the first count is not 0."""
+    """Counts what breaks a promise about time, which no audit covers. The check fails unless the first count is 0."""
 
 
 def _overdue(opened: OpenHome) -> dict[str, int]:
-    """Count overdue items of today by what the catalog knows of every file, less what a legal hold keeps."""
+    """Count the items that are overdue today by the rows of the catalog, without those under a legal hold."""
     found = preview_retention(opened.services, today=opened.services.clock.now().date())
     left = {each.team: each.items + each.rejected - each.withheld for each in found}
     overdue = {team: items for team, items in left.items() if items > 0}
@@ -54,7 +54,7 @@ def _past_due(opened: OpenHome) -> dict[str, int]:
 
 
 CHECKS = (
-    Check(
+    _Check(
         name="no_survivors",
         asset="content_items",
         about="No item that a completed request covers is in the lake, and no file can hide one from an erasure.",
@@ -70,24 +70,24 @@ CHECKS = (
             }
         ),
     ),
-    Check(
+    _Check(
         name="nothing_overdue",
         asset="content_items",
         about="No item is older than its team's retention policy allows.",
         broken=_overdue,
     ),
-    Check(
+    _Check(
         name="encrypted_under_live_keys",
         asset="content_items",
         about="Every vault file is encrypted, under keys that are wrapped by live ones.",
         parts=frozenset({AuditPart.FILES, AuditPart.KEYS}),
         kinds=frozenset({FindingKind.FILE_IN_CLEAR, FindingKind.KEY_MISSING}),
     ),
-    Check(
+    _Check(
         name="catalog_and_storage_agree",
         asset="content_items",
-        about="Every file of the catalog is in storage as it was written, and no other. A file that the catalog does "
-        "not know is only a warning: it may be about to be committed, or a crash left it.",
+        about="Every file of the catalog is in storage, unchanged, and no other file is. A file that is not in the "
+        "catalog is only a warning: it may be about to be committed, or a crash left it.",
         parts=frozenset({AuditPart.FILES, AuditPart.CONTENTS, AuditPart.STORAGE}),
         kinds=frozenset(
             {
@@ -99,23 +99,23 @@ CHECKS = (
             }
         ),
     ),
-    Check(
+    _Check(
         name="nothing_erased_waits",
         asset="moderation_queue",
-        about="No queue, verdict or delivery keeps an item that an accepted request covers.",
+        about="No queue, verdict or delivery contains an item that an accepted request covers.",
         parts=frozenset({AuditPart.QUEUES}),
         kinds=frozenset({FindingKind.QUEUED_SURVIVOR}),
     ),
-    Check(
+    _Check(
         name="no_request_past_due",
         asset="deletion_requests",
-        about="No open request is past the day it is due, one month after it was received.",
+        about="No open request is overdue. A request is due one month after it was received.",
         broken=_past_due,
     ),
-    Check(
+    _Check(
         name="requests_are_in_the_ledger",
         asset="deletion_requests",
-        about="Every accepted request is in the ledger as it is in the catalog, and the other way round.",
+        about="The ledger and the catalog contain the same accepted requests.",
         parts=frozenset({AuditPart.LEDGER}),
         kinds=frozenset(
             {
@@ -127,10 +127,10 @@ CHECKS = (
             }
         ),
     ),
-    Check(
+    _Check(
         name="receipts_are_true",
         asset="erasure_receipts",
-        about="Every request that was carried out has its one receipt, and the ledger's chain holds.",
+        about="Every completed request has exactly one receipt, and the chain of the ledger is intact.",
         parts=frozenset({AuditPart.LEDGER}),
         kinds=frozenset(
             {
@@ -142,10 +142,10 @@ CHECKS = (
             }
         ),
     ),
-    Check(
+    _Check(
         name="nothing_was_altered",
         asset="lake_inventory",
-        about="The catalog's rows, the log of reads and revoked grants are as they were written.",
+        about="Nobody has altered rows of the catalog, the log of reads, or revoked grants.",
         parts=frozenset({AuditPart.CATALOG, AuditPart.READS}),
         kinds=frozenset({FindingKind.CATALOG_TAMPERED, FindingKind.ACCESS_LOG_BROKEN, FindingKind.GRANT_REVIVED}),
     ),
@@ -158,10 +158,10 @@ CHECKS = (
     specs=[dg.AssetCheckSpec(each.name, asset=each.asset, description=each.about) for each in CHECKS],
 )
 def promises(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iterator[dg.AssetCheckEvaluation]:
-    """Check what is selected, by one audit of the parts that this takes.
+    """Run the selected checks with one audit of the parts that they need.
 
-    Yields evaluations, not results: of a result Dagster looks up the materialization that it is about, and for that it
-    lists every partition of `content_items`, 19 s and 2 GB at a thousand teams (measured).
+    Yields evaluations, not results: for a result Dagster looks up its materialization, and lists every partition of
+    `content_items` to do so: 19 s and 2 GB at a thousand teams (measured).
     """
     names = {key.name for key in context.selected_asset_check_keys}
     with guarded(), home.open() as opened:
@@ -172,12 +172,12 @@ def promises(context: dg.AssetCheckExecutionContext, home: HomeResource) -> Iter
 def evaluated(
     opened: OpenHome, names: Collection[str], report: AuditReport | None = None
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yield what each check of these names says.
+    """Yield the evaluation of each check.
 
     Args:
         opened: The home.
-        names: Which checks.
-        report: An audit that was made for another reason and looked at all that these need.
+        names: The names of the checks.
+        report: The report of an audit that covered all parts these checks need. By default an audit is made.
     """
     wanted = [each for each in CHECKS if each.name in names]
     parts = frozenset[AuditPart]().union(*(each.parts for each in wanted))
@@ -186,24 +186,26 @@ def evaluated(
     for check in wanted:
         if check.broken is not None:
             counts = check.broken(opened)
-            yield _said(check, passed=not next(iter(counts.values())), metadata=counts)
+            yield _evaluation(check, passed=not next(iter(counts.values())), metadata=counts)
         elif report is not None:
-            yield _by_findings(check, report)
+            yield _evaluation_of_findings(check, report)
 
 
-def _by_findings(check: Check, report: AuditReport) -> dg.AssetCheckEvaluation:
+def _evaluation_of_findings(check: _Check, report: AuditReport) -> dg.AssetCheckEvaluation:
     kinds = Counter(each.kind for each in report.findings if each.kind in check.kinds | _ALWAYS)
     young = report.young_strays if FindingKind.STRAY in check.kinds else 0
     counts = {kind.value: count for kind, count in sorted(kinds.items())} | ({"young_strays": young} if young else {})
-    return _said(
+    return _evaluation(
         check,
         passed=not counts,
-        is_warning=kinds.keys() <= _MERELY_STRAY,
+        is_warning=kinds.keys() <= _STRAY,
         metadata={"files": report.files, "files_read": report.files_read, **counts},
     )
 
 
-def _said(check: Check, *, passed: bool, metadata: dict[str, int], is_warning: bool = False) -> dg.AssetCheckEvaluation:
+def _evaluation(
+    check: _Check, *, passed: bool, metadata: dict[str, int], is_warning: bool = False
+) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(check.asset),
         check_name=check.name,

@@ -1,9 +1,9 @@
-"""The one place that imports names which Dagster does not publish, and why each is needed.
+"""The only module that imports names which Dagster does not publish.
 
-Dagster publishes no way to open its own SQLite storage under a lock, and none to tell its monitor that a run's process
-has died. `instance_storage.py` and `run_launcher.py` do both by subclassing its classes, whose methods are named here.
-`tests/orchestration/test_dagster_internals.py` fails when a version of Dagster changes one of them, and when another
-module of ours imports a private name.
+Dagster has no public way to open its SQLite storage under a lock, or to report to its monitor that the process of a run
+has died. `instance_storage.py` does both with subclasses of these classes. The tests in
+`tests/orchestration/test_dagster_internals.py` fail if a version of Dagster changes a method that we override or call,
+or if another module imports a private name.
 """
 
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus

@@ -1,6 +1,6 @@
-"""What the daemon would do with our sensors and the retention schedule, done here and now in this process.
+"""Do what Dagster's daemon does with our sensors and schedules, at once and in this process.
 
-For the demo and for tests: the same definitions, the same instance, the same run keys; only the waiting is left out.
+The demo and tests use it: the same definitions, instance and run keys as the daemon, without its waiting.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -21,12 +21,12 @@ from implio_pipeline.settings import load_settings
 _RUN_KEY, _SENSOR, _SCHEDULE = "dagster/run_key", "dagster/sensor_name", "dagster/schedule_name"
 _RETENTION_AT = time(2, 15, tzinfo=UTC)
 _MOST_ROUNDS = 20
-"""Looks at the sensors in one call: what still waits after them has its reason, and the daemon's time."""
+"""Rounds over the sensors in one call. What still waits after them is left to the daemon."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ran:
-    """A run that was asked for and executed."""
+class FinishedRun:
+    """A run that was requested and executed."""
 
     job: str
     run_id: str
@@ -39,34 +39,34 @@ def run_ticks(
     home: Path,
     *,
     nightly_on: date | None = None,
-    on_run: Callable[[Ran], None] | None = None,
+    on_run: Callable[[FinishedRun], None] | None = None,
     resource: HomeResource | None = None,
-) -> list[Ran]:
-    """Evaluate the sensors and execute what they ask for, until they ask for nothing more.
+) -> list[FinishedRun]:
+    """Evaluate the sensors and execute the runs that they request, until they request none.
 
     Args:
-        home: A home with a `dagster.yaml`; its instance remembers the runs, so that the UI shows them.
-        nightly_on: Then also evaluate the retention and the inventory schedule as due on this UTC day.
-        on_run: Told of each run when it has ended.
-        resource: How steps and ticks open the home, when not simply where it is.
+        home: A home with a `dagster.yaml`. Its instance stores the runs, so the UI shows them.
+        nightly_on: Evaluate also the schedules of retention and inventory, as due on this UTC day.
+        on_run: Called with each run when it has ended.
+        resource: The resource that steps and ticks use; by default a `HomeResource` of the home.
 
     Raises:
         HomeMissing: there is no home, or it has no `dagster.yaml`.
     """
     opened_by = resource or HomeResource(home=str(home))
     definitions = build_definitions(opened_by, first_day=load_settings(home).first_day)
-    ran: list[Ran] = []
+    ran: list[FinishedRun] = []
     with open_instance(home) as instance:
         daemon = _Daemon(instance=instance, repository=definitions.get_repository_def(), home=opened_by)
-        for one in daemon.asked(nightly_on):
-            ran.append(one)
+        for run in daemon.runs(nightly_on):
+            ran.append(run)
             if on_run:
-                on_run(one)
+                on_run(run)
     return ran
 
 
 def open_instance(home: Path) -> DagsterInstance:
-    """Return the Dagster instance of a home; it closes as a context manager.
+    """Return the Dagster instance of a home. Use it as a context manager, which closes it.
 
     Raises:
         HomeMissing: the home has no `dagster.yaml`.
@@ -78,14 +78,14 @@ def open_instance(home: Path) -> DagsterInstance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Daemon:
-    """The part of Dagster's daemon that is needed, without its waiting."""
+    """The part of Dagster's daemon that is needed here."""
 
     instance: DagsterInstance
     repository: RepositoryDefinition
     home: HomeResource
 
-    def asked(self, nightly_on: date | None) -> Iterator[Ran]:
-        """Execute what sensors ask for, then what the schedules do."""
+    def runs(self, nightly_on: date | None) -> Iterator[FinishedRun]:
+        """Execute the runs that sensors request, then those of the schedules."""
         for _ in range(_MOST_ROUNDS):
             if not (yield from self._round()):
                 break
@@ -93,7 +93,7 @@ class _Daemon:
             for name in (job_of(RETENTION).trigger, "inventory_daily"):
                 yield from self._tick_schedule(name, nightly_on)
 
-    def _round(self) -> Generator[Ran, None, int]:
+    def _round(self) -> Generator[FinishedRun, None, int]:
         ran = 0
         for name in (INGEST_LANDING, CARRY_OUT_REQUESTS):
             for one in self._tick_sensor(job_of(name).trigger):
@@ -101,7 +101,7 @@ class _Daemon:
                 yield one
         return ran
 
-    def _tick_sensor(self, name: str) -> Iterator[Ran]:
+    def _tick_sensor(self, name: str) -> Iterator[FinishedRun]:
         sensor = self.repository.get_sensor_def(name)
         with dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, sensor_name=name, resources={"home": self.home}
@@ -110,7 +110,7 @@ class _Daemon:
         for run_request in tick.run_requests or []:
             yield from self._execute(str(sensor.job_name), run_request, {_SENSOR: name})
 
-    def _tick_schedule(self, name: str, day: date) -> Iterator[Ran]:
+    def _tick_schedule(self, name: str, day: date) -> Iterator[FinishedRun]:
         schedule = self.repository.get_schedule_def(name)
         with dg.build_schedule_context(
             instance=self.instance,
@@ -122,16 +122,18 @@ class _Daemon:
         for run_request in tick.run_requests or []:
             yield from self._execute(schedule.job_name, run_request, {_SCHEDULE: name})
 
-    def _execute(self, job_name: str, run_request: dg.RunRequest, asked_by: Mapping[str, str]) -> Iterator[Ran]:
-        """Execute a run unless one with its key is known, whatever became of that: as the daemon would."""
+    def _execute(
+        self, job_name: str, run_request: dg.RunRequest, requested_by: Mapping[str, str]
+    ) -> Iterator[FinishedRun]:
+        """Execute a run unless the instance has one with its key, however that ended: as the daemon does."""
         key = {_RUN_KEY: run_request.run_key} if run_request.run_key else {}
-        if key and self.instance.get_runs_count(RunsFilter(tags={**key, **asked_by})):
+        if key and self.instance.get_runs_count(RunsFilter(tags={**key, **requested_by})):
             return
         started = perf_counter()
         result = self.repository.get_job(job_name).execute_in_process(
-            instance=self.instance, tags={**run_request.tags, **asked_by, **key}, raise_on_error=False
+            instance=self.instance, tags={**run_request.tags, **requested_by, **key}, raise_on_error=False
         )
-        yield Ran(
+        yield FinishedRun(
             job=job_name,
             run_id=result.run_id,
             is_success=result.success,

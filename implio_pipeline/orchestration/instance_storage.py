@@ -1,16 +1,17 @@
-"""Dagster's SQLite storage, opened by one process at a time, with a sign of life for each run.
+"""Dagster's SQLite storage, opened by one process at a time, with a lock for each run that is alive.
 
-`dagster.yaml` names this class as the storage. Every process that uses Dagster on a home opens it: daemon, webserver,
-code server, run workers, commands. So what this module guarantees holds however Dagster is started.
+`dagster.yaml` names `HomeStorage` as the storage and `WatchedRunLauncher` as the launcher. Every process that uses
+Dagster on a home opens them: daemon, webserver, code server, run workers, commands. So these rules hold however Dagster
+is started:
 
 * **Two first starts.** Dagster creates three databases without a lock. Two processes that start at once can each stamp
-  their own version ("more than one head present"); from then on no load succeeds (reproduced: 2 of 3 starts). Here the
-  databases are opened under a file lock, and a marker says that they were created whole. Without the marker they are
+  their own version ("more than one head present"), and then no start succeeds (reproduced in 2 of 3 attempts). Here the
+  databases are opened under a file lock. A marker file shows that they were created completely; without it they are
   repaired first.
-* **Dead runs.** The process that executes a run holds a lock before the run counts as started, and until its end is
-  stored. `run_launcher.py` tells Dagster's monitor which runs have lost theirs.
-* **A clock that was ahead.** Ticks dated in the future would stop sensors and schedules until that instant. They are
-  not shown to the daemon, and the instants in a sensor's or schedule's state that have not come are ignored.
+* **Dead runs.** The process that executes a run takes a lock before the run counts as started, and holds it until the
+  end is stored. The launcher reports a run without its lock as dead.
+* **A clock that was ahead.** Ticks in the future would stop sensors and schedules until that instant. The daemon does
+  not see them, and future instants in the state of a sensor or schedule are ignored.
 """
 
 import fcntl
@@ -22,9 +23,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DefaultRunLauncher
 
 from implio_pipeline.orchestration.dagster_internals import (
+    CheckRunHealthResult,
     ConfigurableClassData,
     DagsterSqliteStorage,
     InstigatorState,
@@ -34,6 +36,7 @@ from implio_pipeline.orchestration.dagster_internals import (
     SqliteEventLogStorage,
     SqliteRunStorage,
     SqliteScheduleStorage,
+    WorkerStatus,
     get_current_timestamp,
 )
 from implio_pipeline.stores.durable import make_folder
@@ -41,22 +44,22 @@ from implio_pipeline.stores.signs_of_life import SignsOfLife
 
 SIGNS_FOLDER = "alive"
 AHEAD_SECONDS = 60.0
-"""Instants further ahead of the clock than this were written by a clock that was wrong."""
+"""Instants further ahead of the clock than this come from a clock that was wrong."""
 
 _LOCK, _MARKER = ".opening", ".whole"
 _ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 
 
-class LivingRuns(SqliteRunStorage):
-    """Runs, each with a lock that its process holds."""
+class _LockedRuns(SqliteRunStorage):
+    """The storage of runs. The process of each run holds a lock."""
 
     signs: SignsOfLife
 
     def handle_run_event(self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
-        """Record a change of a run's state; lock before it counts as started, unlock after its end is stored.
+        """Store an event of a run. Lock before the run counts as started, unlock after its end is stored.
 
-        Only the process that executes a run reports its start. Whoever sees the lock free therefore either finds a
-        dead process or reads that the run has ended.
+        Only the process that executes a run reports its start. So if the lock is free, either the process is dead or
+        the stored run has ended.
         """
         if event.event_type is DagsterEventType.RUN_START:
             self.signs.hold(run_id)
@@ -65,17 +68,17 @@ class LivingRuns(SqliteRunStorage):
             self.signs.release(run_id)
 
 
-class PresentTicks(SqliteScheduleStorage):
-    """Ticks and states of sensors and schedules, without instants that have not come."""
+class _PastTicks(SqliteScheduleStorage):
+    """The storage of ticks and states of sensors and schedules, which hides instants in the future."""
 
     def all_instigator_state(self, *args: Any, **known: Any) -> Sequence[InstigatorState]:
-        """Return states, each without instants in the future."""
-        return [_present(state) for state in super().all_instigator_state(*args, **known)]
+        """Return states without instants in the future."""
+        return [_without_future(state) for state in super().all_instigator_state(*args, **known)]
 
     def get_instigator_state(self, origin_id: str, selector_id: str) -> InstigatorState | None:
-        """Return one state, without instants in the future."""
+        """Return one state without instants in the future."""
         state = super().get_instigator_state(origin_id, selector_id)
-        return None if state is None else _present(state)
+        return None if state is None else _without_future(state)
 
     def get_ticks(
         self,
@@ -93,15 +96,15 @@ class PresentTicks(SqliteScheduleStorage):
 
 
 class HomeStorage(DagsterSqliteStorage):
-    """The three storages of a home, created whole and opened under a lock.
+    """The three storages of a home, created completely and opened under a lock.
 
     Args:
         base_dir: The folder of Dagster's databases: `dagster` in the home.
-        inst_data: How Dagster names this class and its settings.
+        inst_data: The name of this class and its settings, as Dagster passes them.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        # Not the parent's own __init__: it opens its storages without a lock, and of classes without signs of life.
+        # Skip the parent's __init__: it opens its storages without a lock, and as classes without locks of runs.
         super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
         self.base_dir = base_dir
         self._inst_data = inst_data
@@ -111,11 +114,11 @@ class HomeStorage(DagsterSqliteStorage):
             is_whole = marker.exists()
             if not is_whole:
                 _forget_versions(folder)
-            runs = LivingRuns.from_local(str(folder / "history"))
+            runs = _LockedRuns.from_local(str(folder / "history"))
             runs.signs = SignsOfLife(folder / SIGNS_FOLDER)
             self._run_storage = runs
             self._event_log_storage = SqliteEventLogStorage(str(folder / "history" / "runs"))
-            self._schedule_storage = PresentTicks.from_local(str(folder / "schedules"))
+            self._schedule_storage = _PastTicks.from_local(str(folder / "schedules"))
             if not is_whole:
                 self._complete()
                 marker.touch()
@@ -128,16 +131,16 @@ class HomeStorage(DagsterSqliteStorage):
     @property
     def signs(self) -> SignsOfLife:
         """The locks of this home's runs."""
-        return signs_of(self._run_storage)
+        return _signs_of(self._run_storage)
 
     def _complete(self) -> None:
-        """Bring the databases to their newest version and build what is derived, whatever another start left undone."""
-        # 1. Versions: databases without one are stamped by Dagster as old; the migrations since are safe to repeat.
+        """Migrate the databases and build derived data. Repairs what an interrupted start left undone."""
+        # 1. Versions: Dagster stamps a database without a version as old; later migrations can be repeated safely.
         for storage in (self._run_storage, self._schedule_storage):
             storage.upgrade()
         with self._event_log_storage.index_connection():
-            pass  # makes missing tables, and stamps the newest version
-        # 2. Data derived from rows: what is built already is skipped.
+            pass  # creates missing tables and stamps the newest version
+        # 2. Data derived from rows: what exists is skipped.
         for storage in (self._run_storage, self._schedule_storage):
             storage.migrate()
             storage.optimize()
@@ -145,28 +148,37 @@ class HomeStorage(DagsterSqliteStorage):
         self._event_log_storage.reindex_assets()
 
 
-def signs_of(runs: Any) -> SignsOfLife:
-    """Return the locks that a run storage keeps.
+class WatchedRunLauncher(DefaultRunLauncher):
+    """Dagster's launcher for one machine, which also reports runs whose process has died.
 
-    Raises:
-        TypeError: it is another storage, which keeps none.
+    Without this answer Dagster's monitor counts a dead run as in progress for `max_runtime_seconds`, and queue and
+    sensors wait for it. With the answer the monitor marks it failed: in its first round after the start of the daemon,
+    and in every round after that (`poll_interval_seconds`).
     """
-    if not isinstance(runs, LivingRuns):
-        raise TypeError("this run storage keeps no signs of life")
-    return runs.signs
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Return that the monitor may ask this launcher."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Return `NOT_FOUND` for a run whose process has lost its lock, and `RUNNING` for all others."""
+        if _signs_of(self._instance.run_storage).is_dead(run.run_id):
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg="its process has ended without reporting an end")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
 def create_storage(home: Path) -> None:
-    """Create the storage that a home's `dagster.yaml` names, whole."""
+    """Create the storage that the `dagster.yaml` of a home names."""
     with DagsterInstance.from_config(str(home)):
         pass
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock while the block lasts; other processes that open the storage wait."""
+    """Hold the lock of the folder during the block. Other processes that open the storage wait."""
     make_folder(folder)
-    # Dagster makes it before us, and all it puts there, under the umask.
+    # Dagster may have created the folder before, with the permissions of the umask.
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
     fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -177,8 +189,19 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
+def _signs_of(runs: Any) -> SignsOfLife:
+    """Return the locks of a run storage.
+
+    Raises:
+        TypeError: another class of storage, which has no locks.
+    """
+    if not isinstance(runs, _LockedRuns):
+        raise TypeError("this run storage has no locks of runs")
+    return runs.signs
+
+
 def _forget_versions(folder: Path) -> None:
-    """Remove the version stamps of databases that nobody vouched for; opening stamps them again, once."""
+    """Delete the version stamps of databases without the marker. Opening them stamps each again, once."""
     for name in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
         path = folder / name
         if path.is_file():
@@ -187,8 +210,8 @@ def _forget_versions(folder: Path) -> None:
                     connection.execute("delete from alembic_version")
 
 
-def _present(state: InstigatorState) -> InstigatorState:
-    """Return a state of which no instant lies in the future."""
+def _without_future(state: InstigatorState) -> InstigatorState:
+    """Return a state without the instants that are in the future."""
     now, known = get_current_timestamp(), state.instigator_data
 
     def is_ahead(instant: float | None) -> bool:

@@ -1,7 +1,7 @@
-"""When a sensor may launch a run: not twice at once, and after a failure only when its back-off is over.
+"""When a sensor may launch a run: never twice at once, and after a failure only when its back-off has ended.
 
-Dagster answers a run key it knows with silence for ever, whatever became of the run. So a key is a batch and an
-attempt, and the attempts are counted in the runs themselves: a batch's newest run carries the number of its attempt.
+Dagster ignores a run key that it knows, whatever became of the run. So a run key names a batch and an attempt. The
+attempts are counted in the runs: the newest run of a batch carries the number of its attempt in a tag.
 """
 
 from collections.abc import Sequence
@@ -14,79 +14,71 @@ from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 from implio_pipeline.domain.faults import backoff
 from implio_pipeline.jobs import Batch
 
-BATCH_TAG, ATTEMPT_TAG, TEAM_TAG = "implio/batch", "implio/attempt", "implio/team"
+TEAM_TAG = "implio/team"
 AS_OF_TAG = "implio/as_of"
-"""The UTC day a schedule was due."""
+"""The UTC day on which a schedule was due."""
+_BATCH_TAG, _ATTEMPT_TAG = "implio/batch", "implio/attempt"
 WORKS_ON_FILES = {"implio/works-on": "files"}
-"""On every job that works on items' files. Two run at once; the third slot is for deliveries, which wait for customers'
-receivers and would otherwise keep an erasure waiting."""
+"""The tag of every job that works on files of items. At most two of them run at once. The third slot is for deliveries:
+they wait for customers' receivers, and an erasure must not wait for these."""
 
 TICK_RUNS = 100
-"""Runs that one tick asks for: the daemon creates them one after the other, 0.1 s each, before its next tick."""
+"""How many runs one tick requests. The daemon creates them one by one, 0.1 s each, before its next tick."""
 
-_ACTIVE = (
+_ACTIVE = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.STARTING,
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
-)
+]
 _ENDED_BADLY = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 _MOST_RECORDS = 10_000
-"""Runs looked at for back-off, the newest first; a batch whose runs are older begins again."""
+"""How many runs are read for back-off, the newest first. A batch whose runs are all older starts again."""
 
 
 def launches(
     instance: DagsterInstance, *, job: str, batches: Sequence[Batch], now: datetime
 ) -> tuple[list[dg.RunRequest], str]:
-    """Return a run for each batch that may be launched now, at most `TICK_RUNS`, or why there is none.
+    """Return a run request for each batch that may be launched now, and the reason to show if there is none.
 
-    A batch waits while a run of its team, or one for all teams, is queued or at work, and while the back-off of its
-    last attempt lasts. Two queries, however many batches.
+    Makes two queries, however many batches there are.
 
     Args:
-        instance: Where the runs are.
-        job: Whose runs.
-        batches: What waits, the most urgent first.
+        instance: The instance with the runs.
+        job: The name of the job.
+        batches: What waits, the most urgent first. At most `TICK_RUNS` are launched.
         now: The present.
     """
-    busy = _busy(instance, job=job)
-    idle = {_batch_id(batch): batch for batch in batches if not busy & {batch.team, None}}
+    # 1. A batch waits while a run of its team, or a run for all teams (None), is queued or active.
+    runs = instance.get_runs(RunsFilter(job_name=job, statuses=_ACTIVE))
+    busy = {run.tags.get(TEAM_TAG) for run in runs}
+    idle = {
+        # The name of a batch is stored, so it is a hash of parts that are opaque themselves.
+        sha256("\n".join(batch.parts).encode()).hexdigest()[:12]: batch
+        for batch in batches
+        if not busy & {batch.team, None}
+    }
     if not idle:
         return [], "a run is under way"
-    attempts = _next_attempts(instance, job=job, batches=list(idle), now=now)
-    due = [batch for batch in idle if batch in attempts][:TICK_RUNS]
-    return [_run_request(batch, idle[batch].team, attempts[batch]) for batch in due], (
-        "the last attempt failed; its back-off lasts"
-    )
-
-
-def _batch_id(batch: Batch) -> str:
-    """Return an opaque name for a set of work, of parts that are opaque themselves."""
-    return sha256("\n".join(batch.parts).encode()).hexdigest()[:12]
-
-
-def _busy(instance: DagsterInstance, *, job: str) -> set[str | None]:
-    """Return the teams for which a run of the job is queued or at work, `None` for one that is for all."""
-    runs = instance.get_runs(RunsFilter(job_name=job, statuses=list(_ACTIVE)))
-    return {run.tags.get(TEAM_TAG) for run in runs}
-
-
-def _next_attempts(instance: DagsterInstance, *, job: str, batches: Sequence[str], now: datetime) -> dict[str, int]:
-    """Return the number of each batch's next attempt, without those whose back-off lasts; one query in all."""
-    filters = RunsFilter(job_name=job, tags={BATCH_TAG: list(batches)})
-    newest_first: dict[str, list[RunRecord]] = {batch: [] for batch in batches}
+    # 2. A batch waits until the back-off of its last attempt ends.
+    filters = RunsFilter(job_name=job, tags={_BATCH_TAG: list(idle)})
+    newest_first: dict[str, list[RunRecord]] = {batch: [] for batch in idle}
     for record in instance.get_run_records(filters, limit=_MOST_RECORDS):
-        newest_first[record.dagster_run.tags[BATCH_TAG]].append(record)
-    attempts = {batch: _next_attempt(records, now=now) for batch, records in newest_first.items()}
-    return {batch: attempt for batch, attempt in attempts.items() if attempt is not None}
+        newest_first[record.dagster_run.tags[_BATCH_TAG]].append(record)
+    attempts = {batch: _next_attempt(newest_first[batch], now=now) for batch in idle}
+    # 3. The first of the others are launched, in the order in which they came.
+    due = {batch: attempt for batch, attempt in attempts.items() if attempt is not None}
+    requests = [_run_request(batch, idle[batch].team, attempt) for batch, attempt in due.items()]
+    return requests[:TICK_RUNS], "the last attempt failed; its back-off lasts"
 
 
 def _run_request(batch: str, team: str | None, attempt: int) -> dg.RunRequest:
-    tags = {BATCH_TAG: batch, ATTEMPT_TAG: str(attempt)} | ({} if team is None else {TEAM_TAG: team})
+    tags = {_BATCH_TAG: batch, _ATTEMPT_TAG: str(attempt)} | ({} if team is None else {TEAM_TAG: team})
     return dg.RunRequest(run_key=f"{batch}:{attempt}", tags=tags)
 
 
 def _next_attempt(newest_first: Sequence[RunRecord], *, now: datetime) -> int | None:
+    """Return the number of the next attempt, or None while the back-off lasts."""
     if not newest_first:
         return 1
     failures = 0
@@ -96,10 +88,10 @@ def _next_attempt(newest_first: Sequence[RunRecord], *, now: datetime) -> int | 
         failures += 1
     if failures:
         ended_at = _ended_at(newest_first[0])
-        # A run that ended in the future was ended by a clock that was ahead; waiting for it could take years.
+        # An end in the future was written under a clock that was ahead. To wait for it could take years.
         if ended_at <= now < ended_at + backoff(failures):
             return None
-    return 1 + int(newest_first[0].dagster_run.tags.get(ATTEMPT_TAG, "0"))
+    return 1 + int(newest_first[0].dagster_run.tags.get(_ATTEMPT_TAG, "0"))
 
 
 def _ended_at(record: RunRecord) -> datetime:

@@ -1,49 +1,41 @@
-"""Team x day: how Dagster names the partitions of the lake. Its keys are never listed, there may be millions."""
+"""Team x day: the partitions of `content_items` in Dagster.
+
+Never list all partition keys: there may be millions, and Dagster makes them one by one.
+"""
 
 from collections.abc import Iterable
 from datetime import date
 
 import dagster as dg
 
-from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.jobs import Partition
-from implio_pipeline.settings import Settings, find_home, load_settings
+from implio_pipeline.settings import Settings
 from implio_pipeline.wiring import OpenHome
 
-TEAM, DAY = "team", "day"
+_TEAM, _DAY = "team", "day"
 FIRST_DAY = str(Settings.model_fields["first_day"].default)
-
-TEAMS = dg.DynamicPartitionsDefinition(name=TEAM)
 
 
 def team_days(first_day: str) -> dg.MultiPartitionsDefinition:
     """Return the partitions from a first UTC day up to today."""
     days = dg.DailyPartitionsDefinition(start_date=first_day, end_offset=1)
-    return dg.MultiPartitionsDefinition({TEAM: TEAMS, DAY: days})
+    return dg.MultiPartitionsDefinition({_TEAM: dg.DynamicPartitionsDefinition(name=_TEAM), _DAY: days})
 
 
 def partition_key(team: TeamId, day: date) -> dg.MultiPartitionKey:
-    """Return the key of one partition; a team's name cannot hold the `|` that Dagster splits it at."""
-    return dg.MultiPartitionKey({TEAM: team, DAY: day.isoformat()})
+    """Return the key of one partition. The name of a team cannot contain `|`, at which Dagster splits the key."""
+    return dg.MultiPartitionKey({_TEAM: team, _DAY: day.isoformat()})
 
 
 def team_and_day(key: str) -> Partition:
-    """Return what a partition key names; Dagster sorts the dimensions by name, so the day comes first."""
+    """Return the team and the day of a partition key. Dagster sorts dimensions by name, so the day is first."""
     day, team = key.split("|")
     return TeamId(team), date.fromisoformat(day)
 
 
-def first_day_of_home() -> str:
-    """Return the first day that the settings of the home name, or the default where there is no home yet."""
-    try:
-        return load_settings(find_home()).first_day
-    except HomeMissing:
-        return FIRST_DAY
-
-
-def held(opened: OpenHome, partition: Partition) -> dict[str, int]:
-    """Return what the lake holds of one partition; reads its rows of the manifest and no others."""
+def count_partition(opened: OpenHome, partition: Partition) -> dict[str, int]:
+    """Count the rows, files and bytes of one partition. Reads only its own rows of the manifest."""
     team, day = partition
     files = [
         file
@@ -57,10 +49,10 @@ def held(opened: OpenHome, partition: Partition) -> dict[str, int]:
     }
 
 
-def show_teams(instance: dg.DagsterInstance, opened: OpenHome, teams: Iterable[TeamId]) -> None:
-    """Let Dagster have partitions for those of the teams that have items, and for no other of them."""
-    known = set(instance.get_dynamic_partitions(TEAM))
+def update_teams(instance: dg.DagsterInstance, opened: OpenHome, teams: Iterable[TeamId]) -> None:
+    """Add the partitions of teams that have items, and delete those of teams that have none."""
+    known = set(instance.get_dynamic_partitions(_TEAM))
     has_items = {team: opened.services.catalog.manifest.items(team) > 0 for team in teams}
-    instance.add_dynamic_partitions(TEAM, [team for team, is_there in has_items.items() if is_there])
+    instance.add_dynamic_partitions(_TEAM, [team for team, is_there in has_items.items() if is_there])
     for team in known & {team for team, is_there in has_items.items() if not is_there}:
-        instance.delete_dynamic_partition(TEAM, team)
+        instance.delete_dynamic_partition(_TEAM, team)

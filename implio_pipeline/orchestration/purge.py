@@ -1,4 +1,4 @@
-"""Make Dagster forget old runs: not their rows alone, but the event database and the folder of each."""
+"""Delete old runs from Dagster: their rows, and the event database and the folder of each."""
 
 import shutil
 import sqlite3
@@ -12,24 +12,24 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from implio_pipeline.orchestration.instance_storage import SIGNS_FOLDER
 
 _MOST_RUNS = 5_000
-"""Runs in one purge, at 17 ms each (measured); the rest go the next day."""
+"""Runs in one purge, 17 ms each (measured). The next purge deletes the rest."""
 _BUSY_SECONDS = 5.0
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 
 
 @dataclass(kw_only=True, slots=True)
 class PurgeSummary:
-    """What was forgotten, in counts."""
+    """How much was deleted."""
 
     runs: int = 0
     files: int = 0
 
 
 def purge_runs(instance: DagsterInstance, *, before: datetime) -> PurgeSummary:
-    """Delete the ended runs that were made before an instant, with their files, then rewrite the databases.
+    """Delete the ended runs that were created before an instant, with their files, and rewrite the databases.
 
-    `delete_run` alone leaves each run's own database and folder, and the deleted bytes in the shared ones (measured).
-    What Dagster keeps of an asset beside its runs stays: its last materialization, its last check results.
+    Dagster's `delete_run` leaves the database and the folder of the run, and deleted bytes in shared databases
+    (measured). The last materialization and check results of each asset stay.
     """
     summary = PurgeSummary()
     filters = RunsFilter(statuses=_ENDED, created_before=before)
@@ -46,7 +46,7 @@ def purge_runs(instance: DagsterInstance, *, before: datetime) -> PurgeSummary:
 
 def _unlink(instance: DagsterInstance, run_id: str) -> int:
     found = list(_history(instance).glob(f"runs/{run_id}.db*"))
-    found += _history(instance).parent.glob(f"{SIGNS_FOLDER}/{run_id}")  # what a run leaves that was killed
+    found += _history(instance).parent.glob(f"{SIGNS_FOLDER}/{run_id}")  # a run that was killed leaves its lock file
     for path in found:
         path.unlink(missing_ok=True)
     folder = Path(instance.storage_directory()) / run_id
@@ -62,12 +62,12 @@ def _databases(instance: DagsterInstance) -> list[Path]:
 
 
 def _history(instance: DagsterInstance) -> Path:
-    """Return where Dagster's SQLite storage lies; with another database it is an empty place."""
+    """Return the folder of Dagster's SQLite storage. With another database it does not exist."""
     return Path(instance.storage_directory()).parent / "history"
 
 
 def _rewrite(database: Path) -> None:
-    """Write the database anew without the deleted bytes; one that is busy is left for the next time."""
+    """Rewrite the database without the deleted bytes. A busy database is left to the next purge."""
     with closing(sqlite3.connect(database, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
         try:
             connection.execute("VACUUM")

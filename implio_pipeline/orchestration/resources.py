@@ -1,4 +1,4 @@
-"""The home, as Dagster's assets, checks and sensors are given it."""
+"""The home, as Dagster's resource."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from implio_pipeline.wiring import OpenHome, open_home
 
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """A home, opened anew by whoever works in it: nothing is shared between threads, forks or ticks."""
+    """A home. Each step and tick opens it for itself, so threads, forks and ticks share nothing."""
 
     home: str | None = None
-    """Where it is; `None` for what `IMPLIO_HOME` names, or `./data`."""
+    """Its folder; `None` means the home that `IMPLIO_HOME` names, or `./data`."""
 
     @contextmanager
     def open(self) -> Iterator[OpenHome]:
-        """Open the home for as long as the block lasts.
+        """Open the home for the duration of the block.
 
         Raises:
             HomeMissing: there is no home.

@@ -1,4 +1,7 @@
-"""Team x day in Dagster: what a run tells of it, what a backfill reads, and what becomes of a team that is gone."""
+"""Team x day in Dagster: what a run reports, what a backfill reads, and what happens to a team that is removed."""
+
+import json
+from datetime import datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -8,7 +11,9 @@ from support.stage import USER, Stage, failure_codes, failure_metadata, item, re
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
+from implio_pipeline.flows.files.submit import Submission, arrival, submit
 from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.formats.validate import accept_items
 from implio_pipeline.orchestration import assets, checks
 from implio_pipeline.orchestration.partitions import partition_key
 from implio_pipeline.remedies import remedy_of_code
@@ -40,6 +45,15 @@ def green(stage: Stage) -> set[str]:
     """Return the partitions that Dagster's page shows as materialized."""
     known = set(stage.instance.get_dynamic_partitions("team"))
     return {key for key in stage.instance.get_materialized_partitions(ITEMS) if key.split("|")[1] in known}
+
+
+def post(stage: Stage, *items: dict, team: str = "ads", at: datetime = NOW) -> None:
+    """Commit items as the server does when a customer posts them."""
+    with stage.open_home(at) as opened:
+        arrived_at = arrival(opened.services, TeamId(team))
+        raws = [json.dumps(each).encode() for each in items]
+        accepted, _ = accept_items(raws, arrived_at=arrived_at, batch_id="post", may_be_dated=False)
+        submit(opened.services, TeamId(team), [Submission(team=TeamId(team), arrived_at=arrived_at, rows=accepted.rows)])
 
 
 def backfill(stage: Stage, *keys: str, team: str = "ads") -> dg.ExecuteInProcessResult:
@@ -179,6 +193,27 @@ def test_a_run_tells_of_a_bounded_number_of_partitions_the_newest_first(
     stage.land({**item(1), "submittedAt": f"{FIRST}T10:00:00Z"}, item(2))
 
     assert told(stage.take_in()) == {f"{SECOND}|ads": 1}
+
+
+def test_the_nightly_inventory_reports_the_partitions_of_posted_items_which_no_job_touched(kept: Stage) -> None:
+    today = NOW.date()
+    post(kept, item(8), team="cars")
+
+    assert f"{today}|cars" not in green(kept)
+    assert told(kept.run("take_inventory"))[f"{today}|cars"] == 1
+    assert f"{today}|cars" in green(kept)
+
+    post(kept, item(9), team="cars", at=NOW + timedelta(hours=1))
+
+    assert told(kept.run("take_inventory", at=NOW + timedelta(days=1)))[f"{today}|cars"] == 2
+
+
+def test_the_inventory_makes_up_for_posts_of_days_on_which_no_dagster_ran(kept: Stage) -> None:
+    post(kept, item(8), team="cars")
+
+    reported = told(kept.run("take_inventory", at=NOW + timedelta(days=30)))
+
+    assert reported == {f"{NOW.date()}|cars": 1}
 
 
 def test_a_check_of_content_items_lists_no_partition(kept: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
