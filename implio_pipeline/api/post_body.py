@@ -23,8 +23,8 @@ from implio_pipeline.api.models import AcceptedAd, RejectedAd, Submission
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.flows.files.intake import Part
-from implio_pipeline.formats.elements import elements
 from implio_pipeline.formats.faults import CUSTOM, Fault, fault
+from implio_pipeline.formats.json_texts import elements
 from implio_pipeline.formats.validate import MAX_ITEM_BYTES, accept_items
 
 _KEPT_OUT = "kept-out"

@@ -1,4 +1,6 @@
-"""Reading what customers send: ads as JSON, NDJSON and CSV become checked columns.
+"""Read what customers send: ads as JSON, NDJSON and CSV become checked columns.
 
-Texts are untrusted: large ones are read by processes that have no key (`worker_process`). Nothing here keeps anything.
+* The texts are untrusted. Large ones are read in processes that hold no key (`worker_process`).
+* Nothing here stores anything.
+* A rejected item never stops the others; only a file that cannot be read at all is refused as a whole.
 """

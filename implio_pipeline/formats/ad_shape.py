@@ -1,18 +1,18 @@
-"""An item's row as the platform's JSON: `columns` read back."""
+"""The row of an item as the JSON of the platform: the reverse of `columns.py`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from implio_pipeline.formats.unknown import put_back
+from implio_pipeline.formats.unknown import with_unknown
 
 Row = Mapping[str, Any]
 _encode = msgspec.json.encode
 
 
 def ad_shape(row: Row) -> dict[str, Any]:
-    """Return the item as it was submitted, without its result; what it did not have is left out."""
+    """Return the item as it was submitted, without its result. Missing values are left out."""
     known = _present(
         {
             "id": row["item_id"],
@@ -42,18 +42,18 @@ def ad_shape(row: Row) -> dict[str, Any]:
             "customerSpecific": _object(row["custom"]),
         }
     )
-    return put_back(known, row["unknown_properties"])
+    return with_unknown(known, row["unknown_properties"])
 
 
 def landing_line(row: Row) -> bytes:
-    """Return an item's row as a line of a landing file, dated by its submission instant."""
+    """Return the row of an item as a line of a landing file, with its submission instant."""
     item = ad_shape(row) | {"submittedAt": row["submitted_at"].isoformat()}
     result = result_shape(row)
     return _encode(item if result is None else item | {"result": result}) + b"\n"
 
 
 def result_shape(row: Row) -> dict[str, Any] | msgspec.Raw | None:
-    """Return the item's result as it was sent, or the decision that came after it; `None` when there is none."""
+    """Return the result that was sent with the item, or a later decision, or `None` if there is neither."""
     sent = {} if row["result"] is None else msgspec.json.decode(row["result"])
     is_decided_since = (sent.get("outcome"), sent.get("actorId")) != (row["outcome"], row["actor_id"])
     if row["result"] is not None and not is_decided_since:

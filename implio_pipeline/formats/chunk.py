@@ -1,4 +1,4 @@
-"""What one step of parsing takes: some items' texts and where they stand in their file."""
+"""One step of parsing: the texts of some items and their positions in the file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ from implio_pipeline.formats.validate import accept_items
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """Some items' texts, still unparsed; positions count from 1: the line, or the element of the array."""
+    """The unparsed texts of some items. Positions count lines, or elements of the array, from 1."""
 
     first: int
     body: bytes | list[bytes] = field(repr=False)
     """Whole lines, or one text for each item."""
     positions: Sequence[int] | None = None
-    """Where each text stands, when they do not follow one another."""
+    """The position of each text, if the texts are not consecutive."""
     faults: Mapping[int, str] = field(default_factory=dict)
-    """Reason codes of texts refused already, by index in `body`."""
+    """Reason codes of texts that are already rejected, by index in `body`."""
 
 
 def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
-    """Return the chunk's good items and its bad ones; `submission` is what `accept_items` takes."""
+    """Return the good items of a chunk and its bad ones. `submission` are arguments of `accept_items`."""
     raws, positions = _placed(chunk)
     accepted, rejected = accept_items(raws, known_faults=chunk.faults, **submission)
     places = [chunk.first + one.position if positions is None else positions[one.position] for one in rejected]
@@ -32,7 +32,7 @@ def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
 
 
 def from_bytes(stream: bytes | bytearray | memoryview) -> pa.Table:
-    """Return the table a worker has sent, without copying it."""
+    """Return the table that another process has sent, without a copy."""
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         return reader.read_all()
 
@@ -48,7 +48,7 @@ def _placed(chunk: Chunk) -> tuple[list[bytes], Sequence[int] | None]:
 
 
 def to_bytes(table: pa.Table) -> memoryview:
-    """Return a table in Arrow's stream format, without copying it again."""
+    """Return a table in Arrow's stream format, with one copy."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -1,14 +1,15 @@
-"""Items in columns: unchecked structs to Arrow tables of the vault's schema."""
+"""Items as columns: unchecked structs become Arrow tables with the schema of the vault."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.domain.ids import FileKind, sensitive
+from implio_pipeline.formats.faults import Fault
 from implio_pipeline.formats.schema import arrow_schema
 
 _encode = msgspec.json.encode
@@ -37,11 +38,31 @@ PLACES: dict[str, tuple[str, str]] = {
     **{f"{part}_{field}": (part, field) for part in ("type", "category") for field in ("id", "name")},
     **{name: (part, name) for part, names in _SAME.items() for name in names},
 }
-"""Where each column's value stands in an item: the part of it, and the field."""
+"""The part of an item and its field from which each column is filled."""
+_USER_ID = pa.field("user_id", pa.string())
+_OTHER_IDS = pa.field("other_ids", pa.list_(pa.string()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RejectedItem:
+    """A bad item with all its errors."""
+
+    position: int
+    """Its index among the given texts, from 0."""
+    task_id: str
+    submitted_at_us: int
+    reason: str
+    """A stable code: `invalid-item`, `not-json`, `too-deep`, `too-large`, `wrong-cell-count`."""
+    errors: list[Fault]
+    original_ad: str = sensitive()
+    user_id: str | None = sensitive()
+    """The first id at a place that is meant for a user id."""
+    other_ids: tuple[str, ...] = sensitive(default=())
+    """Other user ids that the text may contain."""
 
 
 def item_columns(parts: dict[str, list[Any]]) -> dict[str, pa.Array]:
-    """Return every column that items fill themselves, of the parts of unchecked items."""
+    """Return the columns that the parts of unchecked items fill."""
     schema = arrow_schema(FileKind.ITEMS)
     columns = {}
     for name, (part, field) in PLACES.items():
@@ -52,11 +73,11 @@ def item_columns(parts: dict[str, list[Any]]) -> dict[str, pa.Array]:
 
 
 def rejected_table(rejected: Sequence[RejectedItem], *, positions: Sequence[int]) -> pa.Table:
-    """Return rejected items as a table of their schema and two columns of user ids, which `keyed` takes off.
+    """Return rejected items as a table: the columns of their schema, and two of user ids, which `keyed` removes.
 
     Args:
         rejected: The bad items.
-        positions: Where each stands in its file, from 1.
+        positions: The position of each in its file, from 1.
     """
     schema = arrow_schema(FileKind.REJECTED)
     values: dict[str, Any] = {
@@ -81,7 +102,7 @@ def rejected_table(rejected: Sequence[RejectedItem], *, positions: Sequence[int]
 
 
 def keyed(table: pa.Table, kind: FileKind, user_key: Callable[[str], bytes]) -> pa.Table:
-    """Return the table with `user_key`, and `other_keys`, filled from its user ids; each distinct id is keyed once."""
+    """Return the table with `user_key` and `other_keys` in place of its user ids. Computes each distinct key once."""
     schema = arrow_schema(kind)
     ids = table.column("user_id").combine_chunks()
     if isinstance(ids, pa.ChunkedArray):
@@ -96,17 +117,13 @@ def keyed(table: pa.Table, kind: FileKind, user_key: Callable[[str], bytes]) -> 
 
 
 def _other_keys(table: pa.Table, user_key: Callable[[str], bytes]) -> pa.Array:
-    """Return the keys of the further ids of each row, as `predicate.other_keys_of` reads them."""
+    """Return the keys of the other ids of each row, in the form that `predicate.other_keys_of` reads."""
     texts = []
     for first, others in zip(table["user_id"].to_pylist(), table["other_ids"].to_pylist(), strict=True):
         own = None if first is None else user_key(first)
         keys = dict.fromkeys(key for one in others if (key := user_key(one)) != own)
         texts.append(" ".join(key.hex() for key in keys) or None)
     return pa.array(texts, pa.string())
-
-
-_USER_ID = pa.field("user_id", pa.string())
-_OTHER_IDS = pa.field("other_ids", pa.list_(pa.string()))
 
 
 def _object_texts(objects: Iterable[dict[str, Any] | None]) -> list[str | None]:
@@ -122,7 +139,7 @@ def _names(reasons: Iterable[list[Any] | None]) -> list[list[str] | None]:
 
 
 def _feedback(feedback: Iterable[list[Any] | None]) -> list[list[str | None] | None]:
-    """Return names, or ids where there is no name."""
+    """Return names; an id where there is no name."""
     return [
         None if several is None else [one.id if one.name is None else one.name for one in several]
         for several in feedback

@@ -1,4 +1,8 @@
-"""Why an item is refused: every error, in the platform's shape, without any value of the item."""
+"""Why an item is rejected: all its errors, in the shape of the platform.
+
+No error contains a value of the item: errors are answered, shown and kept in clear. Even the name of a property may be
+somebody's address or number, so only plain words are shown (`shown`).
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,8 +21,6 @@ from implio_pipeline.formats.item import (
     Instant,
     Item,
     is_too_deep,
-    lacks_currency,
-    lacks_name,
     submission_fault,
 )
 
@@ -27,10 +29,10 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 MAX_ERRORS = 100
-"""An item may hold millions of errors; after these we stop looking."""
+"""Errors after these are not reported: an item may have millions."""
 
 Fault = dict[str, Any]
-"""`{message, params, code, dataPath, schemaPath}`; codes are tv4's."""
+"""`{message, params, code, dataPath, schemaPath}`, with the codes of tv4, a JSON Schema validator."""
 
 NOT_JSON, CUSTOM = 600, 500
 _CODES = {
@@ -46,38 +48,43 @@ _CODES = {
 }
 _PLAIN_NAME = re.compile(r"(?!.*[0-9]{3})[A-Za-z_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _PLACE = re.compile(r"[0-9]{1,7}", re.ASCII)
-"""In a list: more digits may be somebody's number."""
+"""The index of an element. More digits may be somebody's number."""
 _LONGEST_ENUM = 10
 
 
-def item_faults(value: object, *, claimed_at: datetime) -> list[Fault]:
-    """Return every error of a decoded JSON value that should be an item, at most `MAX_ERRORS`."""
+def item_faults(value: object, *, claimed_at: datetime, may_be_dated: bool = True) -> list[Fault]:
+    """Return the errors of a decoded JSON value that should be an item.
+
+    Args:
+        value: The value.
+        claimed_at: The latest allowed submission instant.
+        may_be_dated: Whether the item may name its own submission instant.
+    """
     errors = (fault for error in _validator().iter_errors(value) for fault in _faults_of(error))
     faults = list(islice(errors, MAX_ERRORS))
     faults += islice(_faults_across_fields(value, claimed_at), MAX_ERRORS - len(faults))
-    return _unique(faults)
+    if not may_be_dated and isinstance(value, dict) and "submittedAt" in value:
+        message = "`submittedAt` is not a known property"
+        code, params = _CODES["additionalProperties"], {"key": "submittedAt"}
+        faults.append(fault(message, code=code, schema="/additionalProperties", params=params))
+    # The schema reports each missing property once for every other missing one.
+    return list({(one["dataPath"], one["schemaPath"], one["message"]): one for one in faults}.values())
 
 
 def fault(message: str, *, code: int, path: str = "", schema: str = "", params: Mapping[str, Any] = {}) -> Fault:
-    """Return one error in the platform's shape."""
+    """Return one error in the shape of the platform."""
     return {"message": message, "params": dict(params), "code": code, "dataPath": path, "schemaPath": schema}
 
 
-def unknown_property(name: str) -> Fault:
-    """Return the error of a property that an item may not have where it came in."""
-    message = f"`{name}` is not a known property"
-    return fault(message, code=_CODES["additionalProperties"], schema="/additionalProperties", params={"key": name})
-
-
 def shown(name: object) -> str:
-    """Return a property's name as it may be shown; one that is no plain word may be somebody's address or number."""
+    """Return the name of a property, or its length if it is not a plain word: it may be an address or a number."""
     text = str(name)
     return text if _PLACE.fullmatch(text) or _PLAIN_NAME.fullmatch(text) else f"(a name of {len(text)} characters)"
 
 
 @cache
 def item_schema() -> dict[str, Any]:
-    """Return the JSON Schema of an item, generated from its structs; references are put in place, for speed."""
+    """Return the JSON Schema of an item, generated from its structs. References are resolved, for speed."""
     schema = msgspec.json.schema(Item)
     definitions = schema.pop("$defs")
 
@@ -95,7 +102,7 @@ def item_schema() -> dict[str, Any]:
 
 @cache
 def _validator() -> "Draft202012Validator":
-    # Here, since every process that parses would import it, for 0.1 s, and most files have nothing to explain.
+    # Imported here: it costs every process that parses 0.1 s, and most files have no error to explain.
     from jsonschema import Draft202012Validator, FormatChecker  # noqa: PLC0415
 
     formats = FormatChecker(formats=())
@@ -124,7 +131,7 @@ def _faults_of(error: "ValidationError") -> Iterator[Fault]:
 
 
 def _faults_of_alternatives(error: "ValidationError") -> Iterator[Fault]:
-    """Explain by the alternative that came closest; where none has the right type, by all their types."""
+    """Yield the errors of the alternatives with the right type, or one error that names all types."""
     depth = len(error.absolute_path)
     close = [one for one in error.context or () if one.validator != "type" or len(one.absolute_path) > depth]
     if close:
@@ -169,14 +176,16 @@ def _faults_across_fields(value: object, claimed_at: datetime) -> Iterator[Fault
     price = _at(value, "content", "price")
     if isinstance(price, dict):
         amount = price.get("amount")
-        if lacks_currency(amount, price.get("currency")):
+        if amount is not None and price.get("currency") is None:
             yield fault(CURRENCY_NEEDED, code=CUSTOM, path="/content/price", params={"key": "currency"})
         if not _is_finite(amount):
             yield fault("must be a finite number", code=CUSTOM, path="/content/price/amount")
-    yield from _rounded_ids(value)
+    ids = {path: _at(value, *path) for path in (("id",), ("user", "id"))}
+    rounded = [path for path, text in ids.items() if isinstance(text, str) and is_rounded(text)]
+    yield from (fault(ROUNDED, code=CUSTOM, path=_joined(path)) for path in rounded)
     feedback = _at(value, "result", "feedback")
     for index, one in enumerate(feedback if isinstance(feedback, list) else ()):
-        if isinstance(one, dict) and lacks_name(one.get("id"), one.get("name")):
+        if isinstance(one, dict) and one.get("id") is None and one.get("name") is None:
             yield fault(NAME_NEEDED, code=CUSTOM, path=f"/result/feedback/{index}")
     filters = _at(value, "result", "matchingFilters")
     if isinstance(filters, list) and is_too_deep(filters):
@@ -188,13 +197,6 @@ def _faults_across_fields(value: object, claimed_at: datetime) -> Iterator[Fault
     wrong = submission_fault(submitted_at, claimed_at=claimed_at)
     if wrong:
         yield fault(wrong, code=CUSTOM, path="/submittedAt")
-
-
-def _rounded_ids(value: object) -> Iterator[Fault]:
-    for path in (("id",), ("user", "id")):
-        text = _at(value, *path)
-        if isinstance(text, str) and is_rounded(text):
-            yield fault(ROUNDED, code=CUSTOM, path=_joined(path))
 
 
 def _at(value: object, *path: str) -> object:
@@ -212,9 +214,3 @@ def _is_finite(amount: object) -> bool:
 
 def _joined(path: Any) -> str:
     return "".join(f"/{shown(part)}" for part in path)
-
-
-def _unique(faults: list[Fault]) -> list[Fault]:
-    """Drop repetitions: the schema reports each missing property once for every other missing one."""
-    seen = {(one["dataPath"], one["schemaPath"], one["message"]): one for one in faults}
-    return list(seen.values())

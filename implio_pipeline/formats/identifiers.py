@@ -1,4 +1,4 @@
-"""Opaque ids: random request ids, and task ids that say the instant they were made for."""
+"""Opaque ids: random request ids, and task ids that contain the instant of their submission."""
 
 import os
 import re
@@ -17,13 +17,13 @@ _RANDOM_BYTES = 10
 _SECRET_BYTES = 32
 _TASK_KEY_BYTES = 16
 _GROUPS = (0, 8), (9, 13), (14, 18), (19, 23), (24, 36)
-"""Where the digits of a UUID stand in its text."""
+"""The positions of the digits in the text of a UUID."""
 _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RandomIdentifiers(Identifiers):
-    """The real source of identifiers, behind the port `Identifiers`."""
+    """The implementation of `Identifiers` that is not a test double."""
 
     @override
     def request_id(self) -> RequestId:
@@ -49,10 +49,13 @@ class RandomIdentifiers(Identifiers):
 
 
 def new_task_ids(submitted_at_ms: npt.NDArray[np.int64], *, seed: str | None = None) -> npt.NDArray[np.uint8]:
-    """Return a new UUIDv7 for each submission instant, in milliseconds since 1970, as a row of 36 characters.
+    """Return a new UUIDv7 for each submission instant, as a row of 36 characters.
 
-    One call of the system's generator serves all of them; 74 bits of each id are random. Costs 0.1 µs an id. From a
-    random seed that no other call has, the same ids can be made again.
+    One call of the system's random generator serves all ids: 0.1 µs an id. 74 bits of each id are random.
+
+    Args:
+        submitted_at_ms: Milliseconds since 1970.
+        seed: Makes the same ids again. It must itself be random, and no other call may have the same.
 
     Source: RFC 9562 §5.7.
     """
@@ -72,5 +75,5 @@ def new_task_ids(submitted_at_ms: npt.NDArray[np.int64], *, seed: str | None = N
 
 
 def task_id_texts(characters: npt.NDArray[np.uint8]) -> list[str]:
-    """Return task ids, given as rows of characters, as texts."""
+    """Return rows of characters as texts."""
     return [row.decode("ascii") for row in characters.view("S36").ravel().tolist()]

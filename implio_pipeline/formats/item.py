@@ -1,7 +1,7 @@
-"""The item as the platform takes it: shape, limits and the checks across fields.
+"""The item as the platform accepts it: its shape, its limits, and the checks across fields.
 
-The structs are the only description of an item. The fast path decodes with them; the schema that explains
-a refusal and the columns of a CSV file are generated from them.
+These structs are the only description of an item. Generated from them are the unchecked structs of the fast path
+(`unchecked_item.py`), the schema that explains a rejection (`faults.py`), and the columns of a CSV file (`sheet.py`).
 """
 
 from collections.abc import Iterable
@@ -56,26 +56,26 @@ Custom = dict[Annotated[str, Meta(max_length=1024)], Scalar]
 
 
 class _Part(Struct, forbid_unknown_fields=True, rename="camel", kw_only=True, gc=False):
-    """What all parts of an item have in common: camelCase names, and no unknown ones."""
+    """A part of an item: camelCase names, and no unknown ones."""
 
 
 class _Verbatim(Struct, rename="camel", kw_only=True, gc=False):
-    """What the parts of a result have in common: camelCase names, and whatever else it comes with."""
+    """A part of a result: camelCase names, and any unknown ones."""
 
 
 class Price(_Part):
-    """An amount of money; the amount needs its currency."""
+    """An amount of money. An amount needs a currency."""
 
     amount: float | None = None
     currency: Currency | None = None
 
     def __post_init__(self) -> None:
-        if lacks_currency(self.amount, self.currency):
+        if self.amount is not None and self.currency is None:
             raise ValueError(CURRENCY_NEEDED)
 
 
 class Named(_Part):
-    """A type or a category: both fields together."""
+    """A type or a category, with both fields."""
 
     id: Text
     name: Text
@@ -94,13 +94,13 @@ class Reason(_Verbatim):
 
 
 class Feedback(_Verbatim):
-    """What the author is told; by name, id or both."""
+    """What the author is told: a name, an id, or both."""
 
     id: Text | None = None
     name: Text | None = None
 
     def __post_init__(self) -> None:
-        if lacks_name(self.id, self.name):
+        if self.id is None and self.name is None:
             raise ValueError(NAME_NEEDED)
 
 
@@ -123,7 +123,7 @@ class Content(_Part):
 
 
 class User(_Part):
-    """The customer's end user; without `id` no deletion by user can reach the item."""
+    """The customer's end user. Without an `id`, no deletion by user can cover the item."""
 
     id: Identifier | None = None
     name: Text | None = None
@@ -138,7 +138,7 @@ class User(_Part):
 
 
 class Location(_Part):
-    """Where the item or its author is."""
+    """The place of the item or its author."""
 
     city: Text | None = None
     postal_code: Text | None = None
@@ -149,7 +149,7 @@ class Location(_Part):
 
 
 class Result(_Verbatim):
-    """What moderation decided; kept whole as it was sent, properties that are not here as well."""
+    """What moderation decided. It is kept exactly as it was sent, with its unknown properties."""
 
     actor_id: Text | None = None
     outcome: Decision | None = None
@@ -163,7 +163,7 @@ class Result(_Verbatim):
 
 
 class Item(_Part):
-    """One submission; `submitted_at` is ours and optional, for items that reached the platform earlier."""
+    """One submission. `submitted_at` is our optional extension, for items that reached the platform earlier."""
 
     id: Identifier
     content: Content
@@ -178,18 +178,8 @@ class Item(_Part):
             raise ValueError(ROUNDED)
 
 
-def lacks_currency(amount: object, currency: object) -> bool:
-    """Tell whether an amount stands without its currency."""
-    return amount is not None and currency is None
-
-
-def lacks_name(identifier: object, name: object) -> bool:
-    """Tell whether a piece of feedback says nothing."""
-    return identifier is None and name is None
-
-
 def is_too_deep(value: object, *, levels: int = MAX_FILTER_DEPTH) -> bool:
-    """Tell whether a JSON value nests containers deeper than `levels`."""
+    """Return whether a JSON value nests containers deeper than `levels`."""
     level = [value]
     for _ in range(levels + 1):
         containers = [one for one in level if isinstance(one, list | dict)]

@@ -1,6 +1,6 @@
-"""Which rows of unchecked items may break a limit: the limits of the strict structs, asked of whole columns.
+"""Find rows of unchecked items that may break a limit of the strict structs, in whole columns.
 
-A row that is named here may be good all the same; one that is not is good for certain.
+A row that is found here may still be good. A row that is not found is good (decision 0007).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,16 +18,25 @@ from implio_pipeline.formats.columns import PLACES
 from implio_pipeline.formats.item import END_OF_SUBMISSIONS, FIRST_SUBMISSION
 from implio_pipeline.formats.unchecked_item import PARTS
 
-Mask = npt.NDArray[np.bool_]
+_Mask = npt.NDArray[np.bool_]
 _MOST_CUSTOM_BYTES = 1_024
-"""A customer's object whose whole text is no longer has no key or value that is too long."""
+"""In an object whose whole text is not longer, no key or value is too long."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CONTAINERS = {list, dict}
 
 
-def limit_violations(columns: dict[str, pa.Array], parts: dict[str, list[Any]]) -> Mask:
-    """Return which items, given in columns and in parts, may break a limit."""
+def limit_violations(
+    columns: dict[str, pa.Array], parts: dict[str, list[Any]], submitted_us: npt.NDArray[np.int64], *, claimed_us: int
+) -> _Mask:
+    """Return which items may break a limit.
+
+    Args:
+        columns: The columns of the items.
+        parts: The parts of the items.
+        submitted_us: Their submission instants in microseconds since 1970.
+        claimed_us: The latest allowed submission instant.
+    """
     found = np.zeros(len(parts["item"]), dtype=np.bool_)
     for name, limit in _limits().items():
         _mark(found, columns[name], limit)
@@ -37,13 +46,8 @@ def limit_violations(columns: dict[str, pa.Array], parts: dict[str, list[Any]]) 
     found |= lacks_currency.to_numpy(zero_copy_only=False)
     if columns["matching_filters"].null_count < len(found):
         found |= np.array([_has_containers(result.matching_filters) for result in parts["result"]])
-    return found
-
-
-def submission_violations(submitted_us: npt.NDArray[np.int64], *, claimed_us: int) -> Mask:
-    """Return which instants, in microseconds since 1970, are no submission's."""
     first, end = micros(FIRST_SUBMISSION), micros(END_OF_SUBMISSIONS)
-    return (submitted_us < first) | (submitted_us >= end) | (submitted_us > claimed_us)
+    return found | (submitted_us < first) | (submitted_us >= end) | (submitted_us > claimed_us)
 
 
 def micros(instant: datetime) -> int:
@@ -52,7 +56,7 @@ def micros(instant: datetime) -> int:
 
 
 class _Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """What a column's texts must be."""
+    """The limits of the texts of a column."""
 
     most_characters: int | None = None
     values: frozenset[str] | None = None
@@ -61,7 +65,7 @@ class _Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 @cache
 def _limits() -> dict[str, _Limit]:
-    """Return the limits of each column that has some, read off the strict structs."""
+    """Return the limits of each column that has limits, from the strict structs."""
     limits = {}
     for column, (part, field) in PLACES.items():
         kinds = {each.name: each.type for each in msgspec.structs.fields(PARTS[part])}
@@ -79,7 +83,7 @@ def _limit_of(kind: inspect.Type) -> _Limit | None:
             return next((limit for one in kinds if (limit := _limit_of(one)) is not None), None)
         case inspect.ListType(item_type=inner):
             return _limit_of(inner)
-        case inspect.StructType(fields=fields):  # of a list: the longest of its texts stands in the column
+        case inspect.StructType(fields=fields):  # in a list: the column has its longest text
             limits = [limit for one in fields if (limit := _limit_of(one.type)) is not None]
             return min(limits, key=lambda limit: limit.most_characters or 0, default=None)
         case inspect.LiteralType(values=values):
@@ -89,7 +93,7 @@ def _limit_of(kind: inspect.Type) -> _Limit | None:
     return None
 
 
-def _mark(found: Mask, column: pa.Array, limit: _Limit) -> None:
+def _mark(found: _Mask, column: pa.Array, limit: _Limit) -> None:
     if column.null_count == len(column):
         return
     if limit.values is not None:
@@ -103,8 +107,8 @@ def _mark(found: Mask, column: pa.Array, limit: _Limit) -> None:
         _mark_blank(found, column)
 
 
-def _mark_longer(found: Mask, column: pa.Array, most: int) -> None:
-    """Mark texts, or lists with a text, of more bytes; a missing text within a list is marked as well."""
+def _mark_longer(found: _Mask, column: pa.Array, most: int) -> None:
+    """Mark texts with more bytes, and lists with such a text or with a missing one."""
     if pa.types.is_list(column.type):
         texts = column.flatten()
         if len(texts) and (texts.null_count or _longest(texts) > most):
@@ -116,20 +120,24 @@ def _mark_longer(found: Mask, column: pa.Array, most: int) -> None:
 
 
 def _longest(texts: pa.Array) -> int:
-    """Return the most bytes that a text of the column has."""
+    """Return the number of bytes of the longest text."""
     if not len(texts):
         return 0
     ends = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
     return int(np.diff(ends).max())
 
 
-def _mark_blank(found: Mask, column: pa.Array) -> None:
-    """Mark texts that begin with no ASCII letter or digit, hold a NUL, or may be rounded; the rest is an identifier."""
+def _mark_blank(found: _Mask, column: pa.Array) -> None:
+    """Mark texts that may not be identifiers.
+
+    Those begin with something else than an ASCII letter or digit, contain NUL, or contain a plus, as a rounded number
+    does.
+    """
     begins = pc.fill_null(pc.match_substring_regex(column, "^[0-9A-Za-z]"), fill_value=True)
     found |= ~begins.to_numpy(zero_copy_only=False)
     content = column.buffers()[2]
     octets = np.frombuffer(content or b"", dtype=np.uint8)
-    for mark in ("\0", "+"):  # a number that was rounded has a plus
+    for mark in ("\0", "+"):
         if (octets == ord(mark)).any():
             found |= pc.fill_null(pc.match_substring(column, mark), fill_value=False).to_numpy(zero_copy_only=False)
 

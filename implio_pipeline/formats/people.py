@@ -1,11 +1,11 @@
-"""Whose a rejected text may be: the user ids in it, wherever a sender may have put them.
+"""Find the user ids in a rejected text, so that a deletion of the user covers the text too.
 
-A rejected text is not an item, so nothing says where its user id stands. An id is looked for in this order:
+A rejected text is not an item, so no schema says where its user id is. Ids are searched in this order:
 
-1. at the places where senders put it: `user.id`, `userId`, `user_id` and their like, at any depth, every scalar inside;
-2. where there is none, and in a row whose cells are shifted: every short scalar of the text, as it may be an id.
+1. at places that are meant for a user id, at any depth: `user.id`, `userId`, `user_id` and similar names;
+2. if there are none, or if the cells of a row are shifted: every short scalar of the text, since each may be an id.
 
-A number is taken as it is written, and as the whole number that it means: `1e15` is found by 1000000000000000 too.
+A number counts in the form in which it is written and as the integer it means: 1000000000000000 finds `1e15` too.
 """
 
 import json
@@ -15,9 +15,9 @@ from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 MOST_IDS = 64
-"""At places that are meant for ids; beyond them a text is taken for one without an id."""
+"""Ids at places meant for them. A text with more counts as a text without ids."""
 MOST_WORDS = 256
-"""Of a text without an id, or a shifted row; each costs 2 µs and 33 bytes (measured)."""
+"""Scalars of a text without an id, or of a shifted row. Each costs 2 µs and 33 bytes (measured)."""
 _LONGEST_ID = 1024
 _MOST_DIGITS = 64
 _USER_ID = frozenset({"userid", "useridentifier", "uid"})
@@ -25,10 +25,10 @@ _ID = _USER_ID | {"id", "identifier"}
 _NOT_LETTERS = re.compile(r"[^a-z]")
 _QUOTED = r""""((?:[^"\\]|\\.){1,1024})"?|'((?:[^'\\]|\\.){1,1024})'?"""
 _PAIR = re.compile(rf"""["']?([A-Za-z][A-Za-z_.\- ]{{0,30}})["']?\s*[:=]\s*(?:{_QUOTED})?""", re.DOTALL)
-"""A name, and its value where that is quoted, in a text that is not JSON, whole or cut short."""
+"""A name and its quoted value, in a text that is not valid JSON or was cut."""
 _BARE = re.compile(r"[^\s,;{}\[\]]{1,1024}")
 _BARE_TO_NEXT_NAME = re.compile(r"[^,;{}\[\]\n]{1,1024}?(?=\s+[A-Za-z_.]{1,31}\s*[:=]|[,;{}\[\]\n]|\Z)")
-"""Values without quotes: to the next blank, and to the next name."""
+"""Values without quotes: up to the next blank, and up to the next name."""
 _WORD = re.compile(rf"""{_QUOTED}|([^\s"\\,;:={{}}\[\]]{{1,1024}})""", re.DOTALL)
 _TOKEN = re.compile(r"[^\s,;:={}\[\]]{1,1024}")
 _CELL = re.compile(r"[^,;\t|]{1,1024}")
@@ -37,28 +37,28 @@ _QUOTES = " \t\r\n\"'"
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
-class Candidates(NamedTuple):
-    """User ids that a rejected text may be of, each once."""
+class _Candidates(NamedTuple):
+    """The distinct user ids that a rejected text may contain."""
 
     plain: tuple[str, ...]
-    """From places that are meant for them."""
+    """From places that are meant for user ids."""
     others: tuple[str, ...]
-    """Every short scalar, where no place is; empty also where there are too many to be kept."""
+    """Every short scalar, if no place is meant for ids. Empty if there are too many."""
 
 
 class _Number(str):
-    """A number of JSON, as it is written."""
+    """A JSON number in the form in which it is written."""
 
     __slots__ = ()
 
 
-def candidates(text: str, *, is_row: bool = False, is_cut: bool = False) -> Candidates:
-    """Return the user ids that a rejected text may be of.
+def candidates(text: str, *, is_row: bool = False, is_cut: bool = False) -> _Candidates:
+    """Return the user ids that a rejected text may contain.
 
     Args:
-        text: The rejected item as it is kept.
-        is_row: It is a row of a sheet whose cells are not those of the header, as a JSON array.
-        is_cut: Only the beginning of the text is kept, so that its id may be in what is gone.
+        text: The text that is kept of the rejected item.
+        is_row: The text is a JSON array of cells that are not below their column names.
+        is_cut: Only the beginning of the text is kept, so its id may be missing.
     """
     try:
         value = _decoded(text)
@@ -67,11 +67,11 @@ def candidates(text: str, *, is_row: bool = False, is_cut: bool = False) -> Cand
     else:
         named, words = iter(()) if is_row else _named(value), _scalars(value)
     plain = _distinct(named, most=MOST_IDS)
-    return Candidates(plain, () if plain or is_cut else _distinct(words, most=MOST_WORDS))
+    return _Candidates(plain, () if plain or is_cut else _distinct(words, most=MOST_WORDS))
 
 
 def _named(value: object) -> Iterator[str]:
-    """Yield the scalars at places meant for a user id; objects come as tuples of pairs."""
+    """Yield the scalars at places meant for a user id. Objects are tuples of pairs."""
     stack = [value]
     while stack:
         node = stack.pop()
@@ -89,7 +89,7 @@ def _named(value: object) -> Iterator[str]:
 
 
 def _scalars(value: object) -> Iterator[str]:
-    """Yield every text and number in a value, numbers in each of their forms."""
+    """Yield every text and every number in a value, numbers in each of their forms."""
     stack = [value]
     while stack:
         node = stack.pop()
@@ -105,7 +105,7 @@ def _scalars(value: object) -> Iterator[str]:
 
 
 def _within(text: str) -> list[object]:
-    """Return the value of a text that is JSON once more, as senders that encode twice make it."""
+    """Return the value of a text that is itself JSON: some senders encode twice."""
     if not text.lstrip().startswith(("{", "[", '"')):
         return []
     try:
@@ -124,7 +124,7 @@ def _pairs(node: object) -> tuple[tuple[str, object], ...]:
 
 
 def _pairs_in(text: str) -> Iterator[str]:
-    """Yield the values of names meant for a user id in a broken text; after a `user`, those of `id` too."""
+    """Yield the values of names meant for a user id in a broken text. After `user`, `id` is such a name too."""
     user = _USER_NAME.search(text)
     for found in _PAIR.finditer(text):
         name = _plain_name(found[1])
@@ -138,7 +138,7 @@ def _pairs_in(text: str) -> Iterator[str]:
 
 
 def _words_in(text: str) -> Iterator[str]:
-    """Yield what may be a word of its own: quoted, between blanks and marks, or a cell between separators."""
+    """Yield everything that may be a word: quoted, between blanks and punctuation, or a cell between separators."""
     for found in _WORD.finditer(text):
         quoted = found[1] or found[2]
         yield from _forms(_unescaped(quoted) if quoted else found[3])
@@ -148,7 +148,7 @@ def _words_in(text: str) -> Iterator[str]:
 
 
 def _forms(written: str) -> Iterator[str]:
-    """Yield a number as it is written and as the whole number it means; any other text as it is."""
+    """Yield a number as it is written and as the integer it means. Yield any other text unchanged."""
     yield str(written)
     if not written[:1].isdecimal() and written[:1] not in "+-":
         return
@@ -161,7 +161,7 @@ def _forms(written: str) -> Iterator[str]:
 
 
 def _distinct(ids: Iterable[str], *, most: int) -> tuple[str, ...]:
-    """Return the ids that could be somebody's, each once; none of them when there are more than may be kept."""
+    """Return the distinct texts that could be ids, or none of them if there are more than `most`."""
     found: dict[str, None] = {}
     for one in ids:
         if one.strip() and len(one) <= _LONGEST_ID and "\0" not in one and _is_text(one):
@@ -184,7 +184,7 @@ def _plain_name(name: str) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """Return the characters that a string of JSON stands for, as far as it is one."""
+    """Return the value of a JSON string, as far as the text is one."""
     try:
         return str(json.loads(f'"{text}"', strict=False))
     except ValueError:

@@ -1,4 +1,7 @@
-"""The Arrow schema of each kind of vault file, made from the column register alone."""
+"""The Arrow schema of each kind of vault file, made from the table of columns (`domain/columns.py`).
+
+It is a module of its own because queries need it, and `columns.py` imports much more.
+"""
 
 from functools import cache
 
@@ -19,5 +22,5 @@ _TYPES: dict[ColumnType, pa.DataType] = {
 
 @cache
 def arrow_schema(kind: FileKind) -> pa.Schema:
-    """Return the schema of a kind of vault file; field order is the register's."""
+    """Return the schema of a kind of vault file, with fields in the order of the table of columns."""
     return pa.schema([pa.field(column.name, _TYPES[column.type]) for column in columns_of(kind)])

@@ -1,11 +1,15 @@
-"""CSV: one item a row, columns named like the paths of an item."""
+"""CSV: one item a row. A column has the name of a path in an item, such as `content.title`.
+
+* A row that cannot be read is rejected alone. A header that cannot be read refuses the file.
+* No message contains a cell: in a file without a header the first row is somebody's data.
+"""
 
 import codecs
 import csv
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -15,32 +19,32 @@ import msgspec
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.formats.chunk import Chunk
 from implio_pipeline.formats.faults import item_schema
-from implio_pipeline.formats.file_forms import separator_in
 from implio_pipeline.formats.limits import LandingLimits
-from implio_pipeline.formats.separators import lacks_commas
 
 REQUIRED_COLUMNS = ("id", "content.title", "content.body")
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
+_SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+"""A first line such as `sep=;`, which some spreadsheets write."""
 _encode = msgspec.json.encode
 
-Cell = Callable[[str], Any]
+_Reader = Callable[[str], Any]
+"""Returns the JSON value of a cell."""
 
 
 def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[Chunk]:
-    """Yield the rows as JSON texts of items, in chunks; a row that cannot be read is refused alone.
+    """Yield the rows as JSON texts of items, in chunks.
 
-    Empty rows, columns without a name and cells beyond the last column are passed over for as long as nothing is in
-    them.
+    Blank rows are skipped, and so are blank cells below a column without a name or beyond the last column.
 
     Raises:
-        LandingInvalid: there is no header, a column is unknown, repeated or missing, or it is not UTF-8.
+        LandingInvalid: the header is missing; a column is unknown, repeated or missing; or the text is not UTF-8.
     """
     csv.field_size_limit(limits.max_item_bytes)
-    sheet = Sheet(text_lines(blocks, max_line=limits.max_item_bytes))
+    sheet = Sheet(_text_lines(blocks, max_line=limits.max_item_bytes))
     header = sheet.header()
     named = [place for place, name in enumerate(header) if name]
     nameless = [place for place, name in enumerate(header) if not name]
-    cells = columns_named(header)
+    cells = _columns_named(header)
     texts, positions, faults, size = list[bytes](), list[int](), dict[int, str](), 0
     for row in sheet.rows():
         if isinstance(row, str):
@@ -63,14 +67,18 @@ def sheet_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[
 
 
 def _misplaced(row: list[str], *, columns: int, nameless: list[int]) -> str | None:
-    """Return why the cells of a row do not stand below their columns' names; `None` when they do."""
+    """Return why the cells of a row are not below the names of their columns, or `None` if they are."""
     if len(row) < columns or any(map(str.strip, row[columns:])):
         return "wrong-cell-count"
     return "nameless-cell" if any(row[place].strip() for place in nameless) else None
 
 
 class Sheet:
-    """Rows of a sheet. A quote that stands where none may costs its own line: the lines it swallowed are read anew."""
+    """The rows of a sheet.
+
+    A stray quote costs only its own line: a CSV reader takes the following lines as part of the cell, so these lines
+    are read again.
+    """
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
@@ -78,27 +86,27 @@ class Sheet:
         self._record: list[str] = []
         self._delimiter = ","
         self.line = 0
-        """The last line of the row that was read last."""
+        """The last line of the row that `rows` yielded last, from 1."""
 
     def header(self) -> list[str]:
-        """Read the names of the columns, behind a line that names the separator if there is one.
+        """Return the names of the columns. A line before them may name the separator.
 
         Raises:
-            LandingInvalid: they cannot be read.
+            LandingInvalid: the line of names is not CSV.
         """
         first = next(self._lines, "")
-        separator = separator_in(first)
+        separator = _SEPARATOR.fullmatch(first)
         if separator is None:
             self._again.append(first)
         else:
-            self._delimiter, self.line = separator, 1
+            self._delimiter, self.line = separator[1], 1
         names = next(self.rows(), [])
         if isinstance(names, str):
             raise LandingInvalid("the line of the columns' names is not CSV")
         return [name.strip() for name in names]
 
     def rows(self) -> Iterator[list[str] | str]:
-        """Yield the cells of each row, or the text of a line that has a stray quote."""
+        """Yield the cells of each row, or the text of a line with a stray quote."""
         rows = csv.reader(self._taken(), strict=True, delimiter=self._delimiter)
         while True:
             self._record.clear()
@@ -124,12 +132,12 @@ class Sheet:
             yield line
 
 
-def text_lines(blocks: Iterator[bytes], *, max_line: int) -> Iterator[str]:
-    """Yield lines of UTF-8 text with their ends.
+def lacks_commas(header: Sequence[str]) -> bool:
+    """Return whether a header has only one cell because semicolons or tabs separate its names."""
+    return len(header) == 1 and not {";", "\t"}.isdisjoint(header[0])
 
-    Raises:
-        LandingInvalid: the text is not UTF-8, or a line is too long.
-    """
+
+def _text_lines(blocks: Iterator[bytes], *, max_line: int) -> Iterator[str]:
     decode = codecs.getincrementaldecoder("utf-8")().decode
     rest = ""
     try:
@@ -145,12 +153,8 @@ def text_lines(blocks: Iterator[bytes], *, max_line: int) -> Iterator[str]:
         yield rest
 
 
-def columns_named(header: list[str]) -> list[tuple[list[str], Cell]]:
-    """Return for each column that has a name its path and how its cells are read.
-
-    Raises:
-        LandingInvalid: a column is unknown, repeated or missing, or its cells are not separated by commas.
-    """
+def _columns_named(header: list[str]) -> list[tuple[list[str], _Reader]]:
+    """Return the path and the reader of each column that has a name."""
     names = [name for name in header if name]
     if len(set(names)) != len(names):
         raise LandingInvalid("a column is there twice")
@@ -162,26 +166,26 @@ def columns_named(header: list[str]) -> list[tuple[list[str], Cell]]:
     return [_column(name, place) for place, name in enumerate(header, start=1) if name]
 
 
-def _column(name: str, place: int) -> tuple[list[str], Cell]:
+def _column(name: str, place: int) -> tuple[list[str], _Reader]:
     known = known_columns()
     if name in known:
         return name.split("."), known[name]
     before, custom, key = name.partition("customerSpecific.")
     if custom and key and f"{before}customerSpecific" in known:
         return [*f"{before}customerSpecific".split("."), key], str
-    # By its place: of a file without a header it is somebody's data, and this text is kept in clear.
+    # The message names the place, not the name: without a header the name is somebody's data, and messages are kept.
     near = get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "docs/FORMAT.md lists the columns"
     raise LandingInvalid(f"column {place} has a name that no column has; {hint}")
 
 
 @cache
-def known_columns() -> dict[str, Cell]:
-    """Return how the cells of every column are read, from the item's schema."""
+def known_columns() -> dict[str, _Reader]:
+    """Return every column and the reader of its cells, from the schema of an item."""
     return dict(_columns_below(item_schema(), ""))
 
 
-def _columns_below(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Cell]]:
+def _columns_below(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, _Reader]]:
     for name, child in _resolved(node).get("properties", {}).items():
         kind = _resolved(child)
         if kind.get("properties"):
@@ -190,7 +194,7 @@ def _columns_below(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Cel
             yield f"{prefix}{name}", _cell(kind)
 
 
-def _cell(kind: dict[str, Any]) -> Cell:
+def _cell(kind: dict[str, Any]) -> _Reader:
     match kind.get("type"):
         case "number":
             return _number
@@ -205,11 +209,11 @@ def _cell(kind: dict[str, Any]) -> Cell:
 
 
 def _resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Take the alternative that is not null."""
+    """Return the alternative that is not null."""
     return next((one for one in node.get("anyOf", ()) if one.get("type") != "null"), node)
 
 
-def _item(cells: list[tuple[list[str], Cell]], row: list[str]) -> dict[str, Any]:
+def _item(cells: list[tuple[list[str], _Reader]], row: list[str]) -> dict[str, Any]:
     item: dict[str, Any] = {"content": {}}
     for (path, cell), text in zip(cells, row, strict=True):
         if not text:

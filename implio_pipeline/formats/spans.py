@@ -1,6 +1,6 @@
-"""Spans of a plain file of lines, so that a worker reads its part by itself: nobody cuts the file or sends its text.
+"""Spans of a plain file of lines: each worker process reads its span, so no text is sent to it.
 
-A line belongs to the span it begins in, whichever span it ends in.
+A line belongs to the span in which it begins, whichever span it ends in.
 """
 
 import codecs
@@ -22,20 +22,21 @@ class Span:
 
 
 def spans_of(size_bytes: int, *, limits: LandingLimits) -> Iterator[Span]:
-    """Yield the spans of a file of this size, in order."""
+    """Yield the spans of a file in order."""
     for start in range(0, size_bytes, limits.chunk_bytes):
         yield Span(start, min(start + limits.chunk_bytes, size_bytes))
 
 
 def lines_in(file: int, span: Span, *, max_line: int) -> bytes | None:
-    """Return the lines that begin in a span, without the newline that ends the last; `None` when none begins there.
+    """Return the lines that begin in a span, without the newline of the last line, or `None` if no line begins there.
 
     Args:
-        file: A descriptor, read at the span's own place.
-        span: Which part.
-        max_line: Of a line with more bytes, which only the last can have, at least one byte more is returned.
+        file: A descriptor. Reading does not move its position.
+        span: The part to read.
+        max_line: A longer line is cut, but keeps at least one byte more, so that the limit is seen to be exceeded. Only
+            the last line can be longer than a span.
     """
-    # The byte before the span tells whether a line begins with it.
+    # The byte before the span shows whether a line begins with the span.
     text = _read(file, max(0, span.start - 1), span.end)
     if span.start:
         _, _, text = text.partition(b"\n")
@@ -57,7 +58,7 @@ def _rest_of_line(file: int, start: int, *, most: int) -> bytes:
 
 
 def _read(file: int, start: int, end: int) -> bytes:
-    """Return the bytes from `start` to before `end`, fewer only where the file ends."""
+    """Return the bytes from `start` to before `end`, or fewer if the file ends before."""
     parts = []
     while start < end and (part := os.pread(file, end - start, start)):
         parts.append(part)

@@ -1,10 +1,10 @@
-"""Properties of an item that nothing says anything about: set apart on the way in, put back on the way out.
+"""Unknown properties of an item: separated when the item comes in, and added again when it goes out.
 
-A property that we do not know is no reason to refuse an item: senders add theirs without telling anybody. It is kept as
-it was sent, in a column of the strictest class, and reported by name. One thing is still refused: a user id at a place
-where no deletion by user would look for it.
+Senders add properties without notice, so an unknown property is no reason to reject an item. It is kept unchanged, in a
+column of the strictest class, and its name is reported. One case is rejected: an unknown property that holds a user id
+other than the item's own, because no deletion by user would find it there.
 
-`result` is not looked into: it is kept whole.
+`result` is kept whole and not searched for unknown properties.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,25 +23,28 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 _MOST_NAMES = 100
 _Known = Mapping[str, Any]
-"""What each property may hold: again properties, or nothing that is looked into."""
+"""The known properties, each with the known properties below it; empty where these do not matter."""
 
 
-def set_apart(value: Any) -> tuple[Any, dict[str, Any]]:
-    """Return a decoded item without its unknown properties, and those by JSON pointer (RFC 6901)."""
+def without_unknown(value: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a decoded item without its unknown properties, and these by JSON pointer (RFC 6901).
+
+    Returns the item unchanged if an unknown property holds a user id other than the item's own.
+    """
     unknown: dict[str, Any] = {}
-    return _known(value, _properties(), "", unknown), unknown
-
-
-def names_somebody_else(unknown: Mapping[str, Any], *, user_id: object) -> bool:
-    """Tell whether a property that we do not know holds a user id that is not the item's own."""
-    named = {_names_of(pointer)[-1]: value for pointer, value in unknown.items()}
-    found = candidates(_encode([{name: value} for name, value in named.items()]).decode()).plain
+    known = _known(value, _properties(), "", unknown)
+    if not unknown:
+        return known, unknown
+    named = {_names_of(pointer)[-1]: child for pointer, child in unknown.items()}
+    found = candidates(_encode([{name: child} for name, child in named.items()]).decode()).plain
+    user = known.get("user")
+    user_id = user.get("id") if isinstance(user, dict) else None
     own = user_id.strip() if isinstance(user_id, str) else None
-    return any(one != own for one in found)
+    return (value, {}) if any(one != own for one in found) else (known, unknown)
 
 
-def put_back(item: dict[str, Any], text: str | None) -> dict[str, Any]:
-    """Return an item with the unknown properties that were set apart from it, as the column holds them."""
+def with_unknown(item: dict[str, Any], text: str | None) -> dict[str, Any]:
+    """Add unknown properties to an item, given as the text in their column."""
     for pointer, value in _decode(text).items() if text else ():
         *parents, last = _names_of(pointer)
         into: Any = item
@@ -52,15 +55,15 @@ def put_back(item: dict[str, Any], text: str | None) -> dict[str, Any]:
 
 
 def names_shown(pointers: Iterable[str]) -> list[str]:
-    """Return pointers as they may be shown to whoever sent them, the first hundred, each once."""
+    """Return the first hundred distinct pointers, in the form that may be shown to the sender."""
     texts = ("".join(f"/{shown(name)}" for name in _names_of(pointer)) for pointer in pointers)
     return list(dict.fromkeys(texts))[:_MOST_NAMES]
 
 
 def count_names(column: pa.ChunkedArray, *, into: dict[str, int]) -> None:
-    """Count in how many items each unknown property is, as it may be shown; a place in a list is `*`.
+    """Count the items with each unknown property, by the name that may be shown. An index of a list becomes `*`.
 
-    After a hundred names the others are counted together.
+    After a hundred names, the others are counted together.
     """
     for text in column.drop_null().to_pylist():
         names = {

@@ -1,16 +1,48 @@
-"""The bytes of a landing file in blocks: what it is by its first bytes, not by its name; UTF-8 without a mark."""
+"""The bytes of a file in blocks of UTF-8 without a byte-order mark, after unzipping and transcoding.
+
+The first bytes of a file decide what it is; its name may be wrong. Memory is bounded whatever a file contains.
+"""
 
 import codecs
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import chain
 from typing import BinaryIO
 
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
-from implio_pipeline.formats.file_forms import FileForm, form_of, utf8_of
 from implio_pipeline.formats.limits import LandingLimits
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_MAGIC = b"PK\x03\x04"
+# JSON and our CSV begin with two ASCII characters, so UTF-16 shows in which bytes are NUL. Source: RFC 4627, section 3.
+_BY_NULS: dict[tuple[bool, ...], str] = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+}
+
+
+class FileForm(StrEnum):
+    """The forms of a file, by its first bytes."""
+
+    TEXT = "text"
+    """UTF-8, unless a later byte is invalid."""
+    UTF_16 = "UTF-16"
+    """UTF-16 or UTF-32, with or without a byte-order mark."""
+    GZIP = "gzip"
+    ZIP = "zip"
+    """An archive or a workbook: a workbook is a zip archive."""
+
+
+def form_of(head: bytes) -> FileForm:
+    """Return the form of a file that begins with these bytes."""
+    if head.startswith(_GZIP_MAGIC):
+        return FileForm.GZIP
+    if head.startswith(_ZIP_MAGIC):
+        return FileForm.ZIP
+    return FileForm.TEXT if _wide_encoding(head) is None else FileForm.UTF_16
 
 
 def blocks_of(
@@ -19,15 +51,16 @@ def blocks_of(
     """Yield the content in blocks of about `chunk_bytes`, as UTF-8.
 
     Args:
-        file: The landing file.
-        limits: Bounds of parsing.
-        first: What was read of it already.
-        is_lined: Its lines matter; those of a file that knows only carriage returns are ended by newlines.
+        file: The file.
+        limits: The limits of parsing.
+        first: The bytes that were already read from the file.
+        is_lined: Lines matter. If the first block has only carriage returns, newlines replace them.
 
     Raises:
-        LandingEmpty: there is nothing in it.
-        LandingInvalid: it is no text, is cut short, or unzips to more than it may.
+        LandingEmpty: the file is empty.
+        LandingInvalid: the file is not text, is cut short, or unzips to more than it may.
     """
+    # 1. Unzip.
     head = file.read(limits.chunk_bytes) if first is None else first
     blocks: Iterator[bytes] = chain([head], iter(lambda: file.read(limits.chunk_bytes), b""))
     if form_of(head) is FileForm.GZIP:
@@ -38,39 +71,50 @@ def blocks_of(
             raise LandingInvalid("it is a gzip file within a gzip file: unzip it once")
     if form_of(head) is FileForm.ZIP:
         raise LandingInvalid("it is a zip archive or a workbook, not text: unzip it, or export it as CSV in UTF-8")
+    # 2. Transcode.
     if form_of(head) is FileForm.UTF_16:
         blocks = _transcoded(head, blocks)
-    yield from _plain(blocks, is_lined=is_lined)
-
-
-def has_newlines(head: bytes) -> bool:
-    """Tell whether lines end as they should in a text that begins so; one that is short of lines has no say."""
-    return b"\n" in head or b"\r" not in head
-
-
-def _plain(blocks: Iterator[bytes], *, is_lined: bool) -> Iterator[bytes]:
+    # 3. Remove the byte-order mark, and refuse a file of white space only.
     blocks = (block for block in blocks if block)
-    first = next(blocks, b"").removeprefix(codecs.BOM_UTF8)
-    if not first.strip():
+    head = next(blocks, b"").removeprefix(codecs.BOM_UTF8)
+    if not head.strip():
         second = next(blocks, None)
         if second is None:
             raise LandingEmpty("the file is empty")
         blocks = chain([second], blocks)
-    is_old = is_lined and not has_newlines(first)
-    for block in chain([first], blocks):
+    # 4. End lines with newlines.
+    is_old = is_lined and not has_newlines(head)
+    for block in chain([head], blocks):
         if block:
             yield block.replace(b"\r", b"\n") if is_old else block
 
 
+def has_newlines(head: bytes) -> bool:
+    """Return whether lines end with newlines in a text that begins so. A text without any line end counts as such."""
+    return b"\n" in head or b"\r" not in head
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """Return the encoding of a text that is not UTF-8: by its byte-order mark, or by its NUL bytes."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return _BY_NULS.get(tuple(byte == 0 for byte in head[:4]))
+
+
 def _transcoded(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(_wide_encoding(head) or "utf-16")()
     try:
-        yield from utf8_of(head, blocks)
+        for block in blocks:
+            yield decoder.decode(block).encode("utf-8", "surrogatepass")
+        yield decoder.decode(b"", final=True).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise LandingInvalid("it begins like UTF-16 and is not: save it as UTF-8") from None
 
 
 class _Whole(io.RawIOBase):
-    """A file whose beginning was read already, from its beginning."""
+    """A file from its beginning, although its first bytes were already read."""
 
     def __init__(self, head: bytes, file: BinaryIO) -> None:
         self._head, self._file, self._at = head, file, 0
@@ -102,6 +146,7 @@ def _unzipped(file: _Whole, limits: LandingLimits) -> Iterator[bytes]:
                 ) from None
             if not block:
                 return
+            # Two limits against a gzip bomb: the size, and the ratio once enough is unzipped to judge it.
             total += len(block)
             if total > limits.max_unzipped_bytes:
                 raise LandingInvalid(f"the gzip file unzips to more than {limits.max_unzipped_bytes} bytes")

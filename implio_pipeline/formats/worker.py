@@ -1,4 +1,4 @@
-"""A process that parses chunks, or spans, of landing files."""
+"""A process that parses chunks or spans of landing files (`python -m implio_pipeline.formats.worker`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from implio_pipeline.formats.spans import Span, lines_in
 from implio_pipeline.formats.worker_process import Answer, work
 
 
-def parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> Answer:
-    """Return the part's good and bad items in Arrow's stream format, and how many lines a span has.
+def _parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> Answer:
+    """Return the number of lines of a span, and the good and bad items of a part in Arrow's stream format.
 
-    Where bad items of a span stand is counted from its first line; a span comes with its file.
+    The positions of bad items count from the first line of the span. A span needs the descriptor of its file.
     """
     lines = 0
     if isinstance(part, Span):
@@ -23,4 +23,4 @@ def parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> 
 
 
 if __name__ == "__main__":
-    work(parse)
+    work(_parse)

@@ -53,7 +53,9 @@ def post(stage: Stage, *items: dict, team: str = "ads", at: datetime = NOW) -> N
         arrived_at = arrival(opened.services, TeamId(team))
         raws = [json.dumps(each).encode() for each in items]
         accepted, _ = accept_items(raws, arrived_at=arrived_at, batch_id="post", may_be_dated=False)
-        submit(opened.services, TeamId(team), [Submission(team=TeamId(team), arrived_at=arrived_at, rows=accepted.rows)])
+        submit(
+            opened.services, TeamId(team), [Submission(team=TeamId(team), arrived_at=arrived_at, rows=accepted.rows)]
+        )
 
 
 def backfill(stage: Stage, *keys: str, team: str = "ads") -> dg.ExecuteInProcessResult:

@@ -13,7 +13,7 @@ from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.columns import keyed, rejected_table
 from implio_pipeline.formats.faults import item_faults, item_schema
 from implio_pipeline.formats.schema import arrow_schema
-from implio_pipeline.formats.validate import accept_items, is_item
+from implio_pipeline.formats.validate import _is_item, accept_items
 
 ARRIVED = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOTTOMLESS = 100_000
@@ -242,7 +242,7 @@ def test_the_fast_path_accepts_exactly_what_the_slow_path_finds_no_error_in(valu
         value = {**value, "extra": 1}
     raw = msgspec.json.encode(value)
 
-    strict = is_item(raw, claimed_at=ARRIVED)
+    strict = _is_item(raw, claimed_at=ARRIVED)
     fast, _ = accept_items([raw], arrived_at=ARRIVED, batch_id="b")
     slow = item_faults(msgspec.json.decode(raw), claimed_at=ARRIVED)
 

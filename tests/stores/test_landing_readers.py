@@ -12,12 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
-from implio_pipeline.formats.elements import elements
+from implio_pipeline.formats.json_texts import elements
 from implio_pipeline.formats.limits import LandingLimits
-from implio_pipeline.formats.pieces import tables_of
+from implio_pipeline.formats.pieces import Workers, tables_of
 from implio_pipeline.formats.sheet import known_columns
 from implio_pipeline.formats.spans import lines_in, spans_of
-from implio_pipeline.formats.workers import Workers
 
 ARRIVED = datetime(2026, 11, 23, tzinfo=UTC)
 LIMITS = LandingLimits(chunk_bytes=64, piece_bytes=2000)

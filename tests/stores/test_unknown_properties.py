@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implio_pipeline.formats.ad_shape import ad_shape, landing_line, result_shape
-from implio_pipeline.formats.rejected import RejectedItem
+from implio_pipeline.formats.columns import RejectedItem
 from implio_pipeline.formats.validate import AcceptedItems, accept_items
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

@@ -13,8 +13,7 @@ from typing import Any
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
 from implio_pipeline.domain.request_fields import FIELDS, RequestFieldRefused
 from implio_pipeline.formats.limits import LandingLimits
-from implio_pipeline.formats.separators import lacks_commas
-from implio_pipeline.formats.sheet import Sheet
+from implio_pipeline.formats.sheet import Sheet, lacks_commas
 from implio_pipeline.formats.unpack import blocks_of
 
 _GZIP = ".gz"

@@ -21,9 +21,8 @@ from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.formats.columns import keyed
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
-from implio_pipeline.formats.pieces import tables_of
+from implio_pipeline.formats.pieces import Workers, tables_of
 from implio_pipeline.formats.unknown import count_names
-from implio_pipeline.formats.workers import Workers
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks, ParsedRows

@@ -22,8 +22,7 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import day_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
-from implio_pipeline.formats.pieces import SUFFIXES
-from implio_pipeline.formats.workers import Workers
+from implio_pipeline.formats.pieces import SUFFIXES, Workers
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingClaim, LandingZone

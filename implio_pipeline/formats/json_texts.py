@@ -1,7 +1,8 @@
-"""A JSON file: the array `POST /v1/ads` takes, or one item; cut into elements without loading it.
+"""JSON and NDJSON, cut into chunks of items' texts without loading a file.
 
-One regular expression leaps from bracket to bracket over whole strings, scalars and innermost containers;
-it keeps no state but a depth, so that nesting costs no stack. Elements are decoded, and so checked, later.
+A JSON file is the array that `POST /v1/ads` takes, or one item. One regular expression moves from bracket to bracket,
+over whole strings, scalars and innermost containers. It keeps only a depth, so nesting costs no stack. The texts are
+decoded, and so checked, later.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.formats.chunk import Chunk
 from implio_pipeline.formats.limits import LandingLimits
+from implio_pipeline.formats.validate import KEPT_BYTES_OF_TOO_LARGE
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _FLAT = rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+"
@@ -19,11 +21,33 @@ _SCALAR = re.compile(_STRING + rb'|[^\s,{}\[\]"]++', re.DOTALL)
 _WHITE = re.compile(rb"[ \t\r\n]*+")
 
 
+def line_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[Chunk]:
+    """Yield the lines of an NDJSON file in chunks. A line that is too long is cut, so that memory is bounded."""
+    rest, position, is_cut = b"", 1, False
+    for block in blocks:
+        text = rest + block
+        if is_cut:  # skip the remainder of a line that is too long
+            _, newline, text = text.partition(b"\n")
+            if not newline:
+                rest = b""
+                continue
+            is_cut, position = False, position + 1
+        whole, newline, rest = text.rpartition(b"\n")
+        if newline:
+            yield Chunk(first=position, body=whole)
+            position += whole.count(b"\n") + 1
+        if len(rest) > limits.max_item_bytes:
+            yield Chunk(first=position, body=[rest[:KEPT_BYTES_OF_TOO_LARGE]], faults={0: "too-large"})
+            rest, is_cut = b"", True
+    if rest:
+        yield Chunk(first=position, body=rest)
+
+
 def element_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterator[Chunk]:
-    """Yield the elements in chunks.
+    """Yield the elements of a JSON file in chunks.
 
     Raises:
-        LandingInvalid: it is neither array nor object, is cut short, or an element is too large.
+        LandingInvalid: the file is neither an array nor an object, is cut short, or an element is too large.
     """
     first, size, texts = 1, 0, list[bytes]()
     for text in elements(blocks, max_item_bytes=limits.max_item_bytes):
@@ -37,7 +61,11 @@ def element_chunks(blocks: Iterator[bytes], *, limits: LandingLimits) -> Iterato
 
 
 def elements(blocks: Iterator[bytes], *, max_item_bytes: int) -> Iterator[bytes]:
-    """Yield the text of each element of an array, or of the one object there is."""
+    """Yield the text of each element of an array, or of the only object.
+
+    Raises:
+        LandingInvalid: as for `element_chunks`.
+    """
     text = _Text(blocks, max_item_bytes)
     match text.peek():
         case b"{":
@@ -75,7 +103,7 @@ class _Text:
         self.at = 0
 
     def peek(self) -> bytes:
-        """Return the next byte that is not white space, without taking it; empty at the end."""
+        """Return the next byte that is not white space, without taking it. Returns nothing at the end."""
         while True:
             self.at = _WHITE.match(self._window, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self._window) or not self._more():
