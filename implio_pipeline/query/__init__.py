@@ -1,1 +1,1 @@
-"""What people read: a team's items through DuckDB, and the results of their statements."""
+"""How people read the items of teams: SQL statements in DuckDB, and their results."""

@@ -1,4 +1,11 @@
-"""A lake open for reading: DuckDB over what its reader may decrypt, less what a tombstone hides."""
+"""Open the lake for reading: SQL in DuckDB over the vault files of one or more teams.
+
+* A reader sees only columns of granted classes, and no item that an accepted deletion covers. Both are checked before
+  every statement, so a revoked grant or a new tombstone takes effect at the next one.
+* Every statement that read anything is in the log of reads, also one that failed: how it fails can reveal what it read.
+* Nothing is written to disk in clear.
+* No error message contains a value of an item.
+"""
 
 import re
 import secrets
@@ -39,7 +46,7 @@ _VIEW_NAMES = (*_VIEWS, _QUEUE)
 _READING = {"SELECT", "EXPLAIN", "RELATION"}
 _WORD = re.compile(r"\w+")
 _COLUMN_NAMES = frozenset({"team", "day", "queue"} | {column.name for kind in FileKind for column in columns_of(kind)})
-"""Names that the audit log may keep; any other name in a statement was made up by somebody, and may be anything."""
+"""Names that the audit log may keep. Any other name in a statement is free text and may be personal data."""
 _QUEUE_SCHEMA = pa.schema(
     {
         "task_id": pa.string(),
@@ -53,20 +60,22 @@ _QUEUE_SCHEMA = pa.schema(
 
 
 class Lake:
-    """The lake of one team or several; a tombstone accepted meanwhile hides its items from the next statement on.
+    """The lake of one team or several teams.
 
-    Several threads may share a lake; their statements run one after another. For more at once, open a lake each.
+    A tombstone hides its items from the next statement on. A verdict shows from the next statement on too, before it is
+    written into the file of its item. Until then its reasons and its actor are sealed, so readers without the identity
+    class do not see them.
 
-    So does a verdict show from the next statement on, before it is settled in the item's file. Its reasons and its
-    actor are sealed until then, so that readers without the identity class see them only afterwards.
+    Several threads may share a lake; their statements run one after another. Open one lake per thread to run them at
+    once.
 
     Args:
-        settings: The home's.
-        catalog: The home's, open.
-        ring: The home's.
-        door: Asked before each statement, and told of each before its rows are handed out.
-        admission: Who reads, whose items, and which classes they may decrypt.
-        threads: DuckDB's threads.
+        settings: The settings of the home.
+        catalog: The open catalog of the home.
+        ring: The key ring of the home.
+        door: Confirms the admission before each statement, and logs each statement before its rows are returned.
+        admission: The reader, the teams, and the classes that the reader may decrypt.
+        threads: Threads of DuckDB.
     """
 
     def __init__(
@@ -90,25 +99,25 @@ class Lake:
         self._folders = RegionFolders(roots)
         self._temporary = settings.home / "tmp"
         self._lock = threading.RLock()
-        """One statement at a time: each may open the lake anew, and views are registered in what all cursors share."""
+        """Allows one statement at a time: each may reopen the lake, and all cursors share the registered views."""
         self._opened_at: list[int] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._views: dict[str, ds.Dataset | pa.Table] = {}
-        self._laid_over: pa.Table | None = None
+        self._pending: pa.Table | None = None
         self._given_queue: pa.Table | None = None
-        """The queue, when the statement at hand was given it."""
+        """The queue, if the current statement reads it."""
 
     def sql(self, query: str, params: Mapping[str, Any] | None = None) -> Result:
         """Run one reading statement over `items`, `rejected` and `queue`.
 
         Args:
-            query: SQL as DuckDB speaks it.
-            params: Values for `$name` in it.
+            query: SQL of DuckDB.
+            params: Values for `$name` in the query.
 
         Raises:
-            QueryRefused: it is not one reading statement, or DuckDB cannot run it.
-            ClassNotGranted: it names a column of a class that was not granted.
-            GrantMissing: what the reader was let in by was revoked, or has ended.
+            QueryRefused: the query is not exactly one reading statement, or DuckDB cannot run it.
+            ClassNotGranted: the query names a column of a class that was not granted.
+            GrantMissing: the grant of the reader was revoked or has ended.
         """
         self._door.confirm(self._admission)
         with self._lock:
@@ -116,20 +125,20 @@ class Lake:
             for view in self._sealed_views():
                 view.forget_readings()
             try:
-                result = self._answer(query, params)
+                result = reread(lambda: self._run(query, params), about="the lake", again=self._reset)
             except Exception:
-                # How a statement fails can depend on what it read: one that read anything is in the log as well.
+                # How a statement fails can reveal what it read, so a failed one that read anything is logged too.
                 if readings := self._readings():
-                    self._note(query, readings, columns=(), rows=0)
+                    self._log(query, readings, columns=(), rows=0)
                 raise
             readings = self._readings()
-        self._note(query, readings, columns=result.columns, rows=len(result))
+        self._log(query, readings, columns=result.columns, rows=len(result))
         return result
 
-    def _note(
+    def _log(
         self, query: str, readings: Sequence[tuple[int, AbstractSet[str]]], *, columns: Iterable[str], rows: int
     ) -> None:
-        """Write a reading into the log: the columns of ours that it was given, names, or hands out."""
+        """Log a reading, with the known columns that it read, names or returns."""
         named = (set(_WORD.findall(query.lower())) | set(columns)) & _COLUMN_NAMES
         self._door.note(
             self._admission,
@@ -140,18 +149,15 @@ class Lake:
         )
 
     def _readings(self) -> list[tuple[int, AbstractSet[str]]]:
-        """Return the rows and columns that each view gave to the statement, whatever was made of them afterwards."""
+        """Return how many rows, and which columns, the statement took from each view, whatever it did with them."""
         found: list[tuple[int, AbstractSet[str]]] = [
             (view.rows_read, view.columns_read) for view in self._sealed_views() if view.columns_read or view.rows_read
         ]
-        if self._given_queue is not None:  # a table in memory: what DuckDB takes of it is not told
+        if self._given_queue is not None:  # a table in memory, so count all of it: DuckDB does not report what it reads
             found.append((self._given_queue.num_rows, frozenset(self._given_queue.column_names)))
         return found
 
-    def _answer(self, query: str, params: Mapping[str, Any] | None) -> Result:
-        return reread(lambda: self._answer_once(query, params), about="the lake", again=self._start_anew)
-
-    def _answer_once(self, query: str, params: Mapping[str, Any] | None) -> Result:
+    def _run(self, query: str, params: Mapping[str, Any] | None) -> Result:
         connection = self._current()
         try:
             statements = connection.extract_statements(query)
@@ -159,7 +165,7 @@ class Lake:
                 raise QueryRefused("this is not one reading statement")
             with connection.cursor() as cursor:
                 for view in _VIEW_NAMES:
-                    if view in query.lower():  # perhaps as another word: then it is opened in vain
+                    if view in query.lower():  # maybe not as a table; then it is opened for nothing
                         self._register(cursor, view)
                 return Result(cursor.sql(query, params=dict(params) if params else None).to_arrow_table())
         except duckdb.Error as error:
@@ -173,11 +179,11 @@ class Lake:
             raise FileMissing("a file of the lake is not in storage") from None
 
     def user_key(self, user_id: str, *, team: str | None = None) -> bytes:
-        """Return the pseudonym of a user id, to compare with the column `user_key`.
+        """Return the pseudonym of a user id, as in the column `user_key`.
 
         Args:
-            user_id: As the customer gave it.
-            team: Whose user; the lake's first team when `None`.
+            user_id: The id that the customer gave.
+            team: The team of the user; by default the first team of the lake.
 
         Raises:
             ClassNotGranted: the reader was not granted the identity class.
@@ -185,7 +191,7 @@ class Lake:
         return self._keychain.user_key(team_id(team) if team else self.teams[0], user_id)
 
     def close(self) -> None:
-        """Close the connection; DuckDB complains at the end of the interpreter when one is open."""
+        """Close the connection. DuckDB reports an error when the interpreter ends with an open one."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -202,38 +208,35 @@ class Lake:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config={"threads": self._threads})
-        # Globally: each statement runs on a cursor of its own, which takes on nothing that was set for the connection
-        # alone, so that it would go by the zone of the reader's machine.
+        # Global, because each statement runs on its own cursor, which inherits no setting of the connection. Without
+        # it, days would depend on the time zone of the reader's machine.
         connection.execute("set global timezone = 'UTC'")
-        connection.execute("set temp_file_encryption = true")  # what spills is personal
+        connection.execute("set temp_file_encryption = true")  # spilled rows are personal data
         connection.execute("set temp_directory = $folder", {"folder": str(self._temporary)})
-        # Verdicts before files: one that is settled meanwhile is in both, and says the same.
-        self._laid_over = self._verdicts()
+        # Read verdicts before files: one that is written into its file in between is in both, with the same value.
+        self._pending = self._verdicts()
         self._views = {}
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         return connection
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self._opened_at = []
-        self._forget_keys()
-
-    def _forget_keys(self) -> None:
         for team in self.teams:
             self._keychain.forget(team)
 
     def _fault(self) -> Exception | None:
-        """Return why a scan could not begin, if that is why DuckDB failed, and forget it."""
+        """Return the error that kept a scan from starting, if any, and reset it."""
         found: Exception | None = None
         for view in self._sealed_views():
             found, view.fault = found or view.fault, None
         return found
 
     def _check_files(self) -> None:
-        """Name the file over which a scan broke off, if that is why.
+        """Check the files of the scan that broke off.
 
         Raises:
-            FileTampered: a file is not the one the catalog lists.
+            FileTampered: a file is not the one in the catalog.
         """
         for view in self._sealed_views():
             view.check()
@@ -244,17 +247,17 @@ class Lake:
     def _register(self, cursor: duckdb.DuckDBPyConnection, name: str) -> None:
         if name == _QUEUE:
             self._given_queue = self._view(name)
-        if self._laid_over is None or _VIEWS.get(name) is not FileKind.ITEMS:
+        if self._pending is None or _VIEWS.get(name) is not FileKind.ITEMS:
             cursor.register(name, self._view(name))
             return
-        # Under names that no statement can know: a table in memory, read by itself, would not be in the log.
+        # Random names, which no statement can know: a direct read of these tables would not be logged.
         in_files, verdicts = (f"{part}_{secrets.token_hex(16)}" for part in ("in_files", "verdicts"))
         cursor.register(in_files, self._view(name))
-        cursor.register(verdicts, self._laid_over)
+        cursor.register(verdicts, self._pending)
         cursor.execute(pending_decisions.view_of_items(self.granted, in_files=in_files, verdicts=verdicts))
 
     def _view(self, name: str) -> ds.Dataset | pa.Table:
-        """Return the rows of a view, found when a statement names it first."""
+        """Return the rows of a view. They are opened when a statement first names it."""
         if name not in self._views:
             self._views[name] = self._queue() if name == _QUEUE else self._open(_VIEWS[name])
         return self._views[name]
@@ -291,7 +294,7 @@ class Lake:
         return SealedDataset(readable, kind=kind, keys_of=keys_of, granted=self.granted, hidden=covered)
 
     def _task_ids(self, team: TeamId, sealed: list[SealedFile], rules: Iterable[Rule]) -> dict[TaskKey, str]:
-        """Return the task ids that rules by task stand for, looked up in the few files that may hold them."""
+        """Return the task ids of rules by task, which have only keys. Reads them from the files that may hold them."""
         wanted = {rule.task_key: rule for rule in rules if isinstance(rule, TaskRule)}
         found: dict[TaskKey, str] = {}
         for each in sealed if wanted else ():
@@ -326,7 +329,7 @@ class Lake:
         return pc.field("task_id").isin(pa.array(found, pa.string())) if found else None
 
     def _verdicts(self) -> pa.Table | None:
-        """Return the verdicts that are not in the vault yet; `None` when there are none, so that nothing is paid."""
+        """Return the verdicts that are not yet in the vault, or `None` if there are none, which costs nothing."""
         unsettled = [verdict for team in self.teams for verdict in self._catalog.moderation.unsettled(team)]
         if not unsettled:
             return None
@@ -342,7 +345,7 @@ class Lake:
         return pa.Table.from_pylist(rows, schema=_QUEUE_SCHEMA)
 
     def _explained(self, error: duckdb.Error) -> QueryRefused | ClassNotGranted:
-        """Return our failure for DuckDB's, without the values that its messages may hold."""
+        """Return our error for an error of DuckDB, without its values."""
         first_line = str(error).splitlines()[0]
         if isinstance(error, duckdb.BinderException):
             for column in (*columns_of(FileKind.ITEMS), *columns_of(FileKind.REJECTED)):
@@ -351,7 +354,7 @@ class Lake:
         if isinstance(error, duckdb.BinderException | duckdb.ParserException | duckdb.CatalogException):
             return QueryRefused(first_line)
         if isinstance(error, duckdb.OutOfMemoryException) or "crypto module" in first_line:
-            # DuckDB's wheel has no cipher it may write with: rather than spill in clear, it stops.
+            # The wheel of DuckDB has no cipher for writing. It must stop rather than spill in clear (decision 0006).
             return QueryRefused(
                 "it needs more memory than DuckDB has here, and nothing is written to disk in clear",
                 remedy="Ask for fewer rows or columns, or aggregate before sorting and joining.",

@@ -1,4 +1,4 @@
-"""What a query returned."""
+"""The result of a query."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ import pyarrow as pa
 from implio_pipeline.domain.errors import QueryRefused
 
 _CANNOT_CONVERT = (ArithmeticError, ValueError, pa.ArrowException)
-"""What pyarrow raises for values and types that Python or pandas do not have."""
+"""What pyarrow raises for values and types that do not exist in Python or pandas."""
 
 
 class Result:
-    """The rows a query returned, held in memory."""
+    """The rows that a query returned, in memory."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -32,7 +32,7 @@ class Result:
         """Return the rows as a pandas data frame.
 
         Raises:
-            QueryRefused: a column holds a value or a type that pandas does not have.
+            QueryRefused: a column has a value or a type that does not exist in pandas.
         """
         try:
             return self._table.to_pandas()
@@ -43,7 +43,7 @@ class Result:
         """Return the rows as tuples.
 
         Raises:
-            QueryRefused: a column holds a value that Python does not have, such as a day before the year 1.
+            QueryRefused: a column has a value that does not exist in Python, such as a day before the year 1.
         """
         try:
             columns = [column.to_pylist() for column in self._table.columns]
@@ -52,7 +52,7 @@ class Result:
         return list(zip(*columns, strict=True)) if columns else []
 
     def _refusal(self, convert: Callable[[int], Any]) -> QueryRefused:
-        """Name the column that cannot be converted by its place: its name may be anything, and its value personal."""
+        """Name the column that cannot be converted, by its number: its name and its value may be personal data."""
         for number in range(self._table.num_columns):
             try:
                 convert(number)
