@@ -382,6 +382,10 @@ def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -
     parts: list[int] = []
     ended: list[int] = []
 
+    def watch() -> None:
+        """Start the limit again: only readers that make no progress hang, however busy the machine is."""
+        faulthandler.dump_traceback_later(HANGS_AFTER_SECONDS, exit=True)
+
     def read() -> None:
         for _ in range(2):
             with open_lake(home.path, team=ADS, classes=EVERY_CLASS, purpose="audit", threads=4) as lake:
@@ -390,14 +394,17 @@ def test_many_readers_over_many_files_never_hang(new_home: Callable[[], Home]) -
                     query = "select count(title) from items where user_key {0} $key"
                     both = " union all ".join(query.format(sign) for sign in ("=", "<", ">"))
                     parts.append(sum(count for (count,) in lake.sql(both, {"key": key}).fetchall()))
+                    watch()
                     query = "(select title from items where user_key {0} $key limit 2)"  # ended before its time
                     few = " union all ".join(query.format(sign) for sign in ("<", "=", ">"))
                     ended.append(len(lake.sql(few, {"key": key})))
+                    watch()
                 for _ in range(8):
                     query = "select count(*), count(title) from items where user_id <> $user"
                     counts.extend(lake.sql(query, {"user": "u1"}).fetchall())
+                    watch()
 
-    faulthandler.dump_traceback_later(HANGS_AFTER_SECONDS, exit=True)
+    watch()
     readers = [threading.Thread(target=read) for _ in range(4)]
     for reader in readers:
         reader.start()
