@@ -124,7 +124,7 @@ OTHER_LOOPS = {
     "domain/replan.py": "the one",
     "orchestration/drive.py": "rounds of the demo's sensors, until none asks for a run",
     "formats/item.py": "one level of nesting after another",
-    "formats/workers.py": "starts some processes",
+    "formats/pieces.py": "starts some processes",
 }
 """Loops that count without using the count, and try nothing again."""
 
