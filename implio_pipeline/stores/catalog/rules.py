@@ -1,6 +1,6 @@
 """A rule as columns of a row, and as the predicate of the rows that it covers.
 
-Tombstones and legal holds keep their rule in the same columns. `covered` is `domain.matching.covers` in SQL: what is
+Tombstones and legal holds keep their rule in the same columns. `covered` is `domain.scope.covers` in SQL: what is
 hidden, taken off the queues and deleted is chosen by one predicate.
 """
 

@@ -1,4 +1,4 @@
-"""The tables, as `tables.py` and its neighbours declare them.
+"""The tables, as `stores/catalog/tables.py` and its neighbours declare them.
 
 Nothing has been released yet, so there is one migration, and a home made by an earlier commit need not open. From the
 first release on this file is frozen, and each change of a table is a migration of its own.
