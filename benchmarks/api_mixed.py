@@ -161,20 +161,20 @@ def _settle(home: Path, run: MixedRun) -> None:
     began = time.monotonic()
     with open_home(home) as opened:
         for _ in range(5):
-            erase(opened.services, again=True)
+            erase(opened, again=True)
     run.settling_seconds = time.monotonic() - began
 
 
 def _compare(home: Path, books: _Books, run: MixedRun) -> None:
     """Hold the two laws: an acknowledged item is there or lawfully erased; an acknowledged deletion is completed."""
     with open_home(home) as opened:
-        manifest = opened.services.catalog.manifest
+        manifest = opened.catalog.manifest
         sealed = manifest.sealed(list(manifest.files(TEAM)))
         there: dict[str, tuple[str, datetime]] = {}
         for each in sealed:
             for row in opened.vault.read(each, columns=["task_id", "user_id", "submitted_at"]).to_pylist():
                 there[row["task_id"]] = (row["user_id"], row["submitted_at"])
-        states = {each.request_id: each.state for each in opened.services.catalog.requests.all(team=TEAM)}
+        states = {each.request_id: each.state for each in opened.catalog.requests.all(team=TEAM)}
     run.files, run.items, run.deletions = len(sealed), len(books.posted), len(books.deleted)
     run.delete_ms = books.delete_ms or [0.0]
     run.kept = sum(task_id in there for task_id in books.posted)

@@ -27,8 +27,8 @@ class Server:
         self.home = home
         init_home(home)
         with open_home(home) as opened:
-            add_team(opened.services, TEAM, region=Region("eu"))
-            _, key = add_api_key(opened.services, TEAM, label="benchmark", by="Jane")
+            add_team(opened, TEAM, region=Region("eu"))
+            _, key = add_api_key(opened, TEAM, label="benchmark", by="Jane")
         self._process: subprocess.Popen[bytes] | None = None
         self.api = Api(port=_free_port(), key=key, authority=home / "keys" / "tls" / "ca.pem")
 

@@ -59,7 +59,7 @@ def ticks(teams: int) -> None:
         home = make_home(Path(folder) / "home")
         with open_home(home) as opened:
             for number in range(teams):
-                add_team(opened.services, TeamId(f"team-{number}"), region=Region("eu"), policy=POLICY)
+                add_team(opened, TeamId(f"team-{number}"), region=Region("eu"), policy=POLICY)
         for number in range(teams):
             drop(home / "landing" / f"team-{number}" / "a.ndjson", [item(number)])
         resource = HomeResource(home=str(home))
@@ -87,9 +87,9 @@ def ticks(teams: int) -> None:
                     answer.append(f"{len(tick.run_requests or [])} runs asked for")
         with open_home(home) as opened:
             with measured(f"the run of retention, nothing overdue, {teams} teams") as answer:
-                answer.append(f"{len(retain(opened.services, today=datetime.now(UTC).date()))} requests")
+                answer.append(f"{len(retain(opened, today=datetime.now(UTC).date()))} requests")
             with measured(f"the run that settles, nothing decided, {teams} teams") as answer:
-                answer.append(f"{apply_decisions(opened.services).verdicts} verdicts")
+                answer.append(f"{apply_decisions(opened).verdicts} verdicts")
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def hiding(requests: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = make_home(Path(folder) / "home")
         with open_home(home) as opened:
-            add_team(opened.services, TEAM, region=Region("eu"))
+            add_team(opened, TEAM, region=Region("eu"))
         waited = []
         with daemon(home), open_home(home) as opened:
             for number in range(requests + 1):
@@ -123,7 +123,7 @@ def hiding(requests: int) -> None:
                 asked = json.dumps({"team": TEAM, "type": "user", "userId": f"u-{number}"})
                 drop(home / "requests" / "inbox" / f"{number}.ndjson", [asked])
                 began = time.perf_counter()
-                while len(opened.services.catalog.requests.tombstones(TEAM)) <= number:
+                while len(opened.catalog.requests.tombstones(TEAM)) <= number:
                     time.sleep(0.05)
                 waited.append(time.perf_counter() - began)
         first, *others = waited  # waits for the daemon to start as well

@@ -49,12 +49,12 @@ class Ours(Contestant):
             settings.write('\n[requests]\napprovals = "none"\n')
         with self._home() as opened:
             for team in sorted({batch.team for batch in batches}):
-                made = add_team(opened.services, team, region=Region("eu")).team
-                until = opened.services.clock.now() + timedelta(days=7)
+                made = add_team(opened, team, region=Region("eu")).team
+                until = opened.clock.now() + timedelta(days=7)
                 reader = {"person": getpass.getuser(), "granted_by": "the benchmark"}
                 everything = frozenset(ColumnClass)
                 grant(
-                    opened.services,
+                    opened,
                     GrantDraft(team=made, classes=everything, purpose=Purpose.AUDIT, until=until, **reader),
                 )
 
@@ -63,10 +63,8 @@ class Ours(Contestant):
         self._make(batches)
         with self._home() as opened:
             for name, of_team in groupby(batches, key=lambda batch: batch.team):
-                team = opened.services.catalog.teams.get(TeamId(name))
-                add_rows(
-                    opened.services, team, _Rows(list(of_team), opened.services.keychain.user_key_maker(team.team))
-                )
+                team = opened.catalog.teams.get(TeamId(name))
+                add_rows(opened, team, _Rows(list(of_team), opened.keychain.user_key_maker(team.team)))
 
     def ingest_ndjson(self, batches: Sequence[Batch]) -> None:
         """Take the files in as landing files: found, claimed, validated item by item, committed, removed.
@@ -81,22 +79,20 @@ class Ours(Contestant):
                 folder.mkdir(parents=True, exist_ok=True)
                 os.link(batch.path, folder / batch.path.name)
                 os.utime(batch.path, (time.time() - 60,) * 2)  # no longer being written
-            taken = ingest(opened.services)
+            taken = ingest(opened)
             if taken.rejected or taken.erased_before or taken.too_old or taken.set_aside:
                 raise ValueError(f"not every item came in: {taken}")
 
     def _carry_out(self, team: str, scopes: Sequence[Scope], mark: Callable[[str], None]) -> None:
         with self._home() as opened:
             drafts = [
-                RequestDraft(
-                    team=TeamId(team), scope=scope, channel=Channel.CLI, received_at=opened.services.clock.now()
-                )
+                RequestDraft(team=TeamId(team), scope=scope, channel=Channel.CLI, received_at=opened.clock.now())
                 for scope in scopes
             ]
-            accepted = accept(opened.services, drafts)
+            accepted = accept(opened, drafts)
             mark("hidden")
             ids = [each.request_id for each in accepted if isinstance(each, Request)]
-            done = erase(opened.services, only=ids)
+            done = erase(opened, only=ids)
             if len(done.completed) != len(scopes):
                 raise ValueError(f"{len(done.completed)} of {len(scopes)} requests completed: {done.failed}")
 
@@ -112,7 +108,7 @@ class Ours(Contestant):
     def connect(self) -> "_Connection":
         """Open the lake of every team with every class."""
         with self._home() as opened:
-            teams = [team.team for team in opened.services.catalog.teams.all()]
+            teams = [team.team for team in opened.catalog.teams.all()]
         return _Connection(self.lake / "home", teams, self.threads)
 
     def count_user(self, connection: "_Connection", team: str, user: str) -> int:
@@ -124,7 +120,7 @@ class Ours(Contestant):
     def referenced(self) -> set[Path]:
         """Return the live files."""
         with self._home() as opened:
-            return {self._root / file.path for file in opened.services.catalog.manifest.files()}
+            return {self._root / file.path for file in opened.catalog.manifest.files()}
 
     def stored(self) -> set[Path]:
         """Return every file of the vault."""
@@ -138,7 +134,7 @@ class Ours(Contestant):
         """Decrypt every live file past the tombstones; what the catalog does not list has no keys left to open it."""
         wanted, found = pa.array(list(users), pa.string()), 0
         with self._home() as opened:
-            manifest = opened.services.catalog.manifest
+            manifest = opened.catalog.manifest
             for sealed in manifest.sealed(list(manifest.files(TeamId(team)))):
                 rows = opened.vault.read(sealed, columns=["user_id"])
                 found += pc.sum(pc.is_in(rows["user_id"], value_set=wanted)).as_py() or 0

@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = make_home(Path(folder) / "home")
         with open_home(home) as opened:
-            services = opened.services
+            services = opened
             add_team(services, TEAM, region=Region("eu"))
             items = [item(number) for number in range(2 * chosen.requests + 1_000)]
             drop(home / "landing" / TEAM / "a.ndjson", items)

@@ -193,8 +193,8 @@ class Job:
 
 def _landing_waits(opened: OpenHome) -> Backlog:
     """Return a batch for each team with waiting files, the team whose file came first goes first."""
-    now = agreed_now(opened.services)
-    failures = failed_landings(opened.services)
+    now = agreed_now(opened)
+    failures = failed_landings(opened)
     left = put_off(failures, now=now)
     # A failed file has a back-off of its own and is in no batch until then, so a new file never waits for a failed one.
     # Its mark makes this another batch than the one whose run failed, so the back-off of that run does not apply.
@@ -202,8 +202,8 @@ def _landing_waits(opened: OpenHome) -> Backlog:
     for each in failures:
         if each.file in left:
             marks.setdefault(each.team, []).append(each.file)
-    teams = {team.team for team in opened.services.catalog.teams.all()}
-    waiting = {team: days for team, days in opened.services.landing.waiting(but=left).items() if team in teams}
+    teams = {team.team for team in opened.catalog.teams.all()}
+    waiting = {team: days for team, days in opened.landing.waiting(but=left).items() if team in teams}
     return Backlog(
         batches=tuple(
             Batch(parts=(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ()))), team=team)
@@ -217,13 +217,13 @@ def _requests_wait(opened: OpenHome) -> Backlog:
 
     Accepting hides items. It happens here because a look comes after seconds, but a run may come after hours.
     """
-    now, ends = agreed_now(opened.services), monotonic() + LOOK_SECONDS
+    now, ends = agreed_now(opened), monotonic() + LOOK_SECONDS
 
     def is_enough(taken: TakenRequests) -> bool:
         return taken.files >= LOOK_FILES or monotonic() >= ends
 
-    taken = take_requests(opened.services, is_enough=is_enough)
-    open_requests = opened.services.catalog.requests.all(states=OPEN_STATES)
+    taken = take_requests(opened, is_enough=is_enough)
+    open_requests = opened.catalog.requests.all(states=OPEN_STATES)
     ready = sorted(each.request_id for each in open_requests if each.is_ready(now=now))
     if ready:
         return Backlog(batches=(Batch(parts=tuple(ready)),))
@@ -234,14 +234,14 @@ def _requests_wait(opened: OpenHome) -> Backlog:
 
 
 def _verdicts_wait(opened: OpenHome) -> Backlog:
-    since = opened.services.catalog.moderation.unsettled_since(now=agreed_now(opened.services))
-    if since is None or not is_settling_due(opened.services, waits=opened.settle_waits):
+    since = opened.catalog.moderation.unsettled_since(now=agreed_now(opened))
+    if since is None or not is_settling_due(opened, waits=opened.settle_waits):
         return Backlog(skip_reason="no verdict has waited long enough")
     return Backlog(batches=(Batch(parts=(SETTLE_VERDICTS, instant_text(since))),))
 
 
 def _callbacks_wait(opened: OpenHome) -> Backlog:
-    teams: Sequence[str] = opened.services.catalog.callbacks.teams_due(now=opened.services.clock.now())
+    teams: Sequence[str] = opened.catalog.callbacks.teams_due(now=opened.clock.now())
     if not teams:
         return Backlog(skip_reason="nothing is due")
     return Backlog(batches=(Batch(parts=(DELIVER_CALLBACKS, *teams)),))
@@ -256,8 +256,8 @@ def _rotation_waits(opened: OpenHome) -> Backlog:
 
 
 def _is_rotation_due(opened: OpenHome) -> bool:
-    keys = opened.services.catalog.teams.keys()
-    return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.services.clock.now())
+    keys = opened.catalog.teams.keys()
+    return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.clock.now())
 
 
 # What a run does
@@ -266,8 +266,8 @@ def _is_rotation_due(opened: OpenHome) -> bool:
 def _ingest_landing(opened: OpenHome, order: Order) -> Report:
     faults = Faults()
     teams = None if order.team is None else [order.team]
-    done = ingest(opened.services, teams=teams, faults=faults, progress=lambda _: order.still_wanted())
-    report = Report(partitions=set(done.partitions), left=failed_landings(opened.services, teams=teams))
+    done = ingest(opened, teams=teams, faults=faults, progress=lambda _: order.still_wanted())
+    report = Report(partitions=set(done.partitions), left=failed_landings(opened, teams=teams))
     report.add_faults(faults, has_backoff=True)
     report.counts |= {
         "landing_files_quarantined": sum(each.is_quarantined for each in report.left),
@@ -288,7 +288,7 @@ def _ingest_landing(opened: OpenHome, order: Order) -> Report:
 
 
 def _carry_out_requests(opened: OpenHome, order: Order) -> Report:
-    taken = take_requests(opened.services)
+    taken = take_requests(opened)
     report = Report()
     report.counts |= {
         "request_files": taken.files,
@@ -301,10 +301,10 @@ def _carry_out_requests(opened: OpenHome, order: Order) -> Report:
 
 
 def _apply_retention(opened: OpenHome, order: Order) -> Report:
-    today = opened.services.clock.now().date()
+    today = opened.clock.now().date()
     as_of = today if order.as_of is None else min(order.as_of, today)  # a future day would erase items too early
     faults, report = Faults(), Report()
-    accepted = retain(opened.services, today=as_of, faults=faults)
+    accepted = retain(opened, today=as_of, faults=faults)
     report.counts |= {"as_of": as_of.isoformat(), "hidden_by_this_run": len(accepted)}
     _erase(opened, order, report)
     report.add_faults(faults)
@@ -313,7 +313,7 @@ def _apply_retention(opened: OpenHome, order: Order) -> Report:
 
 def _erase(opened: OpenHome, order: Order, report: Report) -> None:
     """Erase what every ready request asks for, and add the result to a report."""
-    done = erase(opened.services, progress=order.progress)
+    done = erase(opened, progress=order.progress)
     report.partitions |= done.partitions
     report.counts |= {
         "receipts_written": len(done.completed),
@@ -335,7 +335,7 @@ def _erase(opened: OpenHome, order: Order, report: Report) -> None:
 
 def _settle_verdicts(opened: OpenHome, order: Order) -> Report:
     faults, report = Faults(), Report()
-    done = apply_decisions(opened.services, faults=faults, progress=order.progress)
+    done = apply_decisions(opened, faults=faults, progress=order.progress)
     report.counts |= {"verdicts": done.verdicts, "files": done.files, "lost": done.lost}
     report.add_faults(faults, has_backoff=True)
     return report
@@ -343,7 +343,7 @@ def _settle_verdicts(opened: OpenHome, order: Order) -> Report:
 
 def _deliver_callbacks(opened: OpenHome, order: Order) -> Report:
     done: DeliverySummary
-    done = deliver_due(opened.services, opened.webhook_client) if order.deliverer is None else order.deliverer.begin()
+    done = deliver_due(opened, opened.webhook_client) if order.deliverer is None else order.deliverer.begin()
     # Each delivery has its own back-off, so a receiver that does not answer fails no run.
     report = Report(transient_codes=frozenset(done.failed.values()))
     report.counts |= {
@@ -368,22 +368,20 @@ class Tidied:
 
 def tidy(opened: OpenHome, faults: Faults) -> Tidied:
     """Delete files that nothing refers to, and discard what has been kept for its time."""
-    done = Tidied(sweep=housekeep(opened.services, feed_keeps=opened.feed_keeps, faults=faults))
-    before = opened.services.clock.now() - timedelta(days=opened.settings.set_aside_days)
+    done = Tidied(sweep=housekeep(opened, feed_keeps=opened.feed_keeps, faults=faults))
+    before = opened.clock.now() - timedelta(days=opened.settings.set_aside_days)
     with faults.isolate("files set aside"):
         done.set_aside = len(opened.set_aside.expire(before))
     with faults.isolate("reports"):
-        done.reports = opened.services.leftovers.expire_reports(before=before)
-    done.exports = purge_exports(opened.services, opened.exports, faults)
+        done.reports = opened.leftovers.expire_reports(before=before)
+    done.exports = purge_exports(opened, opened.exports, faults)
     return done
 
 
 def _keep_house(opened: OpenHome, order: Order) -> Report:
     faults, report = Faults(), Report()
     # Merge first: the files that merging replaces are then deleted by the same run.
-    merged = compact(
-        opened.services, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=order.progress
-    )
+    merged = compact(opened, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=order.progress)
     done = tidy(opened, faults)
     report.counts |= {
         "partitions": merged.partitions,
@@ -405,7 +403,7 @@ def _keep_house(opened: OpenHome, order: Order) -> Report:
 def _merge_small_files(opened: OpenHome, order: Order) -> Report:
     settings = opened.settings
     done = merge_small(
-        opened.services,
+        opened,
         rows_per_file=settings.rows_per_file,
         from_files=settings.api.merge_from_files,
         progress=order.progress,
@@ -418,9 +416,9 @@ def _rotate_keys(opened: OpenHome, order: Order) -> Report:
     # A person who starts the job wants new keys now. A schedule wants them only when they are due. In both cases, a
     # rotation that broke off is finished without renewing every key a second time.
     if _is_rotation_due(opened) or (order.as_of is None and not order.is_retry):
-        done = rotate_keys(opened.services, faults=faults, progress=order.progress)
+        done = rotate_keys(opened, faults=faults, progress=order.progress)
     else:
-        done = finish_rotation(opened.services, faults=faults)
+        done = finish_rotation(opened, faults=faults)
     report.counts |= {
         "teams": done.teams,
         "files_rewrapped": done.files,
@@ -434,8 +432,8 @@ def _rotate_keys(opened: OpenHome, order: Order) -> Report:
 
 
 def _audit_all(opened: OpenHome, order: Order) -> Report:
-    found = audit(opened.services, is_full=True, progress=order.progress)
-    note_audit(opened.services, found)
+    found = audit(opened, is_full=True, progress=order.progress)
+    note_audit(opened, found)
     return _audited(found)
 
 
@@ -445,8 +443,8 @@ def audit_partition(opened: OpenHome, partition: Partition) -> Report:
     Raises:
         TeamUnknown: There is no such team.
     """
-    opened.services.catalog.teams.get(partition[0])
-    return _audited(audit(opened.services, parts=FILE_PARTS, is_full=True, only=partition))
+    opened.catalog.teams.get(partition[0])
+    return _audited(audit(opened, parts=FILE_PARTS, is_full=True, only=partition))
 
 
 def _audited(found: AuditReport) -> Report:

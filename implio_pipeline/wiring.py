@@ -32,7 +32,6 @@ from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
 from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.ports.accounts import AccountServices
-from implio_pipeline.ports.services import Services
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
@@ -70,11 +69,6 @@ class OpenHome:
         self.clock = SystemClock()
         self.identifiers = RandomIdentifiers()
         self.threads = settings.threads
-
-    @property
-    def services(self) -> Services:
-        """What flows use of it."""
-        return self
 
     @cached_property
     def key_ring(self) -> LocalKeyRing:

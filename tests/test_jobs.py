@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime, time
 
 import pytest
-from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, Home
 from support.items import Ad
@@ -69,7 +68,7 @@ def test_the_loop_runs_the_same_job_as_dagster_and_tells_codes_of_what_failed(ho
 
 
 def test_retention_never_goes_by_a_day_that_has_not_come(home: Home) -> None:
-    in_time = changed(home.opened, services=home.services)
+    in_time = home.services
 
     report = job_of(RETENTION).run(in_time, Order(as_of=date(2099, 1, 1)))
 

@@ -73,7 +73,7 @@ async def _post_ads(request: Request, caller: Annotated[Caller, Depends(who_may(
     key = key_of(request)
     sent = await request.body()
     # 2. Take the instant of submission, and with an idempotency key the record of the post.
-    arrived_at, post = await run_in_threadpool(_arrived, opened.services, caller.team, key, sent)
+    arrived_at, post = await run_in_threadpool(_arrived, opened, caller.team, key, sent)
     with state.posts_in_work.marked(post):
         # 3. Validate. A few posts at a time: more would only wait for the validator with their bodies in memory.
         async with state.validating:
@@ -106,9 +106,9 @@ def _validated(
     """Return the validated post, and its record if it was stored before."""
     state = request.app.state
     opened: OpenHome = state.opened
-    before = None if post is None else known(opened.services, post)
+    before = None if post is None else known(opened, post)
     same = before or post
-    opened.services.catalog.give_way()  # a deletion that is being accepted would have to share a processor
+    opened.catalog.give_way()  # a deletion that is being accepted would have to share a processor
     found = state.validate(
         sent,
         arrived_at=same.taken_at if same else arrived_at,
@@ -116,9 +116,9 @@ def _validated(
         batch_id=same.batch_id if same else None,
     )
     # The validator has no key, so the rows get their user keys here.
-    rows = keyed(found.rows, FileKind.ITEMS, opened.services.keychain.user_key_maker(team))
+    rows = keyed(found.rows, FileKind.ITEMS, opened.keychain.user_key_maker(team))
     # Ask for the API key once more: it may have been revoked while the body came, which may take half a minute.
-    recognise(opened.services, request.headers[KEY_HEADER])
+    recognise(opened, request.headers[KEY_HEADER])
     return replace(found, rows=rows), before
 
 
@@ -150,7 +150,7 @@ def _validated(
 )
 def _get_ads(request: Request, caller: Annotated[Caller, Depends(who_may(Act.POLL_ITEMS))]) -> Response:
     """Return a page of decided items, or the present state of the named items."""
-    services, feed = request.app.state.opened.services, request.app.state.polling
+    services, feed = request.app.state.opened, request.app.state.polling
     # 1. Read the parameters.
     asked = parameters(request, ("timestamp", "taskIds", "noAdContent"))
     has_content = not _flag(asked.get("noAdContent", "false"))

@@ -72,11 +72,11 @@ def create_app(
     metrics = Metrics()
     app.state.opened = opened
     app.state.metrics = metrics
-    app.state.intake = Intake(opened.services, on_files=on_files, on_commit=metrics.commits.inc)
+    app.state.intake = Intake(opened, on_files=on_files, on_commit=metrics.commits.inc)
     app.state.posts_in_work = PostsInWork()
     app.state.validate = validate
     app.state.validating = asyncio.Semaphore(_VALIDATED_AT_ONCE)
-    app.state.polling = polling or DecisionFeed(opened.services)
+    app.state.polling = polling or DecisionFeed(opened)
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
     app.state.on_deletion = on_deletion
     for router in routers:

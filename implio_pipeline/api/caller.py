@@ -42,7 +42,7 @@ def recognise_caller(request: Request) -> Caller:
     shown = request.headers.getlist(KEY_HEADER)
     if len(shown) != 1:
         raise ApiKeyRefused("the call has no valid API key")
-    key = recognise(opened.services, shown[0])
+    key = recognise(opened, shown[0])
     request.app.state.key_rate.take(key.key_id)
     request.state.key_id = key.key_id
     return Caller(team=key.team, key_id=key.key_id, acts_for=key.made_by)

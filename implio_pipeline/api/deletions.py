@@ -56,7 +56,7 @@ async def _holding_commits_back(
     request: Request, caller: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]
 ) -> AsyncIterator[Caller]:
     """Hold commits of items back as soon as a deletion's caller is known, not only once a thread takes it up."""
-    with request.app.state.opened.services.catalog.hurried():
+    with request.app.state.opened.catalog.hurried():
         yield caller
 
 
@@ -92,7 +92,7 @@ async def _holding_commits_back(
 def _delete_ads(request: Request, caller: Annotated[Caller, Depends(_holding_commits_back)]) -> Response:
     """Accept a deletion request of the caller's team."""
     opened: OpenHome = request.app.state.opened
-    services, api = opened.services, opened.settings.api
+    services, api = opened, opened.settings.api
     # 1. Read what is asked for.
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
         raise BodyRefused("a deletion has no body", remedy="Name what to delete in the query string.")
@@ -174,7 +174,7 @@ def _named(act: Act) -> Callable[..., _Named]:
 
     def named(request: Request, request_id: str, caller: Annotated[Caller, Depends(who_may(act))]) -> _Named:
         parameters(request, ())
-        services = request.app.state.opened.services
+        services = request.app.state.opened
         return _Named(services=services, caller=caller, deletion=_own_deletion(services, caller, request_id))
 
     return named
@@ -207,7 +207,7 @@ def _own_deletion(services: Services, caller: Caller, request_id: str) -> Deleti
 )
 def _list_deletions(request: Request, caller: Annotated[Caller, Depends(who_may(Act.SEE_REQUESTS))]) -> Response:
     """Return a page of requests, and the id to send as `after` for the next one."""
-    services: Services = request.app.state.opened.services
+    services: Services = request.app.state.opened
     asked = parameters(request, ("state", "limit", "after"))
     limit = _limit(asked.get("limit"))
     after = _own_deletion(services, caller, asked["after"]).tombstone_sequence if "after" in asked else None

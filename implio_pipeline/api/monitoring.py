@@ -70,7 +70,7 @@ async def _health() -> Response:
 def _waiting(request: Request) -> Response:
     _refuse_strangers(request)
     opened = request.app.state.opened
-    now = opened.services.clock.now()
+    now = opened.clock.now()
     waits = [wait_view(each, now=now) for each in opened.oldest_waits()]
     return json_answer(WaitingLongest(waiting=convert(waits, list[Wait])))
 

@@ -38,7 +38,7 @@ _decode_decision = msgspec.json.Decoder(models.Decision).decode
 )
 def _get_queues(request: Request, caller: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:
     parameters(request, ())
-    found = queues_of(request.app.state.opened.services, caller.team)
+    found = queues_of(request.app.state.opened, caller.team)
     return json_answer(models.Queues(queues=[models.Queue(queue=each.queue, waiting=each.waiting) for each in found]))
 
 
@@ -59,9 +59,7 @@ async def _post_next(
     """Return locked items with their content and the notes on them."""
     parameters(request, ())
     asked = _decoded(_decode_next, await request.body())
-    return json_answer(
-        await run_in_threadpool(_next, request.app.state.opened.services, caller.team, queue, asked.moderator)
-    )
+    return json_answer(await run_in_threadpool(_next, request.app.state.opened, caller.team, queue, asked.moderator))
 
 
 @router.post(
@@ -85,7 +83,7 @@ async def _post_decision(
     """Take a decision, and return what became of the item."""
     parameters(request, ())
     said = _decoded(_decode_decision, await request.body())
-    services = request.app.state.opened.services
+    services = request.app.state.opened
     result = await run_in_threadpool(decide, services, caller.team, task_id, _decision(said), by=said.moderator)
     if isinstance(result, QueueEntry):
         return json_answer(models.Decided(task_id=result.task_id, queue=result.queue))

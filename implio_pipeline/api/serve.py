@@ -80,7 +80,7 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
             rows_per_file=opened.settings.rows_per_file,
             merge_from_files=api.merge_from_files,
         )
-        running.enter_context(_accepting_request_files(opened.services, upkeep.on_deletion))
+        running.enter_context(_accepting_request_files(opened, upkeep.on_deletion))
         running.callback(upkeep.close)
         upkeep.start()
         validator = running.enter_context(closing(ValidatorProcess()))

@@ -43,7 +43,7 @@ def main() -> int:
     os.nice(_NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the server too, which then ends this process
     with open_home(Path(sys.argv[1])) as opened:
-        deliverer = Deliverer(opened.services, opened.webhook_client)
+        deliverer = Deliverer(opened, opened.webhook_client)
         order = Order(progress=lambda _done, _total: _stop_if_gone(), still_wanted=_stop_if_gone, deliverer=deliverer)
         with suppress(_ServerGone):
             _Loop(opened, [job_of(name) for name in sys.argv[2:]], order).run()
@@ -68,7 +68,7 @@ class _Loop:
         self._looked_at: dict[str, float] = {}
         # A daily job runs at the start, since nobody knows how long no process ran. The weekly audit, which reads
         # every file, waits for its day.
-        now = opened.services.clock.now()
+        now = opened.clock.now()
         self._done: dict[str, datetime] = {
             job.name: job.wakes.newest(now) for job in jobs if isinstance(job.wakes, At) and job.wakes.weekday
         }
@@ -101,7 +101,7 @@ class _Loop:
                         yield job
                         self._looked_at[job.name] = monotonic()
                 case At() as at:
-                    newest = at.newest(self._opened.services.clock.now())
+                    newest = at.newest(self._opened.clock.now())
                     if self._done.get(job.name) != newest:
                         self._done[job.name] = newest
                         yield job

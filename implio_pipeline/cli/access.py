@@ -84,7 +84,7 @@ def _grant(  # noqa: PLR0913 -- one parameter for each option of the command
         raise BadUse("say how long it is in force: --days or --until")
     asked = classes_from(classes)
     with session.open_home() as opened:
-        services = opened.services
+        services = opened
         draft = GrantDraft(
             team=team_id(team),
             classes=asked,
@@ -108,8 +108,8 @@ def _revoke(
 ) -> None:
     """Revoke a grant; it also ends reads that are running."""
     with opened_home(context) as (session, opened):
-        gone = revoke(opened.services, GrantId(grant_id), by=who(by))
-        (shape,) = _shapes(opened.services, [gone])
+        gone = revoke(opened, GrantId(grant_id), by=who(by))
+        (shape,) = _shapes(opened, [gone])
     session.answer(shape, lambda: good(f"Grant {gone.grant_id} is revoked."))
 
 
@@ -121,7 +121,7 @@ def _list(
 ) -> None:
     """Show the grants that are in force, the oldest first."""
     with opened_home(context) as (session, opened):
-        services, now = opened.services, opened.services.clock.now()
+        services, now = opened, opened.clock.now()
         found = services.catalog.grants.all(team=only_team(opened, team))
         shapes = _shapes(services, [each for each in found if is_all or each.is_in_force(now=now)])
         is_free = opened.settings.access.grants == "none"
@@ -149,14 +149,14 @@ def _review(
     """
     with opened_home(context) as (session, opened):
         found = review_grants(
-            opened.services,
+            opened,
             team=only_team(opened, team),
             open_for=timedelta(days=open_days),
             expires_within=timedelta(days=soon_days),
         )
         shapes = [
             shape | {"remarks": each.remarks}
-            for shape, each in zip(_shapes(opened.services, [each.grant for each in found]), found, strict=True)
+            for shape, each in zip(_shapes(opened, [each.grant for each in found]), found, strict=True)
         ]
     columns = ("id", "who", "team", "classes", "purpose", "until", "questions")
     rows = [[*_row(each), "; ".join(each["remarks"]) or "-"] for each in shapes]
@@ -179,12 +179,12 @@ def _log(
     The log contains neither values nor SQL.
     """
     with opened_home(context) as (session, opened):
-        log, wanted = opened.services.catalog.access_log, only_team(opened, team)
+        log, wanted = opened.catalog.access_log, only_team(opened, team)
         if wanted is None:
             lines = log.newest(newest)
         else:
             lines = [each for each in log.lines() if wanted in each.read.teams][-newest:]
-        names = names_of(opened.services, (each.read.person for each in lines))
+        names = names_of(opened, (each.read.person for each in lines))
 
     def columns_text(columns: tuple[str, ...]) -> str:
         return ", ".join(columns[:_MOST_COLUMNS]) + (" …" if len(columns) > _MOST_COLUMNS else "")
@@ -219,8 +219,8 @@ def _verify(context: typer.Context) -> None:
     Also finds revoked grants that came back with a backup.
     """
     with opened_home(context) as (session, opened):
-        faults, back = log_faults(opened.services), revived(opened.services)
-        newest = opened.services.catalog.access_log.newest(1)
+        faults, back = log_faults(opened), revived(opened)
+        newest = opened.catalog.access_log.newest(1)
     lines = newest[0].line if newest else 0
     shape = {
         "isHolding": not faults and not back,
@@ -242,7 +242,7 @@ def _forget(context: typer.Context, name: _Name) -> None:
     The log keeps the pseudonym.
     """
     with opened_home(context) as (session, opened):
-        is_gone = forget_operator(opened.services, secret_from(name, name="Operator"))
+        is_gone = forget_operator(opened, secret_from(name, name="Operator"))
     words = "The name is destroyed. Grants and log keep a pseudonym." if is_gone else "No such name is kept."
     session.answer({"isForgotten": is_gone}, lambda: good(words))
 

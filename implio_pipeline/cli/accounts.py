@@ -60,7 +60,7 @@ def _add_member(
     address = secret_from(email, name="E-mail address")
     with session.open_home() as opened:
         member, password = flow.add_member(
-            opened.services,
+            opened,
             opened.accounts,
             email=address,
             name=name or address.partition("@")[0],
@@ -100,9 +100,7 @@ def _set_role(context: typer.Context, email: _Email, *, team: TeamName, role: _R
     with opened_home(context) as (session, opened):
         member = _found(opened.accounts, email)
         inviter = flow.Inviter(name=who(by), is_operator=True)
-        flow.set_role(
-            opened.services, opened.accounts, member.member_id, team=team_id(team), role=role_of(role), by=inviter
-        )
+        flow.set_role(opened, opened.accounts, member.member_id, team=team_id(team), role=role_of(role), by=inviter)
         member = opened.accounts.members.get(member.member_id)
     _answer(session, member, None, f"{member.name} is {role} in {team}.")
 
@@ -118,9 +116,9 @@ def _remove_member(context: typer.Context, email: _Email, *, team: MaybeTeam = N
         if team is None:
             opened.accounts.members.remove(member.member_id)
             # Deleted rows stay in free pages of the database file until it is scrubbed.
-            opened.services.catalog.scrub(is_thorough=False)
+            opened.catalog.scrub(is_thorough=False)
         else:
-            flow.leave_team(opened.services, opened.accounts, member.member_id, team=team_id(team))
+            flow.leave_team(opened, opened.accounts, member.member_id, team=team_id(team))
     text = "The account is deleted." if team is None else f"They are not a member of {team} any more."
     session.answer({"memberId": member.member_id}, lambda: good(text))
 
@@ -191,8 +189,8 @@ def _add_key(
     """
     with opened_home(context) as (session, opened):
         ends = None if until is None else end_of(until)
-        key, text = add_api_key(opened.services, team_id(team), label=label, by=who(name), expires_at=ends)
-        now = opened.services.clock.now()
+        key, text = add_api_key(opened, team_id(team), label=label, by=who(name), expires_at=ends)
+        now = opened.clock.now()
     session.answer(_key_shape(key, now) | {"key": text}, lambda: _new_key(key, text), is_copied=True)
 
 
@@ -200,8 +198,8 @@ def _add_key(
 def _list_keys(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show ids and labels of keys, the oldest first."""
     with opened_home(context) as (session, opened):
-        found = opened.services.catalog.api_keys.all(only_team(opened, team))
-        now = opened.services.clock.now()
+        found = opened.catalog.api_keys.all(only_team(opened, team))
+        now = opened.clock.now()
     shapes = [_key_shape(key, now) for key in found]
 
     def row(shape: dict[str, Any]) -> list[object]:
@@ -216,8 +214,8 @@ def _list_keys(context: typer.Context, team: MaybeTeam = None) -> None:
 def _revoke_key(context: typer.Context, key_id: _KeyName) -> None:
     """Revoke a key: calls with it are refused from now on."""
     with opened_home(context) as (session, opened):
-        key = revoke_api_key(opened.services, ApiKeyId(key_id))
-        now = opened.services.clock.now()
+        key = revoke_api_key(opened, ApiKeyId(key_id))
+        now = opened.clock.now()
     session.answer(_key_shape(key, now), lambda: good(f"Key {key.key_id} of team {key.team} is revoked."))
 
 
@@ -240,15 +238,15 @@ def _rotate_key(
     """
     with opened_home(context) as (session, opened):
         key, text = rotate_api_key(
-            opened.services,
+            opened,
             ApiKeyId(key_id),
             grace=timedelta(hours=grace),
             by=who(name),
             expires_at=None if until is None else end_of(until),
         )
-        now = opened.services.clock.now()
+        now = opened.clock.now()
         # A key that was replaced before, or that expires sooner, keeps its earlier end.
-        old = opened.services.catalog.api_keys.get(ApiKeyId(key_id))
+        old = opened.catalog.api_keys.get(ApiKeyId(key_id))
     ends = old.revoked_at or old.expires_at
     session.answer(
         _key_shape(key, now) | {"key": text, "replaces": key_id, "oldKeyEndsAt": ends},

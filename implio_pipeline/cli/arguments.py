@@ -60,7 +60,7 @@ def named_team(opened: "OpenHome", name: str) -> TeamId:
     Raises:
         TeamUnknown: There is no such team.
     """
-    return opened.services.catalog.teams.get(team_id(name)).team
+    return opened.catalog.teams.get(team_id(name)).team
 
 
 def only_team(opened: "OpenHome", name: str | None) -> TeamId | None:

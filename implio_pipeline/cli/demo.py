@@ -131,9 +131,9 @@ def _tell(story: _Story, opened: "OpenHome", *, items: int, days: int) -> dict[s
 def _land(story: _Story, opened: "OpenHome", *, items: int, days: int) -> DemoPlan:
     story.head("Three teams send their items")
     with story.timed("land", "Writing landing files"):
-        demo_steps.make_teams(opened.services)
+        demo_steps.make_teams(opened)
         plan = demo_steps.land(
-            opened.settings.home / "landing", today=opened.services.clock.now().date(), items=items, days=days
+            opened.settings.home / "landing", today=opened.clock.now().date(), items=items, days=days
         )
     files, cut = count(len(plan.files), "file"), sum(file.kind.value == "unreadable" for file in plan.files)
     story.show(good(f"{count(plan.good, 'item')} of {count(days, 'day')} in {files}: JSON, NDJSON, CSV, gzip"))
@@ -147,9 +147,9 @@ def _request(story: _Story, opened: "OpenHome", plan: DemoPlan) -> None:
     with story.timed("erase", "Erasing"):
         files = demo_steps.drop_requests(story.home, plan)
         runs = demo_steps.tick(story.home)
-        approved = demo_steps.approve_leaving(opened.services)
+        approved = demo_steps.approve_leaving(opened)
         runs += demo_steps.tick(story.home)
-    requests = opened.services.catalog.requests.all()
+    requests = opened.catalog.requests.all()
     kinds = ", ".join(sorted({request.kind.value for request in requests}))
     story.show(good(f"{count(len(requests), 'request')} ({kinds}) of {count(files.good, 'file')} carried out"))
     story.show(good(f"{count(approved, 'whole team')} hidden at once, erased after a second person approved"))
@@ -160,9 +160,9 @@ def _request(story: _Story, opened: "OpenHome", plan: DemoPlan) -> None:
 def _retain(story: _Story) -> None:
     story.head("acme shortens its retention; the nightly schedules apply it")
     with Session(home=story.home, is_json=True).open_home() as opened:
-        policy = demo_steps.shorten_retention(opened.services)
-        due = demo_steps.overdue(opened.services)
-        today = opened.services.clock.now().date()
+        policy = demo_steps.shorten_retention(opened)
+        due = demo_steps.overdue(opened)
+        today = opened.clock.now().date()
     with story.timed("retain", "Removing overdue items"):
         runs = demo_steps.tick(story.home, nightly_on=today)
     story.show(good(f"Items of acme are now {policy.text}"))
@@ -218,7 +218,7 @@ def _prove(
     # 1. The ledger verifies, no covered item is left in the vault, and no erased value is left in any file.
     with story.timed("prove", "Searching for what is left"):
         findings = opened.ledger.check()
-        left = sum(survivors(opened.services).values())
+        left = sum(survivors(opened).values())
         search = demo_steps.search(story.home, probes)
     total = round(time.monotonic() - story.started, 1)
     searched = f"{search.size_bytes:,} bytes of {count(search.files, 'file')}"

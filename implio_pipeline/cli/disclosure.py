@@ -97,7 +97,7 @@ def _export(
             grants = admission.grants
         # 2. Files that nobody could read yet may hold more of this person, so the export says how many there are.
         not_searched = {
-            "landingDaysWaiting": len(opened.services.landing.waiting().get(team_id(team), [])),
+            "landingDaysWaiting": len(opened.landing.waiting().get(team_id(team), [])),
             "filesSetAside": sum(each.team == team for each in opened.set_aside.list()),
         }
         draft = AccessDraft(
@@ -110,7 +110,7 @@ def _export(
             recipient=certificate,
             not_searched=not_searched,
         )
-        made = export_person(opened.services, opened.exports, draft, keep=opened.export_keep, progress=progress)
+        made = export_person(opened, opened.exports, draft, keep=opened.export_keep, progress=progress)
     access = made.access
     shape = {
         "exportId": access.export_id,
@@ -173,7 +173,7 @@ def _export_register(
     session = session_of(context)
     asked = choice_from(form, _Form, option="--format")
     with session.open_home() as opened:
-        record = activity_record(opened.services, _configured(opened.settings))
+        record = activity_record(opened, _configured(opened.settings))
     match _Form.JSON if session.is_json else asked:
         case _Form.JSON:
             text = f"{json.dumps(record_body(record), ensure_ascii=False, indent=2)}\n"

@@ -87,11 +87,11 @@ def _erase(  # noqa: PLR0913 -- one parameter for each option of the command
         return
     # 3. Accept it, which hides its items, then carry it out.
     with session.open_home() as opened:
-        draft = _draft(opened.services, fields, name=who(name))
+        draft = _draft(opened, fields, name=who(name))
         if plan is None:
-            (answer,) = accept(opened.services, [draft])
+            (answer,) = accept(opened, [draft])
         else:
-            answer = accept_plan(opened.services, draft, digest=plan)
+            answer = accept_plan(opened, draft, digest=plan)
         if isinstance(answer, ImplioError):
             # Whatever the reason, the request was refused: exit code 3, with the code of the reason.
             refusal = RequestRefused(answer.facts, remedy=answer.remedy)
@@ -104,9 +104,9 @@ def _erase(  # noqa: PLR0913 -- one parameter for each option of the command
 
 def _resume(session: Session, team: str | None) -> None:
     with session.open_home() as opened:
-        waiting = opened.services.catalog.requests.all(team=only_team(opened, team), states=OPEN_STATES)
+        waiting = opened.catalog.requests.all(team=only_team(opened, team), states=OPEN_STATES)
         results = carry_out(session, opened, only=[each.request_id for each in waiting], again=True)
-        in_inbox = len(opened.services.inbox.waiting())
+        in_inbox = len(opened.inbox.waiting())
     files = f"{count(in_inbox, 'request file')} in the inbox: `implio requests take`"
     nothing = warning(f"No accepted request waits. {files}") if in_inbox else good("Nothing waits.")
     session.answer(results.shape(), lambda: results.view() if results else nothing)
@@ -130,9 +130,9 @@ def _confirmation(session: Session, team: str, given: str | None) -> str:
 
 def _preview(session: Session, fields: dict[str, str], *, name: str) -> None:
     with session.open_home() as opened:
-        plan = plan_erasure(opened.services, _draft(opened.services, fields, name=name))
-        asker = identity_of(opened.services.keychain, plan.team, name)
-        others = approvers(opened.services, opened.accounts, plan.team, asked_by=asker)
+        plan = plan_erasure(opened, _draft(opened, fields, name=name))
+        asker = identity_of(opened.keychain, plan.team, name)
+        others = approvers(opened, opened.accounts, plan.team, asked_by=asker)
     shape = {
         "team": plan.team,
         "kind": plan.kind,

@@ -59,7 +59,7 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
     if is_all:
         fields["confirm"] = team  # a hold erases nothing, so nobody has to type the name of the team
     with session.open_home() as opened:
-        now = opened.services.clock.now()
+        now = opened.clock.now()
         named = request_draft(fields, channel=Channel.CLI, received_at=now)
         draft = HoldDraft(
             team=named.team,
@@ -69,7 +69,7 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
             words=secret_from(reason, name="Reason"),
             holder=holder,
         )
-        hold = place_hold(opened.services, draft)
+        hold = place_hold(opened, draft)
     text = f"Hold {hold.hold_id} is in force until {until}. Requests hide its items and do not erase them."
     session.answer(_shape(hold, now=now), lambda: good(text))
 
@@ -78,8 +78,8 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
 def _list(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show holds, the oldest first."""
     with opened_home(context) as (session, opened):
-        found = opened.services.catalog.holds.all(only_team(opened, team))
-        now = opened.services.clock.now()
+        found = opened.catalog.holds.all(only_team(opened, team))
+        now = opened.clock.now()
     shapes = [_shape(hold, now=now) for hold in found]
     session.answer_rows(
         shapes,
@@ -98,7 +98,7 @@ def _release(
 ) -> None:
     """Release a hold, and erase what it held back."""
     with opened_home(context) as (session, opened):
-        waiting = release_hold(opened.services, HoldId(hold_id))
+        waiting = release_hold(opened, HoldId(hold_id))
         results = carry_out(session, opened, only=[each.request_id for each in waiting])
     session.answer(
         {"holdId": hold_id, "requests": results.shape()},

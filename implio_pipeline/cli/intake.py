@@ -38,8 +38,8 @@ def _ingest(context: typer.Context, team: MaybeTeam = None, *, is_resume: Resume
         only = only_team(opened, team)
         teams = None if only is None else [only]
         with session.tally("Ingesting", of="items") as progress:
-            summary = ingest(opened.services, teams=teams, again=is_resume, faults=faults, progress=progress)
-        failures = failed_landings(opened.services, teams=teams)
+            summary = ingest(opened, teams=teams, again=is_resume, faults=faults, progress=progress)
+        failures = failed_landings(opened, teams=teams)
     shape = {
         "files": summary.files,
         "duplicates": summary.duplicates,

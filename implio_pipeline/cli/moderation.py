@@ -54,9 +54,9 @@ _By = Annotated[
 def _list_queues(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show every queue and how many items wait in it."""
     with opened_home(context) as (session, opened):
-        known = opened.services.catalog.teams
+        known = opened.catalog.teams
         teams = [known.get(team_id(team))] if team is not None else known.all()
-        found = [(each.team, queue) for each in teams for queue in queues_of(opened.services, each.team)]
+        found = [(each.team, queue) for each in teams for queue in queues_of(opened, each.team)]
     shapes = [{"team": name, "queue": each.queue, "waiting": each.waiting} for name, each in found]
     columns = ("team", "queue", "waiting")
     session.answer_rows(shapes, columns, (list(each.values()) for each in shapes), empty="No queues.")
@@ -66,7 +66,7 @@ def _list_queues(context: typer.Context, team: MaybeTeam = None) -> None:
 def _add_queue(context: typer.Context, name: _Name, team: TeamName) -> None:
     """Add a queue."""
     with opened_home(context) as (session, opened):
-        made = add_queue(opened.services, team_id(team), name)
+        made = add_queue(opened, team_id(team), name)
     session.answer({"team": team, "queue": made}, lambda: good(f"Team {team} has the queue {made}."))
 
 
@@ -74,7 +74,7 @@ def _add_queue(context: typer.Context, name: _Name, team: TeamName) -> None:
 def _remove_queue(context: typer.Context, name: _Name, team: TeamName) -> None:
     """Remove an empty queue."""
     with opened_home(context) as (session, opened):
-        remove_queue(opened.services, named_team(opened, team), name)
+        remove_queue(opened, named_team(opened, team), name)
     session.answer({"team": team, "removed": name}, lambda: good(f"The queue {name} is removed."))
 
 
@@ -87,7 +87,7 @@ def _next(
 ) -> None:
     """Lock and show the ten oldest items that nobody else has locked."""
     with opened_home(context) as (session, opened):
-        entries = next_entries(opened.services, team_id(team), queue, by=who(by))
+        entries = next_entries(opened, team_id(team), queue, by=who(by))
     if entries:
         session.say(f"Locked for you for {LOCK_LASTS.seconds // 60} minutes.")
     session.answer_rows(
@@ -141,7 +141,7 @@ def _decide(  # noqa: PLR0913 -- one parameter for each option of the command
         decision = Approve(feedback=tuple(feedback or ()), note=said)
     # 2. Decide.
     with session.open_home() as opened:
-        result = decide(opened.services, team_id(team), task_id, decision, by=who(by))
+        result = decide(opened, team_id(team), task_id, decision, by=who(by))
     # 3. A moved item has a new place in a queue, any other has an outcome.
     if isinstance(result, QueueEntry):
         shape, text = _entry_shape(result), f"The item now waits in {result.queue}."
@@ -168,7 +168,7 @@ def _settle(context: typer.Context, *, is_resume: Resume = False) -> None:
     """
     session, faults = session_of(context), Faults()
     with session.open_home() as opened, session.steps("Settling: files") as progress:
-        summary = apply_decisions(opened.services, again=is_resume, faults=faults, progress=progress)
+        summary = apply_decisions(opened, again=is_resume, faults=faults, progress=progress)
     text = f"Settled {count(summary.verdicts, 'verdict')} in {count(summary.files, 'file')}"
     failed = f"; {count(len(faults.found), 'file')} left for later" if faults else ""
     shape = {
@@ -204,13 +204,9 @@ def _set_callback(
         name = named_team(opened, team)
         # The allow list first: the address is checked against it.
         if hosts:
-            allow_hosts(opened.services, name, hosts)
-        made = (
-            None
-            if url is None
-            else set_callback(opened.services, opened.webhook_client, name, secret_from(url, name="URL"))
-        )
-        view = show_callback(opened.services, name)
+            allow_hosts(opened, name, hosts)
+        made = None if url is None else set_callback(opened, opened.webhook_client, name, secret_from(url, name="URL"))
+        view = show_callback(opened, name)
     if made is None:
         session.answer(_callback_shape(view), lambda: _callback_view(view))
         return
@@ -228,7 +224,7 @@ def _set_callback(
 def _show_callback(context: typer.Context, team: TeamName) -> None:
     """Show the address of a team and what waits to be sent."""
     with opened_home(context) as (session, opened):
-        view = show_callback(opened.services, team_id(team))
+        view = show_callback(opened, team_id(team))
     session.answer(_callback_shape(view), lambda: _callback_view(view))
 
 
@@ -236,7 +232,7 @@ def _show_callback(context: typer.Context, team: TeamName) -> None:
 def _remove_callback(context: typer.Context, team: TeamName) -> None:
     """Stop calling a team, and destroy its secrets and unsent calls."""
     with opened_home(context) as (session, opened):
-        remove_callback(opened.services, named_team(opened, team))
+        remove_callback(opened, named_team(opened, team))
     session.answer({"team": team, "host": None}, lambda: good(f"The callback of team {team} is removed."))
 
 
@@ -245,7 +241,7 @@ def _deliver(context: typer.Context) -> None:
     """Make every call that is due."""
     session = session_of(context)
     with session.open_home() as opened, session.waiting("Delivering"):
-        summary = deliver_due(opened.services, opened.webhook_client)
+        summary = deliver_due(opened, opened.webhook_client)
     text = (
         f"Delivered {count(summary.delivered, 'message')}; {summary.put_off} will be retried, "
         f"{summary.given_up} given up, {summary.cancelled} cancelled"

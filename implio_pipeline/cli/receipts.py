@@ -70,7 +70,7 @@ def _page(
 
     with opened_home(context) as (session, opened):
         entry = _entry(opened, RequestId(request_id))
-        lifted_at = opened.services.catalog.requests.get(RequestId(request_id)).standing_lifted_at
+        lifted_at = opened.catalog.requests.get(RequestId(request_id)).standing_lifted_at
         public_key = (ledger_folder(opened) / "public.pem").read_bytes()
     # The signature covers the entry without its digest, so this is the line that the page offers for verification.
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})

@@ -43,8 +43,8 @@ def _restore(
     if is_without_missing and not is_sure:
         session.be_sure("Give up every file that is not in storage? Its items are lost for good.")
     with session.open_home(is_restoring=True) as opened, session.steps("Erasing: files") as progress:
-        summary = restore(opened.services, is_without_missing=is_without_missing, progress=progress)
-        note_restore(opened.services, summary)
+        summary = restore(opened, is_without_missing=is_without_missing, progress=progress)
+        note_restore(opened, summary)
     shape = {
         "tombstones": summary.tombstones,
         "reinstated": summary.reinstated,
@@ -124,7 +124,7 @@ def _restored(summary: RestoreSummary) -> list[RenderableType]:
 def _show(context: typer.Context) -> None:
     """Compare the clock with the newest time in this home."""
     with opened_home(context) as (session, opened):
-        services = opened.services
+        services = opened
         now, newest = services.clock.now(), services.catalog.newest_reading()
         refusal: ClockWrong | None = None
         try:
@@ -150,6 +150,6 @@ def _confirm(context: typer.Context, is_sure: _Yes = False) -> None:
     session = session_of(context)
     with session.open_home(is_restoring=True) as opened:  # a restore needs a confirmed clock first
         if not is_sure:
-            session.be_sure(f"The clock says {instant_text(opened.services.clock.now())}. Is that right?")
-        now = confirm_clock(opened.services)
+            session.be_sure(f"The clock says {instant_text(opened.clock.now())}. Is that right?")
+        now = confirm_clock(opened)
     session.answer({"confirmedAt": now}, lambda: good(f"Confirmed: the clock says {instant_text(now)}."))

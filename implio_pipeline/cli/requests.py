@@ -40,11 +40,9 @@ def _list(
 ) -> None:
     """Show requests, the oldest first."""
     with opened_home(context) as (session, opened):
-        asked = opened.services.catalog.requests.all(
-            team=only_team(opened, team), states=OPEN_STATES if is_open else None
-        )
-        found = outcomes_of(opened.services, asked)
-        now = opened.services.clock.now()
+        asked = opened.catalog.requests.all(team=only_team(opened, team), states=OPEN_STATES if is_open else None)
+        found = outcomes_of(opened, asked)
+        now = opened.clock.now()
     session.answer(
         [request_view(*each) for each in found],
         lambda: _list_view(found, now=now) if found else good("No requests."),
@@ -55,10 +53,10 @@ def _list(
 def _show(context: typer.Context, request_id: _RequestName) -> None:
     """Show a request: its state, the next step, and its receipt."""
     with opened_home(context) as (session, opened):
-        request = opened.services.catalog.requests.get(RequestId(request_id))
-        outcome = outcome_of(opened.services, request)
+        request = opened.catalog.requests.get(RequestId(request_id))
+        outcome = outcome_of(opened, request)
         entry = newest_receipt(request, opened.ledger.receipts({request.request_id}).get(request.request_id, []))
-        done = len(opened.services.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
+        done = len(opened.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
         ledger_path = ledger_folder(opened) / "ledger.jsonl"
     receipt = None if entry is None else entry.shape()
     shape = request_view(request, outcome) | {"filesDone": done, "receipt": receipt}
@@ -91,15 +89,15 @@ def _approve(
         _approve_all(session, team, confirmed=confirmed, name=who(name))
         return
     with session.open_home() as opened:
-        request = opened.services.catalog.requests.get(RequestId(str(request_id)))
+        request = opened.catalog.requests.get(RequestId(str(request_id)))
         if request.state is RequestState.UNAPPROVED:
             # Nobody counts and types for nothing: who asked is refused before the plan is made.
-            refuse_same_person(opened.services, request.team, asked_by=request.asked_by, name=who(name))
-            plan = plan_request(opened.services, request)
+            refuse_same_person(opened, request.team, asked_by=request.asked_by, name=who(name))
+            plan = plan_request(opened, request)
             session.say(_plan_text(request, plan))
             session.confirm(approval_text(plan.items), given=confirmed)
-        request = approve(opened.services, request.request_id, name=who(name))
-        outcome = outcome_of(opened.services, request)
+        request = approve(opened, request.request_id, name=who(name))
+        outcome = outcome_of(opened, request)
     text = f"Request {request.request_id} is approved. {next_text(request, outcome)}"
     session.answer(request_view(request, outcome), lambda: good(text))
 
@@ -107,13 +105,13 @@ def _approve(
 def _approve_all(session: Session, team: str, *, confirmed: str | None, name: str) -> None:
     with session.open_home() as opened:
         named = named_team(opened, team)
-        waiting = approvable(opened.services, named, name=name)
+        waiting = approvable(opened, named, name=name)
         if waiting:
             items = sum(each.covered_items for each in waiting)
             session.say(f"{count(len(waiting), 'request')} of {named} cover {count(items, 'item')}, all hidden now.")
             session.confirm(approval_text(items), given=confirmed)
-        approved = approve_many(opened.services, waiting, name=name) if waiting else []
-        shapes = [request_view(each, outcome) for each, outcome in outcomes_of(opened.services, approved)]
+        approved = approve_many(opened, waiting, name=name) if waiting else []
+        shapes = [request_view(each, outcome) for each, outcome in outcomes_of(opened, approved)]
     text = f"{count(len(approved), 'request')} approved. `implio erase --resume` or the sensor carries them out."
     session.answer(shapes, lambda: good(text))
 
@@ -133,8 +131,8 @@ def _plan_text(request: Request, plan: ErasurePlan) -> str:
 def _cancel(context: typer.Context, request_id: _RequestName) -> None:
     """Cancel a request before any of its items is erased."""
     with opened_home(context) as (session, opened):
-        request = cancel(opened.services, RequestId(request_id))
-        outcome = outcome_of(opened.services, request)
+        request = cancel(opened, RequestId(request_id))
+        outcome = outcome_of(opened, request)
     text = f"Request {request.request_id} is cancelled. Its items are readable and in their queues again."
     session.answer(request_view(request, outcome), lambda: good(text))
 
@@ -146,8 +144,8 @@ def _lift(context: typer.Context, request_id: _RequestName, name: As = None) -> 
     Items that were erased stay erased.
     """
     with opened_home(context) as (session, opened):
-        lifted = lift(opened.services, RequestId(request_id), name=who(name))
-        found = outcomes_of(opened.services, lifted)
+        lifted = lift(opened, RequestId(request_id), name=who(name))
+        found = outcomes_of(opened, lifted)
     more = f", with {count(len(lifted) - 1, 'other request')} of the same person" if len(lifted) > 1 else ""
     text = f"Request {request_id} is lifted{more}: new items of this person are accepted again."
     session.answer([request_view(*each) for each in found], lambda: good(text))
@@ -171,8 +169,8 @@ def _extend(
     session = session_of(context)
     words = secret_from(reason, name="Reason")
     with session.open_home() as opened:
-        request = extend(opened.services, RequestId(request_id), days=days, reason=words)
-        outcome = outcome_of(opened.services, request)
+        request = extend(opened, RequestId(request_id), days=days, reason=words)
+        outcome = outcome_of(opened, request)
     text = (
         f"Request {request.request_id} is due by {request.due_at.date()}. Tell the person who asked, with the reason."
     )
@@ -183,8 +181,8 @@ def _extend(
 def _take(context: typer.Context) -> None:
     """Accept the request files of the inbox and hide their items."""
     with opened_home(context) as (session, opened):
-        taken = take_requests(opened.services)
-        accepted = outcomes_of(opened.services, taken.accepted)
+        taken = take_requests(opened)
+        accepted = outcomes_of(opened, taken.accepted)
         inbox = opened.settings.home / "requests" / "inbox"
     shape = {
         "files": taken.files,

@@ -100,13 +100,13 @@ def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId]
     wanted = list(only)
     if wanted:
         with session.steps("Erasing: files") as progress:
-            erase(opened.services, only=wanted, again=again, progress=progress)
-    requests = [opened.services.catalog.requests.get(each) for each in wanted]
+            erase(opened, only=wanted, again=again, progress=progress)
+    requests = [opened.catalog.requests.get(each) for each in wanted]
     receipts = opened.ledger.receipts(wanted)
     return Results(
         requests=[
             (request, outcome, newest_receipt(request, receipts.get(request.request_id, [])))
-            for request, outcome in outcomes_of(opened.services, requests)
+            for request, outcome in outcomes_of(opened, requests)
         ],
         ledger_path=ledger_folder(opened) / "ledger.jsonl",
     )

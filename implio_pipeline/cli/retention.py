@@ -76,11 +76,11 @@ def _approve(context: typer.Context, *, team: TeamName, confirmed: Confirm = Non
     """
     with opened_home(context) as (session, opened):
         named = named_team(opened, team)
-        waiting = waiting_change(opened.services, named)
+        waiting = waiting_change(opened, named)
         if waiting is not None:
             session.say(_change_text(waiting))
             session.confirm(f"shorten {waiting.affected_items}", given=confirmed)
-        change = approve_policy(opened.services, named, name=who(name))
+        change = approve_policy(opened, named, name=who(name))
     session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {change.policy.text}."))
 
 
@@ -89,7 +89,7 @@ def _refuse(context: typer.Context, *, team: TeamName, name: As = None) -> None:
     """Refuse a change that waits for a second person, or cancel yours."""
     with opened_home(context) as (session, opened):
         named = named_team(opened, team)
-        change = refuse_policy(opened.services, named, name=who(name))
+        change = refuse_policy(opened, named, name=who(name))
     session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {change.was.text}."))
 
 
@@ -97,10 +97,10 @@ def _refuse(context: typer.Context, *, team: TeamName, name: As = None) -> None:
 def _show(context: typer.Context, team: MaybeTeam = None) -> None:
     """Show policies and how many items are overdue today."""
     with opened_home(context) as (session, opened):
-        catalog = opened.services.catalog
+        catalog = opened.catalog
         teams = catalog.teams.all() if team is None else [catalog.teams.get(team_id(team))]
-        today = opened.services.clock.now().date()
-        overdue = {each.team: each.items for each in preview_retention(opened.services, today=today)}
+        today = opened.clock.now().date()
+        overdue = {each.team: each.items for each in preview_retention(opened, today=today)}
     session.answer_rows(
         [
             {"team": each.team, "policy": _policy_shape(each.policy), "overdueItems": overdue.get(each.team, 0)}
@@ -123,17 +123,17 @@ def _run(
 ) -> None:
     """Erase overdue items, with receipts like any deletion request."""
     with opened_home(context) as (session, opened):
-        today = opened.services.clock.now().date()
+        today = opened.clock.now().date()
         as_of = today if day is None else day_from(day)
         only = only_team(opened, team)
         teams = None if only is None else [only]
         if is_preview:
-            _preview(session, preview_retention(opened.services, today=as_of, teams=teams), as_of)
+            _preview(session, preview_retention(opened, today=as_of, teams=teams), as_of)
             return
         if as_of > today:
             raise BadUse("a future day can only be previewed: nothing is overdue by it yet")
         faults = Faults()
-        accepted = retain(opened.services, today=as_of, teams=teams, faults=faults)
+        accepted = retain(opened, today=as_of, teams=teams, faults=faults)
         results = carry_out(session, opened, only=[each.request_id for each in accepted])
     session.answer(results.shape(), lambda: results.view() if results else good("Nothing is overdue."))
     end_failed(faults)
@@ -168,7 +168,7 @@ def change_team_policy(
     if keep is None and not outcomes:
         raise BadUse("give --keep-days, --outcome, or both")
     with session.open_home() as opened:
-        services = opened.services
+        services = opened
         team = services.catalog.teams.get(team_id(team_name))
         # 1. The new policy: periods that are not named stay, and an outcome without days loses its own period.
         periods: dict[str, int | None] = {**team.policy.by_outcome, **outcome_days_from(outcomes)}

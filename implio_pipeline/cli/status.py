@@ -133,7 +133,7 @@ def _status_command(context: typer.Context) -> None:
 
 
 def _status_of(opened: "OpenHome") -> _Status:
-    services, now = opened.services, opened.services.clock.now()
+    services, now = opened, opened.clock.now()
     catalog = services.catalog
     failures = failed_landings(services)
     waiting = services.landing.waiting(but=put_off(failures, now=now))
@@ -169,8 +169,8 @@ def _status_of(opened: "OpenHome") -> _Status:
 
 def team_sums(opened: "OpenHome") -> tuple[TeamSums, ...]:
     """Return what each team has, from the catalog alone: no file is opened."""
-    catalog, today = opened.services.catalog, opened.services.clock.now().date()
-    overdue = {each.team: each.items for each in preview_retention(opened.services, today=today)}
+    catalog, today = opened.catalog, opened.clock.now().date()
+    overdue = {each.team: each.items for each in preview_retention(opened, today=today)}
     queued: dict[str, int] = {}
     for (team, _), waiting in catalog.moderation.counts().items():
         queued[team] = queued.get(team, 0) + waiting

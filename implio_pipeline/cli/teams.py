@@ -45,8 +45,8 @@ def _add(
     with session.open_home() as opened:
         if region not in opened.settings.regions:
             raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(opened.settings.regions))}")
-        made = add_team(opened.services, name, region=Region(region), policy=policy)
-        grant = grant_maker(opened.services, made.team, maker=who(None), days=opened.settings.access.maker_days)
+        made = add_team(opened, name, region=Region(region), policy=policy)
+        grant = grant_maker(opened, made.team, maker=who(None), days=opened.settings.access.maker_days)
     text = f"Team {made.team} in {made.region}; items are {made.policy.text}"
     read = "" if grant is None else f". You may read them until {grant.until.date()}, users' identity left out"
     session.answer(team_shape(made), lambda: good(f"{text}{read}"))
@@ -83,14 +83,14 @@ def _set(
     if keep is not None or outcomes:
         raise BadUse("change the policy and the limits one after the other")
     with session.open_home() as opened:
-        teams = opened.services.catalog.teams
+        teams = opened.catalog.teams
         team = teams.get(team_id(name))
         cap_percent = team.cap_percent if cap is None else cap
         grace_hours = team.grace_hours if grace is None else grace
         check_limits(cap_percent=cap_percent, grace_hours=grace_hours)
         # The grace period takes effect at once; a higher cap removes a safeguard and may wait for a second person.
         teams.set_limits(team.team, cap_percent=team.cap_percent, grace_hours=grace_hours)
-        change = change_policy(opened.services, team.team, cap_percent=cap_percent, by=who(by))
+        change = change_policy(opened, team.team, cap_percent=cap_percent, by=who(by))
         changed = teams.get(team.team)
     waits = f"wait {changed.grace_hours} hours" if changed.grace_hours else "do not wait"
     text = (
@@ -103,7 +103,7 @@ def _set(
 def _list(context: typer.Context) -> None:
     """Show every team."""
     with opened_home(context) as (session, opened):
-        teams = opened.services.catalog.teams.all()
+        teams = opened.catalog.teams.all()
     session.answer_rows(
         [team_shape(team) for team in teams],
         ("team", "region", "retention", "since"),
@@ -116,7 +116,7 @@ def _list(context: typer.Context) -> None:
 def _show(context: typer.Context, name: _Name) -> None:
     """Show a team: policy, limits, counts and keys."""
     with opened_home(context) as (session, opened):
-        catalog = opened.services.catalog
+        catalog = opened.catalog
         team = catalog.teams.get(team_id(name))
         files = list(catalog.manifest.files(team.team))
         sums = {

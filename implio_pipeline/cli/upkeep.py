@@ -36,8 +36,8 @@ def _audit(
     """
     session = session_of(context)
     with session.open_home() as opened, session.steps("Auditing: files") as progress:
-        report = audit(opened.services, is_full=is_full, progress=progress)
-        note_audit(opened.services, report)
+        report = audit(opened, is_full=is_full, progress=progress)
+        note_audit(opened, report)
     shape = {
         "auditedAt": report.audited_at,
         "part": None if report.part is None else {"number": report.part, "of": PARTS},
@@ -81,9 +81,7 @@ def _compact(context: typer.Context) -> None:
     """Merge small files into larger ones under new keys."""
     session, faults = session_of(context), Faults()
     with session.open_home() as opened, session.steps("Merging: partitions") as progress:
-        summary = compact(
-            opened.services, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=progress
-        )
+        summary = compact(opened, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=progress)
     shape = {
         "partitions": summary.partitions,
         "filesBefore": summary.files_before,
@@ -150,7 +148,7 @@ def _rotate(
     session, faults = session_of(context), Faults()
     with session.open_home() as opened, session.steps("Rotating: teams") as progress:
         wanted = [team_id(name) for name in teams] if teams else None
-        summary = rotate_keys(opened.services, teams=wanted, faults=faults, progress=progress)
+        summary = rotate_keys(opened, teams=wanted, faults=faults, progress=progress)
     shape = {
         "teams": summary.teams,
         "filesRewrapped": summary.files,
@@ -184,7 +182,7 @@ def _rotated(summary: RotationSummary) -> RenderableType:
 def _list(context: typer.Context) -> None:
     """Show ids and fingerprints of all keys, and the last rotation."""
     with opened_home(context) as (session, opened):
-        services = opened.services
+        services = opened
         statement = newest_statement(services.ledger)
         keys = services.catalog.teams.keys()
         prints = dict(services.keychain.root_keys()) | dict(services.keychain.fingerprints(keys))

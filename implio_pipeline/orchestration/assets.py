@@ -71,7 +71,7 @@ class _Data:
 
 
 def _describe_queue(opened: OpenHome) -> dict[str, Any]:
-    counts = opened.services.catalog.moderation.counts()
+    counts = opened.catalog.moderation.counts()
     rows = [[team, queue, count] for (team, queue), count in sorted(counts.items())]
     return {
         "dagster/row_count": sum(counts.values()),
@@ -80,21 +80,21 @@ def _describe_queue(opened: OpenHome) -> dict[str, Any]:
 
 
 def _describe_deletions(opened: OpenHome) -> dict[str, Any]:
-    found = [each for each in opened.services.catalog.requests.all() if each.kind is not RequestKind.RETENTION]
+    found = [each for each in opened.catalog.requests.all() if each.kind is not RequestKind.RETENTION]
     return _in_states(opened, found) | {
-        "refusals_unread": opened.services.inbox.refusals(),
-        "never_taken": sum(1 for _ in opened.services.inbox.passed_over()),
+        "refusals_unread": opened.inbox.refusals(),
+        "never_taken": sum(1 for _ in opened.inbox.passed_over()),
     }
 
 
 def _describe_retention(opened: OpenHome) -> dict[str, Any]:
-    found = [each for each in opened.services.catalog.requests.all() if each.kind is RequestKind.RETENTION]
+    found = [each for each in opened.catalog.requests.all() if each.kind is RequestKind.RETENTION]
     return _in_states(opened, found)
 
 
 def _describe_receipts(opened: OpenHome) -> dict[str, Any]:
     # Every completed request has its receipt; the check `receipts_are_true` proves it.
-    requests = opened.services.catalog.requests.all()
+    requests = opened.catalog.requests.all()
     kinds = Counter(each.kind.value for each in requests if each.state is RequestState.COMPLETED)
     return {
         "dagster/row_count": kinds.total(),
@@ -103,13 +103,13 @@ def _describe_receipts(opened: OpenHome) -> dict[str, Any]:
 
 
 def _in_states(opened: OpenHome, requests: Sequence[Request]) -> dict[str, Any]:
-    found = outcomes_of(opened.services, requests)
+    found = outcomes_of(opened, requests)
     waiting = sorted(request.due_at for request in requests if request.state in OPEN_STATES)
     described: dict[str, Any] = {
         "dagster/row_count": len(requests),
         "requests": dg.MetadataValue.md(markdown_table(("state", "requests"), in_states(found).items())),
         "requests_open": len(waiting),
-        "as_of": instant_text(opened.services.clock.now()),
+        "as_of": instant_text(opened.clock.now()),
     }
     return described | ({"next_due": waiting[0].date().isoformat()} if waiting else {})
 
@@ -276,10 +276,10 @@ def _report_unreported(context: dg.AssetExecutionContext, opened: OpenHome) -> N
     A post is submitted on the day on which it arrives. So only partitions of today and yesterday can have posts since
     yesterday's inventory.
     """
-    update_teams(context.instance, opened, [team.team for team in opened.services.catalog.teams.all()])
-    since = opened.services.clock.now().date() - timedelta(days=1)
+    update_teams(context.instance, opened, [team.team for team in opened.catalog.teams.all()])
+    since = opened.clock.now().date() - timedelta(days=1)
     known = context.instance.get_materialized_partitions(dg.AssetKey(_CONTENT_ITEMS))
-    files = opened.services.catalog.manifest.files(is_filtered=False)
+    files = opened.catalog.manifest.files(is_filtered=False)
     partitions = {(file.team, file.day) for file in files if file.kind is FileKind.ITEMS}
     _report_partitions(
         context,

@@ -37,7 +37,7 @@ class _Check:
 
 def _overdue(opened: OpenHome) -> dict[str, int]:
     """Count the items that are overdue today by the rows of the catalog, without those under a legal hold."""
-    found = preview_retention(opened.services, today=opened.services.clock.now().date())
+    found = preview_retention(opened, today=opened.clock.now().date())
     left = {each.team: each.items + each.rejected - each.withheld for each in found}
     overdue = {team: items for team, items in left.items() if items > 0}
     return {
@@ -48,8 +48,8 @@ def _overdue(opened: OpenHome) -> dict[str, int]:
 
 
 def _past_due(opened: OpenHome) -> dict[str, int]:
-    now = opened.services.clock.now()
-    requests = opened.services.catalog.requests.all(states=OPEN_STATES)
+    now = opened.clock.now()
+    requests = opened.catalog.requests.all(states=OPEN_STATES)
     return {"requests_past_due": sum(each.is_overdue(now=now) for each in requests)}
 
 
@@ -182,7 +182,7 @@ def evaluated(
     wanted = [each for each in CHECKS if each.name in names]
     parts = frozenset[AuditPart]().union(*(each.parts for each in wanted))
     if report is None and parts:
-        report = audit(opened.services, parts=parts)
+        report = audit(opened, parts=parts)
     for check in wanted:
         if check.broken is not None:
             counts = check.broken(opened)

@@ -55,9 +55,9 @@ class _AgeRow:
 
 def describe_lake(opened: OpenHome) -> dict[str, Any]:
     """Count every live file of the catalog."""
-    today = opened.services.clock.now().date()
-    teams = opened.services.catalog.teams.all()
-    files = list(opened.services.catalog.manifest.files(is_filtered=False))
+    today = opened.clock.now().date()
+    teams = opened.catalog.teams.all()
+    files = list(opened.catalog.manifest.files(is_filtered=False))
     total, sums = _Sum(), dict[tuple[str, str], _Sum]()
     for file in files:
         days = max(0, (today - file.day).days)

@@ -113,7 +113,7 @@ def _purge_runs(context: dg.OpExecutionContext, home: HomeResource) -> None:
     """Delete old runs and their files."""
     with guarded():
         with home.open() as opened:
-            before = opened.services.clock.now() - _KEEP_RUNS
+            before = opened.clock.now() - _KEEP_RUNS
         summary = purge_runs(context.instance, before=before)
         context.add_output_metadata({"runs": summary.runs, "files": summary.files})
 
@@ -128,7 +128,7 @@ def _sensor_of(job: Job, every: Every) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult | dg.SkipReason:
         def request(opened: OpenHome, waiting: Backlog) -> dg.SensorResult | dg.SkipReason:
-            now = opened.services.clock.now()
+            now = opened.clock.now()
             requests, skip_reason = launches(context.instance, job=job.name, batches=waiting.batches, now=now)
             return dg.SensorResult(run_requests=requests) if requests else dg.SkipReason(skip_reason)
 

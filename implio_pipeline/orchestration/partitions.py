@@ -38,9 +38,7 @@ def count_partition(opened: OpenHome, partition: Partition) -> dict[str, int]:
     """Count the rows, files and bytes of one partition. Reads only its own rows of the manifest."""
     team, day = partition
     files = [
-        file
-        for file in opened.services.catalog.manifest.files(team, day=day, is_filtered=False)
-        if file.kind is FileKind.ITEMS
+        file for file in opened.catalog.manifest.files(team, day=day, is_filtered=False) if file.kind is FileKind.ITEMS
     ]
     return {
         "dagster/row_count": sum(file.rows for file in files),
@@ -52,7 +50,7 @@ def count_partition(opened: OpenHome, partition: Partition) -> dict[str, int]:
 def update_teams(instance: dg.DagsterInstance, opened: OpenHome, teams: Iterable[TeamId]) -> None:
     """Add the partitions of teams that have items, and delete those of teams that have none."""
     known = set(instance.get_dynamic_partitions(_TEAM))
-    has_items = {team: opened.services.catalog.manifest.items(team) > 0 for team in teams}
+    has_items = {team: opened.catalog.manifest.items(team) > 0 for team in teams}
     instance.add_dynamic_partitions(_TEAM, [team for team, is_there in has_items.items() if is_there])
     for team in known & {team for team, is_there in has_items.items() if not is_there}:
         instance.delete_dynamic_partition(_TEAM, team)

@@ -67,7 +67,7 @@ class PageContext:
     @property
     def services(self) -> Services:
         """What flows use."""
-        return self.opened.services
+        return self.opened
 
     @property
     def accounts(self) -> AccountServices:

@@ -89,7 +89,7 @@ def made(home: Home) -> Iterator[Callable[..., Door]]:
     def make(*, polling: Any = None, seconds: Callable[[], float] | None = None, **updated: Any) -> Door:
         api = home.opened.settings.api.model_copy(update=updated)
         settings = home.opened.settings.model_copy(update={"api": api})
-        opened = changed(home.opened, services=home.services, settings=settings)
+        opened = changed(home.services, settings=settings)
         timed = {} if seconds is None else {"seconds": seconds}
         app = create_app(opened, polling=polling, **timed)
         apps.append(app)

@@ -95,11 +95,9 @@ def opened(tmp_path: Path) -> Iterator[wiring.OpenHome]:
     wiring.init_home(tmp_path / "home")
     with wiring.open_home(tmp_path / "home") as opened_at:
         # The team is older than its files, so that their dates are believed; the clock then goes on to now.
-        add_team(
-            changed(opened_at.services, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu")
-        )
-        confirm_clock(opened_at.services)
-        let_read(opened_at.services, ADS)
+        add_team(changed(opened_at, clock=StillClock(SUBMITTED - timedelta(days=30))), ADS, region=Region("eu"))
+        confirm_clock(opened_at)
+        let_read(opened_at, ADS)
         yield opened_at
 
 
@@ -121,20 +119,20 @@ def land_everything(opened: wiring.OpenHome) -> None:
     land(opened, "lines.ndjson", b"\n".join([json.dumps(an_ad(41, is_canary=True)).encode(), torn.encode()]))
     cells = f"{CANARIES['item']}-s,{SUBMITTED.isoformat()},{CANARIES['title']},b,{CANARIES['user']}"
     land(opened, "sheet.csv", f"id,submittedAt,content.title,content.body,user.id\n{cells}\n".encode())
-    ingest(opened.services)
+    ingest(opened)
 
 
 def moderate(opened: wiring.OpenHome, tasks: list[str]) -> None:
     """Decide on items, each with a note; settle some of the verdicts, and leave callbacks waiting."""
-    allow_hosts(opened.services, ADS, ["127.0.0.1"])
-    set_callback(opened.services, HttpWebhookClient(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
+    allow_hosts(opened, ADS, ["127.0.0.1"])
+    set_callback(opened, HttpWebhookClient(may_use_http=True), ADS, f"http://127.0.0.1/{CANARIES['callback']}")
     said = {"feedback": (CANARIES["feedback"],), "note": CANARIES["note"]}
     for number, task in enumerate(tasks[:12]):
         verdict = Refuse(reasons=(CANARIES["verdict"],), **said) if number % 2 else Approve(**said)
-        decide(opened.services, ADS, task, verdict, by=CANARIES["moderator"])
+        decide(opened, ADS, task, verdict, by=CANARIES["moderator"])
         if number == 5:
-            apply_decisions(opened.services)
-    decide(opened.services, ADS, tasks[12], Move(queue="Escalated", note=CANARIES["note"]), by=CANARIES["moderator"])
+            apply_decisions(opened)
+    decide(opened, ADS, tasks[12], Move(queue="Escalated", note=CANARIES["note"]), by=CANARIES["moderator"])
 
 
 def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
@@ -162,14 +160,14 @@ def ask(opened: wiring.OpenHome, *scopes: Scope) -> None:
             team=ADS,
             scope=scope,
             channel=Channel.PAGE,
-            received_at=opened.services.clock.now(),
+            received_at=opened.clock.now(),
             idempotency_key=f"{CANARIES['key']}-{number}",
             asked_by=CANARIES["asker"],
             reason=CANARIES["reason"],
         )
         for number, scope in enumerate(scopes)
     ]
-    assert all(isinstance(answer, Request) for answer in accept(opened.services, drafts))
+    assert all(isinstance(answer, Request) for answer in accept(opened, drafts))
 
 
 def ask_by(opened: wiring.OpenHome, kind: str, tasks: list[str]) -> None:
@@ -185,9 +183,9 @@ def ask_by(opened: wiring.OpenHome, kind: str, tasks: list[str]) -> None:
         case "team":
             ask(opened, ByTeam())
         case _:
-            age = (opened.services.clock.now().date() - SUBMITTED.date()).days
-            opened.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=age - 1))
-            retain(opened.services, today=opened.services.clock.now().date())
+            age = (opened.clock.now().date() - SUBMITTED.date()).days
+            opened.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=age - 1))
+            retain(opened, today=opened.clock.now().date())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,19 +195,19 @@ def test_after_an_erasure_no_byte_of_the_home_knows_whom_it_was_about(opened: wi
     tasks = task_ids(home)
     assert len(tasks) == 42
     moderate(opened, tasks)
-    assert {seal.kind for seal in opened.services.catalog.teams.seals(ADS)} == {"decision", "note", "callback"}
+    assert {seal.kind for seal in opened.catalog.teams.seals(ADS)} == {"decision", "note", "callback"}
     canaries = CANARIES | {f"task {number}": task for number, task in enumerate(tasks)}
     waiting = {"user", "name", "e-mail", "title", "body", "verdict", "feedback", "note", "moderator", "callback"}
     assert not found_in(home, {name: CANARIES[name] for name in waiting})
 
     ask_by(opened, kind, tasks)
-    erase(opened.services)
+    erase(opened)
 
     assert found_in(home, canaries) == {}
-    assert [seal.kind for seal in opened.services.catalog.teams.seals(ADS)] == ["callback"]
-    assert opened.services.catalog.moderation.traces(ADS) == []
-    assert feed(opened.services).entries == ()
-    assert survivors(opened.services) == {}
+    assert [seal.kind for seal in opened.catalog.teams.seals(ADS)] == ["callback"]
+    assert opened.catalog.moderation.traces(ADS) == []
+    assert feed(opened).entries == ()
+    assert survivors(opened) == {}
     assert opened.ledger.check() == []
     with open_lake(home, team=ADS, classes=list(ColumnClass), purpose="audit") as lake:
         ((left,),) = lake.sql("select count(*) from items").fetchall()
@@ -235,11 +233,9 @@ def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or
     land_everything(opened)
     near = an_ad(77, is_canary=False) | {"submittedAt": SUBMITTED.isoformat()}
     land(opened, "near.json", json.dumps([near]).encode())
-    ingest(opened.services)
-    compact(opened.services, rows_per_file=2500)  # so that a file is rewritten, not dropped unread
-    (mixed,) = [
-        each for each in opened.services.catalog.manifest.files() if each.low_key != each.high_key and _is_near(each)
-    ]
+    ingest(opened)
+    compact(opened, rows_per_file=2500)  # so that a file is rewritten, not dropped unread
+    (mixed,) = [each for each in opened.catalog.manifest.files() if each.low_key != each.high_key and _is_near(each)]
     file = home / "vault" / mixed.region / mixed.path
     # 1. A refusal; then a request whose erasure fails, since a file is not there.
     file.rename(tmp_path / "away")
@@ -252,20 +248,20 @@ def test_neither_channel_nor_failure_leaves_a_trace_in_home_temporary_folders_or
         dropped = home / "requests" / "inbox" / f"{CANARIES['user']}.json"
         dropped.write_text(json.dumps([asked, {**asked, "team": CANARIES["name"]}]))
         os.utime(dropped, (SUBMITTED.timestamp(),) * 2)
-        assert take_requests(opened.services).refused == 1
-        assert list(erase(opened.services).failed.values()) == ["file-missing"]
+        assert take_requests(opened).refused == 1
+        assert list(erase(opened).failed.values()) == ["file-missing"]
     file.parent.mkdir(exist_ok=True)  # a day's folder that is empty goes with the pass
     (tmp_path / "away").rename(file)
     # 2. The same once more, and it does not fail.
     said += cli(home, "erase", "--resume", exit_code=0)
     said += cli(home, "status", exit_code=5) if channel == "cli" else ""
-    assert [request.state.value for request in opened.services.catalog.requests.all()] == ["completed"]
+    assert [request.state.value for request in opened.catalog.requests.all()] == ["completed"]
     # 3. What could not be read is kept sealed for some days, and then it is not.
-    later = opened.services.clock.now() + timedelta(days=1)
+    later = opened.clock.now() + timedelta(days=1)
     opened.set_aside.expire(later)
     landing_reports = 2  # of the broken file, and of the file with bad items
-    assert opened.services.leftovers.expire_reports(before=later) == landing_reports + (channel == "inbox")
-    housekeep(opened.services)
+    assert opened.leftovers.expire_reports(before=later) == landing_reports + (channel == "inbox")
+    housekeep(opened)
 
     assert found_in(home, CANARIES) == {}
     assert found_in(temporary, CANARIES) == {}
@@ -309,7 +305,7 @@ def test_what_comes_through_the_api_leaves_no_trace_once_it_is_erased(
         late = client.post(f"/v1/tasks/{shown[5]['taskId']}/decision", json=refusal)
         assert (late.status_code, CANARIES["verdict"] in late.text) == (410, False)
     with wiring.open_home(home) as opened:
-        housekeep(opened.services)
+        housekeep(opened)
 
     assert found_in(home, CANARIES) == {}
     assert found_in(temporary, CANARIES) == {}
@@ -338,9 +334,9 @@ def test_only_the_owner_may_read_what_a_full_cycle_leaves(opened: wiring.OpenHom
         home = opened.settings.home
         land_everything(opened)
         ask(opened, ByUser(user_id=CANARIES["user"]))
-        erase(opened.services)
-        compact(opened.services, rows_per_file=2500)
-        housekeep(opened.services)
+        erase(opened)
+        compact(opened, rows_per_file=2500)
+        housekeep(opened)
     finally:
         os.umask(previous)
 
@@ -360,8 +356,8 @@ def test_while_items_wait_for_erasure_only_the_queue_knows_their_task_ids_and_no
     land_everything(opened)
     moderate(opened, task_ids(home))
     ask(opened, ByUser(user_id=CANARIES["user"]))
-    compact(opened.services, rows_per_file=2500)
-    housekeep(opened.services)
+    compact(opened, rows_per_file=2500)
+    housekeep(opened)
 
     assert found_in(home, CANARIES) == {}
 
@@ -371,7 +367,7 @@ def test_a_query_too_large_for_memory_writes_nothing_in_clear(
 ) -> None:
     home, connect = opened.settings.home, duckdb.connect
     land(opened, "many.json", json.dumps([an_ad(number, is_canary=True) for number in range(3_000)]).encode())
-    ingest(opened.services)
+    ingest(opened)
 
     def connect_with_little_memory(path: str, config: dict[str, Any]) -> duckdb.DuckDBPyConnection:
         return connect(path, config=config | {"memory_limit": "20MB"})

@@ -66,22 +66,22 @@ def runs(home: Path, job: str, *statuses: DagsterRunStatus) -> list[str]:
 
 def items(home: Path, team: TeamId) -> int:
     with open_home(home) as opened:
-        return opened.services.catalog.manifest.items(team)
+        return opened.catalog.manifest.items(team)
 
 
 def tombstones(home: Path, team: TeamId) -> int:
     with open_home(home) as opened:
-        return len(opened.services.catalog.requests.tombstones(team))
+        return len(opened.catalog.requests.tombstones(team))
 
 
 def states(home: Path, team: TeamId) -> list[RequestState]:
     with open_home(home) as opened:
-        return [each.state for each in opened.services.catalog.requests.all(team=team)]
+        return [each.state for each in opened.catalog.requests.all(team=team)]
 
 
 def receipts(home: Path, team: TeamId) -> list[dict[str, Any]]:
     with open_home(home) as opened:
-        bodies = [dict(entry.body) for entry in opened.services.ledger.entries() if entry.kind == "receipt"]
+        bodies = [dict(entry.body) for entry in opened.ledger.entries() if entry.kind == "receipt"]
     return [body for body in bodies if body["team"] == team]
 
 
@@ -134,8 +134,8 @@ def died(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     land(home, ERASED_FROM, name="some", team=CARS)
     ask(home, "u-5", team=CARS)
     with open_home(home) as opened:
-        ingest(opened.services)
-        assert len(take_requests(opened.services).accepted) == 1
+        ingest(opened)
+        assert len(take_requests(opened).accepted) == 1
 
     with nobody_appends_to_the_ledger(home), running_daemon(home) as daemon:
         # 1. The process of one run, alone.
@@ -182,5 +182,5 @@ def test_an_erasure_whose_process_and_then_whose_host_was_killed_is_completed_on
     assert receipt["verification"]["survivors"] == 0
     assert items(home, CARS) == ERASED_FROM - 1
     with open_home(home) as opened:
-        assert audit(opened.services, is_full=True).findings == []
+        assert audit(opened, is_full=True).findings == []
     assert died.alone in runs(home, ERASURE, DagsterRunStatus.FAILURE)

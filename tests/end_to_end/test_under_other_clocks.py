@@ -55,7 +55,7 @@ def home(empty_home: Path, tmp_path: Path) -> Path:
 def work_in(home: Path) -> Iterator[Services]:
     """Work in the home under the right clock."""
     with open_home(home) as opened:
-        yield opened.services
+        yield opened
 
 
 def item(user: str) -> dict[str, Any]:

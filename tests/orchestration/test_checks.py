@@ -30,7 +30,7 @@ def failed(stage, at=NOW):
 
 def overdue(stage):
     with stage.open_home() as opened:
-        opened.services.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=1))
+        opened.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=1))
 
 
 def missing(stage):

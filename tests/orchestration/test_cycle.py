@@ -44,8 +44,8 @@ def test_items_requests_and_receipts_leave_nothing_personal_in_dagster(stage):
     assert last.metadata["dagster/row_count"].value == 1
     assert results(counted) == dict.fromkeys((check.name for check in CHECKS), True)
     with stage.open_home() as opened:
-        assert [each.state for each in opened.services.catalog.requests.all()] == [RequestState.COMPLETED]
-        assert sum(file.rows for file in opened.services.catalog.manifest.files()) == 1
+        assert [each.state for each in opened.catalog.requests.all()] == [RequestState.COMPLETED]
+        assert sum(file.rows for file in opened.catalog.manifest.files()) == 1
     assert_no_canary(stage)
 
 

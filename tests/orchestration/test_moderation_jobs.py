@@ -19,8 +19,8 @@ def refuse_one(stage: Stage) -> None:
     stage.land(item(1), item(2))
     stage.take_in()
     with stage.open_home() as opened:
-        (first, *_) = opened.services.catalog.moderation.entries(ADS)
-        decide(opened.services, ADS, first.task_id, Refuse(reasons=(REASON,), note=REASON), by=MODERATOR)
+        (first, *_) = opened.catalog.moderation.entries(ADS)
+        decide(opened, ADS, first.task_id, Refuse(reasons=(REASON,), note=REASON), by=MODERATOR)
 
 
 def test_verdicts_are_settled_once_the_oldest_has_waited(stage: Stage) -> None:
@@ -34,7 +34,7 @@ def test_verdicts_are_settled_once_the_oldest_has_waited(stage: Stage) -> None:
     assert early.skip_message == after.skip_message == "no verdict has waited long enough"
     assert result.success
     with stage.open_home() as opened:
-        assert [each.settled_at for each in feed(opened.services, ADS).entries] == [LATER]
+        assert [each.settled_at for each in feed(opened, ADS).entries] == [LATER]
     for path, content in stage.stored_bytes().items():
         for canary in (*CANARIES, MODERATOR):
             assert canary.encode() not in content, path.name
@@ -56,8 +56,8 @@ def test_callbacks_are_delivered_when_they_are_due(stage: Stage, monkeypatch) ->
     assert stage.tick("deliver_sensor").skip_message == "nothing is due"
     monkeypatch.setenv("IMPLIO_CALLBACKS__HTTP_TO_THIS_MACHINE", "true")
     with stage.open_home() as opened:
-        allow_hosts(opened.services, ADS, ["127.0.0.1"])
-        set_callback(opened.services, opened.webhook_client, ADS, "http://127.0.0.1:9/zqzq-path")
+        allow_hosts(opened, ADS, ["127.0.0.1"])
+        set_callback(opened, opened.webhook_client, ADS, "http://127.0.0.1:9/zqzq-path")
     refuse_one(stage)
 
     (request,) = stage.tick("deliver_sensor").run_requests
@@ -65,7 +65,7 @@ def test_callbacks_are_delivered_when_they_are_due(stage: Stage, monkeypatch) ->
 
     assert result.success
     with stage.open_home() as opened:
-        (left,) = opened.services.catalog.callbacks.all(ADS)
+        (left,) = opened.catalog.callbacks.all(ADS)
     assert (left.attempts, left.error_code) == (1, "callback-unreachable")
     assert stage.tick("deliver_sensor").skip_message == "nothing is due"
     assert stage.tick("deliver_sensor", at=LATER).run_requests

@@ -50,12 +50,10 @@ def green(stage: Stage) -> set[str]:
 def post(stage: Stage, *items: dict, team: str = "ads", at: datetime = NOW) -> None:
     """Commit items as the server does when a customer posts them."""
     with stage.open_home(at) as opened:
-        arrived_at = arrival(opened.services, TeamId(team))
+        arrived_at = arrival(opened, TeamId(team))
         raws = [json.dumps(each).encode() for each in items]
         accepted, _ = accept_items(raws, arrived_at=arrived_at, batch_id="post", may_be_dated=False)
-        submit(
-            opened.services, TeamId(team), [Submission(team=TeamId(team), arrived_at=arrived_at, rows=accepted.rows)]
-        )
+        submit(opened, TeamId(team), [Submission(team=TeamId(team), arrived_at=arrived_at, rows=accepted.rows)])
 
 
 def backfill(stage: Stage, *keys: str, team: str = "ads") -> dg.ExecuteInProcessResult:
@@ -84,7 +82,7 @@ def test_a_backfill_of_one_day_reads_that_day_again_and_nothing_else(
 ) -> None:
     kept.land(item(9), name="waits")
     with kept.open_home() as opened:  # checks run after the asset, and look at a share of all files
-        audited = audit(opened.services)
+        audited = audit(opened)
     monkeypatch.setattr(checks, "audit", lambda *_, **__: audited)
     read = []
     measure = EncryptedVault.measure
@@ -157,7 +155,7 @@ def test_after_an_erasure_the_touched_partitions_tell_their_new_counts_0_too(kep
 
 def test_after_retention_the_touched_partitions_tell_their_new_counts(kept: Stage) -> None:
     with kept.open_home() as opened:
-        opened.services.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=7))
+        opened.catalog.teams.set_policy(TeamId("ads"), RetentionPolicy(keep_days=7))
 
     result = kept.run("retention", tags={"implio/as_of": NOW.date().isoformat()})
 
@@ -177,7 +175,7 @@ def test_the_partitions_of_a_team_that_is_wholly_erased_go_and_none_of_them_is_g
 
 def test_a_team_that_comes_back_is_shown_again_with_what_it_has(kept: Stage) -> None:
     with kept.open_home() as opened:
-        opened.services.catalog.teams.set_policy(TeamId("cars"), RetentionPolicy(keep_days=1))
+        opened.catalog.teams.set_policy(TeamId("cars"), RetentionPolicy(keep_days=1))
     kept.run("retention")
     assert kept.instance.get_dynamic_partitions("team") == ["ads"]
 

@@ -145,7 +145,7 @@ def test_a_tick_accepts_what_is_in_the_inbox_and_asks_for_one_run_that_erases(st
     assert len(tick.run_requests) == 1
     assert not list((stage.home / "requests" / "inbox").glob("*.ndjson"))
     with stage.open_home() as opened:
-        requests = opened.services.catalog.requests.all()
+        requests = opened.catalog.requests.all()
     assert [each.state for each in requests] == [RequestState.ACCEPTED] * 2
     assert USER not in repr(tick)
 
@@ -157,7 +157,7 @@ def test_requests_are_hidden_although_a_run_is_under_way(stage):
     assert not stage.tick("requests_sensor").run_requests
 
     with stage.open_home() as opened:
-        assert len(opened.services.catalog.requests.tombstones(TeamId("ads"))) == 1
+        assert len(opened.catalog.requests.tombstones(TeamId("ads"))) == 1
 
 
 def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage, monkeypatch):
@@ -181,7 +181,7 @@ def test_a_request_file_that_fails_stops_neither_the_tick_nor_other_files(stage,
     assert USER not in repr((tick, failed))
     stage.tick("requests_sensor")
     with stage.open_home() as opened:
-        assert len(opened.services.catalog.requests.all()) == 2
+        assert len(opened.catalog.requests.all()) == 2
 
 
 def test_a_tick_takes_a_bounded_number_of_request_files(stage, monkeypatch):
@@ -193,7 +193,7 @@ def test_a_tick_takes_a_bounded_number_of_request_files(stage, monkeypatch):
     for _ in range(2):
         stage.tick("requests_sensor")
         with stage.open_home() as opened:
-            counts.append(len(opened.services.catalog.requests.all()))
+            counts.append(len(opened.catalog.requests.all()))
 
     assert counts == [2, 3]
 
@@ -202,7 +202,7 @@ def test_a_tick_takes_a_bounded_number_of_request_files(stage, monkeypatch):
 def test_the_landing_sensor_asks_dagster_the_same_number_of_questions_however_many_teams(stage, monkeypatch, teams):
     with stage.open_home() as opened:
         for number in range(teams):
-            add_team(opened.services, TeamId(f"team-{number}"), region=Region("eu"))
+            add_team(opened, TeamId(f"team-{number}"), region=Region("eu"))
     for number in range(teams):
         stage.land(item(), team=f"team-{number}")
     questions = []
@@ -231,13 +231,13 @@ def test_a_tick_asks_for_a_bounded_number_of_runs_those_whose_files_came_first(s
 def test_accepted_requests_are_launched_without_any_file(stage):
     stage.ask({"team": "ads", "type": "user", "userId": USER})
     with stage.open_home() as opened:
-        take_requests(opened.services)
+        take_requests(opened)
 
     assert len(stage.tick("requests_sensor").run_requests) == 1
 
     stage.run("carry_out_requests")
     with stage.open_home() as opened:
-        (done,) = opened.services.catalog.requests.all()
+        (done,) = opened.catalog.requests.all()
     assert done.completed_at is not None
     assert not stage.tick("requests_sensor").run_requests
 

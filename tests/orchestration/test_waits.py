@@ -40,13 +40,13 @@ def test_what_nothing_has_taken_up_says_so(waiting):
 
 def test_a_file_dated_long_ago_has_waited_since_it_came(waiting):
     with open_home(waiting.home) as opened:
-        now = opened.services.clock.now()
+        now = opened.clock.now()
         assert all((now - wait.since).days == 0 for wait in opened.oldest_waits() if wait.what is not Waiting.REQUEST)
 
 
 def test_an_open_request_has_waited_since_its_file_was_dropped(waiting):
     with open_home(waiting.home) as opened:
-        (request,) = opened.services.catalog.requests.all()
+        (request,) = opened.catalog.requests.all()
         (wait,) = [wait for wait in opened.oldest_waits() if wait.what is Waiting.REQUEST]
 
     assert wait.since == request.received_at < request.accepted_at

@@ -20,7 +20,6 @@ from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.files.submit import add_rows
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.ports.services import Services
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
@@ -44,7 +43,7 @@ class Home:
     path: Path
     clock: StillClock
     opened: wiring.OpenHome
-    services: Services
+    services: wiring.OpenHome
     vault: EncryptedVault
     landing: LandingTables
 
@@ -129,12 +128,10 @@ def opened_at(
     """Open a home as a new process would: nothing is remembered but what is stored."""
     clock = StillClock(at)
     with wiring.open_home(folder, is_restoring=is_restoring) as opened:
-        vault = EncryptedVault(folders_of(opened), opened.services.keychain, bounds=bounds, threads=threads)
+        vault = EncryptedVault(folders_of(opened), opened.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
         set_aside = SetAside(folder / "set-aside", opened.catalog.set_aside_keys, clock)
-        services = changed(
-            opened.services, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads
-        )
+        services = changed(opened, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads)
         services = changed(services, approvals=approvals)
         timed = changed(opened, set_aside=set_aside)
         yield Home(path=folder, clock=clock, opened=timed, services=services, vault=vault, landing=tables)

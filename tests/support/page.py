@@ -125,5 +125,5 @@ def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
         password=PASSWORD,
         by=SETUP,
     )
-    opened: OpenHome = changed(home.opened, services=home.services, accounts=accounts)
+    opened = changed(home.services, accounts=accounts)
     return Page(home=home, services=home.services, accounts=accounts, app=page_app(opened))
