@@ -64,17 +64,17 @@ def fidelity(*, rounds: int, seed: int = 1) -> FidelityRow:
 def _one(home: Path, chance: random.Random) -> dict[str, Any]:
     init(home)
     with opened_at(home) as opened:
-        team = opened.services.catalog.teams.get(ADS)
+        team = opened.catalog.teams.get(ADS)
         for part in range(3):
-            add_rows(opened.services, team, [_table(opened, chance, 60, part)])
+            add_rows(opened, team, [_table(opened, chance, 60, part)])
         before = _rows(opened)
         layout = {_text(each) for each in _layouts(opened)}
-        ask(opened.services, ADS, ByUser(user_id="u3"))
-        erase(opened.services)
-        gone = opened.services.keychain.user_key(ADS, "u3")
+        ask(opened, ADS, ByUser(user_id="u3"))
+        erase(opened)
+        gone = opened.keychain.user_key(ADS, "u3")
         kept = {task: row for task, row in before.items() if row["user_key"] != gone}
         found = _compared("a rewrite", opened, kept, layout)
-        compact(opened.services, rows_per_file=100)
+        compact(opened, rows_per_file=100)
         found += _compared("a merge", opened, kept, layout)
         files = _sealed(opened)
         return {"files": len(files), "columns": len(columns_of(FileKind.ITEMS)), "rows": len(kept), "breaches": found}
@@ -88,7 +88,7 @@ def _table(opened: wiring.OpenHome, chance: random.Random, count: int, part: int
         }.get(column.type, (None,))  # fmt: skip
         values[column.name] = [chance.choice(pool) for _ in range(count)]
     users = [chance.choice(USERS) for _ in range(count)]
-    key = opened.services.keychain.user_key_maker(ADS)
+    key = opened.keychain.user_key_maker(ADS)
     values["user_id"], values["user_key"] = users, [user and key(user) for user in users]
     values["task_id"] = [f"task-{part}-{number}" for number in range(count)]
     values["outcome"] = [chance.choice(("approved", "refused", None)) for _ in range(count)]
@@ -100,7 +100,7 @@ def _table(opened: wiring.OpenHome, chance: random.Random, count: int, part: int
 
 
 def _sealed(opened: wiring.OpenHome) -> list[SealedFile]:
-    return opened.services.catalog.manifest.sealed(list(opened.services.catalog.manifest.files()))
+    return opened.catalog.manifest.sealed(list(opened.catalog.manifest.files()))
 
 
 def _rows(opened: wiring.OpenHome) -> dict[str, dict[str, Any]]:

@@ -74,8 +74,8 @@ def init(folder: Path, *, threads: int = 1) -> None:
     head = f"rows_per_file = 100\nthreads = {threads}\n\n[landing]\nsettle_seconds = 0\n"
     settings.write_text(f"{head}\n{text}")
     with opened_at(folder) as opened:
-        add_team(opened.services, ADS, region=Region("eu"))
-        add_team(opened.services, CARS, region=Region("us"))
+        add_team(opened, ADS, region=Region("eu"))
+        add_team(opened, CARS, region=Region("us"))
     (folder / "landing" / ADS).mkdir(exist_ok=True)
     (folder / "landing" / CARS).mkdir(exist_ok=True)
 
@@ -136,7 +136,7 @@ def fill(home: Path) -> list[Item]:
                 home, team, f"base-{part}.json", as_array(listed[part * count // 3 : (part + 1) * count // 3], bad=bad)
             )
     with opened_at(home) as opened:
-        ingest(opened.services)
+        ingest(opened)
     return taken
 
 
@@ -162,9 +162,9 @@ def set_policy(services: Services, team: TeamId, policy: RetentionPolicy) -> Non
 
 def rows_of(opened: wiring.OpenHome, kind: FileKind, *, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """Read every live row out of the files themselves, in all columns when `None`."""
-    files = [file for file in opened.services.catalog.manifest.files() if file.kind is kind]
+    files = [file for file in opened.catalog.manifest.files() if file.kind is kind]
     found = []
-    for sealed in opened.services.catalog.manifest.sealed(files):
+    for sealed in opened.catalog.manifest.sealed(files):
         found += [row | {"team": sealed.file.team} for row in opened.vault.read(sealed, columns=columns).to_pylist()]
     return found
 

@@ -167,8 +167,8 @@ def _case(words: str, poison: Callable[[Path], None], *, most_seconds: float = M
 
 def _taken(home: Path) -> int:
     with opened_at(home) as opened:
-        summary = ingest(opened.services)
-        take_requests(opened.services)
+        summary = ingest(opened)
+        take_requests(opened)
         return summary.items
 
 

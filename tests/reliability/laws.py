@@ -50,7 +50,7 @@ def breaches(
         is_at_least: Whether there may be more: retention asks again each time it finds something overdue.
         file_keys: Wrapped keys, hexadecimal, of the files there once were.
     """
-    services = opened.services
+    services = opened
     housekeep(services, stray_age=_ANY_AGE)
     rows = rows_of(opened, FileKind.ITEMS, columns=["task_id", "title", "outcome"])
     held = Counter((row["team"], row["title"]) for row in rows)
@@ -82,16 +82,16 @@ def breaches(
 
 
 def keys_of_files(opened: wiring.OpenHome) -> dict[str, list[str]]:
-    files = list(opened.services.catalog.manifest.files())
+    files = list(opened.catalog.manifest.files())
     return {
         sealed.file.file_id: [key.wrapped.hex() for key in sealed.keys]
-        for sealed in opened.services.catalog.manifest.sealed(files)
+        for sealed in opened.catalog.manifest.sealed(files)
     }
 
 
 def _on_disk(opened: wiring.OpenHome, file_keys: dict[str, list[str]]) -> list[str]:
     home = opened.settings.home
-    live = {file.file_id for file in opened.services.catalog.manifest.files()}
+    live = {file.file_id for file in opened.catalog.manifest.files()}
     stored = [path.stem for path in _files_below(home / "vault")]
     found = _told("stray in the vault", sorted(set(stored) - live))
     found += _told("in no folder", sorted(live - set(stored)))

@@ -132,7 +132,7 @@ def _told(ended: forks.Ended) -> Any:
 def _prepared(template: Path) -> list[Any]:
     init(template, threads=2)
     with opened_at(template) as opened:
-        opened.services.catalog.teams.set_policy(ADS, _POLICY)
+        opened.catalog.teams.set_policy(ADS, _POLICY)
     return [_as_json(item) for item in fill(template)]
 
 
@@ -168,72 +168,70 @@ class _Process:
 
     def land_and_ingest(self, opened: wiring.OpenHome) -> None:
         self._land(lambda: datetime.now(UTC))
-        ingest(opened.services)
+        ingest(opened)
 
     def replay(self, opened: wiring.OpenHome) -> None:
         """Land items of earlier days, some of people who have asked to be forgotten."""
         day = self.chance.choice(DAYS)
         self._land(lambda: day + timedelta(seconds=self.chance.randrange(_BASE_SECONDS, 3600)))
-        ingest(opened.services)
+        ingest(opened)
 
     def ask_user(self, opened: wiring.OpenHome) -> None:
         team, user = self._team(), self.chance.choice(_NAMED)
-        ask(opened.services, team, ByUser(user_id=user))
+        ask(opened, team, ByUser(user_id=user))
 
     def ask_dates(self, opened: wiring.OpenHome) -> None:
-        ask(opened.services, self._team(), self._dates())
+        ask(opened, self._team(), self._dates())
 
     def pause(self, opened: wiring.OpenHome) -> None:
         """Ask for what waits for a second person, whom another process may be, or for somebody to cancel it."""
-        pause(opened.services, self._team(), self._dates())
+        pause(opened, self._team(), self._dates())
 
     def cancel(self, opened: wiring.OpenHome) -> None:
         """Cancel any request that still may be, whoever asked; another process may approve and begin it just now."""
-        open_ones = [each for each in opened.services.catalog.requests.all() if each.may_be_cancelled]
+        open_ones = [each for each in opened.catalog.requests.all() if each.may_be_cancelled]
         if open_ones:
-            cancel(opened.services, self.chance.choice(open_ones).request_id)
+            cancel(opened, self.chance.choice(open_ones).request_id)
 
     def approve(self, opened: wiring.OpenHome) -> None:
-        waiting = opened.services.catalog.requests.all(states={RequestState.UNAPPROVED})
+        waiting = opened.catalog.requests.all(states={RequestState.UNAPPROVED})
         if waiting:
-            approve(opened.services, self.chance.choice(waiting).request_id, name=_SECOND)
+            approve(opened, self.chance.choice(waiting).request_id, name=_SECOND)
 
     def hold(self, opened: wiring.OpenHome) -> None:
         """Place a hold and note what is there once it stands: that must stay there until it is released."""
         team = self._team()
         scope = self.chance.choice([ByUser(user_id=self.chance.choice(_NAMED)), self._dates()])
         until = datetime.now(UTC) + timedelta(days=300)
-        hold = place_hold(
-            opened.services, HoldDraft(team=team, scope=scope, until=until, words="a claim", holder="counsel")
-        )
+        hold = place_hold(opened, HoldDraft(team=team, scope=scope, until=until, words="a claim", holder="counsel"))
         self.held[hold.hold_id] = sorted(_covered(opened, team, hold.rule))
 
     def release(self, opened: wiring.OpenHome) -> None:
-        in_force = [each for each in opened.services.catalog.holds.all() if each.released_at is None]
+        in_force = [each for each in opened.catalog.holds.all() if each.released_at is None]
         if in_force:
-            release_hold(opened.services, self.chance.choice(in_force).hold_id)
+            release_hold(opened, self.chance.choice(in_force).hold_id)
 
     def ask_team(self, opened: wiring.OpenHome) -> None:
         if self.chance.random() < 0.4:
-            ask(opened.services, self._team(), ByTeam())
+            ask(opened, self._team(), ByTeam())
 
     def erase(self, opened: wiring.OpenHome) -> None:
-        failed = erase(opened.services, again=True).failed
+        failed = erase(opened, again=True).failed
         # To give way is no fault; a key renewed underneath, or a file swapped, must not look like one either.
         self.breaches += [f"an erasure failed: {code}" for code in failed.values() if code != PlanOutdated.code]
 
     def retain(self, opened: wiring.OpenHome) -> None:
-        retain(opened.services, today=opened.services.clock.now().date())
+        retain(opened, today=opened.clock.now().date())
         self.erase(opened)
 
     def compact(self, opened: wiring.OpenHome) -> None:
-        compact(opened.services, rows_per_file=100)
+        compact(opened, rows_per_file=100)
 
     def rotate(self, opened: wiring.OpenHome) -> None:
-        rotate_keys(opened.services)
+        rotate_keys(opened)
 
     def housekeep(self, opened: wiring.OpenHome) -> None:
-        housekeep(opened.services)
+        housekeep(opened)
 
     def _dates(self) -> ByDates:
         start = self.chance.choice(DAYS) + timedelta(seconds=self.chance.randrange(60))
@@ -260,7 +258,7 @@ def _process(home: Path, seed: str, lane: int) -> dict[str, Any]:
 def _settled(home: Path, landed: list[Any], held: dict[str, list[list[str]]]) -> dict[str, Any]:
     """Finish all work alone, first under the holds that still stand and then without them; hold the laws."""
     with opened_at(home) as opened:
-        services = opened.services
+        services = opened
         _finish(opened)
         in_force = {hold.hold_id for hold in services.catalog.holds.all() if hold.released_at is None}
         kept_back = {(team, name) for key in in_force for team, name in held.get(key, [])}
@@ -281,7 +279,7 @@ def _settled(home: Path, landed: list[Any], held: dict[str, list[list[str]]]) ->
 
 
 def _finish(opened: wiring.OpenHome) -> None:
-    services = opened.services
+    services = opened
     done = {RequestState.COMPLETED, RequestState.CANCELLED, RequestState.HELD, RequestState.PARTLY_WITHHELD}
     for _ in range(_SETTLING):
         with suppress(PlanOutdated):
@@ -306,7 +304,7 @@ def _covered(opened: wiring.OpenHome, team: TeamId, rule: Rule) -> set[tuple[str
         try:
             rows = rows_of(opened, FileKind.ITEMS, columns=["title", "user_key", "submitted_at", "outcome"])
         except (FileMissing, KeyMissing):  # a file was swapped, or keys were renewed, while we read
-            opened.services.keychain.forget(team)
+            opened.keychain.forget(team)
             continue
         return {
             (team, row["title"])
@@ -331,7 +329,7 @@ def _reports(home: Path) -> list[str]:
 
 def _is_gone(opened: wiring.OpenHome, item: Item) -> bool:
     """Tell by the domain's own definition; a task's key plays no part, since no request names a task."""
-    services = opened.services
+    services = opened
     rules = [each.rule for each in services.catalog.requests.tombstones(item.team)]
     limits = services.catalog.teams.get(item.team).policy.cutoffs(today=services.clock.now().date())
     if limits:

@@ -92,8 +92,8 @@ def _unless(listed: list[Item], is_gone: Callable[[Item], bool], **known: Any) -
 
 def _prepare_ingest(home: Path, base: list[Item]) -> Prepared:
     with opened_at(home) as opened:
-        ask(opened.services, ADS, ByUser(user_id="u1"))
-        erase(opened.services)
+        ask(opened, ADS, ByUser(user_id="u1"))
+        erase(opened)
     before = [item for item in base if not (item.team == ADS and item.user == "u1")]
     late, more, cars = items("late", ADS, 48), items("more", ADS, 20), items("sheet", CARS, 24)
     land(home, ADS, "late.json", as_array(late, bad=bad_ads(3, "u5") + bad_ads(2, "u1")))
@@ -117,7 +117,7 @@ def _prepare_erase(home: Path, base: list[Item]) -> Prepared:
     with opened_at(home) as opened:
         task = ByTask(task_id=task_of(opened, "base-ads-001"))
         dates = ByDates(start=DAYS[1], end=DAYS[1] + timedelta(seconds=30))
-        ask(opened.services, ADS, ByUser(user_id="u2"), task, dates)
+        ask(opened, ADS, ByUser(user_id="u2"), task, dates)
     return _unless(base, _is_asked, requests=3, rejected=_BAD - 2)
 
 
@@ -137,20 +137,20 @@ def _prepare_requests(home: Path, base: list[Item]) -> Prepared:
 
 def _prepare_team(home: Path, base: list[Item]) -> Prepared:
     with opened_at(home) as opened:
-        ask(opened.services, ADS, ByTeam())
+        ask(opened, ADS, ByTeam())
     later = [item for item in items("later", ADS, 12, days=(datetime.now(UTC),)) if item.user]
     now = datetime.now(UTC)
     later = [Item(name=each.name, team=ADS, user=each.user, at=now, outcome=each.outcome) for each in later]
     land(home, ADS, "later.json", as_array(later))
     with opened_at(home) as opened:
-        ingest(opened.services)
+        ingest(opened)
     return _unless(base + later, lambda item: item.name.startswith("base-ads"), requests=1, rejected=_BAD - 2)
 
 
 def _prepare_retention(home: Path, base: list[Item]) -> Prepared:
     policy = RetentionPolicy(keep_days=30, by_outcome={"refused": 2})
     with opened_at(home) as opened:
-        set_policy(opened.services, ADS, policy)
+        set_policy(opened, ADS, policy)
     first = datetime.now(UTC).date()
 
     def is_overdue(item: Item) -> bool:
@@ -167,15 +167,15 @@ def _prepare_nothing(home: Path, base: list[Item]) -> Prepared:
 
 def _prepare_gates(home: Path, base: list[Item]) -> Prepared:
     with opened_at(home) as opened:
-        opened.services.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
-        _draft(opened.services, ADS, ByUser(user_id="u2"))
-        _draft(opened.services, CARS, ByTeam())
+        opened.catalog.teams.set_limits(ADS, cap_percent=20, grace_hours=24)
+        _draft(opened, ADS, ByUser(user_id="u2"))
+        _draft(opened, CARS, ByTeam())
     return _unless(base, lambda item: item.team == CARS, requests=1, cancelled=1, rejected=_BAD - 2)
 
 
 def _prepare_hold(home: Path, base: list[Item]) -> Prepared:
     with opened_at(home) as opened:
-        ask(opened.services, ADS, ByUser(user_id="u2"))
+        ask(opened, ADS, ByUser(user_id="u2"))
     return _unless(base, lambda item: item.team == ADS and item.user == "u2", requests=1, rejected=_BAD - 2)
 
 
@@ -186,48 +186,48 @@ def _draft(services: Services, team: TeamId, scope: Scope) -> None:
 
 
 def _ingest(opened: wiring.OpenHome) -> None:
-    ingest(opened.services)
+    ingest(opened)
 
 
 def _retain(opened: wiring.OpenHome) -> None:
-    retain(opened.services, today=opened.services.clock.now().date())
+    retain(opened, today=opened.clock.now().date())
     _erase(opened)
 
 
 def _take(opened: wiring.OpenHome) -> None:
-    take_requests(opened.services)
+    take_requests(opened)
     _erase(opened)
 
 
 def _erase(opened: wiring.OpenHome) -> None:
-    erase(opened.services, again=True)
+    erase(opened, again=True)
 
 
 def _compact(opened: wiring.OpenHome) -> None:
-    compact(opened.services, rows_per_file=100)
+    compact(opened, rows_per_file=100)
 
 
 def _rotate(opened: wiring.OpenHome) -> None:
-    rotate_keys(opened.services)
+    rotate_keys(opened)
 
 
 def _finish(opened: wiring.OpenHome) -> None:
-    finish_rotation(opened.services)
+    finish_rotation(opened)
 
 
 def _pass_gates(opened: wiring.OpenHome) -> None:
     """Approve what waits for a second person, cancel what waits for its grace period, and erase."""
-    for request in opened.services.catalog.requests.all(states=OPEN_STATES):
+    for request in opened.catalog.requests.all(states=OPEN_STATES):
         if request.state is RequestState.UNAPPROVED:
-            approve(opened.services, request.request_id, name="a second person")
+            approve(opened, request.request_id, name="a second person")
         elif request.state is RequestState.WAITING:
-            cancel(opened.services, request.request_id)
+            cancel(opened, request.request_id)
     _erase(opened)
 
 
 def _hold_and_release(opened: wiring.OpenHome) -> None:
     """Hold some days of what a request covers, erase the rest, release the hold, and erase that."""
-    services = opened.services
+    services = opened
     if not services.catalog.holds.all(ADS):
         until = services.clock.now() + timedelta(days=30)
         scope = ByDates(start=DAYS[1], end=DAYS[1] + timedelta(days=1))
@@ -241,8 +241,8 @@ def _hold_and_release(opened: wiring.OpenHome) -> None:
 
 def _export_and_purge(opened: wiring.OpenHome) -> None:
     draft = AccessDraft(team=ADS, user_id="u3", asked_by="clerk")
-    export_person(opened.services, opened.exports, draft, keep=timedelta())
-    purge_exports(opened.services, opened.exports)
+    export_person(opened, opened.exports, draft, keep=timedelta())
+    purge_exports(opened, opened.exports)
 
 
 SCENARIOS: dict[str, Scenario] = {
