@@ -26,7 +26,7 @@ from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.files.submit import add_rows
-from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.columns import with_user_keys
 from implio_pipeline.query.lake import Lake
 from implio_pipeline.wiring import OpenHome, init_home, open_home
 
@@ -151,7 +151,7 @@ class _Rows:
     def __iter__(self) -> Iterator[pa.Table]:
         for batch in self._batches:
             with pa.memory_map(str(batch.path)) as source:
-                yield keyed(pa.ipc.open_file(source).read_all(), FileKind.ITEMS, self._user_key)
+                yield with_user_keys(pa.ipc.open_file(source).read_all(), FileKind.ITEMS, self._user_key)
 
 
 class _Connection:

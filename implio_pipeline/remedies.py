@@ -9,7 +9,7 @@ from datetime import datetime
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.waiting import Cause, Wait
+from implio_pipeline.domain.waiting import Wait, WaitCause
 
 _OF_ANY = "Run `implio status` and look at what it names."
 _REMEDIES: Mapping[str, str] = {
@@ -61,24 +61,26 @@ _REMEDIES: Mapping[str, str] = {
     ),
     "purpose-missing": "Say what it is for with --purpose (in Python: purpose=…); the grant must name the same.",
 }
-_OF_WAITS: Mapping[Cause, str] = {
-    Cause.NO_DAEMON: (
+_OF_WAITS: Mapping[WaitCause, str] = {
+    WaitCause.NO_DAEMON: (
         "Start `dagster-daemon`; or do it by hand: `implio ingest`, `implio requests take`, `implio erase --resume`."
     ),
-    Cause.SENSOR_OFF: "Switch it on in Dagster's UI under Automation.",
-    Cause.CLOCK_WAS_AHEAD: "Check the machine's clock, then start `dagster-daemon` again.",
-    Cause.DEAD_RUN: (
+    WaitCause.SENSOR_OFF: "Switch it on in Dagster's UI under Automation.",
+    WaitCause.CLOCK_WAS_AHEAD: "Check the machine's clock, then start `dagster-daemon` again.",
+    WaitCause.DEAD_RUN: (
         "Wait a minute: the daemon marks the run as failed and starts another. If it does not, start `dagster-daemon`."
     ),
-    Cause.QUEUED: "Wait, or raise `max_concurrent_runs` in dagster.yaml.",
-    Cause.AT_WORK: "Wait; Dagster's UI shows the run.",
-    Cause.NOT_TAKEN_UP: "Wait some seconds; if it still waits after three minutes, look whether `dagster-daemon` runs.",
-    Cause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
-    Cause.APPROVAL: "Approve it with `implio requests approve ID`, or cancel it.",
-    Cause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel ID`.",
-    Cause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release ID`.",
-    Cause.BACK_OFF: "Wait, or try now with `implio erase --resume`.",
-    Cause.PERSON: "See what it needs with `implio requests show ID`, then `implio erase --resume`.",
+    WaitCause.QUEUED: "Wait, or raise `max_concurrent_runs` in dagster.yaml.",
+    WaitCause.AT_WORK: "Wait; Dagster's UI shows the run.",
+    WaitCause.NOT_TAKEN_UP: (
+        "Wait some seconds; if it still waits after three minutes, look whether `dagster-daemon` runs."
+    ),
+    WaitCause.NOT_KNOWN: "Look at Dagster's UI, under Deployment.",
+    WaitCause.APPROVAL: "Approve it with `implio requests approve ID`, or cancel it.",
+    WaitCause.GRACE_PERIOD: "Wait, or cancel it with `implio requests cancel ID`.",
+    WaitCause.LEGAL_HOLD: "Release the hold when it may end: `implio holds release ID`.",
+    WaitCause.BACK_OFF: "Wait, or try now with `implio erase --resume`.",
+    WaitCause.PERSON: "See what it needs with `implio requests show ID`, then `implio erase --resume`.",
 }
 
 
@@ -95,7 +97,7 @@ def remedy_of_code(code: str) -> str:
     return _REMEDIES.get(code, _OF_ANY if found == ImplioError.remedy else found)
 
 
-def remedy_of_wait(cause: Cause) -> str:
+def remedy_of_wait(cause: WaitCause) -> str:
     """Return what to do about something that waits for this reason."""
     return _OF_WAITS[cause]
 

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from implio_pipeline.domain.columns import (
+    DECISION_COLUMNS,
     ITEM_COLUMNS,
     REJECTED_COLUMNS,
     RULE_COLUMNS,
-    SETTLED_COLUMNS,
     Column,
     ColumnType,
     ErasureRule,
@@ -64,7 +64,7 @@ def test_what_a_verdict_replaces_says_that_it_is_kept_in_two_places_for_a_while(
 
     assert (
         said
-        == set(SETTLED_COLUMNS)
+        == set(DECISION_COLUMNS)
         == VerdictDetails(actor="mia", feedback=("x",)).item_columns(Outcome.REFUSED).keys()
     )
 

@@ -32,7 +32,7 @@ from implio_pipeline.flows.files.submit import Submission, arrival
 from implio_pipeline.flows.moderation.feed import PolledDecision
 from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.formats.ad_shape import ad_shape, result_shape
-from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.columns import with_user_keys
 from implio_pipeline.ports.services import Services
 from implio_pipeline.wiring import OpenHome
 
@@ -116,7 +116,7 @@ def _validated(
         batch_id=same.batch_id if same else None,
     )
     # The validator has no key, so the rows get their user keys here.
-    rows = keyed(found.rows, FileKind.ITEMS, opened.keychain.user_key_maker(team))
+    rows = with_user_keys(found.rows, FileKind.ITEMS, opened.keychain.user_key_maker(team))
     # Ask for the API key once more: it may have been revoked while the body came, which may take half a minute.
     recognise(opened, request.headers[KEY_HEADER])
     return replace(found, rows=rows), before

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.request import Request
 from implio_pipeline.domain.request_view import request_view
-from implio_pipeline.domain.waiting import Cause
+from implio_pipeline.domain.waiting import WaitCause
 
 _Count = Annotated[int, Meta(ge=0)]
 _MaybeCount = Annotated[_Count | None, Meta(description="`null` means not known. It never means 0.")]
@@ -282,7 +282,7 @@ class Wait(Model):
     what: Annotated[str, Meta(description="`landing-file`, `request-file` or `request`.")]
     since: _Instant
     seconds: _Count
-    cause: Annotated[Cause, Meta(description="Why, for programs.")]
+    cause: Annotated[WaitCause, Meta(description="Why, for programs.")]
     why: str
     remedy: Annotated[str, Meta(description="What the operator of the server can do.")]
 

@@ -17,7 +17,7 @@ from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import due_at
 from implio_pipeline.domain.outcome import NOT_KNOWN
 from implio_pipeline.domain.request import Request, RequestState
-from implio_pipeline.domain.waiting import Cause, Wait, Waiting
+from implio_pipeline.domain.waiting import Wait, WaitCause, WaitingKind
 from implio_pipeline.remedies import wait_view
 
 _ATTEMPTS = 5
@@ -51,7 +51,7 @@ _AD = {
 }
 _TASK, _BATCH = "0198c5d0-4a3b-7c2d-8e1f-0a1b2c3d4e5f", "6f9619ff-8b86-4d01-b42d-00c04fc964ff"
 _ACCEPTED_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-_WAIT = Wait(what=Waiting.LANDING_FILE, since=_ACCEPTED_AT, cause=Cause.NO_DAEMON)
+_WAIT = Wait(what=WaitingKind.LANDING_FILE, since=_ACCEPTED_AT, cause=WaitCause.NO_DAEMON)
 
 
 def example_request(state: RequestState, *, kind: RequestKind = RequestKind.USER) -> Request:

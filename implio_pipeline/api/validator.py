@@ -10,8 +10,8 @@ from threading import Lock
 
 from implio_pipeline.api.failures import ValidatorGone
 from implio_pipeline.api.post_body import ValidatedPost, validate_post
-from implio_pipeline.formats.chunk import from_bytes, to_bytes
-from implio_pipeline.formats.worker_process import Answer, WorkerProcess, work
+from implio_pipeline.formats.chunk import table_from_bytes, table_to_bytes
+from implio_pipeline.formats.worker_process import Answer, WorkerProcess, answer_questions
 
 _NICE = 5
 """The server's own threads come first. The upkeep loop has the same value, so that it merges files as fast as posts
@@ -38,7 +38,7 @@ class ValidatorProcess:
                 rejected, rows, answer = self._process.ask(body, arrived_at, max_items, batch_id)
             except (EOFError, OSError):
                 raise ValidatorGone("posts cannot be validated at the moment") from None
-        return ValidatedPost(rows=from_bytes(rows), rejected=tuple(rejected), answer=bytes(answer))
+        return ValidatedPost(rows=table_from_bytes(rows), rejected=tuple(rejected), answer=bytes(answer))
 
     def close(self) -> None:
         """End the process."""
@@ -49,9 +49,9 @@ class ValidatorProcess:
 def _validate(body: bytes, arrived_at: datetime, max_items: int, batch_id: str | None) -> Answer:
     """Validate a post in the child: return rejected positions, accepted rows as an Arrow stream, and the answer."""
     found = validate_post(body, arrived_at=arrived_at, max_items=max_items, batch_id=batch_id)
-    return found.rejected, to_bytes(found.rows), found.answer
+    return found.rejected, table_to_bytes(found.rows), found.answer
 
 
 if __name__ == "__main__":
     os.nice(_NICE)
-    work(_validate)
+    answer_questions(_validate)

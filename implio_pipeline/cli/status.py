@@ -24,12 +24,12 @@ from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
-from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.request import NEEDS_PERSON_STATES, OPEN_STATES, WITHHELD_STATES, Request, RequestState
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.retention import PolicyChange
 from implio_pipeline.domain.sentences import count, erased_people_text, size_text, what_is_so
 from implio_pipeline.domain.team import Team
-from implio_pipeline.domain.waiting import Wait, Waiting
+from implio_pipeline.domain.waiting import Wait, WaitingKind
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.files.ingest import failed_landings, put_off
@@ -43,9 +43,9 @@ app = typer.Typer()
 FAULTS = (RequestState.FAILED, RequestState.QUARANTINED, RequestState.UNVERIFIED)
 """States of a request whose last attempt failed."""
 _WAITING = {
-    Waiting.LANDING_FILE: "The oldest landing file",
-    Waiting.REQUEST_FILE: "The oldest request file",
-    Waiting.REQUEST: "The oldest open request",
+    WaitingKind.LANDING_FILE: "The oldest landing file",
+    WaitingKind.REQUEST_FILE: "The oldest request file",
+    WaitingKind.REQUEST: "The oldest open request",
 }
 _RECENT = timedelta(days=30)
 _MOST_NAMES = 10
@@ -111,7 +111,7 @@ class _Status:
 
     @property
     def for_people(self) -> list[tuple[Request, RequestOutcome]]:
-        return [each for each in self.requests if each[0].state in PEOPLE_STATES]
+        return [each for each in self.requests if each[0].state in NEEDS_PERSON_STATES]
 
     @property
     def overdue_items(self) -> int:

@@ -142,11 +142,11 @@ GrantId = NewType("GrantId", str)
 PersonKey = NewType("PersonKey", str)
 """32 hexadecimal digits: the keyed pseudonym of an operator's name, made with the home's own key."""
 
-LONGEST = timedelta(days=366)
+LONGEST_GRANT = timedelta(days=366)
 """The longest period of a grant. An assignment that continues needs a new grant, and so a new decision."""
 LONG_OPEN = timedelta(days=90)
 """A review reports grants that have been open for longer than this."""
-MAKER_CLASSES = frozenset({ColumnClass.OPERATIONAL, ColumnClass.CONTENT})
+TEAM_CREATOR_CLASSES = frozenset({ColumnClass.OPERATIONAL, ColumnClass.CONTENT})
 """The classes that the person who adds a team may read during the first days: never the identity of its users."""
 
 
@@ -252,7 +252,7 @@ def check_grant(*, classes: frozenset[ColumnClass], granted_at: datetime, until:
     if not classes:
         raise GrantRefused("a grant names at least one class", remedy="Name a class, such as operational.")
     # An end within a year forces somebody to look at each assignment again.
-    if not granted_at < until <= granted_at + LONGEST:
+    if not granted_at < until <= granted_at + LONGEST_GRANT:
         remedy = "Give its days or its end; an assignment that continues needs a new grant."
         raise GrantRefused("a grant must end in the future, within 366 days", remedy=remedy)
 

@@ -75,7 +75,7 @@ class ReadDoor(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Read:
+class LoggedRead:
     """One reading of rows."""
 
     at: datetime
@@ -117,12 +117,12 @@ class LogLine:
 
     line: int
     """Counted from 1, without gaps."""
-    read: Read
+    read: LoggedRead
     previous: str
     digest: str
 
     @classmethod
-    def chained(cls, read: Read, *, line: int, previous: str) -> "LogLine":
+    def chained(cls, read: LoggedRead, *, line: int, previous: str) -> "LogLine":
         """Return a read as the line that follows `previous`."""
         unsigned = cls(line=line, read=read, previous=previous, digest="")
         return replace(unsigned, digest=_digest_of(unsigned))

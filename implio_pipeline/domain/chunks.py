@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
-AT_ONCE = 500
+VALUES_PER_STATEMENT = 500
 """The number of values in one SQL statement."""
 
 _Element = TypeVar("_Element")
 
 
-def chunks(elements: Iterable[_Element], size: int = AT_ONCE) -> Iterator[list[_Element]]:
+def chunks(elements: Iterable[_Element], size: int = VALUES_PER_STATEMENT) -> Iterator[list[_Element]]:
     """Yield lists of `size` elements in order; the last list may be shorter."""
     left = iter(elements)
     while chunk := list(islice(left, size)):

@@ -64,10 +64,10 @@ def _queued(name: str, kind: ColumnType, meaning: str) -> Column:
 def _decided(columns: tuple[Column, ...]) -> tuple[Column, ...]:
     """Set the erasure rule of the columns that a verdict may replace."""
     rule = ErasureRule.WITH_ITEM_AND_VERDICT
-    return tuple(replace(each, erasure=rule) if each.name in SETTLED_COLUMNS else each for each in columns)
+    return tuple(replace(each, erasure=rule) if each.name in DECISION_COLUMNS else each for each in columns)
 
 
-SETTLED_COLUMNS = ("outcome", "reasons", "feedback", "actor_id")
+DECISION_COLUMNS = ("outcome", "reasons", "feedback", "actor_id")
 """The columns of an item that a verdict may replace. All other columns stay equal, value by value."""
 
 ITEM_COLUMNS: tuple[Column, ...] = _decided(

@@ -41,7 +41,7 @@ def backoff(attempts: int, *, longest: timedelta = LONGEST_BACKOFF) -> timedelta
     return min(longest, wait)
 
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The error numbers of a full disk, an exhausted quota and a file that would be too large."""
 _ENDS_THE_RUN = (CatalogUnavailable, MemoryError)
 _PACKAGE = "implio_pipeline"
@@ -74,7 +74,7 @@ def _as_failure(error: Exception) -> ImplioError:
         return error
     if isinstance(error, OSError):
         # Told apart, because the remedy is another one and another team may be on another disk.
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRNOS:
             return StorageFull("there is no room on the disk")
         # The system's own words; `str(error)` would name a path, and a landing file's name may be somebody's.
         return StorageFailed(f"the operating system said: {_words_of(error)}")
@@ -101,7 +101,7 @@ MOST_ATTEMPTS = 10
 """After this many failed attempts a request or landing file is quarantined; their back-offs last at most six hours."""
 
 
-class Work(StrEnum):
+class WorkKind(StrEnum):
     """The work that failed."""
 
     INGEST = "ingest"
@@ -113,7 +113,7 @@ class FailedFile:
     """The record of a file whose work failed; free of personal data."""
 
     team: TeamId
-    work: Work
+    work: WorkKind
     file: str
     """A vault file's id, or a landing file's mark, which stays the same as long as nobody writes to the file."""
     unit: str
@@ -152,7 +152,7 @@ class FailedFile:
         before: "FailedFile | None",
         *,
         team: TeamId,
-        work: Work,
+        work: WorkKind,
         file: str,
         unit: str,
         error_code: str,
@@ -160,7 +160,7 @@ class FailedFile:
     ) -> "FailedFile":
         """Return the file after one more failed attempt."""
         attempts = 1 if before is None else before.attempts + 1
-        is_given_up = work is Work.INGEST and attempts >= MOST_ATTEMPTS
+        is_given_up = work is WorkKind.INGEST and attempts >= MOST_ATTEMPTS
         return cls(
             team=team,
             work=work,

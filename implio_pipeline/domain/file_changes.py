@@ -142,7 +142,7 @@ class Rewrite:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
+class AppliedDecisions:
     """The result of writing decisions into a file, measured on the new file after reading it back."""
 
     before: VaultFile

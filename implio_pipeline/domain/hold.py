@@ -11,7 +11,7 @@ from typing import NewType
 
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import RequestId, TeamId, sensitive
-from implio_pipeline.domain.scope import Reach, Rule, reach
+from implio_pipeline.domain.scope import Coverage, Rule, coverage_of
 
 HoldId = NewType("HoldId", str)
 
@@ -49,7 +49,7 @@ class Hold:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spared:
+class RemainingRows:
     """The rows of one request that a file still contains after an erasure: those that holds cover, and survivors."""
 
     request_id: RequestId
@@ -67,7 +67,7 @@ class Withheld:
     """Id, reason code and items of each hold."""
 
     @classmethod
-    def of(cls, request_id: RequestId, spared: Iterable[Spared], holds: Iterable[Hold]) -> "Withheld | None":
+    def of(cls, request_id: RequestId, spared: Iterable[RemainingRows], holds: Iterable[Hold]) -> "Withheld | None":
         """Return what holds keep of a request, added up over its files; `None` if they keep nothing."""
         # `items` counts an item once, however many holds cover it; `holds` shows what each of them keeps.
         theirs = [each for each in spared if each.request_id == request_id and each.rows]
@@ -82,4 +82,4 @@ class Withheld:
 
 def is_wholly_held(file: VaultFile, holds: Iterable[Hold]) -> bool:
     """Return whether one of the holds covers every row of the file."""
-    return any(reach(hold.rule, file) is Reach.EVERYTHING for hold in holds)
+    return any(coverage_of(hold.rule, file) is Coverage.EVERYTHING for hold in holds)

@@ -15,7 +15,7 @@ from typing import Any
 from implio_pipeline.domain.errors import DecisionRefused, QueueInvalid
 from implio_pipeline.domain.ids import Outcome, TaskKey, TeamId, UserKey, sensitive
 
-AT_ONCE = 10
+ENTRIES_AT_ONCE = 10
 """How many entries a moderator gets at a time."""
 LOCK_LASTS = timedelta(minutes=10)
 DEFAULT_QUEUE = "Default"
@@ -130,7 +130,7 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trace:
+class RuleFields:
     """The fields that rules need of an item of which the catalog keeps something outside the vault."""
 
     task_key: TaskKey

@@ -59,7 +59,7 @@ class Category:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
+class RetainedData:
     """Something else that is kept, and for how long."""
 
     what: str
@@ -121,7 +121,7 @@ class ActivityRecord:
     hosting: tuple[Hosting, ...]
     processors: tuple[Processor, ...]
     teams: tuple[TeamRecord, ...]
-    kept: tuple[Kept, ...]
+    kept: tuple[RetainedData, ...]
     measures: tuple[tuple[str, str], ...]
     """Each measure and its present state."""
     gaps: tuple[str, ...] = field(default=())

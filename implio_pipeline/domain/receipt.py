@@ -18,7 +18,7 @@ from implio_pipeline.domain.statements import AboutRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Erased:
+class ErasedCounts:
     """What was erased, in counts."""
 
     items: int
@@ -111,7 +111,7 @@ class Receipt(AboutRequest):
     checked_at: datetime
     due_at: datetime
     outcome: RequestOutcome
-    erased: Erased
+    erased: ErasedCounts
     verification: Verification
     files: tuple[ReceiptFile, ...]
     not_reachable: NotReachable
@@ -200,8 +200,8 @@ def receipt_of(
     )
 
 
-def _erased(request: Request, outcomes: Sequence[FileOutcome]) -> Erased:
-    return Erased(
+def _erased(request: Request, outcomes: Sequence[FileOutcome]) -> ErasedCounts:
+    return ErasedCounts(
         items=sum(outcome.matched for outcome in outcomes if outcome.kind is FileKind.ITEMS),
         rejected_items=sum(outcome.matched for outcome in outcomes if outcome.kind is FileKind.REJECTED),
         queue_entries=request.queue_removed,

@@ -92,7 +92,7 @@ CARRIED_OUT_STATES = frozenset({S.SHREDDED, S.COMPLETED}) | WITHHELD_STATES
 """A pass has done everything that legal holds allow, and has counted it."""
 OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
 """Accepted and not completed."""
-PEOPLE_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
+NEEDS_PERSON_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
 """Only a person's decision leads out of these states."""
 SOON = timedelta(days=7)
 """An open request is *soon due* if it is due within this time."""
@@ -186,7 +186,7 @@ class Request:
 
     def is_ready(self, *, now: datetime) -> bool:
         """Return whether the request may be worked on now."""
-        if self.state not in OPEN_STATES or self.state in PEOPLE_STATES:
+        if self.state not in OPEN_STATES or self.state in NEEDS_PERSON_STATES:
             return False
         return self.next_attempt_at is None or self.next_attempt_at <= now
 
@@ -301,7 +301,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
+class PreparedRequest:
     """A request that is ready to be stored."""
 
     request: Request

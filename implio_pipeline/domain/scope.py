@@ -155,7 +155,7 @@ def kind_of(scope: Scope | Rule) -> RequestKind:
             return RequestKind.RETENTION
 
 
-class Reach(Enum):
+class Coverage(Enum):
     """How much of a file a rule covers."""
 
     NOTHING = "nothing"
@@ -165,46 +165,46 @@ class Reach(Enum):
     """Every row matches: the file can be dropped without being read."""
 
 
-def reach(rule: Rule, file: VaultFile) -> Reach:
+def coverage_of(rule: Rule, file: VaultFile) -> Coverage:
     """Return how much of a file the rule covers, as far as its catalog row says.
 
     Membership filters are not used here; the store that can read them does that.
     """
     # Everything in the file came in after the rule's end.
     if file.first_submitted_at >= rule.before:
-        return Reach.NOTHING
+        return Coverage.NOTHING
     match rule:
         case UserRule(user_key=key):
             # Files are sorted by user key: outside the range there is no row of this user.
             if file.low_key is None or file.high_key is None or not file.low_key <= key <= file.high_key:
-                return Reach.NOTHING
-            return Reach.PERHAPS
+                return Coverage.NOTHING
+            return Coverage.PERHAPS
         case TaskRule(submitted_on=day):
-            return Reach.PERHAPS if day in (None, file.day) else Reach.NOTHING
+            return Coverage.PERHAPS if day in (None, file.day) else Coverage.NOTHING
         case DatesRule(start=start, end=end, before=before):
-            return _reach_between(file, start, min(end, before))
+            return _coverage_between(file, start, min(end, before))
         case TeamRule(before=before):
-            return Reach.EVERYTHING if file.last_submitted_at < before else Reach.PERHAPS
+            return Coverage.EVERYTHING if file.last_submitted_at < before else Coverage.PERHAPS
         case OverdueRule(cutoffs=cutoffs, before=before):
-            return _reach_overdue(file, cutoffs, before)
+            return _coverage_overdue(file, cutoffs, before)
 
 
-def _reach_between(file: VaultFile, start: datetime, end: datetime) -> Reach:
+def _coverage_between(file: VaultFile, start: datetime, end: datetime) -> Coverage:
     if file.last_submitted_at < start or file.first_submitted_at >= end:
-        return Reach.NOTHING
+        return Coverage.NOTHING
     if start <= file.first_submitted_at and file.last_submitted_at < end:
-        return Reach.EVERYTHING
-    return Reach.PERHAPS
+        return Coverage.EVERYTHING
+    return Coverage.PERHAPS
 
 
-def _reach_overdue(file: VaultFile, cutoffs: Cutoffs, before: datetime) -> Reach:
+def _coverage_overdue(file: VaultFile, cutoffs: Cutoffs, before: datetime) -> Coverage:
     gone = sum(count for outcome, count in file.outcomes.items() if is_overdue(file.day, outcome, cutoffs))
     if gone == 0:
-        return Reach.NOTHING
+        return Coverage.NOTHING
     # Dropping a file whole saves reading it. It must be certain, so every row must be older than the rule's end.
     if gone == file.rows and file.last_submitted_at < before:
-        return Reach.EVERYTHING
-    return Reach.PERHAPS
+        return Coverage.EVERYTHING
+    return Coverage.PERHAPS
 
 
 def is_overdue(submitted_on: date, outcome: str | None, cutoffs: Cutoffs) -> bool:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.request import PEOPLE_STATES, WITHHELD_STATES, Request, RequestState
+from implio_pipeline.domain.request import NEEDS_PERSON_STATES, WITHHELD_STATES, Request, RequestState
 
 HEARTBEAT_LASTS = timedelta(minutes=3)
 """Dagster's daemons report every 30 s. Without a report for three minutes, the daemon counts as stopped."""
 CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
-class Waiting(StrEnum):
+class WaitingKind(StrEnum):
     """What waits."""
 
     LANDING_FILE = "landing-file"
@@ -24,7 +24,7 @@ class Waiting(StrEnum):
     REQUEST = "request"
 
 
-class Cause(StrEnum):
+class WaitCause(StrEnum):
     """Why it waits."""
 
     NO_DAEMON = "no-daemon"
@@ -42,20 +42,20 @@ class Cause(StrEnum):
     PERSON = "person"
 
 
-SENTENCES: Mapping[Cause, str] = {
-    Cause.NO_DAEMON: "no Dagster daemon is running on this home",
-    Cause.SENSOR_OFF: "the sensor that looks for it is switched off",
-    Cause.CLOCK_WAS_AHEAD: "the daemon ran under a clock that was ahead, and waits for that time to come",
-    Cause.DEAD_RUN: "the process of a run has died, and the run still counts as in progress",
-    Cause.QUEUED: "runs are waiting for a free place in the queue",
-    Cause.AT_WORK: "a run counts as in progress",
-    Cause.NOT_TAKEN_UP: "a daemon reported within the last three minutes, and has not started on it yet",
-    Cause.NOT_KNOWN: "Dagster's storage cannot be read here",
-    Cause.APPROVAL: "a second person has to approve it",
-    Cause.GRACE_PERIOD: "the team's grace period lasts",
-    Cause.LEGAL_HOLD: "a legal hold covers what is left of it",
-    Cause.BACK_OFF: "the last attempt failed, and the time until the next one lasts",
-    Cause.PERSON: "a person has to look at it first",
+SENTENCES: Mapping[WaitCause, str] = {
+    WaitCause.NO_DAEMON: "no Dagster daemon is running on this home",
+    WaitCause.SENSOR_OFF: "the sensor that looks for it is switched off",
+    WaitCause.CLOCK_WAS_AHEAD: "the daemon ran under a clock that was ahead, and waits for that time to come",
+    WaitCause.DEAD_RUN: "the process of a run has died, and the run still counts as in progress",
+    WaitCause.QUEUED: "runs are waiting for a free place in the queue",
+    WaitCause.AT_WORK: "a run counts as in progress",
+    WaitCause.NOT_TAKEN_UP: "a daemon reported within the last three minutes, and has not started on it yet",
+    WaitCause.NOT_KNOWN: "Dagster's storage cannot be read here",
+    WaitCause.APPROVAL: "a second person has to approve it",
+    WaitCause.GRACE_PERIOD: "the team's grace period lasts",
+    WaitCause.LEGAL_HOLD: "a legal hold covers what is left of it",
+    WaitCause.BACK_OFF: "the last attempt failed, and the time until the next one lasts",
+    WaitCause.PERSON: "a person has to look at it first",
 }
 
 
@@ -79,10 +79,10 @@ class OrchestrationFacts:
 class Wait:
     """What waits, since when, and why."""
 
-    what: Waiting
+    what: WaitingKind
     since: datetime
     """When a file arrived here, or a request was received. For a request from a file: the date of the file."""
-    cause: Cause
+    cause: WaitCause
 
     @property
     def sentence(self) -> str:
@@ -90,14 +90,14 @@ class Wait:
         return SENTENCES[self.cause]
 
 
-_SENSORS: Mapping[Waiting, str] = {
-    Waiting.LANDING_FILE: "landing_sensor",
-    Waiting.REQUEST_FILE: "requests_sensor",
-    Waiting.REQUEST: "requests_sensor",
+_SENSORS: Mapping[WaitingKind, str] = {
+    WaitingKind.LANDING_FILE: "landing_sensor",
+    WaitingKind.REQUEST_FILE: "requests_sensor",
+    WaitingKind.REQUEST: "requests_sensor",
 }
 
 
-def why_waiting(what: Waiting, facts: OrchestrationFacts | None, *, now: datetime) -> Cause:
+def why_waiting(what: WaitingKind, facts: OrchestrationFacts | None, *, now: datetime) -> WaitCause:
     """Return why something waits that a sensor should take up: the first cause that explains it.
 
     Args:
@@ -106,35 +106,35 @@ def why_waiting(what: Waiting, facts: OrchestrationFacts | None, *, now: datetim
         now: The present.
     """
     if facts is None:
-        return Cause.NOT_KNOWN
+        return WaitCause.NOT_KNOWN
     # 1. Dagster plans the next tick after the newest one: with a clock that was ahead, that may be far in the future.
     if facts.newest_tick_at is not None and facts.newest_tick_at > now + CLOCK_TOLERANCE:
-        return Cause.CLOCK_WAS_AHEAD
+        return WaitCause.CLOCK_WAS_AHEAD
     # 2. Without a daemon nobody evaluates sensors, whatever else is configured.
     if facts.heartbeat_at is None or not now - HEARTBEAT_LASTS <= facts.heartbeat_at <= now + CLOCK_TOLERANCE:
-        return Cause.NO_DAEMON
+        return WaitCause.NO_DAEMON
     # 3. A sensor that is switched off looks for nothing.
     if _SENSORS[what] in facts.sensors_off:
-        return Cause.SENSOR_OFF
+        return WaitCause.SENSOR_OFF
     # A request file is accepted in the tick itself, so runs do not delay it.
-    if what is not Waiting.REQUEST_FILE:
+    if what is not WaitingKind.REQUEST_FILE:
         if facts.dead_runs:
-            return Cause.DEAD_RUN
+            return WaitCause.DEAD_RUN
         if facts.runs_queued:
-            return Cause.QUEUED
+            return WaitCause.QUEUED
         if facts.runs_at_work:
-            return Cause.AT_WORK
-    return Cause.NOT_TAKEN_UP
+            return WaitCause.AT_WORK
+    return WaitCause.NOT_TAKEN_UP
 
 
-def why_open(request: Request, facts: OrchestrationFacts | None, *, now: datetime) -> Cause:
+def why_open(request: Request, facts: OrchestrationFacts | None, *, now: datetime) -> WaitCause:
     """Return why an open request is not completed."""
     if request.state is RequestState.UNAPPROVED:
-        return Cause.APPROVAL
-    if request.state in PEOPLE_STATES:
-        return Cause.PERSON
+        return WaitCause.APPROVAL
+    if request.state in NEEDS_PERSON_STATES:
+        return WaitCause.PERSON
     if request.state in WITHHELD_STATES:
-        return Cause.LEGAL_HOLD
+        return WaitCause.LEGAL_HOLD
     if request.next_attempt_at is not None and request.next_attempt_at > now:
-        return Cause.GRACE_PERIOD if request.state is RequestState.WAITING else Cause.BACK_OFF
-    return why_waiting(Waiting.REQUEST, facts, now=now)
+        return WaitCause.GRACE_PERIOD if request.state is RequestState.WAITING else WaitCause.BACK_OFF
+    return why_waiting(WaitingKind.REQUEST, facts, now=now)

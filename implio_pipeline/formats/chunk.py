@@ -23,7 +23,7 @@ class Chunk:
     """Reason codes of texts that are already rejected, by index in `body`."""
 
 
-def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
+def parse_chunk(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
     """Return the good items of a chunk and its bad ones. `submission` are arguments of `accept_items`."""
     raws, positions = _placed(chunk)
     accepted, rejected = accept_items(raws, known_faults=chunk.faults, **submission)
@@ -31,7 +31,7 @@ def parsed(chunk: Chunk, **submission: Any) -> tuple[pa.Table, pa.Table]:
     return accepted.rows, rejected_table(rejected, positions=places)
 
 
-def from_bytes(stream: bytes | bytearray | memoryview) -> pa.Table:
+def table_from_bytes(stream: bytes | bytearray | memoryview) -> pa.Table:
     """Return the table that another process has sent, without a copy."""
     with pa.ipc.open_stream(pa.py_buffer(stream)) as reader:
         return reader.read_all()
@@ -47,7 +47,7 @@ def _placed(chunk: Chunk) -> tuple[list[bytes], Sequence[int] | None]:
     return [line for _, line in kept], [position for position, _ in kept]
 
 
-def to_bytes(table: pa.Table) -> memoryview:
+def table_to_bytes(table: pa.Table) -> memoryview:
     """Return a table in Arrow's stream format, with one copy."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

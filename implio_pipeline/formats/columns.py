@@ -101,7 +101,7 @@ def rejected_table(rejected: Sequence[RejectedItem], *, positions: Sequence[int]
     )
 
 
-def keyed(table: pa.Table, kind: FileKind, user_key: Callable[[str], bytes]) -> pa.Table:
+def with_user_keys(table: pa.Table, kind: FileKind, user_key: Callable[[str], bytes]) -> pa.Table:
     """Return the table with `user_key` and `other_keys` in place of its user ids. Computes each distinct key once."""
     schema = arrow_schema(kind)
     ids = table.column("user_id").combine_chunks()

@@ -76,7 +76,7 @@ def fault(message: str, *, code: int, path: str = "", schema: str = "", params: 
     return {"message": message, "params": dict(params), "code": code, "dataPath": path, "schemaPath": schema}
 
 
-def shown(name: object) -> str:
+def shown_name(name: object) -> str:
     """Return the name of a property, or its length if it is not a plain word: it may be an address or a number."""
     text = str(name)
     return text if _PLACE.fullmatch(text) or _PLAIN_NAME.fullmatch(text) else f"(a name of {len(text)} characters)"
@@ -158,7 +158,9 @@ def _messages(error: "ValidationError") -> list[tuple[str, dict[str, Any]]]:
             return [(f"`{key}` is missing", {"key": key}) for key in missing]
         case "additionalProperties":
             extra = [key for key in error.instance if key not in error.schema.get("properties", {})]
-            return [(f"`{shown(key)}` is not a known property", {"key": shown(key)}) for key in extra[:MAX_ERRORS]]
+            return [
+                (f"`{shown_name(key)}` is not a known property", {"key": shown_name(key)}) for key in extra[:MAX_ERRORS]
+            ]
         case "minLength" | "maxLength":
             bound = "at least" if error.validator == "minLength" else "at most"
             return [(f"must have {bound} {wanted} characters", {"limit": wanted, "length": len(error.instance)})]
@@ -213,4 +215,4 @@ def _is_finite(amount: object) -> bool:
 
 
 def _joined(path: Any) -> str:
-    return "".join(f"/{shown(part)}" for part in path)
+    return "".join(f"/{shown_name(part)}" for part in path)

@@ -46,11 +46,11 @@ def limit_violations(
     found |= lacks_currency.to_numpy(zero_copy_only=False)
     if columns["matching_filters"].null_count < len(found):
         found |= np.array([_has_containers(result.matching_filters) for result in parts["result"]])
-    first, end = micros(FIRST_SUBMISSION), micros(END_OF_SUBMISSIONS)
+    first, end = epoch_micros(FIRST_SUBMISSION), epoch_micros(END_OF_SUBMISSIONS)
     return found | (submitted_us < first) | (submitted_us >= end) | (submitted_us > claimed_us)
 
 
-def micros(instant: datetime) -> int:
+def epoch_micros(instant: datetime) -> int:
     """Return an instant in microseconds since 1970."""
     return (instant - _EPOCH) // _MICROSECOND
 

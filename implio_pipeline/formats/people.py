@@ -52,7 +52,7 @@ class _Number(str):
     __slots__ = ()
 
 
-def candidates(text: str, *, is_row: bool = False, is_cut: bool = False) -> _Candidates:
+def user_id_candidates(text: str, *, is_row: bool = False, is_cut: bool = False) -> _Candidates:
     """Return the user ids that a rejected text may contain.
 
     Args:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.domain.errors import LandingInvalid
-from implio_pipeline.formats.chunk import Chunk, from_bytes, parsed
+from implio_pipeline.formats.chunk import Chunk, parse_chunk, table_from_bytes
 from implio_pipeline.formats.json_texts import element_chunks, line_chunks
 from implio_pipeline.formats.limits import LandingLimits
 from implio_pipeline.formats.sheet import sheet_chunks
@@ -39,7 +39,7 @@ _Tables = tuple[pa.Table, pa.Table]
 """Good items and rejected ones."""
 
 
-class Workers:
+class WorkerPool:
     """A pool of processes that starts when enough bytes are to be parsed: starting it costs 0.7 s (measured)."""
 
     def __init__(self, limits: LandingLimits) -> None:
@@ -90,13 +90,13 @@ class Workers:
             self._idle.put(worker)
 
 
-def tables_of(
+def parse_file(
     file: BinaryIO,
     *,
     suffix: str,
     size_bytes: int,
     limits: LandingLimits,
-    workers: Workers | None = None,
+    workers: WorkerPool | None = None,
     **submission: Any,
 ) -> Iterator[_Tables]:
     """Yield tables of good and of rejected items, in the order of the file.
@@ -121,7 +121,7 @@ def tables_of(
     blocks = blocks_of(file, limits=limits, first=head, is_lined=reader is not element_chunks)
     chunks = reader(blocks, limits=limits)
     if workers is None or not workers.are_worth(likely_bytes):
-        tables: Iterator[_Tables] = (parsed(one, **submission) for one in chunks)
+        tables: Iterator[_Tables] = (parse_chunk(one, **submission) for one in chunks)
     elif reader is line_chunks and form_of(head) is FileForm.TEXT and has_newlines(head):
         tables = _by_workers(spans_of(size_bytes, limits=limits), submission, workers, file=file.fileno())
     else:
@@ -130,7 +130,7 @@ def tables_of(
 
 
 def _by_workers(
-    parts: Iterable[Chunk | Span], submission: dict[str, Any], workers: Workers, *, file: int | None = None
+    parts: Iterable[Chunk | Span], submission: dict[str, Any], workers: WorkerPool, *, file: int | None = None
 ) -> Iterator[_Tables]:
     """Parse in processes, a few parts ahead of the caller. Spans need the descriptor of their file."""
     waiting: deque[Future[Answer]] = deque()
@@ -142,7 +142,7 @@ def _by_workers(
     def received() -> _Tables:
         nonlocal before
         lines, items, rejected = waiting.popleft().result()
-        tables = from_bytes(items), _moved(from_bytes(rejected), by=before)
+        tables = table_from_bytes(items), _moved(table_from_bytes(rejected), by=before)
         before += lines
         return tables
 

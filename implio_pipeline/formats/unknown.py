@@ -15,9 +15,9 @@ import msgspec
 import pyarrow as pa
 from msgspec import inspect
 
-from implio_pipeline.formats.faults import shown
+from implio_pipeline.formats.faults import shown_name
 from implio_pipeline.formats.item import Item, Result
-from implio_pipeline.formats.people import candidates
+from implio_pipeline.formats.people import user_id_candidates
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -36,7 +36,7 @@ def without_unknown(value: Any) -> tuple[Any, dict[str, Any]]:
     if not unknown:
         return known, unknown
     named = {_names_of(pointer)[-1]: child for pointer, child in unknown.items()}
-    found = candidates(_encode([{name: child} for name, child in named.items()]).decode()).plain
+    found = user_id_candidates(_encode([{name: child} for name, child in named.items()]).decode()).plain
     user = known.get("user")
     user_id = user.get("id") if isinstance(user, dict) else None
     own = user_id.strip() if isinstance(user_id, str) else None
@@ -56,7 +56,7 @@ def with_unknown(item: dict[str, Any], text: str | None) -> dict[str, Any]:
 
 def names_shown(pointers: Iterable[str]) -> list[str]:
     """Return the first hundred distinct pointers, in the form that may be shown to the sender."""
-    texts = ("".join(f"/{shown(name)}" for name in _names_of(pointer)) for pointer in pointers)
+    texts = ("".join(f"/{shown_name(name)}" for name in _names_of(pointer)) for pointer in pointers)
     return list(dict.fromkeys(texts))[:_MOST_NAMES]
 
 
@@ -67,7 +67,7 @@ def count_names(column: pa.ChunkedArray, *, into: dict[str, int]) -> None:
     """
     for text in column.drop_null().to_pylist():
         names = {
-            "".join(f"/{'*' if name.isdecimal() else shown(name)}" for name in _names_of(pointer))
+            "".join(f"/{'*' if name.isdecimal() else shown_name(name)}" for name in _names_of(pointer))
             for pointer in _decode(text)
         }
         for name in names:

@@ -20,9 +20,9 @@ from implio_pipeline.formats.columns import RejectedItem, item_columns
 from implio_pipeline.formats.faults import CUSTOM, NOT_JSON, Fault, fault, item_faults
 from implio_pipeline.formats.identifiers import new_task_ids, task_id_texts
 from implio_pipeline.formats.item import TOO_DEEP, submission_fault
-from implio_pipeline.formats.limit_violations import limit_violations, micros
+from implio_pipeline.formats.limit_violations import epoch_micros, limit_violations
 from implio_pipeline.formats.limits import MIB
-from implio_pipeline.formats.people import candidates
+from implio_pipeline.formats.people import user_id_candidates
 from implio_pipeline.formats.repeated_keys import has_repeated_key, have_keys_once
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.formats.unchecked_item import (
@@ -141,7 +141,7 @@ class _Intake:
         self._sent = raws
         self._raws, self._known, self._max_item_bytes = list(raws), known_faults, max_item_bytes
         self._claimed_at, self._may_be_dated = claimed_at, may_be_dated
-        self.arrived_us = micros(arrived_at)
+        self.arrived_us = epoch_micros(arrived_at)
         self._items: list[Any] = []
         self._results: list[str | None] = []
         self._unknown: dict[int, str] = {}
@@ -180,12 +180,12 @@ class _Intake:
         parts = parts_of(self._items)
         instants = [item.submitted_at for item in self._items]
         arrived = self.arrived_us
-        submitted_us = np.array([arrived if at is None else micros(at) for at in instants], dtype=np.int64)
+        submitted_us = np.array([arrived if at is None else epoch_micros(at) for at in instants], dtype=np.int64)
         columns = item_columns(parts)
         columns["result"] = pa.array(self._results, pa.string())
         columns["unknown_properties"] = pa.array(map(self._unknown.get, self._places), pa.string())
         # 2. Find the rows that may break a limit, in whole columns.
-        doubtful = limit_violations(columns, parts, submitted_us, claimed_us=micros(self._claimed_at))
+        doubtful = limit_violations(columns, parts, submitted_us, claimed_us=epoch_micros(self._claimed_at))
         if not self._may_be_dated:
             doubtful |= np.array([item.submitted_at is not None for item in self._items], dtype=np.bool_)
         # 3. Check these rows with the strict structs, and explain what is wrong.
@@ -304,7 +304,7 @@ def _rejected(
         kept = raw[:KEPT_BYTES_OF_TOO_LARGE] if is_too_large else raw
         text = kept.decode("utf-8", "replace")
         is_cut = reason == "too-large" or len(kept) < len(raw)
-        ids = candidates(text, is_row=reason in _SHIFTED, is_cut=is_cut)
+        ids = user_id_candidates(text, is_row=reason in _SHIFTED, is_cut=is_cut)
         rejected.append(
             RejectedItem(
                 position=index,

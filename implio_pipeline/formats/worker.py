@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from implio_pipeline.formats.chunk import Chunk, parsed, to_bytes
+from implio_pipeline.formats.chunk import Chunk, parse_chunk, table_to_bytes
 from implio_pipeline.formats.spans import Span, lines_in
-from implio_pipeline.formats.worker_process import Answer, work
+from implio_pipeline.formats.worker_process import Answer, answer_questions
 
 
 def _parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> Answer:
@@ -18,9 +18,9 @@ def _parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) ->
         body = lines_in(file, part, max_line=submission["max_item_bytes"])
         lines = 0 if body is None else body.count(b"\n") + 1
         part = Chunk(first=1, body=body or b"")
-    items, rejected = parsed(part, **submission)
-    return lines, to_bytes(items), to_bytes(rejected)
+    items, rejected = parse_chunk(part, **submission)
+    return lines, table_to_bytes(items), table_to_bytes(rejected)
 
 
 if __name__ == "__main__":
-    work(_parse)
+    answer_questions(_parse)

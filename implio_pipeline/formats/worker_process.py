@@ -96,7 +96,7 @@ class WorkerProcess:
         self._start()
 
 
-def work(act: Callable[..., Answer]) -> None:
+def answer_questions(act: Callable[..., Answer]) -> None:
     """Answer every question with `act`, in the child, until the caller closes the socket."""
     gc.disable()  # parsing makes no reference cycles: without the collector it is a quarter faster (measured)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller too, which then ends its children

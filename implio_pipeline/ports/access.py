@@ -6,7 +6,7 @@ from typing import Protocol
 
 from implio_pipeline.domain.access import Grant, GrantId, PersonKey
 from implio_pipeline.domain.accounts import ApiKey, ApiKeyId
-from implio_pipeline.domain.audit_log import LogLine, Read
+from implio_pipeline.domain.audit_log import LoggedRead, LogLine
 from implio_pipeline.domain.ids import TeamId
 
 
@@ -44,7 +44,7 @@ class Grants(Protocol):
 class AccessLog(Protocol):
     """The log of every read. Lines are only added."""
 
-    def append(self, reads: Sequence[Read]) -> list[LogLine]:
+    def append(self, reads: Sequence[LoggedRead]) -> list[LogLine]:
         """Add reads, durable on return, and store when the grants that allowed them were last used."""
 
     def lines(self, *, after: int = 0) -> Iterator[LogLine]:

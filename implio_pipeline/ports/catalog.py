@@ -16,7 +16,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from implio_pipeline.domain.audit import Alteration
-from implio_pipeline.domain.faults import FailedFile, Work
+from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import Region, TeamId
@@ -234,13 +234,13 @@ class Landings(Protocol):
 class FailedFiles(Protocol):
     """Files that a flow failed at, so that it tries them again later, or never."""
 
-    def all(self, work: Work, *, team: TeamId | None = None) -> list[FailedFile]:
+    def all(self, work: WorkKind, *, team: TeamId | None = None) -> list[FailedFile]:
         """Return the files that failed, of one team or of all."""
 
     def note(self, file: FailedFile) -> None:
         """Store a failed attempt. It replaces earlier attempts at the same file."""
 
-    def forget(self, work: Work, team: TeamId, files: Collection[str]) -> None:
+    def forget(self, work: WorkKind, team: TeamId, files: Collection[str]) -> None:
         """Forget files that succeeded later, or that are gone."""
 
 

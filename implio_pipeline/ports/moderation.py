@@ -6,7 +6,7 @@ from typing import Protocol
 
 from implio_pipeline.domain.callback import Callback, Delivery, DeliveryResult
 from implio_pipeline.domain.ids import TaskKey, TeamId
-from implio_pipeline.domain.moderation import Feed, Lock, Note, QueueEntry, StoredVerdict, Trace
+from implio_pipeline.domain.moderation import Feed, Lock, Note, QueueEntry, RuleFields, StoredVerdict
 
 
 class Moderation(Protocol):
@@ -108,7 +108,7 @@ class Moderation(Protocol):
     def forget_settled(self, before: datetime) -> int:
         """Forget verdicts that were written to their items before an instant. Returns the number of verdicts."""
 
-    def traces(self, team: TeamId) -> list[Trace]:
+    def traces(self, team: TeamId) -> list[RuleFields]:
         """Return what the catalog keeps about items outside of queues: verdicts, notes and deliveries."""
 
 

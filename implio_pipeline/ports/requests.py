@@ -8,14 +8,14 @@ from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
-from implio_pipeline.domain.request import Prepared, Request, RequestState
+from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 
 
 class Requests(Protocol):
     """Accepted requests, their tombstones, standing erasures, and what was done to each file."""
 
-    def accept(self, requests: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
+    def accept(self, requests: Sequence[PreparedRequest], *, approvals: ApprovalPolicy) -> list[Request]:
         """Store requests and tombstones, and take the covered items off moderation, in one transaction.
 
         The same idempotency key of a team within 30 days returns the request that it made before. A request that may be

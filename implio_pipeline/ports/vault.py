@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from implio_pipeline.domain.audit import FileMeasurement
-from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement
+from implio_pipeline.domain.file_changes import AppliedDecisions, FileWork, NamedRule, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.hold import Spared
+from implio_pipeline.domain.hold import RemainingRows
 from implio_pipeline.domain.ids import FileKind, Region, RequestId, TeamId, UserKey
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.scope import Rule
@@ -78,7 +78,7 @@ class Vault(Protocol):
     def newer(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Mapping[RequestId, int]:
         """Return how many rows each rule would cover if they had not been submitted after it ends."""
 
-    def spared(self, work: FileWork) -> list[Spared]:
+    def spared(self, work: FileWork) -> list[RemainingRows]:
         """Read a file, and return which rows of each rule are spared by which legal holds."""
 
     def look(self, file: VaultFile) -> FileLook | None:
@@ -142,7 +142,7 @@ class Vault(Protocol):
             KeyMissing: its keys are gone.
         """
 
-    def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+    def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> AppliedDecisions:
         """Write a file again with the verdicts in its rows, re-open it, and measure the proof.
 
         Args:

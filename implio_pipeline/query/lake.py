@@ -24,7 +24,7 @@ from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRef
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.scope import Reach, Rule, TaskRule, UserRule, reach
+from implio_pipeline.domain.scope import Coverage, Rule, TaskRule, UserRule, coverage_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import Admission, ReadAuthorizer
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
@@ -271,7 +271,7 @@ class Lake:
             files = [
                 file
                 for file in self._catalog.manifest.files(team)
-                if file.kind is kind and not any(reach(rule, file) is Reach.EVERYTHING for rule in rules)
+                if file.kind is kind and not any(coverage_of(rule, file) is Coverage.EVERYTHING for rule in rules)
             ]
             sealed = self._catalog.manifest.sealed(files)
             keys |= {each.file.file_id: each.keys for each in sealed}
@@ -298,7 +298,7 @@ class Lake:
         wanted = {rule.task_key: rule for rule in rules if isinstance(rule, TaskRule)}
         found: dict[TaskKey, str] = {}
         for each in sealed if wanted else ():
-            near = [rule.task_key for rule in wanted.values() if reach(rule, each.file) is not Reach.NOTHING]
+            near = [rule.task_key for rule in wanted.values() if coverage_of(rule, each.file) is not Coverage.NOTHING]
             if not may_contain(each.file.task_filter, near).any():
                 continue
             content = self._folders.read(each.file.region, each.file.path)
@@ -319,7 +319,7 @@ class Lake:
         users = [rule for rule in rules if isinstance(rule, UserRule)]
         found: list[str] = []
         for each in sealed if users else ():
-            near = [rule for rule in users if reach(rule, each.file) is not Reach.NOTHING]
+            near = [rule for rule in users if coverage_of(rule, each.file) is not Coverage.NOTHING]
             if not near or not may_contain(each.file.user_filter, [rule.user_key for rule in near]).any():
                 continue
             content = self._folders.read(each.file.region, each.file.path)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import DecisionRefused, ImplioError, ItemGone
-from implio_pipeline.domain.moderation import AT_ONCE, Approve, Decision, Move, QueueEntry, Refuse
+from implio_pipeline.domain.moderation import ENTRIES_AT_ONCE, Approve, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.flows.moderation.decide import (
     ReadNote,
     add_queue,
@@ -47,7 +47,7 @@ class _Shown:
 def _overview(context: PageContext, *, status: int = 200, error: str | None = None) -> Response:
     """Show the queues, and how many items wait in each."""
     queues = queues_of(context.services, context.team.team)
-    return context.page("queues.html", status=status, error=error, queues=queues, at_once=AT_ONCE)
+    return context.page("queues.html", status=status, error=error, queues=queues, at_once=ENTRIES_AT_ONCE)
 
 
 @pages.post("/teams/{team}/queues/next", demands=Act.DECIDE_ITEMS)

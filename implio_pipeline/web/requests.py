@@ -12,7 +12,7 @@ from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, 
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
-from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, Request, RequestState
+from implio_pipeline.domain.request import NEEDS_PERSON_STATES, OPEN_STATES, Request, RequestState
 from implio_pipeline.flows.deletion.approval import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.extend import extend
@@ -166,8 +166,8 @@ def _lists(context: PageContext) -> dict[str, Any]:
     open_ones = requests.all(team=team, states=OPEN_STATES)
     closed = [each for each in RequestState if each not in OPEN_STATES]
     done = requests.page(team, states=closed, limit=_MOST_DONE, before=None)
-    asking = [each for each in open_ones if each.state in PEOPLE_STATES]
-    going = sorted((each for each in open_ones if each.state not in PEOPLE_STATES), key=lambda each: each.due_at)
+    asking = [each for each in open_ones if each.state in NEEDS_PERSON_STATES]
+    going = sorted((each for each in open_ones if each.state not in NEEDS_PERSON_STATES), key=lambda each: each.due_at)
     parts = {"asking": asking, "going": going, "done": done}
     return {name: outcomes_of(context.services, each) for name, each in parts.items()}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.access import GrantId, PersonKey, Purpose
-from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read, ReadDoor, chain_faults
+from implio_pipeline.domain.audit_log import GENESIS, LoggedRead, LogLine, ReadDoor, chain_faults
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened, Statement
 from implio_pipeline.flows.ledger_state import LedgerState
@@ -30,8 +30,8 @@ OTHERS = {
 }
 
 
-def a_read(number: int) -> Read:
-    return Read(
+def a_read(number: int) -> LoggedRead:
+    return LoggedRead(
         at=NOW + timedelta(seconds=number),
         person=PersonKey("ann"),
         teams=(TeamId("ads"),),
@@ -69,7 +69,7 @@ def test_a_log_that_was_only_added_to_holds(count) -> None:
     assert list(chain_faults(log, expected_digests(map(noted, log)))) == []
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Read)])
+@pytest.mark.parametrize("name", [field.name for field in fields(LoggedRead)])
 def test_a_line_altered_in_any_field_shows(name) -> None:
     log = a_log(3)
     log[1] = replace(log[1], read=replace(log[1].read, **{name: OTHERS[name]}))

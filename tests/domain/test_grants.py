@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.access import (
-    LONGEST,
+    LONGEST_GRANT,
     Act,
     Grant,
     GrantId,
@@ -117,13 +117,13 @@ def test_a_grant_ends_at_its_very_instant() -> None:
 WRONG = {
     "no class": {"classes": frozenset()},
     "over before it begins": {"until": NOW},
-    "longer than a year": {"until": NOW + LONGEST + timedelta(microseconds=1)},
+    "longer than a year": {"until": NOW + LONGEST_GRANT + timedelta(microseconds=1)},
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_grant_is_refused_with(wrong) -> None:
-    right = {"classes": frozenset({IDENTITY}), "granted_at": NOW, "until": NOW + LONGEST}
+    right = {"classes": frozenset({IDENTITY}), "granted_at": NOW, "until": NOW + LONGEST_GRANT}
     check_grant(**right)
 
     with pytest.raises(GrantRefused):

@@ -22,7 +22,7 @@ from implio_pipeline.domain.keys import KeyStatement, KeyStates
 from implio_pipeline.domain.ledger_codec import KINDS, body_of, differences, entry_kind, statement_in
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.receipt import (
-    Erased,
+    ErasedCounts,
     HeldPart,
     LogHead,
     NotReachable,
@@ -75,7 +75,7 @@ RECEIPT = WholeReceipt(
     checked_at=AT,
     due_at=AT,
     outcome=RequestOutcome(matched=3, erased=2, withheld=1, newer=None, not_reachable=0),
-    erased=Erased(
+    erased=ErasedCounts(
         items=2,
         rejected_items=0,
         queue_entries=1,

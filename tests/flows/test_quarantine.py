@@ -16,7 +16,7 @@ from support.items import Ad
 from support.landing import LandedTable
 
 from implio_pipeline.domain.errors import ImplioError, StorageFailed
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, FailedFile, Work
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, FailedFile, WorkKind
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
@@ -118,27 +118,27 @@ def test_a_quarantined_file_is_tried_when_somebody_says_so_and_forgotten_once_it
     ingest(home.services, again=True)
 
     assert home.tasks(ADS) == ["bad"]
-    assert home.services.catalog.failed_files.all(Work.INGEST) == []
+    assert home.services.catalog.failed_files.all(WorkKind.INGEST) == []
 
 
 def test_what_is_not_there_any_more_is_forgotten_and_a_file_written_anew_is_new(home: Home) -> None:
     bad = landed(home, "bad", error=BAD["EIO"])
     tried_for_ever(home)
-    assert len(home.services.catalog.failed_files.all(Work.INGEST)) == 1
+    assert len(home.services.catalog.failed_files.all(WorkKind.INGEST)) == 1
 
     bad.table.name = "mended"  # other content, another mark
     bad.error = None
     ingest(home.services)
 
     assert home.tasks(ADS) == ["bad"]
-    assert home.services.catalog.failed_files.all(Work.INGEST) == []
+    assert home.services.catalog.failed_files.all(WorkKind.INGEST) == []
 
 
 def test_a_file_is_told_by_its_team_size_and_arrival_and_by_no_name(home: Home) -> None:
     landed(home, "mueller-canary", team=CARS, error=BAD["EIO"])
     tried_for_ever(home, times=1)
 
-    (failed,) = home.services.catalog.failed_files.all(Work.INGEST)
+    (failed,) = home.services.catalog.failed_files.all(WorkKind.INGEST)
 
     assert failed.unit == "landing file of team cars, 14 bytes, of 2026-03-01T12:00:00Z"
     assert failed.error_code == "storage-failed"
@@ -146,7 +146,7 @@ def test_a_file_is_told_by_its_team_size_and_arrival_and_by_no_name(home: Home) 
 
 
 def test_a_back_off_begun_under_a_clock_that_was_ahead_is_over() -> None:
-    known: dict[str, Any] = {"team": ADS, "work": Work.INGEST, "file": "f", "unit": "u", "error_code": "c"}
+    known: dict[str, Any] = {"team": ADS, "work": WorkKind.INGEST, "file": "f", "unit": "u", "error_code": "c"}
     ahead = FailedFile.failed_again(None, now=NOW + timedelta(days=400), **known)
 
     assert not ahead.is_put_off(now=NOW)

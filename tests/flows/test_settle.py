@@ -18,7 +18,7 @@ from support.moderation import MODERATOR, decide_all, decided, feed, keep_waitin
 from support.promises import disagreements
 
 from implio_pipeline.domain.errors import FileTampered, PlanOutdated, StorageFull, Unverified
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, Work
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, WorkKind
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -338,7 +338,7 @@ def test_a_bad_file_is_tried_again_later_each_time_and_delays_no_new_verdict(hom
         assert not settling.is_settling_due(home.services, waits=timedelta(0))
         home.clock.pass_by(timedelta(minutes=5))
 
-    (failed,) = home.services.catalog.failed_files.all(Work.SETTLE)
+    (failed,) = home.services.catalog.failed_files.all(WorkKind.SETTLE)
     assert tries[0] == 1
     assert sum(tries) == failed.attempts < 10
     assert apply_decisions(home.services).verdicts == 0
@@ -350,7 +350,7 @@ def test_a_bad_file_is_tried_again_later_each_time_and_delays_no_new_verdict(hom
     home.clock.pass_by(LONGEST_BACKOFF)
     assert apply_decisions(home.services).verdicts == 2
     housekeep(home.services)
-    assert home.services.catalog.failed_files.all(Work.SETTLE) == []
+    assert home.services.catalog.failed_files.all(WorkKind.SETTLE) == []
 
 
 def test_a_verdict_that_cannot_be_opened_is_passed_over_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from support.instigators import sensor_state
 from support.stage import USER, item
 
-from implio_pipeline.domain.waiting import Cause, Waiting
+from implio_pipeline.domain.waiting import WaitCause, WaitingKind
 from implio_pipeline.remedies import remedy_of_wait
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.wiring import open_home
@@ -29,25 +29,27 @@ def waiting(stage):
     return stage
 
 
-def causes(stage) -> dict[Waiting, Cause]:
+def causes(stage) -> dict[WaitingKind, WaitCause]:
     with open_home(stage.home) as opened:
         return {wait.what: wait.cause for wait in opened.oldest_waits()}
 
 
 def test_what_nothing_has_taken_up_says_so(waiting):
-    assert causes(waiting) == dict.fromkeys(Waiting, Cause.NOT_TAKEN_UP)
+    assert causes(waiting) == dict.fromkeys(WaitingKind, WaitCause.NOT_TAKEN_UP)
 
 
 def test_a_file_dated_long_ago_has_waited_since_it_came(waiting):
     with open_home(waiting.home) as opened:
         now = opened.clock.now()
-        assert all((now - wait.since).days == 0 for wait in opened.oldest_waits() if wait.what is not Waiting.REQUEST)
+        assert all(
+            (now - wait.since).days == 0 for wait in opened.oldest_waits() if wait.what is not WaitingKind.REQUEST
+        )
 
 
 def test_an_open_request_has_waited_since_its_file_was_dropped(waiting):
     with open_home(waiting.home) as opened:
         (request,) = opened.catalog.requests.all()
-        (wait,) = [wait for wait in opened.oldest_waits() if wait.what is Waiting.REQUEST]
+        (wait,) = [wait for wait in opened.oldest_waits() if wait.what is WaitingKind.REQUEST]
 
     assert wait.since == request.received_at < request.accepted_at
 
@@ -62,7 +64,7 @@ def test_a_daemon_that_reported_a_moment_ago_is_promised_to_nobody(waiting):
 def test_without_a_daemon_all_of_it_waits_for_one(waiting):
     waiting.instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 3_600, "SENSOR", "id"))
 
-    assert causes(waiting) == dict.fromkeys(Waiting, Cause.NO_DAEMON)
+    assert causes(waiting) == dict.fromkeys(WaitingKind, WaitCause.NO_DAEMON)
 
 
 def test_a_sensor_that_is_off_is_named(waiting):
@@ -72,7 +74,7 @@ def test_a_sensor_that_is_off_is_named(waiting):
         InstigatorState(origin, state.instigator_type, InstigatorStatus.STOPPED, state.instigator_data)
     )
 
-    assert causes(waiting)[Waiting.LANDING_FILE] is Cause.SENSOR_OFF
+    assert causes(waiting)[WaitingKind.LANDING_FILE] is WaitCause.SENSOR_OFF
 
 
 def test_ticks_in_the_future_are_seen(waiting):
@@ -80,7 +82,7 @@ def test_ticks_in_the_future_are_seen(waiting):
         sensor_state(SensorInstigatorData(last_tick_start_timestamp=time.time() + YEAR))
     )
 
-    assert causes(waiting) == dict.fromkeys(Waiting, Cause.CLOCK_WAS_AHEAD)
+    assert causes(waiting) == dict.fromkeys(WaitingKind, WaitCause.CLOCK_WAS_AHEAD)
 
 
 def test_a_dead_run_is_told_from_a_living_one(waiting):
@@ -89,12 +91,12 @@ def test_a_dead_run_is_told_from_a_living_one(waiting):
     )
     signs = waiting.instance.run_storage.signs
     signs.hold(run.run_id)
-    assert causes(waiting)[Waiting.LANDING_FILE] is Cause.AT_WORK
+    assert causes(waiting)[WaitingKind.LANDING_FILE] is WaitCause.AT_WORK
 
     signs.release(run.run_id)
     (waiting.home / "dagster" / "alive" / run.run_id).touch()  # what a killed process leaves: a file without a lock
 
-    assert causes(waiting)[Waiting.LANDING_FILE] is Cause.DEAD_RUN
+    assert causes(waiting)[WaitingKind.LANDING_FILE] is WaitCause.DEAD_RUN
     assert orchestration_facts(waiting.home).dead_runs == 1
 
 

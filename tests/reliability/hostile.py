@@ -19,9 +19,9 @@ from implio_pipeline.domain.ids import Channel, FileKind
 from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
 from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.flows.files.ingest import ingest
-from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.columns import with_user_keys
 from implio_pipeline.formats.limits import LandingLimits
-from implio_pipeline.formats.pieces import SUFFIXES, tables_of
+from implio_pipeline.formats.pieces import SUFFIXES, parse_file
 from implio_pipeline.stores.inbox.formats import READERS, values_of
 from reliability import forks
 from reliability.homes import ADS, init, opened_at
@@ -113,9 +113,9 @@ def read_landing(content: bytes, suffix: str) -> None:
         file.write(content)
         file.seek(0)
         submission = {"arrived_at": datetime.now(UTC), "batch_id": "b"}
-        for good, bad in tables_of(file, suffix=suffix, size_bytes=len(content), limits=_LIMITS, **submission):
+        for good, bad in parse_file(file, suffix=suffix, size_bytes=len(content), limits=_LIMITS, **submission):
             for table, kind in ((good, FileKind.ITEMS), (bad, FileKind.REJECTED)):
-                keyed(table, kind, lambda user: user.encode()[:1].ljust(16, b"k")).validate(full=True)
+                with_user_keys(table, kind, lambda user: user.encode()[:1].ljust(16, b"k")).validate(full=True)
 
 
 def read_request(content: bytes, suffix: str) -> None:

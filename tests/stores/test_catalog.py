@@ -34,7 +34,7 @@ from implio_pipeline.domain.ids import (
 from implio_pipeline.domain.intake import LandingRecord, LandingState
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.moderation import QueueEntry
-from implio_pipeline.domain.request import Prepared, Request, RequestState
+from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Cutoffs, DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 from implio_pipeline.domain.team import Team
@@ -165,8 +165,8 @@ def request_for(rule: Rule, team: TeamId = ADS, **known: object) -> Request:
     return replace(plain, **known)
 
 
-def prepared(request: Request, rule: Rule, key: str) -> Prepared:
-    return Prepared(request=request, rule=rule, key=key)
+def prepared(request: Request, rule: Rule, key: str) -> PreparedRequest:
+    return PreparedRequest(request=request, rule=rule, key=key)
 
 
 def accept(catalog: Catalog, rule: Rule, team: TeamId = ADS, **known: object) -> Request:

@@ -11,7 +11,7 @@ from support.ring import OneKey
 from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
 
 from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey, Purpose
-from implio_pipeline.domain.audit_log import GENESIS, Read, ReadDoor, chain_faults
+from implio_pipeline.domain.audit_log import GENESIS, LoggedRead, ReadDoor, chain_faults
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.stores.catalog import access as access_log
@@ -53,8 +53,8 @@ def a_grant(name: str = "g-1", **known: object) -> Grant:
     return replace(plain, **known)
 
 
-def a_read(rows: int = 1, **known: object) -> Read:
-    plain = Read(
+def a_read(rows: int = 1, **known: object) -> LoggedRead:
+    plain = LoggedRead(
         at=NOW,
         person=ANN,
         teams=(ADS, CARS),

@@ -29,16 +29,16 @@ from implio_pipeline.domain.ids import UNDECIDED, TeamId
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.scope import (
+    Coverage,
     Cutoffs,
     DatesRule,
     OverdueRule,
-    Reach,
     Rule,
     TaskRule,
     TeamRule,
     UserRule,
+    coverage_of,
     covers,
-    reach,
 )
 from implio_pipeline.stores.catalog import manifest
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
@@ -133,7 +133,7 @@ def test_candidates_are_the_files_that_reach_finds_one_by_one(
         patch.setattr(manifest, "_FEW_RULES", few)
         found = list(catalog.manifest.candidates(team, [named(rule) for rule in asked]))
 
-    reached = [one.file for one in stored if any(reach(rule, one.file) is not Reach.NOTHING for rule in asked)]
+    reached = [one.file for one in stored if any(coverage_of(rule, one.file) is not Coverage.NOTHING for rule in asked)]
     assert sorted(found, key=lambda file: file.file_id) == reached
 
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from implio_pipeline.domain.ids import FileKind
-from implio_pipeline.formats.columns import keyed, rejected_table
+from implio_pipeline.formats.columns import rejected_table, with_user_keys
 from implio_pipeline.formats.faults import item_faults, item_schema
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.formats.validate import _is_item, accept_items
@@ -107,7 +107,7 @@ def test_no_items_make_an_empty_table_of_the_right_schema():
     items, _ = accept_items([], arrived_at=ARRIVED, batch_id="b")
 
     assert items.rows.schema == arrow_schema(FileKind.ITEMS)
-    assert keyed(rejected_table([], positions=[]), FileKind.REJECTED, str.encode).schema == arrow_schema(
+    assert with_user_keys(rejected_table([], positions=[]), FileKind.REJECTED, str.encode).schema == arrow_schema(
         FileKind.REJECTED
     )
 
@@ -120,7 +120,7 @@ def test_each_distinct_user_is_keyed_once():
         asked.append(user_id)
         return user_id.encode().ljust(16, b"\0")
 
-    keys = keyed(items.rows, FileKind.ITEMS, user_key).column("user_key").to_pylist()
+    keys = with_user_keys(items.rows, FileKind.ITEMS, user_key).column("user_key").to_pylist()
 
     assert asked == ["u0", "u1"]
     assert keys == [*[b"u0".ljust(16, b"\0"), b"u1".ljust(16, b"\0")] * 3, None]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
 from implio_pipeline.formats.json_texts import elements
 from implio_pipeline.formats.limits import LandingLimits
-from implio_pipeline.formats.pieces import Workers, tables_of
+from implio_pipeline.formats.pieces import WorkerPool, parse_file
 from implio_pipeline.formats.sheet import known_columns
 from implio_pipeline.formats.spans import lines_in, spans_of
 
@@ -30,7 +30,7 @@ def read(content, suffix=".ndjson", limits=LIMITS, workers=None):
     with tempfile.TemporaryFile() as file:
         file.write(content)
         file.flush()
-        pairs = tables_of(
+        pairs = parse_file(
             file if workers else io.BytesIO(content),
             suffix=suffix,
             size_bytes=len(content),
@@ -168,7 +168,7 @@ def test_the_bytes_say_whether_a_file_is_zipped_and_not_its_name():
     text = SHEET.encode()
     assert len(read(gzip.compress(text), ".csv")[0]) == 2
     limits = replace(LIMITS, chunk_bytes=64)
-    tables = tables_of(
+    tables = parse_file(
         io.BytesIO(text), suffix=".csv.gz", size_bytes=len(text), limits=limits, arrived_at=ARRIVED, batch_id="b"
     )
     assert sum(good.num_rows for good, _ in tables) == 2
@@ -260,7 +260,7 @@ def test_a_gzip_file_that_unzips_to_too_much_or_is_damaged_is_refused():
     for packed, limits in cases:
         with pytest.raises(LandingInvalid):
             list(
-                tables_of(
+                parse_file(
                     io.BytesIO(packed),
                     suffix=".ndjson.gz",
                     size_bytes=9,
@@ -349,9 +349,9 @@ def test_worker_processes_give_the_same_rows_in_the_same_order():
     values = [{**GOOD, "id": f"ad-{index}"} if index % 7 else {"id": index} for index in range(300)]
     here = replace(LIMITS, chunk_bytes=2000)
     there = replace(here, parallel_from_bytes=0)
-    assert Workers(there).are_worth(2000)
+    assert WorkerPool(there).are_worth(2000)
 
-    workers = Workers(there)
+    workers = WorkerPool(there)
     alone, parallel = read(lines(*values), limits=here), read(lines(*values), limits=there, workers=workers)
     workers.close()
 
@@ -394,7 +394,7 @@ def test_of_a_line_that_is_too_long_a_span_reads_no_more_than_tells_so():
 def test_worker_processes_reject_a_line_that_is_too_long_and_go_on_after_it(long_bytes):
     limits = replace(LIMITS, chunk_bytes=1000, parallel_from_bytes=0, max_item_bytes=2500)
     content = lines(GOOD, b"", b"x" * long_bytes, GOOD, {"id": 3})
-    workers = Workers(limits)
+    workers = WorkerPool(limits)
     alone, parallel = read(content, limits=limits), read(content, limits=limits, workers=workers)
     workers.close()
 
@@ -406,7 +406,7 @@ def test_worker_processes_reject_a_line_that_is_too_long_and_go_on_after_it(long
 def test_a_parsing_process_that_was_killed_is_replaced():
     limits = replace(LIMITS, chunk_bytes=2000, parallel_from_bytes=0)
     content = lines(*({**GOOD, "id": f"ad-{index}"} for index in range(300)))
-    workers = Workers(limits)
+    workers = WorkerPool(limits)
     before = read(content, limits=limits, workers=workers)
     idle = [workers._idle.get() for _ in range(limits.worker_processes)]
     for worker in idle:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implio_pipeline.formats.people import MOST_IDS, MOST_WORDS, candidates
+from implio_pipeline.formats.people import MOST_IDS, MOST_WORDS, user_id_candidates
 
 AT_THEIR_PLACE = {
     "a text": ('{"user":{"id":"ann"},"x":1}', ("ann",)),
@@ -47,7 +47,7 @@ AT_THEIR_PLACE = {
 
 @pytest.mark.parametrize(("text", "ids"), AT_THEIR_PLACE.values(), ids=AT_THEIR_PLACE)
 def test_the_ids_of_a_rejected_text_are_read_wherever_they_were_put(text, ids):
-    found = candidates(text)
+    found = user_id_candidates(text)
 
     assert (set(found.plain), found.others) == (set(ids), ())
 
@@ -65,21 +65,21 @@ WITHOUT_A_PLACE = {
 
 @pytest.mark.parametrize(("text", "own"), WITHOUT_A_PLACE.values(), ids=WITHOUT_A_PLACE)
 def test_of_a_text_that_names_nobody_plainly_every_word_may_be_an_id(text, own):
-    found = candidates(text)
+    found = user_id_candidates(text)
 
     assert found.plain == ()
     assert own in found.others
 
 
 def test_a_shifted_row_is_anybodys_even_where_a_cell_looks_like_a_user():
-    assert candidates('["userId", "ann"]', is_row=True) == ((), ("userId", "ann"))
+    assert user_id_candidates('["userId", "ann"]', is_row=True) == ((), ("userId", "ann"))
 
 
 def test_what_is_too_much_to_be_kept_or_was_cut_off_leads_to_nobody():
-    assert candidates(json.dumps([f"w{number}" for number in range(MOST_WORDS + 1)])) == ((), ())
-    assert candidates(json.dumps({"userId": [f"w{number}" for number in range(MOST_IDS + 1)]})).plain == ()
-    assert candidates('{"title": "ann', is_cut=True) == ((), ())
-    assert candidates('{"user":{"id":"ann"},"title": "', is_cut=True) == (("ann",), ())
+    assert user_id_candidates(json.dumps([f"w{number}" for number in range(MOST_WORDS + 1)])) == ((), ())
+    assert user_id_candidates(json.dumps({"userId": [f"w{number}" for number in range(MOST_IDS + 1)]})).plain == ()
+    assert user_id_candidates('{"title": "ann', is_cut=True) == ((), ())
+    assert user_id_candidates('{"user":{"id":"ann"},"title": "', is_cut=True) == (("ann",), ())
 
 
 values = st.recursive(
@@ -96,7 +96,7 @@ def test_an_id_at_its_place_is_found_at_any_depth_whatever_stands_around_it(arou
     for _ in range(depth):
         value = {"ad": [around, value]}
 
-    assert own.strip() in candidates(json.dumps(value)).plain
+    assert own.strip() in user_id_candidates(json.dumps(value)).plain
 
 
 plain_ids = st.text(
@@ -112,14 +112,14 @@ def test_an_id_is_found_in_a_text_that_is_cut_anywhere_behind_it_or_quoted_as_in
 ):
     text = write({"zz": around, "user": {"id": own, "tail": "x"}})
     end = data.draw(st.integers(text.rindex("tail"), len(text)))
-    found = candidates(text[:end])
+    found = user_id_candidates(text[:end])
 
     assert own in (*found.plain, *found.others)
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("utf-8", "replace")))
 def test_any_text_at_all_is_answered_within_bounds(text):
-    found = candidates(text)
+    found = user_id_candidates(text)
 
     assert len(found.plain) <= MOST_IDS
     assert len(found.others) <= MOST_WORDS

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from implio_pipeline.domain.access import (
-    MAKER_CLASSES,
+    TEAM_CREATOR_CLASSES,
     GrantId,
     GrantMissing,
     PersonKey,
@@ -23,7 +23,7 @@ from implio_pipeline.domain.access import (
     classes_allowed,
     grants_of,
 )
-from implio_pipeline.domain.audit_log import GENESIS, LogFault, Read, ReadDoor, chain_faults
+from implio_pipeline.domain.audit_log import GENESIS, LogFault, LoggedRead, ReadDoor, chain_faults
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted, AccessLogShortened
 from implio_pipeline.flows.ledger_state import LedgerState
@@ -82,7 +82,7 @@ class ReadAuthorizer:
             raise PurposeMissing("the identity class is read only for a stated purpose")
         person, now, listed = self.people.person(name), self.clock.now(), tuple(teams)
         # The operational class goes with every other: it opens a file's footer.
-        wanted = MAKER_CLASSES if classes is None else classes | {ColumnClass.OPERATIONAL}
+        wanted = TEAM_CREATOR_CLASSES if classes is None else classes | {ColumnClass.OPERATIONAL}
         used: set[GrantId] = set()
         allowed = wanted
         for team in listed:
@@ -124,7 +124,7 @@ class ReadAuthorizer:
         door: ReadDoor = ReadDoor.QUERY,
     ) -> None:
         """Write a reading into the log of reads. Rows may be handed out only after this returns."""
-        read = Read(
+        read = LoggedRead(
             at=self.clock.now(),
             person=admission.person,
             teams=admission.teams,
@@ -146,7 +146,7 @@ class ReadAuthorizer:
         grants = self.catalog.grants.all(team=team, person=person)
         in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
         allowed = classes_allowed(grants, person=person, team=team, now=now, purpose=purpose)
-        free = frozenset() if self.is_required else MAKER_CLASSES
+        free = frozenset() if self.is_required else TEAM_CREATOR_CLASSES
         return allowed | free, frozenset(each.grant_id for each in in_force)
 
 

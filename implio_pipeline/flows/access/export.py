@@ -19,7 +19,7 @@ from pathlib import PurePath
 from typing import Any
 
 from implio_pipeline.domain.access import GrantId, Purpose
-from implio_pipeline.domain.audit_log import Read, ReadDoor
+from implio_pipeline.domain.audit_log import LoggedRead, ReadDoor
 from implio_pipeline.domain.errors import PlanOutdated, RequestRefused
 from implio_pipeline.domain.export import (
     ExportRecord,
@@ -145,7 +145,7 @@ def export_person(
     packed = (*files, manifest)
     # 3. Write it into the log of reads: every class was read, for this purpose.
     rows = access.items + access.rejected + access.queue_entries + access.requests
-    read = Read(
+    read = LoggedRead(
         at=services.clock.now(),
         person=services.people.remember(draft.operator or draft.asked_by),
         teams=(team.team,),

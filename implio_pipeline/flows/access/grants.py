@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from implio_pipeline.domain.access import (
     LONG_OPEN,
-    MAKER_CLASSES,
+    TEAM_CREATOR_CLASSES,
     Grant,
     GrantId,
     GrantRefused,
@@ -101,7 +101,7 @@ def grant_maker(services: Services, team: TeamId, *, maker: str, days: int) -> G
         return None
     until = services.clock.now() + timedelta(days=days)
     draft = GrantDraft(
-        team=team, classes=MAKER_CLASSES, purpose=Purpose.SET_UP, until=until, person=maker, granted_by=maker
+        team=team, classes=TEAM_CREATOR_CLASSES, purpose=Purpose.SET_UP, until=until, person=maker, granted_by=maker
     )
     return grant(services, draft)
 

@@ -26,7 +26,7 @@ from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import due_at, instant_text, next_instant
 from implio_pipeline.domain.replan import reread
-from implio_pipeline.domain.request import Prepared, Request, RequestDraft, RequestState
+from implio_pipeline.domain.request import PreparedRequest, Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
     ByTask,
@@ -88,7 +88,7 @@ def accept(
     # 1. Prepare: express each scope in keyed pseudonyms, and seal its personal part.
     now = agreed_now(services)
     team_of, sealer_of = cache(services.catalog.teams.get), cache(services.keychain.sealer)
-    answers: list[Prepared | Request | ImplioError] = []
+    answers: list[PreparedRequest | Request | ImplioError] = []
     for draft in drafts:
         try:
             # The team's logical time, not the clock's: a clock that is behind would leave the newest items out.
@@ -101,7 +101,7 @@ def accept(
         except ImplioError as error:
             answers.append(error)
     # 2. Judge by what the catalog knows whether a second person must approve. What is not counted yet waits.
-    asked = [each for each in answers if isinstance(each, Prepared)]
+    asked = [each for each in answers if isinstance(each, PreparedRequest)]
     asked = _judged(services, asked, team_of=team_of, is_paused=is_paused)
     # 3. Store request, tombstone and queue removals in one transaction, which adds up what each person decided alone.
     #    From here on, the items are hidden.
@@ -120,7 +120,7 @@ def accept(
         stored = [released.get(each.request_id, each) for each in stored]
     # 6. Answer in the order of the drafts.
     accepted = iter(stored)
-    return [_answer(each, next(accepted)) if isinstance(each, Prepared) else each for each in answers]
+    return [_answer(each, next(accepted)) if isinstance(each, PreparedRequest) else each for each in answers]
 
 
 def release(services: Services, unapproved: Sequence[tuple[Request, Rule]]) -> dict[RequestId, Request]:
@@ -257,7 +257,7 @@ def _grace_of(team: Team, request: Request) -> timedelta:
 
 def _prepare(
     services: Services, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
-) -> Prepared:
+) -> PreparedRequest:
     keychain = services.keychain
     if draft.is_standing and not isinstance(draft.scope, ByUser):
         raise RequestRefused("only a deletion of one user's items can be standing")
@@ -286,12 +286,12 @@ def _prepare(
         # What makes two requests the same: the sender's own id, or scope and instant of receipt.
         own, kind = draft.idempotency_key, "standing" if draft.is_standing else "scope"
         same = f"key {own}" if own is not None else f"{kind} {text} {instant_text(draft.received_at)}"
-        return Prepared(request=request, rule=rule, key=keychain.pseudonym(draft.team, same))
+        return PreparedRequest(request=request, rule=rule, key=keychain.pseudonym(draft.team, same))
     except UnicodeEncodeError:  # JSON can spell half a surrogate pair, which no key can be computed for
         raise RequestRefused("an id is not valid text") from None
 
 
-def _same_lately(catalog: Catalog, vault: Vault, asked: Prepared, *, since: datetime) -> Request | None:
+def _same_lately(catalog: Catalog, vault: Vault, asked: PreparedRequest, *, since: datetime) -> Request | None:
     """Return the request of the same scope accepted after `since`, if no covered item came in after it."""
     earlier = catalog.requests.latest(asked.request.team, asked.request.scope_pseudonym)
     if (
@@ -308,8 +308,8 @@ def _same_lately(catalog: Catalog, vault: Vault, asked: Prepared, *, since: date
 
 
 def _judged(
-    services: Services, asked: Sequence[Prepared], *, team_of: Callable[[TeamId], Team], is_paused: bool
-) -> list[Prepared]:
+    services: Services, asked: Sequence[PreparedRequest], *, team_of: Callable[[TeamId], Team], is_paused: bool
+) -> list[PreparedRequest]:
     """Return each request in the state in which to store it, judged by what the catalog alone knows.
 
     A request that one person may decide alone carries the most items that it may cover. The transaction that stores it
@@ -317,7 +317,7 @@ def _judged(
     """
     is_asked = services.approvals.is_asked
     most = {} if is_paused or not is_asked else _most_items(services.catalog.manifest, services.vault, asked)
-    found: list[Prepared] = []
+    found: list[PreparedRequest] = []
     for each in asked:
         request = each.request
         must_wait = is_paused or (is_asked and request.kind is RequestKind.TEAM)
@@ -332,7 +332,7 @@ def _judged(
     return found
 
 
-def _most_items(manifest: Manifest, vault: Vault, asked: Sequence[Prepared]) -> _Counts:
+def _most_items(manifest: Manifest, vault: Vault, asked: Sequence[PreparedRequest]) -> _Counts:
     """Return how many items each request covers at most; no file is opened, and the number is never too low.
 
     Whole teams and retention are left out: the one always takes two people, the other none.
@@ -385,7 +385,7 @@ def _note_placed(requests: Requests, ledger: Ledger) -> None:
         requests.in_ledger([tombstone.sequence for _, tombstone in missing])
 
 
-def _answer(asked: Prepared, accepted: Request) -> Request | ImplioError:
+def _answer(asked: PreparedRequest, accepted: Request) -> Request | ImplioError:
     """Return the accepted request, or the refusal if the same id made a different request before."""
     if accepted.scope_pseudonym != asked.request.scope_pseudonym:
         return RequestIdReused("another request was made under the same id")

@@ -33,7 +33,7 @@ from implio_pipeline.domain.errors import (
 )
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.file_changes import FileWork, NamedRule
-from implio_pipeline.domain.hold import Hold, Spared, Withheld, is_wholly_held
+from implio_pipeline.domain.hold import Hold, RemainingRows, Withheld, is_wholly_held
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.ledger_codec import differences
 from implio_pipeline.domain.outcome import RequestOutcome
@@ -278,7 +278,7 @@ class _Counts:
     """What one pass counted, except for the erased items."""
 
     newer: Mapping[RequestId, int]
-    spared: list[Spared]
+    spared: list[RemainingRows]
     holds: list[Hold]
     without_user: int
     """Items of the team without a user id."""
@@ -439,7 +439,7 @@ def _is_lost(manifest: Manifest, vault: Vault, work: FileWork) -> bool:
 
 def _spared(
     services: Services, team: TeamId, named_rules: list[NamedRule], holds: list[Hold]
-) -> tuple[list[Spared], _FaultsByRequest]:
+) -> tuple[list[RemainingRows], _FaultsByRequest]:
     """Count what holds keep of each rule, by reading the files that they reach.
 
     Returns:

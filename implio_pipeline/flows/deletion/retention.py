@@ -17,9 +17,9 @@ from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import next_instant
-from implio_pipeline.domain.request import OPEN_STATES, PEOPLE_STATES, WITHHELD_STATES, Request, RequestDraft
+from implio_pipeline.domain.request import NEEDS_PERSON_STATES, OPEN_STATES, WITHHELD_STATES, Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import Cutoffs, Overdue, OverdueRule, Reach, is_overdue, reach
+from implio_pipeline.domain.scope import Coverage, Cutoffs, Overdue, OverdueRule, coverage_of, is_overdue
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import accept
@@ -59,7 +59,7 @@ def preview_policy(services: Services, team: Team, policy: RetentionPolicy, *, t
     limits = policy.cutoffs(today=today)
     rule = _rule(services, team, limits)
     files = _overdue(services.catalog.manifest, team, rule)
-    whole = sum(reach(rule, file) is Reach.EVERYTHING for file in files)
+    whole = sum(coverage_of(rule, file) is Coverage.EVERYTHING for file in files)
     rows = dict.fromkeys(FileKind, 0)
     for file in files:
         for outcome, count in file.outcomes.items():
@@ -157,7 +157,7 @@ def _asked(requests: Requests, team: TeamId) -> list[Cutoffs]:
     rules = {each.request_id: each.rule for each in requests.tombstones(team, only_open=True)}
     return [
         rule.cutoffs
-        for request in requests.all(team=team, states=OPEN_STATES - PEOPLE_STATES)
+        for request in requests.all(team=team, states=OPEN_STATES - NEEDS_PERSON_STATES)
         if isinstance(rule := rules.get(request.request_id), OverdueRule)
     ]
 

@@ -11,7 +11,7 @@ from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.hold import Hold
 from implio_pipeline.domain.ids import RequestId, TeamId
-from implio_pipeline.domain.scope import Reach, reach
+from implio_pipeline.domain.scope import Coverage, coverage_of
 from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.ports.requests import Holds
 from implio_pipeline.ports.vault import Vault
@@ -41,7 +41,7 @@ def find(
 
 def is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
     """Tell whether a rule covers every row of the file, so that the file need not be read."""
-    return any(reach(named.rule, file) is Reach.EVERYTHING for named in named_rules)
+    return any(coverage_of(named.rule, file) is Coverage.EVERYTHING for named in named_rules)
 
 
 def holds_in_force(holds: Holds, team: TeamId, *, now: datetime) -> list[Hold]:

@@ -23,7 +23,7 @@ from implio_pipeline.domain.errors import (
     LandingInvalid,
     PlanOutdated,
 )
-from implio_pipeline.domain.faults import FailedFile, Work
+from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind, TeamId, UserKey
 from implio_pipeline.domain.intake import LandingRecord, LandingState
@@ -128,14 +128,14 @@ def ingest(
 
 def failed_landings(services: Services, *, teams: Collection[TeamId] | None = None) -> list[FailedFile]:
     """Return the landing files that failed and are still in their folder; forget those that are gone."""
-    known = [each for each in services.catalog.failed_files.all(Work.INGEST) if teams is None or each.team in teams]
+    known = [each for each in services.catalog.failed_files.all(WorkKind.INGEST) if teams is None or each.team in teams]
     found: list[FailedFile] = []
     for team in sorted({each.team for each in known}):
         of_team = {each.file: each for each in known if each.team == team}
         there = set(services.landing.has(team, of_team.keys()))
         found += [each for each in of_team.values() if each.file in there]
         if gone := of_team.keys() - there:
-            services.catalog.failed_files.forget(Work.INGEST, team, gone)
+            services.catalog.failed_files.forget(WorkKind.INGEST, team, gone)
     return found
 
 
@@ -199,7 +199,7 @@ class _Run:
             failed = FailedFile.failed_again(
                 self.failures.get(claimed.mark),
                 team=team.team,
-                work=Work.INGEST,
+                work=WorkKind.INGEST,
                 file=claimed.mark,
                 unit=unit,
                 error_code=fault.error.code,
@@ -207,7 +207,7 @@ class _Run:
             )
             failed_files.note(failed)
         if not faults and claimed.mark in self.failures:
-            failed_files.forget(Work.INGEST, team.team, [claimed.mark])
+            failed_files.forget(WorkKind.INGEST, team.team, [claimed.mark])
         return taken
 
 

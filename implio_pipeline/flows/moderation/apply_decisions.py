@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Self
 
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
-from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, Work
+from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, FileKind, RequestId, TeamId
@@ -108,11 +108,11 @@ def forget_applied(catalog: Catalog, *, before: datetime) -> int:
 
     Failed files that have been replaced or removed since are forgotten too.
     """
-    failed = catalog.failed_files.all(Work.SETTLE)
+    failed = catalog.failed_files.all(WorkKind.SETTLE)
     for team in sorted({each.team for each in failed}):
         live = {str(file.file_id) for file in catalog.manifest.files(team, is_filtered=False)}
         gone = {each.file for each in failed if each.team == team} - live
-        catalog.failed_files.forget(Work.SETTLE, team, gone)
+        catalog.failed_files.forget(WorkKind.SETTLE, team, gone)
     return catalog.moderation.forget_settled(before) + catalog.callbacks.forget_given_up(before)
 
 
@@ -134,7 +134,7 @@ class _TeamRun:
     def of(cls, services: Services, team: TeamId, faults: Faults, summary: SettleSummary, *, again: bool) -> Self:
         """Begin a run: leave alone the files whose back-off is not over."""
         now = services.clock.now()
-        failed = {FileId(each.file): each for each in services.catalog.failed_files.all(Work.SETTLE, team=team)}
+        failed = {FileId(each.file): each for each in services.catalog.failed_files.all(WorkKind.SETTLE, team=team)}
         left = {
             file_id: each.next_attempt_at
             for file_id, each in failed.items()
@@ -258,7 +258,7 @@ class _Batch:
             failed = FailedFile.failed_again(
                 self.run.failed.get(file.file_id),
                 team=self.team,
-                work=Work.SETTLE,
+                work=WorkKind.SETTLE,
                 file=file.file_id,
                 unit=fault.unit,
                 error_code=fault.error.code,

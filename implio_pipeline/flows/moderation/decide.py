@@ -15,7 +15,7 @@ from datetime import datetime
 from implio_pipeline.domain.errors import DecisionRefused, ItemDecided, ItemGone, QueueInvalid
 from implio_pipeline.domain.ids import TeamId, sensitive
 from implio_pipeline.domain.moderation import (
-    AT_ONCE,
+    ENTRIES_AT_ONCE,
     LOCK_LASTS,
     STANDING_QUEUES,
     Decision,
@@ -80,7 +80,9 @@ def remove_queue(services: Services, team: TeamId, queue: str) -> None:
     services.catalog.moderation.remove_queue(team, queue)
 
 
-def next_entries(services: Services, team: TeamId, queue: str, *, by: str, count: int = AT_ONCE) -> list[QueueEntry]:
+def next_entries(
+    services: Services, team: TeamId, queue: str, *, by: str, count: int = ENTRIES_AT_ONCE
+) -> list[QueueEntry]:
     """Return the oldest entries that nobody else has locked, and lock them for a moderator.
 
     Entries that the moderator has locked already are among them, and their locks are extended.

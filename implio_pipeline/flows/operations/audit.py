@@ -48,7 +48,7 @@ from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, Region, RequestId, TeamId
 from implio_pipeline.domain.ledger_codec import entry_kind
-from implio_pipeline.domain.moderation import QueueEntry, Trace
+from implio_pipeline.domain.moderation import QueueEntry, RuleFields
 from implio_pipeline.domain.receipt import RECEIPTS
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import OPEN_STATES, Request
@@ -354,7 +354,7 @@ def _queue_findings(catalog: Catalog, team: TeamId, rules: _Rules, report: Audit
             yield AuditFinding(kind=FindingKind.QUEUED_SURVIVOR, about=request_id, words=words, team=team)
 
 
-def _covering(named_rules: Iterable[NamedRule]) -> Callable[[QueueEntry | Trace], list[RequestId]]:
+def _covering(named_rules: Iterable[NamedRule]) -> Callable[[QueueEntry | RuleFields], list[RequestId]]:
     """Return a function that returns the requests covering an entry.
 
     Rules about one user or one task are looked up by key, since a team may have many of both rules and entries.
@@ -368,7 +368,7 @@ def _covering(named_rules: Iterable[NamedRule]) -> Callable[[QueueEntry | Trace]
             case _:
                 others.append(named)
 
-    def covering(entry: QueueEntry | Trace) -> list[RequestId]:
+    def covering(entry: QueueEntry | RuleFields) -> list[RequestId]:
         return [
             named.request_id
             for named in (*keyed.get(entry.task_key, ()), *keyed.get(entry.user_key or b"", ()), *others)

@@ -18,7 +18,7 @@ from implio_pipeline.domain.processing import (
     ActivityRecord,
     Controller,
     Hosting,
-    Kept,
+    RetainedData,
     TeamRecord,
     categories,
     gaps_of,
@@ -144,34 +144,34 @@ def _team_record(catalog: Catalog, team: Team, *, now: datetime) -> TeamRecord:
     )
 
 
-def _kept(configured: Configured) -> tuple[Kept, ...]:
+def _kept(configured: Configured) -> tuple[RetainedData, ...]:
     return (
-        Kept(
+        RetainedData(
             what="Deletion requests",
             form="the scope sealed, a keyed pseudonym beside it",
             how_long="the sealed scope until the erasure is complete; the pseudonym as the standing rule",
         ),
-        Kept(
+        RetainedData(
             what="Ledger of tombstones and receipts",
             form="signed and chained; keyed pseudonyms and counts, no personal value",
             how_long="without limit, as proof (GDPR Art. 5(2))",
         ),
-        Kept(
+        RetainedData(
             what="Grants and the log of reads",
             form="operators as keyed pseudonyms, their names sealed; no value and no SQL text",
             how_long="without limit; a name until it is destroyed (implio access forget)",
         ),
-        Kept(
+        RetainedData(
             what="Files that could not be read",
             form="sealed under a key of their own",
             how_long=f"{configured.set_aside_days} days",
         ),
-        Kept(
+        RetainedData(
             what="Exports for access requests",
             form="encrypted to the recipient, or in a folder for its maker alone",
             how_long=f"{configured.export_days} days, or until a deletion covers the person",
         ),
-        Kept(
+        RetainedData(
             what="Landing files",
             form="as they were sent",
             how_long="archived by setting" if configured.is_landing_archived else "until they are ingested",

@@ -30,12 +30,12 @@ from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.keys import ROTATING_PURPOSES, RingFaults, newest_numbers, number_of, old_keys, series_of
 from implio_pipeline.domain.request import (
+    NEEDS_PERSON_STATES,
     OPEN_STATES,
-    PEOPLE_STATES,
     Request,
     RequestState,
 )
-from implio_pipeline.domain.scope import Reach, reach
+from implio_pipeline.domain.scope import Coverage, coverage_of
 from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingLifted, TombstoneLifted, TombstonePlaced
 from implio_pipeline.flows.access.authorize import accept_shortened_log
 from implio_pipeline.flows.access.grants import revoke_again
@@ -143,7 +143,7 @@ def restore(
     again = [
         request.request_id
         for request in services.catalog.requests.all(states=OPEN_STATES)
-        if request.state not in PEOPLE_STATES or request.request_id in known.receipts
+        if request.state not in NEEDS_PERSON_STATES or request.request_id in known.receipts
     ]
     erasure = erase(services, only=again, again=True, progress=progress)
     summary.completed, summary.withheld, summary.failed = erasure.completed, erasure.withheld, erasure.failed
@@ -343,7 +343,9 @@ def _look_for_missing(services: Services, summary: RestoreSummary, *, is_given_u
         held_at, holds = catalog.holds.newest(team), holds_in_force(catalog.holds, team, now=services.clock.now())
         theirs = [file for file in missing if file.team == team]
         given_up = [
-            file for file in theirs if is_given_up and all(reach(hold.rule, file) is Reach.NOTHING for hold in holds)
+            file
+            for file in theirs
+            if is_given_up and all(coverage_of(hold.rule, file) is Coverage.NOTHING for hold in holds)
         ]
         for some in chunks(given_up, _COMMIT_FILES):
             change = Change(

@@ -1,7 +1,7 @@
 """Waits: the oldest landing file, request file and open request, how long each has waited, and why."""
 
 from implio_pipeline.domain.request import OPEN_STATES
-from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, Waiting, why_open, why_waiting
+from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, WaitingKind, why_open, why_waiting
 from implio_pipeline.flows.files.ingest import failed_landings, put_off
 from implio_pipeline.ports.services import Services
 
@@ -22,8 +22,8 @@ def oldest_waits(services: Services, facts: OrchestrationFacts | None) -> tuple[
     waits = [
         Wait(what=what, since=since, cause=why_waiting(what, facts, now=now))
         for what, since in (
-            (Waiting.LANDING_FILE, services.landing.waiting_since(but=left)),
-            (Waiting.REQUEST_FILE, services.inbox.waiting_since()),
+            (WaitingKind.LANDING_FILE, services.landing.waiting_since(but=left)),
+            (WaitingKind.REQUEST_FILE, services.inbox.waiting_since()),
         )
         if since is not None
     ]
@@ -31,5 +31,5 @@ def oldest_waits(services: Services, facts: OrchestrationFacts | None) -> tuple[
     if requests:
         oldest = min(requests, key=lambda each: (not each.is_ready(now=now), each.received_at))
         cause = why_open(oldest, facts, now=now)
-        waits.append(Wait(what=Waiting.REQUEST, since=oldest.received_at, cause=cause))
+        waits.append(Wait(what=WaitingKind.REQUEST, since=oldest.received_at, cause=cause))
     return tuple(waits)

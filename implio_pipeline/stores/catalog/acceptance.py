@@ -19,7 +19,7 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import next_instant
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.request import Prepared, Request, RequestState
+from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.cap import judged
@@ -33,7 +33,7 @@ IDEMPOTENCY_LASTS = timedelta(days=30)
 """How long after a request was accepted its idempotency key returns it again."""
 
 
-def accept(connection: Connection, asked: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
+def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approvals: ApprovalPolicy) -> list[Request]:
     """Return an accepted request for each one asked: a new one, or the one that its idempotency key made before.
 
     `accepted_at` of a new request is the instant at which its rule ends.
@@ -45,7 +45,7 @@ def accept(connection: Connection, asked: Sequence[Prepared], *, approvals: Appr
     newest = {team: teams.lock(connection, team) for team in sorted({each.request.team for each in asked})}
     # 2. The same key of the same team within 30 days is the same request (a client that sent again).
     answers = _earlier(connection, asked)
-    new: list[Prepared] = []
+    new: list[PreparedRequest] = []
     for each in asked:
         request, rule = each.request, each.rule
         earlier = answers.get((request.team, each.key))
@@ -76,14 +76,14 @@ def reinstate(connection: Connection, lost: Sequence[tuple[Request, Rule]]) -> l
     for some in chunks([request.request_id for request, _ in lost]):
         known.update(connection.scalars(select(requests.c.request_id).where(requests.c.request_id.in_(some))))
     new = [
-        Prepared(request=request, rule=rule, key=f"ledger {request.request_id}")
+        PreparedRequest(request=request, rule=rule, key=f"ledger {request.request_id}")
         for request, rule in lost
         if request.request_id not in known
     ]
     return _store(connection, new, is_in_ledger=True) if new else []
 
 
-def _earlier(connection: Connection, asked: Iterable[Prepared]) -> dict[tuple[TeamId, str], Request]:
+def _earlier(connection: Connection, asked: Iterable[PreparedRequest]) -> dict[tuple[TeamId, str], Request]:
     """Return the newest request that each of the idempotency keys made."""
     keys: dict[TeamId, list[str]] = {}
     for each in asked:
@@ -99,7 +99,7 @@ def _earlier(connection: Connection, asked: Iterable[Prepared]) -> dict[tuple[Te
     return found
 
 
-def _store(connection: Connection, new: Sequence[Prepared], *, is_in_ledger: bool = False) -> list[Request]:
+def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledger: bool = False) -> list[Request]:
     macs = RowMacs.of(connection)
     # 1. No later item or rule may get an earlier instant than these rules.
     for team in {each.request.team for each in new}:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, RowMapping, delete, exists, insert, select, updat
 from typing_extensions import override
 
 from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey
-from implio_pipeline.domain.audit_log import GENESIS, LogLine, Read
+from implio_pipeline.domain.audit_log import GENESIS, LoggedRead, LogLine
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.ports.access import AccessLog, Grants, People
@@ -89,7 +89,7 @@ class SqlAccessLog(AccessLog):
         self._engine = engine
 
     @override
-    def append(self, reads: Sequence[Read]) -> list[LogLine]:
+    def append(self, reads: Sequence[LoggedRead]) -> list[LogLine]:
         added: list[LogLine] = []
         with writing(self._engine) as connection:
             # The chain has one end, so writers of the log wait for each other.
@@ -190,7 +190,7 @@ def _grant_of(row: RowMapping) -> Grant:
 
 
 def _line_of(row: RowMapping) -> LogLine:
-    read = Read(
+    read = LoggedRead(
         **{name: row[name] for name in _READ if name != "person"},
         person=PersonKey(row["person"]),
         teams=tuple(map(TeamId, row["teams"])),

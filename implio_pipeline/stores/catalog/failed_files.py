@@ -7,7 +7,7 @@ from sqlalchemy import Engine, delete, insert, select
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.faults import FailedFile, Work
+from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.catalog import FailedFiles
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -23,7 +23,7 @@ class SqlFailedFiles(FailedFiles):
         self._engine = engine
 
     @override
-    def all(self, work: Work, *, team: TeamId | None = None) -> list[FailedFile]:
+    def all(self, work: WorkKind, *, team: TeamId | None = None) -> list[FailedFile]:
         query = select(*_COLUMNS).where(failed_files.c.work == work).order_by(failed_files.c.team, failed_files.c.file)
         if team is not None:
             query = query.where(failed_files.c.team == team)
@@ -38,7 +38,7 @@ class SqlFailedFiles(FailedFiles):
             connection.execute(insert(failed_files), asdict(file))
 
     @override
-    def forget(self, work: Work, team: TeamId, files: Collection[str]) -> None:
+    def forget(self, work: WorkKind, team: TeamId, files: Collection[str]) -> None:
         with writing(self._engine) as connection:
             for some in chunks(sorted(files)):
                 is_its = (failed_files.c.team == team, failed_files.c.work == work, failed_files.c.file.in_(some))

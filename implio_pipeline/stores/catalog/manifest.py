@@ -19,7 +19,16 @@ from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, TeamId, UserKey
-from implio_pipeline.domain.scope import DatesRule, OverdueRule, Reach, Rule, TaskRule, TeamRule, UserRule, reach
+from implio_pipeline.domain.scope import (
+    Coverage,
+    DatesRule,
+    OverdueRule,
+    Rule,
+    TaskRule,
+    TeamRule,
+    UserRule,
+    coverage_of,
+)
 from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -187,7 +196,7 @@ class _Net:
         self.rules: list[Rule] = [*self._users, *tasks.values(), *self._others]
 
     def catches(self, file: VaultFile) -> bool:
-        return any(reach(rule, file) is not Reach.NOTHING for rule in self._near(file))
+        return any(coverage_of(rule, file) is not Coverage.NOTHING for rule in self._near(file))
 
     def _near(self, file: VaultFile) -> Iterator[Rule]:
         yield from self._others

@@ -32,7 +32,16 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import ItemDecided, ItemGone, ItemLocked, QueueInvalid, QueueUnknown
 from implio_pipeline.domain.faults import LONGEST_BACKOFF
 from implio_pipeline.domain.ids import TaskKey, TeamId
-from implio_pipeline.domain.moderation import Feed, Lock, Note, QueueEntry, StoredVerdict, Trace, is_free, next_feed_at
+from implio_pipeline.domain.moderation import (
+    Feed,
+    Lock,
+    Note,
+    QueueEntry,
+    RuleFields,
+    StoredVerdict,
+    is_free,
+    next_feed_at,
+)
 from implio_pipeline.ports.moderation import Moderation
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.engine import reading, writing
@@ -49,7 +58,7 @@ _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _ENTRY_COLUMNS = [queue_entries.c[name] for name in _ENTRY]
 _DECIDED = tuple(field.name for field in fields(StoredVerdict) if field.name != "sealed")
 _NOTE = tuple(field.name for field in fields(Note))
-_TRACE = tuple(field.name for field in fields(Trace))
+_TRACE = tuple(field.name for field in fields(RuleFields))
 _DECISIONS = (
     select(*(decisions.c[name] for name in _DECIDED), sealed_decisions.c.sealed)
     .outerjoin_from(decisions, sealed_decisions, sealed_decisions.c.sequence == decisions.c.sequence)
@@ -246,13 +255,13 @@ class SqlModeration(Moderation):
             return connection.execute(delete(decisions).where(*old)).rowcount
 
     @override
-    def traces(self, team: TeamId) -> list[Trace]:
-        found: list[Trace] = []
+    def traces(self, team: TeamId) -> list[RuleFields]:
+        found: list[RuleFields] = []
         with reading(self._engine) as connection:
             for table in TRACES:
                 is_its = (table.c.team == team, table.c.withdrawn_by.is_(None), table.c.task_key.is_not(None))
                 rows = connection.execute(select(*(table.c[name] for name in _TRACE)).where(*is_its)).mappings()
-                found += [Trace(**row) for row in rows]
+                found += [RuleFields(**row) for row in rows]
         return found
 
     def _notes(self, *those: ColumnElement[bool]) -> list[Note]:

@@ -22,7 +22,7 @@ from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
-from implio_pipeline.domain.request import Prepared, Request, RequestState
+from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, teams
@@ -58,7 +58,7 @@ class SqlRequests(Requests):
     # ---- requests
 
     @override
-    def accept(self, requests: Sequence[Prepared], *, approvals: ApprovalPolicy) -> list[Request]:
+    def accept(self, requests: Sequence[PreparedRequest], *, approvals: ApprovalPolicy) -> list[Request]:
         with writing(self._engine) as connection:
             return accept(connection, requests, approvals=approvals)
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     false,
 )
 
-from implio_pipeline.domain.faults import Work
+from implio_pipeline.domain.faults import WorkKind
 from implio_pipeline.domain.hold import HoldReason
 from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
 from implio_pipeline.domain.intake import LandingState
@@ -384,7 +384,7 @@ failed_files = Table(
     "failed_files",
     metadata,
     Column("team", ForeignKey("teams.team"), primary_key=True),
-    Column("work", Word(Work), primary_key=True),
+    Column("work", Word(WorkKind), primary_key=True),
     Column("file", String(64), primary_key=True),
     Column("unit", String, nullable=False),
     Column("attempts", Integer, nullable=False),

@@ -19,9 +19,9 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.formats.columns import keyed
+from implio_pipeline.formats.columns import with_user_keys
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
-from implio_pipeline.formats.pieces import Workers, tables_of
+from implio_pipeline.formats.pieces import WorkerPool, parse_file
 from implio_pipeline.formats.unknown import count_names
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.keychain import Keychain
@@ -59,7 +59,7 @@ class ClaimedLanding(LandingFile, LandingClaim):
         set_aside: SetAside,
         limits: LandingLimits,
         policy: LandingPolicy,
-        workers: Workers,
+        workers: WorkerPool,
     ) -> None:
         self._file = file
         self._team = team
@@ -116,7 +116,7 @@ class ClaimedLanding(LandingFile, LandingClaim):
         self._unknown = {}
         self.batch_id = str(uuid.uuid4())
         # 2. Parse piece by piece; a file may be larger than memory.
-        tables = tables_of(
+        tables = parse_file(
             self._file.open(),
             suffix=self._file.suffix,
             size_bytes=self.size_bytes,
@@ -135,8 +135,8 @@ class ClaimedLanding(LandingFile, LandingClaim):
             count_names(unknown, into=self._unknown)
             # 3. User ids become pseudonyms here: the processes that parse have no keys (decision 0008).
             yield ParsedRows(
-                items=keyed(items, FileKind.ITEMS, self._user_key),
-                rejected=keyed(rejected, FileKind.REJECTED, self._user_key),
+                items=with_user_keys(items, FileKind.ITEMS, self._user_key),
+                rejected=with_user_keys(rejected, FileKind.REJECTED, self._user_key),
                 report=report,
                 with_unknown=len(unknown) - unknown.null_count,
             )

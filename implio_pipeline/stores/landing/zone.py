@@ -22,7 +22,7 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import day_of
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
-from implio_pipeline.formats.pieces import SUFFIXES, Workers
+from implio_pipeline.formats.pieces import SUFFIXES, WorkerPool
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingClaim, LandingZone
@@ -63,7 +63,7 @@ class LandingFolder(LandingZone):
         self._clock = clock
         self._limits = limits or LandingLimits()
         self._policy = policy or LandingPolicy()
-        self._workers = Workers(self._limits)
+        self._workers = WorkerPool(self._limits)
 
     def close(self) -> None:
         """End the worker processes, if any were started."""

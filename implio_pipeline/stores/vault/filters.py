@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.scope import Reach, TaskRule, UserRule, reach
+from implio_pipeline.domain.scope import Coverage, TaskRule, UserRule, coverage_of
 
 _VERSION = 1
 _PROBES = 7
@@ -113,7 +113,7 @@ class Finder:
 
 
 def _reaching(named_rules: Sequence[NamedRule], file: VaultFile) -> list[NamedRule]:
-    return [named for named in named_rules if reach(named.rule, file) is not Reach.NOTHING]
+    return [named for named in named_rules if coverage_of(named.rule, file) is not Coverage.NOTHING]
 
 
 class _Probes:

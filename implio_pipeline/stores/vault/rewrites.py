@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from implio_pipeline.domain.columns import SETTLED_COLUMNS
+from implio_pipeline.domain.columns import DECISION_COLUMNS
 from implio_pipeline.stores.vault.predicate import Mask
 
 _MAX_SLICES = 16
@@ -51,7 +51,7 @@ def with_decisions(rows: pa.Table, verdicts: Verdicts) -> tuple[pa.Table, Places
     found = pc.index_in(pa.array(wanted, pa.string()), value_set=rows["task_id"].combine_chunks()).to_pylist()
     places = {task: place for task, place in zip(wanted, found, strict=True) if place is not None}
     # 2. Replace their values, column by column.
-    for name in SETTLED_COLUMNS if places else ():
+    for name in DECISION_COLUMNS if places else ():
         values = rows[name].to_pylist()
         for task, place in places.items():
             if name in verdicts[task]:
@@ -68,16 +68,16 @@ def compare_decided(before: pa.Table, after: pa.Table, places: Places, verdicts:
         Whether everything but the decided values is unchanged, and whether every decided value is there.
     """
     # 1. Every decided row has what was decided.
-    now = {name: after[name].to_pylist() for name in SETTLED_COLUMNS}
+    now = {name: after[name].to_pylist() for name in DECISION_COLUMNS}
     is_settled = all(
         now[name][place] == value for task, place in places.items() for name, value in verdicts[task].items()
     )
     # 2. Columns that no decision changes are equal, in order and type.
-    others = [name for name in before.schema.names if name not in SETTLED_COLUMNS]
+    others = [name for name in before.schema.names if name not in DECISION_COLUMNS]
     if not after.schema.equals(before.schema) or not after.select(others).equals(before.select(others)):
         return False, is_settled
     # 3. In the columns that decisions change, every other row is equal.
-    for name in SETTLED_COLUMNS:
+    for name in DECISION_COLUMNS:
         decided = {place for task, place in places.items() if name in verdicts[task]}
         pairs = zip(before[name].to_pylist(), now[name], strict=True)
         if any(was != is_now for place, (was, is_now) in enumerate(pairs) if place not in decided):

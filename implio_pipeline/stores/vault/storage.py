@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
-from implio_pipeline.domain.faults import FULL
+from implio_pipeline.domain.faults import DISK_FULL_ERRNOS
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.stores.durable import make_folder, sync_folder
@@ -56,7 +56,7 @@ class RegionFolders:
             # Half a file is of no use. If it cannot be deleted now, housekeeping sweeps it.
             with suppress(OSError):
                 self.delete(region, path)
-            if failure.errno not in FULL:
+            if failure.errno not in DISK_FULL_ERRNOS:
                 raise
             raise StorageFull(f"no room for {len(content)} bytes in region {region}") from None
 

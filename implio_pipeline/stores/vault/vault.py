@@ -27,12 +27,12 @@ from implio_pipeline.domain.audit import FileMeasurement
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
-from implio_pipeline.domain.file_changes import FileWork, NamedRule, Rewrite, Settlement
+from implio_pipeline.domain.file_changes import AppliedDecisions, FileWork, NamedRule, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.hold import Spared
+from implio_pipeline.domain.hold import RemainingRows
 from implio_pipeline.domain.ids import FileId, FileKind, Outcome, Region, RequestId, TeamId, UserKey
 from implio_pipeline.domain.moderation import DEFAULT_QUEUE, QueueEntry
-from implio_pipeline.domain.scope import Reach, Rule, reach
+from implio_pipeline.domain.scope import Coverage, Rule, coverage_of
 from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
@@ -181,7 +181,7 @@ class EncryptedVault(Vault):
     def matched(self, work: FileWork) -> Mapping[RequestId, int]:
         # A file that every rule covers whole is counted without reading it.
         file = work.sealed.file
-        if not work.holds and all(reach(named.rule, file) is Reach.EVERYTHING for named in work.named_rules):
+        if not work.holds and all(coverage_of(named.rule, file) is Coverage.EVERYTHING for named in work.named_rules):
             return {named.request_id: file.rows for named in work.named_rules}
         counts = _rows_to_erase(self._read_for_rules(work.sealed), work).counts
         return dict(zip((named.request_id for named in work.named_rules), counts, strict=True))
@@ -196,7 +196,7 @@ class EncryptedVault(Vault):
         return {name: every - some for name, every, some in zip(names, in_all, within, strict=True)}
 
     @override
-    def spared(self, work: FileWork) -> list[Spared]:
+    def spared(self, work: FileWork) -> list[RemainingRows]:
         rows = self._read_for_rules(work.sealed)
         by_hold = {hold.hold_id: match(rows, [hold.rule]).mask for hold in work.holds}
         held = match(rows, [hold.rule for hold in work.holds]).mask
@@ -204,7 +204,7 @@ class EncryptedVault(Vault):
         for named in work.named_rules:
             theirs = match(rows, [named.rule]).mask
             found.append(
-                Spared(
+                RemainingRows(
                     request_id=named.request_id,
                     rows=int((theirs & held).sum()),
                     by_hold={hold_id: int((theirs & mask).sum()) for hold_id, mask in by_hold.items()},
@@ -315,7 +315,7 @@ class EncryptedVault(Vault):
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
     @override
-    def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> Settlement:
+    def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> AppliedDecisions:
         file = sealed.file
         with _naming(file):
             # 1. Read the file, and put the decisions into its rows.
@@ -323,13 +323,13 @@ class EncryptedVault(Vault):
             decided, places = with_decisions(rows, verdicts)
             tasks = frozenset(places)
             if not tasks:
-                return Settlement(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
+                return AppliedDecisions(before=file, after=None, tasks=tasks, is_same=True, is_settled=True)
             # 2. Write all rows under new keys, and read the new file from storage.
             after, written = self._write_like(file, decided)
             again = self._read_back(after, written)
         # 3. Compare: the decided values must be there, and nothing else may have changed.
         is_same, is_settled = compare_decided(rows, again, places, verdicts)
-        return Settlement(before=file, after=after, tasks=tasks, is_same=is_same, is_settled=is_settled)
+        return AppliedDecisions(before=file, after=after, tasks=tasks, is_same=is_same, is_settled=is_settled)
 
     @override
     def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:

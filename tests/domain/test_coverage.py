@@ -7,7 +7,7 @@ from support.rules import ads, rules, task_key_of
 
 from implio_pipeline.domain.ids import FileId, FileKind, Region, TeamId
 from implio_pipeline.domain.instants import day_of
-from implio_pipeline.domain.scope import Reach, Rule, covers, reach
+from implio_pipeline.domain.scope import Coverage, Rule, coverage_of, covers
 from implio_pipeline.stores.vault.describe import describe
 
 
@@ -25,7 +25,7 @@ def test_reach_never_passes_over_a_covered_row_and_never_condemns_one_that_is_no
     team, region, day = TeamId("ads"), Region("eu"), day_of(rows[0].at)
     file = describe(table, memoryview(b""), file_id=FileId("f"), team=team, region=region, day=day, kind=FileKind.ITEMS)
 
-    answer = reach(rule, file)
+    answer = coverage_of(rule, file)
 
     covered = [
         covers(
@@ -37,5 +37,5 @@ def test_reach_never_passes_over_a_covered_row_and_never_condemns_one_that_is_no
         )
         for row in table.to_pylist()
     ]
-    assert not (answer is Reach.NOTHING and any(covered))
-    assert not (answer is Reach.EVERYTHING and not all(covered))
+    assert not (answer is Coverage.NOTHING and any(covered))
+    assert not (answer is Coverage.EVERYTHING and not all(covered))
