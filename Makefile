@@ -31,7 +31,7 @@ ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
 	@DAGSTER_HOME=$(HOME_DIR) IMPLIO_HOME=$(HOME_DIR) $(BIN)/dagster dev -w $(HOME_DIR)/workspace.yaml -h 127.0.0.1 -p 3000
 
 # Compiled once for the hundreds of interpreters that tests start, also where PYTHONDONTWRITEBYTECODE is set.
-test: env  ## Run every test.
+test: env  ## Run every test; with TEST_DEPTH=thorough also every crash point and every example of a law.
 	@$(BIN)/python -m compileall -q implio_pipeline tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

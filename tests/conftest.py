@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.depth import examples
 from support.home import Home, a_home, opened_at
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -23,8 +24,8 @@ os.environ["IMPLIO_ACCESS__GRANTS"] = (
     "none"  # tests of grants ask for them; the identity class asks for one all the same
 )
 
-settings.register_profile("any machine", deadline=None)  # a busy machine may take a second for what takes 10 ms
-settings.load_profile("any machine")
+settings.register_profile("any machine", deadline=None, max_examples=examples(100))
+settings.load_profile("any machine")  # a busy machine may take a second for what takes 10 ms
 _LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "reliability"))
 
 

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.items import Ad, table_of
 from support.rules import ads, rules, task_key_of
 
@@ -19,7 +20,7 @@ def rows_of_one_day(draw: st.DrawFn) -> list[Ad]:
 
 
 @given(rule=rules, rows=rows_of_one_day())
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=examples(600))
 def test_reach_never_passes_over_a_covered_row_and_never_condemns_one_that_is_not(rule: Rule, rows: list[Ad]) -> None:
     table = table_of(rows)
     team, region, day = TeamId("ads"), Region("eu"), day_of(rows[0].at)

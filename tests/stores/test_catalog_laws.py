@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
 from test_catalog import (
@@ -98,7 +99,7 @@ def new_team(catalog: SqlCatalog) -> TeamId:
 
 
 @given(asked=st.lists(rules, min_size=1, max_size=4), waiting=st.lists(entries, max_size=8))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_accepting_rules_takes_exactly_the_entries_they_cover(
     catalog: SqlCatalog, asked: list[Rule], waiting: list[QueueEntry]
 ) -> None:
@@ -120,7 +121,7 @@ def _seen_of(one: QueueEntry) -> dict[str, object]:
 
 
 @given(asked=st.lists(rules, max_size=6), stored=st.lists(files(), max_size=8), few=st.sampled_from([0, 16]))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_candidates_are_the_files_that_reach_finds_one_by_one(
     catalog: SqlCatalog, asked: list[Rule], stored: list[SealedFile], few: int
 ) -> None:

@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from reliability.fuzzed import check_landing, check_request, landing_files, request_files
+from support.depth import examples
 
-short = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+short = settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 DEEP = b"[" * 100_000
 TWICE = b'{"team":"ads","team":"cars","type":"user","userId":"u"}'
 

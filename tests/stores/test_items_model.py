@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 
 from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.formats.columns import rejected_table, with_user_keys
@@ -235,7 +236,7 @@ def values_for(node):
     return st.integers(0, 40).flatmap(lambda dice: scalars if dice == 0 else right)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.deferred(lambda: values_for(item_schema())), st.booleans())
 def test_the_fast_path_accepts_exactly_what_the_slow_path_finds_no_error_in(value, has_extra):
     if has_extra and isinstance(value, dict):
@@ -250,7 +251,7 @@ def test_the_fast_path_accepts_exactly_what_the_slow_path_finds_no_error_in(valu
     assert len(fast) == ([one for one in slow if one["code"] != UNKNOWN] == [])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.sampled_from(sorted(REFUSED)), st.sampled_from([["id"], ["content", "body"], ["user", "name"], ["user", "id"]])
 )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 
 from implio_pipeline.domain.errors import LandingEmpty, LandingInvalid
 from implio_pipeline.formats.json_texts import elements
@@ -77,7 +78,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(json_values, max_size=6), st.integers(1, 40), st.sampled_from([None, 1]))
 @example([[], {}, "", 0], 1, None)
 def test_an_array_cut_anywhere_into_blocks_is_split_into_its_elements(values, block, indent):
@@ -88,7 +89,7 @@ def test_an_array_cut_anywhere_into_blocks_is_split_into_its_elements(values, bl
     assert [json.loads(one) for one in found] == values
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(json_values, min_size=1, max_size=4), st.data())
 def test_an_array_cut_short_is_refused_whole(values, data):
     content = json.dumps(values).encode()
@@ -226,7 +227,7 @@ def test_a_value_below_no_name_is_no_value_of_an_item():
     assert ([item["item_id"] for item in items], [one["reason"] for one in rejected]) == (["1"], ["nameless-cell"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 300), max_size=12), st.integers(1, 90), st.booleans())
 def test_lines_keep_their_numbers_when_some_are_far_too_long(lengths, block, ends):
     limits = replace(LIMITS, max_item_bytes=100, chunk_bytes=block)

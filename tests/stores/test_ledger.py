@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.ledger import raw
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
@@ -130,7 +131,7 @@ def test_a_line_signed_anew_with_the_ledgers_own_key_still_breaks_the_chain(fold
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_any_other_byte_anywhere_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.getbasetemp() / "bytes"
     if not folder.exists():

@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clock import NOW
+from support.depth import examples
 from support.items import Ad, is_covered, key_of, table_of
 from support.rules import ads, rules, task_key_of, tasks
 
@@ -20,7 +21,7 @@ TASK_IDS = {task_key_of(task): task for task in ("t0", "t1", "t2", "t3")}
 
 
 @given(rows=st.lists(ads, max_size=10), asked=st.lists(rules, max_size=7))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 def test_the_mask_covers_exactly_the_rows_that_the_definition_covers(rows: list[Ad], asked: list[Rule]) -> None:
     table = table_of(rows)
 
@@ -32,7 +33,7 @@ def test_the_mask_covers_exactly_the_rows_that_the_definition_covers(rows: list[
 
 
 @given(rows=st.lists(ads, min_size=1, max_size=10), asked=st.lists(rules, max_size=7))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 def test_the_expression_hides_exactly_the_rows_that_the_mask_covers(rows: list[Ad], asked: list[Rule]) -> None:
     table = table_of(rows)
     newest = max(ad.at for ad in rows)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.changed import changed
 from support.clock import NOW
+from support.depth import examples
 from support.home import ADS, SMALL_FILES, Home, folders_of
 from support.items import Ad, is_covered, key_of, table_of, table_of_rows
 from support.rules import ads, rules
@@ -80,7 +81,7 @@ def lies_at(home: Home, file: VaultFile) -> Path:
 
 @pytest.mark.parametrize("kind", list(FileKind))
 @given(data=st.data())
-@settings(quick, max_examples=40)
+@settings(quick, max_examples=examples(40))
 def test_what_is_written_is_read_back_value_by_value(home: Home, kind: FileKind, data: st.DataObject) -> None:
     rows = data.draw(any_rows[kind])
 
@@ -105,7 +106,7 @@ def test_nothing_and_empty_stay_apart(home: Home) -> None:
 
 
 @given(rows=st.lists(ads, min_size=1, max_size=10), asked=st.lists(rules, min_size=1, max_size=4))
-@settings(quick, max_examples=60)
+@settings(quick, max_examples=examples(60))
 def test_a_rewrite_keeps_exactly_what_no_rule_covers_in_its_order(
     home: Home, rows: list[Ad], asked: list[Rule]
 ) -> None:

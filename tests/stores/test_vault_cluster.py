@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.items import Ad, table_of
 from support.rules import ads
 
@@ -33,7 +34,7 @@ def test_days_part_the_rows_and_sort_them_by_user_then_time(rows: list[Ad]) -> N
 
 
 @given(per_user=st.lists(st.integers(1, 30), max_size=20), anonymous=st.integers(0, 30), most=st.integers(1, 40))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_slices_keep_every_row_in_order_and_no_user_is_cut_who_fits(
     per_user: list[int], anonymous: int, most: int
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Route
+from support.depth import examples
 from support.home import ADS
 from support.page import PEOPLE, Browser, Page
 
@@ -141,7 +142,7 @@ def test_a_form_without_the_sessions_own_token_does_nothing(page: Page, route: R
 
 
 @given(body=st.binary(max_size=200) | st.text(max_size=80).map(lambda text: f"kind={text}&user_id={text}".encode()))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_form_holds_is_answered_calmly(page: Page, body: bytes) -> None:
     browser: Browser = page.browser(who="jane")
     form = b"form_token=" + browser.token().encode() + b"&" + body
