@@ -55,9 +55,9 @@ class MixedRun:
             "",
             f"- {self.items:,} items and {self.deletions:,} deletions were acknowledged",
             f"- {self.kept:,} acknowledged items are there, {self.erased:,} are erased, each covered by a deletion",
-            f"- what was open was completed in {self.settling_seconds:.0f} s; {self.files:,} files are live",
+            f"- open requests were completed in {self.settling_seconds:.0f} s; {self.files:,} files are live",
             f"- deletions were answered in {percentile(self.delete_ms, 0.5):.0f} ms (p50),",
-            f"  {percentile(self.delete_ms, 0.99):.0f} ms (p99), kills and restarts left out",
+            f"  {percentile(self.delete_ms, 0.99):.0f} ms (p99), without kills and restarts",
             *(f"- BROKEN: {fault}" for fault in self.faults),
         ]
 
