@@ -187,7 +187,9 @@ def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> l
     if len(lines) < size:
         return [_cut(len(lines), size)]
     if _merkle_root(line.rstrip(b"\n") for line in lines[:size]) != root:
-        return [Finding(line=size, problem="up to here the ledger is another than the one the checkpoint was made of")]
+        return [
+            Finding(line=size, problem="up to this line, the ledger differs from the one that the checkpoint describes")
+        ]
     return []
 
 
@@ -200,7 +202,7 @@ def _check_against_entry(lines: Sequence[bytes], kept: Mapping[str, Any], key: E
         if len(lines) < place:
             return [_cut(len(lines), place)]
         if lines[place - 1].rstrip(b"\n") != canonical(entry):
-            return [Finding(line=place, problem="is another line than the receipt that was kept")]
+            return [Finding(line=place, problem="differs from the receipt that was kept")]
     except (ValueError, KeyError, TypeError, AttributeError):
         return [Finding(line=0, problem="the receipt cannot be read")]
     return []

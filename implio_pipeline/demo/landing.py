@@ -146,7 +146,7 @@ def _sheets(market: Market, table: Timetable, postings: Postings, *, seed: int) 
 
 def _day_sheet(table: Timetable, postings: Postings, day: int, *, seed: int) -> _Sheet:
     suffix = table.suffix(day)
-    # Ingestion does not believe a file date before the team existed, and demo teams are made today. So each item
+    # Ingestion ignores a file date before the team existed, and demo teams are made today. So each item
     # names its own instant.
     items = [
         item_of(posting, seed=seed) | {"submittedAt": rfc3339(posting.submitted_at)} for posting in postings.by_day[day]

@@ -12,7 +12,7 @@ from implio_pipeline.demo.drop import drop
 from implio_pipeline.demo.plan import DemoPlan, TeamPlan
 
 REQUEST_COLUMNS = ("team", "type", "userId", "taskId", "from", "to", "confirm", "requestId", "reason")
-"""The columns of a request file in CSV, which are also the fields in JSON."""
+"""The columns of a request file in CSV. In JSON, the fields have the same names."""
 UNKNOWN_TEAM = "initech"
 
 _Fields = dict[str, str]

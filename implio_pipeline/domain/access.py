@@ -175,7 +175,9 @@ class GrantMissing(AccessDenied):
     """No grant of the reader allows this. Without a grant everything is denied."""
 
     code: str = "grant-missing"
-    remedy: str = "Ask who runs the installation for a grant of the team, the classes and the purpose."
+    remedy: str = (
+        "Ask the person who runs this installation for a grant that names the team, the classes and the purpose."
+    )
 
 
 class PurposeMissing(AccessDenied):

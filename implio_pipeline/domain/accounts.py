@@ -3,8 +3,8 @@
 Rules:
 * Only digests of tokens and API keys are stored, and only slow hashes of passwords.
 * An API key is 256 random bits, shown once and stored as its SHA-256. A slow hash (Argon2id, bcrypt) protects secrets
-  that people choose. Nobody can guess one of 2^256 values, and a slow hash would make every call expensive, also
-  calls with wrong keys, which could then exhaust the server.
+  that people choose, because others can guess them. Nobody can guess a random key, and a slow hash of it would let
+  calls with wrong keys exhaust the server.
 * Failed sign-ins are counted by address, whether or not the address belongs to a member, so that nobody can find out
   which addresses exist.
 
@@ -175,14 +175,14 @@ class Session:
 
     def is_live(self, *, now: datetime) -> bool:
         """Return whether the session is still valid."""
-        # A session without its one-time code must end soon: its password may have been guessed.
+        # Activity does not prolong the time for the one-time code: only `began_at` counts.
         if self.is_halfway:
             return now < self.began_at + _HALFWAY
         return now < self.seen_at + SESSION_IDLE and now < self.began_at + SESSION_LONGEST
 
     def seen(self, *, now: datetime) -> "Session | None":
         """Return the session with a new `seen_at`, or `None` if the last one is recent enough to keep."""
-        # Writing `seen_at` at every request would be one commit for each click.
+        # Each new `seen_at` is a commit, so it is written at most once a minute.
         return replace(self, seen_at=now) if now >= self.seen_at + _SEEN_EVERY else None
 
 
@@ -199,14 +199,14 @@ def check_password(text: str, *, email: str, name: str) -> None:
     Raises:
         PasswordRefused: the password is too short, too long, too simple, or consists of its owner's name or address.
 
-    Source: NIST SP 800-63B §3.1.1.2.
+    Source: NIST SP 800-63B-4, 3.1.1.2 (no rules about the mixture of characters).
     """
     password = normal_password(text)
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise PasswordRefused(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
     if len(set(password.casefold())) < FEWEST_SIGNS:
         raise PasswordRefused(f"a password has at least {FEWEST_SIGNS} different characters")
-    # Whoever attacks an account knows its name and address: only the rest of the password counts.
+    # An attacker may know the name and the address, so only the rest of the password counts.
     own = [email.partition("@")[0], *name.split()]
     rest = password.casefold()
     for part in own:

@@ -2,8 +2,8 @@
 
 Rules:
 * The functions here compare facts that the flow collected; they read nothing.
-* What could not be read is a finding of its own: not known is never success.
-* A name that this pipeline did not make may be anybody's. It is reported as a digest.
+* A file or part that cannot be read is a finding. It never counts as correct.
+* A file name that this pipeline did not make may contain a person's name. It is reported as a digest.
 """
 
 import re
@@ -63,7 +63,7 @@ class FindingKind(StrEnum):
     FILE_IN_CLEAR = "file-in-clear"
     FILE_TAMPERED = "file-tampered"
     FILE_UNREADABLE = "file-unreadable"
-    """It could not be read for another reason; not known is never success."""
+    """It could not be read for another reason."""
     STRAY = "stray"
     """A file in storage that the catalog does not know, so that no erasure finds it."""
     KEY_MISSING = "key-missing"
@@ -89,13 +89,13 @@ class FindingKind(StrEnum):
     RECEIPT_EARLY = "receipt-early"
     RECEIPT_IMPLAUSIBLE = "receipt-implausible"
     CATALOG_TAMPERED = "catalog-tampered"
-    """A protected row was altered or is missing. The catalog does not have the key that would hide that."""
+    """A protected row was altered or is missing. Its MAC needs a key that the catalog does not hold (decision 0061)."""
     ACCESS_LOG_BROKEN = "access-log-broken"
     """The log of reads was altered, or contradicts what the ledger noted about it."""
     GRANT_REVIVED = "grant-revived"
     """A grant is in force that the ledger knows as revoked."""
     NOT_AUDITED = "not-audited"
-    """A part of the audit failed, so its findings are not known."""
+    """A part of the audit failed, so what it would have found is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +136,7 @@ class AuditFinding:
 
     @classmethod
     def lost_tombstone(cls, told: TombstonePlaced) -> "AuditFinding":
-        """Return the finding for a tombstone that only the ledger has: the catalog is an older one."""
+        """Return the finding for a tombstone that only the ledger has: the catalog is older than the ledger."""
         words = "the catalog has no such request: it is older than the ledger"
         return cls(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
 
@@ -199,19 +199,19 @@ def row_faults(sealed: SealedFile, *, region: str, live_keys: Collection[str]) -
         found.append(
             _file_finding(file, FindingKind.KEY_MISSING, f"{len(sealed.keys)} keys, not one for each column class")
         )
-    # A key that cannot be unwrapped makes its file unreadable: erased, without anybody having asked for it.
+    # Nobody can read a file whose keys cannot be unwrapped, although nobody asked for its erasure.
     dead = sum(key.team_key_id not in live_keys for key in sealed.keys)
     if dead:
         found.append(
             _file_finding(file, FindingKind.KEY_MISSING, f"{dead} keys are wrapped under team keys that are not live")
         )
-    # Retention drops files by these counts, without reading them.
+    # Retention drops a file by these counts, without reading it (`coverage_of`).
     if sum(file.outcomes.values()) != file.rows or not 0 <= file.anonymous_rows <= file.rows or not file.rows:
         found.append(_file_finding(file, FindingKind.WRONG_COUNTS, "the counts of its catalog row do not add up"))
-    # Rules by date use these instants to skip files.
+    # Rules by date skip files by these instants (`coverage_of`).
     if {day_of(file.first_submitted_at), day_of(file.last_submitted_at)} != {file.day}:
         found.append(_file_finding(file, FindingKind.WRONG_TIMES, "its instants are not on its day"))
-    # GDPR Art. 44: items stay in the region of their team.
+    # A team's items stay in its region: anywhere else may be a transfer that nobody checked (GDPR Art. 44).
     if file.region != region:
         found.append(
             _file_finding(file, FindingKind.WRONG_RANGE, f"it is in region {file.region}, its team in {region}")
@@ -283,7 +283,7 @@ def request_faults(
     Args:
         request: The request, as the catalog has it.
         in_force: The tombstone that the ledger should have; `None` when the catalog has none.
-        standing: What keeps the person's new items out, lifted or not, as the catalog has it.
+        standing: The standing deletion as the catalog has it, whether or not it was lifted.
         tombstones: The ledger's tombstones of the request.
         receipts: The ledger's receipts of the request, oldest first.
         unread_receipts: The types of further receipts that cannot be read.

@@ -3,8 +3,8 @@
 Rules:
 * Neither log contains the value of an item.
 * A read is logged before its rows are handed out, so that no read goes unrecorded.
-* Every line of the log of reads includes the digest of the line before it. The newest digest is regularly noted in
-  the signed ledger. So an altered, removed or truncated line is detected.
+* Every line of the log of reads includes the digest of the line before it, and housekeeping notes the newest digest in
+  the signed ledger. So every change up to the newest note is detected. Younger lines can be rewritten (decision 0051).
 """
 
 import json
@@ -155,7 +155,7 @@ def chain_faults(lines: Iterable[LogLine], noted: Mapping[int, str]) -> Iterator
         if line.previous != previous or _digest_of(line) != line.digest:
             yield LogFault(line=count, words="the line was altered")
             return
-        # 3. A chain that is valid, but not the noted one: whoever changed a line has computed all later digests again.
+        # 3. A valid chain that differs from the note: somebody changed a line and computed all later digests again.
         if count in noted and noted[count] != line.digest:
             yield LogFault(line=count, words="the line differs from the ledger's note")
             return

@@ -23,7 +23,7 @@ CLAIM_LASTS = timedelta(minutes=5)
 TEAM_SECONDS = 10.0
 """In one pass, a team gets no further delivery once its receiver has taken this long in total."""
 TELL_WAITING_AFTER = timedelta(minutes=1)
-"""How long a request stays unapproved before its team is told: most are counted or confirmed earlier."""
+"""How long a request stays unapproved before its team is told. One that is released earlier is not reported."""
 ABANDONED = "callback-abandoned"
 """The code of a delivery that was stopped because the process ends; it does not count as an attempt."""
 SIGNATURE_HEADER, KEY_HEADER, DELIVERY_HEADER = "Implio-Signature", "X-Api-Key", "Implio-Delivery"

@@ -130,7 +130,7 @@ ITEM_COLUMNS: tuple[Column, ...] = _decided(
                 "result": (_T, "The item's result as it was sent: the text of its JSON, to the character."),
                 "unknown_properties": (
                     _T,
-                    "Properties that nothing here says anything about, by JSON pointer, as JSON.",
+                    "Properties that this format does not define, by JSON pointer, as JSON.",
                 ),
             },
         ),
@@ -142,8 +142,11 @@ REJECTED_COLUMNS: tuple[Column, ...] = (
         OPERATIONAL,
         {
             "task_id": (_T, "Our id of the rejected item."),
-            "user_key": (ColumnType.KEY, "A keyed pseudonym of the id at the place meant for it."),
-            "other_keys": (_T, "Pseudonyms of further ids that the text may be of: hexadecimal, with blanks between."),
+            "user_key": (ColumnType.KEY, "A keyed pseudonym of the user id at its usual place."),
+            "other_keys": (
+                _T,
+                "Pseudonyms of further ids that the text may contain: hexadecimal, with blanks between.",
+            ),
             "submitted_at": (ColumnType.INSTANT, "When it was submitted; its UTC day is its partition."),
             "outcome": (_W, "The word `rejected`."),
             "position": (_N, "Its place in the file or post that it came in."),

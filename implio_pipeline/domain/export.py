@@ -115,7 +115,7 @@ class PersonExport:
 
     def manifest(self, files: Iterable[PackedFile]) -> dict[str, Any]:
         """Return the manifest: what was searched, what was found, and what was not searched."""
-        is_hidden = "hidden since a deletion request was accepted; no longer accessible, erased by that request"
+        why_hidden = "hidden since a deletion request was accepted; no longer accessible, erased by that request"
         return {
             "format": FORMAT,
             "exportId": self.export_id,
@@ -126,7 +126,7 @@ class PersonExport:
             "deletedHereAt": instant_text(self.expires_at),
             "encryptedTo": None if self.recipient is None else f"sha256:{self.recipient}",
             "counts": _counts(self),
-            "notExported": {"itemsHiddenByOpenRequests": self.hidden, "why": is_hidden},
+            "notExported": {"itemsHiddenByOpenRequests": self.hidden, "why": why_hidden},
             "searched": {
                 "how": "exact user id of the team, after Unicode NFC and trimming, by its keyed pseudonym",
                 "where": [

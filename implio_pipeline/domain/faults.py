@@ -73,12 +73,12 @@ def _as_failure(error: Exception) -> ImplioError:
     if isinstance(error, ImplioError):
         return error
     if isinstance(error, OSError):
-        # Told apart, because the remedy is another one and another team may be on another disk.
+        # A full disk is reported separately: it has a remedy of its own, and other teams may use other disks.
         if error.errno in DISK_FULL_ERRNOS:
             return StorageFull("there is no room on the disk")
-        # The system's own words; `str(error)` would name a path, and a landing file's name may be somebody's.
+        # `str(error)` contains the path, and the name of a landing file may name a person. `strerror` has neither.
         return StorageFailed(f"the operating system said: {_words_of(error)}")
-    # The message of an unforeseen exception may hold a value of an item: only its type and its place are told.
+    # The message of an unforeseen exception may contain a value of an item, so only its type and place are reported.
     return Unexpected(f"{type(error).__name__} at {_place_of(error.__traceback__)}")
 
 
@@ -98,7 +98,7 @@ def _place_of(traceback: TracebackType | None) -> str:
 
 
 MOST_ATTEMPTS = 10
-"""After this many failed attempts a request or landing file is quarantined; their back-offs last at most six hours."""
+"""After this many failed attempts a request or landing file is quarantined, about three hours after the first one."""
 
 
 class WorkKind(StrEnum):
@@ -117,7 +117,7 @@ class FailedFile:
     file: str
     """A vault file's id, or a landing file's mark, which stays the same as long as nobody writes to the file."""
     unit: str
-    """A description of the file, as in `Fault.unit`."""
+    """A description of the file, without personal data."""
     attempts: int
     error_code: str
     next_attempt_at: datetime | None

@@ -2,7 +2,7 @@
 
 Rules:
 * A vault file is never modified. A change writes a new file, reads it back, and commits only if `prove` accepts it.
-* Not counted is not proven: every count that is `None` makes `prove` fail.
+* A count that is `None` was not taken. It makes `prove` fail.
 * A `Change` is committed as one transaction, which also destroys the keys of the files it removes.
 """
 
@@ -117,7 +117,7 @@ class Rewrite:
             Unverified: a covered row survived, a kept row is missing or altered, or something was not counted.
         """
         name = self.before.file_id
-        # 1. Nothing covered is left, by the same predicate that found the rows. Not counted is not proven.
+        # 1. No covered row is left, by the predicate that found the rows. A count that was not taken proves nothing.
         if self.survivors is None:
             raise Unverified(f"survivors of file {name} were not counted", about=name)
         if self.survivors:
@@ -125,7 +125,7 @@ class Rewrite:
         # 2. Every kept row is equal, value by value, and in order (decision 0001: comparing rows, not digests).
         if not self.is_same:
             raise Unverified(f"the kept rows of file {name} differ from those in its rewrite", about=name)
-        # 3. Later requests will find every user in the new file: a false "no" would leave a person's items behind.
+        # 3. The new filter knows every user of the file. If it denied one, later requests would skip the file.
         if self.after and self.keys_missed is None:
             raise Unverified(f"the membership filter of the rewrite of file {name} was not tried", about=name)
         if self.after and self.keys_missed:
@@ -223,7 +223,7 @@ def merges(files: Iterable[VaultFile], *, rows_per_file: int) -> Iterator[MergeW
     for file in files:
         partitions.setdefault((file.team, file.day, file.kind), []).append(file)
     for (team, day, kind), members in sorted(partitions.items()):
-        # A quarter more files than needed is tolerated: merging costs a rewrite, about 25 ms for each file.
+        # A quarter more files than needed is tolerated, because every merged file must be rewritten.
         needed = -(-sum(file.rows for file in members) // rows_per_file)
         if len(members) <= needed + needed // 4:
             continue
@@ -244,8 +244,8 @@ def _smallest(files: list[VaultFile]) -> Iterator[VaultFile]:
 def merges_of_small(files: Iterable[VaultFile], *, rows_per_file: int, from_files: int) -> Iterator[MergeWork]:
     """Yield the merges of small files between two complete compactions, for partitions with many small files.
 
-    Each row is rewritten once, so a stream of small commits results in a bounded number of files, at a cost that does
-    not grow with the partition. Bringing each person's items into one file is left to `merges`.
+    A file that has grown large enough is not merged here again. So many small commits leave a bounded number of files,
+    at a cost that does not grow with the partition. Only `merges` brings each person's items together.
     """
     partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
     for file in files:

@@ -69,7 +69,6 @@ class Withheld:
     @classmethod
     def of(cls, request_id: RequestId, spared: Iterable[RemainingRows], holds: Iterable[Hold]) -> "Withheld | None":
         """Return what holds keep of a request, added up over its files; `None` if they keep nothing."""
-        # `items` counts an item once, however many holds cover it; `holds` shows what each of them keeps.
         theirs = [each for each in spared if each.request_id == request_id and each.rows]
         if not theirs:
             return None

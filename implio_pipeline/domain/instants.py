@@ -65,7 +65,7 @@ class ClockBounds:
     """How far a clock may differ from the newest known reading."""
 
     behind: timedelta = timedelta(minutes=5)
-    """Up to this difference, logical time continues while the clock is behind."""
+    """A clock that is behind by at most this is accepted, and logical time is used in its place."""
     ahead: timedelta = timedelta(days=7)
     """The longest pause between two readings; a home in use records one at least once a day."""
 
@@ -89,10 +89,10 @@ def check_clock(now: datetime, *, newest: datetime | None, bounds: ClockBounds) 
     """
     if newest is None:
         return
-    # Logical time bridges a small difference. Beyond it, due dates, expiries and retention would come too late.
+    # Up to the bound, the logical time of a team is used in place of a clock that is behind (docs/THREATS.md).
     if newest - now > bounds.behind:
         raise ClockBehind(f"the clock is {_text(newest - now)} behind the newest instant that this home knows")
-    # A clock that is ahead would make items overdue that are not, and retention erases for ever.
+    # A clock that is ahead ends grace periods, holds and retention early, and an erasure cannot be undone.
     if now - newest > bounds.ahead:
         raise ClockAhead(f"the clock is {_text(now - newest)} ahead of the newest instant that this home knows")
 

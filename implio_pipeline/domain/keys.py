@@ -62,7 +62,7 @@ class KeyStates:
     def of_ring(cls, ring: Fingerprints, *, destroyed: Fingerprints | None = None) -> "KeyStates":
         """Return the states of a ring's root keys: the newest of each series is live, the others are retired."""
         newest = newest_ids(ring)
-        # Everything but the newest epoch is on its way out: a rotation wraps again what an older key protects.
+        # A rotation wraps everything again under the newest epoch, so all older ones are retired.
         return cls(
             live={each: ring[each] for each in ring if each in newest},
             retired={each: ring[each] for each in ring if each not in newest},
@@ -75,9 +75,9 @@ class RingFaults:
     """How a key ring differs from the newest statement about it."""
 
     missing: tuple[str, ...] = ()
-    """Live in the ledger and missing in the ring: the ring is an older one."""
+    """Live according to the ledger, and not in the ring: somebody restored an older ring."""
     changed: tuple[str, ...] = ()
-    """The id is right and the key is another one."""
+    """The ring has a different key under this id."""
     returned: tuple[str, ...] = ()
     """Destroyed according to the ledger, and in the ring again."""
 

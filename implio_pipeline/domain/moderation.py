@@ -131,7 +131,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuleFields:
-    """The fields that rules need of an item of which the catalog keeps something outside the vault."""
+    """What rules compare of an item, for entries that the catalog keeps outside the vault."""
 
     task_key: TaskKey
     user_key: UserKey | None

@@ -60,7 +60,7 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetainedData:
-    """Something else that is kept, and for how long."""
+    """Data that is kept besides items: what it is, in which form, and for how long."""
 
     what: str
     form: str

@@ -55,7 +55,7 @@ def replan(
     for _ in range(tries):
         try:
             return attempt()
-        # Asked before anything else: a moment later, the world may look as if there had been no race.
+        # `is_race` compares the plan with what is there now, so it is called before anything else can change.
         except Exception as error:
             if not is_race(error):
                 raise

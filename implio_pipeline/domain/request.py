@@ -233,7 +233,7 @@ class Request:
         """
         attempts = self.attempts + 1
         to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
-        # A failed proof is not a transient fault: trying again could hide the reason. A person looks first.
+        # A failed verification is not tried again automatically: a person must look at it (`NEEDS_PERSON_STATES`).
         is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[self.state]
         return replace(
             self.moved(S.UNVERIFIED if is_unproven else to),

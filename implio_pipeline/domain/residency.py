@@ -84,8 +84,8 @@ class Place:
 
     def host(self, processors: Iterable[Processor]) -> Processor | None:
         """Return the processor that hosts the region at its location; `None` if the register does not list it."""
-        is_its = (self.processor, self.location)
-        return next((each for each in processors if (each.name, each.location) == is_its), None)
+        wanted = (self.processor, self.location)
+        return next((each for each in processors if (each.name, each.location) == wanted), None)
 
 
 def is_in_eea(location: str) -> bool:
@@ -119,7 +119,7 @@ def check_residency(
     listed = list(places)
     _check_separation(listed, key_owners)
     _check_hosts(listed, list(processors))
-    # Every team's items have a place: no erasure could reach those of a region that is gone from the settings.
+    # An erasure cannot reach items in a region that was removed from the settings.
     known = {place.region for place in listed}
     for team, region in sorted(teams.items()):
         if region not in known:

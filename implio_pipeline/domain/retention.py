@@ -137,7 +137,6 @@ def erased_sooner(files: Iterable[VaultFile], *, was: RetentionPolicy, policy: R
     This counts more than what is overdue at once: a policy that is set today erases every item at some time. An
     undecided item may still get any outcome, so every shorter period counts for it.
     """
-    # An undecided item may still be refused: a shorter period for refused items may concern it.
     shorter = {outcome for outcome in OUTCOMES if policy.days_kept(outcome) < was.days_kept(outcome)}
     if shorter - {FileKind.REJECTED.value}:
         shorter.add(UNDECIDED)

@@ -3,7 +3,7 @@
 * A *scope* is what a person asks for. It contains personal values.
 * A *rule* says the same with keyed pseudonyms, up to an instant. Tombstones keep rules. Reads are filtered by them, and
   an erasure uses the same rule to find, to rewrite and to verify.
-* `covers` defines what a rule covers. `reach` and all faster forms are tested against it.
+* `covers` defines what a rule covers. `coverage_of` and all faster forms are tested against it.
 """
 
 from dataclasses import dataclass, field

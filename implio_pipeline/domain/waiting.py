@@ -51,11 +51,11 @@ SENTENCES: Mapping[WaitCause, str] = {
     WaitCause.AT_WORK: "a run counts as in progress",
     WaitCause.NOT_TAKEN_UP: "a daemon reported within the last three minutes, and has not started on it yet",
     WaitCause.NOT_KNOWN: "Dagster's storage cannot be read here",
-    WaitCause.APPROVAL: "a second person has to approve it",
-    WaitCause.GRACE_PERIOD: "the team's grace period lasts",
+    WaitCause.APPROVAL: "a second person must approve it",
+    WaitCause.GRACE_PERIOD: "the team's grace period has not ended",
     WaitCause.LEGAL_HOLD: "a legal hold covers what is left of it",
-    WaitCause.BACK_OFF: "the last attempt failed, and the time until the next one lasts",
-    WaitCause.PERSON: "a person has to look at it first",
+    WaitCause.BACK_OFF: "the last attempt failed, and the next one is not due yet",
+    WaitCause.PERSON: "a person must look at it first",
 }
 
 

@@ -73,7 +73,7 @@ def item_columns(parts: dict[str, list[Any]]) -> dict[str, pa.Array]:
 
 
 def rejected_table(rejected: Sequence[RejectedItem], *, positions: Sequence[int]) -> pa.Table:
-    """Return rejected items as a table: the columns of their schema, and two of user ids, which `keyed` removes.
+    """Return rejected items as a table: the columns of their schema, and two of user ids for `with_user_keys`.
 
     Args:
         rejected: The bad items.

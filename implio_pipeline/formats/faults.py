@@ -1,7 +1,7 @@
 """Why an item is rejected: all its errors, in the shape of the platform.
 
-No error contains a value of the item: errors are answered, shown and kept in clear. Even the name of a property may be
-somebody's address or number, so only plain words are shown (`shown`).
+No error contains a value of the item, because errors are sent to the customer's servers and listed in reports. Even the
+name of a property may be a person's address or number, so only plain words are shown (`shown_name`).
 """
 
 import re

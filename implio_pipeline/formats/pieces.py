@@ -135,9 +135,8 @@ def _by_workers(
     """Parse in processes, a few parts ahead of the caller. Spans need the descriptor of their file."""
     waiting: deque[Future[Answer]] = deque()
     before = 0
-    ours = (
-        None if file is None else os.dup(file)
-    )  # the caller may stop early and close its descriptor while workers still read
+    # The caller may stop early and close its descriptor while workers still read.
+    ours = None if file is None else os.dup(file)
 
     def received() -> _Tables:
         nonlocal before

@@ -141,9 +141,7 @@ def _unzipped(file: _Whole, limits: LandingLimits) -> Iterator[bytes]:
             except (EOFError, OSError, zlib.error) as error:
                 if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
                     raise
-                raise LandingInvalid(
-                    "the gzip file is damaged or cut short, or something stands behind its end"
-                ) from None
+                raise LandingInvalid("the gzip file is damaged or cut short, or other bytes follow it") from None
             if not block:
                 return
             # Two limits against a gzip bomb: the size, and the ratio once enough is unzipped to judge it.

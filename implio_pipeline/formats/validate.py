@@ -59,7 +59,7 @@ class AcceptedItems:
 
     batch_id: str
     rows: pa.Table = field(repr=False)
-    """Rows with the schema of items. `keyed` fills `user_key` later."""
+    """Rows with the schema of items. `with_user_keys` fills `user_key` later."""
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)

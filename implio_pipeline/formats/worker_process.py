@@ -40,7 +40,7 @@ class WorkerProcess:
     One thread uses it at a time.
 
     Args:
-        module: What the child runs. The module calls `work`.
+        module: What the child runs. The module calls `answer_questions`.
     """
 
     def __init__(self, module: str) -> None:
