@@ -39,7 +39,7 @@ from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
-from implio_pipeline.stores.inbox.folder import InboxFolder
+from implio_pipeline.stores.inbox_folder import InboxFolder
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.landing.zone import LandingFolder

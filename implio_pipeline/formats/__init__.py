@@ -1,4 +1,4 @@
-"""Read what customers send: ads as JSON, NDJSON and CSV become checked columns.
+"""Read what customers send: ads become checked columns, and request files become entries (JSON, NDJSON or CSV).
 
 * The texts are untrusted. Large ones are read in processes that hold no key (`worker_process`).
 * Nothing here stores anything.

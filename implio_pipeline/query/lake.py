@@ -28,12 +28,12 @@ from implio_pipeline.domain.scope import Coverage, Rule, TaskRule, UserRule, cov
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import Admission, ReadAuthorizer
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
+from implio_pipeline.query import pending_decisions
 from implio_pipeline.query.result import Result
 from implio_pipeline.settings import Settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
-from implio_pipeline.stores.vault import pending_decisions
 from implio_pipeline.stores.vault.dataset import ReadableFile, SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import may_contain
@@ -254,7 +254,7 @@ class Lake:
         in_files, verdicts = (f"{part}_{secrets.token_hex(16)}" for part in ("in_files", "verdicts"))
         cursor.register(in_files, self._view(name))
         cursor.register(verdicts, self._pending)
-        cursor.execute(pending_decisions.view_of_items(self.granted, in_files=in_files, verdicts=verdicts))
+        cursor.execute(pending_decisions.statement_of_view(self.granted, in_files=in_files, verdicts=verdicts))
 
     def _view(self, name: str) -> ds.Dataset | pa.Table:
         """Return the rows of a view. They are opened when a statement first names it."""
@@ -334,7 +334,7 @@ class Lake:
         if not unsettled:
             return None
         is_opened = ColumnClass.IDENTITY in self.granted
-        return pending_decisions.verdicts_of(
+        return pending_decisions.table_of_verdicts(
             (verdict, opened_values(self._keychain, verdict) if is_opened else {"outcome": verdict.decided.value})
             for verdict in unsettled
         )

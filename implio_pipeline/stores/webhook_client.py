@@ -110,18 +110,6 @@ class HttpWebhookClient(WebhookClient):
         destination = Destination.of(url)
         self._checked(destination, self._resolve(destination.host, destination.port))
 
-    def _answer(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        try:
-            return asyncio.run(self._bounded(url, body, headers))
-        except asyncio.CancelledError:
-            return DeliveryResult(status=None, code=ABANDONED)
-        except CallbackRefused as refused:
-            return DeliveryResult(status=None, code=refused.code)
-        except TimeoutError:
-            return DeliveryResult(status=None, code="callback-timeout")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError):
-            return DeliveryResult(status=None, code="callback-unreachable")
-
     async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
         """Send within the time that a delivery may take; `abandon` cancels it."""
         task = asyncio.create_task(self._send(url, body, headers))

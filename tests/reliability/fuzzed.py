@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.request_fields import RequestFieldRefused
 from implio_pipeline.formats.pieces import SUFFIXES
-from implio_pipeline.stores.inbox.formats import READERS
+from implio_pipeline.formats.request_files import READERS
 from reliability.hostile import HostileRow, read_landing, read_request
 
 _NAMES = st.sampled_from(

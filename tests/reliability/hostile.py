@@ -22,7 +22,7 @@ from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.formats.columns import with_user_keys
 from implio_pipeline.formats.limits import LandingLimits
 from implio_pipeline.formats.pieces import SUFFIXES, parse_file
-from implio_pipeline.stores.inbox.formats import READERS, values_of
+from implio_pipeline.formats.request_files import READERS, values_of
 from reliability import forks
 from reliability.homes import ADS, init, opened_at
 

@@ -12,7 +12,7 @@ from support.set_aside import KeysInMemory
 from implio_pipeline.domain.errors import ImplioError, RequestIdReused, TeamUnknown
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
-from implio_pipeline.stores.inbox.folder import InboxFolder
+from implio_pipeline.stores.inbox_folder import InboxFolder
 from implio_pipeline.stores.set_aside import SetAside
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

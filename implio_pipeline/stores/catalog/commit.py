@@ -82,14 +82,16 @@ def carry_out(connection: Connection, change: Change) -> None:
     # 3. Files out, with their keys, then files in.
     _check_proved(connection, change)
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
-    _doom(connection, change, rewrapped)
-    _add(connection, change, rewrapped)
+    doomed = _doom(connection, change, rewrapped)
+    added = _add(connection, change, rewrapped)
+    # One update of the tally for both: each costs two statements while the team is locked.
+    macs = RowMacs.of(connection)
+    macs.count(connection, vault_files, team, added=added, removed=doomed)
     latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
     if latest > newest_at:
         teams.raise_time(connection, team, to=latest)
     # 4. What belongs to the files.
     _put_entries(connection, change)
-    macs = RowMacs.of(connection)
     outcomes = [{name: getattr(outcome, name) for name in _OUTCOME} for outcome in change.outcomes]
     its_own = {"team": team, "committed_at": change.committed_at}
     macs.insert(connection, file_outcomes, [{**outcome, **its_own} for outcome in outcomes])
@@ -157,8 +159,11 @@ def _check_proved(connection: Connection, change: Change) -> None:
                 raise Unverified(f"file {file_id} is to be replaced, and is not the one that was read", about=file_id)
 
 
-def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
-    """Make files doomed and destroy their keys. Re-wrapped files stay live."""
+def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
+    """Mark files as doomed and destroy their keys. Re-wrapped files stay live.
+
+    Returns the MACs of the doomed rows, which the caller takes off the tally.
+    """
     found = 0
     macs: list[bytes] = []
     for some in chunks(change.remove):
@@ -178,13 +183,13 @@ def _doom(connection: Connection, change: Change, rewrapped: Collection[FileId])
             connection.execute(update(vault_files).where(is_gone).values(state=FileState.DOOMED))
     if found != len(change.remove):
         raise PlanOutdated(f"{len(change.remove) - found} of {len(change.remove)} files to remove are no longer live")
-    RowMacs.of(connection).count(connection, vault_files, change.team, removed=macs)
+    return macs
 
 
-def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> None:
-    """Insert new files and keys."""
+def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) -> list[bytes]:
+    """Insert new files and keys. Returns the MACs of the new rows, which the caller adds to the tally."""
     if not change.add:
-        return
+        return []
     # 1. GDPR Art. 44: items stay in the region that their team was promised.
     region = connection.scalar(select(team_rows.c.region).where(team_rows.c.team == change.team))
     astray = sum(sealed.file.region != region for sealed in change.add)
@@ -198,9 +203,11 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
         raise PlanOutdated(f"{gone} team keys that new files are wrapped under are shredded")
     # 3. Files first: keys refer to them.
     macs = RowMacs.of(connection)
-    new = [row_of_file(macs, sealed.file) for sealed in change.add if sealed.file.file_id not in rewrapped]
-    macs.insert(connection, vault_files, new)
+    rows = [row_of_file(macs, sealed.file) for sealed in change.add if sealed.file.file_id not in rewrapped]
+    new = [{**row, "mac": macs.mac(vault_files, row)} for row in rows]
+    bulk_insert(connection, vault_files, new)
     bulk_insert(connection, file_keys, keys)
+    return [row["mac"] for row in new]
 
 
 def _put_entries(connection: Connection, change: Change) -> None:

@@ -1,6 +1,7 @@
-"""The view `items` while verdicts wait to be written into the items' files (decision 0030).
+"""The view `items` while verdicts wait to be written into vault files (decision 0030).
 
-Without pending verdicts there is no such view: readers scan the files as they are, and pay nothing for the join.
+The view joins the files with the pending verdicts. When no verdict is pending, no view is made, and readers do not pay
+for the join.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,20 +24,20 @@ _SCHEMA = pa.schema(
 )
 
 
-def verdicts_of(verdicts: Iterable[tuple[StoredVerdict, Mapping[str, Any]]]) -> pa.Table:
-    """Return a table of verdicts, each with the values that it gives its item."""
+def table_of_verdicts(verdicts: Iterable[tuple[StoredVerdict, Mapping[str, Any]]]) -> pa.Table:
+    """Return a table of verdicts: team and task id, and the new values of the item."""
     rows = [{"team": verdict.team, "task_id": verdict.task_id, **values} for verdict, values in verdicts]
     return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
 
-def view_of_items(granted: frozenset[ColumnClass], *, in_files: str, verdicts: str) -> str:
-    """Return the SQL statement that makes the view `items`: the files' columns, with the values of verdicts.
+def statement_of_view(granted: frozenset[ColumnClass], *, in_files: str, verdicts: str) -> str:
+    """Return the SQL statement that makes the view `items`: columns of files, replaced where a verdict is pending.
 
     Args:
-        granted: The reader's classes. Reasons, feedback and actor of a verdict are sealed until they are written into
-            the file, so only a reader of the identity class sees them; all others see the outcome.
-        in_files: The name that the files' rows are registered under.
-        verdicts: The name that the verdicts are registered under.
+        granted: The reader's classes. Reasons, feedback and actor of a pending verdict are sealed, so only a reader of
+            the identity class sees them. All other readers see the outcome.
+        in_files: The name under which the rows of the files are registered.
+        verdicts: The name under which the verdicts are registered.
     """
     instead = {"outcome": "verdict.outcome"}
     if ColumnClass.IDENTITY in granted:

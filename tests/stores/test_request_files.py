@@ -8,7 +8,7 @@ import pytest
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
 from implio_pipeline.domain.scope import ByUser
-from implio_pipeline.stores.inbox.formats import values_of
+from implio_pipeline.formats.request_files import values_of
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 LINE = '{"team": "acme", "type": "user", "userId": "u-1"}'

@@ -19,12 +19,12 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
+from implio_pipeline.formats.request_files import MAX_FILE_BYTES, SUFFIXES, Value, values_of
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
 from implio_pipeline.stores.claimed_file import ClaimedFile
 from implio_pipeline.stores.durable import write_beside
-from implio_pipeline.stores.inbox.formats import MAX_FILE_BYTES, SUFFIXES, Value, values_of
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder
 

@@ -1,7 +1,10 @@
-"""The formats of a request file: JSON, NDJSON and CSV, each also as gzip. Limits keep it small, so it is read whole.
+"""Split a request file into its entries: JSON, NDJSON or CSV, each also as gzip.
 
-A request file that is misread may erase the wrong person's data, so nothing in it is guessed. Repeated fields, shifted
-cells and stray quotes refuse their entry alone; a wrong header refuses the file.
+Rules:
+
+* A misread request file may erase the wrong person's data, so nothing in it is guessed.
+* A repeated field, a shifted cell or a stray quote refuses its own entry. A wrong header refuses the whole file.
+* Limits keep the file small enough to be read whole.
 """
 
 import csv
@@ -29,7 +32,7 @@ def values_of(content: bytes, *, suffix: str) -> list[Value]:
 
     Args:
         content: The whole file.
-        suffix: The end of its name, one of `SUFFIXES`.
+        suffix: The suffix of its name, one of `SUFFIXES`.
 
     Raises:
         RequestFieldRefused: the file cannot be parsed at all, has no entries, or too many.
@@ -52,7 +55,7 @@ def values_of(content: bytes, *, suffix: str) -> list[Value]:
 
 
 def _plain(content: bytes, *, is_lined: bool) -> bytes:
-    """Return the unpacked bytes of a file in UTF-8, recognised by its first bytes as landing files are."""
+    """Return the unpacked text of a file as UTF-8. Packing and encoding are recognised by the first bytes."""
     # The size is checked block by block: a small gzip file may unpack to more than memory holds.
     whole = bytearray()
     try:
@@ -77,8 +80,8 @@ def _json(text: str) -> Iterator[Value]:
 
 
 def _lines(text: str) -> Iterator[Value]:
-    # A line that is not JSON is refused alone. A file without any line of JSON is another kind of file, and refused
-    # whole.
+    # A line that is not JSON refuses itself alone. A file without a single line of JSON is another kind of file, so it
+    # is refused whole.
     are_json = False
     values: list[Value] = []
     for position, line in enumerate(text.split("\n"), start=1):
@@ -120,7 +123,7 @@ def _rows(text: str) -> Iterator[Value]:
 
 
 def _fields_or_refusal(pairs: list[tuple[str, Any]]) -> object:
-    """Return the fields of an object, or its refusal if a field is repeated: either one could be meant."""
+    """Return the fields of an object. An object that repeats a field is refused, since either value could be meant."""
     fields = dict(pairs)
     return fields if len(fields) == len(pairs) else RequestFieldRefused("duplicate-field")
 
@@ -136,4 +139,4 @@ READERS: Mapping[str, Callable[[str], Iterator[Value]]] = {
     ".csv": _rows,
 }
 SUFFIXES = (*READERS, *(f"{suffix}{_GZIP}" for suffix in READERS))
-"""The ends of the names of request files."""
+"""The suffixes of request files."""

@@ -1,1 +1,0 @@
-"""The watched folder of request files, and the formats of these files."""
