@@ -388,7 +388,7 @@ def _keep_house(opened: OpenHome, order: Order) -> Report:
         "files_before": merged.files_before,
         "files_after": merged.files_after,
         "skipped": merged.skipped,
-        "replaced": done.sweep.doomed,
+        "replaced": done.sweep.unlinked,
         "strays": done.sweep.strays,
         "leftovers": done.sweep.leftovers,
         "verdicts_forgotten": done.sweep.verdicts,

@@ -30,7 +30,7 @@ from implio_pipeline.flows.accounts.api_keys import recognise
 from implio_pipeline.flows.files.intake import Part
 from implio_pipeline.flows.files.submit import Submission, arrival
 from implio_pipeline.flows.moderation.feed import PolledDecision
-from implio_pipeline.flows.moderation.get_items import get_items
+from implio_pipeline.flows.moderation.get_items import stored_rows
 from implio_pipeline.formats.ad_shape import ad_shape, result_shape
 from implio_pipeline.formats.columns import with_user_keys
 from implio_pipeline.ports.services import Services
@@ -189,7 +189,7 @@ def _polled_ads(
 ) -> list[PolledAd]:
     packed_at = int(services.clock.now().timestamp() * 1000)
     found: dict[str, PolledAd] = {}
-    for rows in get_items(services, team, task_ids):
+    for rows in stored_rows(services, team, task_ids):
         for row in rows.to_pylist():
             decision = decisions.get(row["task_id"])
             # The result that came with an item is returned as it was sent, which may be any JSON.

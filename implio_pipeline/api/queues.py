@@ -20,7 +20,7 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.moderation import LOCK_LASTS, Approve, Decision, Move, QueueEntry, Refuse
 from implio_pipeline.flows.moderation.decide import decide, next_entries, notes_of, queues_of
-from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.formats.ad_shape import ad_shape
 from implio_pipeline.formats.repeated_keys import has_repeated_key
 from implio_pipeline.ports.services import Services
@@ -129,7 +129,7 @@ def _decision(said: models.Decision) -> Decision:
 
 def _next(services: Services, team: TeamId, queue: str, moderator: str) -> models.NextAds:
     entries = next_entries(services, team, queue, by=moderator)
-    items = items_of(services, team, [entry.task_id for entry in entries])
+    items = get_items(services, team, [entry.task_id for entry in entries])
     waiting = [
         models.WaitingAd(
             task_id=entry.task_id,

@@ -107,7 +107,7 @@ def _housekeep(context: typer.Context) -> None:
     sweep = done.sweep
     session.answer(
         {
-            "doomed": sweep.doomed,
+            "doomed": sweep.unlinked,
             "strays": sweep.strays,
             "leftovers": sweep.leftovers,
             "verdictsForgotten": sweep.verdicts,
@@ -119,7 +119,7 @@ def _housekeep(context: typer.Context) -> None:
         },
         lambda: Group(
             good(
-                f"Deleted {count(sweep.doomed, 'replaced file')}, {count(sweep.strays, 'stray')} "
+                f"Deleted {count(sweep.unlinked, 'replaced file')}, {count(sweep.strays, 'stray')} "
                 f"and {count(sweep.leftovers, 'leftover')}"
             ),
             good(

@@ -14,6 +14,7 @@ from typing import Any
 
 from implio_pipeline.domain.errors import DecisionRefused, QueueInvalid
 from implio_pipeline.domain.ids import Outcome, TaskKey, TeamId, UserKey, sensitive
+from implio_pipeline.domain.scope import Rule, covers
 
 ENTRIES_AT_ONCE = 10
 """How many entries a moderator gets at a time."""
@@ -36,6 +37,10 @@ class QueueEntry:
     user_key: UserKey | None
     submitted_at: datetime
     outcome: str | None
+
+    def is_covered_by(self, rule: Rule) -> bool:
+        """Return whether a rule covers the item."""
+        return _is_covered(self, rule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +142,20 @@ class RuleFields:
     user_key: UserKey | None
     submitted_at: datetime
     outcome: str | None
+
+    def is_covered_by(self, rule: Rule) -> bool:
+        """Return whether a rule covers the item."""
+        return _is_covered(self, rule)
+
+
+def _is_covered(item: QueueEntry | Trace, rule: Rule) -> bool:
+    return covers(
+        rule,
+        user_key=item.user_key,
+        task_key=item.task_key,
+        submitted_at=item.submitted_at,
+        outcome=item.outcome,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

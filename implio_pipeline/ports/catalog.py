@@ -184,11 +184,11 @@ class Manifest(Protocol):
             TeamUnknown: there is no such team.
         """
 
-    def doomed(self) -> list[VaultFile]:
-        """Return the files that are no longer live and not yet unlinked."""
+    def files_to_unlink(self) -> list[VaultFile]:
+        """Return the files that a commit replaced or dropped, and that are still in storage."""
 
-    def unlinked(self, files: Sequence[VaultFile]) -> None:
-        """Forget doomed files that were unlinked. Live files are ignored."""
+    def forget_unlinked(self, files: Sequence[VaultFile]) -> None:
+        """Forget files that were unlinked. Live files are ignored."""
 
     def most_items(self, team: TeamId, rule: UserRule) -> int:
         """Return an upper bound of a user's items, from the files that may hold one."""

@@ -67,8 +67,14 @@ class Requests(Protocol):
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
         """Return how many items a person may have erased alone within the window, and how many are used up."""
 
-    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-        """Return everybody who counts as one person with somebody, by appointments since an instant."""
+    def same_person_as(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+        """Return the pseudonyms that count as the same person as `who`, `who` included.
+
+        Two people count as one if one of them made the other an administrator after `since`.
+
+        Raises:
+            CatalogTampered: an appointment was altered.
+        """
 
     def unapproved(self, team: TeamId) -> tuple[int, int]:
         """Return how many requests of a team wait for a second person, and an upper bound of the items they cover.

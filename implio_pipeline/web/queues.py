@@ -23,7 +23,7 @@ from implio_pipeline.flows.moderation.decide import (
     queues_of,
     remove_queue,
 )
-from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
 from implio_pipeline.web.guard import Pages
@@ -104,7 +104,7 @@ def _batch(
 ) -> Response:
     services, team = context.services, context.team.team
     entries = next_entries(services, team, queue, by=context.member.name)
-    items = items_of(services, team, [entry.task_id for entry in entries])
+    items = get_items(services, team, [entry.task_id for entry in entries])
     shown = [
         _Shown(
             entry=entry,

@@ -38,7 +38,7 @@ from implio_pipeline.flows.moderation.decide import (
     queues_of,
     remove_queue,
 )
-from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.flows.operations.audit import audit, survivors
 
 NewHome = Callable[[], Home]
@@ -158,7 +158,7 @@ def test_a_deleted_item_is_gone_at_once_although_it_was_locked(home: Home) -> No
         decide(home.services, ADS, "t00", Approve(), by=MODERATOR)
     with pytest.raises(ItemGone):
         decide(home.services, ADS, "never there", Approve(), by=MODERATOR)
-    assert items_of(home.services, ADS, ["t00", "t01"]).keys() == {"t01"}
+    assert get_items(home.services, ADS, ["t00", "t01"]).keys() == {"t01"}
 
 
 def test_an_item_that_came_with_its_outcome_never_waits(home: Home) -> None:

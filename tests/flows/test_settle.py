@@ -30,7 +30,7 @@ from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.moderation import apply_decisions as settling
 from implio_pipeline.flows.moderation.apply_decisions import FEED_KEEPS, apply_decisions
 from implio_pipeline.flows.moderation.decide import notes_of
-from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.flows.operations.restore import restore
@@ -74,7 +74,7 @@ def test_settling_changes_what_was_decided_and_nothing_else(
     looked = {}
     for part in range(splits):
         decide_all(home, to_decide[part::splits])
-        looked |= items_of(home.services, ADS, to_decide[part::splits])
+        looked |= get_items(home.services, ADS, to_decide[part::splits])
         apply_decisions(home.services)
 
     after = home.rows(ADS)
@@ -255,7 +255,7 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
         keep_waiting(home, *(Ad(task=f"t{number}", outcome=None, user=None) for number in range(9)))
         keep_waiting(home, Ad(task="car"), team=CARS)
         decide_all(home, [f"t{number}" for number in range(0, 9, 2)])
-        wanted = items_of(home.services, ADS, home.tasks(ADS))
+        wanted = get_items(home.services, ADS, home.tasks(ADS))
 
     def settle_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)

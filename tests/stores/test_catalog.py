@@ -348,9 +348,9 @@ def test_a_removed_file_is_doomed_until_it_is_unlinked(catalog: Catalog) -> None
     catalog.manifest.commit(change(catalog, remove=(old.file.file_id,), add=(new,)))
 
     assert list(catalog.manifest.files()) == [new.file]
-    assert catalog.manifest.doomed() == [old.file]
-    catalog.manifest.unlinked([old.file, new.file])
-    assert catalog.manifest.doomed() == []
+    assert catalog.manifest.files_to_unlink() == [old.file]
+    catalog.manifest.forget_unlinked([old.file, new.file])
+    assert catalog.manifest.files_to_unlink() == []
     assert list(catalog.manifest.files()) == [new.file]
 
 
@@ -426,7 +426,7 @@ def test_a_file_removed_and_added_is_wrapped_again_in_place(catalog: Catalog) ->
     )
 
     assert catalog.manifest.sealed([old.file]) == [new]
-    assert catalog.manifest.doomed() == []
+    assert catalog.manifest.files_to_unlink() == []
     assert {key.key_id for key in catalog.teams.keys(ADS) if key.version == 1} == {"ads.pseudonym.1", "ads.seal.1"}
 
 
@@ -570,7 +570,7 @@ def test_nothing_asked_is_nothing_done(catalog: Catalog) -> None:
     requests.save([])
     requests.complete([])
     requests.in_ledger([])
-    catalog.manifest.unlinked([])
+    catalog.manifest.forget_unlinked([])
 
     assert requests.accept([], approvals=NOBODY_APPROVES) == []
     assert catalog.manifest.sealed([]) == []

@@ -41,7 +41,7 @@ _READS = {
     },
     "catalog": {"newest_reading"},
     "catalog.teams": {"get", "all", "keys", "seals"},
-    "catalog.manifest": {"files", "candidates", "sealed", "doomed", "anonymous_items", "items", "most_items"},
+    "catalog.manifest": {"files", "candidates", "sealed", "files_to_unlink", "anonymous_items", "items", "most_items"},
     "catalog.requests": {
         "get",
         "all",
@@ -52,7 +52,7 @@ _READS = {
         "latest",
         "page",
         "allowance",
-        "people_of",
+        "same_person_as",
         "unapproved",
         "estimated",
     },

@@ -97,7 +97,7 @@ def approvers(services: Services, accounts: AccountServices, team: TeamId, *, as
 
 
 def refuse_same_person(services: Services, team: TeamId, *, asked_by: str | None, name: str) -> str:
-    """Return the keyed pseudonym of a person who may approve what another one asked for.
+    """Raise if a person counts as the one who asked; otherwise return the keyed pseudonym of the approver.
 
     Raises:
         ApprovalRefused: the name is empty, or both count as one person.
@@ -116,12 +116,12 @@ def refuse_same_person(services: Services, team: TeamId, *, asked_by: str | None
 
 
 def is_same_person(services: Services, team: TeamId, asked_by: str | None, *, name: str) -> bool:
-    """Tell whether a person counts as one with whoever asked; never, when nobody knows who asked."""
+    """Return whether a person counts as the person who asked. If nobody knows who asked, the answer is no."""
     identity = identity_of(services.keychain, team, name)
     return asked_by is not None and identity in _same_people(services, team, asked_by)
 
 
 def _same_people(services: Services, team: TeamId, who: str) -> frozenset[str]:
-    """Return everybody who counts as one person with somebody: who made whom an administrator in the window."""
+    """Return the pseudonyms that count as the same person as `who`: one made the other an administrator lately."""
     since = services.clock.now() - timedelta(days=services.approvals.window_days)
-    return services.catalog.requests.people_of(team, who, since=since)
+    return services.catalog.requests.same_person_as(team, who, since=since)

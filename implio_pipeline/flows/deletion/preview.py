@@ -17,14 +17,13 @@ from implio_pipeline.domain.instants import next_instant
 from implio_pipeline.domain.plan import ErasurePlan, estimated_ms, plan_digest
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import Request, RequestDraft
-from implio_pipeline.domain.scope import Rule, covers, kind_of
+from implio_pipeline.domain.scope import Rule, kind_of
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.deletion.accept import accept, person_of, release, rule_of
 from implio_pipeline.flows.deletion.approval import allowance_of
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.files.find import holds_in_force, plan_works
 from implio_pipeline.flows.races import are_renewed
-from implio_pipeline.ports.moderation import Moderation
 from implio_pipeline.ports.services import Services
 from implio_pipeline.ports.vault import Vault
 
@@ -122,7 +121,7 @@ def _plan(services: Services, team: Team, rule: Rule, *, who: str | None) -> Era
         digest=digest,
         items=items,
         withheld=withheld,
-        queue_entries=_queued(services.catalog.moderation, team.team, rule),
+        queue_entries=sum(entry.is_covered_by(rule) for entry in services.catalog.moderation.entries(team.team)),
         files_rewritten=rewritten,
         files_dropped=dropped,
         size_bytes=sum(file.size_bytes for file, _ in touched),
@@ -153,16 +152,3 @@ def _counted(vault: Vault, work: FileWork) -> tuple[int, int]:
         return vault.count(work), 0
     (spared,) = vault.spared(work)
     return spared.survivors, spared.rows
-
-
-def _queued(moderation: Moderation, team: TeamId, rule: Rule) -> int:
-    return sum(
-        covers(
-            rule,
-            user_key=entry.user_key,
-            task_key=entry.task_key,
-            submitted_at=entry.submitted_at,
-            outcome=entry.outcome,
-        )
-        for entry in moderation.entries(team)
-    )

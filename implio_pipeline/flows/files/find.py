@@ -39,7 +39,7 @@ def find(
             yield file, reached
 
 
-def is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
+def _is_whole(file: VaultFile, named_rules: Iterable[NamedRule]) -> bool:
     """Tell whether a rule covers every row of the file, so that the file need not be read."""
     return any(coverage_of(named.rule, file) is Coverage.EVERYTHING for named in named_rules)
 
@@ -67,6 +67,6 @@ def plan_works(
         over = tuple(by_id[named.request_id] for named in holding(file)) if by_id else ()
         # A file that a hold reaches may keep rows, so it is read even when a rule covers all of it.
         works.append(
-            FileWork(sealed=each, named_rules=reached, is_whole=not over and is_whole(file, reached), holds=over)
+            FileWork(sealed=each, named_rules=reached, is_whole=not over and _is_whole(file, reached), holds=over)
         )
     return works

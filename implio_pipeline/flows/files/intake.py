@@ -24,7 +24,7 @@ from implio_pipeline.domain.ids import FileKind, RequestId, UserKey
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.replan import is_outdated, replan
-from implio_pipeline.domain.scope import OverdueRule, UserRule, covers
+from implio_pipeline.domain.scope import OverdueRule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.landing import LandingFile
 from implio_pipeline.ports.requests import Requests
@@ -268,20 +268,7 @@ class Intake:
             raise PlanOutdated("a retention request was accepted during the intake")
         self.erased_before += self._take_out(fresh)
         self.kept_out += self._take_out(fresh_standing)
-        self.queue = [
-            entry
-            for entry in self.queue
-            if not any(
-                covers(
-                    rule,
-                    user_key=entry.user_key,
-                    task_key=entry.task_key,
-                    submitted_at=entry.submitted_at,
-                    outcome=entry.outcome,
-                )
-                for rule in rules
-            )
-        ]
+        self.queue = [entry for entry in self.queue if not any(entry.is_covered_by(rule) for rule in rules)]
 
     def _take_out(self, named_rules: list[NamedRule]) -> int:
         """Rewrite the staged files without what the rules cover, and return how many rows were taken out."""

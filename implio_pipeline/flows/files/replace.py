@@ -107,12 +107,12 @@ def unlink_replaced(catalog: Catalog, vault: Vault, faults: Faults | None = None
     """
     failed = Faults() if faults is None else faults
     gone = []
-    for file in catalog.manifest.doomed():
+    for file in catalog.manifest.files_to_unlink():
         with failed.isolate(f"replaced file {file.file_id}", about=file.file_id, day=file.day):
             vault.delete(file)
             gone.append(file)
     if gone:
-        catalog.manifest.unlinked(gone)
+        catalog.manifest.forget_unlinked(gone)
         if is_scrubbed:
             # Deleted rows remain in the database's free pages and its log until they are overwritten.
             catalog.scrub(is_thorough=False)

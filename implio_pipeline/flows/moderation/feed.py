@@ -2,7 +2,7 @@
 
 A pending decision is read from the catalog. Once it is applied, the catalog drops its reasons and its author, and they
 are read from the item. Items that a tombstone hides are left out either way: accepting a deletion takes their pending
-decisions, and `items_of` leaves out the items.
+decisions, and `get_items` leaves out the items.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import StoredVerdict
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
-from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.ports.services import Services
 
 _MOST_AT_ONCE = 1_000
@@ -65,7 +65,7 @@ class DecisionFeed:
 
     def _polled(self, team: TeamId, verdicts: Sequence[StoredVerdict]) -> tuple[PolledDecision, ...]:
         """Return decisions with their reasons; leave out those whose item is hidden or gone."""
-        items = items_of(self._services, team, [each.task_id for each in verdicts if each.settled_at is not None])
+        items = get_items(self._services, team, [each.task_id for each in verdicts if each.settled_at is not None])
         polled = []
         for each in verdicts:
             is_pending = each.settled_at is None

@@ -17,8 +17,10 @@ from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.services import Services
 
 
-def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
-    """Return the rows of these tasks as the vault has them; a task that is unknown, erased or hidden has no row.
+def stored_rows(services: Services, team: TeamId, task_ids: Iterable[str]) -> list[Rows]:
+    """Return the rows of these tasks as their vault files hold them, without pending decisions.
+
+    A task that is unknown, erased or hidden has no row.
 
     Raises:
         PlanOutdated: files kept being replaced.
@@ -49,13 +51,13 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> list
     return reread(read, about=f"the files of team {team}")
 
 
-def items_of(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    """Return items by task id, as a reader may see them now: with pending decisions, without hidden items.
+def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Return items by task id as readers see them: with pending decisions, without hidden items.
 
     Args:
         services: What the flow may use.
         team: Whose items.
-        task_ids: A few. Each costs the reading of its file.
+        task_ids: A few: for each one, a vault file is read.
 
     Raises:
         PlanOutdated: files kept being replaced, or requests kept being accepted.
@@ -72,7 +74,7 @@ def items_of(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict[
             for task, verdict in found.items()
             if verdict is not None and verdict.settled_at is None
         }
-        items = {row["task_id"]: row for rows in get_items(services, team, wanted) for row in rows.to_pylist()}
+        items = {row["task_id"]: row for rows in stored_rows(services, team, wanted) for row in rows.to_pylist()}
         # A request that was accepted in between hides items, and takes their decisions away.
         if requests.newest_tombstone(team) != newest:
             raise PlanOutdated("a request was accepted during the reading")

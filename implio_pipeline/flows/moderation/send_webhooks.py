@@ -39,7 +39,7 @@ from implio_pipeline.domain.receipt import Receipt
 from implio_pipeline.domain.request import Request, RequestState
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.retention import PolicyChange
-from implio_pipeline.flows.moderation.get_items import items_of
+from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.flows.moderation.webhooks import secrets_of
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.ports.moderation import Callbacks, WebhookClient
@@ -201,7 +201,7 @@ def _deliver_team(
 
 def _bodies(services: Services, team: TeamId, due: Sequence[Delivery]) -> dict[str, dict[str, Any]]:
     """Return the bodies by delivery; there is none if the item is hidden or gone, or nothing waits any more."""
-    items = items_of(services, team, [each.task_id for each in due if each.task_id is not None])
+    items = get_items(services, team, [each.task_id for each in due if each.task_id is not None])
     asked = [each.request_id for each in due if each.request_id is not None and each.event is CallbackEvent.DELETION]
     receipts = services.ledger.receipts(asked) if asked else {}
     bodies: dict[str, dict[str, Any]] = {}

@@ -52,7 +52,7 @@ from implio_pipeline.domain.moderation import QueueEntry, RuleFields
 from implio_pipeline.domain.receipt import RECEIPTS
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import OPEN_STATES, Request
-from implio_pipeline.domain.scope import OverdueRule, TaskRule, Tombstone, UserRule, covers
+from implio_pipeline.domain.scope import OverdueRule, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.access.authorize import log_faults
@@ -372,13 +372,7 @@ def _covering(named_rules: Iterable[NamedRule]) -> Callable[[QueueEntry | RuleFi
         return [
             named.request_id
             for named in (*keyed.get(entry.task_key, ()), *keyed.get(entry.user_key or b"", ()), *others)
-            if covers(
-                named.rule,
-                user_key=entry.user_key,
-                task_key=entry.task_key,
-                submitted_at=entry.submitted_at,
-                outcome=entry.outcome,
-            )
+            if entry.is_covered_by(named.rule)
         ]
 
     return covering
@@ -390,7 +384,7 @@ def _stray_findings(services: Services, region: Region, report: AuditReport) -> 
     # Storage is listed before the catalog is read, and again afterwards: a file that was committed or unlinked in
     # between is no stray.
     seen = frozenset(vault.strays(region, known=frozenset()))
-    known = frozenset(file.path for file in (*manifest.files(is_checked=False), *manifest.doomed()))
+    known = frozenset(file.path for file in (*manifest.files(is_checked=False), *manifest.files_to_unlink()))
     if seen <= known:
         return
     still = seen & frozenset(vault.strays(region, known=known))

@@ -28,7 +28,7 @@ STRAY_AGE = timedelta(hours=6)
 class SweepSummary:
     """What was deleted, forgotten or noted, in counts."""
 
-    doomed: int = 0
+    unlinked: int = 0
     """Files that a commit had replaced."""
     strays: int = 0
     """Files that the catalog did not know."""
@@ -67,7 +67,7 @@ def housekeep(
     catalog, summary = services.catalog, SweepSummary()
     with collecting(faults) as failed:
         # 2. Files that a commit replaced. Their keys are destroyed already.
-        summary.doomed = unlink_replaced(catalog, services.vault, failed)
+        summary.unlinked = unlink_replaced(catalog, services.vault, failed)
         # 3. Rows that are kept for a time only (GDPR Art. 5(1)(e)).
         with failed.isolate("feed of decisions"):
             summary.verdicts = forget_applied(services.catalog, before=services.clock.now() - feed_keeps)

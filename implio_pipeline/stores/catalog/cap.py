@@ -21,8 +21,8 @@ from implio_pipeline.stores.catalog.tables import appointments, policy_changes, 
 _APPOINTMENT = tuple(field.name for field in fields(Appointment))
 
 
-def people_of(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-    """Return everybody who counts as one person with somebody, by who made whom an administrator.
+def same_person_as(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+    """Return the pseudonyms that count as the same person as `who`, by who made whom an administrator.
 
     Raises:
         CatalogTampered: an appointment was altered.
@@ -49,7 +49,7 @@ def allowance(
     most = policy.most_alone(team_items=_items_at(connection, team, since.date()), cap_percent=cap)
     # 2. Who counts as one person. Two accounts may have been tied when the oldest request in the window was accepted.
     tied_since = since - timedelta(days=policy.window_days)
-    people = None if who is None else people_of(connection, team, who, since=tied_since)
+    people = None if who is None else same_person_as(connection, team, who, since=tied_since)
     # 3. What they used: requests decided alone, and items that a shorter policy made overdue.
     is_theirs = requests.c.asked_by.is_(None) if people is None else requests.c.asked_by.in_(people)
     is_alone = (requests.c.team == team, is_theirs, requests.c.is_alone.is_(True), requests.c.accepted_at > since)

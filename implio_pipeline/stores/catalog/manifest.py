@@ -114,7 +114,7 @@ class SqlManifest(Manifest):
             carry_out(connection, change)
 
     @override
-    def doomed(self) -> list[VaultFile]:
+    def files_to_unlink(self) -> list[VaultFile]:
         # A commit destroys a file's keys when it dooms the file. A doomed file with keys was live, and somebody who can
         # write the catalog wants it unlinked.
         has_keys = exists().where(file_keys.c.file_id == vault_files.c.file_id)
@@ -123,7 +123,7 @@ class SqlManifest(Manifest):
             return list(files_of(connection, query))
 
     @override
-    def unlinked(self, files: Sequence[VaultFile]) -> None:
+    def forget_unlinked(self, files: Sequence[VaultFile]) -> None:
         with writing(self._engine) as connection:
             for some in chunks([file.file_id for file in files]):
                 is_doomed = (vault_files.c.state == FileState.DOOMED, vault_files.c.file_id.in_(some))

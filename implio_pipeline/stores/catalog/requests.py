@@ -27,7 +27,7 @@ from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.acceptance import accept, reinstate
-from implio_pipeline.stores.catalog.cap import allowance, judged, people_of
+from implio_pipeline.stores.catalog.cap import allowance, judged, same_person_as
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -113,9 +113,9 @@ class SqlRequests(Requests):
             return allowance(connection, team, who, approvals, at=at)
 
     @override
-    def people_of(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
+    def same_person_as(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
         with reading(self._engine) as connection:
-            return people_of(connection, team, who, since=since)
+            return same_person_as(connection, team, who, since=since)
 
     @override
     def unapproved(self, team: TeamId) -> tuple[int, int]:
