@@ -1,4 +1,8 @@
-"""Settings of a home: read from `implio.toml` in it and from `IMPLIO_…` in the environment."""
+"""Settings of a home, read from its `implio.toml` and from `IMPLIO_…` in the environment.
+
+The environment overrides the file, for example `IMPLIO_API__PORT=9443`. An unknown setting is an error, so that a
+misspelt one does not go unnoticed.
+"""
 
 import os
 from collections.abc import Mapping
@@ -19,10 +23,10 @@ HOME_VARIABLE = "IMPLIO_HOME"
 
 
 def _location(text: str) -> str:
-    """Let a location pass: `on site`, EU, EEA or a country.
+    """Return a valid location: `on site`, EU, EEA, or a country.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is something else.
     """
     if text in EEA or text == ON_SITE or pycountry.countries.get(alpha_2=text) is not None:
         return text
@@ -30,20 +34,20 @@ def _location(text: str) -> str:
 
 
 class RegionSettings(BaseModel):
-    """Where a region's items lie, under which keys, and who hosts them."""
+    """Where a region's items and keys are stored, and who hosts them."""
 
     model_config = ConfigDict(extra="forbid")
 
     vault: Path
-    """Storage root; relative to the home unless absolute. No two regions share one, or lie within each other's."""
+    """Storage root, relative to the home. Two regions never share one, and none is inside another one."""
     keys: Path | None = None
-    """Folder of the region's root keys; `keys/NAME` in the home when it is not set. No two regions share one."""
+    """Folder of the region's root keys; `keys/NAME` in the home by default. Two regions never share one."""
     processor: str = THIS_MACHINE
-    """The hosting provider, by name; it must be in the register of processors, with this location."""
+    """Name of the hosting provider. It must be in the register of processors, with this location."""
     location: str = ON_SITE
-    """The country the host is in: two letters, EU or EEA; `on site` for this machine."""
+    """Country of the host: two letters, EU or EEA; `on site` for this machine."""
     kept_in: KeptIn | None = None
-    """What its teams were promised; `EU` for a region whose name begins with eu, when it is not set."""
+    """Where its teams were promised that their items stay. By default `EU` if the region's name begins with eu."""
 
     _check_location = field_validator("location")(_location)
 
@@ -64,7 +68,7 @@ class ProcessorSettings(BaseModel):
 
 
 class ControllerSettings(BaseModel):
-    """Who answers for the processing, as the record of processing activities names them."""
+    """The controller, as the record of processing activities names it (GDPR Art. 30(1)(a))."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -80,20 +84,20 @@ class AccessSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     grants: Literal["required", "none"] = "required"
-    """Whether operational and content columns need a grant; identity columns always do."""
+    """Whether operational and content columns need a grant. Identity columns always need one (decision 0050)."""
     maker_days: int = Field(default=30, ge=0, le=366)
-    """So long whoever adds a team at the command line may read its operational and content columns; 0 for never."""
+    """Days for which the person who adds a team at the command line may read its operational and content columns."""
 
 
 class LandingSettings(BaseModel):
-    """How landing files are taken."""
+    """How landing files are taken in."""
 
     model_config = ConfigDict(extra="forbid")
 
     settle_seconds: float = Field(default=2.0, ge=0)
-    """A file younger than this may still be being written."""
+    """A younger file waits, since its sender may still be writing it."""
     after: Literal["remove", "archive"] = "remove"
-    """What becomes of the plaintext after the commit."""
+    """What happens to the plaintext after the commit."""
     archive_folder: Path | None = None
 
     @model_validator(mode="after")
@@ -109,79 +113,79 @@ class RequestSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     approvals: Literal["second-person", "none"] = "second-person"
-    """Whether a second person must approve the removal of a team, and what is above a team's cap."""
+    """Whether a second person must approve the erasure of a whole team, and requests above a team's cap."""
     cap_from_items: int = Field(default=1_000, ge=0)
-    """A smaller team counts as this large when its cap is reckoned."""
+    """The cap of a smaller team is calculated as if it had this many items."""
     window_days: int = Field(default=7, ge=1, le=90)
-    """What one person has erased within so many days counts together against the cap; as long an administrator who was
-    just let in counts as one person with whoever let them in."""
+    """The cap applies to all that one person has erased in this many days. For as long, a new administrator and the
+    person who made them one count as the same person."""
 
 
 class ClockSettings(BaseModel):
-    """How far the machine's clock may disagree with the newest instant that the home knows."""
+    """How far the machine's clock may be from the newest instant that the home knows."""
 
     model_config = ConfigDict(extra="forbid")
 
     behind_minutes: float = Field(default=5, gt=0)
     ahead_days: float = Field(default=7, gt=1)
-    """More than a day: a home in use records an instant at least daily."""
+    """More than a day, since a home that is used records an instant at least daily."""
 
 
 class ModerationSettings(BaseModel):
-    """How verdicts reach the items, and how long the feed tells them."""
+    """When verdicts are written into files, and how long the feed keeps them."""
 
     model_config = ConfigDict(extra="forbid")
 
     settle_minutes: int = Field(default=60, ge=0)
-    """Verdicts are written into the items' files, many at a time, when the oldest waits so long; readers see them at
-    once."""
+    """Verdicts are written into the files of their items, many at a time, when the oldest has waited this long. Readers
+    see them at once in any case."""
     feed_days: int = Field(default=30, ge=1, le=3650)
-    """How long a settled verdict stays in the polling feed; the item has it for ever."""
+    """How long a verdict stays in the feed after it was written into its item. The item keeps it."""
 
 
 class CallbackSettings(BaseModel):
-    """Where result callbacks may go; the hosts themselves are allowed team by team."""
+    """Limits on callbacks (webhooks) of all teams. Which hosts a team's callback may call is set for each team."""
 
     model_config = ConfigDict(extra="forbid")
 
     inside_hosts: list[str] = Field(default_factory=list)
-    """Hosts that may have private addresses, by exact name."""
+    """Exact names of hosts that may have private addresses."""
     http_to_this_machine: bool = False
-    """Whether plain HTTP to loopback addresses is allowed, for trying things out."""
+    """Whether plain HTTP to loopback addresses is allowed, for tests on this machine."""
     ca_file: Path | None = None
-    """Authorities to trust beside the system's, in PEM."""
+    """Certificate authorities to trust in addition to those of the system, in PEM."""
 
 
 class ApiSettings(BaseModel):
-    """The HTTPS door."""
+    """The HTTPS server: API and page."""
 
     model_config = ConfigDict(extra="forbid")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8443, ge=0, le=65_535)
     certificate: Path | None = None
-    """PEM chain of the server's certificate; the home's own authority signs one when it is not set."""
+    """Certificate chain of the server, in PEM. By default the home's own authority signs one."""
     private_key: Path | None = None
     max_body_bytes: int = Field(default=16 << 20, ge=1024)
-    """The largest body of a call."""
+    """The largest body that a call may have."""
     max_items: int = Field(default=1_000, ge=1, le=100_000)
-    """The most items of one `POST /v1/ads`."""
+    """The most items that one `POST /v1/ads` may have."""
     key_calls_per_second: float = Field(default=200, gt=0)
-    """What one API key may call on average; twice as many at once."""
+    """Average number of calls for each API key. A burst may have twice as many."""
     address_calls_per_second: float = Field(default=500, gt=0)
-    """What one network address may call on average; twice as many at once."""
+    """Average number of calls for each network address. A burst may have twice as many."""
     header_seconds: float = Field(default=10, gt=0)
     body_seconds: float = Field(default=30, gt=0)
     call_seconds: float = Field(default=60, gt=0)
-    """The longest wait for a call's headers, for its body, and for its answer."""
+    """How long the server waits for the headers of a call, for its body, and for its answer."""
     shutdown_seconds: int = Field(default=30, ge=1)
-    """How long calls under way may take to end when the server is told to stop."""
+    """How long running calls may take to end when the server is stopped."""
     same_request_seconds: float = Field(default=60, ge=0, le=3_600)
-    """So long the same deletion again is the same request, unless items it would cover came in since."""
+    """For this long the same deletion is the same request, unless items of it came in since (decision 0022)."""
     deletion_answer: Literal[202, 204] = 202
     """What `DELETE /v1/ads` answers: 202 with the request, or 204 without a body."""
     merge_from_files: int = Field(default=32, ge=4)
-    """A partition with so many small files has them merged in the background."""
+    """The small files of a partition are merged in the background when it has this many."""
 
     @model_validator(mode="after")
     def _has_both(self) -> "ApiSettings":
@@ -191,7 +195,7 @@ class ApiSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Everything that may be set; the defaults make a home that works."""
+    """All settings. The defaults make a working home."""
 
     model_config = SettingsConfigDict(env_prefix="IMPLIO_", env_nested_delimiter="__", extra="forbid")
 
@@ -203,9 +207,9 @@ class Settings(BaseSettings):
         }
     )
     catalog_url: str | None = None
-    """SQLAlchemy URL of the catalog; a SQLite file in the home when it is not set."""
+    """SQLAlchemy URL of the catalog; a SQLite file in the home by default."""
     ledger_folder: Path = Path("ledger")
-    """Kept apart: back it up on its own, and put it elsewhere where you can."""
+    """Back it up apart from the rest, and store it elsewhere if you can: a restored backup must not replace it."""
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
@@ -217,19 +221,19 @@ class Settings(BaseSettings):
     processors: list[ProcessorSettings] = Field(
         default_factory=lambda: [ProcessorSettings(name=THIS_MACHINE, location=ON_SITE)]
     )
-    """The register of processors: everybody who hosts a region, and whoever else processes items."""
+    """The register of processors: the host of each region, and every other processor of items (GDPR Art. 28)."""
     rows_per_file: int = Field(default=2_500, ge=100, le=1_000_000)
-    """The largest vault file in rows: what one person's erasure rewrites of a day."""
+    """The most rows of a vault file. Erasing one person rewrites one such file of each day, as a rule."""
     threads: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 2)), ge=1, le=64)
     set_aside_days: int = Field(default=7, ge=0)
-    """Files that could not be read are kept this long, sealed."""
+    """How long files that could not be read are kept, sealed."""
     export_days: int = Field(default=7, ge=0, le=365)
-    """Exports for access requests lie this long where they were made; housekeeping purges them."""
+    """How long exports for access requests are kept."""
     rotate_keys_days: int = Field(default=30, ge=0, le=3_650)
-    """Keys older than so many days are renewed by the schedule; 0 for never."""
+    """The schedule renews keys that are older than this; 0 for never."""
     first_day: str = "2020-01-01"
-    """The first partition Dagster shows; earlier items are kept all the same. No landing file arrived before it: one
-    that is dated earlier is dated by when it is taken up."""
+    """The first partition that Dagster shows. Earlier items are kept too. A landing file with an earlier date counts as
+    arrived when it is claimed."""
 
     @classmethod
     def settings_customise_sources(
@@ -240,19 +244,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file, and the caller over both."""
+        """Order the sources: the caller overrides the environment, which overrides the file."""
         _ = dotenv_settings, file_secret_settings
         home = init_settings().get("home")
         file = TomlConfigSettingsSource(settings_cls, toml_file=Path(home) / SETTINGS_FILE if home else None)
         return init_settings, env_settings, file
 
     def below(self, path: Path) -> Path:
-        """Return a path, taken from the home when it is relative."""
+        """Return an absolute path; a relative one is resolved from the home."""
         return path if path.is_absolute() else self.home / path
 
     @property
     def places(self) -> list[Place]:
-        """The regions as they are configured, with links resolved."""
+        """The configured regions, with symbolic links resolved."""
         return [
             Place(
                 region=Region(name),
@@ -267,7 +271,7 @@ class Settings(BaseSettings):
 
     @property
     def key_folders(self) -> Mapping[Region, Path]:
-        """Where each region's root keys lie."""
+        """The folder of root keys of each region."""
         return {Region(name): self.below(region.keys or Path("keys") / name) for name, region in self.regions.items()}
 
     @property
@@ -282,10 +286,10 @@ class Settings(BaseSettings):
 
 
 def find_home(given: Path | None = None) -> Path:
-    """Return the home that was given, or that `IMPLIO_HOME` names, or `./data` when it is one.
+    """Return the home: the given folder, the one that `IMPLIO_HOME` names, or `./data`.
 
     Raises:
-        HomeMissing: none of them is a home.
+        HomeMissing: this folder is not a home.
     """
     named = given or (Path(value) if (value := os.environ.get(HOME_VARIABLE)) else Path("data"))
     home = named.expanduser().absolute()

@@ -1,6 +1,14 @@
-"""Connects settings, stores and flows: the only module that knows all three.
+"""Connect settings, stores and flows: the only module that knows all three.
 
-Edges (`cli`, `api`, `orchestration`, `query`) import no store; they get an `OpenHome` from here.
+Rules:
+
+* Edges (`api`, `cli`, `web`, `documents`, `orchestration`) import no store: they get an `OpenHome` from here, and an
+  import contract checks it. The lake is opened here too, although `query` works on the stores itself (decision 0091).
+* A store is opened when it is first used, so that a command pays only for what it needs.
+* A home is opened only if its regions are where they may be, and if no older copy of it was restored.
+
+    with open_home(Path("data")) as opened:
+        erase(opened)
 """
 
 import gc
@@ -57,12 +65,12 @@ if TYPE_CHECKING:
     from implio_pipeline.query.lake import Lake
 
 _ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
-"""What a folder may hold before it becomes a home."""
+"""Names that a folder may contain before it becomes a home."""
 _DEFAULT_SETTINGS = Path(__file__).with_name("default_settings.toml")
 
 
 class OpenHome:
-    """A home that is open: its settings, and each store, opened when it is first used. It is what flows use."""
+    """An open home: its settings and its stores. It is also the `Services` that flows use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -72,22 +80,22 @@ class OpenHome:
 
     @cached_property
     def key_ring(self) -> LocalKeyRing:
-        """Root keys."""
+        """The root keys of the regions and of the home."""
         return LocalKeyRing(self.settings.home / "keys", self.settings.key_folders)
 
     @cached_property
     def catalog(self) -> SqlCatalog:
-        """The database; its tables are brought up to date first."""
+        """The database. Opening it brings its tables up to date."""
         return open_catalog(self.settings.catalog, self.key_ring)
 
     @cached_property
     def keychain(self) -> TeamKeychain:
-        """Team keys and what they seal."""
+        """The team keys, and the values sealed under them."""
         return TeamKeychain(self.key_ring, self.catalog.teams.keys)
 
     @cached_property
     def vault(self) -> EncryptedVault:
-        """Encrypted files of items, one folder for each region."""
+        """The encrypted files of items, in one folder for each region."""
         folders = {Region(name): self.settings.below(region.vault) for name, region in self.settings.regions.items()}
         return EncryptedVault(
             RegionFolders(folders),
@@ -98,19 +106,19 @@ class OpenHome:
 
     @cached_property
     def ledger(self) -> SignedLog:
-        """The signed log of what was asked and erased."""
+        """The signed log of what was requested and erased."""
         return SignedLog(
             self.settings.below(self.settings.ledger_folder), self.settings.home / "keys" / "home" / "ledger.pem"
         )
 
     @cached_property
     def set_aside(self) -> SetAside:
-        """Dropped files that could not be read."""
+        """Landing and request files that could not be read, sealed."""
         return SetAside(self.settings.home / "set-aside", self.catalog.set_aside_keys, self.clock)
 
     @cached_property
     def landing(self) -> LandingFolder:
-        """The watched folder of items."""
+        """The folders that landing files are dropped into."""
         landing = self.settings.landing
         archive = landing.archive_folder if landing.after == "archive" else None
         policy = LandingPolicy(
@@ -124,7 +132,7 @@ class OpenHome:
 
     @cached_property
     def inbox(self) -> InboxFolder:
-        """The watched folder of deletion requests."""
+        """The folder that request files are dropped into."""
         return InboxFolder(
             self.settings.home / "requests" / "inbox",
             self.set_aside,
@@ -134,7 +142,7 @@ class OpenHome:
 
     @cached_property
     def leftovers(self) -> LeftoverFolders:
-        """Temporary files that a killed process left."""
+        """Temporary files that killed processes left."""
         return LeftoverFolders(home=self.settings.home)
 
     @cached_property
@@ -144,7 +152,7 @@ class OpenHome:
 
     @cached_property
     def webhook_client(self) -> HttpWebhookClient:
-        """Sends result callbacks."""
+        """Sends webhooks to the servers of teams."""
         callbacks = self.settings.callbacks
         return HttpWebhookClient(
             inside=callbacks.inside_hosts,
@@ -154,13 +162,13 @@ class OpenHome:
 
     @cached_property
     def door(self) -> ReadAuthorizer:
-        """Says who may read what."""
+        """Decides who may read what, and writes the log of reads."""
         is_required = self.settings.access.grants == "required"
         return ReadAuthorizer(catalog=self.catalog, people=self.people, clock=self.clock, is_required=is_required)
 
     @cached_property
     def accounts(self) -> AccountServices:
-        """People who sign in."""
+        """What flows need of members who sign in."""
         return AccountServices(
             clock=self.clock,
             members=self.catalog.members,
@@ -170,7 +178,7 @@ class OpenHome:
 
     @cached_property
     def people(self) -> SqlPeople:
-        """Operators, by pseudonym."""
+        """The operators, by pseudonym."""
         return self.catalog.people
 
     @cached_property
@@ -198,12 +206,12 @@ class OpenHome:
 
     @property
     def feed_keeps(self) -> timedelta:
-        """How long a settled verdict stays in the polling feed."""
+        """How long an applied verdict stays in the feed."""
         return timedelta(days=self.settings.moderation.feed_days)
 
     @property
     def settle_waits(self) -> timedelta:
-        """How long a verdict may wait to be written into its item's file."""
+        """How long the oldest pending verdict may wait before verdicts are written into the files."""
         return timedelta(minutes=self.settings.moderation.settle_minutes)
 
     @property
@@ -212,18 +220,19 @@ class OpenHome:
         return timedelta(days=self.settings.export_days)
 
     def oldest_waits(self) -> tuple[Wait, ...]:
-        """Return what has waited longest, and why."""
+        """Return the oldest file and request of each kind that waits, each with the reason."""
         return oldest_waits(self, orchestration_facts(self.settings.home))
 
     def server_files(self) -> tuple[Path, Path]:
-        """Return the certificate and private key of the server: those configured, or the home's own, renewed."""
+        """Return the server's certificate and private key: the configured ones, or the home's own, renewed when due."""
         api, below = self.settings.api, self.settings.below
         if api.certificate is not None and api.private_key is not None:
             return below(api.certificate), below(api.private_key)
         return LocalAuthority(self.settings.home / "keys" / "tls").server_files(now=self.clock.now())
 
     def close(self) -> None:
-        """Close what holds connections or processes, if it was used."""
+        """Close the stores that hold processes or connections, if they were opened."""
+        # Look into `__dict__`: naming the property would open the store in order to close it.
         for name in ("landing", "catalog"):
             if name in self.__dict__:
                 self.__dict__[name].close()
@@ -231,26 +240,30 @@ class OpenHome:
 
 @contextmanager
 def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterator[OpenHome]:
-    """Open a home for as long as the block lasts; from then on this process leaves no core dump.
+    """Open a home for the length of the block.
 
     Args:
-        home: Where it is; `IMPLIO_HOME` or `./data` when `None`.
-        is_restoring: Open it even if a backup was put back, to make that right.
+        home: Its folder; `IMPLIO_HOME` or `./data` when `None`.
+        is_restoring: Open it even if its key ring or catalog is older than the ledger, in order to restore it.
 
     Raises:
         HomeMissing: there is no home.
         ResidencyRefused: a region's items, keys or host are not where they may be.
-        KeyRingOutdated: an old key ring was put back.
-        CatalogOutdated: an old catalog was put back.
+        KeyRingOutdated: an old key ring was restored.
+        KeyReturned: a destroyed key is in the key ring again.
+        CatalogOutdated: an old catalog was restored.
     """
-    forbid_core_dumps()
+    forbid_core_dumps()  # a core dump would hold unwrapped keys and items in clear
     opened = OpenHome(load_settings(find_home(home)))
-    gc.freeze()  # what was imported stays; going through it again and again was a third of ingestion's time (measured)
+    # Imported modules live as long as the process. Without this the garbage collector visits them again and again, and
+    # that took a third of the time of an ingestion (measured).
+    gc.freeze()
     try:
         _refuse_misplaced(opened)
         if not is_restoring:
             refuse_old_home(opened)
-        with suppress(LedgerBroken):  # as there: commands must be able to say so
+        # `refuse_old_home` lets a broken ledger open, so that commands can report it. So does this step.
+        with suppress(LedgerBroken):
             take_up_noted(opened.ledger, opened.catalog)
         yield opened
     finally:
@@ -267,26 +280,26 @@ def open_lake(
     purpose: Purpose | str | None = None,
     threads: int | None = None,
 ) -> Iterator["Lake"]:
-    """Open a team's lake for reading, for as long as the block lasts.
+    """Open the lake of one or more teams for reading, for the length of the block.
 
     Args:
-        home: The home; `IMPLIO_HOME` or `./data` when `None`.
-        team: Whose items; one team or several.
-        classes: Column classes the reader wants to decrypt; columns of others are not there. Operational always is.
-            What their grants allow of operational and content when `None`.
-        as_: The reader, an operator by name; the user of this machine when `None`.
-        purpose: What it is read for; the identity class is there only for a purpose that a grant names.
-        threads: DuckDB's threads; the home's setting when `None`.
+        home: Its folder; `IMPLIO_HOME` or `./data` when `None`.
+        team: The team, or several teams, whose items are read.
+        classes: Classes of columns to decrypt; the operational class is always included. When `None`, what the reader's
+            grants allow of the operational and content classes.
+        as_: The name of the operator who reads; the user of this machine when `None`.
+        purpose: What the items are read for. The identity class needs a grant for this purpose.
+        threads: Threads of DuckDB; the home's setting when `None`.
 
     Raises:
         HomeMissing: there is no home.
         TeamUnknown: there is no such team.
         GrantMissing: no grant of the reader allows it.
-        PurposeMissing: identity is wanted, and no purpose is said.
+        PurposeMissing: the identity class is wanted, and no purpose is given.
         ResidencyRefused: a region's items, keys or host are not where they may be.
-        CatalogOutdated: an old catalog was put back, and what was erased since may be in it.
+        CatalogOutdated: an old catalog was restored, which may show items that were erased since.
     """
-    # DuckDB takes a while to import, which only readers need to wait for.
+    # DuckDB is slow to import, and only readers need it.
     from implio_pipeline.query.lake import Lake  # noqa: PLC0415
 
     forbid_core_dumps()
@@ -317,16 +330,16 @@ def open_lake(
 
 
 def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
-    """Make a home with the default settings: keys, ledger, catalog and every folder.
+    """Make a home with the default settings: keys, ledger, catalog and every folder. Everything is durable on return.
 
-    A folder that holds nothing but samples and a README may become one. All of it is durable on return.
+    The folder may exist if it contains only samples, a README or a `.gitignore`.
 
     Args:
-        home: Where to make it.
-        files: More files for it, by name; each holds a text.
+        home: The folder to make it in.
+        files: Further text files to write into it, by name.
 
     Raises:
-        HomeExists: there is a home already, or the folder holds other things.
+        HomeExists: there is a home already, or the folder contains other things.
     """
     home = home.expanduser().absolute()
     held = {path.name for path in home.iterdir()} if home.is_dir() else set()
@@ -346,10 +359,11 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     opened.server_files()
     opened.ledger.make()
     opened.catalog.close()
-    sync_folder(settings.home / "catalog")  # SQLite makes its file durable, not the file's name
+    sync_folder(settings.home / "catalog")  # SQLite makes the content of its file durable, but not its name
     for name, text in (files or {}).items():
         write_whole(home / name, text.encode())
-    write_whole(home / SETTINGS_FILE, _DEFAULT_SETTINGS.read_bytes())  # last: with it the folder is a home
+    # Last, since this file makes the folder a home: after a crash before it, `init` can be run again.
+    write_whole(home / SETTINGS_FILE, _DEFAULT_SETTINGS.read_bytes())
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:

@@ -1,1 +1,1 @@
-"""Use cases, one a file, written against the ports."""
+"""Use cases: one in each file, written against the ports. They import no library and no store."""

@@ -1,4 +1,4 @@
-"""A map over threads that bounds how much work is in flight.
+"""A map over threads with a bound on the work that runs at the same time.
 
 Threads are enough: compression, encryption and disk access release Python's global interpreter lock.
 
@@ -29,6 +29,7 @@ def bounded_map(act: Callable[[_Work], _Done], works: Iterable[_Work], *, most: 
         for work in works:
             yield work, act(work)
         return
+    # `Executor.map` takes all of `works` at once: every landing file would be claimed before the first one is read.
     with ThreadPoolExecutor(most) as pool:
         running: dict[Future[_Done], _Work] = {}
         for work in works:
@@ -40,5 +41,6 @@ def bounded_map(act: Callable[[_Work], _Done], works: Iterable[_Work], *, most: 
 
 
 def _finished(running: dict[Future[_Done], _Work]) -> Iterator[tuple[_Work, _Done]]:
+    # In the order of completion: a slow file must not hold back the results of the others.
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         yield running.pop(future), future.result()

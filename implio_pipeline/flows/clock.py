@@ -25,17 +25,18 @@ def agreed_now(services: Services) -> datetime:
     """
     now, newest = services.clock.now(), services.catalog.newest_reading()
     check_clock(now, newest=newest, bounds=services.clock_bounds)
-    # Each record is a commit, so that not every call pays for one.
+    # A record is a commit, so it is made only when the newest one is old enough.
     if newest is None or now - newest > RECORD_EVERY:
         services.catalog.record_reading(now)
     return now
 
 
 def confirm_clock(services: Services) -> datetime:
-    """Accept the clock's reading as right, note that in the ledger, and return it.
+    """Accept the clock's reading as right, record that in the ledger, and return it.
 
-    A team keeps the instants that it has from another clock: its logical time continues after the newest of them.
+    The instants that teams have from another clock stay: a team's logical time continues after its newest instant.
     """
+    # The ledger comes first: a confirmation overrules the guard, so it must not take effect without a lasting record.
     now, newest = services.clock.now(), services.catalog.newest_reading()
     services.ledger.append([ClockRead(at=now, is_confirmed=True, newest_known=newest)])
     services.catalog.confirm_reading(now)

@@ -23,7 +23,7 @@ class Fault:
     """The fault of one unit of work."""
 
     unit: str
-    """What failed, in words or ids without personal data: `team ads`, `file 4f…`."""
+    """What failed, without personal data: `team ads`, `file 4f…`."""
     error: ImplioError
 
 
@@ -70,6 +70,6 @@ def collecting(faults: Faults | None) -> Iterator[Faults]:
     """Collect the faults of the block's units in `faults`; when it is `None`, raise the first one at the end."""
     found = Faults() if faults is None else faults
     yield found
-    # A caller that passes no list reads none: without this, a fault would pass for success.
+    # A caller without a list cannot see the faults, so the first one is raised: a fault must never look like success.
     if faults is None and found:
         raise found.found[0].error

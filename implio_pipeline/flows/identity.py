@@ -9,5 +9,5 @@ from implio_pipeline.ports.keychain import Keychain
 
 
 def identity_of(keychain: Keychain, team: TeamId, name: str) -> str:
-    """Return the keyed pseudonym of a person's name: it is the same for the same person, and opaque without the key."""
+    """Return the keyed pseudonym of a person's name. Two spellings of a name give the same one."""
     return keychain.pseudonym(team, f"identity {name_key(name)}")

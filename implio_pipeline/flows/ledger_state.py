@@ -1,7 +1,7 @@
-"""The state that the ledger's entries add up to. A restore rebuilds the catalog from it; the audit compares with it.
+"""The state that follows from the ledger's entries. A restore rebuilds the catalog from it; the audit compares with it.
 
-An entry that is signed but cannot be read is kept as `unreadable`. Who acts on the state must refuse it (`readable`);
-who only compares names it (`of`).
+An entry may be signed and still not readable. A flow that acts on the state must refuse such a ledger (`readable`). The
+audit only reports it (`of`).
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class LedgerState:
     tombstones: dict[RequestId, list[TombstonePlaced]] = field(default_factory=dict)
     """Oldest first. A crash may have written one twice."""
     receipts: dict[RequestId, list[Receipt]] = field(default_factory=dict)
-    """Oldest first. A request that has one was begun, so it needs neither approval nor grace period any more."""
+    """Oldest first. A request with a receipt was begun, so it waits neither for approval nor for its grace period."""
     approved: dict[RequestId, RequestApproved] = field(default_factory=dict)
     lifted: set[RequestId] = field(default_factory=set)
     standing_lifted: dict[RequestId, StandingLifted] = field(default_factory=dict)
@@ -112,6 +112,7 @@ class LedgerState:
             case TombstonePlaced(request_id=request_id):
                 self.tombstones.setdefault(request_id, []).append(statement)
             case Receipt(request_id=request_id):
+                # All are kept: a repeated receipt must not replace the first, which has the true counts.
                 self.receipts.setdefault(request_id, []).append(statement)
             case RequestApproved(request_id=request_id):
                 self.approved[request_id] = statement
@@ -125,6 +126,7 @@ class LedgerState:
                 pass
 
     def _note_keys(self, key_ids: Iterable[str]) -> None:
+        # Destroyed keys count too: the number of a key is never given to another one.
         for key_id in key_ids:
             team = TeamId(series_of(series_of(key_id)))
             self.key_versions[team] = max(number_of(key_id), self.key_versions.get(team, 0))

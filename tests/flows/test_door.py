@@ -13,6 +13,7 @@ from implio_pipeline.domain.ids import Channel, FileKind, TeamId
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
@@ -65,6 +66,31 @@ def test_a_request_of_an_unknown_team_is_refused_and_stops_no_other(home: Home) 
 
     assert isinstance(refused, ImplioError)
     assert isinstance(accepted, Request)
+
+
+def test_many_drafts_of_an_unknown_team_ask_the_catalog_for_it_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TeamId] = []
+    teams = home.services.catalog.teams
+    get = teams.get
+
+    def counted(team: TeamId) -> Team:
+        asked.append(team)
+        return get(team)
+
+    monkeypatch.setattr(teams, "get", counted)
+    drafts = [
+        RequestDraft(
+            team=TeamId("nobody"), scope=ByUser(user_id=f"user {number}"), channel=Channel.FILE, received_at=NOW
+        )
+        for number in range(50)
+    ]
+
+    answers = accept(home.services, drafts)
+
+    assert [answer.code for answer in answers if isinstance(answer, ImplioError)] == ["team-unknown"] * 50
+    assert asked == [TeamId("nobody")]
 
 
 def test_the_same_key_returns_the_request_it_made_before_and_leaves_one_tombstone(home: Home) -> None:

@@ -1,12 +1,12 @@
-"""Authorize reading: check a person's grants, and write down what they read before they see it.
+"""Authorize reading: check a person's grants, and log what they read before they see it.
 
 Rules:
 
 * Without a grant nothing can be read; the setting that turns grants off leaves the identity class out (decision 0050).
 * The identity class is read only for a stated purpose, under a grant for that purpose (GDPR Art. 5(1)(b)).
-* A reading is in the log of reads before its rows are handed out. No value and no SQL text is in the log.
-* The log is chained, and the signed ledger has its newest line: no line can be altered or cut off without a trace
-  (decision 0051).
+* A read is logged before its rows are handed out. The log contains no value and no SQL text.
+* The log is chained, and the signed ledger records its newest line daily: an older line cannot be altered or cut off
+  without a trace (decision 0051).
 """
 
 from collections.abc import Iterable
@@ -66,11 +66,11 @@ class ReadAuthorizer:
         classes: frozenset[ColumnClass] | None,
         purpose: Purpose | None = None,
     ) -> Admission:
-        """Return what an operator may read of several teams: what their grants allow for each of them.
+        """Return what an operator may read of several teams: the classes that their grants allow for every one of them.
 
         Args:
             name: The operator's name.
-            teams: Whose items.
+            teams: The teams whose items are read.
             classes: The classes wanted; when `None`, what the grants allow of the operational and content classes.
             purpose: The purpose. Grants for other purposes do not count. The identity class needs one.
 
@@ -81,8 +81,10 @@ class ReadAuthorizer:
         if classes is not None and ColumnClass.IDENTITY in classes and purpose is None:
             raise PurposeMissing("the identity class is read only for a stated purpose")
         person, now, listed = self.people.person(name), self.clock.now(), tuple(teams)
-        # The operational class goes with every other: it opens a file's footer.
+        # Every reader needs the operational class: its key also encrypts the footer of a file, without which no column
+        # can be found.
         wanted = TEAM_CREATOR_CLASSES if classes is None else classes | {ColumnClass.OPERATIONAL}
+        # A statement reads all teams together, so a class is open only if it may be read of each of them.
         used: set[GrantId] = set()
         allowed = wanted
         for team in listed:
@@ -91,10 +93,11 @@ class ReadAuthorizer:
             allowed &= granted
             used |= grants
         if purpose is None:
-            # Where all the grants that count are for one purpose, the log of reads names that one.
+            # If all grants that were used are for one purpose, that is the purpose to log.
             purposes = {self.catalog.grants.get(each).purpose for each in used}
             purpose = purposes.pop() if len(purposes) == 1 else None
         return Admission(
+            # The name is stored only now: a refused attempt must not leave a name behind.
             person=self.people.remember(name),
             teams=listed,
             classes=allowed,
@@ -123,7 +126,7 @@ class ReadAuthorizer:
         statement: str | None = None,
         door: ReadDoor = ReadDoor.QUERY,
     ) -> None:
-        """Write a reading into the log of reads. Rows may be handed out only after this returns."""
+        """Log a read. Its rows may be handed out only after this returns."""
         read = LoggedRead(
             at=self.clock.now(),
             person=admission.person,
@@ -135,6 +138,7 @@ class ReadAuthorizer:
             rows_read=rows_read,
             columns=tuple(sorted(set(columns))),
             grants=admission.grants,
+            # A keyed digest: a plain one could be compared with guessed statements (decision 0051).
             statement=None if statement is None else self.people.digest(statement),
         )
         self.catalog.access_log.append([read])
@@ -142,7 +146,7 @@ class ReadAuthorizer:
     def _granted(
         self, person: PersonKey, team: TeamId, *, now: datetime, purpose: Purpose | None
     ) -> tuple[frozenset[ColumnClass], frozenset[GrantId]]:
-        """Return the classes that a person may read of one team, and the grants in force that say so."""
+        """Return the classes that a person may read of one team, and the grants in force that allow it."""
         grants = self.catalog.grants.all(team=team, person=person)
         in_force = grants_of(grants, person=person, team=team, now=now, purpose=purpose)
         allowed = classes_allowed(grants, person=person, team=team, now=now, purpose=purpose)
@@ -151,9 +155,7 @@ class ReadAuthorizer:
 
 
 def note_log(services: Services) -> int:
-    """Note the newest line of the log of reads in the ledger, if there are new ones; return how many are new.
-
-    Housekeeping does so daily.
+    """Record the newest line of the log of reads in the ledger, and return how many lines are new since the last one.
 
     Raises:
         LedgerBroken: the ledger is missing, or cannot be read.
@@ -173,7 +175,7 @@ def log_faults(services: Services) -> list[LogFault]:
     Raises:
         LedgerBroken: the ledger is missing, or cannot be read.
     """
-    # The ledger is read first: a line that is noted in between is in the log already.
+    # Read the ledger first: a line reaches the log before the ledger, so every recorded line is in the log read later.
     noted = _noted(services.ledger)
     return list(chain_faults(services.catalog.access_log.lines(), noted))
 
@@ -193,7 +195,7 @@ def accept_shortened_log(services: Services) -> int:
 
 
 def _noted(ledger: Ledger) -> dict[int, str]:
-    """Return the digests of the log of reads that the ledger has, by line."""
+    """Return the digests of the lines of the log of reads that the ledger has recorded, by line."""
     return LedgerState.readable(ledger, AccessLogNoted, AccessLogShortened).log_digests
 
 

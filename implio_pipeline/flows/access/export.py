@@ -2,9 +2,9 @@
 
 Rules:
 
-* The search that finds what to erase finds what to export, so neither can miss what the other knows.
+* What to export is found by the same search as what to erase, so neither can find less than the other.
 * Items that an open deletion hides are counted and not exported: they are about to be erased.
-* The log of reads and the ledger have the export before any file of it is written.
+* The export is in the log of reads and in the ledger before any file of it is written.
 * An export is deleted after `KEEP`, and as soon as a deletion that may cover the person is accepted.
 
 Source: GDPR Art. 15 (access) and Art. 20 (portability).
@@ -43,7 +43,7 @@ from implio_pipeline.ports.rows import Progress, Rows
 from implio_pipeline.ports.services import Services
 
 KEEP = timedelta(days=7)
-"""How long an export stays where it was made."""
+"""How long an export is kept."""
 _BREAKS_OFF = timedelta(hours=6)
 """An export of this age that is not complete was interrupted."""
 _OF_A_REQUEST = ("requestId", "kind", "channel", "state", "receivedAt", "hiddenAt", "erasedAt")
@@ -52,7 +52,7 @@ _OF_A_REQUEST = ("requestId", "kind", "channel", "state", "receivedAt", "hiddenA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessDraft:
-    """An access request as it is asked."""
+    """An access request, before it is answered."""
 
     team: TeamId
     user_id: str = sensitive()
@@ -60,11 +60,12 @@ class AccessDraft:
     folder: PurePath | None = field(default=None, repr=False)
     """Where the export goes; the home's own folder for exports when `None`. It must not exist."""
     recipient: bytes | None = None
-    """An X.509 certificate in PEM to encrypt to; when `None`, the files are in clear, in a folder for their maker."""
+    """An X.509 certificate in PEM to encrypt to. When `None`, the files are in clear, in a folder that only the
+    account which made it may open."""
     not_searched: Mapping[str, int] = field(default_factory=dict)
-    """Places that may hold more and were not searched, each with a count."""
+    """Places that may hold more about the person and were not searched, each with a count."""
     operator: str = sensitive(default="")
-    """Who carries it out, for the log of reads; `asked_by` when empty."""
+    """Name of the operator, for the log of reads; `asked_by` when empty."""
     grants: tuple[GrantId, ...] = ()
     """The operator's grants that allow it."""
 
@@ -108,7 +109,7 @@ def export_person(
     if not draft.user_id.strip():
         raise RequestRefused("the user id is empty")
     fingerprint = None if draft.recipient is None else exports.fingerprint(draft.recipient, at=services.clock.now())
-    # 1. Find and decrypt. If a request is accepted meanwhile, begin again, since it may hide what was found.
+    # 1. Find and decrypt. If a request is accepted during the search, begin again, since it may hide what was found.
     user_key, requests = services.keychain.user_key(team.team, draft.user_id), services.catalog.requests
 
     def search() -> _Held:
@@ -143,7 +144,7 @@ def export_person(
     content = (json.dumps(access.manifest(files), indent=2) + "\n").encode()
     manifest = PackedFile(name="manifest.json", records=1, content=content, digest=sha256(content).hexdigest())
     packed = (*files, manifest)
-    # 3. Write it into the log of reads: every class was read, for this purpose.
+    # 3. Log the read: every class was read, to answer this person (GDPR Art. 15).
     rows = access.items + access.rejected + access.queue_entries + access.requests
     read = LoggedRead(
         at=services.clock.now(),
@@ -190,6 +191,7 @@ def purge_exports(services: Services, exports: Exports, faults: Faults | None = 
     with collecting(faults) as failed:
         for record in exports.all():
             with failed.isolate(f"export {record.export_id} of team {record.team}"):
+                # An export that a crash cut short holds personal data that nobody will fetch.
                 is_broken = record.created_at < now - _BREAKS_OFF and not exports.is_whole(record)
                 if is_broken or record.must_go(now=now, tombstones=services.catalog.requests.tombstones(record.team)):
                     exports.discard(record.export_id)

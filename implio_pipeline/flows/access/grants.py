@@ -3,7 +3,7 @@
 Rules:
 
 * A grant names a person, a team, classes of columns and a purpose, and ends within a year.
-* The ledger has every grant and revocation before the catalog has it, in pseudonyms: an old catalog that is restored
+* Every grant and revocation is in the ledger, in pseudonyms, before it is in the catalog. So a restored old catalog
   cannot bring back a grant that was revoked.
 """
 
@@ -61,6 +61,7 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
     if not draft.person.strip() or not draft.granted_by.strip():
         raise GrantRefused("a grant needs the names of the operator and of who gives it", remedy="Give both names.")
     check_grant(classes=draft.classes, granted_at=now, until=draft.until)
+    # 1. Seal the note, since it is free text, and keep only pseudonyms of both names.
     grant_id = GrantId(services.identifiers.request_id())
     note = draft.note.strip()
     made = Grant(
@@ -84,13 +85,14 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
         granted_at=made.granted_at,
         until=made.until,
     )
+    # 2. The ledger comes first: a grant in force must never be missing there.
     services.ledger.append([told])
     services.catalog.grants.add(made)
     return made
 
 
 def grant_maker(services: Services, team: TeamId, *, maker: str, days: int) -> Grant | None:
-    """Let the person who adds a team read it for its first days, without identity; return `None` for 0 days.
+    """Give the person who adds a team access to it for some days, without identity columns; return `None` for 0 days.
 
     Without it the first query of a new home would be refused (decision 0050).
 
@@ -131,7 +133,7 @@ def review_grants(
     open_for: timedelta = LONG_OPEN,
     expires_within: timedelta = _SOON,
 ) -> list[GrantReview]:
-    """Return the grants in force, each with what to ask about it, and mark them as reviewed now."""
+    """Return the grants in force, each with the questions that a reviewer should ask, and mark them as reviewed."""
     now = services.clock.now()
     found = review(services.catalog.grants.all(team=team), now=now, expires_within=expires_within, open_for=open_for)
     if found:
@@ -153,7 +155,7 @@ def revoke_again(catalog: Catalog, ledger: Ledger) -> list[GrantId]:
 
 
 def revived(services: Services) -> list[GrantId]:
-    """Return the grants in force that the ledger knows as revoked."""
+    """Return the grants that the ledger knows as revoked and the catalog still has in force."""
     told = LedgerState.readable(services.ledger, GrantRevoked).revoked
     now = services.clock.now()
     return [
@@ -171,12 +173,13 @@ def forget_operator(services: Services, name: str) -> bool:
     if any(each.is_in_force(now=now) for each in services.catalog.grants.all(person=person)):
         raise GrantRefused("a grant of theirs is still in force", remedy="Revoke that one first.")
     is_gone = services.people.forget(person)
+    # The deleted row stays in the database's free pages until it is scrubbed (GDPR Art. 17).
     services.catalog.scrub(is_thorough=False)
     return is_gone
 
 
 def names_of(services: Services, people: Iterable[PersonKey | None]) -> dict[PersonKey, str]:
-    """Return names by pseudonym; a destroyed name is shown as forgotten."""
+    """Return the names of people by pseudonym. A destroyed name becomes `forgotten (…)`."""
     return {
         each: services.people.name_of(each) or f"forgotten ({each[:8]})" for each in set(people) if each is not None
     }

@@ -2,8 +2,8 @@
 
 Rules:
 
-* A key acts for the person who made it: what is asked with it, only somebody else can approve.
-* The key's text is shown once. Only its digest is stored, so a copy of the catalog signs nobody in.
+* A key acts for the person who made it, so that person cannot approve what is requested with it.
+* The key's text is shown once. Only its digest is stored, so a copy of the catalog gives no access.
 """
 
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.services import Services
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
-"""How often at most the last use of a key is written: a write for each call would cost more than the call."""
+"""The shortest time between two records of a key's use. A write for each call would cost more than the call."""
 
 
 def add_api_key(
@@ -25,8 +25,8 @@ def add_api_key(
 
     Args:
         services: What the flow may use.
-        team: Whose key.
-        label: What it is for.
+        team: The team that the key belongs to.
+        label: What the key is for, in the words of its maker.
         by: The name of the person who makes it; only a keyed pseudonym of it is kept.
         expires_at: The instant from which it is no longer accepted.
 
@@ -62,6 +62,7 @@ def rotate_api_key(
     now = services.clock.now()
     if not old.is_usable(now=now):
         raise ApiKeyInvalid("the key is revoked or expired", remedy="Make a new key.")
+    # The new key is stored before the old one ends, so that a crash in between locks no server out.
     made = add_api_key(services, old.team, label=old.label, by=by, expires_at=expires_at)
     if grace:
         services.catalog.api_keys.expire(key_id, at=now + grace)
@@ -87,7 +88,9 @@ def recognise(services: Services, text: str) -> ApiKey:
         ApiKeyRefused: the key is unknown, expired or revoked.
     """
     now = services.clock.now()
+    # Found by digest: the database compares no secret, so the time of the query tells nothing about one.
     key = services.catalog.api_keys.by_digest(api_key_digest(text))
+    # One answer for unknown, expired and revoked keys: a guesser must not learn which keys exist.
     if key is None or not key.is_usable(now=now):
         raise ApiKeyRefused("there is no valid API key in the call")
     if key.last_used_at is None or key.last_used_at + _USE_NOTED_EVERY <= now:

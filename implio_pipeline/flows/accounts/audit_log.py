@@ -1,4 +1,4 @@
-"""The audit log of a team: note what somebody did in it."""
+"""The audit log of a team: record what somebody did in it."""
 
 from implio_pipeline.domain.audit_log import AuditAction, AuditEntry
 from implio_pipeline.domain.ids import TeamId
@@ -20,13 +20,13 @@ def note(
     """Add a line to a team's audit log.
 
     Args:
-        services: Makes the person's pseudonym.
-        accounts: Where the log is.
-        deed: What was done.
-        team: In which team.
-        name: Who did it.
-        subject: The opaque id of what it was done to; never a value.
-        count: To how many.
+        services: What the flow may use.
+        accounts: What flows need of members who sign in.
+        deed: The action.
+        team: The team in which it was done.
+        name: Name of the person who did it.
+        subject: Opaque id of the request, key or member that it was done to; never a personal value.
+        count: How many things it was done to.
     """
     entry = AuditEntry(
         team=team,

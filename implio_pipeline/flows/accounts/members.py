@@ -4,8 +4,8 @@ Rules:
 
 * An account belongs to the home: one person may be in several teams (decision 0041).
 * A team always keeps an administrator; the store refuses to change or remove the last one.
-* The catalog knows who made somebody an administrator before they are one. Both count as one person when a second
-  person is asked, for the window of the cap: otherwise an administrator could invent the second person.
+* An appointment is recorded before the person is an administrator. For the window of the cap, the two count as one
+  person: otherwise an administrator could create their own second person.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from implio_pipeline.ports.services import Services
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inviter:
-    """Who adds a member, or changes a role."""
+    """The person who adds a member or changes a role."""
 
     name: str = sensitive()
     is_operator: bool = False
-    """Whether it is done on the command line."""
+    """Whether they do it on the command line, as operator of the home."""
 
 
 def add_member(
@@ -45,12 +45,12 @@ def add_member(
 
     Args:
         services: What the flow may use.
-        accounts: People who sign in.
+        accounts: What flows need of members who sign in.
         email: The person's address.
         name: The person's name; an account that exists keeps its own.
         team: The team.
         role: The role in it.
-        by: Who adds them.
+        by: The person who adds them.
         password: The password of a new account; a temporary one is made when `None`.
 
     Returns:
@@ -63,7 +63,7 @@ def add_member(
     """
     address, named = email_of(email), name_of(name)
     services.catalog.teams.get(team)
-    # 1. Somebody who has an account keeps it, with its password.
+    # 1. A person with an account keeps it and its password: a password set here would open their other teams.
     there = accounts.members.find(address)
     if there is not None:
         if team in there.roles:
@@ -71,7 +71,8 @@ def add_member(
         _introduce(services, there.name, team=team, role=role, by=by)
         accounts.members.set_role(there.member_id, team, role)
         return accounts.members.get(there.member_id), None
-    # 2. Others get an account. A temporary password must be changed at the first sign-in.
+    # 2. Everybody else gets an account. A temporary password must be changed at the first sign-in, since two people
+    #    know it.
     if password is not None:
         check_password(password, email=address, name=named)
     made = password or accounts.secrets.new_password()
@@ -97,7 +98,7 @@ def leave_team(services: Services, accounts: AccountServices, member_id: MemberI
     member = member_of(accounts, member_id, team=team)
     if set(member.roles) == {team}:
         accounts.members.remove(member_id)
-        services.catalog.scrub(is_thorough=False)  # name and address leave the database's own files too
+        services.catalog.scrub(is_thorough=False)  # name and address are also removed from free pages and log
     else:
         accounts.members.set_role(member_id, team, None)
 
@@ -144,19 +145,20 @@ def reset_password(accounts: AccountServices, member: Member, *, password: str |
     accounts.members.set_password(
         member.member_id, password_hash=accounts.secrets.hash(made), is_temporary=password is None
     )
-    # Failed attempts from every origin are forgotten: this is how a locked-out member gets in again.
+    # Forget the failed attempts from every origin: this is how a locked-out member gets in again (decision 0041).
     accounts.members.forget_attempts(member.email)
     return made if password is None else None
 
 
 def _introduce(services: Services, name: str, *, team: TeamId, role: Role, by: Inviter) -> None:
-    """Record who makes a person an administrator, before they are one."""
+    """Record who makes a person an administrator, before the role is stored."""
+    # Only who may approve can serve as a second person, so other roles need no record.
     if may(role, Act.APPROVE_REQUEST):
         appointment = Appointment(
             team=team,
             who=identity_of(services.keychain, team, name),
             by=identity_of(services.keychain, team, by.name),
-            at=agreed_now(services),  # the window of the cap begins here
+            at=agreed_now(services),  # the window begins here, so a wrong clock must not end it early
             is_by_operator=by.is_operator,
         )
         services.catalog.teams.add_appointment(appointment)

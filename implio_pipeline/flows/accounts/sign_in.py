@@ -2,12 +2,13 @@
 
 Rules:
 
-* An address that nobody has takes as long, and counts as much, as a wrong password: nobody learns which exist.
+* An address without an account takes as long and counts as much as a wrong password: an attacker must not learn which
+  addresses exist.
 * An attempt counts as failed before the password is compared, so that parallel guesses count like guesses in a row
   (decision 0041).
 * Attempts are counted for each account and origin. Counted for the account alone, six wrong passwords an hour, from
   anywhere, would lock its owner out.
-* Every change of who somebody is gives a new token; changing a password ends every session.
+* A session gets a new token when its rights change (OWASP: session fixation). Changing a password ends every session.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from implio_pipeline.ports.accounts import AccountServices
 
 _CODES = "one-time codes"
 _SIGNED_IN = "who is signed in"
-"""Origins of attempts that do not come from the sign-in form."""
+"""Counts of attempts that are not tied to a network address."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +29,7 @@ class Entry:
     """A session that has begun."""
 
     token: str = sensitive()
-    """What the browser keeps; only a digest of it is stored."""
+    """The browser's secret. The catalog stores only its digest."""
     member: Member
     is_halfway: bool
     """Whether the one-time code is still to come."""
@@ -38,10 +39,10 @@ def sign_in(accounts: AccountServices, *, email: str, password: str, origin: str
     """Begin a session, if the password is right.
 
     Args:
-        accounts: People who sign in.
-        email: The address.
+        accounts: What flows need of members who sign in.
+        email: The address of the account.
         password: The password.
-        origin: The network address that the attempt comes from.
+        origin: The network address that the attempt comes from. Only a keyed hash of it is stored.
 
     Raises:
         SignInRefused: address or password is wrong.
@@ -51,17 +52,17 @@ def sign_in(accounts: AccountServices, *, email: str, password: str, origin: str
         address = email_of(email)
     except MemberRefused:
         raise SignInRefused("the address or the password is not right") from None
-    # 1. Count the attempt as failed.
+    # 1. Count the attempt as failed, in a transaction of its own, before anything is compared.
     until = accounts.members.begin_attempt(address, origin=origin, now=accounts.clock.now())
     if until is not None:
         raise _locked(accounts, until)
-    # 2. Compare the password, also when nobody has the address.
+    # 2. Compare the password. Without an account `is_right` compares with a dummy hash, which takes as long.
     member = accounts.members.find(address)
     credential = None if member is None else accounts.members.credential(member.member_id)
     is_right = accounts.secrets.is_right(password, None if credential is None else credential.password_hash)
     if member is None or credential is None or not is_right:
         raise SignInRefused("the address or the password is not right")
-    # 3. Take the count back, unless a code is still to come.
+    # 3. Reset the count. If a code is still to come, `enter_code` resets it when the code is right.
     if credential.code_secret is None:
         accounts.members.forget_attempts(address, origin=origin)
     return _begin_session(accounts, member, is_halfway=credential.code_secret is not None)
@@ -78,12 +79,14 @@ def enter_code(accounts: AccountServices, token: str, *, code: str) -> Entry:
     if found is None or not found[0].is_halfway:
         raise SignInRefused("the session has ended")
     member = found[1]
-    # Only somebody who knows the password comes here, so codes are counted for the account, whatever their origin.
+    # Whoever is here knows the password. So codes are counted for the account, from all origins together: six digits
+    # could be guessed from many addresses.
     until = accounts.members.begin_attempt(member.email, origin=_CODES, now=accounts.clock.now())
     if until is not None:
         raise _locked(accounts, until)
     _check_code(accounts, member.member_id, code)
     accounts.members.forget_attempts(member.email)
+    # The halfway token ends: whoever has seen it gets no signed-in session.
     accounts.members.end_session(session_id_of(token))
     return _begin_session(accounts, member, is_halfway=False)
 
@@ -92,9 +95,9 @@ def find_session(accounts: AccountServices, token: str, *, is_automatic: bool = 
     """Return the session of a token and its member, halfway or not; `None` when it has ended.
 
     Args:
-        accounts: People who sign in.
+        accounts: What flows need of members who sign in.
         token: The browser's token.
-        is_automatic: The browser asks without its user, which does not extend the session.
+        is_automatic: Whether the page sent the call without its user. Such a call does not extend the session.
     """
     now = accounts.clock.now()
     session = accounts.members.session(session_id_of(token))
@@ -103,6 +106,7 @@ def find_session(accounts: AccountServices, token: str, *, is_automatic: bool = 
     if not session.is_live(now=now):
         accounts.members.end_session(session.session_id)
         return None
+    # A page that refreshes by itself must not keep an abandoned session alive.
     after = None if session.is_halfway or is_automatic else session.seen(now=now)
     if after is not None:
         accounts.members.save_session(after)
@@ -158,7 +162,7 @@ def _begin_session(accounts: AccountServices, member: Member, *, is_halfway: boo
 def _confirm_password(accounts: AccountServices, member: Member, password: str) -> None:
     """Raise if a signed-in member's password is wrong. Failures count like those of signing in.
 
-    Otherwise whoever finds an open browser could try every password.
+    Otherwise anybody at an unlocked computer could try every password.
     """
     until = accounts.members.begin_attempt(member.email, origin=_SIGNED_IN, now=accounts.clock.now())
     if until is not None:
@@ -169,7 +173,7 @@ def _confirm_password(accounts: AccountServices, member: Member, password: str) 
 
 
 def _check_code(accounts: AccountServices, member_id: MemberId, code: str, *, secret: str | None = None) -> None:
-    """Use a one-time code, of the member's own secret or of one to be confirmed.
+    """Use up a one-time code. `secret` is the one to confirm; when `None`, it is the member's own.
 
     A code is accepted once (RFC 6238 §5.2): whoever reads it over a shoulder cannot use it again.
     """

@@ -1,4 +1,4 @@
-"""Teams: each is made with its keys and a landing folder, and stays in one region."""
+"""Teams: each is made with its keys and a landing folder, and stays in one region for good."""
 
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.replan import replan
@@ -22,7 +22,8 @@ def add_team(services: Services, name: str, *, region: Region, policy: Retention
     # The folder comes first: if it cannot be made, there is no team, and adding it can be tried again.
     services.landing.make_folder(team.team)
 
-    # Planned again when a rotation renews the root keys between wrapping and storing.
+    # Tried again if a rotation renews the root keys between wrapping and storing: the catalog refuses keys under an old
+    # root key.
     def add() -> None:
         services.catalog.teams.add(team, services.keychain.new_team_keys(team.team, region, version=1, at=now))
 

@@ -1,12 +1,12 @@
-"""Accept: the one guarded door. A draft becomes a request, and its items are hidden at once.
+"""Accept a draft: it becomes a request, and its items are hidden at once. There is no other way to ask for an erasure.
 
 Rules:
 
-* Nothing is erased here, and nothing is ever erased that did not come through here. Request files, API, page, command
-  line and retention all call `accept`.
+* Nothing is erased here, and nothing is erased that was not accepted here. Request files, API, page, command line and
+  retention all call `accept`.
 * When `accept` returns, no read shows the items (GDPR Art. 17, erasure without undue delay; the rewriting may follow).
 * A request that exceeds what its asker may decide alone is hidden too, but waits for a second person before anything
-  is erased. What cannot be counted counts as everything: not known is never "few".
+  is erased. If what it covers cannot be counted, it counts as everything the team has.
 * The personal part of a request is sealed; everything else about it is a keyed pseudonym.
 
 The steps of `accept` are numbered in the code. A crash between two of them loses nothing: `note_tombstones` completes
@@ -14,11 +14,10 @@ the ledger, and an uncounted request waits for a second person.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
 from implio_pipeline.domain.errors import ImplioError, RequestIdReused, RequestRefused
@@ -56,6 +55,7 @@ from implio_pipeline.ports.services import Services
 from implio_pipeline.ports.vault import Vault
 
 _Counts = dict[RequestId, int]
+_Seal = Callable[[bytes, str], bytes]
 
 
 def accept(
@@ -85,15 +85,21 @@ def accept(
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
     """
-    # 1. Prepare: express each scope in keyed pseudonyms, and seal its personal part.
+    # 1. Prepare: express each scope in keyed pseudonyms, and seal its personal part. A team is looked up once, however
+    #    many drafts name it, and also if there is no such team: a request file may hold thousands of misspelt lines.
     now = agreed_now(services)
-    team_of, sealer_of = cache(services.catalog.teams.get), cache(services.keychain.sealer)
+    teams = {name: _open_team(services, name) for name in {draft.team for draft in drafts}}
     answers: list[PreparedRequest | Request | ImplioError] = []
     for draft in drafts:
+        opened = teams[draft.team]
+        if isinstance(opened, ImplioError):
+            answers.append(opened)
+            continue
+        team, seal = opened
         try:
             # The team's logical time, not the clock's: a clock that is behind would leave the newest items out.
-            present = next_instant(team_of(draft.team).newest_at, now=now)
-            prepared = _prepare(services, draft, now=present, policy=policy, seal=sealer_of(draft.team))
+            present = next_instant(team.newest_at, now=now)
+            prepared = _prepare(services, draft, now=present, policy=policy, seal=seal)
             same = None
             if same_within is not None:
                 same = _same_lately(services.catalog, services.vault, prepared, since=now - same_within)
@@ -102,7 +108,8 @@ def accept(
             answers.append(error)
     # 2. Judge by what the catalog knows whether a second person must approve. What is not counted yet waits.
     asked = [each for each in answers if isinstance(each, PreparedRequest)]
-    asked = _judged(services, asked, team_of=team_of, is_paused=is_paused)
+    known = {name: opened[0] for name, opened in teams.items() if not isinstance(opened, ImplioError)}
+    asked = _judged(services, asked, known, is_paused=is_paused)
     # 3. Store request, tombstone and queue removals in one transaction, which adds up what each person decided alone.
     #    From here on, the items are hidden.
     stored = services.catalog.requests.accept(asked, approvals=services.approvals)
@@ -133,8 +140,8 @@ def release(services: Services, unapproved: Sequence[tuple[Request, Rule]]) -> d
     stored: dict[RequestId, Request] = {}
     for name in sorted({request.team for request, _ in unapproved}):
         of_team = [(request, rule) for request, rule in unapproved if request.team == name]
-        # 1. Count earlier requests that were only estimated. An estimate is never too low, so it may use up somebody's
-        #    cap wrongly; only a count may take a decision away from a person.
+        # 1. Count earlier requests that were only estimated. An estimate is never too low, so it may use up more of a
+        #    person's cap than the request covers. Only an exact count may make a person wait for approval.
         since = services.clock.now() - timedelta(days=services.approvals.window_days)
         if estimated := requests.estimated(name, since=since):
             in_force = requests.tombstones_of([each.request_id for each in estimated])
@@ -176,9 +183,10 @@ def person_of(keychain: Keychain, draft: RequestDraft) -> str | None:
 
 
 def note_tombstones(services: Services) -> None:
-    """Write into the ledger every tombstone, cancellation and lifting that it lacks, also those of a crashed process.
+    """Write into the ledger every tombstone, cancellation and lifting that it lacks, also those that a crash left out.
 
-    The catalog marks an entry as written only afterwards, so a crash between the two writes it twice, never not at all.
+    The catalog marks an entry as written only afterwards. So a crash between the two may write it twice, but never
+    leave it out.
     """
     requests, ledger = services.catalog.requests, services.ledger
     _note_placed(requests, ledger)
@@ -255,8 +263,16 @@ def _grace_of(team: Team, request: Request) -> timedelta:
     return timedelta() if request.kind is RequestKind.RETENTION else timedelta(hours=team.grace_hours)
 
 
+def _open_team(services: Services, name: TeamId) -> tuple[Team, _Seal] | ImplioError:
+    """Return a team with the function that seals its values, or the reason why its drafts are refused."""
+    try:
+        return services.catalog.teams.get(name), services.keychain.sealer(name)
+    except ImplioError as error:
+        return error
+
+
 def _prepare(
-    services: Services, draft: RequestDraft, *, now: datetime, policy: str | None, seal: Callable[[bytes, str], bytes]
+    services: Services, draft: RequestDraft, *, now: datetime, policy: str | None, seal: _Seal
 ) -> PreparedRequest:
     keychain = services.keychain
     if draft.is_standing and not isinstance(draft.scope, ByUser):
@@ -308,7 +324,7 @@ def _same_lately(catalog: Catalog, vault: Vault, asked: PreparedRequest, *, sinc
 
 
 def _judged(
-    services: Services, asked: Sequence[PreparedRequest], *, team_of: Callable[[TeamId], Team], is_paused: bool
+    services: Services, asked: Sequence[PreparedRequest], teams: Mapping[TeamId, Team], *, is_paused: bool
 ) -> list[PreparedRequest]:
     """Return each request in the state in which to store it, judged by what the catalog alone knows.
 
@@ -327,7 +343,7 @@ def _judged(
             is_exact=request.kind is RequestKind.TASK,
             is_alone=not must_wait and request.kind is not RequestKind.RETENTION,
         )
-        judged = counted.accepted(needs_approval=must_wait, grace=_grace_of(team_of(request.team), request))
+        judged = counted.accepted(needs_approval=must_wait, grace=_grace_of(teams[request.team], request))
         found.append(replace(each, request=judged))
     return found
 
@@ -335,7 +351,7 @@ def _judged(
 def _most_items(manifest: Manifest, vault: Vault, asked: Sequence[PreparedRequest]) -> _Counts:
     """Return how many items each request covers at most; no file is opened, and the number is never too low.
 
-    Whole teams and retention are left out: the one always takes two people, the other none.
+    Whole teams and retention are left out: a whole team always needs two people, retention never does.
     """
     most: _Counts = {}
     by_team: dict[TeamId, list[NamedRule]] = {}
@@ -361,7 +377,7 @@ def _most_items(manifest: Manifest, vault: Vault, asked: Sequence[PreparedReques
 
 
 def _counts(services: Services, team: TeamId, asked: Sequence[tuple[Request, Rule]]) -> _Counts | None:
-    """Return how many items each request covers, counted by reading; `None` when that cannot be told."""
+    """Return how many items each request covers, counted by reading; `None` when they cannot be counted."""
     manifest, vault = services.catalog.manifest, services.vault
     named_rules = [NamedRule(request_id=request.request_id, rule=rule) for request, rule in asked]
 

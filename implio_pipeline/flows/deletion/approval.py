@@ -1,10 +1,10 @@
-"""Approval: a second person lets a large erasure begin. The items are hidden while it waits.
+"""Approval: a large erasure begins only when a second person agrees. The items are hidden while it waits.
 
 Rules:
 
 * Nobody approves what they asked for. Two people also count as one when one of them made the other an administrator
   within the window: otherwise one person could create their own approver.
-* Names never leave the flow; people are compared and recorded by keyed pseudonym.
+* Names are neither stored nor logged; people are compared and recorded by keyed pseudonym.
 * Where nobody knows who asked, any named person may approve.
 
 Which requests wait is decided in `accept.py`; the arithmetic of the cap is in `domain/plan.py`.

@@ -1,4 +1,4 @@
-"""Cancel: a request that waits is taken back before anything is erased, and its items are readable again."""
+"""Cancel: withdraw a waiting request before anything is erased. Its items become readable again."""
 
 from dataclasses import replace
 

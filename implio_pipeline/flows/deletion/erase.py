@@ -58,11 +58,11 @@ from implio_pipeline.ports.vault import Vault
 _Found = TypeVar("_Found")
 _FaultsByRequest = dict[RequestId, ImplioError]
 _MOST_TOGETHER = 3
-"""How often all requests of a team are tried together when other processes interfere."""
+"""How often all requests of a team are tried together while other processes change the same files."""
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
 """States in which a later try leaves a request alone."""
 _SHARED = (StorageFull, LedgerBroken, LedgerUnavailable)
-"""Faults that meet every request of a team alike: to try the requests in halves would only repeat them."""
+"""Faults that stop every request of a team alike. Trying the requests in halves would only repeat them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +111,7 @@ def erase(
     Args:
         services: What the flow may use.
         only: These requests; all that are ready when `None`.
-        again: Also those whose back-off lasts or that wait for a person to look; never those that wait for approval.
+        again: Include requests whose back-off is not over, and quarantined ones; never those that wait for approval.
         progress: Called with the number of files done and the number of all files.
 
     Raises:
@@ -119,11 +119,11 @@ def erase(
         CatalogTampered: a team's tombstones were altered; everything else was carried out first.
         CatalogUnavailable: the catalog cannot be reached; earlier commits remain.
     """
-    # 1. No item goes before the ledger knows the tombstone, so that a restore can repeat the erasure.
+    # 1. Complete the ledger first: only an erasure that it knows can be repeated after a restore.
     agreed_now(services)
     note_tombstones(services)
     summary = ErasureSummary()
-    # 2. Report the requests that an altered catalog would have this run skip in silence.
+    # 2. Report the requests whose rows were altered: this run would skip them without a word.
     tampered: CatalogTampered | None = None
     requests = services.catalog.requests
     altered = {each.request_id: each.team for each in requests.all(states=OPEN_STATES) if _is_altered(each)}
@@ -172,7 +172,7 @@ def _without_request(requests: Requests, team: TeamId) -> list[RequestId]:
             found.append(request_id)
     if not found:
         return []
-    # A request that was completed or cancelled since has no tombstone in force any more, and that is right.
+    # Read once more: a request that was completed or cancelled in between has no tombstone in force, rightly.
     in_force = {each.request_id for each in requests.tombstones(team, only_open=True)}
     return [request_id for request_id in found if request_id in in_force]
 
@@ -230,12 +230,12 @@ def _carry_out(
     After each step, the requests that failed in it are left out, and the others go on.
     """
     catalog = services.catalog
-    # 1. Believe only rules that catalog and ledger agree on: whoever alters one of them erases nothing.
+    # 1. Use only rules on which catalog and ledger agree: an attacker who alters one of them erases nothing.
     rules, faults = _rules_agreed(catalog.requests, services.ledger, requests)
     requests = _without_failed(services, requests, faults, summary)
     started = [request for request in requests if request.state is not RequestState.SHREDDED]
     done = [request for request in requests if request.state is RequestState.SHREDDED]  # a crash came before step 8
-    # 2. Before a whole team goes, give it new class keys: the old ones are destroyed in step 6.
+    # 2. Before a whole team is erased, give it new class keys: the old ones are destroyed in step 6.
     is_team = any(request.kind is RequestKind.TEAM for request in started)
     started = _save(catalog.requests, started, RequestState.PLANNED)
     if is_team:
@@ -247,27 +247,27 @@ def _carry_out(
     # 4. Verify what holds kept: read the files that they reach, and prove that nothing else of the scope is left.
     spared, faults = _spared(services, team, _named(started, rules), holds)
     started = _without_failed(services, started, faults, summary)
-    # 5. Count the items that stay because they came in after the request: the person is told.
+    # 5. Count the items that stay because they came in after the request: the receipt states their number.
     newer, faults = _newer(services, team, _named(started, rules))
     started = _without_failed(services, started, faults, summary)
     if not started and not done:
         return
     started = _save(catalog.requests, started, RequestState.VERIFIED)
-    # 6. Destroy what else a team leaves: old class keys, idempotency keys, files set aside.
+    # 6. Destroy what else is left of a whole team: old class keys, idempotency keys, files set aside.
     if any(request.kind is RequestKind.TEAM for request in started):
         before = max(rules[each.request_id].before for each in started)
         shred_old_class_keys(services, team)
         catalog.landings.forget_posts(team=team, before=before)
-        if not holds:  # nobody can tell whose an unreadable file is: it may be what a hold is for
+        if not holds:  # an unreadable file cannot be matched with a hold, and may be what the hold protects
             services.set_aside.discard_of(team, before=before)
-    # 7. Shredded: nothing is left but what holds keep, and every old key is destroyed.
+    # 7. Store the requests as shredded: only what holds keep is left, and every old key is destroyed.
     without_user = catalog.manifest.anonymous_items(team)
     counts = _Counts(newer=newer, spared=spared, holds=holds, without_user=without_user)
     done += _shredded(services, team, started, counts)
-    # The sealed scopes went with step 7. When files were unlinked, the catalog is scrubbed there.
+    # Step 7 deleted the sealed scopes: scrub them from the catalog's own files. Unlinking files scrubs it as well.
     if not unlink_replaced(catalog, services.vault):
         catalog.scrub(is_thorough=False)
-    # 8. Receipt, and completion.
+    # 8. Write the receipts, and complete the requests.
     write_receipts(services, done, unreachable_items=without_user)
     summary.completed += [request.request_id for request in done if request.withheld is None]
     summary.withheld += [request.request_id for request in done if request.withheld is not None]
@@ -297,7 +297,7 @@ def _shredded(services: Services, team: TeamId, verified: list[Request], counts:
             erased=erased.get(each.request_id, 0),
             withheld=withheld,
             newer=counts.newer.get(each.request_id, 0),
-            # Items without a user id may be the person's: nobody can tell, and the receipt says so.
+            # Items without a user id may be the person's. That cannot be decided, and the receipt says so.
             not_reachable=counts.without_user if each.kind is RequestKind.USER else 0,
         )
         after.append(each.carried_out(now=now, outcome=outcome, withheld=withheld))
@@ -310,7 +310,7 @@ def _rules_agreed(
 ) -> tuple[dict[RequestId, Rule], _FaultsByRequest]:
     """Return the rules that are the same in catalog and ledger in every part, and the faults of the other requests.
 
-    Each request is judged by its own row and its own entry: another one's alteration is not its fault.
+    Each request is judged by its own row and its own entry, so an altered one does not stop the others.
     """
     ids = [request.request_id for request in asked]
     in_force, entries = requests.tombstones_of(ids), ledger.tombstones(ids)
@@ -376,9 +376,9 @@ def _work_through(
     catalog = services.catalog
 
     def work_through() -> tuple[list[Hold], _FaultsByRequest]:
-        # Read first: what is placed after this makes the commit fail, so that it is never passed over.
+        # Read first: a tombstone or hold that is placed after this makes the commit fail, so none is overlooked.
         planned_at, held_at = catalog.requests.newest_tombstone(team), catalog.holds.newest(team)
-        # Read even when no hold is known: one deleted from the catalog shows in the team's tally.
+        # Read even when `held_at` is 0: a hold that was deleted from the catalog shows in the team's tally.
         holds = holds_in_force(catalog.holds, team, now=services.clock.now())
         works = [
             work
@@ -397,7 +397,7 @@ def _work_through(
 def _by_request(faulty: Iterable[tuple[FileWork, ImplioError]]) -> _FaultsByRequest:
     """Return the fault of each request: that of the first faulty file that may hold an item of it.
 
-    A file that did not prove right comes before one that could not be read: a person must look at it.
+    A file that failed verification comes before one that could not be read, since a person must look at it.
     """
     found: _FaultsByRequest = {}
     for work, error in sorted(faulty, key=lambda each: not isinstance(each[1], Unverified)):

@@ -1,4 +1,4 @@
-"""Extend: the due date of a request is extended once, with a reason (GDPR Art. 12(3))."""
+"""Extend: move the due date of a request once, with a reason (GDPR Art. 12(3))."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ from implio_pipeline.ports.services import Services
 
 
 def extend(services: Services, request_id: RequestId, *, days: int, reason: str) -> Request:
-    """Extend a due date and note it in the ledger; the reason stays sealed until the request is completed.
+    """Extend a due date and note it in the ledger; the sealed reason is destroyed when the erasure is carried out.
 
     Raises:
         ClockWrong: the clock disagrees with what the home knows.

@@ -1,4 +1,4 @@
-"""Outcomes: what requests have come to so far, for every edge that shows them."""
+"""Outcomes: what each request has erased so far, for every edge that shows it."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from implio_pipeline.ports.services import Services
 def outcomes_of(services: Services, requests: Sequence[Request]) -> list[tuple[Request, RequestOutcome]]:
     """Return each request with its outcome: as its last pass counted it, or as far as the present pass has come.
 
-    One query serves all requests. A request that a restore brought back may have been erased before: once it was tried,
-    nobody knows how much of it is gone, and its outcome says so.
+    One query serves all requests. A request that a restore brought back may have been erased before. If it was tried
+    since, the number of erased items is not known, and its outcome says so.
     """
     untouched = {each.request_id for each in requests if each.state in NOT_BEGUN_STATES and not each.attempts}
     begun = [

@@ -65,7 +65,7 @@ def change_policy(
 def affected_items(
     services: Services, team: Team, *, policy: RetentionPolicy | None = None, cap_percent: int | None = None
 ) -> int:
-    """Return how many items go sooner under a change; all of the team's, when the cap is raised."""
+    """Return how many items go sooner under a change. A raised cap counts as all items of the team."""
     manifest = services.catalog.manifest
     if cap_percent is not None and cap_percent > team.cap_percent:
         return manifest.items(team.team)
@@ -75,7 +75,7 @@ def affected_items(
 
 
 def needs_approval(services: Services, team: Team, *, by: str, items: int) -> bool:
-    """Tell whether a change by which this many items go sooner would wait for a second person."""
+    """Return whether a change would wait for a second person, if this many items go sooner by it."""
     who = identity_of(services.keychain, team.team, by)
     return items > allowance_of(services, team.team, who).left
 
@@ -101,7 +101,7 @@ def approve_policy(services: Services, team: TeamId, *, name: str) -> PolicyChan
 
 
 def refuse_policy(services: Services, team: TeamId, *, name: str) -> PolicyChange:
-    """Refuse the waiting change of a team; the person who asked for it may withdraw it so.
+    """Refuse the waiting change of a team; the person who asked for it may withdraw it this way.
 
     Raises:
         ApprovalRefused: no change waits.

@@ -1,4 +1,4 @@
-"""Preview: show what an erasure would do, with a digest of it; then do exactly that, or nothing.
+"""Preview: show what an erasure would do, with a digest; then do exactly that, or nothing.
 
 The digest covers the rule, the files it reaches, the legal holds and the newest tombstone. `accept_plan` compares it
 twice: before the request is accepted, and while its tombstone is in force. From then on no covered item comes in, so
@@ -134,7 +134,7 @@ def _plan(services: Services, team: Team, rule: Rule, *, who: str | None) -> Era
 def _digest(
     services: Services, team: TeamId, rule: Rule, *, tombstone: int | None = None
 ) -> tuple[str, list[FileWork]]:
-    """Return the digest of what a rule would do now, and the files it is made of."""
+    """Return the digest of what a rule would do now, and the files that the digest covers."""
     catalog = services.catalog
     newest = catalog.requests.newest_tombstone(team) if tombstone is None else tombstone
     holds = holds_in_force(catalog.holds, team, now=services.clock.now())

@@ -1,4 +1,4 @@
-"""Receipts: the last step of a request, after which even we no longer know whom it named.
+"""Receipts: the last step of a request. Its sealed scope is destroyed by then, so nobody can tell whom it named.
 
 Rules:
 
@@ -19,17 +19,17 @@ from implio_pipeline.ports.services import Services
 
 
 def write_receipts(services: Services, requests: Sequence[Request], *, unreachable_items: int) -> None:
-    """Write the receipts of shredded requests, then complete them, or leave them to their legal holds.
+    """Write the receipts of shredded requests, then complete them, or put them off until their legal holds end.
 
     Args:
         services: What the flow may use.
         requests: All shredded, and of one team.
-        unreachable_items: The team's items without a user id, which no deletion of a user can find; proven.
+        unreachable_items: The team's items without a user id, which no deletion of a user can find; from checked rows.
     """
     ids = [request.request_id for request in requests]
     entries = services.ledger.receipts(ids)
     earlier = {each.request_id: [entry.statement for entry in entries.get(each.request_id, [])] for each in requests}
-    # 1. Write what the ledger does not have yet of this very pass.
+    # 1. Write the receipts of this pass that the ledger does not have yet.
     missing = [request for request in requests if not _is_written(request, earlier[request.request_id])]
     withheld = [request for request in requests if request.withheld is not None]
     outcomes = services.catalog.requests.outcomes(ids) if missing or withheld else {}
@@ -48,17 +48,17 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
         ]
         services.ledger.append(receipts, is_told_once=True)
     now = services.clock.now()
-    # 2. Leave what legal holds keep something of, until the first of its holds ends.
+    # 2. Put off the requests of which a legal hold keeps something, until the first of their holds ends.
     if withheld:
         _withhold(services, withheld, outcomes)
-    # 3. Complete the others; their sealed scopes are destroyed with that.
+    # 3. Complete the others.
     completed = []
     for request in requests:
         if request.withheld is not None:
             continue
         outcome, first = request.outcome, _whole(earlier[request.request_id])
         if outcome.is_nothing_matched and first:
-            outcome = first[0].outcome  # erased again after a restore, with nothing left: what was erased stays said
+            outcome = first[0].outcome  # erased again after a restore: the first receipt has the true counts
         # `max`: the clock may be behind the logical time of the pass.
         completed_at = max(now, request.checked_at or now)
         after = replace(request.moved(RequestState.COMPLETED), outcome=outcome, completed_at=completed_at, sealed=None)

@@ -1,4 +1,4 @@
-"""Retention: what a team's policy no longer allows is erased by the same path as any other request.
+"""Retention: items older than their team's policy allows are erased by the same path as any other request.
 
 Rules:
 
@@ -108,7 +108,7 @@ def retain(
         for team in chosen:
             with failed.isolate(f"retention of team {team.team}"):
                 requests += _retain_team(services, team, today)
-        # 3. Report the teams whose policy nobody can trust, also one that was altered since.
+        # 3. Report the teams whose row was altered, including those altered during this run.
         for team in _teams(services.catalog.teams, wanted):
             if team.is_altered:
                 with failed.isolate(f"policy of team {team.team}"):
@@ -127,7 +127,8 @@ def _retain_team(services: Services, team: Team, today: date) -> list[Request]:
     overdue = _overdue(services.catalog.manifest, team, _rule(services, team, limits))
     if not overdue:
         return []
-    # 2. Is it asked for already? A request that a legal hold delays stays open; each run would add another one.
+    # 2. Does an open request cover it already? A legal hold may keep a request open for years, and without this check
+    #    each run would add another one.
     asked = _asked(services.catalog.requests, team.team)
     if not any(_is_new(file, limits, asked) for file in overdue):
         return []
@@ -153,7 +154,7 @@ def _overdue(manifest: Manifest, team: Team, rule: OverdueRule) -> list[VaultFil
 
 
 def _asked(requests: Requests, team: TeamId) -> list[Cutoffs]:
-    """Return what the open retention requests cover, of those that need no person to go on."""
+    """Return the cutoffs of the open retention requests, without those that wait for a person."""
     rules = {each.request_id: each.rule for each in requests.tombstones(team, only_open=True)}
     return [
         rule.cutoffs

@@ -1,7 +1,7 @@
-"""Take requests: files dropped into the inbox go through the one guarded door (`accept.py`).
+"""Take requests: accept the requests of the files that were dropped into the inbox.
 
 A request file is destroyed only after its requests are accepted and in the ledger. After a crash in between, it is read
-again, and the same requests answer.
+again, and `accept` returns the requests that it made before.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ class TakenRequests:
     accepted: list[Request] = field(default_factory=list)
     refused: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    """Files that could not be taken, by code; each is in the inbox again and is tried later."""
+    """Files that could not be taken, by code. Each is back in the inbox, and the next pass tries it again."""
 
 
 def take_requests(services: Services, *, is_enough: Callable[[TakenRequests], bool] = lambda _: False) -> TakenRequests:
@@ -40,7 +40,7 @@ def take_requests(services: Services, *, is_enough: Callable[[TakenRequests], bo
     """
     agreed_now(services)
     taken = TakenRequests()
-    # The outer guard is for a folder that cannot be listed: what was accepted before it failed must be reported.
+    # The outer `_counted` catches a folder that cannot be listed: what was accepted before must still be reported.
     with _counted(taken):
         for claimed in services.inbox.claim():
             with _counted(taken), claimed as file:
@@ -55,7 +55,7 @@ def _counted(taken: TakenRequests) -> Iterator[None]:
     """Count an exception of the block by a code, without its text: that may quote the file."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 -- whatever one file raises is that file's alone
+    except Exception as error:  # noqa: BLE001 -- a fault of one file must not stop the others
         taken.failed[error.code if isinstance(error, ImplioError) else type(error).__name__] += 1
 
 
