@@ -148,7 +148,7 @@ class RuleFields:
         return _is_covered(self, rule)
 
 
-def _is_covered(item: QueueEntry | Trace, rule: Rule) -> bool:
+def _is_covered(item: QueueEntry | RuleFields, rule: Rule) -> bool:
     return covers(
         rule,
         user_key=item.user_key,

@@ -1,1 +1,1 @@
-"""Moderation: decisions, queues, and the webhooks that tell customers."""
+"""Moderation: queues, decisions, and the webhooks that report them to customers."""

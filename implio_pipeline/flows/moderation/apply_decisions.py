@@ -7,9 +7,9 @@ Rules:
 
 * A rewrite is proven before it is committed: exactly the columns of a decision differ, in exactly the decided rows.
 * The keys of a replaced file are destroyed by the commit that replaces it.
-* A verdict is given up as lost only after every file that may hold its item was read.
+* A verdict counts as lost only after every file that may hold its item was read.
 * A file that fails delays its own verdicts and no others. Each failure makes the wait before the next try longer.
-* A deletion takes its items' verdicts away in the transaction that accepts it, so nothing here erases anything.
+* The transaction that accepts a deletion removes the verdicts on its items, so nothing here erases anything.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,9 @@ from implio_pipeline.ports.services import Services
 FEED_KEEPS = timedelta(days=30)
 """How long an applied verdict stays in the feed."""
 _AT_ONCE = 5_000
+"""Verdicts in one plan, which bounds the memory and what a new plan repeats."""
 _COMMIT_FILES = 64
+"""Files in one commit. After a crash or a race, at most these are rewritten again."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,7 +51,7 @@ class SettleSummary:
     verdicts: int = 0
     files: int = 0
     lost: int = 0
-    """Verdicts whose item is in no file, such as one in a file that was lost and given up."""
+    """Verdicts whose item is in no file any more, for example because a restore gave its file up."""
 
 
 def apply_decisions(
@@ -86,7 +88,7 @@ def apply_decisions(
 
 
 def is_settling_due(services: Services, *, waits: timedelta) -> bool:
-    """Return whether the oldest pending verdict that is not put off has waited this long."""
+    """Return whether a pending verdict that is not put off has waited this long."""
     now = services.clock.now()
     since = services.catalog.moderation.unsettled_since(now=now)
     return since is not None and since + waits <= now
@@ -98,6 +100,7 @@ def opened_values(keychain: Keychain, verdict: StoredVerdict) -> Mapping[str, An
     Raises:
         KeyMissing: the key that sealed it is destroyed.
     """
+    # The seal is bound to its task: a sealed verdict that is copied to another item does not open.
     context = seal_context("decision", verdict.task_id)
     details = VerdictDetails.from_bytes(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
     return details.item_columns(verdict.decided)
@@ -108,6 +111,7 @@ def forget_applied(catalog: Catalog, *, before: datetime) -> int:
 
     Failed files that have been replaced or removed since are forgotten too.
     """
+    # A file that was replaced is never tried again, so its failures would stay for ever.
     failed = catalog.failed_files.all(WorkKind.SETTLE)
     for team in sorted({each.team for each in failed}):
         live = {str(file.file_id) for file in catalog.manifest.files(team, is_filtered=False)}
@@ -171,7 +175,7 @@ class _TeamRun:
 
 @dataclass(kw_only=True, slots=True)
 class _Batch:
-    """Some verdicts and one plan for them, with the files that the next commit replaces."""
+    """A batch of verdicts, planned together, with the files that the next commit replaces."""
 
     services: Services
     team: TeamId
@@ -188,7 +192,7 @@ class _Batch:
         """Apply verdicts, file by file.
 
         Raises:
-            PlanOutdated: somebody else changed the same files, or a request was accepted.
+            PlanOutdated: another process changed the same files, or a request was accepted.
         """
         # 1. Open the verdicts, and find the files that may hold their items.
         values = self._opened(verdicts)
@@ -202,7 +206,7 @@ class _Batch:
         ]
         found = find(self.services.catalog.manifest, self.services.vault, self.team, named_rules)
         files = [(file, reached) for file, reached in found if file.kind is FileKind.ITEMS]
-        # 2. Rewrite each file, and commit 64 at a time. Note the verdicts that may be in a file that was not read.
+        # 2. Rewrite each file, and commit 64 at a time. Note which verdicts may belong to a file that was not read.
         applied: set[str] = set()
         unread: dict[str, datetime] = {}
         for done, (file, reached) in enumerate(files, start=1):
@@ -215,12 +219,12 @@ class _Batch:
                 self._commit()
             if progress:
                 progress(done, len(files))
-        # 3. Close the verdicts whose item is in no file: only now is every file read that may hold it.
+        # 3. Close the verdicts whose item is in no file. Only now has every file been read that may hold one.
         missing = [by_task[task].sequence for task in by_task.keys() - applied - unread.keys()]
         self.settled += missing
         self._commit()
         self.lost += len(missing)
-        # 4. Put off the verdicts that may be in files that were not read.
+        # 4. Put off the verdicts that may belong to files that were not read, until these files are tried again.
         late = {task: until for task, until in unread.items() if task not in applied}
         for until in set(late.values()):
             sequences = [by_task[task].sequence for task, each in late.items() if each == until]
@@ -242,6 +246,7 @@ class _Batch:
             if verdict.task_id not in values:
                 closed.append(verdict.sequence)
         if closed:
+            # They cannot be opened again soon: the longest wait keeps them from being tried in every run.
             until = self.services.clock.now() + LONGEST_BACKOFF
             self.services.catalog.moderation.put_off(self.team, closed, until=until)
         return values
@@ -277,7 +282,7 @@ class _Batch:
         try:
             settlement = self.services.vault.apply_decisions(sealed, values)
         except (FileMissing, KeyMissing):
-            # A replacement or a rotation in between looks like this too: then the file is gone or has other keys.
+            # A replacement or a rotation in between has the same effect. Then the file is gone or has other keys.
             (now,) = self.services.catalog.manifest.sealed([file])
             if now.keys != sealed.keys:
                 raise PlanOutdated("the keys of a file were renewed") from None
@@ -287,6 +292,7 @@ class _Batch:
         try:
             settlement.prove()
         except Unverified:
+            # The copy is wrong, and the old file is not: it stays, and a person must look at it.
             self.services.vault.delete(settlement.after.file)
             raise
         self.add.append(settlement.after)
@@ -306,8 +312,8 @@ class _Batch:
             remove=tuple(self.remove),
             settled=tuple(self.settled),
         )
-        # If the connection breaks during the commit, it may have succeeded. From here on its files are therefore not
-        # deleted here, unless the catalog says that the commit failed.
+        # If the connection breaks during the commit, the commit may have succeeded, and its files may be live. They are
+        # deleted only if the catalog says that the commit failed.
         staged, self.add = self.add, []
         try:
             self.services.catalog.manifest.commit(change)

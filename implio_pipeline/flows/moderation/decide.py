@@ -1,10 +1,10 @@
-"""Moderate: give out queue entries, ten at a time, and take decisions on them.
+"""Moderate: hand out queue entries, ten at a time, and store the decisions on them.
 
 Rules:
 
 * Each entry is locked for one moderator at a time, and decided once. The same verdict of the same moderator again is
   the same verdict, so that a call may be repeated (decision 0032).
-* A deletion wins: accepting it removes what it covers from queues, verdicts and notes in the same transaction.
+* A deletion comes before moderation: the transaction that accepts it removes its items from queues, verdicts and notes.
 * Names of moderators, notes and reasons are sealed; locks and verdicts hold a keyed pseudonym.
 """
 
@@ -89,35 +89,36 @@ def next_entries(
 
     Args:
         services: What the flow may use.
-        team: Whose queue.
-        queue: Its name.
+        team: The team that owns the queue.
+        queue: The queue's name.
         by: The moderator's name; only a keyed pseudonym of it is kept.
-        count: How many at most.
+        count: The most entries to return.
 
     Raises:
         TeamUnknown: there is no such team.
         QueueUnknown: it has no such queue.
     """
     now = services.clock.now()
+    # The lock has a pseudonym, since queue entries are not sealed and a moderator's name is personal.
     lock = Lock(by=identity_of(services.keychain, team, by), until=now + LOCK_LASTS)
     return services.catalog.moderation.lock_oldest(team, queue, lock=lock, now=now, count=count)
 
 
 def give_back(services: Services, team: TeamId, *, by: str) -> int:
-    """Unlock every entry that a moderator has locked, and return how many there were."""
+    """Unlock every entry that a moderator has locked, and return their number."""
     return services.catalog.moderation.unlock(team, by=identity_of(services.keychain, team, by))
 
 
 def decide(
     services: Services, team: TeamId, task_id: str, decision: Decision, *, by: str
 ) -> StoredVerdict | QueueEntry:
-    """Take a decision on one item: a verdict removes it from its queue, a move puts it into another queue.
+    """Store a decision on one item: a verdict removes the item from its queue, a move puts it into another queue.
 
     Args:
         services: What the flow may use.
-        team: Whose item.
+        team: The team that owns the item.
         task_id: The item.
-        decision: What is decided.
+        decision: The verdict, or the move.
         by: The moderator's name; sealed until it is written into the item.
 
     Returns:
@@ -138,13 +139,13 @@ def decide(
         raise DecisionRefused("the decision names no moderator")
     name = task_id.strip().lower()
     task_key, who = services.identifiers.task_key(name), identity_of(services.keychain, team, actor)
-    # 2. Return an earlier verdict that is the same; refuse to replace one.
+    # 2. An earlier verdict stays. If it is the same, return it, so that a call may be repeated (decision 0032).
     earlier = moderation.decided(team, name, task_key)
     if earlier is not None:
         if not isinstance(decision, Move) and earlier.is_same(decision, by=who):
             return earlier
         raise ItemDecided("the item was decided before")
-    # 3. Store note and decision in one transaction, which fails if the entry is gone or locked.
+    # 3. Store note and decision in one transaction. It fails if the entry is gone or locked.
     entry, now = moderation.waiting(team, name, task_key), services.clock.now()
     note = _note(services.keychain, entry, decision, at=now)
     if isinstance(decision, Move):
@@ -152,7 +153,7 @@ def decide(
     try:
         return moderation.decide(_verdict(services.keychain, entry, decision, actor, who, now), note=note, at=now)
     except (ItemGone, ItemDecided):
-        # Somebody was faster. It may be the same moderator, who pressed twice.
+        # Another call came first. It may be the same moderator, who clicked twice.
         again = moderation.decided(team, name, task_key)
         if again is not None and again.is_same(decision, by=who):
             return again
@@ -160,7 +161,7 @@ def decide(
 
 
 def notes_of(services: Services, team: TeamId, task_id: str) -> list[ReadNote]:
-    """Return what moderators wrote about an item, oldest first."""
+    """Return the notes that moderators wrote about an item, oldest first."""
     name = task_id.strip().lower()
     return opened_notes(
         services.keychain, services.catalog.moderation.notes(team, name, services.identifiers.task_key(name))
@@ -188,6 +189,7 @@ def _verdict(
         task_key=entry.task_key,
         user_key=entry.user_key,
         submitted_at=entry.submitted_at,
+        # The outcome in the vault: rules by outcome use it until the verdict is written there (decision 0030).
         outcome=entry.outcome,
         decided=verdict.outcome,
         decided_at=now,

@@ -1,8 +1,8 @@
-"""The feed of decisions, as customers' servers poll it.
+"""The feed of decisions, which customers' servers poll.
 
-A pending decision is read from the catalog. Once it is applied, the catalog drops its reasons and its author, and they
-are read from the item. Items that a tombstone hides are left out either way: accepting a deletion takes their pending
-decisions, and `get_items` leaves out the items.
+The reasons and the author of a pending decision are read from the catalog. When the decision is applied, the catalog
+drops them, and they are read from the item. Hidden items are left out in both cases: accepting a deletion removes their
+pending decisions, and `get_items` does not return the items.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +23,7 @@ class PolledDecision:
 
     task_id: str
     decided_ms: int
-    """Its place in the team's feed: milliseconds since 1970, larger with every decision."""
+    """Its place in the team's feed: milliseconds since 1970, larger than those of all earlier decisions."""
     outcome: str
     reasons: tuple[str, ...] = field(default=(), repr=False)
     feedback: tuple[str, ...] = field(default=(), repr=False)
@@ -36,7 +36,7 @@ class PolledPage:
 
     decisions: tuple[PolledDecision, ...]
     newest_ms: int
-    """The place to ask after for the next page."""
+    """Where the next page begins: the `since_ms` to ask for."""
     has_more: bool
 
 
@@ -44,7 +44,7 @@ class DecisionFeed:
     """The feed of decisions of every team.
 
     Args:
-        services: What it may read.
+        services: What the feed may use.
     """
 
     def __init__(self, services: Services) -> None:
@@ -57,7 +57,7 @@ class DecisionFeed:
         return PolledPage(decisions=self._polled(team, page.entries), newest_ms=page.newest, has_more=page.is_more)
 
     def of_tasks(self, team: TeamId, task_ids: Collection[str]) -> Mapping[str, PolledDecision]:
-        """Return the decision on each of these tasks that has one in the feed."""
+        """Return the decisions on these tasks by task id. A task without a decision in the feed is left out."""
         moderation, task_key = self._services.catalog.moderation, self._services.identifiers.task_key
         names = dict.fromkeys(task.strip().lower() for task in task_ids)
         found = (moderation.decided(team, name, task_key(name)) for name in names)
@@ -65,6 +65,7 @@ class DecisionFeed:
 
     def _polled(self, team: TeamId, verdicts: Sequence[StoredVerdict]) -> tuple[PolledDecision, ...]:
         """Return decisions with their reasons; leave out those whose item is hidden or gone."""
+        # Only applied decisions need their item: reading a vault file for every pending one would be wasted.
         items = get_items(self._services, team, [each.task_id for each in verdicts if each.settled_at is not None])
         polled = []
         for each in verdicts:

@@ -1,6 +1,9 @@
 """Read the items of a few task ids, with all their columns; items that a tombstone hides are left out.
 
-Reading takes no lock: it is repeated when files are replaced, or a request is accepted, while it goes on.
+Rules:
+
+* Reading takes no lock. If files are replaced or a request is accepted during it, the read is repeated.
+* Vault and catalog together give what a reader may see: `stored_rows` reads the vault alone, `get_items` both.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,6 +42,7 @@ def stored_rows(services: Services, team: TeamId, task_ids: Iterable[str]) -> li
         return []
 
     def read() -> list[Rows]:
+        # A completed tombstone has nothing left to hide; only open ones are applied to each row.
         hidden = [tombstone.rule for tombstone in services.catalog.requests.tombstones(team, only_open=True)]
         files = find(services.catalog.manifest, services.vault, team, named_rules)
         found = [(file, reached) for file, reached in files if file.kind is FileKind.ITEMS]
@@ -56,7 +60,7 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict
 
     Args:
         services: What the flow may use.
-        team: Whose items.
+        team: The team that owns the items.
         task_ids: A few: for each one, a vault file is read.
 
     Raises:
@@ -67,7 +71,7 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict
 
     def read() -> dict[str, Mapping[str, Any]]:
         newest = requests.newest_tombstone(team)
-        # Decisions are read before items: one that is applied in between is in both, with the same values.
+        # Decisions are read before items. One that is applied in between is in both, with the same values.
         found = {task: moderation.decided(team, task, services.identifiers.task_key(task)) for task in wanted}
         pending = {
             task: opened_values(services.keychain, verdict)
@@ -75,7 +79,7 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict
             if verdict is not None and verdict.settled_at is None
         }
         items = {row["task_id"]: row for rows in stored_rows(services, team, wanted) for row in rows.to_pylist()}
-        # A request that was accepted in between hides items, and takes their decisions away.
+        # A request that was accepted in between hides items and removes their decisions: read again.
         if requests.newest_tombstone(team) != newest:
             raise PlanOutdated("a request was accepted during the reading")
         return {task: {**items[task], **pending.get(task, {})} for task in wanted if task in items}

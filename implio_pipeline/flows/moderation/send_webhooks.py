@@ -2,12 +2,12 @@
 
 Rules:
 
-* A body is made when it is sent, and is kept nowhere.
+* A body is made just before it is sent, and is never stored.
 * A delivery stays in the catalog until the receiver has answered 200. After a crash it is sent again under the same id.
 * A delivery whose item is deleted before it is sent is deleted with the item.
-* Nothing is sent of a request that no longer waits for a second person.
+* A message about a waiting request is sent only while the request still waits for a second person.
 * Each team's deliveries are sent one after another, in a pass of its own. A slow receiver delays its own team only.
-* Nothing else waits for receivers: the server sends from a process of its own.
+* The server sends from a process of its own, so that no API call ever waits for a receiver.
 """
 
 import json
@@ -46,8 +46,9 @@ from implio_pipeline.ports.moderation import Callbacks, WebhookClient
 from implio_pipeline.ports.services import Services
 
 _AT_ONCE = 100
+"""Deliveries of one team in one pass."""
 _RECEIVERS_AT_ONCE = 64
-"""Teams whose deliveries are sent at the same time. Their threads wait for receivers; few of them read files."""
+"""Teams whose deliveries are sent at the same time. Most of these threads wait for receivers; few read files."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,18 +59,18 @@ class DeliverySummary:
     put_off: int = 0
     given_up: int = 0
     cancelled: int = 0
-    """Deliveries without a body, since their item or callback is gone."""
+    """Deliveries that were not sent because their item, their callback or their cause is gone."""
     failed: dict[TeamId, str] = field(default_factory=dict)
     """Teams whose pass failed, each with the code of the error."""
 
 
 class Deliverer:
-    """Sends deliveries, those of many teams at a time.
+    """Sends the deliveries of many teams at the same time.
 
     Args:
         services: What the flow may use.
-        webhook_client: What sends them.
-        most: Deliveries of one team in one pass.
+        webhook_client: Sends one call.
+        most: The most deliveries of one team in one pass.
     """
 
     def __init__(self, services: Services, webhook_client: WebhookClient, *, most: int = _AT_ONCE) -> None:
@@ -81,17 +82,18 @@ class Deliverer:
         self._running: dict[TeamId, Future[DeliverySummary]] = {}
 
     def begin(self, teams: Sequence[TeamId] | None = None) -> DeliverySummary:
-        """Begin a pass for each team that has deliveries due and no running pass; do not wait for any.
+        """Start a pass for each team that has deliveries due and no running pass, without waiting for them.
 
         Args:
             teams: These teams; every team with deliveries due when `None`.
 
         Returns:
-            What the passes did that ended since the last call.
+            The counts of the passes that ended since the last call.
         """
         ended, callbacks = self._ended(), self._services.catalog.callbacks
         due = callbacks.teams_due(now=self._services.clock.now()) if teams is None else teams
         for team in due:
+            # One pass for each team: two would send to the same receiver side by side, and out of order.
             if team not in self._running:
                 self._running[team] = self._pool.submit(
                     _deliver_team, self._services, self._client, team, self._most, reading=self._reading
@@ -125,9 +127,9 @@ def deliver_due(
 
     Args:
         services: What the flow may use.
-        webhook_client: What sends them.
+        webhook_client: Sends one call.
         teams: These teams; every team with deliveries due when `None`.
-        most: Deliveries of one team in one pass.
+        most: The most deliveries of one team in one pass.
     """
     deliverer = Deliverer(services, webhook_client, most=most)
     try:
@@ -152,7 +154,7 @@ def _deliver_team(
 ) -> DeliverySummary:
     """Run one team's pass."""
     callbacks, clock, summary = services.catalog.callbacks, services.clock, DeliverySummary()
-    # 1. Read what is due, and make each body. That opens vault files, so few teams do it at the same time.
+    # 1. Read the due deliveries, and make their bodies. That opens vault files, so few teams may do it at once.
     due = callbacks.due(team, now=clock.now(), most=most)
     try:
         secrets = secrets_of(services.catalog, services.keychain, team)
@@ -169,10 +171,10 @@ def _deliver_team(
         for delivery in due:
             callbacks.put_off(replace(delivery, next_attempt_at=later))
         raise
-    # 2. Send one after another, until the receiver has taken as long as a team's pass may last.
+    # 2. Send them one after another, until the receiver has used up the time of one pass.
     taken_seconds = 0.0
     for delivery in due:
-        # Claim it in a transaction of its own, just before it is sent. That fails if its item was deleted since.
+        # Claim each in a transaction of its own, just before it is sent. That fails if its item was deleted since.
         begun = callbacks.begin(delivery, until=clock.now() + CLAIM_LASTS)
         body = bodies.get(delivery.delivery_id)
         if begun is None or body is None:
@@ -188,7 +190,7 @@ def _deliver_team(
         }
         answer = webhook_client.send(secrets.url, content, headers)
         if answer.code == ABANDONED:
-            # This process is ending. The next one sends it again at once, and this attempt does not count.
+            # This process is ending. The next process sends it at once, and this attempt does not count.
             callbacks.put_off(delivery)
             summary.put_off += 1
             break
@@ -200,7 +202,7 @@ def _deliver_team(
 
 
 def _bodies(services: Services, team: TeamId, due: Sequence[Delivery]) -> dict[str, dict[str, Any]]:
-    """Return the bodies by delivery; there is none if the item is hidden or gone, or nothing waits any more."""
+    """Return the bodies by delivery. It has none if its item is hidden or gone, or if its cause no longer waits."""
     items = get_items(services, team, [each.task_id for each in due if each.task_id is not None])
     asked = [each.request_id for each in due if each.request_id is not None and each.event is CallbackEvent.DELETION]
     receipts = services.ledger.receipts(asked) if asked else {}
@@ -233,7 +235,7 @@ def _bodies(services: Services, team: TeamId, due: Sequence[Delivery]) -> dict[s
 
 
 def _decision_body(delivery: Delivery, item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body for a decision: the item's ids and its result, without content."""
+    """Return the body for a decision: the ids of the item and its result, without its content."""
     return {
         "type": delivery.event.value,
         "deliveryId": delivery.delivery_id,

@@ -1,10 +1,10 @@
-"""Callbacks: the address that a team's webhooks are sent to, and the secrets that are sent with them.
+"""Callbacks: the address to which a team's webhooks are sent, and the secrets that authenticate them.
 
 Rules:
 
-* An address must be https, and its host on the team's allow list by its exact name: a callback is the one connection
-  that goes to a place somebody else names (decision 0031).
-* Address and secrets are sealed under the team's seal key, and are shown once, when they are made.
+* An address must be https, and its host must be on the team's allow list by its exact name. No other connection of ours
+  goes to an address that a customer chooses (decision 0031).
+* Address and secrets are sealed under the team's seal key, and shown once, when the callback is set.
 """
 
 import json
@@ -31,7 +31,7 @@ class CallbackView:
     allowed: frozenset[str]
     """Hosts that a callback of the team may go to."""
     waiting: int
-    """Deliveries to be sent."""
+    """Deliveries that are still to be sent."""
     given_up: int
 
 
@@ -40,7 +40,7 @@ def allow_hosts(services: Services, team: TeamId, hosts: Iterable[str]) -> froze
 
     Raises:
         TeamUnknown: there is no such team.
-        CallbackRefused: one is not the exact name of a host.
+        CallbackRefused: a host is not given by its exact name.
     """
     names = frozenset(check_host(host) for host in hosts)
     services.catalog.callbacks.allow(team, names)
@@ -54,7 +54,8 @@ def set_callback(services: Services, webhook_client: WebhookClient, team: TeamId
         TeamUnknown: there is no such team.
         CallbackRefused: the URL is not https, its host is not on the team's allow list, or its address is not public.
     """
-    # 1. The host must be allowed, and its addresses public, so that a callback cannot reach a machine inside.
+    # 1. The host must be allowed, and its addresses public: otherwise a customer could make us call machines of our own
+    #    network (server-side request forgery).
     destination = Destination.of(url)
     if destination.host not in services.catalog.callbacks.hosts(team):
         raise CallbackRefused("the host is not on the team's allow list")
@@ -96,6 +97,7 @@ def remove_callback(services: Services, team: TeamId) -> None:
         CallbackUnknown: the team has no callback.
     """
     services.catalog.callbacks.remove(team)
+    # The deleted secrets stay in free pages of the database until it is scrubbed.
     services.catalog.scrub(is_thorough=False)
 
 
