@@ -48,7 +48,7 @@ MERGE_SMALL_FILES = "merge_small_files"
 AUDIT_FINDINGS = "audit-findings"
 ROTATION_OFF, ROTATION_NOT_DUE = "rotation-is-off", "rotation-is-not-due"
 LOOK_FILES, LOOK_SECONDS = 200, 10.0
-"""How much of the inbox a sensor reads at once; the rest is left to the next look, or to the job. Dagster ends a tick
+"""How much of the inbox a sensor reads in one tick. The next tick or the job reads the rest. Dagster ends a tick
 after 60 s."""
 
 Partition = tuple[TeamId, date]
@@ -56,7 +56,7 @@ Partition = tuple[TeamId, date]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Every:
-    """A job that is looked at again after some seconds."""
+    """A job whose work is looked for every few seconds."""
 
     seconds: int
 
@@ -145,11 +145,14 @@ class Report:
     left: list[FailedFile] = field(default_factory=list)
     """Landing files that failed: retried later, or quarantined."""
     transient_codes: frozenset[str] = frozenset()
-    """Codes of faults that retry on their own: no failure of the run, but worth a line in a log."""
+    """Codes of faults that are retried on their own. They do not fail the run, but deserve a line in a log."""
     audit: AuditReport | None = None
 
     def add_faults(self, faults: Faults, *, has_backoff: bool = False) -> None:
-        """Add units that failed alone; with a back-off of their own, running the job again would skip them."""
+        """Add units that failed while the others went on.
+
+        With a back-off of their own, running the job again at once would skip them, so `may_retry` stays as it is.
+        """
         self.may_retry |= bool(faults) and not has_backoff
         self.failures += [
             Failure(
@@ -182,22 +185,23 @@ class Job:
     pool: str | None = None
     """Jobs of one pool never run at the same time."""
     is_on_files: bool = True
-    """Whether it works on the files of items. A job that does not waits for other machines and must not delay one that
-    does."""
+    """Whether it works on files of items. A job that does not may wait for other machines, and must not delay a job
+    that does."""
     is_urgent: bool = False
-    """Whether a person waits for it, so that it goes first."""
+    """Whether a person waits for it. Urgent jobs go first."""
 
 
 # What waits
 
 
 def _landing_waits(opened: OpenHome) -> Backlog:
-    """Return a batch for each team with waiting files, the team whose file came first goes first."""
+    """Return a batch for each team with waiting files. The team with the oldest file comes first."""
     now = agreed_now(opened)
     failures = failed_landings(opened)
     left = put_off(failures, now=now)
-    # A failed file has a back-off of its own and is in no batch until then, so a new file never waits for a failed one.
-    # Its mark makes this another batch than the one whose run failed, so the back-off of that run does not apply.
+    # A failed file has a back-off of its own, and a batch leaves it out until that ends, so a new file never waits for
+    # a failed one. The failed files are part of the batch's identity: so it differs from the batch whose run failed,
+    # and the back-off of that run does not apply.
     marks: dict[TeamId, list[str]] = {}
     for each in failures:
         if each.file in left:
@@ -215,7 +219,8 @@ def _landing_waits(opened: OpenHome) -> Backlog:
 def _requests_wait(opened: OpenHome) -> Backlog:
     """Accept the request files of the inbox, then return one batch of all requests that are ready.
 
-    Accepting hides items. It happens here because a look comes after seconds, but a run may come after hours.
+    Accepting hides items. It happens here because this is called every few seconds, but a run may wait for
+    hours in the queue.
     """
     now, ends = agreed_now(opened), monotonic() + LOOK_SECONDS
 

@@ -1,1 +1,1 @@
-"""The HTTPS edge: the API for customers' servers, and the Data & Privacy page for administrators."""
+"""The HTTPS server: the API for customers' servers. It also serves the pages of `web`."""

@@ -1,4 +1,4 @@
-"""`POST /v1/ads` takes items in. `GET /v1/ads` returns what was decided about them.
+"""`POST /v1/ads` stores items. `GET /v1/ads` returns what was decided about them.
 
 A post is answered once its accepted items are durable and encrypted. A poll never returns an item that a deletion
 hides.
@@ -48,12 +48,12 @@ _FLAGS = {"true": True, "false": False}
 @router.post(
     "/v1/ads",
     operation_id="submitAds",
-    summary="Take items in",
+    summary="Submit items",
     description=(
         "Takes an array and accepts per item. When it is answered, every accepted item is durable, encrypted, and in "
-        "the Default queue unless it came with a decision. Rejected items are in the answer alone. The same id again "
-        "is a revision: each submission gets a new task id. A call that is sent again with the same `Idempotency-Key` "
-        "and body within a day is the same submission. The instant of the call is the instant of submission."
+        "the Default queue unless it came with a decision. Rejected items are in the answer only: they are not stored. "
+        "The same id again is a revision: each submission gets a new task id. A call that is sent again with "
+        "the same `Idempotency-Key` and body within a day is the same submission. The instant of the call is the instant of submission."
     ),
     responses=responses(
         {200: json_response("The accepted items are durable. The rejected ones are not kept.", "Submission")},
@@ -69,7 +69,7 @@ async def _post_ads(request: Request, caller: Annotated[Caller, Depends(who_may(
     parameters(request, ())
     kinds, codings = request.headers.getlist("content-type"), request.headers.getlist("content-encoding")
     if len(kinds) != 1 or not _JSON.fullmatch(kinds[0].strip()) or any(coding != "identity" for coding in codings):
-        raise MediaTypeRefused("the body is not said to be plain JSON in UTF-8")
+        raise MediaTypeRefused("the Content-Type is not plain JSON in UTF-8")
     key = key_of(request)
     sent = await request.body()
     # 2. Take the instant of submission, and with an idempotency key the record of the post.
@@ -108,7 +108,8 @@ def _validated(
     opened: OpenHome = state.opened
     before = None if post is None else known(opened, post)
     same = before or post
-    opened.catalog.give_way()  # a deletion that is being accepted would have to share a processor
+    # A deletion that is being accepted must not share its processor with the validator.
+    opened.catalog.give_way()
     found = state.validate(
         sent,
         arrived_at=same.taken_at if same else arrived_at,
@@ -117,7 +118,7 @@ def _validated(
     )
     # The validator has no key, so the rows get their user keys here.
     rows = with_user_keys(found.rows, FileKind.ITEMS, opened.keychain.user_key_maker(team))
-    # Ask for the API key once more: it may have been revoked while the body came, which may take half a minute.
+    # Check the API key once more: it may have been revoked while the body arrived, which can take half a minute.
     recognise(opened, request.headers[KEY_HEADER])
     return replace(found, rows=rows), before
 
@@ -125,7 +126,7 @@ def _validated(
 @router.get(
     "/v1/ads",
     operation_id="pollAds",
-    summary="What was decided",
+    summary="Poll decisions",
     description=(
         "With `timestamp`, returns the decisions that were made after it, a page at a time: ask again with "
         "`newTimestamp`, at once while `newerAdsExist`. With `taskIds`, returns those items as they are now. Items "

@@ -95,7 +95,7 @@ def problem(error: ImplioError) -> Response:
 
 
 def crash(*, code: str = "failed") -> Response:
-    """Answer a call that ended with an unforeseen failure. What failed is in the server's log alone."""
+    """Answer a call that failed unexpectedly. Only the server's log says what failed."""
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, code=code, detail="the call failed", remedy=_SERVER_FAILED)
 
 

@@ -1,10 +1,10 @@
-"""Wraps every call: its time limit, its line in the access log, its metrics, and an answer if it fails unforeseen.
+"""Wraps every call: its time limit, its line in the access log, its metrics, and an answer if it fails unexpectedly.
 
 The rules:
 
 * A log line holds nothing personal: no query string, no body, no network address, and the route's template instead of
   the path.
-* An unforeseen failure is logged by its class and its places in the code. Its message may quote a value, so the message
+* An unexpected failure is logged by its class and its places in the code. Its message may quote a value, so the message
   is never logged.
 """
 
@@ -33,7 +33,7 @@ class CallRecord:
 
     Args:
         app: The app behind it.
-        metrics: The meters to move.
+        metrics: The metrics to update.
         call_seconds: How long an answer may take to begin.
     """
 

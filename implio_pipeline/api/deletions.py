@@ -1,4 +1,4 @@
-"""Deletion requests: `DELETE /v1/ads` makes one, `/v1/deletions` shows where it is, and a receipt ends it.
+"""Deletion requests: `DELETE /v1/ads` makes one, `/v1/deletions` shows its state and its receipt.
 
 The rules:
 
@@ -55,7 +55,7 @@ _same_request = [Lock() for _ in range(64)]
 async def _holding_commits_back(
     request: Request, caller: Annotated[Caller, Depends(who_may(Act.REQUEST_DELETION))]
 ) -> AsyncIterator[Caller]:
-    """Hold commits of items back as soon as a deletion's caller is known, not only once a thread takes it up."""
+    """Block commits of items as soon as the caller of a deletion is known, before a thread handles the deletion."""
     with request.app.state.opened.catalog.hurried():
         yield caller
 
@@ -64,7 +64,7 @@ async def _holding_commits_back(
     "/v1/ads",
     status_code=202,
     operation_id="deleteAds",
-    summary="Hide items at once, and have them erased",
+    summary="Hide items at once, then erase them",
     description=(
         "Takes exactly one kind: `userId`, `taskId`, or `fromDate` with `toDate` (items submitted in `[from, to)`). "
         "When it is answered, the items are hidden from every read and off every queue. The erasure follows; "
@@ -138,7 +138,7 @@ def _draft(services: Services, asked: dict[str, str], caller: Caller) -> Request
 
 
 def _not_one_kind(asked: Collection[str]) -> ParametersRefused:
-    """Return why the parameters name no kind of deletion or several, and what to leave out or add."""
+    """Return a refusal of parameters that name no kind of deletion or several, with what to leave out or add."""
     given = [[name for name in names if name in asked] for names in _KINDS]
     some = [names for names in given if names]
     if len(some) > 1:
@@ -219,7 +219,7 @@ def _list_deletions(request: Request, caller: Annotated[Caller, Depends(who_may(
 @router.get(
     "/v1/deletions/{request_id}",
     operation_id="getDeletion",
-    summary="Where a deletion request is, and when it is due",
+    summary="The state of a deletion request, and its due date",
     responses=responses({200: _DELETION}, 400, 401, 403, 404, 429),
 )
 def _get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) -> Response:

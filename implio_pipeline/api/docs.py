@@ -1,4 +1,4 @@
-"""The page at `/docs`: the API's reference for people, made from the OpenAPI document that programs read.
+"""The page at `/docs`: the API reference for people, made from the OpenAPI document.
 
 The template explains what a schema cannot (what a deletion does, states, times). Calls, schemas, examples and errors
 come from the document, so the two cannot differ.

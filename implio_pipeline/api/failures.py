@@ -29,7 +29,7 @@ class BodyRefused(CallFailed):
 
 
 class BodyTooLarge(CallFailed):
-    """The body, or the number of its items, is above the limit."""
+    """The body is too large, or has too many items."""
 
     status = 413
     is_closing = True
@@ -46,7 +46,7 @@ class KeyReused(CallFailed):
 
 
 class MediaTypeRefused(CallFailed):
-    """The body is not said to be JSON."""
+    """The `Content-Type` is not JSON."""
 
     status = 415
     code = "media-type-refused"

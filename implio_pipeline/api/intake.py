@@ -1,4 +1,4 @@
-"""Group commit: one thread stores the posts that arrived while the last commit was being made.
+"""Group commit: one thread stores all posts that arrived during the previous commit.
 
 A commit waits twice for the disk, whatever its size. Posts that come one by one are stored one by one, at once. Under
 load they share commits, so throughput grows with concurrency and no post waits for a timer.
@@ -17,7 +17,7 @@ from implio_pipeline.flows.files.submit import Submission, submit
 from implio_pipeline.ports.services import Services
 
 _MOST_ITEMS = 1_000
-"""Items of one commit. It bounds how long a deletion waits for the catalog behind a commit."""
+"""Items of one commit. It bounds how long a deletion waits for a commit."""
 _Waiting = tuple[Submission, Future[Part]]
 
 

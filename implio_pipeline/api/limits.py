@@ -1,4 +1,4 @@
-"""Limits before any route: how often an address may call, how large a body may be, and how long it may take to come.
+"""Limits before any route: how often an address may call, how large a body may be, and how long it may take to arrive.
 
 Rate limits are token buckets in memory, one for each API key or network address. No address is written anywhere. They
 are our own code, since a library's adapter would be longer: libraries keep windows by the wall clock, while a bucket

@@ -155,7 +155,7 @@ class Deletion(Model):
     request_id: str
     team: str
     kind: Annotated[str, Meta(description="`user`, `task`, `dates`, `team` or `overdue`.")]
-    channel: Annotated[str, Meta(description="How it was asked for: `api`, `page`, `file`, `cli` or `retention`.")]
+    channel: Annotated[str, Meta(description="How it was made: `api`, `page`, `file`, `cli` or `retention`.")]
     state: Annotated[str, Meta(description="See the list of states at `/docs`.")]
     status_url: Annotated[str, Meta(description="The path of this request on this server.")]
     receipt_url: Annotated[

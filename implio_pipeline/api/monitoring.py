@@ -1,7 +1,7 @@
 """What watches the server: whether it answers, what has waited longest, and metrics for Prometheus.
 
-Nothing here names a team, a person, an id or an address. What is more than "alive" goes to callers on this machine, and
-to those with an API key.
+Nothing here names a team, a person, an id or an address. Everything but "alive" is only for callers on this machine and
+for those with an API key.
 """
 
 from fastapi import APIRouter, Request, Response
@@ -22,7 +22,7 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The meters of one app."""
+    """The metrics of one app."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -44,7 +44,7 @@ def _metrics(request: Request) -> Response:
 @router.get(
     "/v1/health",
     operation_id="getHealth",
-    summary="Say that the server answers",
+    summary="Check that the server answers",
     responses=responses({200: json_response("It answers.", "Health")}, 429),
 )
 async def _health() -> Response:
@@ -55,7 +55,7 @@ async def _health() -> Response:
 @router.get(
     "/v1/health/waiting",
     operation_id="getWaiting",
-    summary="Say what has waited longest, and why",
+    summary="What has waited longest, and why",
     description=(
         "How long the oldest landing file, request file and open deletion of all teams have waited, for a monitor. It "
         "names no team and no person. Callers on the server's own machine need no key."

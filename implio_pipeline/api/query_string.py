@@ -65,7 +65,7 @@ def _unknown(strange: Collection[str], known: Collection[str]) -> ParametersRefu
         )
     meant = [name for name in known if any(name.lower() == each.strip().lower() for each in strange)]
     remedy = (
-        f"Write {' and '.join(meant)} exactly so, small and capital letters too."
+        f"Write {' and '.join(meant)} exactly so, with the same upper and lower case."
         if meant
         else f"Leave out every parameter but: {', '.join(known)}."
     )

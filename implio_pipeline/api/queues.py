@@ -1,6 +1,6 @@
 """Moderation queues: list them, take the ten oldest items of one, and decide on them.
 
-The customer's server names the moderator who decides (decision 0032).
+The customer's server says which moderator decides (decision 0032).
 """
 
 from typing import Annotated, Any

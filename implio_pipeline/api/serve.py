@@ -48,7 +48,7 @@ class Serving:
     host: str | None = None
     port: int | None = None
     is_plain: bool = False
-    is_alone: bool = False
+    runs_all_jobs: bool = False
     """Whether every job runs here, because no Dagster does."""
 
 
@@ -76,7 +76,7 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
         # 2. Accept request files, and start the child processes.
         upkeep = Upkeep(
             opened.settings.home,
-            is_alone=wanted.is_alone,
+            runs_all_jobs=wanted.runs_all_jobs,
             rows_per_file=opened.settings.rows_per_file,
             merge_from_files=api.merge_from_files,
         )

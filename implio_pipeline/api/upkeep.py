@@ -5,7 +5,7 @@ The rules:
 * The server always merges the small files that its posts make, because only the server knows when there are enough.
   Every other job of the table (`jobs.py`) belongs to Dagster. Where no Dagster runs, `--jobs` runs them here.
 * Jobs that would undo or repeat each other's work share a process. The others run apart, so that an erasure never
-  waits for the nightly audit or for a customer's server.
+  waits for the weekly audit or for a customer's server.
 * No job runs in the server's own process: every call would wait for the interpreter.
 * A child lives no longer than its server. It knows the server by its standard input: the server writes a byte to wake
   the child, and the system closes the pipe however the server ends. A child that ends earlier is started again.
@@ -30,17 +30,19 @@ class Upkeep:
 
     Args:
         home: The home they work in.
-        is_alone: Whether every job runs here, because no Dagster does.
+        runs_all_jobs: Whether every job runs here, because no Dagster does.
         rows_per_file: The size of a full vault file, in rows.
         merge_from_files: How many new small files start a merge.
     """
 
-    def __init__(self, home: Path, *, is_alone: bool, rows_per_file: int, merge_from_files: int) -> None:
-        self._is_alone = is_alone
+    def __init__(self, home: Path, *, runs_all_jobs: bool, rows_per_file: int, merge_from_files: int) -> None:
+        self._runs_all_jobs = runs_all_jobs
         self._rows_per_file = rows_per_file
         self._merge_from_files = merge_from_files
         self._small_files = 0
-        self._children = [_Child(str(home), *names) for names in (lanes() if is_alone else ((MERGE_SMALL_FILES,),))]
+        self._children = [
+            _Child(str(home), *names) for names in (lanes() if runs_all_jobs else ((MERGE_SMALL_FILES,),))
+        ]
 
     def start(self) -> None:
         """Start all children, and start each again whenever it ends."""
@@ -63,7 +65,7 @@ class Upkeep:
 
     def on_deletion(self) -> None:
         """Wake the erasing child after a deletion was accepted, if there is one."""
-        if self._is_alone:
+        if self._runs_all_jobs:
             self._children[0].wake()
 
 
@@ -101,7 +103,7 @@ class _Child:
         with self._lock:
             stdin = None if self._process is None else self._process.stdin
             if stdin is not None and not stdin.closed:
-                # It may have ended, or the pipe may be full of wakings: either way it looks at everything next.
+                # It may have ended, or the pipe may be full of wake-up bytes: in both cases it looks at every job next.
                 with suppress(OSError):
                     os.write(stdin.fileno(), b"!")
 

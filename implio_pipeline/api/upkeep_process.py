@@ -1,4 +1,4 @@
-"""The loop of jobs, where no Dagster runs: a child process that works on rows of the table in `jobs.py`.
+"""The loop of jobs, where no Dagster runs: a child process that runs some jobs of the table in `jobs.py`.
 
 It looks at its jobs when it starts, when a byte arrives on its standard input, and when a job's time has come. It ends
 when its standard input does, after the file it works on. A killed server is started again with other children, and two
@@ -28,7 +28,7 @@ from implio_pipeline.wiring import OpenHome, open_home
 _LONGEST_WAIT_SECONDS = 60.0
 _WAKINGS_AT_ONCE = 65_536
 _NICE = 5
-"""As the validator: the server comes first, and files are merged as fast as validated posts make them."""
+"""The same value as the validator: the server comes first, and files are merged as fast as posts make them."""
 _LOG = logging.getLogger("implio_pipeline.upkeep")
 
 

@@ -1,4 +1,4 @@
-"""`implio access`: who may read items, for which purpose and until when, and who did read them.
+"""`implio access`: who may read items, for which purpose and until when, and who has read them.
 
 Names of operators are kept encrypted. The log keeps pseudonyms, so that a name can be destroyed and the log stays.
 """
@@ -137,13 +137,15 @@ def _review(
     context: typer.Context,
     team: MaybeTeam = None,
     open_days: Annotated[
-        int, typer.Option("--open-days", metavar="COUNT", min=0, help="Question grants that are older than this.")
+        int,
+        typer.Option("--open-days", metavar="COUNT", min=0, help="Put a question to grants that are older than this."),
     ] = 90,
     soon_days: Annotated[
-        int, typer.Option("--soon-days", metavar="COUNT", min=0, help="Question grants that end within this time.")
+        int,
+        typer.Option("--soon-days", metavar="COUNT", min=0, help="Put a question to grants that end within this time."),
     ] = 14,
 ) -> None:
-    """Review the grants in force; the most questionable come first.
+    """Review the grants in force; those with questions come first.
 
     The grants shown are marked as reviewed.
     """
@@ -216,7 +218,7 @@ def _log(
 def _verify(context: typer.Context) -> None:
     """Check that the log of reads is unaltered.
 
-    Also finds revoked grants that came back with a backup.
+    Also finds revoked grants that a restored backup brought back.
     """
     with opened_home(context) as (session, opened):
         faults, back = log_faults(opened), revived(opened)
@@ -229,7 +231,9 @@ def _verify(context: typer.Context) -> None:
         "revivedGrants": back,
     }
     found: list[RenderableType] = [bad(f"Line {each.line}: {each.words}") for each in faults]
-    found += [bad(f"Grant {each} is in force, but the ledger says revoked: `implio restore`") for each in back]
+    found += [
+        bad(f"Grant {each} is in force, but the ledger says that it was revoked: `implio restore`") for each in back
+    ]
     session.answer(shape, lambda: Group(*found) if found else good(f"The log verifies: {count(lines, 'line')}"))
     if found:
         raise typer.Exit(ExitCode.NOT_VERIFIED)

@@ -115,7 +115,7 @@ def _remove_member(context: typer.Context, email: _Email, *, team: MaybeTeam = N
         member = _found(opened.accounts, email)
         if team is None:
             opened.accounts.members.remove(member.member_id)
-            # Deleted rows stay in free pages of the database file until it is scrubbed.
+            # `secure_delete` overwrites the row. Copies can remain in other pages and in the log until the scrub.
             opened.catalog.scrub(is_thorough=False)
         else:
             flow.leave_team(opened, opened.accounts, member.member_id, team=team_id(team))

@@ -181,7 +181,7 @@ def _run(command: Callable[[], Any], *, is_json: bool) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the reader is gone: Python must not flush into it
         return ExitCode.FAILED
     except OSError as error:
-        code, facts = "storage-unavailable", f"the machine said: {error.strerror or type(error).__name__}"
+        code, facts = "storage-unavailable", f"the system reported: {error.strerror or type(error).__name__}"
         remedy = "Check that you may read and write the home and that its disk has room, then run it again."
         ends = ExitCode.FAILED
     else:

@@ -46,7 +46,7 @@ NOT_TEXT = "an argument is not valid UTF-8 text"
 
 
 def is_text(argument: str) -> bool:
-    """Return whether an argument is text; Python turns a byte that is not UTF-8 into half a surrogate pair."""
+    """Return whether an argument is text. Python turns a byte that is not UTF-8 into a lone surrogate."""
     try:
         argument.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
 """`implio export`, `register` and `processors`: what the law makes a controller show.
 
-A person gets everything that is held on them (GDPR Art. 15), the authority gets the record of processing activities
-(Art. 30) and the processors that act for the controller (Art. 28).
+A person gets everything that is held on them (GDPR Art. 15). The authority gets the record of processing activities
+(Art. 30) and the list of processors (Art. 28).
 """
 
 import json
@@ -72,8 +72,8 @@ def _export(
 ) -> None:
     """Export everything held on one person (GDPR Art. 15).
 
-    An export in clear can be read by whoever makes it, so it needs a grant of the identity class for `access-request`.
-    An export that is encrypted to a certificate needs no grant. The log of reads and the ledger note both.
+    Whoever makes an export in clear can read it, so it needs a grant of the identity class for `access-request`.
+    An export that is encrypted to a certificate needs no grant. The log of reads and the ledger record both kinds.
 
     Housekeeping deletes the export after `export_days` days (7), or earlier when a deletion covers it.
 
@@ -83,7 +83,7 @@ def _export(
     try:
         certificate = None if recipient is None else recipient.read_bytes()
     except OSError:
-        raise BadUse("--recipient names no file that can be read") from None
+        raise BadUse("the file that --recipient names cannot be read") from None
     with session.open_home() as opened, session.steps("Exporting: files") as progress:
         # 1. Reading in clear needs a grant, and is logged before anything is read.
         grants: tuple[GrantId, ...] = ()
@@ -95,7 +95,7 @@ def _export(
                 purpose=Purpose.ACCESS_REQUEST,
             )
             grants = admission.grants
-        # 2. Files that nobody could read yet may hold more of this person, so the export says how many there are.
+        # 2. Files that wait or were set aside may hold more about this person, so the export says how many there are.
         not_searched = {
             "landingDaysWaiting": len(opened.landing.waiting().get(team_id(team), [])),
             "filesSetAside": sum(each.team == team for each in opened.set_aside.list()),
@@ -150,7 +150,7 @@ def _exported(made: ExportMade) -> RenderableType:
         ("folder", made.folder),
         ("protection", "in clear, readable by you alone" if is_clear else "encrypted to the certificate"),
         ("deleted at", access.expires_at, "or earlier, when a deletion covers it"),
-        ("ledger", f"#{made.ledger_entry}", "notes who asked and how much, no value"),
+        ("ledger", f"#{made.ledger_entry}", "records who asked and how many items, but no values"),
     ]
     if not is_clear:
         lines.append(("to open", "openssl cms -decrypt -inform DER -in FILE.p7m -inkey KEY.pem -out FILE"))

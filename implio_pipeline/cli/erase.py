@@ -38,7 +38,7 @@ def _erase(  # noqa: PLR0913 -- one parameter for each option of the command
     start: Start = None,
     end: End = None,
     is_all: Annotated[
-        bool, typer.Option("--all", help="Everything of the team until now; asks for the team's name.")
+        bool, typer.Option("--all", help="Every item of the team until now. Asks for the team's name.")
     ] = False,
     confirmed: Annotated[
         str | None, typer.Option("--yes", metavar="TEAM", help="The name of the team, so that --all does not ask.")
@@ -51,7 +51,7 @@ def _erase(  # noqa: PLR0913 -- one parameter for each option of the command
         bool, typer.Option("--preview", help="Only show what would be erased, with a digest. Nothing is accepted.")
     ] = False,
     plan: Annotated[
-        str | None, typer.Option("--plan", metavar="DIGEST", help="Erase only if the preview would still be the same.")
+        str | None, typer.Option("--plan", metavar="DIGEST", help="Erase only if the preview is still the same.")
     ] = None,
     name: As = None,
     is_resume: Annotated[
@@ -69,14 +69,14 @@ def _erase(  # noqa: PLR0913 -- one parameter for each option of the command
     # 1. Requests that were accepted before.
     if is_resume:
         if any((user, task, start, end, is_all, is_preview, plan, is_standing)):
-            raise BadUse("--resume carries out accepted requests, so it takes --team alone")
+            raise BadUse("--resume can be combined with --team only")
         _resume(session, team)
         return
-    # 2. What is asked for now, as the fields of a request file: both go through the same reader.
+    # 2. What is asked for now, as the fields of a request file, so that both have the same reader and limits.
     if team is None:
         raise BadUse("--team is missing")
     if is_standing and user is None:
-        raise BadUse("--standing goes with --user alone")
+        raise BadUse("--standing can only be used with --user")
     fields = fields_of(team, user=user, task=task, start=start, end=end, is_all=is_all)
     if is_standing:
         fields["standing"] = "true"
@@ -120,7 +120,10 @@ def _draft(services: Services, fields: dict[str, str], *, name: str) -> RequestD
 def _confirmation(session: Session, team: str, given: str | None) -> str:
     """Return the name of the team after the person gave it a second time."""
     if given is None:
-        session.say("Every item of the team is erased for ever, and its backups cannot be read any more.")
+        session.say(
+            "This hides every item of the team. They are erased after a second person approves. "
+            "Then you cannot get them back."
+        )
         given = session.ask("Type the name of the team to continue:")
     if given != team:
         remedy = "Nothing was changed. Type the name of the team, or give it as --yes TEAM."
@@ -169,8 +172,8 @@ def _plan_view(plan: ErasurePlan, approvers: int) -> RenderableType:
     if plan.needs_approval:
         lines.append(("approval", "needed", "by a second person: `implio requests approve ID`"))
         if not approvers:
-            lines.append(("approvers", 0, "no other administrator exists: another operator must approve it"))
+            lines.append(("approvers", 0, "the team has no other administrator: another operator must approve it"))
     panel = facts(f"Preview: {plan.team}, by {plan.kind}; nothing was accepted", lines)
     # On a line of its own, so that a terminal of 80 columns does not break the digest.
-    exactly_this = Text(f"To erase exactly this, or nothing:\n  --plan {plan.digest}")
+    exactly_this = Text(f"To erase exactly what is shown, or nothing, add:\n  --plan {plan.digest}")
     return Group(warning(plan_text(plan)), panel, exactly_this)

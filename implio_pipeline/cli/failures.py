@@ -48,7 +48,7 @@ class NotConfirmed(RequestRefused):
     """The person did not confirm."""
 
     code = "not-confirmed"
-    remedy = "Nothing was changed. Run it again and answer, or answer with the option that --help names."
+    remedy = "Nothing was changed. Run it again and answer, or give the answer with the option that --help names."
 
 
 class AttemptFailed(ImplioError):
@@ -63,7 +63,7 @@ class SettingsInvalid(ImplioError):
     """The settings of the home cannot be read."""
 
     code: str = "settings-invalid"
-    remedy: str = "Correct implio.toml, or the IMPLIO_… variable, that it names."
+    remedy: str = "Correct implio.toml, or the IMPLIO_… variable that the message names."
 
 
 def faults_shape(faults: Faults) -> list[dict[str, Any]]:
@@ -90,10 +90,10 @@ def end_failed(faults: Faults) -> None:
     if not faults:
         return
     first = faults.found[0]
-    facts = f"{first.unit} failed, everything else was done: {first.error.facts}"
+    facts = f"{first.unit} failed, the rest was done: {first.error.facts}"
     others = len(faults.found) - 1
     if others:
-        facts = f"{facts}; {others} more failed, see them with --json"
+        facts = f"{facts}; {others} more failed; --json shows them"
     raise AttemptFailed(facts, code=first.error.code)
 
 
@@ -136,10 +136,10 @@ def usage_facts(error: typer.TyperException) -> str:
     if hasattr(error, "possibilities"):
         return f"there is no such option{_suggestion(error.possibilities or ())}"
     if hasattr(error, "option_name"):
-        return "an option needs a value, or has one too many"
+        return "an option has no value, or more than one"
     if message.startswith("No such command"):
         return f"there is no such command{_suggestion(re.findall(r'Did you mean (.*)[?]', message))}"
-    return "a command is missing" if message.startswith("Missing command") else "there is an argument too many"
+    return "a command is missing" if message.startswith("Missing command") else "there are too many arguments"
 
 
 def _suggestion(names: Iterable[str]) -> str:

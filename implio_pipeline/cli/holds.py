@@ -53,7 +53,7 @@ def _add(  # noqa: PLR0913 -- one parameter for each option of the command
         typer.Option("--code", metavar="CODE", help=f"The reason that receipts show: {', '.join(HoldReason)}."),
     ] = HoldReason.LEGAL_CLAIM,
 ) -> None:
-    """Place a hold: requests hide its items and erase the others."""
+    """Place a hold: requests hide its items without erasing them."""
     session = session_of(context)
     fields = fields_of(team, user=user, task=task, start=start, end=end, is_all=is_all)
     if is_all:

@@ -88,7 +88,7 @@ def _serve(
         int | None, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0 takes any free port.")
     ] = None,
     is_plain: Annotated[bool, typer.Option("--http", help="Without TLS, only for programs on this machine.")] = False,
-    is_alone: Annotated[
+    runs_all_jobs: Annotated[
         bool, typer.Option("--jobs", help="Also run all jobs, when no Dagster daemon runs on this home.")
     ] = False,
 ) -> None:
@@ -96,7 +96,7 @@ def _serve(
     from implio_pipeline.api.serve import Serving, serve  # noqa: PLC0415 -- a web server, which `--help` need not load
 
     session = session_of(context)
-    wanted = Serving(host=host, port=port, is_plain=is_plain, is_alone=is_alone)
+    wanted = Serving(host=host, port=port, is_plain=is_plain, runs_all_jobs=runs_all_jobs)
     serve(session.home, wanted, on_start=lambda address: session.err.print(f"Serving {address}", markup=False))
 
 
@@ -136,7 +136,7 @@ def _run_jobs(context: typer.Context) -> None:
         settings = opened.settings
     upkeep = Upkeep(
         settings.home,
-        is_alone=True,
+        runs_all_jobs=True,
         rows_per_file=settings.rows_per_file,
         merge_from_files=settings.api.merge_from_files,
     )

@@ -67,7 +67,7 @@ def _ingest(context: typer.Context, team: MaybeTeam = None, *, is_resume: Resume
 def _ingested(summary: IngestSummary, failures: Sequence[FailedFile]) -> RenderableType:
     left = failed_file_lines(failures)
     if not (summary.files or summary.duplicates or summary.set_aside or summary.empty):
-        return Group(good("Nothing was ready to be read."), *left)
+        return Group(good("No landing file was ready."), *left)
     items, days = Counter[str](), Counter[str]()
     for (team, _), added in summary.partitions.items():
         items[team] += added
@@ -78,7 +78,7 @@ def _ingested(summary: IngestSummary, failures: Sequence[FailedFile]) -> Rendera
     ]
     if summary.returned:
         people = "1 person" if summary.returned_people == 1 else f"{summary.returned_people:,} people"
-        text = "who asked for deletion came in again; ask the sender whether this is intended, or erase them again"
+        text = "who asked for deletion came in again: ask the sender whether this is intended, or erase them again"
         lines.append(warning(f"{count(summary.returned_items, 'item')} of {people} {text}"))
     remarks = (
         (summary.rejected, "item", "rejected: kept, with a report in the team's landing folder"),
@@ -139,18 +139,18 @@ def _show(
     identifier: _Id,
     save: Annotated[
         Path | None,
-        typer.Option("--save", metavar="FILE", help="Also write its content, decrypted, to a new file of yours."),
+        typer.Option("--save", metavar="FILE", help="Also write its decrypted content to a new file."),
     ] = None,
 ) -> None:
-    """Show one file; with --save get its content, to correct it."""
+    """Show one file. With --save, write its content to a file, to correct it."""
     with opened_home(context) as (session, opened):
         file = _found(opened, identifier)
         if save is not None:
-            # The content is personal and now in clear: readable by its owner alone from the first byte on.
+            # The content is personal, and in clear from here on: only the owner may read it, from the first byte.
             try:
                 handle = os.open(save, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
-                raise BadUse("--save names a file that already exists") from None
+                raise BadUse("the file that --save names already exists") from None
             with os.fdopen(handle, "wb") as clear:
                 for block in opened.set_aside.open(file.id):
                     clear.write(block)

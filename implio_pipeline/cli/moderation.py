@@ -113,7 +113,8 @@ def _decide(  # noqa: PLR0913 -- one parameter for each option of the command
         str | None, typer.Option("--move", metavar="QUEUE", help="Move the item to another queue.")
     ] = None,
     feedback: Annotated[
-        list[str] | None, typer.Option("--feedback", metavar="TEXT", help="A message for the user. May be repeated.")
+        list[str] | None,
+        typer.Option("--feedback", metavar="TEXT", help="A message for the end user. May be repeated."),
     ] = None,
     note: Annotated[
         str | None,
@@ -125,9 +126,9 @@ def _decide(  # noqa: PLR0913 -- one parameter for each option of the command
     session = session_of(context)
     # 1. Exactly one decision, read before the home is opened.
     if sum((is_approved, bool(reasons), queue is not None)) != 1:
-        raise BadUse("decide one thing: --approve, --refuse or --move")
+        raise BadUse("give exactly one of --approve, --refuse and --move")
     if queue is not None and feedback:
-        raise BadUse("feedback goes with --approve or --refuse")
+        raise BadUse("--feedback can only be used with --approve or --refuse")
     if task == FROM_STDIN and note == FROM_STDIN:
         raise BadUse("only one value can be read from standard input")
     task_id = secret_from(task, name="Task id")
@@ -164,7 +165,7 @@ def _entry_shape(entry: QueueEntry) -> dict[str, Any]:
 def _settle(context: typer.Context, *, is_resume: Resume = False) -> None:
     """Write verdicts into the files of their items.
 
-    Readers see verdicts at once, before and after.
+    Readers see a verdict from the moment of the decision, so nothing changes for them.
     """
     session, faults = session_of(context), Faults()
     with session.open_home() as opened, session.steps("Settling: files") as progress:
@@ -190,12 +191,14 @@ def _set_callback(
     ] = None,
     hosts: Annotated[
         list[str] | None,
-        typer.Option("--allow", metavar="HOST", help="A host that may be called; no other is. May be repeated."),
+        typer.Option(
+            "--allow", metavar="HOST", help="A host that may be called. Replaces the earlier list. May be repeated."
+        ),
     ] = None,
 ) -> None:
-    """Set the allowed hosts, and the address with new secrets.
+    """Set the hosts that may be called, or the address.
 
-    The secrets are shown once.
+    A new address gets new secrets. They are shown once.
     """
     session = session_of(context)
     if url is None and not hosts:
@@ -222,7 +225,7 @@ def _set_callback(
 
 @_callbacks.command("show")
 def _show_callback(context: typer.Context, team: TeamName) -> None:
-    """Show the address of a team and what waits to be sent."""
+    """Show the host that is called for a team, and what waits to be sent."""
     with opened_home(context) as (session, opened):
         view = show_callback(opened, team_id(team))
     session.answer(_callback_shape(view), lambda: _callback_view(view))
@@ -238,7 +241,7 @@ def _remove_callback(context: typer.Context, team: TeamName) -> None:
 
 @_callbacks.command("deliver")
 def _deliver(context: typer.Context) -> None:
-    """Make every call that is due."""
+    """Send every callback that is due."""
     session = session_of(context)
     with session.open_home() as opened, session.waiting("Delivering"):
         summary = deliver_due(opened, opened.webhook_client)

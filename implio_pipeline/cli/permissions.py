@@ -64,5 +64,5 @@ def demand_act(command_path: str) -> None:
     """
     _, _, command = command_path.partition(" ")
     if command not in ACTS:
-        raise AccessDenied("no act is named for this command", remedy=f"Name it in ACTS of {__name__}.")
+        raise AccessDenied("the table of permissions has no line for this command", remedy=f"Add it to {__name__}.")
     require(Role.OPERATOR, ACTS[command])

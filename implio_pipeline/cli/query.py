@@ -1,6 +1,6 @@
-"""`implio query`: SQL over the items of one team, as far as the reader may decrypt them.
+"""`implio query`: SQL over the items of one team. A reader sees only the columns that their grants decrypt.
 
-A refusal repeats no word of the query except names of ours: any other word may be somebody's name or id.
+A refusal repeats only names of our tables and columns. Any other word of the query may be a person's name or id.
 """
 
 import csv
@@ -83,7 +83,7 @@ def _query(  # noqa: PLR0913 -- one parameter for each option of the command
 ) -> None:
     """Query the items of a team with SQL, as your grants allow.
 
-    The log of reads notes each query.
+    The log of reads records each query.
 
     implio query --team acme "select outcome, count(*) from items group by 1"
     """

@@ -72,7 +72,7 @@ def _page(
         entry = _entry(opened, RequestId(request_id))
         lifted_at = opened.catalog.requests.get(RequestId(request_id)).standing_lifted_at
         public_key = (ledger_folder(opened) / "public.pem").read_bytes()
-    # The signature covers the entry without its digest, so this is the line that the page offers for verification.
+    # The signature covers the entry without its digest, so this is the line that the page prints.
     line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
     page = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
     write_new(out, page)
@@ -86,8 +86,8 @@ def _page(
 def _checkpoint(context: typer.Context) -> None:
     """Print a signed head of the ledger (c2sp.org/tlog-checkpoint).
 
-    Keep it where nobody who can write to this home can write. `implio receipts verify --against FILE` then finds out
-    if the ledger was cut at its end or written again from the start.
+    Keep it in a place that nobody with write access to this home can change. `implio receipts verify --against FILE`
+    then finds a ledger that was cut at its end or written again from the start.
     """
     with opened_home(context) as (session, opened):
         note = opened.ledger.checkpoint()
@@ -119,16 +119,16 @@ def _verify(
     end or replaced.
     """
     session = session_of(context)
-    # 1. Read everything; nothing else of a home is needed, so it is closed before the check.
+    # 1. Read what to compare with, and find the ledger. The check needs no open home.
     try:
         kept = None if against is None else against.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise BadUse("--against names no file that can be read as text") from None
+        raise BadUse("the file that --against names cannot be read as text") from None
     if ledger is None:
         with session.open_home() as opened:
             ledger = ledger_folder(opened)
     log = ledger / "ledger.jsonl"
-    # 2. Check. A last line without its end is an entry that is being written.
+    # 2. Check. A last line without a line break is an entry that is still being written.
     try:
         lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         public_key = (ledger / "public.pem").read_bytes()
@@ -165,7 +165,7 @@ def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
     """Return the receipt of a request, or its newest partial receipt while a legal hold keeps items.
 
     Raises:
-        RequestUnknown: The ledger has none.
+        RequestUnknown: The ledger has no receipt of the request.
     """
     entry = opened.ledger.receipt(request_id)
     if entry is None:
@@ -216,7 +216,11 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableTy
         )
         lines += [
             ("files", erased.files, f"{erased.files_rewritten:,} rewritten, {erased.files_dropped:,} dropped"),
-            ("keys destroyed", erased.keys_destroyed, f"{size_text(erased.bytes_shredded)} unreadable for ever"),
+            (
+                "keys destroyed",
+                erased.keys_destroyed,
+                f"{size_text(erased.bytes_shredded)} of old files made unreadable",
+            ),
             ("survivors", proof.survivors, read_back),
         ]
     if erased.files_rewritten:

@@ -1,6 +1,6 @@
 """`implio restore` and `implio clock`: repair a home after a backup was restored or the clock was wrong.
 
-Both open homes that every other command refuses.
+Both work on a home that every other command refuses.
 """
 
 from typing import Annotated
@@ -37,7 +37,7 @@ def _restore(
 ) -> None:
     """After restoring a backup: erase again what was erased since.
 
-    Hides and erases again what the ledger knows to be erased, and destroys keys that came back with the backup.
+    Hides and erases again everything that the ledger records as erased, and destroys keys that the backup brought back.
     """
     session = session_of(context)
     if is_without_missing and not is_sure:
@@ -86,7 +86,10 @@ def _restored(summary: RestoreSummary) -> list[RenderableType]:
     lines += [warning(f"Request {each} is hidden; a legal hold keeps its items") for each in summary.withheld]
     lines += [bad(f"Request {each} is hidden, not erased: {code}") for each, code in summary.failed.items()]
     lines += [
-        warning(f"The catalog knows no team {team}: {count(requests, 'request')} of it, and no item")
+        warning(
+            f"The ledger has {count(requests, 'request')} of team {team}, which the catalog does not know: "
+            "none of its items can be read"
+        )
         for team, requests in summary.without_team.items()
     ]
     # 2. Keys, files, grants and the log of reads.
@@ -108,7 +111,7 @@ def _restored(summary: RestoreSummary) -> list[RenderableType]:
     if summary.grants_revoked:
         lines.append(good(f"Revoked again: {count(summary.grants_revoked, 'grant')}"))
     if summary.reads_lost:
-        lines.append(warning(f"Lost from the log of reads, by the ledger: {count(summary.reads_lost, 'line')}"))
+        lines.append(warning(f"The log of reads has lost {count(summary.reads_lost, 'line')} that the ledger counted"))
     # 3. The proof.
     if summary.survivors is None:
         lines.append(warning("Survivors were not counted, because files are missing"))
@@ -145,7 +148,7 @@ def _show(context: typer.Context) -> None:
 def _confirm(context: typer.Context, is_sure: _Yes = False) -> None:
     """Confirm that the clock is right after a pause or an error.
 
-    The ledger notes the confirmation.
+    The ledger records the confirmation.
     """
     session = session_of(context)
     with session.open_home(is_restoring=True) as opened:  # a restore needs a confirmed clock first

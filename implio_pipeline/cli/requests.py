@@ -1,4 +1,4 @@
-"""`implio requests`: follow deletion requests, and approve, cancel, extend or lift them."""
+"""`implio requests`: list deletion requests, and approve, cancel, extend or lift them."""
 
 from datetime import datetime
 from typing import Annotated
@@ -91,7 +91,7 @@ def _approve(
     with session.open_home() as opened:
         request = opened.catalog.requests.get(RequestId(str(request_id)))
         if request.state is RequestState.UNAPPROVED:
-            # Nobody counts and types for nothing: who asked is refused before the plan is made.
+            # Refuse the person who asked before the plan is made, so that nobody types a confirmation in vain.
             refuse_same_person(opened, request.team, asked_by=request.asked_by, name=who(name))
             plan = plan_request(opened, request)
             session.say(_plan_text(request, plan))
@@ -123,7 +123,8 @@ def _plan_text(request: Request, plan: ErasurePlan) -> str:
     since = "" if is_same else f" (it was {request.covered_items:,} when asked)"
     what = f"{request.team}, by {request.kind}, asked {request.accepted_at:%Y-%m-%d %H:%M} by {request.channel}"
     return (
-        f"{what}: {count(plan.items, 'item')}{since} on {count(len(plan.days), 'day')}{days} are erased for ever{held}."
+        f"{what}: {count(plan.items, 'item')}{since} on {count(len(plan.days), 'day')}{days} are erased, "
+        f"and you cannot get them back{held}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Carry requests out for a command, and show what came of them.
+"""Carry out requests for a command, and show the results.
 
 `erase`, `retention run` and `holds release` all erase through `carry_out`, so that they answer in the same JSON and end
 with the same exit codes.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _COMMANDS: Mapping[RequestState, str] = {
     RequestState.ACCEPTED: "`implio erase --resume`, or the sensor",
     RequestState.UNAPPROVED: "`implio requests approve ID`",
-    RequestState.WAITING: "`implio requests cancel ID` takes it back",
+    RequestState.WAITING: "`implio requests cancel ID` cancels it",
     RequestState.QUARANTINED: "`implio erase --resume`",
     RequestState.UNVERIFIED: "`implio erase --resume`",
 }
@@ -55,7 +55,8 @@ class Results:
         """End the command with an exit code that says whether everything is done.
 
         Raises:
-            AttemptFailed: A request failed. The code is the first one's, or that of one that did not verify.
+            AttemptFailed: A request failed. Its code is that of a request that did not verify,
+                otherwise that of the first one.
         """
         failed = [request for request, _, _ in self.requests if request.error_code is not None]
         if failed:
@@ -96,7 +97,7 @@ class Results:
 
 
 def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId], again: bool = False) -> Results:
-    """Carry out these requests with a progress bar, and return what came of each."""
+    """Carry out these requests with a progress bar, and return the results."""
     wanted = list(only)
     if wanted:
         with session.steps("Erasing: files") as progress:

@@ -81,16 +81,16 @@ def _approve(context: typer.Context, *, team: TeamName, confirmed: Confirm = Non
             session.say(_change_text(waiting))
             session.confirm(f"shorten {waiting.affected_items}", given=confirmed)
         change = approve_policy(opened, named, name=who(name))
-    session.answer(change_shape(change), lambda: good(f"Approved. Items of {named} are {change.policy.text}."))
+    session.answer(_change_shape(change), lambda: good(f"Approved. Items of {named} are {change.policy.text}."))
 
 
 @_retention.command("refuse")
 def _refuse(context: typer.Context, *, team: TeamName, name: As = None) -> None:
-    """Refuse a change that waits for a second person, or cancel yours."""
+    """Refuse a change that waits for a second person, or cancel your own."""
     with opened_home(context) as (session, opened):
         named = named_team(opened, team)
         change = refuse_policy(opened, named, name=who(name))
-    session.answer(change_shape(change), lambda: good(f"Refused. Items of {named} are {change.was.text}."))
+    session.answer(_change_shape(change), lambda: good(f"Refused. Items of {named} are {change.was.text}."))
 
 
 @_retention.command("show")
@@ -131,7 +131,7 @@ def _run(
             _preview(session, preview_retention(opened, today=as_of, teams=teams), as_of)
             return
         if as_of > today:
-            raise BadUse("a future day can only be previewed: nothing is overdue by it yet")
+            raise BadUse("a future day can only be previewed")
         faults = Faults()
         accepted = retain(opened, today=as_of, teams=teams, faults=faults)
         results = carry_out(session, opened, only=[each.request_id for each in accepted])
@@ -176,7 +176,7 @@ def change_team_policy(
             keep_days=team.policy.keep_days if keep is None else keep_days_from(keep),
             by_outcome={outcome: days for outcome, days in periods.items() if days is not None},
         )
-        # 2. Tell how many stored items a shorter period removes, before it does.
+        # 2. Before a shorter period takes effect, say how many stored items it removes.
         if after.is_stricter(than=team.policy) and not is_sure:
             limits = after.cutoffs(today=services.clock.now().date())
             overdue = sum(
@@ -198,7 +198,7 @@ def end_change(session: Session, team: Team, change: PolicyChange, *, text: str)
     """Show the result of a change; the exit code says whether it waits for a second person."""
     waits = change.state is ChangeState.WAITING
     hint = f"Another person approves it: `implio retention approve --team {team.team}`"
-    shape = team_shape(team) | {"waitingChange": change_shape(change) if waits else None}
+    shape = team_shape(team) | {"waitingChange": _change_shape(change) if waits else None}
     session.answer(shape, lambda: Group(warning(_change_text(change)), warning(hint)) if waits else good(text))
     if waits:
         raise typer.Exit(ExitCode.WAITS)
@@ -229,7 +229,7 @@ def _policy_shape(policy: RetentionPolicy) -> dict[str, Any]:
     return {"keepDays": policy.keep_days, "byOutcome": policy.by_outcome, "text": policy.text}
 
 
-def change_shape(change: PolicyChange) -> dict[str, Any]:
+def _change_shape(change: PolicyChange) -> dict[str, Any]:
     """Return the JSON form of a change of policy or cap."""
     return {
         "changeId": change.change_id,

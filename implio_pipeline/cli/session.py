@@ -108,7 +108,7 @@ class Session:
             raise NotConfirmed("the answer was not yes")
 
     def confirm(self, expected: str, *, given: str | None) -> None:
-        """Continue only if the expected text was typed, or given as an option.
+        """Check that the expected text was typed, or given as an option.
 
         Raises:
             NotConfirmed: The text is a different one.
@@ -163,7 +163,7 @@ class Session:
         """Open the home and close it after the block.
 
         Args:
-            is_restoring: Open it although its keys or its catalog come from a backup, to repair that.
+            is_restoring: Open a home whose keys or catalog come from a backup, to repair it.
         """
         # Storage and SQL take a second to import; `--help` must not wait for them.
         from implio_pipeline.wiring import open_home  # noqa: PLC0415

@@ -1,7 +1,8 @@
 """`implio status`: what the home contains, what waits, what is late, and whether the ledger verifies.
 
-Every line that somebody can act on names the command for it. JSON contains no name of a file or folder that a sender
-chose, because it may be personal: those are for the terminal alone.
+Every line that somebody can act on names the command for it. JSON contains no file name and no path that a
+sender chose, because it may be personal: those are for the terminal alone. It does contain the names of folders
+directly below `landing/`, which are names of teams, or nearly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -311,7 +312,9 @@ def _file_lines(found: _Status) -> list[RenderableType]:
         lines.append(warning(f"In the inbox: {count(found.inbox_files, 'request file')}: `implio requests take`"))
     if found.refusals:
         files = count(found.refusals, "file")
-        lines.append(warning(f"Refused requests: {files} in the inbox say why; delete a file when you have read it"))
+        lines.append(
+            warning(f"Refused requests: {files} in the inbox give the reasons; delete a file when you have read it")
+        )
     if found.set_aside:
         lines.append(warning(f"Unreadable, set aside: {count(found.set_aside, 'file')}: `implio set-aside list`"))
     return lines

@@ -25,6 +25,8 @@ Fact: TypeAlias = tuple[str, object] | tuple[str, object, str]
 _NAME_WIDTH, _VALUE_WIDTH = 18, 10
 _SHORT = 11
 """A cell of at most this length, such as `52.9 kB` or `daily 01:15`, stays on one line."""
+_LEAST_LINE = 16
+"""A longer cell may be broken between words, into lines of at least this length."""
 _EDGE, _GAP = 2, 2
 """Blanks beside a table, and between two columns."""
 
@@ -118,14 +120,7 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[object]], *, within: in
 def _widths(names: Sequence[str], cells: list[list[Text]], *, within: int) -> list[int] | None:
     """Return a width for each column that breaks no word, or `None` when there is not enough room."""
     texts = [[name, *(row[place].plain for row in cells)] for place, name in enumerate(names)]
-    least = [
-        max(
-            # A heading and a long cell may be broken between words.
-            max(map(cell_len, text.split() if len(text) > _SHORT or text == name else [text]), default=0)
-            for text in column
-        )
-        for name, column in zip(names, texts, strict=True)
-    ]
+    least = [max(_least_width(text, is_heading=place == 0) for place, text in enumerate(column)) for column in texts]
     whole = [max(cell_len(line) for text in column for line in (text.splitlines() or [""])) for column in texts]
     room = within - _EDGE - _GAP * (len(names) - 1) - sum(least)
     if room < 0:
@@ -134,6 +129,15 @@ def _widths(names: Sequence[str], cells: list[list[Text]], *, within: int) -> li
     if sum(wanted) <= room:
         return whole
     return [few + room * want // sum(wanted) for few, want in zip(least, wanted, strict=True)]
+
+
+def _least_width(text: str, *, is_heading: bool) -> int:
+    """Return the least width of a cell. A heading and a long cell may be broken between words."""
+    longest_word = max(map(cell_len, text.split()), default=0)
+    if is_heading:
+        return longest_word
+    width = cell_len(text)
+    return width if len(text) <= _SHORT else max(longest_word, min(_LEAST_LINE, width))
 
 
 def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> RenderableType:
@@ -150,7 +154,7 @@ def records(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Rendera
 
 
 def facts(title: str, lines: Iterable[Fact]) -> RenderableType:
-    """Return a title above named values and their remarks; a long line continues under its value."""
+    """Return a title above named values and their remarks; a long line continues under the value."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(style="dim", no_wrap=True, min_width=_NAME_WIDTH)
     grid.add_column(overflow="fold")

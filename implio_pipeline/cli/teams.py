@@ -44,11 +44,13 @@ def _add(
     policy = RetentionPolicy(keep_days=None if keep is None else keep_days_from(keep), by_outcome=stricter)
     with session.open_home() as opened:
         if region not in opened.settings.regions:
-            raise RegionUnknown(f"there is no such region; there are {', '.join(sorted(opened.settings.regions))}")
+            raise RegionUnknown(
+                f"there is no such region; the regions are {', '.join(sorted(opened.settings.regions))}"
+            )
         made = add_team(opened, name, region=Region(region), policy=policy)
         grant = grant_maker(opened, made.team, maker=who(None), days=opened.settings.access.maker_days)
     text = f"Team {made.team} in {made.region}; items are {made.policy.text}"
-    read = "" if grant is None else f". You may read them until {grant.until.date()}, users' identity left out"
+    read = "" if grant is None else f". You may read them until {grant.until.date()}, without users' identity"
     session.answer(team_shape(made), lambda: good(f"{text}{read}"))
 
 
@@ -62,7 +64,9 @@ def _set(
     cap: Annotated[
         int | None,
         typer.Option(
-            "--cap-percent", metavar="PERCENT", help="The share of its items that one person may have erased."
+            "--cap-percent",
+            metavar="PERCENT",
+            help="The share of its items, in percent, that one person may have erased.",
         ),
     ] = None,
     grace: Annotated[
@@ -81,7 +85,7 @@ def _set(
         change_team_policy(session, name, keep=keep, outcomes=outcomes or [], is_sure=is_sure, name=who(by))
         return
     if keep is not None or outcomes:
-        raise BadUse("change the policy and the limits one after the other")
+        raise BadUse("change the policy and the limits in two commands")
     with session.open_home() as opened:
         teams = opened.catalog.teams
         team = teams.get(team_id(name))

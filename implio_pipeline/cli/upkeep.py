@@ -31,8 +31,9 @@ def _audit(
 ) -> None:
     """Compare files, catalog, keys, storage and ledger.
 
-    An audit changes no item and no file. Checks that read no file are always made. Of the files it reads one seventh,
-    a different one each day, so that audits on seven consecutive days read all of them. The ledger notes each audit.
+    An audit changes no item and no file. Every audit compares the catalog, keys, storage and ledger. It reads one
+    seventh of the files, a different one each day, so that audits on seven consecutive days read all of them. The
+    ledger records each audit.
     """
     session = session_of(context)
     with session.open_home() as opened, session.steps("Auditing: files") as progress:
@@ -142,8 +143,8 @@ def _rotate(
 ) -> None:
     """Renew team keys and root keys, and destroy the old ones.
 
-    No file is rewritten. Backups of the catalog made before cannot be opened any more: back up the catalog and the
-    keys folder afterwards.
+    No file is rewritten. An earlier backup of the catalog then opens only with an earlier backup of the keys folder.
+    So back up both afterwards, and destroy the earlier backups of the keys folder.
     """
     session, faults = session_of(context), Faults()
     with session.open_home() as opened, session.steps("Rotating: teams") as progress:
@@ -169,7 +170,10 @@ def _rotated(summary: RotationSummary) -> RenderableType:
             f"and rewrapped the keys of {count(summary.files, 'file')}"
         ),
         good(f"Destroyed {destroyed} and {count(len(summary.root_keys_destroyed), 'root key')}"),
-        warning("Older backups of the catalog open no item any more: back up the catalog and the keys folder now"),
+        warning(
+            "Back up the catalog and the keys folder now, and destroy older backups of the keys folder: "
+            "only these still open older backups of the catalog"
+        ),
     ]
     if summary.seal_keys_waiting:
         keys = count(summary.seal_keys_waiting, "seal key")

@@ -31,12 +31,6 @@ _ASKED: Mapping[RequestKind, str] = {
     RequestKind.TEAM: "to erase every item submitted to the team until then",
     RequestKind.RETENTION: "to erase every item kept longer than the team's policy allows",
 }
-_REASONS: Mapping[str, str] = {
-    "legal-claim": "a legal claim",
-    "legal-duty": "a legal duty to keep them",
-    "investigation": "an investigation",
-    "other": "a legal reason",
-}
 _CHANNELS: Mapping[Channel, str] = {
     Channel.FILE: "by a request file",
     Channel.API: "through the API",
@@ -72,7 +66,6 @@ def receipt_page(
         outcome=outcome,
         withheld=receipt.withheld,
         standing=_standing(receipt, standing_lifted_at),
-        reasons=_REASONS,
         asked=_ASKED[kind],
         channel=_CHANNELS[receipt.channel],
         steps=_steps(receipt),

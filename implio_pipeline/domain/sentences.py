@@ -397,6 +397,20 @@ def receipt_proof(outcome: RequestOutcome) -> str:
     return "We looked in every file that may hold such an item. We found none, so no file was changed."
 
 
+# Legal holds
+
+_HOLD_REASONS: Mapping[str, str] = {
+    "legal-claim": "a legal claim",
+    "legal-duty": "a legal duty",
+    "investigation": "an investigation",
+}
+
+
+def hold_reason(code: str) -> str:
+    """Return the reason of a legal hold in words, to follow "because of"."""
+    return _HOLD_REASONS.get(code, "another legal reason")
+
+
 # Parts of sentences
 
 

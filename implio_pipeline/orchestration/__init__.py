@@ -1,1 +1,1 @@
-"""Dagster: assets, checks, jobs, sensors and schedules; what runs when, and nothing of what it does."""
+"""Dagster: assets, checks, jobs, sensors and schedules. They say what runs when; `jobs.py` says what it does."""

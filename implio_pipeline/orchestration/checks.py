@@ -32,11 +32,11 @@ class _Check:
     parts: frozenset[AuditPart] = frozenset()
     kinds: frozenset[FindingKind] = frozenset()
     broken: Callable[[OpenHome], dict[str, int]] | None = None
-    """Counts what breaks a promise about time, which no audit covers. The check fails unless the first count is 0."""
+    """Counts what breaks a promise about time: no audit covers it. The check fails unless the first count is 0."""
 
 
 def _overdue(opened: OpenHome) -> dict[str, int]:
-    """Count the items that are overdue today by the rows of the catalog, without those under a legal hold."""
+    """Count the items that are overdue today, from the rows of the catalog. Items under a legal hold are left out."""
     found = preview_retention(opened, today=opened.clock.now().date())
     left = {each.team: each.items + each.rejected - each.withheld for each in found}
     overdue = {team: items for team, items in left.items() if items > 0}

@@ -17,7 +17,7 @@ from implio_pipeline.jobs import Failure, Report
 from implio_pipeline.orchestration.inventory import markdown_table
 from implio_pipeline.remedies import remedy_for_operators
 
-_UNEXPECTED_REMEDY = "Run the same `implio` command by hand to see what it is; nothing of it is kept in Dagster."
+_UNEXPECTED_REMEDY = "Run the same `implio` command by hand to see the error; Dagster keeps no part of it."
 _MOST_SHOWN = 200
 """Failures in the table of a failed run. The command that the remedy names shows all."""
 
@@ -47,7 +47,7 @@ def guarded() -> Iterator[None]:
 
 
 def raise_failures(report: Report) -> None:
-    """Fail the step if single units of its work failed. Call it when all other units are done.
+    """Fail the step if some units of its work failed. Call it when all other units are done.
 
     Raises:
         dagster.Failure: a unit of work failed.

@@ -43,7 +43,7 @@ from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.signs_of_life import SignsOfLife
 
 SIGNS_FOLDER = "alive"
-AHEAD_SECONDS = 60.0
+_AHEAD_SECONDS = 60.0
 """Instants further ahead of the clock than this come from a clock that was wrong."""
 
 _LOCK, _MARKER = ".opening", ".whole"
@@ -90,7 +90,7 @@ class _PastTicks(SqliteScheduleStorage):
         statuses: Any = None,
     ) -> Sequence[InstigatorTick]:
         """Return ticks up to the present."""
-        latest = get_current_timestamp() + AHEAD_SECONDS
+        latest = get_current_timestamp() + _AHEAD_SECONDS
         before = latest if before is None else min(before, latest)
         return super().get_ticks(origin_id, selector_id, before, after, limit, statuses)
 
@@ -109,7 +109,7 @@ class HomeStorage(DagsterSqliteStorage):
         self.base_dir = base_dir
         self._inst_data = inst_data
         folder = Path(base_dir)
-        with _alone(folder):
+        with _locked(folder):
             marker = folder / "history" / _MARKER
             is_whole = marker.exists()
             if not is_whole:
@@ -175,7 +175,7 @@ def create_storage(home: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of the folder during the block. Other processes that open the storage wait."""
     make_folder(folder)
     # Dagster may have created the folder before, with the permissions of the umask.
@@ -215,7 +215,7 @@ def _without_future(state: InstigatorState) -> InstigatorState:
     now, known = get_current_timestamp(), state.instigator_data
 
     def is_ahead(instant: float | None) -> bool:
-        return instant is not None and instant > now + AHEAD_SECONDS
+        return instant is not None and instant > now + _AHEAD_SECONDS
 
     if isinstance(known, SensorInstigatorData):
         names = ("last_tick_timestamp", "last_tick_start_timestamp", "last_sensor_start_timestamp")

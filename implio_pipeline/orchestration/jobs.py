@@ -77,7 +77,7 @@ def _op_of(job: Job) -> dg.OpDefinition:
                 context.add_output_metadata(
                     {**report.counts, "partitions_touched": len(report.partitions), **failed_landings(report)}
                 )
-                # 2. Report the data that it changed, also when single units failed.
+                # 2. Report the data that it changed, also when some units failed.
                 report_changes(context, opened, job, report)
                 # 3. Run the checks that belong to it: all of them where it has audited everything.
                 names = {each.name for each in CHECKS} if report.audit else job.checks
@@ -173,7 +173,7 @@ def _tick(
                 return request(opened, waiting)
         except HomeMissing as missing:
             return dg.SkipReason(missing.code)
-        except ClockWrong as wrong:  # what waits is requested when the clock is right again
+        except ClockWrong as wrong:  # the work is requested when the clock is right again
             return dg.SkipReason(f"{wrong.code}: {wrong.facts}. {remedy_for_operators(wrong)}")
 
 

@@ -20,7 +20,7 @@ AS_OF_TAG = "implio/as_of"
 _BATCH_TAG, _ATTEMPT_TAG = "implio/batch", "implio/attempt"
 WORKS_ON_FILES = {"implio/works-on": "files"}
 """The tag of every job that works on files of items. At most two of them run at once. The third slot is for deliveries:
-they wait for customers' receivers, and an erasure must not wait for these."""
+they wait for customers' servers, and an erasure must not wait for those."""
 
 TICK_RUNS = 100
 """How many runs one tick requests. The daemon creates them one by one, 0.1 s each, before its next tick."""

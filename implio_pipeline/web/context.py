@@ -1,4 +1,4 @@
-"""What the handler of a page gets: the visitor, the team and the role, the form, and the ways to answer.
+"""What the handler of a page gets: the visitor, the team, the role, the form, and the possible answers.
 
 There are two cookies. Both belong to this host alone, and scripts cannot read them. One holds the token of a session.
 The other binds the sign-in form to one browser, so that no other site can sign a visitor in.

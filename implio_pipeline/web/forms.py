@@ -29,7 +29,7 @@ def draft_in(context: PageContext) -> RequestDraft:
         case "team":
             fields["confirm"] = context.team.team
         case _:
-            raise RequestRefused("it is not said what to remove", remedy="Choose one of the four.")
+            raise RequestRefused("the form does not say what to remove", remedy="Choose one of the four.")
     return request_draft(fields, channel=Channel.PAGE, received_at=context.now, asked_by=context.member.name)
 
 

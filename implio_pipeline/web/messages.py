@@ -1,4 +1,4 @@
-"""Short texts of the page, for people who are not engineers. `domain.sentences` words the state of a request.
+"""Short texts of the page, for people who are not engineers. `domain.sentences` describes the state of a request.
 
 *Hidden*: nobody can read the items, and they can come back. *Erased*: gone, and checked. *Held back*: hidden, and a
 legal hold keeps them.
@@ -45,13 +45,7 @@ KINDS: Mapping[RequestKind, str] = {
 CHANNELS: Mapping[str, str] = {
     "file": "by a request file",
     "api": "through the API",
-    "page": "on this page",
+    "page": "on the web page",
     "cli": "on the command line",
     "retention": "by the retention policy",
-}
-HOLD_REASONS: Mapping[str, str] = {
-    "legal-claim": "a legal claim",
-    "legal-duty": "a legal duty",
-    "investigation": "an investigation",
-    "other": "another legal reason",
 }

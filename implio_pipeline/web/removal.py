@@ -1,6 +1,6 @@
 """Removing data in three steps: ask, show what would be erased, then accept exactly what was shown.
 
-Who confirms types the user id, the name of the team or a word. A click alone erases nothing.
+To confirm, the visitor types the user id, the name of the team or a word. A click alone erases nothing.
 """
 
 from starlette.responses import Response

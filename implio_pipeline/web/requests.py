@@ -56,7 +56,7 @@ def _page(context: PageContext, *, status: int = 200, error: str | None = None) 
 
 @pages.get("/teams/{team}/requests/{request_id}/progress", demands=Act.SEE_REQUESTS)
 def _request_progress(context: PageContext) -> Response:
-    """Show only where one request is, for the script that refreshes an open page."""
+    """Show only the progress of one request, for the script that refreshes an open page."""
     return context.fragment("request_progress.html", **_progress(context, _request(context)))
 
 
@@ -217,7 +217,7 @@ def _progress(context: PageContext, request: Request) -> dict[str, Any]:
 def _receipt(context: PageContext) -> LedgerEntry[Receipt]:
     entry = context.opened.ledger.receipt(_request(context).request_id)
     if entry is None:
-        raise RequestUnknown("the request has no receipt yet", remedy="Come back when it is erased.")
+        raise RequestUnknown("the request has no receipt yet", remedy="Come back when the items are erased.")
     return entry
 
 

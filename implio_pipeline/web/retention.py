@@ -1,7 +1,7 @@
 """The retention policy of a team.
 
 A shorter period also applies to items that are stored already, so the page shows what a change removes before it is
-saved, and saves it only if the same number of items would still go.
+saved, and saves it only if the same number of items would still be removed.
 """
 
 from typing import Any

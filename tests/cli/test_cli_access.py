@@ -101,7 +101,7 @@ def test_identity_asks_for_its_purpose(cli):
 
 
 def test_who_adds_a_team_may_read_it_at_once_but_not_who_its_users_are(cli):
-    assert "users' identity left out" in cli("team", "add", "new", "--region", "eu").stdout
+    assert "without users' identity" in cli("team", "add", "new", "--region", "eu").stdout
 
     assert cli.json("query", "--team", "new", "select count(*) as n from items")["rows"] == [{"n": 0}]
     asked = ("query", "--team", "new", "--classes", "identity", "--purpose", "set-up", "select 1")

@@ -64,7 +64,7 @@ def test_a_command_line_without_command_shows_the_help():
 
 
 WRONG = {
-    "an argument too many": (["erase", "--team", "acme", PERSON], "argument too many"),
+    "an argument too many": (["erase", "--team", "acme", PERSON], "too many arguments"),
     "an unknown command": ([PERSON], "no such command"),
     "a misspelt command": (["statsu"], "did you mean"),
     "an unknown option": (["erase", f"--{PERSON}"], "no such option"),
@@ -104,7 +104,7 @@ def test_programs_get_wrong_usage_as_one_line_of_json(look):
     assert json.loads(result.stderr) == {
         "error": {
             "code": "wrong-usage",
-            "message": "there is an argument too many",
+            "message": "there are too many arguments",
             "remedy": "Try `implio erase --help`.",
         }
     }

@@ -59,7 +59,7 @@ def test_ingestion_tells_what_came_in(implio, landed, tmp_path, plan):
     assert (shape["items"], shape["rejected"], shape["setAside"]) == (acme.good, acme.bad, 1)
     assert sum(each["items"] for each in shape["partitions"]) == acme.good
     assert "kept encrypted" in cli("ingest").stdout
-    assert "Nothing was ready" in cli("ingest").stdout
+    assert "No landing file was ready" in cli("ingest").stdout
 
 
 def drop_requests(cli, *asks):

@@ -116,7 +116,7 @@ def test_a_partial_receipt_names_the_hold_and_promises_the_rest(lake):
     assert "Erased in part: 1 item held back" in text
     assert "We erased 2 of 3 items. A legal hold keeps 1." in text
     assert "1 item under a legal hold" in text
-    assert "for a legal claim" in text
+    assert "because of a legal claim" in text
     assert "canary" not in text
 
 

@@ -37,9 +37,9 @@ def test_what_one_looks_at_is_given_to_nobody_else(page: Page) -> None:
     one, other = page.browser(who="mo"), page.browser(who="ada")
     one.send("/teams/ads/queues/next", queue="Default")
 
-    assert "No free item waits here" in other.send("/teams/ads/queues/next", queue="Default").text
+    assert "No item waits here that nobody else" in other.send("/teams/ads/queues/next", queue="Default").text
     one.send("/teams/ads/queues/back")
-    assert "No free item waits here" not in other.send("/teams/ads/queues/next", queue="Default").text
+    assert "No item waits here that nobody else" not in other.send("/teams/ads/queues/next", queue="Default").text
 
 
 def test_a_decision_on_what_was_deleted_meanwhile_is_gone(page: Page) -> None:

@@ -140,7 +140,7 @@ def test_a_whole_team_needs_its_name_and_a_second_person(page: Page) -> None:
     omar.get(path)
     shown = omar.get(path).text.replace("\N{NO-BREAK SPACE}", " ")
     assert "24 items" in shown
-    assert "nothing changed" in shown
+    assert "nothing has changed" in shown
     assert "24 items" in omar.get("/teams/ads").text.replace("\N{NO-BREAK SPACE}", " ")  # the banner
     assert omar.send(f"{path}/approve", typed="erase 23").status_code == 422
     assert omar.send(f"{path}/approve", typed="erase 24").headers["location"] == f"{path}?done=approved"

@@ -4,7 +4,8 @@
 
 const EVERY_MS = 2000;
 
-// Refresh a part of the page until it says that the request is done.
+// Refresh a part of the page until it says that the request is done. Stop when the server refuses, for example because
+// the session has ended.
 function follow(part) {
   async function look() {
     if (document.hidden || part.contains(document.activeElement)) {
