@@ -52,8 +52,9 @@ _FLAGS = {"true": True, "false": False}
     description=(
         "Takes an array and accepts per item. When it is answered, every accepted item is durable, encrypted, and in "
         "the Default queue unless it came with a decision. Rejected items are in the answer only: they are not stored. "
-        "The same id again is a revision: each submission gets a new task id. A call that is sent again with "
-        "the same `Idempotency-Key` and body within a day is the same submission. The instant of the call is the instant of submission."
+        "The same id again is a revision: each submission gets a new task id. A call that is sent again with the same "
+        "`Idempotency-Key` and body within a day is the same submission. The instant of the call is the instant of "
+        "submission."
     ),
     responses=responses(
         {200: json_response("The accepted items are durable. The rejected ones are not kept.", "Submission")},
