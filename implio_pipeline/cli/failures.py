@@ -136,7 +136,7 @@ def usage_facts(error: typer.TyperException) -> str:
     if hasattr(error, "possibilities"):
         return f"there is no such option{_suggestion(error.possibilities or ())}"
     if hasattr(error, "option_name"):
-        return "an option has no value, or more than one"
+        return "an option needs a value, or has more than one"
     if message.startswith("No such command"):
         return f"there is no such command{_suggestion(re.findall(r'Did you mean (.*)[?]', message))}"
     return "a command is missing" if message.startswith("Missing command") else "there are too many arguments"
