@@ -80,7 +80,7 @@ WRONG = {
     "half a range": (["erase", "--team", "acme", "--from", PERSON], "name one thing"),
     "no team": (["erase", "--user", PERSON], "--team is missing"),
     "a missing option": (["query", "select 1"], "--team is missing"),
-    "a scope to resume": (["erase", "--resume", "--user", PERSON], "--team alone"),
+    "a scope to resume": (["erase", "--resume", "--user", PERSON], "--team only"),
     "too few items": (["demo", "--items", "10"], "at least"),
 }
 
