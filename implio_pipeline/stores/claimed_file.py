@@ -1,10 +1,11 @@
-"""Files in folders that others can write to: opened without trust, and claimed by one process.
+"""Open and claim files in folders that others can write to.
 
 Rules:
 
-* No link is followed and nothing but a plain file is opened: a link could lead to a file of ours, a pipe would block.
-* Whatever is asked of a file is asked of its open descriptor. The name may lead to another file a moment later.
-* A claimed file is removed, moved or released, once. Leaving its context without any of these releases it.
+* No link is followed, and only plain files are opened. A link could lead to one of our own files, and a pipe would
+  block.
+* Size, dates and content are read through the open descriptor. A moment later the name may lead to another file.
+* A claimed file is removed, moved or released exactly once. Leaving its context without one of these releases it.
 """
 
 import errno
@@ -30,29 +31,29 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenFile:
-    """A plain file and what was known of it when it was opened."""
+    """A plain file, and its facts when it was opened."""
 
     fd: int
     size_bytes: int
     modified_at: datetime
-    """When it was last written to, by its own date; never later than `opened_at`."""
+    """The file's own date of its last change (mtime), cut to `opened_at`."""
     changed_at: datetime
-    """When it came here or was last changed, by this machine's clock; its own date may be decades old."""
+    """When it arrived or was last changed by this machine's clock (ctime). The file's own date may be decades old."""
     opened_at: datetime
     mark: str
-    """Names the file on its disk, also when it is moved, until somebody writes to it; it contains nothing personal."""
+    """Identifies the file until somebody writes to it, also after a move. It has no personal data."""
     owner: str
     """The owner's name on this machine, or `uid` and a number."""
 
     def has_writer(self) -> bool:
-        """Return whether a process has the file open for writing; `False` also where that cannot be found out."""
+        """Return whether a process has the file open for writing. `False` where the system cannot tell."""
         # A read lease is refused while somebody has the file open for writing (fcntl(2)). Files of other owners and
-        # network file systems give no leases; there the settling time alone decides.
+        # network file systems have no leases. For them only the settling time protects a file that is being written.
         if not hasattr(fcntl, "F_SETLEASE"):
             return False
         try:
-            # Somebody who opens the file for writing while we hold the lease makes the kernel send us a signal. SIGURG
-            # is ignored by default; SIGIO would end the process.
+            # If somebody opens the file for writing while we hold the lease, the kernel sends us a signal. The default
+            # signal, SIGIO, would end the process. SIGURG is ignored by default.
             fcntl.fcntl(self.fd, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(self.fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -94,14 +95,15 @@ def _mark_of(fd: int) -> str:
 
 
 class ClaimedFile:
-    """A file that this process has for itself.
+    """A file that only this process may use.
 
     Args:
         file: The file, locked by this process.
         path: Its path among the claimed files.
         home: The folder it was claimed from.
-        name: Its name in that folder. A file that another process left claimed has lost it.
-        suffix: Its kind.
+        name: Its name in that folder. For a file that a dead process had claimed, that name is lost, and this is its
+            claimed name.
+        suffix: Its suffix, which says its format.
     """
 
     def __init__(self, file: OpenFile, path: Path, *, home: Path, name: str, suffix: str) -> None:
@@ -127,7 +129,7 @@ class ClaimedFile:
 
     def arrived_at(self, *, first_at: datetime = FIRST_BELIEVED) -> datetime:
         """Return the file's own date, or when it was claimed if that date is before `first_at` or in the future."""
-        # Archives, copies and devices without a clock date files 1970, 1980 or years before they reached us.
+        # Archives, copies and devices without a clock give files dates such as 1970 or 1980.
         return self.modified_at if first_at <= self.modified_at < self.claimed_at else self.claimed_at
 
     def open(self) -> io.BufferedReader:
@@ -148,13 +150,13 @@ class ClaimedFile:
         self._end(lambda: os.replace(self._path, folder / self._path.name))  # noqa: PTH105
 
     def release(self) -> None:
-        """Return the file to its folder, under its claimed name if another file has its own name by now."""
+        """Return the file to its folder. If another file has its name now, it gets its claimed name."""
         self._end(self._return)
 
     def _return(self) -> None:
         for name in (self.name, self._path.name):
-            # A link, unlike a rename, never replaces a file that came after the claim. On a file system without links
-            # the file stays among the claimed ones, where the next process takes it.
+            # A link, unlike a rename, never replaces a file that arrived after the claim. On a file system without
+            # links the file stays in the folder of claimed files, where the next process takes it.
             with suppress(OSError):
                 os.link(self._path, self.home / name, follow_symlinks=False)
                 self._path.unlink()
@@ -172,7 +174,7 @@ class ClaimedFile:
 
 
 class _Reader(io.RawIOBase):
-    """Reads from its own position, so that several readers of one descriptor do not disturb one another."""
+    """Keeps its own position, so that several readers can share one descriptor."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

@@ -1,4 +1,4 @@
-"""The clock of the machine. Flows take the present from the port, so that tests can move it."""
+"""The clock of the machine. Flows get the time from the port `Clock`, so that tests can set it."""
 
 from datetime import UTC, datetime
 

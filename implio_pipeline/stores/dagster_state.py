@@ -1,7 +1,8 @@
-"""What Dagster's SQLite storage says about daemon, runs, sensors and schedules, for `implio status` and the server.
+"""Read the state of Dagster's daemon, runs, sensors and schedules, for `implio status` and the server.
 
-It is read by plain SQL, since importing Dagster takes seconds. Only columns that Dagster itself queries by are read,
-and the JSON state of each sensor and schedule. A test compares the result with a storage that Dagster wrote.
+It reads Dagster's SQLite storage with plain SQL, since importing Dagster takes seconds. It reads only columns that
+Dagster itself filters by, and the JSON state of each sensor and schedule. Tests compare the result with a storage that
+Dagster wrote.
 """
 
 import json
@@ -22,7 +23,7 @@ _LATEST = 253_402_300_799.0
 
 
 def orchestration_facts(home: Path) -> OrchestrationFacts | None:
-    """Return what Dagster's storage in a home says; `None` when there is no storage that can be read.
+    """Return the state that Dagster's storage in a home has, or `None` if there is no storage that can be read.
 
     Args:
         home: The home; Dagster's storage is in its folder `dagster`.
@@ -40,7 +41,7 @@ def orchestration_facts(home: Path) -> OrchestrationFacts | None:
     return OrchestrationFacts(
         heartbeat_at=next((_instant(at) for kind, at in heartbeats if kind == "SENSOR"), None),
         sensors_off=frozenset(name for status, body in bodies if status == "STOPPED" for name in _names(body)),
-        # A clock that is far ahead writes instants that `datetime` cannot hold.
+        # A clock that is far ahead gives instants that `datetime` cannot represent.
         newest_tick_at=datetime.fromtimestamp(min(max(instants), _LATEST), UTC) if instants else None,
         dead_runs=sum(status == "STARTED" and signs.is_dead(run_id) for run_id, status in runs),
         runs_at_work=sum(status in _AT_WORK for _, status in runs),

@@ -1,11 +1,12 @@
-"""Folders and small files that survive a power cut, for their owner alone, whatever the umask is.
+"""Make folders and small files that survive a power cut and that only their owner can read, whatever the umask is.
 
 Rules:
 
-* A name is durable only when its folder was synchronised as well, so every function here does both.
-* Folders have mode 0700 and files 0600 unless a caller says otherwise. `Path.mkdir(parents=True, mode=…)` would give
-  the mode to the last folder only.
-* Nobody else in the package makes folders or writes small files.
+* A name is durable only after its folder was synchronised, so every function here does that too.
+* Folders have mode 0700, and files 0600 unless a caller asks for another mode. `Path.mkdir(parents=True, mode=…)` would
+  give the mode to the last folder only.
+* Other modules replace small files only through this one. A folder or a key that must
+  not replace another is made by its own module.
 
 Source: fsync(2), "Calling fsync() does not necessarily ensure that the entry in the directory … has also reached disk";
     mkdir(2).
@@ -37,13 +38,13 @@ def make_folder(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600, unfinished: Path | None = None) -> None:
-    """Write a small file, or replace one: whole or not at all, durable on return.
+    """Write or replace a small file atomically, durable on return.
 
     Args:
         path: The file.
         content: All of its bytes.
         mode: The mode of a new file.
-        unfinished: The name of the file while it is written, in the same folder; a random one when `None`.
+        unfinished: The path of the file until it is complete, in the same folder. `None` means a random name.
     """
     unfinished = unfinished or path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     handle = os.open(unfinished, _NEW_FILE, mode)
@@ -57,9 +58,9 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600, unfinished: Pa
 
 
 def write_beside(folder: Path, name: str, content: bytes, *, others: Iterable[str] | None = None) -> None:
-    """Write a small file into a folder that others can write to: whole or not at all, durable on return.
+    """Write a small file atomically into a folder that others can write to, durable on return.
 
-    Everything goes through one handle of the folder, so that nobody can put a link in its place between two steps.
+    All steps use one handle of the folder, so that nobody can replace the folder by a link between two steps.
 
     Args:
         folder: The folder.
@@ -99,7 +100,7 @@ def _write_and_close(handle: int, content: bytes) -> None:
 
 
 def _is_reserved(name: str, folder_fd: int) -> bool:
-    """Take a free name by making an empty file, so that no other process takes it before our rename."""
+    """Reserve a free name with an empty file, so that no other process takes it before the rename."""
     try:
         os.close(os.open(name, _NEW_FILE, 0o600, dir_fd=folder_fd))
     except FileExistsError:

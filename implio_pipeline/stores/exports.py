@@ -1,13 +1,13 @@
-"""Exports on disk, for access and portability requests (GDPR Art. 15 and 20): a closed folder for each.
+"""Write exports for access and portability requests (GDPR Art. 15 and 20), each in a folder of mode 0700.
 
 Rules:
 
-* An export is remembered before its folder is made, so that it is purged even if the process dies while it writes.
-* With a recipient, every file but the manifest is a CMS envelope (RFC 5652, DER, AES-256-CBC, the key wrapped to an RSA
-  certificate), which `openssl cms -decrypt` opens.
-* An envelope keeps a secret and proves nothing. So the manifest holds the SHA-256 of each file, and the signed ledger
-  that of the manifest.
-* In a folder elsewhere, only files that are still as they were written are deleted: others are somebody else's.
+* An export is recorded before its folder is made, so that it is purged even if the process dies while it writes.
+* If there is a recipient, every file except the manifest is a CMS envelope (RFC 5652, DER, AES-256-CBC, the key
+  encrypted for an RSA certificate). `openssl cms -decrypt` opens it.
+* An envelope encrypts and does not authenticate. So the manifest has the SHA-256 of each file, and the signed ledger
+  has the SHA-256 of the manifest.
+* In a folder outside the home, only files that did not change are deleted. Other files belong to somebody else.
 """
 
 import os
@@ -44,7 +44,7 @@ _MIN_RSA_BITS = 2048
 
 
 class ExportFolder(Exports):
-    """The folder that remembers exports, and holds those that were not written elsewhere.
+    """The folder with the records of all exports, and with the exports that have no folder of their own elsewhere.
 
     Args:
         folder: Holds the record of each export, `<id>.json`, and the export itself, `<id>/`, unless it is elsewhere.
@@ -74,13 +74,13 @@ class ExportFolder(Exports):
 
     @override
     def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
-        # 1. Remember the export, durable, before anything of it is written.
+        # 1. Record the export, durable, before any part of it is written.
         make_folder(self._folder)
         target = self._folder / record.export_id if folder is None else Path(folder).absolute()
         if os.path.lexists(target):
             raise FolderTaken("the folder for the export exists already")
         _write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
-        # 2. Make the folder new, so that nobody has opened it before.
+        # 2. Make the folder. It must be new, so that no other process has it open.
         try:
             target.mkdir(mode=0o700)
         except OSError as error:
@@ -88,7 +88,7 @@ class ExportFolder(Exports):
             if isinstance(error, FileExistsError | FileNotFoundError):
                 raise FolderTaken("the folder for the export exists, or the one above it does not") from None
             raise
-        # 3. Write the files; if one fails, nothing of the export stays.
+        # 3. Write the files. If one fails, delete the export.
         try:
             for file in files:
                 _write(target / file.name, file.content)
@@ -126,7 +126,7 @@ class ExportFolder(Exports):
                 target.rmdir()
         if target.parent.is_dir():
             sync_folder(target.parent)
-        # The record goes last: after a crash the export is still known, and purged again.
+        # Delete the record last: after a crash the export is still listed, and is purged again.
         path.unlink(missing_ok=True)
         sync_folder(self._folder)
 

@@ -1,7 +1,7 @@
-"""`requests/inbox/`, watched: each request file is claimed, read, and destroyed when its requests are accepted.
+"""Watch `requests/inbox/`: each request file is claimed, read, and destroyed when its requests are accepted.
 
-A request file names people, so nothing of its text stays in clear. A file of refusals beside it says by position which
-entries were refused, and why. A file that cannot be parsed at all is sealed away under its own key.
+A request file names people, so none of its text is kept in clear. A file of refusals, written beside it, lists the
+refused entries by position, with reasons. A file that cannot be parsed at all is set aside, sealed under its own key.
 """
 
 import os
@@ -32,7 +32,7 @@ _REFUSED_SUFFIX = ".refused.json"
 _MAX_WAITING = 10_000
 """How many waiting files are listed; a folder may hold millions."""
 _MAX_NAME_BYTES = 255 - len(_REFUSED_SUFFIX) - len(".12345678")
-"""File systems take names of 255 octets; suffix and number must fit as well."""
+"""File systems accept names of 255 octets. The suffix and a number must fit as well."""
 
 
 class InboxFolder(Inbox):
@@ -40,7 +40,7 @@ class InboxFolder(Inbox):
 
     Args:
         root: Where people put request files; must exist.
-        set_aside: Where a file goes that cannot be parsed at all.
+        set_aside: Where a file goes if it cannot be parsed at all.
         clock: The present.
         settle_seconds: How long a file must not have been written to.
     """
@@ -104,7 +104,7 @@ class _ClaimedRequests(InboxFile):
 
     @override
     def entries(self) -> list[InboxEntry]:
-        # 1. Read the file. If somebody writes to it at the same time, it may be half old and half new.
+        # 1. Read the file. If somebody writes to it at the same time, it may be a mixture of old and new content.
         with self._file.open() as file:
             content = file.read(MAX_FILE_BYTES + 1)
         self._refusal = RequestFieldRefused("changed-while-read") if self._file.has_changed() else None
@@ -137,7 +137,7 @@ class _ClaimedRequests(InboxFile):
                 for position, why in refused
             ]
         }
-        # 1. Seal away a file that could not be parsed at all; somebody may read it with its key and ask again.
+        # 1. Set aside a file that could not be parsed at all, so that an operator can read it and ask again.
         if self._refusal:
             code, reason = self._refusal.code, self._refusal.facts
             with self._file.open() as file:
@@ -145,7 +145,8 @@ class _ClaimedRequests(InboxFile):
                 text["setAside"] = self._set_aside.seal(
                     blocks, origin=Origin.REQUEST, team=None, code=code, reason=reason
                 )
-        # 2. Write the refusals, durable before the request file goes: after a crash between the two, it is read again.
+        # 2. Write the refusals, durable before the request file is removed: after a crash between the two, it is read
+        #    again.
         if refused or self._refusal:
             names = self._names_beside()
             content = msgspec.json.format(msgspec.json.encode(text)) + b"\n"
@@ -156,8 +157,8 @@ class _ClaimedRequests(InboxFile):
     def _names_beside(self) -> Iterator[str]:
         """Yield names for the refusals: the file's own name with a suffix, then with numbers too.
 
-        An earlier file of that name may have left refusals, which nobody has read yet. If the file's own name is too
-        long for a suffix, its claimed name is used.
+        Refusals of an earlier file with the same name are kept, since nobody may have read them yet. If the file's own
+        name is too long for a suffix, its claimed name is used.
         """
         is_short = len(self._file.name.encode(errors="surrogateescape")) <= _MAX_NAME_BYTES
         name = self._file.name if is_short else self._file.claimed_name

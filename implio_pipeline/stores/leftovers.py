@@ -1,10 +1,10 @@
-"""Temporary files that a killed process left behind: found by their names, and deleted when they are old and unused.
+"""Delete temporary files that killed processes left, when they are old and no longer in use.
 
 Rules:
 
-* Only names that this pipeline gives are touched, and only in the folders where it gives them.
+* Only names that this pipeline makes are deleted, and only in the folders where it makes them.
 * No link is followed: others can write to some of these folders.
-* A file that a process has open for writing stays.
+* A file that a process has open for writing is kept.
 """
 
 import os
@@ -52,8 +52,8 @@ class LeftoverFolders(Leftovers):
             yield team / REPORTS, _REPORT
         yield self.home / "requests" / "inbox", _REPORT
         yield self.home / "set-aside", _SIDECAR
-        # A new root key under its temporary name is unlinked and never overwritten: after a crash, the key in use may
-        # be a second name of the same file.
+        # A root key under its temporary name is unlinked but not overwritten. After a crash it may be a second name of
+        # the key in use.
         for region in _folders(self.home / "keys"):
             yield region, _ROOT_KEY
         yield self.home / "exports", _EXPORT
@@ -83,7 +83,7 @@ def _sweep(folder: Path, name: re.Pattern[str], *, older_than: datetime) -> int:
 
 
 def _unlinked(name: str, folder_fd: int, *, older_than: datetime) -> bool:
-    file = open_plain(name, folder_fd, now=older_than)  # a later date is cut to the bound, and so counts as too young
+    file = open_plain(name, folder_fd, now=older_than)  # later dates are cut to the bound: too young
     if file is None:
         return False
     try:

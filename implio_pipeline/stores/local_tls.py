@@ -1,11 +1,11 @@
-"""A local certificate authority, so that a home answers over TLS on its own machine from the start.
+"""A local certificate authority, so that a new home answers over TLS on its own machine.
 
-Clients trust `ca.pem`. For callers on other machines, a certificate of a public authority is configured instead. Rules:
+Clients trust `ca.pem`. For callers on other machines, configure a certificate of a public authority instead. Rules:
 
-* Name constraints (RFC 5280, 4.2.1.10) bind the authority to the names of this machine. Whoever steals its key can sign
-  for nothing else, although clients trust it.
-* It signs no further authorities (path length 0), and its certificates serve TLS servers only.
-* The authority and the server's certificate are kept in the home, and renewed at a start of the server before they
+* Name constraints (RFC 5280, 4.2.1.10) limit the authority to the names of this machine. Somebody who steals its key
+  cannot sign for other names, although clients trust the authority.
+* It cannot sign other authorities (path length 0), and its certificates are valid for TLS servers only.
+* The authority and the server's certificate are kept in the home. The server renews them at a start, before they
   expire.
 
 The library `trustme` does none of this (decision 0005).
@@ -46,7 +46,7 @@ _KEY_USAGES = (
 
 
 class LocalAuthority:
-    """The authority in a folder of its own below the keys: `ca.pem`, `ca-key.pem`, `server.pem`, `server-key.pem`."""
+    """The authority in its own folder, `keys/tls`: `ca.pem`, `ca-key.pem`, `server.pem`, `server-key.pem`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,11 +1,12 @@
-"""Files that could not be taken, sealed away: nothing is lost, and nothing can be read without the keys.
+"""Seal files that could not be read: nothing is lost, and nobody can read them without the keys.
 
 Rules:
 
-* Each file has its own key, kept wrapped in the catalog and destroyed there. Without it the file is noise.
-* The content is AES-256-GCM in chunks of 1 MiB, since a landing file may be larger than memory. Each chunk is bound to
-  the file's id, its place, and whether it is the last: none can be cut off, moved or swapped.
-* A file exists when its sidecar `<id>.json` does; the sidecar is written last and deleted first. It holds no personal
+* Each file has its own key, which is kept wrapped in the catalog and destroyed there. Without it the file is
+  unreadable.
+* The content is encrypted with AES-256-GCM in chunks of 1 MiB, since a landing file may be larger than memory. Each
+  chunk is bound to the file's id, its position, and whether it is the last. So no chunk can be cut off or moved.
+* A file exists if its sidecar `<id>.json` exists: the sidecar is written last and deleted first. It has no personal
   data.
 """
 
@@ -51,16 +52,16 @@ class SetAside(SetAsideFiles):
         self._clock = clock
 
     def seal(self, content: Iterable[bytes], *, origin: Origin, team: TeamId | None, code: str, reason: str) -> str:
-        """Seal a file away, durable on return; return its id.
+        """Seal a file, durable on return. Returns its id.
 
         Args:
-            content: The bytes of the file, in any pieces.
-            origin: What the file was meant to be.
-            team: Whose file it is; `None` when that cannot be read from it.
-            code: The code of the failure; no personal data.
-            reason: The facts of the failure; no personal data.
+            content: The bytes of the file, in pieces of any size.
+            origin: Where the file came from.
+            team: The team of the file, or `None` if it is unknown.
+            code: The code of the failure, without personal data.
+            reason: The facts of the failure, without personal data.
         """
-        # 1. Make the key first, durable. A crash after it leaves a key without a file, which expires.
+        # 1. Make the key first, durable. If a crash follows, the key has no file, and it expires.
         make_folder(self._folder)
         identifier = secrets.token_hex(16)
         sealer = Sealer(self._keys.make(identifier, now=self._clock.now()))
@@ -79,7 +80,7 @@ class SetAside(SetAsideFiles):
             size_bytes=size,
             created_at=self._clock.now(),
         )
-        # 3. Write the sidecar last: with it the file exists, whole.
+        # 3. Write the sidecar last. From then on the file exists.
         text = msgspec.json.format(msgspec.json.encode(sealed))
         write_whole(self._path(identifier, _SIDECAR), text, unfinished=self._path(identifier, _UNFINISHED))
         return identifier
@@ -102,8 +103,8 @@ class SetAside(SetAsideFiles):
 
         Raises:
             FileMissing: no file has this id.
-            FileTampered: the file was altered or cut; what was yielded before is authentic.
-            KeyMissing: the key is destroyed, or the key that wraps it is gone.
+            FileTampered: the file was altered or cut. What was yielded before is authentic.
+            KeyMissing: the key, or the root key that wraps it, was destroyed.
         """
         self._sidecar(identifier)
         sealer = Sealer(self._keys.open(identifier))
@@ -114,7 +115,7 @@ class SetAside(SetAsideFiles):
                 following = file.read(step)
                 try:
                     chunk = sealer.unseal(sealed, context=_context(identifier, index, is_last=not following))
-                except KeyMissing:  # the key was found above, so the content is wrong
+                except KeyMissing:  # the key exists, so the content is wrong
                     raise FileTampered(f"the set-aside file {identifier} is not what was sealed") from None
                 yield chunk
                 if not following:
@@ -133,7 +134,7 @@ class SetAside(SetAsideFiles):
         return len(theirs)
 
     def expire(self, before: datetime) -> tuple[str, ...]:
-        """Discard the files that were set aside before an instant, and what crashes left; return the discarded ids."""
+        """Discard the files that were set aside before an instant, and what crashes left. Returns the discarded ids."""
         expired = tuple(one.id for one in self.list() if one.created_at < before)
         # A crash may have left a key without a file, or a file without a sidecar.
         self._discard(expired, with_keys=self._keys.older_than(before))
@@ -144,8 +145,7 @@ class SetAside(SetAsideFiles):
         return expired
 
     def _discard(self, identifiers: Sequence[str], *, with_keys: Iterable[str] = ()) -> None:
-        # Keys go first, all in one transaction: without its key a file is noise, even if a crash keeps us from
-        # unlinking.
+        # Destroy the keys first, in one transaction. If a crash prevents the unlinking, the files are unreadable.
         if keys := {*identifiers, *with_keys}:
             self._keys.destroy(keys)
         for identifier in identifiers if self._folder.is_dir() else ():
@@ -164,7 +164,7 @@ class SetAside(SetAsideFiles):
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    """Return a row as a line of a landing file: an item as it was sent, a rejected one as its text."""
+    """Return a row as a line of a landing file: an item in the form it was sent in, or the text of a rejected item."""
     return f"{row['original_ad']}\n".encode() if "original_ad" in row else landing_line(row)
 
 

@@ -1,7 +1,10 @@
 """Passwords hashed with Argon2id, session tokens, and one-time codes as authenticator apps make them.
 
-Rules: a password is never stored, a code is accepted for its 30 seconds and those next to them, and checking a password
-takes as long for an unknown name as for a known one.
+Rules:
+
+* A password is never stored.
+* A code is accepted in its own 30 seconds, and in the 30 seconds before and after.
+* Checking a password takes the same time for an unknown name as for a known one.
 """
 
 import secrets
@@ -39,7 +42,7 @@ class LocalSignInSecrets(SignInSecrets):
 
     @override
     def is_right(self, password: str, password_hash: str | None) -> bool:
-        # For an unknown name, a hash of nobody's password is verified: the time must not tell who exists.
+        # For an unknown name, verify the hash of a random password: the time must not reveal which names exist.
         if password_hash is None:
             self._nobody = self._nobody or self._hasher.hash(secrets.token_urlsafe())
         try:

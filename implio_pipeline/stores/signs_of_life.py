@@ -1,9 +1,10 @@
-"""Signs of life: a run holds a lock on a file for as long as its process lives.
+"""Tell runs whose process lives from runs whose process has died: a living run holds a lock on a file.
 
 * The operating system frees the lock however the process ends: `kill -9`, out of memory, power loss. So a file that
-  exists and can be locked belongs to a run whose process has died. No clock is involved: a slow run is alive.
+  exists and can be locked belongs to a run whose process has died. No clock is used, so a slow run is never called
+  dead.
 * This works on one machine, also between containers that share the folder.
-* A run without a file (made by another launcher, or on a file system without locks) is never called dead.
+* A run without a file (of another launcher, or on a file system without locks) is never called dead.
 
 Example:
     signs = SignsOfLife(home / "dagster" / "alive")
@@ -18,9 +19,10 @@ from pathlib import Path
 from implio_pipeline.stores.durable import make_folder
 
 _HELD: dict[str, int] = {}
-"""Descriptors of this process, by path. A run lives longer than the Dagster instance whose object opened them.
+"""Descriptors of this process, by path. They are kept here because a run outlives the Dagster instance that opened
+them.
 
-They close when the process starts another program (`O_CLOEXEC`), so no child inherits a lock.
+A program that this process starts does not inherit the locks (`O_CLOEXEC`).
 """
 
 
@@ -28,7 +30,7 @@ class SignsOfLife:
     """The lock files of the runs of one home.
 
     Args:
-        folder: Their folder; made with the first file.
+        folder: Their folder, which is made with the first file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,7 +55,7 @@ class SignsOfLife:
         _HELD[str(path)] = fd
 
     def release(self, run_id: str) -> None:
-        """Remove the file of a run that has ended; does nothing when this process does not hold it."""
+        """Remove the file of a run that has ended, if this process holds it."""
         path = self._folder / run_id
         fd = _HELD.pop(str(path), None)
         if fd is not None:

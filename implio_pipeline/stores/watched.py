@@ -1,13 +1,12 @@
-"""A watched folder: which of its files are ready, and how one process claims each of them.
+"""Watch a folder: find the files that are ready, and claim each of them for one process.
 
 Rules:
 
-* Other people write into the folder, so nothing in it is trusted: no link is followed, and only plain files are opened.
-* A file is left alone while somebody may still be writing it: until it has not been written to for the settling time,
-  and no process has it open for writing.
-* A file is claimed by a lock on it, then a rename out of the folder. When a process dies, the kernel frees its lock,
-  and the next process takes the file from among the claimed ones.
-* A file that cannot be looked at, opened or claimed fails alone; the others are still yielded.
+* Others can write into the folder, so nothing in it is trusted: no link is followed, and only plain files are opened.
+* A file is ready when it has not been written to for the settling time, and no process has it open for writing.
+* To claim a file, a process locks it and then renames it into the folder of claimed files. If the process dies, the
+  kernel frees the lock, and the next process takes the file from there.
+* A file that cannot be examined, opened or claimed fails alone. The others are still yielded.
 """
 
 import errno
@@ -27,16 +26,16 @@ from implio_pipeline.stores.durable import OPEN_FOLDER, make_folder
 
 CLAIMED = ".claimed"
 _UNFINISHED = (".part", ".filepart", ".tmp", ".crdownload")
-"""Endings that programs give a file while they copy or download it."""
+"""Suffixes that programs use while they copy or download a file."""
 _OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
 """Files that file managers leave behind."""
 _MAX_AHEAD_SECONDS = 60
-"""A file dated further ahead has a clock that cannot be compared with ours: the lease alone decides."""
+"""A file with a later date comes from a clock that differs too much. Then only the lease tells whether it is ready."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnclaimedFile:
-    """A file that cannot be opened or claimed. Entering it raises why, so that it fails like any other, and alone."""
+    """A file that cannot be opened or claimed. Entering its context raises the reason, so that it fails alone."""
 
     mark: str
     fault: OSError
@@ -62,19 +61,19 @@ class _ReadyFile:
     is_left_over: bool = False
     """Whether it was claimed by a process that died."""
     fault: OSError | None = None
-    """Why the file could not be looked at; its dates are not known then."""
+    """Why the file could not be examined. Its dates are then unknown."""
 
 
 class WatchedFolder:
-    """One folder, and the place that its claimed files are moved to.
+    """One folder, and the folder that its claimed files are moved to.
 
     Args:
         folder: The folder that is watched.
-        claimed: Where claimed files are kept while they are worked on; on the same file system.
-        suffixes: Kinds of file that are taken; all others are left alone.
+        claimed: The folder of claimed files, on the same file system.
+        suffixes: Suffixes of the files that are taken. All other files are not touched.
         clock: The present.
         settle_seconds: How long a file must not have been written to.
-        is_ignored: Returns whether a name is left alone although its suffix is known.
+        is_ignored: Returns whether a file is not touched although its suffix is one of `suffixes`.
     """
 
     def __init__(
@@ -95,9 +94,9 @@ class WatchedFolder:
         self._is_ignored = is_ignored
 
     def ready(self) -> Iterator[_ReadyFile]:
-        """Yield the files that can be claimed, those of dead processes first; the folder is listed lazily.
+        """Yield the files that can be claimed, those of dead processes first. The folder is listed lazily.
 
-        A file that cannot be looked at is yielded with its fault.
+        A file that cannot be examined is yielded with its fault.
 
         Raises:
             OSError: a folder could not be listed.
@@ -131,10 +130,10 @@ class WatchedFolder:
         return min((ready.arrived_at for ready in self.ready() if ready.mark not in but), default=None)
 
     def claim(self, *, but: Collection[str] = ()) -> Iterator[ClaimedFile | UnclaimedFile]:
-        """Yield the ready files, each claimed. Files that another process claims first are left out.
+        """Claim the ready files, and yield each. Files that another process claims first are left out.
 
         Args:
-            but: Marks of files that are left alone; asked when each file is met.
+            but: Marks of files that are not claimed. It is read again for each file.
         """
         make_folder(self._claimed)
         names: set[str] = set()
@@ -152,14 +151,14 @@ class WatchedFolder:
                 yield claimed
 
     def passed_over(self) -> Iterator[str]:
-        """Yield the names of what is never taken: other kinds, no plain files, or files that we may not read."""
+        """Yield the names of files that are never taken: other suffixes, not plain, or not readable for us."""
         with _opened_folder(self.folder) as folder_fd:
             for name, _, is_taken in self._entries(folder_fd):
                 if not (is_taken and os.access(name, os.R_OK, dir_fd=folder_fd)):
                     yield name
 
     def _entries(self, folder_fd: int | None) -> Iterator[tuple[str, int, bool]]:
-        """Yield the names that are meant for us, with their inodes and whether they are of a kind that is taken."""
+        """Yield the names that are not hidden or ignored, with their inodes and whether such files are taken."""
         if folder_fd is None:
             return
         with os.scandir(folder_fd) as entries:
@@ -178,7 +177,7 @@ class WatchedFolder:
             return None
         try:
             if is_left_over:
-                # A claimed file whose lock is free was left by a process that died. Closing it frees our lock again.
+                # If the lock of a claimed file is free, its process has died. Closing the file frees our own lock.
                 is_ready = _lock(file)
             else:
                 age = now.timestamp() - os.fstat(file.fd).st_mtime
@@ -206,15 +205,15 @@ class WatchedFolder:
         ):
             if folder_fd is None or claimed_fd is None:
                 return None
-            # 1. Open the file and lock it, so that whoever lists the claimed files sees that it is in use.
+            # 1. Open the file and lock it, so that other processes see that it is in use.
             file = open_plain(ready.name, folder_fd, now=self._clock.now())
             if file is None:
                 return None
             unless_claimed.callback(os.close, file.fd)
             if not _lock(file):
                 return None
-            # 2. Rename it out of the folder, unless it is among the claimed files already. The new name is random: the
-            #    own one may hold a person's name, and may be taken among the claimed files.
+            # 2. Move it to the claimed files, unless it is there already. The new name is random: the old name may
+            #    contain a person's name, or may already be in use there.
             suffix = self._suffix(ready.name)
             name = ready.name if ready.is_left_over else f"{secrets.token_hex(16)}{suffix}"
             try:
@@ -223,8 +222,8 @@ class WatchedFolder:
                 found = os.stat(name, dir_fd=claimed_fd, follow_symlinks=False)
             except FileNotFoundError:
                 return None
-            # 3. Check that the renamed file is the locked one. Somebody may have replaced it between the two steps; the
-            #    other file then waits among the claimed ones.
+            # 3. Check that the renamed file is the locked one. Somebody may have replaced it between the two steps. The
+            #    other file then waits among the claimed files.
             if not os.path.samestat(found, os.fstat(file.fd)):
                 return None
             unless_claimed.pop_all()
@@ -232,7 +231,7 @@ class WatchedFolder:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name says that its file is not meant for us, or not complete yet."""
+    """Return whether a name is hidden, belongs to an operating system, or marks an incomplete file."""
     # `~$` begins the lock files of an office suite.
     return name.startswith((".", "~$")) or name.lower() in _OF_SYSTEMS or name.lower().endswith(_UNFINISHED)
 

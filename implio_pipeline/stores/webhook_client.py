@@ -1,11 +1,10 @@
-"""Sends webhooks: the only module that opens connections to places that somebody else names (decision 0031).
+"""Sends webhooks: the only module that connects to addresses that others choose (decision 0031).
 
-Rules against being led to servers inside (server-side request forgery):
+Rules that keep it from reaching internal servers (server-side request forgery):
 
 * A host's name is resolved once for each delivery, and every one of its addresses must be allowed.
-* The connection goes to the checked address. A name that changes between check and connection (DNS rebinding) leads
-  nowhere else.
-* Redirects and proxies of the environment are not followed. Only the head of an answer is read.
+* The connection goes to the address that was checked. So a name that changes afterwards (DNS rebinding) has no effect.
+* Redirects are not followed, proxies of the environment are not used, and only the head of an answer is read.
 * A delivery ends after 15 seconds, whatever the receiver does.
 """
 
@@ -38,7 +37,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 def _resolve(host: str, port: int) -> Sequence[str]:
-    """Return the addresses of a host; none when it cannot be resolved."""
+    """Return the addresses of a host, or an empty list if it cannot be resolved."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -111,7 +110,7 @@ class HttpWebhookClient(WebhookClient):
         self._checked(destination, self._resolve(destination.host, destination.port))
 
     async def _bounded(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResult:
-        """Send within the time that a delivery may take; `abandon` cancels it."""
+        """Send within the time limit of a delivery. `abandon` cancels it."""
         task = asyncio.create_task(self._send(url, body, headers))
         with self._lock:
             if self._is_abandoned:

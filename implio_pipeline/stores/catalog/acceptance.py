@@ -1,11 +1,11 @@
-"""Accepting requests: one transaction stores them, hides their items and takes these off moderation.
+"""Accept requests: one transaction stores them, hides their items and takes these away from moderation.
 
 Rules:
 
 * One idempotency key makes one request in 30 days.
-* A rule ends after the newest instant that its team knows in this transaction, so that it covers every item that is
-  there, even if a clock is slow.
-* A request above its asker's cap is stored unapproved: it hides its items and waits for a second person.
+* A rule ends after the newest instant of its team in this transaction. So it covers every item that exists, even if a
+  clock is slow.
+* A request above the cap of its asker is stored as unapproved: it hides its items and waits for a second person.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,11 +30,11 @@ from implio_pipeline.stores.catalog.tables import requests, standing_rules, tomb
 from implio_pipeline.stores.catalog.withdrawal import withdraw
 
 IDEMPOTENCY_LASTS = timedelta(days=30)
-"""How long after a request was accepted its idempotency key returns it again."""
+"""For how long after acceptance an idempotency key returns its request."""
 
 
 def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approvals: ApprovalPolicy) -> list[Request]:
-    """Return an accepted request for each one asked: a new one, or the one that its idempotency key made before.
+    """Accept requests. Returns for each the new request, or the earlier one with the same idempotency key.
 
     `accepted_at` of a new request is the instant at which its rule ends.
 
@@ -104,7 +104,7 @@ def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledg
     # 1. No later item or rule may get an earlier instant than these rules.
     for team in {each.request.team for each in new}:
         teams.raise_time(connection, team, to=max(each.rule.before for each in new if each.request.team == team))
-    # 2. Tombstones in the order asked: the sequence says which request was first. From the commit on, items are hidden.
+    # 2. Tombstones, in the order of the requests. From the commit on they hide the items.
     rows = [
         {
             "request_id": each.request.request_id,
@@ -130,7 +130,7 @@ def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledg
     )
     put_scopes(connection, accepted)
     waiting = [each for each in accepted if each.state is RequestState.UNAPPROVED]
-    # Nothing is sent of a request that is released soon: its webhook waits.
+    # The webhook waits, because it is not sent if the request is released soon.
     told = [(each.team, each.request_id, each.accepted_at, TELL_WAITING_AFTER) for each in waiting]
     callbacks.tell(connection, CallbackEvent.APPROVAL, told)
     # 5. Standing erasures keep later items of the user out. One that the ledger knows as lifted is stored as lifted.

@@ -2,9 +2,9 @@
 
 Rules:
 
-* The log is only added to. Each line has the digest of the line before, so that a changed or deleted line shows.
-* An operator's name is sealed under the home's root key, since operators belong to no team. To destroy a name is to
-  delete its row. Its pseudonym stays in grants and log, and identifies nobody any more.
+* Lines are only added to the log. Each has the digest of the line before, which reveals a changed or deleted line.
+* An operator's name is sealed under the home's root key, since operators do not belong to a team. Deleting its row
+  destroys the name. Its pseudonym stays in grants and log, and no longer identifies anybody.
 """
 
 import unicodedata
@@ -147,7 +147,7 @@ class SqlPeople(People):
         if self._sealed(person) is None:
             sealed = self._seal.seal(name.strip(), context=f"operator {person}")
             with writing(self._engine) as connection:
-                # Another process may have stored the name since. Either sealed value will do.
+                # Another process may have stored the name since. Both sealed values have the same name.
                 if not connection.scalar(select(exists().where(operators.c.person == person))):
                     connection.execute(insert(operators), {"person": person, "sealed": sealed})
         return person

@@ -3,8 +3,9 @@
 Rules:
 
 * Names and addresses are sealed under the home's root key. A member is found by a keyed hash of the address.
-* A session is found by the hash of its token. A copy of the catalog names nobody and signs nobody in.
-* A team always keeps an administrator; the team is locked while that is checked.
+* A session is found by the hash of its token. A copy of the catalog reveals no name, and its hashes do not sign anybody
+  in.
+* A team always has an administrator. The team is locked while that is checked.
 """
 
 import json
@@ -128,7 +129,7 @@ class SqlMembers(Members):
         values = {"password_hash": password_hash, "is_temporary": is_temporary}
         with writing(self._engine) as connection:
             connection.execute(update(members).where(members.c.member_id == member_id).values(values))
-            # Whoever signed in with the old password may be the reason for the new one.
+            # End the sessions of the old password: somebody who stole it may have opened them.
             connection.execute(delete(sessions).where(sessions.c.member_id == member_id))
 
     @override
@@ -156,7 +157,7 @@ class SqlMembers(Members):
             if until is not None and now < until:
                 return until
             after = attempts.one_more(now=now)
-            # Counts of old attempts go, whoever made them (GDPR Art. 5(1)(e)).
+            # Delete old counts of all addresses (GDPR Art. 5(1)(e), storage limitation).
             connection.execute(delete(table).where(table.c.newest_at < now - FORGET_FAILURES))
             connection.execute(delete(table).where(table.c.email_lookup == lookup))
             values = {"email_lookup": lookup, "failures": after.failures, "newest_at": now}

@@ -1,4 +1,4 @@
-"""What somebody altered in the catalog: every authenticated row and every tally is checked. The audit reports it."""
+"""Find alterations of the catalog for the audit: check every authenticated row and every tally."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ def alterations(connection: Connection) -> Iterator[Alteration]:
     for name in sorted(set(connection.scalars(select(tallies.c.team).distinct())).difference(names)):
         yield Alteration(about=name, noun=teams.name, team=TeamId(name), words="its row is missing")
     for table, kind in AUTHENTICATED.items():
-        # 2. Check each row by itself.
+        # 2. Check each row against its MAC.
         counted: dict[str, list[bytes]] = {team: [] for team in names}
         for about, row in _rows(connection, table, kind.named_by):
             team = None if row is None else TeamId(row["team"])
@@ -28,7 +28,7 @@ def alterations(connection: Connection) -> Iterator[Alteration]:
                 yield Alteration(about=about, noun=table.name, team=team, words="its row was altered")
             if row is not None and _counts(table, row):
                 counted.setdefault(row["team"], []).append(row["mac"] or b"")
-        # 3. Check what each team has in the table against its tally.
+        # 3. Check the rows of each team against the tally.
         for team_name, theirs in counted.items() if kind.rows is not None else ():
             try:
                 macs.check_set(connection, table, TeamId(team_name), theirs)

@@ -1,7 +1,7 @@
-"""Callbacks of teams (webhooks), the hosts they may call, and the deliveries that are still to be made.
+"""Callbacks of teams (webhooks), their allowed hosts, and pending deliveries.
 
-A delivery is added in the transaction that makes its event happen. Without a callback no delivery is stored. A
-withdrawn delivery is never sent: a deletion request covers its item.
+A delivery is stored in the same transaction as its event, and only if the team has a callback. A withdrawn delivery is
+never sent: a deletion request covers its item.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ class SqlCallbacks(Callbacks):
             connection.execute(delete(callback_hosts).where(callback_hosts.c.team == team))
             if names:
                 connection.execute(insert(callback_hosts), [{"team": team, "host": name} for name in names])
-            # A callback to a host that is no longer allowed must not be sent even once more.
+            # Delete a callback to a host that is no longer allowed, with its pending deliveries.
             is_elsewhere = (sealed_callbacks.c.team == team, sealed_callbacks.c.host.not_in(names))
             if connection.execute(delete(sealed_callbacks).where(*is_elsewhere)).rowcount:
                 connection.execute(delete(deliveries).where(deliveries.c.team == team))
@@ -152,7 +152,7 @@ def tell(
     """Add a delivery of an event for each request whose team has a callback.
 
     Args:
-        connection: Of the transaction that makes the event happen: both are stored, or neither.
+        connection: The connection of the event's own transaction, so that both are stored or neither.
         event: What happened.
         about: Team, request (or change of policy), the instant of the event, and how long its first attempt waits.
     """

@@ -1,7 +1,7 @@
-"""The cap: how many items one person may have erased alone within the window, over every way of asking.
+"""The cap: how many items one person may have erased within the window without a second person, over all channels.
 
-It is compared within the transaction that decides, with the team's row locked, so that two processes together approve
-no more than one would. Where a row that the cap depends on was altered, nobody decides alone.
+It is compared in the transaction that decides, with the team's row locked, so that two processes together do not exceed
+it. If a row that the cap depends on was altered, nobody decides alone.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _APPOINTMENT = tuple(field.name for field in fields(Appointment))
 
 
 def same_person_as(connection: Connection, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
-    """Return the pseudonyms that count as the same person as `who`, by who made whom an administrator.
+    """Return all identities that count as one person with `who`, because one made the other an administrator.
 
     Raises:
         CatalogTampered: an appointment was altered.
@@ -44,13 +44,14 @@ def allowance(
             checked where one is read, and by the audit.
     """
     since = at - timedelta(days=policy.window_days)
-    # 1. The cap is a share of what the team had when the window began: an erasure must not lower or raise it.
+    # 1. The cap is a share of the items that the team had when the window began, so that erasures do not change it.
     cap = connection.scalar(select(teams.c.cap_percent).where(teams.c.team == team)) or 0
     most = policy.most_alone(team_items=_items_at(connection, team, since.date()), cap_percent=cap)
-    # 2. Who counts as one person. Two accounts may have been tied when the oldest request in the window was accepted.
+    # 2. Find who counts as one person. Appointments from before the window count too, for one more length of the
+    #    window.
     tied_since = since - timedelta(days=policy.window_days)
     people = None if who is None else same_person_as(connection, team, who, since=tied_since)
-    # 3. What they used: requests decided alone, and items that a shorter policy made overdue.
+    # 3. Add up what they used: requests decided alone, and items that a shorter policy made overdue.
     is_theirs = requests.c.asked_by.is_(None) if people is None else requests.c.asked_by.in_(people)
     is_alone = (requests.c.team == team, is_theirs, requests.c.is_alone.is_(True), requests.c.accepted_at > since)
     used = connection.scalar(select(func.sum(requests.c.covered_items)).where(*is_alone))
@@ -63,7 +64,7 @@ def allowance(
 
 
 def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPolicy) -> list[Request]:
-    """Return requests as they are to be stored: those above their asker's cap are unapproved."""
+    """Return the requests, with the state unapproved for those above the cap of their asker."""
     left: dict[tuple[TeamId, str | None], int] = {}
     found: list[Request] = []
     for request in asked:

@@ -1,6 +1,6 @@
-"""How domain values are stored in columns, the same on every database.
+"""Column types that store domain values in the same way on every database.
 
-Reading a value that no code of ours could have written raises `CatalogTampered`, never another exception.
+Reading a value that our code could not have written raises `CatalogTampered` and no other exception.
 """
 
 from datetime import UTC, date, datetime, timedelta

@@ -1,12 +1,12 @@
-"""Carrying a change out: compare with what it was planned on, then write everything, in one transaction.
+"""Carry out a change in one transaction: compare the catalog with the plan of the change, then write everything.
 
-Flows prepare files without a lock and commit them here by compare-and-swap. Whatever has changed since the plan raises
-`PlanOutdated`, nothing is written, and the flow plans again. What one commit does:
+Flows prepare files without a lock and commit them here by compare-and-swap. If something has changed since the plan,
+`PlanOutdated` is raised, nothing is written, and the flow plans again. One commit:
 
-1. compares tombstones, holds and files with the plan;
+1. compares tombstones and holds with the plan, and notes the size of the team once a day;
 2. adds what may exist only once: landing file, posts, team keys;
-3. swaps files, and destroys the keys of those that go;
-4. writes what belongs to the files: queue entries, outcomes of requests, verdicts;
+3. swaps files, and destroys the keys of the removed ones;
+4. writes what belongs to the files: queue entries, outcomes of requests, applied verdicts;
 5. shreds team keys.
 """
 
@@ -55,12 +55,12 @@ _OUTCOME = tuple(field.name for field in fields(FileOutcome))
 
 
 def carry_out(connection: Connection, change: Change) -> None:
-    """Carry a change out within a writing transaction, which must end if this raises.
+    """Carry out a change within a writing transaction. If this raises, the transaction must be rolled back.
 
     A file that is both removed and added is re-wrapped: it stays live, and the added keys replace its keys.
 
     Raises:
-        PlanOutdated: the catalog differs from what the change was planned on.
+        PlanOutdated: the catalog has changed since the plan.
         PostInWork: a post with one of the idempotency keys was taken since the plan.
         TeamUnknown: there is no such team.
         OutOfRegion: a file to add is in another region than its team.
@@ -75,11 +75,11 @@ def carry_out(connection: Connection, change: Change) -> None:
     if change.held_at is not None and newest_sequence(connection, holds, team) != change.held_at:
         raise PlanOutdated(f"a legal hold was placed on team {team} after the work was planned")
     _note_size(connection, change)
-    # 2. Landing file, posts, team keys: each may exist only once.
+    # 2. Add what may exist only once: landing file, posts, team keys.
     _remember_landing(connection, change)
     _remember_posts(connection, change)
     _add_team_keys(connection, change)
-    # 3. Files out, with their keys, then files in.
+    # 3. Remove files with their keys, then add files.
     _check_proved(connection, change)
     rewrapped = frozenset(change.remove) & {sealed.file.file_id for sealed in change.add}
     doomed = _doom(connection, change, rewrapped)
@@ -90,14 +90,14 @@ def carry_out(connection: Connection, change: Change) -> None:
     latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
     if latest > newest_at:
         teams.raise_time(connection, team, to=latest)
-    # 4. What belongs to the files.
+    # 4. Write what belongs to the files.
     _put_entries(connection, change)
     outcomes = [{name: getattr(outcome, name) for name in _OUTCOME} for outcome in change.outcomes]
     its_own = {"team": team, "committed_at": change.committed_at}
     macs.insert(connection, file_outcomes, [{**outcome, **its_own} for outcome in outcomes])
     _note_applied(connection, change)
     _count_people(connection, change)
-    # 5. Team keys out, last: nothing may be wrapped under them any more.
+    # 5. Remove team keys last: by now nothing may be wrapped under them.
     _shred(connection, change)
 
 
@@ -124,7 +124,7 @@ def _remember_landing(connection: Connection, change: Change) -> None:
 
 
 def _remember_posts(connection: Connection, change: Change) -> None:
-    # Their number needs no limit of its own: a post takes 200 bytes for a day, and its items take more.
+    # The number of remembered posts needs no limit: each takes 200 bytes for a day, and its items take more.
     for post in change.posts:
         is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
         connection.execute(delete(posts).where(*is_same, posts.c.taken_at <= post.taken_at - POST_KEPT))
@@ -147,7 +147,7 @@ def _check_proved(connection: Connection, change: Change) -> None:
     """Compare the files that an erasure removes with those that it rewrote or counted.
 
     Raises:
-        Unverified: it names another file, whose rows nobody asked to erase.
+        Unverified: it removes a file for which it has no outcome.
     """
     if not change.outcomes:
         return

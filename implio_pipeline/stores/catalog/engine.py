@@ -2,9 +2,9 @@
 
 Rules:
 
-* The catalog is read and written within `reading` and `writing` only. They translate faults of the machine into errors
-  of the domain, so that no other module catches a database's exceptions.
-* Nothing is remembered between transactions, so that any number of processes can share one catalog.
+* The catalog is read and written only within `reading` and `writing`. They translate faults of the machine into errors
+  of the domain.
+* No data is cached between transactions, so that any number of processes can share one catalog.
 * What only SQLite needs is in `sqlite.py`. What PostgreSQL needs instead is in this module: row locks, advisory locks,
   and a read-only snapshot.
 
@@ -50,7 +50,8 @@ _open: weakref.WeakSet[Engine] = weakref.WeakSet()
 _turns: weakref.WeakKeyDictionary[Engine, Turns] = weakref.WeakKeyDictionary()
 _copies: weakref.WeakKeyDictionary[Engine, sqlite.LogCopies] = weakref.WeakKeyDictionary()
 _inherited: list[Pool] = []
-"""Pools that a forked child got from its parent. They are kept: dropping them would close the parent's connections."""
+"""Connection pools that a forked child has from its parent. They are kept, because dropping them would close the
+parent's connections."""
 
 
 def connect(url: str) -> Engine:
@@ -88,7 +89,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connection]:
     """Open a transaction that may write.
 
-    On SQLite it is the only writing transaction. On PostgreSQL it must lock the rows that it decides by.
+    On SQLite only one such transaction exists at a time. On PostgreSQL the caller must lock the rows that it decides
+    by.
 
     Args:
         engine: The catalog's.
@@ -104,7 +106,7 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
         connection.begin(),
     ):
         yield connection
-    # Somebody waits for an urgent write, so the next writer that is not urgent copies the log.
+    # After an urgent write the caller waits, so the log is copied by the next writer that is not urgent.
     if copies and not turns.is_urgent:
         copies.copy_if_due(engine)
 

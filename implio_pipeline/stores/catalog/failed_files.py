@@ -1,4 +1,4 @@
-"""Files that a flow failed at: they are tried again after a back-off, or put in quarantine."""
+"""Files on which a flow failed. They are tried again after a back-off, or put in quarantine."""
 
 from collections.abc import Collection
 from dataclasses import asdict, fields

@@ -19,7 +19,7 @@ _READ = (*_NAMES, "filters", "mac")
 _NOT_READ = dict.fromkeys(("user_filter", "task_filter"), literal(b"", LargeBinary))
 
 WHOLE = select(*(vault_files.c[name] for name in _READ))
-"""Files with all that is known of them."""
+"""Files with all columns."""
 RANGES = select(*(_NOT_READ.get(name, vault_files.c[name]).label(name) for name in _READ))
 """Files with empty membership filters."""
 
@@ -35,7 +35,7 @@ def live_sum(connection: Connection, team: TeamId, column: Column[int] = vault_f
 
 
 def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = True) -> Iterator[VaultFile]:
-    """Yield the files that a narrowed form of `WHOLE` or `RANGES` finds, as the database returns them.
+    """Yield the files that a query finds: `WHOLE` or `RANGES` with conditions. Rows are read as they are needed.
 
     Raises:
         CatalogTampered: a row, or the filters of one, were altered.

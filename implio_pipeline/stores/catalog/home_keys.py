@@ -1,8 +1,8 @@
-"""What is wrapped under the root key of the home: keys by name, keys of files set aside, and values with their own key.
+"""Keys that are wrapped under the root key of the home: named keys, keys of files set aside, and keys of sealed values.
 
-A rotation of that root key wraps every key again before the old root key is destroyed. A column of values that are
-sealed under it must be in `_SEALED`, a table of wrapped keys in `_WRAPPED`: what is missing there is lost with the old
-root key. A test looks for such columns.
+A rotation wraps every key again before the old root key is destroyed. `_SEALED` must list every column of values that
+are sealed under the home's root key, and `_WRAPPED` every table of wrapped keys: what they lack is lost with the old
+root key. A test looks for columns that are missing.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -71,7 +71,7 @@ class SqlSetAsideKeys:
 
 
 def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
-    """Return a key of the home by its name. It is made when it is first needed."""
+    """Return the key of the home that has this name. The first call makes it."""
     query = select(home_keys.c.root_key_id, home_keys.c.wrapped).where(home_keys.c.name == name)
     with reading(engine) as connection:
         row = connection.execute(query).one_or_none()

@@ -1,6 +1,6 @@
-"""What was taken in before: landing files by their content, posts by their idempotency key.
+"""What was ingested before: landing files by their content, posts by their idempotency key.
 
-Commits write these rows (`commit.py`).
+Commits insert these rows (`commit.py`).
 """
 
 from dataclasses import fields

@@ -115,8 +115,8 @@ class SqlManifest(Manifest):
 
     @override
     def files_to_unlink(self) -> list[VaultFile]:
-        # A commit destroys a file's keys when it dooms the file. A doomed file with keys was live, and somebody who can
-        # write the catalog wants it unlinked.
+        # A commit that dooms a file destroys its keys. If a doomed file has keys, somebody else changed its state to
+        # have it unlinked.
         has_keys = exists().where(file_keys.c.file_id == vault_files.c.file_id)
         query = WHOLE.where(vault_files.c.state == FileState.DOOMED, ~has_keys)
         with reading(self._engine) as connection:
@@ -144,7 +144,8 @@ class SqlManifest(Manifest):
             if connection.dialect.name != "sqlite":
                 query = select(file.most_of_one_user, file.user_filter).where(*is_near)
                 return sum(rows for rows, user_filter in connection.execute(query) if may_be_in(user_filter))
-            # SQLite's driver releases the interpreter at each row; one row of text has them all.
+            # SQLite's driver releases the interpreter at each row (decision 0023), so read all of them as one row of
+            # text.
             each = cast(file.most_of_one_user, String) + " " + func.hex(file.user_filter)
             text = connection.scalar(select(func.group_concat(each)).where(*is_near)) or ""
         found = (one.split(" ") for one in text.split(",") if one)
@@ -175,7 +176,7 @@ def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[
 
 
 class _Net:
-    """The fewest rules that reach the same files, arranged so that a file is compared only with rules near it."""
+    """Finds the files that rules may reach. Rules that others include are dropped."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         users: dict[UserKey, UserRule] = {}
@@ -213,7 +214,7 @@ def _before(rule: Rule) -> datetime:
 
 
 def _may_reach(rule: Rule) -> ColumnElement[bool]:
-    """Return a predicate that holds for every file that `matching.reach` does not answer with `NOTHING`."""
+    """Return a predicate that is true for every file for which `reach` does not return `NOTHING`."""
     file = vault_files.c
     is_in_time = file.first_submitted_at < rule.before
     match rule:

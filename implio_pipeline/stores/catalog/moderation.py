@@ -3,7 +3,7 @@
 Rules:
 
 * Commits put items on queues (`commit.py`); accepted requests take them off (`withdrawal.py`).
-* Each verdict is told once: its place in the feed is taken under the team's lock and never used again.
+* Each verdict has its own place in the feed, which is assigned under the team's lock and never used again.
 * Withdrawn verdicts and notes are not read: a deletion request covers their item.
 """
 

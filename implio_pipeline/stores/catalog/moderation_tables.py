@@ -1,8 +1,8 @@
 """The tables of verdicts, notes, callbacks and deliveries.
 
-The tables of `TRACES` keep something of an item. A request that covers the item takes their rows away
-(`withdrawal.py`), so they have the columns that rules are compared with. `withdrawn_by` is the request that would give
-the row back.
+The tables of `TRACES` have rows about items. A request that covers an item takes these rows away (`withdrawal.py`), so
+they have the columns that rules compare. `withdrawn_by` is the request that took a row and would give it back if it
+were cancelled.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, UniqueConstraint

@@ -1,7 +1,7 @@
-"""Changes of teams' policies and caps. A shorter policy erases, so it counts against the same cap as deletions.
+"""Changes of teams' policies and caps. A shorter policy erases items, so it counts against the same cap as deletions.
 
-A change is decided in the transaction that adds up what its asker decided alone. One that is above the cap waits for a
-second person. A newer change replaces one that waits, so that nobody approves what is no longer wanted.
+The transaction that stores a change also compares it with the cap of its asker. A change above the cap waits for a
+second person. A newer change replaces a waiting one, so that nobody approves an outdated change.
 """
 
 from dataclasses import fields, replace

@@ -1,11 +1,11 @@
-"""Requests, their tombstones, standing erasures, and what was done to each file.
+"""Requests, their tombstones, standing erasures, and their outcomes in each file.
 
 Rules:
 
-* A request moves only from the state that its flow read; somebody else's move in between raises `PlanOutdated`.
+* A request moves only from the state that its flow read. If another process has moved it, `PlanOutdated` is raised.
 * A row is checked before it is written again, so that an altered row never gets a valid MAC.
-* What a request no longer needs (sealed scope, keys of a lifted tombstone, file lines) is deleted in the transaction
-  that ends the need (GDPR Art. 5(1)(c), data minimisation).
+* Data that a request no longer needs (sealed scope, keys of a lifted tombstone, file outcomes) is deleted in the
+  transaction that ends the need (GDPR Art. 5(1)(c), data minimisation).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ _TO_LEDGER = (
     .where(tombstones.c.in_ledger.is_(False))
     .order_by(tombstones.c.sequence)
 )
-"""Requests whose tombstone, or whose cancelling, the ledger does not have yet."""
+"""Requests whose tombstone or cancellation is not yet in the ledger."""
 
 
 class SqlRequests(Requests):
@@ -142,8 +142,8 @@ class SqlRequests(Requests):
 
     @override
     def counted(self, items: Mapping[RequestId, int]) -> None:
-        # Once an erasure has begun, fewer items than it erases can be counted in the files. Its asker could then have
-        # as many erased again. Its own outcomes give the number when it is completed.
+        # After an erasure has begun, a count finds too few items, because some are erased. The asker could then have
+        # more erased than the cap allows. When the erasure is completed, its outcomes give the number.
         with writing(self._engine) as connection:
             _count(connection, items, _IS_UNBEGUN)
 
@@ -161,7 +161,8 @@ class SqlRequests(Requests):
             query = query.where(tombstones.c.before > reaching)
         with reading(self._engine) as connection:
             macs, rows = RowMacs.of(connection), connection.execute(query).mappings().all()
-            # The rule of an altered tombstone is unknown. The audit, which reads on, names the row by its MAC.
+            # The rule of an altered tombstone is unknown, so the audit (`is_checked=False`) skips the row here.
+            # `alterations` reports it.
             found = [tombstone_of(macs, row) for row in rows if is_checked or macs.is_whole(tombstones, row)]
             if reaching is None and is_checked:
                 in_force = [row["mac"] for row in rows if not row["is_erased"]]
@@ -227,7 +228,7 @@ class SqlRequests(Requests):
         completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
         request_ids = [request.request_id for request in completed]
         with writing(self._engine) as connection:
-            # 1. Move the requests: only what is shredded is completed, and only once.
+            # 1. Move the requests: only a shredded request is completed, and only once.
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
             # 2. Keep how many items each erased. The cap is compared with this number later.
             for some in chunks(request_ids):
@@ -235,8 +236,8 @@ class SqlRequests(Requests):
                 sums = select(file_outcomes.c.request_id, func.sum(file_outcomes.c.matched)).where(is_its)
                 rows = connection.execute(sums.group_by(file_outcomes.c.request_id))
                 _count(connection, dict.fromkeys(some, 0) | {request_id: int(items) for request_id, items in rows})
-            # 3. Delete the lines about files, since they name files and days (GDPR Art. 5(1)(c)). Tombstones stay: they
-            #    keep old copies of the items out after a restore.
+            # 3. Delete the outcomes of files (GDPR Art. 5(1)(c)). Tombstones are kept: after a restore they hide and
+            #    erase old copies of the items.
             macs = RowMacs.of(connection)
             for team in sorted({request.team for request in completed}):
                 for some in chunks([each.request_id for each in completed if each.team == team]):
@@ -252,7 +253,7 @@ class SqlRequests(Requests):
     @override
     def cancel(self, request: Request, *, was: RequestState) -> None:
         its_own = tombstones.c.request_id == request.request_id
-        # The keys go: a lifted tombstone must not say whom it was about. The ledger has to learn of the lifting.
+        # Delete the keys: a lifted tombstone must not identify a person. The ledger does not have the lifting yet.
         lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
         with writing(self._engine) as connection:
             _move(connection, [(replace(request, sealed=None), was)])
@@ -289,7 +290,7 @@ class SqlRequests(Requests):
                     raise PlanOutdated(
                         f"the standing erasure of request {request.request_id} was lifted by somebody else"
                     )
-                # The row stays: it is compared with what the ledger says about who was kept out.
+                # The row is kept: it is compared with the ledger.
                 values = {"lifted_at": request.standing_lifted_at, "lifted_by": request.standing_lifted_by}
                 macs.change(connection, standing_rules, row, {**values, "in_ledger": is_in_ledger})
 
@@ -309,7 +310,7 @@ class SqlRequests(Requests):
 
     @override
     def in_ledger(self, sequences: Sequence[int]) -> None:
-        # Not synchronised: after a power cut these tombstones are offered to the ledger again, which knows them.
+        # Not synchronised: after a power cut these tombstones are offered to the ledger again, which has them already.
         with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
                 connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
@@ -344,7 +345,7 @@ class SqlRequests(Requests):
 
 
 def _count(connection: Connection, items: Mapping[RequestId, int], *conditions: ColumnElement[bool]) -> None:
-    """Store how many items requests cover, exactly; of those requests that meet the conditions."""
+    """Store the exact numbers of items that requests cover, for those requests that meet the conditions."""
     macs = RowMacs.of(connection)
     for some in chunks(list(items)):
         is_theirs = (requests.c.request_id.in_(some), *conditions)

@@ -1,20 +1,20 @@
-"""Authenticates the catalog's rows with a key that the catalog does not hold.
+"""Authenticate the catalog's rows with a key that is not in the catalog.
 
-The attacker can write the catalog and has no key. Rules:
+The attacker can write to the catalog and has no keys. Rules:
 
 1. **Rows.** Each row that decides what is hidden, found or erased has a `mac`: keyed BLAKE2b over all its columns
    except those that `AUTHENTICATED` sets apart. The MAC is checked wherever the row is read to decide something.
-2. **Sets.** A deleted row leaves nothing to check. So `tallies` keeps, for each team and table, the number of rows that
+2. **Sets.** A deleted row leaves nothing to check. So `tallies` has, for each team and table, the number of rows that
    count and a keyed sum over their MACs. Every write of such rows updates it.
-3. Rows of these tables are written by `insert`, `change` and `delete` of this module. What writes them in another way
-   must call `count` in the same transaction.
+3. Rows of these tables are written with `insert`, `change` and `delete` of this module. Code that writes them in
+   another way calls `count` in the same transaction.
 
-The key is wrapped under the home's root key. An old snapshot of rows and tally together passes these checks. The ledger
-detects it (`refuse_old_catalog`, the audit).
+The catalog has the key only wrapped under the home's root key. An old snapshot of rows and tally together passes these
+checks. The ledger reveals it (`refuse_old_catalog`, the audit).
 
 Source: Clarke, Devadas, van Dijk, Gassend, Suh, "Incremental Multiset Hash Functions" (2003), MSet-Add-Hash. As there,
-a nonce blinds the sum: known elements could be combined into another set with the same sum. BLAKE2b with a key is a
-MAC: RFC 7693. `docs/decisions/0061` has the measurements.
+a nonce blinds the sum: otherwise known elements could be combined into another set with the same sum. BLAKE2b with a
+key is a MAC: RFC 7693. `docs/decisions/0061` has the measurements.
 """
 
 import hmac
@@ -82,11 +82,11 @@ class _Kind:
     """How the rows of one table are authenticated."""
 
     noun: str
-    """What a row is about, in an error."""
+    """What an error calls a row."""
     named_by: str
     """The column that names a row in an error."""
     rows: str | None = None
-    """What the counted rows are, in an error; `None` for a table without a tally."""
+    """What an error calls the counted rows. `None` for a table without a tally."""
     apart: frozenset[str] = frozenset()
     """Columns that the MAC leaves out."""
 
@@ -98,7 +98,7 @@ AUTHENTICATED: Mapping[Table, _Kind] = {
         noun="tombstone",
         named_by="request_id",
         rows="tombstones in force",  # the tally counts those alone
-        apart=frozenset({"is_erased", "is_lifted", "in_ledger"}),  # the tally and the ledger tell the same
+        apart=frozenset({"is_erased", "is_lifted", "in_ledger"}),  # the tally and the ledger cover them
     ),
     holds: _Kind(noun="hold", named_by="hold_id", rows="legal holds"),
     file_outcomes: _Kind(
@@ -132,7 +132,7 @@ AUTHENTICATED: Mapping[Table, _Kind] = {
         noun="standing erasure",
         named_by="request_id",
         rows="standing erasures",
-        apart=frozenset({"in_ledger"}),  # the ledger itself is asked
+        apart=frozenset({"in_ledger"}),  # the ledger itself answers this
     ),
 }
 """The tables whose rows are authenticated. Each column set apart has a reason."""
@@ -167,12 +167,12 @@ class RowMacs:
 
     @classmethod
     def use_key_of(cls, engine: Engine, seal: HomeSeal) -> None:
-        """Authenticate an engine's rows with a key that is wrapped under the home's root key."""
+        """Set the seal that unwraps the key of an engine's catalog."""
         _keys[engine] = _Key(seal)
 
     @classmethod
     def make_key(cls, connection: Connection) -> None:
-        """Make the key of a new catalog. A catalog that has teams must have its key: a second one is never made."""
+        """Make the key of a new catalog. If the catalog has teams and no key, none is made: somebody deleted it."""
         has_key = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
         has_teams = select(teams.c.team).limit(1)
         if connection.scalar(has_key) is None and connection.scalar(has_teams) is None:
@@ -193,7 +193,7 @@ class RowMacs:
     # ---- one row
 
     def mac(self, table: Table, row: Mapping[str, Any] | RowMapping) -> bytes:
-        """Return the MAC of a row, given as domain values by column name. Other entries of the row are ignored."""
+        """Return the MAC of a row, which is a mapping from column names to domain values. Other names are ignored."""
         return self._keyed(table.name, ascii([_plain(row[name]) for name in _covered(table)]).encode())
 
     def filters(self, user_filter: bytes, task_filter: bytes) -> bytes:
@@ -221,12 +221,12 @@ class RowMacs:
     # ---- writing
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Insert rows with their MACs and count them. Returns them as they are stored, in the same order."""
+        """Insert rows with their MACs, and add them to the tally. Returns the stored rows, in the same order."""
         if not rows:
             return []
         made = [dict(row) for row in rows]
         if "sequence" in _covered(table):
-            # The database gives the sequence, in the order of the rows. The MAC covers it, so it comes second.
+            # The MAC covers the sequence, which the database assigns. So the MAC is stored in a second statement.
             put = insert(table).returning(table.c.sequence, sort_by_parameter_order=True)
             for row, sequence in zip(made, connection.scalars(put, made).all(), strict=True):
                 row["sequence"] = sequence
@@ -245,8 +245,8 @@ class RowMacs:
         """Store other values in a row that this transaction has read and locked.
 
         Raises:
-            CatalogTampered: the row or its tally was altered. A row is checked first: otherwise we would give a forged
-                row a valid MAC.
+            CatalogTampered: the row or its tally was altered. The row is checked first, so that a forged row never gets
+                a valid MAC.
         """
         self.check(table, row)
         mac = self.mac(table, {**row, **values})
@@ -255,7 +255,7 @@ class RowMacs:
         self.count(connection, table, row["team"], added=[mac], removed=[row["mac"]])
 
     def delete(self, connection: Connection, table: Table, team: TeamId, *those: ColumnElement[bool]) -> None:
-        """Delete rows of a team, all of which count.
+        """Delete rows of a team, and take them off the tally. All of them must count.
 
         Raises:
             CatalogTampered: the tally was altered.
@@ -291,7 +291,7 @@ class RowMacs:
         plus, minus = list(added), list(removed)
         if AUTHENTICATED[table].rows is None or not (plus or minus):
             return
-        # The tally is locked and checked before it is changed: otherwise we would authenticate a forged one.
+        # Lock and check the tally before it is changed, so that a forged tally never gets a valid MAC.
         number, total = self._opened(connection, table, team, is_locked=True)
         number += len(plus) - len(minus)
         total += sum(map(self._element, plus)) - sum(map(self._element, minus))
@@ -316,10 +316,10 @@ class RowMacs:
     def rows_of(
         self, connection: Connection, table: Table, team: TeamId, *, order: str | None = None
     ) -> Sequence[RowMapping]:
-        """Return all rows of a team in a small table whose rows all count. Rows and tally are checked.
+        """Return all rows of a team, checked against their MACs and the tally. All rows of the table must count.
 
         Args:
-            connection: Of the transaction that decides by the rows.
+            connection: The connection of the transaction that needs the rows.
             table: Which table.
             team: Whose rows.
             order: The column to sort by.
@@ -337,8 +337,8 @@ class RowMacs:
     def check_files(self, connection: Connection, team: TeamId) -> None:
         """Check the rows of all live files of a team, and their tally.
 
-        The result holds for what is read in the same snapshot. Rows are compared as the driver returns them, without
-        domain values: 12 to 18 µs a row instead of 49 to 60 (measured).
+        The result is valid for the snapshot of this transaction. Rows are compared as the driver returns them, without
+        conversion to domain values: 12 to 18 µs a row instead of 49 to 60 (measured).
 
         Raises:
             CatalogTampered: a row was altered, added or deleted.
@@ -356,7 +356,7 @@ class RowMacs:
             values: list[Any]
             *values, mac = row
             try:
-                for place in in_json:  # the spelling of JSON is the database's own
+                for place in in_json:  # each database formats JSON in its own way
                     values[place] = _plain_json(values[place])
                 made = blake2b(ascii(values).encode(), key=key, digest_size=_MAC_BYTES, person=person).digest()
                 is_whole = hmac.compare_digest(bytes(mac), made)

@@ -1,6 +1,6 @@
 """A rule as columns of a row, and as the predicate of the rows that it covers.
 
-Tombstones and legal holds keep their rule in the same columns. `covered` is `domain.scope.covers` in SQL: what is
+Tombstones and legal holds store their rules in the same columns. `covered` is `domain.scope.covers` in SQL: what is
 hidden, taken off the queues and deleted is chosen by one predicate.
 """
 
@@ -33,7 +33,7 @@ _NO_PARTS = dict.fromkeys(("user_key", "task_key", "submitted_on", "starts_at", 
 
 
 def row_of(rule: Rule) -> dict[str, Any]:
-    """Return the columns that keep a rule. Those of other kinds of rules are `None`."""
+    """Return the columns that store a rule. Columns of other kinds of rules are `None`."""
     parts: dict[str, Any]
     match rule:
         case UserRule():
@@ -94,13 +94,13 @@ def tombstone_of(macs: RowMacs, row: _Columns) -> Tombstone:
 def newest_sequence(connection: Connection, table: Table, team: TeamId) -> int:
     """Return the sequence of a team's newest tombstone or hold, 0 when it has none.
 
-    Work is planned with it and committed only if it is still the same: a newer rule would not have been applied.
+    A commit compares it with the one of its plan: the plan does not apply a newer rule.
     """
     return connection.scalar(select(func.max(table.c.sequence)).where(table.c.team == team)) or 0
 
 
 def covered(rule: Rule, table: Table = queue_entries) -> ColumnElement[bool]:
-    """Return the predicate of the rows that a rule covers, in a table that keeps something of items."""
+    """Return the predicate of the rows that a rule covers, in a table of rows about items."""
     column = table.c
     is_in_time = column.submitted_at < rule.before
     match rule:

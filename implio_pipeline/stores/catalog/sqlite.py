@@ -1,11 +1,11 @@
-"""What SQLite needs as the catalog's database: its file, its settings, its locks, its log, and real deletion.
+"""SQLite as the catalog's database: its file, settings, locks and log, and deletion without remains.
 
 Rules:
 
 * Every connection has the same settings: a write-ahead log, full synchronisation, foreign keys, `secure_delete`, and
   temporary pages in memory only.
-* A writer begins with `BEGIN IMMEDIATE`: a transaction that reads first and writes later could fail in its middle.
-* No commit copies the write-ahead log back, as far as that can be avoided: all others would wait for it.
+* A writer begins with `BEGIN IMMEDIATE`. Otherwise a transaction that reads first and writes later could fail halfway.
+* A commit should not copy the write-ahead log back, because all other writers would wait for it.
 """
 
 import sqlite3
@@ -70,7 +70,7 @@ def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None) -> N
     `secure_delete` overwrites a deleted row. It does not overwrite the copies that remain in a page's gaps when rows
     move to another page: about 1 deleted key in 40,000 was still there (measured). So all pages of these tables are
     freed, which overwrites them whole, and the rows are written again. Then the log is emptied. If another process
-    keeps the database busy for two seconds, this is left to the next run.
+    keeps the database busy for two seconds, nothing is done. The next run does it.
 
     Args:
         engine: The catalog's.

@@ -2,10 +2,11 @@
 
 Rules:
 
-* A column has the name of the field of the domain value that it keeps.
-* No column holds a personal value in clear. User and task keys are keyed pseudonyms; what must be read again is sealed.
+* A column has the name of the field that it stores.
+* No column has a personal value in clear. A user key is a keyed pseudonym, a task key is a hash of our own id of the
+  item, and what must be read again is sealed.
 * A table with a `mac` is authenticated: `row_macs.AUTHENTICATED` lists it, and says what its MAC covers.
-* A row is deleted after the rows that refer to it. A reference to a missing row shows that somebody else deleted it.
+* A row is deleted after the rows that refer to it. So a reference to a missing row shows that somebody else deleted it.
 """
 
 from enum import StrEnum
@@ -54,7 +55,7 @@ metadata = MetaData(
 
 
 def _rule_columns() -> tuple[Column[Any], ...]:
-    """Return the columns that keep a rule; those of other kinds of rules are null."""
+    """Return the columns that store a rule. Columns of other kinds of rules are null."""
     return (
         Column("kind", Word(RequestKind), nullable=False),
         Column("before", Instant, nullable=False),
@@ -77,7 +78,8 @@ teams = Table(
     Column("by_outcome", JSON, nullable=False),
     Column("cap_percent", Integer, nullable=False, server_default="20"),
     Column("grace_hours", Integer, nullable=False, server_default="0"),
-    # The logical time: the newest instant of the team's items and rules. It never falls, whatever clocks say.
+    # The logical time: the newest instant of the team's items and rules. It never decreases, even if a clock is set
+    # back.
     Column("newest_at", Instant, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
@@ -146,7 +148,7 @@ tallies = Table(
     Column("total", LargeBinary, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
-"""The number of a team's rows in a table, and a keyed sum over them: a deleted row shows. See `row_macs`."""
+"""The number of a team's rows in a table, and a keyed sum over them, which reveal a deleted row. See `row_macs`."""
 
 erased_people = Table(
     "erased_people",
@@ -156,7 +158,7 @@ erased_people = Table(
     Column("kept_out", BigInteger, nullable=False),
     Column("returned", BigInteger, nullable=False),
 )
-"""By day of arrival: items kept out by standing deletions, and items taken in of people who were erased."""
+"""By day of arrival: items that standing erasures kept out, and new items of people who were erased before."""
 
 team_keys = Table(
     "team_keys",
@@ -192,7 +194,7 @@ vault_files = Table(
     Column("most_of_one_user", BigInteger, nullable=False),
     Column("filters", LargeBinary, nullable=False),
     Column("mac", LargeBinary, nullable=False),
-    # Last, so that SQLite reads the other columns without these overflow pages. `filters` is their keyed digest.
+    # The last columns, so that SQLite reads the others without these overflow pages. `filters` is their keyed digest.
     Column("user_filter", LargeBinary, nullable=False),
     Column("task_filter", LargeBinary, nullable=False),
     Index(None, "state", "team", "day", "file_id"),
@@ -238,7 +240,7 @@ standing_rules = Table(
     Column("in_ledger", Boolean, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
-"""Standing erasures: whose new items stay out, and since when. `in_ledger`: whether the ledger has the lifting."""
+"""Standing erasures: whose new items are kept out, and since when. `in_ledger` says if the ledger has the lifting."""
 
 requests = Table(
     "requests",
@@ -278,7 +280,7 @@ requests = Table(
     Column("mac", LargeBinary, nullable=False),
     Index(None, "team", "idempotency"),
     Index(None, "team", "scope_pseudonym"),
-    # What one person decided alone is summed from this index, without reading rows.
+    # This index has all columns of the sum of what one person decided alone, so that no row is read for it.
     Index("ix_requests_alone", "team", "asked_by", "is_alone", "accepted_at", "covered_items"),
 )
 
@@ -412,8 +414,8 @@ queue_entries = Table(
     Column("outcome", String(64)),
     Column("locked_by", String(64)),
     Column("locked_until", Instant),
-    # No index by team and instant: SQLite would prefer it, and read a whole queue to take one user off. Rules by date
-    # find what they cover in the index by queue.
+    # There is no index by team and instant: SQLite would prefer it, and read a whole queue to remove one user. For
+    # rules by date it uses the index by queue.
     Index(None, "team", "user_key"),
     Index(None, "team", "task_key"),
     Index(None, "team", "queue", "submitted_at"),
@@ -430,4 +432,4 @@ set_aside_keys = Table(
 """The key of each file set aside. Destroying it here makes every copy of the file unreadable."""
 
 SECRETS = [team_keys, file_keys, sealed_scopes, sealed_holds, set_aside_keys]
-"""Tables whose deleted rows must be unreadable. They are small, since `scrub` writes them again."""
+"""Tables whose deleted rows must be unreadable. `scrub` writes them again, so they have few columns."""

@@ -2,9 +2,9 @@
 
 Rules:
 
-* Whoever decides by a team's files, keys or tombstones locks the team first, with `lock`.
-* The team's logical time never falls. Rules end after it, so a slow clock cannot make a rule that misses items.
-* No team key is added under a root key that others have left: that root key is about to be destroyed.
+* A transaction that decides by a team's files, keys or tombstones locks the team first, with `lock`.
+* A team's logical time never decreases. Rules end after it, so a slow clock cannot make a rule that misses items.
+* No team key is added under a root key that has a newer epoch in use: it is about to be destroyed.
 """
 
 from collections.abc import Sequence
@@ -182,7 +182,7 @@ def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
     """Insert team keys.
 
     Raises:
-        PlanOutdated: a key is wrapped under a root key that other keys have left for a newer one.
+        PlanOutdated: other keys are already wrapped under a newer epoch of the same root key.
     """
     if not keys:
         return
@@ -222,5 +222,5 @@ def _team_of(row: RowMapping) -> Team:
 
 
 def _altered(row: RowMapping) -> Team:
-    """Return a team whose row was altered: it keeps everything, and nobody erases alone."""
+    """Return a team whose row was altered. Its retention policy erases nothing, and nobody may erase alone."""
     return Team(team=row["team"], region=row["region"], created_at=row["created_at"], cap_percent=0, is_altered=True)

@@ -1,8 +1,8 @@
 """Turns for writing to the catalog: one thread of this process at a time, urgent threads first.
 
-Without turns every writer would wait within SQLite, which sleeps up to a tenth of a second between two looks. While an
-urgent thread (one that accepts a deletion) is at work, no other thread begins a write, so that a deletion waits for one
-commit of items at most. See `docs/decisions/0023`.
+Without turns every writer would wait within SQLite, which sleeps up to a tenth of a second between two tries. While an
+urgent thread (one that accepts a deletion) is working, no other thread begins a write. So a deletion waits for at most
+one commit of items. See `docs/decisions/0023`.
 """
 
 import threading
@@ -60,7 +60,7 @@ class Turns:
                 gives_way = self._hurrying > 0 and not self.is_urgent and left > 0
                 if not self._is_taken and not gives_way:
                     break
-                # Whoever only gives way wakes when its patience ends. All others are notified.
+                # A thread that only gives way wakes up when its patience ends. All others are notified.
                 self._changed.wait(left if gives_way and not self._is_taken else None)
             self._is_taken = True
         try:

@@ -1,12 +1,12 @@
-"""What moderation keeps of the items that a request covers: taken away at acceptance, given back when it is cancelled.
+"""Take away what moderation keeps of items when a request is accepted, and give it back when the request is cancelled.
 
-Queue entries are taken off their queues. `TRACES` are the verdicts, notes and deliveries of items. Rules:
+That is: queue entries, and the *traces* of items (`TRACES`: verdicts, notes and deliveries). Rules:
 
-1. What a request takes is chosen by its rule, with the same predicate that hides items from readers.
+1. The request's rule selects them, with the same predicate that hides items from readers.
 2. A request that may be cancelled deletes nothing. It *withdraws*: entries move to `withdrawn_entries`, traces are
    marked with the request's id, and no read returns them. They are deleted when the erasure begins.
-3. A legal hold spares verdicts and notes until the request is completed. It does not spare deliveries: nothing more is
-   sent about the item.
+3. A legal hold spares verdicts and notes until the request is completed. It does not spare deliveries: no more webhooks
+   are sent about the item.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def withdraw(connection: Connection, new: Sequence[tuple[Request, Rule]]) -> lis
     removed: list[int] = []
     for (team, before, is_user), some in groupby(new, key=_kind_of_withdrawal):
         group = list(some)
-        # Requests for one user each that follow each other with the same instant need one statement for many users.
+        # Consecutive requests for one user each, with the same instant, are handled with one statement for all users.
         if is_user and not _held_rules(connection, team):
             keys = [rule.user_key for _, rule in group if isinstance(rule, UserRule)]
             removed += _delete_users(connection, team, keys, before)
@@ -100,7 +100,7 @@ def restore(connection: Connection, request_id: RequestId) -> None:
         for some in chunks(list(in_force))
         for row in connection.execute(REQUESTS.where(requests.c.request_id.in_(some)))
     ]
-    # 3. When they were accepted they did not find what was withdrawn. They take it now.
+    # 3. They did not find the withdrawn rows when they were accepted, so they take them now.
     for request in newer:
         withdraw(connection, [(request, in_force[request.request_id])])
     done = [request.request_id for request in newer if request.state in FINAL_STATES]
@@ -108,7 +108,7 @@ def restore(connection: Connection, request_id: RequestId) -> None:
 
 
 def forget_withdrawn(connection: Connection, request_ids: Sequence[RequestId], *, is_held_too: bool) -> None:
-    """Delete what requests withdrew; what a legal hold covers only with `is_held_too`."""
+    """Delete what requests withdrew. What a legal hold covers is deleted only with `is_held_too`."""
     for some in chunks(request_ids):
         connection.execute(delete(withdrawn_entries).where(withdrawn_entries.c.request_id.in_(some)))
         for table in TRACES:
@@ -128,7 +128,7 @@ def _delete_users(connection: Connection, team: TeamId, keys: Sequence[UserKey],
     found: dict[UserKey, int] = {}
     key = queue_entries.c.user_key
     for some in chunks(list(dict.fromkeys(keys))):
-        # 1. Queue entries. For one user the deleted rows are the count; for more it takes a query.
+        # 1. Queue entries. For one user, count the deleted rows. For several users, count with a query first.
         theirs = (queue_entries.c.team == team, key.in_(some), queue_entries.c.submitted_at < before)
         if len(some) > 1:
             counts = select(key, func.count()).where(*theirs).group_by(key)
@@ -136,7 +136,8 @@ def _delete_users(connection: Connection, team: TeamId, keys: Sequence[UserKey],
         removed = connection.execute(delete(queue_entries).where(*theirs)).rowcount
         if len(some) == 1:
             found[some[0]] = removed
-        # 2. Traces. Most users have none, and somebody waits for a single deletion: one query saves three statements.
+        # 2. Traces. Most users have none, and a caller waits for a single deletion. So one query saves three
+        #    statements.
         if len(keys) == 1 and not connection.scalar(_IS_TRACED, {"team": team, "user_key": keys[0]}):
             continue
         for table in TRACES:
@@ -146,7 +147,10 @@ def _delete_users(connection: Connection, team: TeamId, keys: Sequence[UserKey],
 
 
 def _take_traces(connection: Connection, request: Request, rule: Rule) -> None:
-    """Withdraw the traces of items that a request covers if it may be cancelled, otherwise delete those not spared."""
+    """Take the traces of items that a request covers.
+
+    If the request may be cancelled, they are withdrawn. Otherwise those that no legal hold spares are deleted.
+    """
     held = _held_rules(connection, request.team)
     for table in TRACES:
         theirs = [table.c.team == request.team, covered(rule, table), table.c.withdrawn_by.is_(None)]
@@ -168,7 +172,7 @@ def _held_rules(connection: Connection, team: TeamId) -> list[Rule]:
 
 
 def _spared(held: Sequence[Rule], table: Table) -> ColumnElement[bool]:
-    # `IS TRUE`: in SQL a comparison with a missing user key is unknown, and so would be its negation.
+    # `IS TRUE`: in SQL a comparison with a null user key is unknown, and its negation is unknown too.
     return or_(false(), *(covered(rule, table).is_(True) for rule in held))
 
 

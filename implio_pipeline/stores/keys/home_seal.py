@@ -1,7 +1,7 @@
-"""Seals for what belongs to the home and not to a team: members, operators, names in audit logs, files set aside.
+"""Seals for values that belong to the home and not to a team: members, operators, grants, names in audit logs.
 
-Every value has its own key, wrapped under the root key of the home. So a rotation of that root key wraps the keys again
-and does not touch the values.
+Every value has its own key, wrapped under the root key of the home. So a rotation of that root key only wraps the keys
+again. The values do not change.
 """
 
 import hmac
@@ -12,7 +12,7 @@ from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 HEAD_END = b"\0"
-"""Ends the id of the root key at the start of a sealed value."""
+"""Separates the id of the root key, at the start of a sealed value, from the rest."""
 _LENGTH_BYTES = 2
 
 
@@ -48,7 +48,7 @@ class HomeSeal:
         """Decrypt a sealed text.
 
         Raises:
-            KeyMissing: the root key is gone, or the value was altered or sealed for another context.
+            KeyMissing: the root key was destroyed, or the value was altered or sealed for another context.
         """
         root_key_id, wrapped, encrypted = self.split(sealed)
         return Sealer(self.open_key(root_key_id, wrapped)).unseal(encrypted, context=context).decode()

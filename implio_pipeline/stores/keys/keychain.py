@@ -1,11 +1,11 @@
-"""The keys of teams in use: pseudonyms, seals, and the keys of files.
+"""Use the keys of teams: make pseudonyms, seal values, and wrap the keys of files.
 
 Rules:
 
 * Raw team keys are in memory only, never on disk. Root keys never leave the key ring.
 * Only keys of granted classes are unwrapped, so that a reader without a class cannot decrypt it.
-* New keys are wrapped under the newest team key that the catalog has at that moment: a rotation may have destroyed the
-  one in memory, and what is wrapped under a destroyed key is lost.
+* New file keys and new seals use the newest team keys of the catalog, which are read each time. A rotation may have
+  destroyed the keys in memory, and what is wrapped under a destroyed key is lost.
 * A team's pseudonym key never changes: tombstones and the user keys in all files are made with it.
 """
 
@@ -35,12 +35,12 @@ _PSEUDONYM_BYTES = 16
 
 
 class TeamKeychain(Keychain):
-    """Unwraps the keys of granted classes, and nothing else.
+    """The keys of teams. It unwraps the keys of granted classes only.
 
     Args:
         ring: Holds the root keys.
         team_keys: Returns a team's live wrapped keys, newest version first.
-        granted: Classes whose keys may be unwrapped; pseudonyms and seals belong to `identity`.
+        granted: Classes whose keys may be unwrapped. The keys of pseudonyms and seals are of the class `identity`.
     """
 
     def __init__(
@@ -145,8 +145,8 @@ class TeamKeychain(Keychain):
             region = Region(key.root_key_id.partition("/")[0])
             raw = self._ring.unwrap(key.root_key_id, key.wrapped)
             root_key_id, wrapped = self._ring.wrap(region, _root_class(key.purpose).value, raw)
-            # The old root key is destroyed afterwards, so the new wrapping is tried first. RFC 3394 has an integrity
-            # check: what unwraps is what was wrapped.
+            # The old root key is destroyed afterwards, so try the new wrapping first. RFC 3394 has an integrity check:
+            # a wrapped key that was damaged does not unwrap.
             self._ring.unwrap(root_key_id, wrapped)
             rewrapped.append(replace(key, root_key_id=root_key_id, wrapped=wrapped))
         return tuple(rewrapped)
@@ -174,8 +174,8 @@ class TeamKeychain(Keychain):
     def new_file_keys(self, team: TeamId, file_id: FileId) -> tuple[dict[ColumnClass, bytes], tuple[FileKey, ...]]:
         """Make a file's keys, one for each class: raw for writing the file, wrapped for the catalog.
 
-        The team's keys are read from the catalog each time, since a rotation may have replaced them: 0.4 ms, where
-        writing a file takes 9 ms or more (measured).
+        The team's keys are read from the catalog each time, since a rotation may have replaced them. That takes 0.4 ms,
+        and writing a file 9 ms or more (measured).
         """
         raw = {column_class: secrets.token_bytes(KEY_BYTES) for column_class in ColumnClass}
         self._of(team, refresh=True)
@@ -185,7 +185,7 @@ class TeamKeychain(Keychain):
         """Unwrap a file's keys of the granted classes.
 
         Raises:
-            KeyMissing: a team key that wrapped one of them is gone.
+            KeyMissing: a team key that wrapped one of them was destroyed.
         """
         return {key.column_class: self._file_key(team, key) for key in keys if key.column_class in self.granted}
 
@@ -214,13 +214,13 @@ class TeamKeychain(Keychain):
         return self._opened(team, lambda key: key.key_id == key_id, missing=words)[1]
 
     def _opened(self, team: TeamId, is_wanted: Callable[[TeamKey], bool], *, missing: str) -> tuple[KeyId, bytes]:
-        """Return the id and the raw key of the newest key that is wanted.
+        """Return the id and the raw key of the newest key that meets a condition.
 
         Raises:
-            KeyMissing: there is no such key (the text is `missing`), or it does not unwrap.
+            KeyMissing: no key meets it (the text is then `missing`), or the key does not unwrap.
         """
-        # A key that does not unwrap may be wrapped under a newer root key by now. So the keys are read again, and if
-        # the wanted one has changed, that was a race and not a lost key.
+        # A key that does not unwrap may have been wrapped under a newer root key since. So the keys are read again. If
+        # the key has changed, a rotation was at work, and the key is not lost.
         tried: TeamKey | None = None
 
         def open_newest() -> tuple[KeyId, bytes]:

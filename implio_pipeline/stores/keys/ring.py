@@ -2,10 +2,10 @@
 
 Rules:
 
-* A root key never leaves this module. Others ask it to wrap, unwrap, make and destroy, as they would ask a KMS.
-* A key file is whole or not there, and no key ever overwrites another one.
-* A key is destroyed by a rename first, made durable, and then overwritten: after a crash it is whole or doomed, never
-  half a key.
+* A root key never leaves this module. Other modules ask it to wrap, unwrap, make and destroy, as they would ask a KMS.
+* A key file is complete or missing, and no key ever overwrites another one.
+* To destroy a key, its file is renamed, the rename is made durable, and then the file is overwritten. After a crash the
+  key is still complete, or it has a name that marks it for destruction.
 """
 
 import hmac
@@ -64,7 +64,7 @@ class LocalKeyRing:
 
     @staticmethod
     def fingerprint(key_id: str, key: bytes) -> str:
-        """Return 16 hexadecimal digits that differ between two keys of one id, and reveal nothing of the key.
+        """Return 16 hexadecimal digits that differ between two keys of one id and reveal nothing about the key.
 
         They are the first 8 octets of HMAC-SHA-256 of `fingerprint`, a zero octet and the id under the key; see
         `docs/KEYS.md`.
@@ -82,7 +82,7 @@ class LocalKeyRing:
     def owners(self) -> dict[str, list[str]]:
         """Return the regions that hold each key, by a fingerprint of the key alone.
 
-        More than one region for a key means that a key was copied: to destroy it in one region would not destroy it.
+        If several regions hold one key, somebody copied it. Destroying it in one region would not destroy the copy.
 
         Raises:
             KeyMissing: a file of the ring has the wrong length.
@@ -108,7 +108,7 @@ class LocalKeyRing:
             root_key_id = f"{region}/{name}/{epochs[-1]}"
             return root_key_id, aes_key_wrap(self._root(root_key_id), key)
 
-        # A rotation may destroy what was the newest key when the files were listed.
+        # A rotation may destroy the newest key after the files were listed.
         return reread(wrap_under_newest, about=f"the root keys of region {region}")
 
     def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
@@ -123,12 +123,12 @@ class LocalKeyRing:
             raise KeyMissing(f"root key {root_key_id} does not open what it should have wrapped") from None
 
     def shred(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys, and those that a crash left half destroyed. Missing keys are ignored.
+        """Destroy root keys, and finish what a crash interrupted. Missing keys are ignored.
 
-        Flash storage and copy-on-write file systems may keep the overwritten bytes; there only full-disk encryption
+        Flash storage and copy-on-write file systems may keep the overwritten bytes. There only full-disk encryption
         helps.
         """
-        # 1. Take each key out of the ring by a rename, which happens whole or not at all.
+        # 1. Take each key out of the ring by a rename, which is atomic.
         folders = set()
         for root_key_id in root_key_ids:
             self._roots.pop(root_key_id, None)
@@ -137,10 +137,11 @@ class LocalKeyRing:
                 with suppress(FileNotFoundError):  # another rotation may have destroyed it
                     path.rename(path.with_name(f".{path.name}.{secrets.token_hex(4)}{_DOOMED}"))
                     folders.add(path.parent)
-        # 2. Make the renames durable before any byte is overwritten: a crash leaves a whole key or a doomed one.
+        # 2. Make the renames durable before any byte is overwritten, so that a crash never leaves half a key in the
+        #    ring.
         for folder in folders:
             sync_folder(folder)
-        # 3. Overwrite and unlink every doomed key, also those of earlier crashes.
+        # 3. Overwrite and unlink every renamed key, also those that earlier crashes left.
         for _, folder in self._folders():
             for path in folder.glob(f".*{_DOOMED}"):
                 _overwrite(path)
@@ -175,7 +176,7 @@ class LocalKeyRing:
                 raise KeyMissing(f"root key {root_key_id} cannot be read: {error.strerror}") from None
             if not self._roots[root_key_id]:
                 del self._roots[root_key_id]
-                raise KeyMissing("a root key of no such name can be in the key ring")
+                raise KeyMissing("the key ring has no root key of this name")
         return self._roots[root_key_id]
 
     def _path_of(self, root_key_id: str) -> Path | None:
@@ -190,7 +191,7 @@ class LocalKeyRing:
         return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:
-        # 1. Write the key under another name, and make it durable: a crash leaves no half key under its final name.
+        # 1. Write the key under a temporary name, and make it durable: a crash leaves no incomplete key in the ring.
         path = self._path(region, name, epoch)
         make_folder(path.parent)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")

@@ -3,8 +3,8 @@
 Rules:
 
 * A sealed value is a random nonce of 12 octets, then the ciphertext with its tag of 16 octets (AES-256-GCM).
-* Each value is bound to a context that says what it is and whose. A value that somebody moves to another row, team or
-  purpose does not open there.
+* Each value is bound to a context, which says what the value is and to whom it belongs. If somebody moves a value to
+  another row, team or purpose, it does not open there.
 * One key seals at most 2^32 values, the limit for random nonces of 96 bits (NIST SP 800-38D, 8.3).
 """
 
@@ -18,7 +18,7 @@ from implio_pipeline.domain.errors import KeyMissing
 KEY_BYTES = 32
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 OVERHEAD_BYTES = _NONCE_BYTES + _TAG_BYTES
-"""How many octets a sealed value has more than the value."""
+"""How many octets a sealed value is longer than its value."""
 
 
 class Sealer:

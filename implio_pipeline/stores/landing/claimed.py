@@ -1,7 +1,7 @@
-"""One claimed landing file: read into rows, then removed, archived, sealed away or returned to its folder.
+"""One claimed landing file: read into rows, then removed, archived, set aside or returned to its folder.
 
-What a team reads about rejected items is a report below its folder: positions and errors, and no values, since the
-folder is plaintext that anybody with access to it can read.
+A report below the team's folder says which items were rejected. It has positions and errors, and no values: the folder
+is not encrypted, and others may read it.
 """
 
 import uuid
@@ -43,9 +43,9 @@ class ClaimedLanding(LandingFile, LandingClaim):
         team: Whose folder it was in.
         keychain: Makes the pseudonym of the file's digest.
         user_key: Makes the pseudonym of a user id.
-        set_aside: Where the file goes when it cannot be taken.
+        set_aside: Where the file goes if it cannot be read.
         limits: Bounds of parsing.
-        policy: What happens to the plaintext, and the first instant that is believed.
+        policy: What happens to the plaintext, and the earliest instant that is accepted as a file's own date.
         workers: Processes that parse large files.
     """
 
@@ -103,7 +103,7 @@ class ClaimedLanding(LandingFile, LandingClaim):
 
     @override
     def digest(self) -> str:
-        # A plain digest would confirm a guess at the file's content, so only its keyed pseudonym is kept.
+        # A plain digest would let somebody test a guess at the file's content, so only its keyed pseudonym is stored.
         if self._digest is None:
             plain = file_digest(self._file.open(), "sha256").hexdigest()
             self._digest = self._pseudonym(f"landing {plain}")
@@ -140,14 +140,14 @@ class ClaimedLanding(LandingFile, LandingClaim):
                 report=report,
                 with_unknown=len(unknown) - unknown.null_count,
             )
-        # 4. A file that somebody wrote to after it was claimed may have been read half old, half new.
+        # 4. If somebody wrote to the file after it was claimed, its rows may be a mixture of old and new content.
         if self._file.has_changed():
             raise LandingInvalid("the file was written to while it was read")
 
     @override
     def finish(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks | None = None) -> None:
         remarks = remarks or LandingRemarks()
-        # The report is durable before the plaintext goes: after a crash between the two, the file is taken again.
+        # The report is durable before the file is removed. After a crash between the two, the file is taken again.
         if report or self._unknown or remarks != LandingRemarks():
             self._write_report(report, remarks)
         if self._policy.archive is None:
@@ -168,7 +168,7 @@ class ClaimedLanding(LandingFile, LandingClaim):
         self._file.release()
 
     def _write_report(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks) -> None:
-        # Others can write to the team's folder: a link or file in the place of the reports' folder is removed.
+        # Others can write to the team's folder. A link or file with the name of the reports' folder is removed.
         folder = self._file.home / REPORTS
         if folder.is_symlink() or folder.is_file():
             folder.unlink()

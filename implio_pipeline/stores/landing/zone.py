@@ -1,9 +1,9 @@
-"""`landing/<team>/`, watched: which files wait, and which folders there are.
+"""Watch `landing/<team>/`: which files wait, and which folders exist.
 
 Rules:
 
-* Only folders with a valid team name are looked into; everything else is left alone, and named as passed over.
-* A folder that cannot be listed fails alone: the run that reaches it names it, and other teams go on.
+* Only folders with a valid team name are read. Everything else is not touched, and reported as passed over.
+* A folder that cannot be listed fails alone: the run that reaches it names it, and the files of other teams are taken.
 """
 
 import os
@@ -41,7 +41,7 @@ class LandingFolder(LandingZone):
     Args:
         root: Holds a folder for each team, and the claimed files.
         keychain: Makes the pseudonyms of user ids.
-        set_aside: Where files go that cannot be taken.
+        set_aside: Where files go that cannot be read.
         clock: The present.
         limits: Bounds of parsing.
         policy: How files are watched, and what happens to their plaintext.
@@ -166,7 +166,7 @@ class LandingFolder(LandingZone):
 
 
 def _plain_name(name: str) -> str:
-    """Return a folder's name without what people and systems change in it: case, blanks and Unicode form."""
+    """Return a folder's name without the differences that people and systems make: case, blanks and Unicode form."""
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 

@@ -1,13 +1,13 @@
-"""An index of the ledger: at which offsets of the log the entries of a request begin.
+"""An index of the ledger: the offsets in the log at which the entries of a request begin.
 
-The log is the authority; the index only says where to look. Rules:
+The log is the authority. The index only says where to look. Rules:
 
-* It maps a key (the kind of an entry and the id of its request) to offsets, and remembers up to which offset it has
-  read the log. Each look-up first reads what was appended since.
-* An offset is believed only after the line there was read and has the key that was looked for.
-* When the log is shorter than remembered, or the last line read is another one, the ledger was restored, cut or
-  replaced. Then the index is emptied and the log read from its start.
-* It may be deleted at any time, and needs no backup.
+* It maps a key (the kind of an entry and the id of its request) to offsets. It also stores how far it has read the log,
+  and each look-up first reads what was appended since.
+* An offset is used only if the line at that offset has the key.
+* If the log is shorter than the index says, or the last line that it read has changed, the ledger was restored, cut or
+  replaced. Then the index is emptied, and the log is read from its start.
+* The index may be deleted at any time and needs no backup.
 """
 
 import os

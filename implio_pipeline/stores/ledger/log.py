@@ -2,10 +2,11 @@
 
 Rules:
 
-* The file only grows. A line is acknowledged when it is durable, line break included; what a crash leaves after the
-  last line break was acknowledged to nobody, so readers skip it and the next append cuts it off.
-* Appends take turns by a lock on the file, since a chain has one end.
-* Old entries are found through an index (`index.py`); the log is never read whole to answer for one request.
+* The file only grows. A line is acknowledged when it is durable, with its line break. What a crash leaves after the
+  last line break was never acknowledged, so readers skip it and the next append cuts it off.
+* Only one process appends at a time, under a lock on the file: two entries must not follow the same one.
+* Old entries are found through an index (`index.py`). The whole log is searched for a request
+  only if the index fails or has no entry of it.
 """
 
 import fcntl
@@ -159,7 +160,7 @@ class SignedLog(Ledger):
             for line in self._index.lines(map(_tombstone_key, request_ids)):
                 entry = _entry(line)
                 found[RequestId(str(entry.body["requestId"]))] = _signed(entry, key)
-            # A line that cannot be read has no key, so the index does not have it: such tombstones are searched for.
+            # A damaged line has no key, so the index does not list it. Search the log for it.
             for request_id in frozenset(request_ids).difference(found):
                 try:
                     for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
@@ -193,10 +194,10 @@ class SignedLog(Ledger):
                     end = start
 
     def checkpoint(self) -> str:
-        """Return a signed head of the log in the C2SP checkpoint format, to be kept elsewhere.
+        """Return a signed head of the log in the C2SP checkpoint format, which people keep in another place.
 
         Raises:
-            KeyMissing: the signing key is not there.
+            KeyMissing: the signing key is missing.
         """
         return signed_checkpoint(self._lines(), self._signing_key())
 
@@ -253,7 +254,7 @@ class SignedLog(Ledger):
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Give errors of the operating system about the log a code.
+    """Translate errors of the operating system about the log into errors of the domain.
 
     Raises:
         LedgerUnavailable: the log cannot be read or written.

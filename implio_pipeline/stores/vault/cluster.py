@@ -1,6 +1,6 @@
-"""How rows are cut into files: by UTC day, then by user key, in files of bounded size.
+"""Cut rows into vault files: by UTC day, then in order of user key, in files of bounded size.
 
-Rows in order of user key keep each person in few files, so a deletion rewrites little. Decision 0004 has the
+The order keeps the rows of one person in few files, so a deletion rewrites few files. Decision 0004 has the
 measurements behind the sizes.
 """
 
@@ -22,11 +22,15 @@ _FIRST_DAY = date(1970, 1, 1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """The size of the largest file. A person's rows of one compacted day are in one file, so it bounds an erasure."""
+    """The size of the largest file.
+
+    In a compacted day, the rows of one person are in one file, or in several if one file cannot hold them. So these
+    bounds limit what the erasure of a few items has to rewrite.
+    """
 
     rows: int = 2_500
     size_bytes: int = 8 << 20
-    """The size of the rows in memory."""
+    """Measured in memory, before compression."""
 
 
 def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
@@ -43,9 +47,10 @@ def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
 
 
 def cut(rows: pa.Table, bounds: Bounds) -> Iterator[pa.Table]:
-    """Yield slices of sorted rows, about equal in size and within bounds, cut between two users where possible.
+    """Yield slices of sorted rows, of about equal size, cut between two users where possible.
 
-    A slice may exceed the bounds by the rows of one user. A user with more rows than a slice is cut.
+    To keep a user whole, a slice may exceed the bounds by the rows of one user. A user with more rows than a slice is
+    cut.
     """
     # 1. Cut into as many equal pieces as the bounds ask for.
     count = rows.num_rows

@@ -1,8 +1,8 @@
-"""Facts about the rows of a file: what the catalog keeps of them, and what the audit measures again.
+"""Facts about the rows of a file: `describe` makes them for the catalog, `measure` makes them again for the audit.
 
-`describe` is made for speed, since it runs with every file that is written: it reads columns' buffers. `measure` is
-made for doubt: it counts Python values row by row and believes no range and no filter. The two share as little as they
-can, so that the audit finds a fault of the first.
+`describe` runs for every file that is written, so it is fast: it reads the buffers of columns. `measure` does not trust
+the catalog: it counts Python values, and checks ranges and filters against them. The two share as little code as
+possible, so that the audit finds a fault of `describe`.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ def describe(
     kind: FileKind,
     task_filter: bytes | None = None,
 ) -> VaultFile:
-    """Return what the catalog keeps of a file: ranges, counts, filters and digest.
+    """Return the catalog's facts about a file: ranges, counts, filters and digest.
 
     Args:
         rows: The file's rows.
@@ -46,8 +46,8 @@ def describe(
         team: Whose rows they are.
         region: Where the file is stored.
         day: The UTC day of all rows.
-        kind: What the rows are.
-        task_filter: A filter that fits the rows; built from their task ids when `None`.
+        kind: The kind of the rows.
+        task_filter: A filter that has all their task ids; built from them when `None`.
     """
     counted = _all_keys(rows).value_counts()
     keys = octets_of(counted.field("values"))
@@ -81,11 +81,11 @@ def describe(
 def measure(
     file: VaultFile, rows: pa.Table, named_rules: Sequence[NamedRule], *, user_key: Callable[[str], UserKey]
 ) -> FileMeasurement:
-    """Count what the rows of a file are, and how many keys its filters and pseudonyms get wrong.
+    """Count the rows of a file as the catalog does, and count wrong pseudonyms and keys that its filters deny.
 
     Args:
-        file: What the catalog says of the file.
-        rows: The file's rows, with the columns that rules look at and the user id, where the kind has one.
+        file: The file as the catalog lists it.
+        rows: Its rows, with the columns that rules compare, and with the user id if rows of the kind have one.
         named_rules: Rules whose rows are counted.
         user_key: Makes the pseudonym of a user id.
     """
@@ -112,7 +112,7 @@ def measure(
 
 
 def users_missed(file: VaultFile, rows: pa.Table) -> int:
-    """Return how many user keys of a file's rows the file's own filter denies; a deletion would not find them."""
+    """Return how many user keys of the rows the file's own filter denies. A deletion would not find those people."""
     return _missed(file.user_filter, octets_of(_all_keys(rows).unique()))
 
 
@@ -137,7 +137,7 @@ def _wrong_pseudonyms(rows: pa.Table, user_key: Callable[[str], UserKey]) -> int
 
 
 def _all_keys(rows: pa.Table) -> pa.ChunkedArray:
-    """Return every user key of the rows, once for each row that has it; rejected rows may name several people."""
+    """Return every user key of the rows, once for each row that has it. A rejected row may have several keys."""
     keys = rows["user_key"].drop_null()
     if OTHER_KEYS not in rows.column_names:
         return keys
@@ -145,7 +145,7 @@ def _all_keys(rows: pa.Table) -> pa.ChunkedArray:
 
 
 def _anonymous_rows(rows: pa.Table) -> int:
-    """Return the number of rows that no user key leads to."""
+    """Return the number of rows without any user key."""
     is_anonymous = pc.is_null(rows["user_key"])
     if OTHER_KEYS in rows.column_names:
         is_anonymous = pc.and_(is_anonymous, pc.is_null(rows[OTHER_KEYS]))

@@ -1,10 +1,10 @@
-"""Rows to encrypted Parquet bytes, and back: Parquet Modular Encryption by pyarrow.
+"""Encode rows as encrypted Parquet bytes, and decode them: Parquet Modular Encryption by pyarrow.
 
 Rules:
 
-* Every leaf of a file is encrypted under the key of its column's class, the footer under the operational key. A leaf
-  that no key is named for would be written in clear, so the list of leaves is made from the register of columns.
-* Our file keys take the place of pyarrow's master keys; they wrap the data keys by AES key wrap (RFC 3394).
+* Every leaf of a file is encrypted under the key of its column's class, and the footer under the operational key.
+  pyarrow writes a leaf without a key in clear. So the list of leaves is made from the register of columns.
+* Our file keys are what pyarrow calls master keys: they wrap the data keys by AES key wrap (RFC 3394).
 * Codec and layout are the same for every file, whether it is ingested, rewritten or merged.
 * Every file that is encoded or decoded has a `CryptoFactory` of its own. A factory that threads share can deadlock:
   Arrow holds the lock of its key cache while it waits for the GIL (decision 0002).
@@ -34,10 +34,10 @@ _RANDOM_COLUMNS = {"task_id", "images", "videos"}
 _LEVEL_OF_RANDOM_COLUMNS = 1
 """Higher levels make columns of mostly random digits 4 to 7 % larger (measured)."""
 _PAGE_BYTES = 64 << 20
-"""More than a file holds: each column is one page, so that the codec finds repeated words over all of its rows."""
+"""More than a file holds. So each column is one page, and the codec finds words that repeat anywhere in it."""
 _COLUMNS_WITH_STATISTICS = ["user_key", "submitted_at", "outcome"]
 _CACHE_LIFETIME = timedelta(days=3650)
-"""Longer than any reader lives: a key that expired in the cache would be unwrapped during a scan (decision 0002)."""
+"""Longer than any process lives. A key that expires in the cache is unwrapped during a scan (decision 0002)."""
 
 
 def encode(rows: pa.Table, *, file_id: FileId, kind: FileKind, raw: Mapping[ColumnClass, bytes]) -> memoryview:
@@ -47,7 +47,7 @@ def encode(rows: pa.Table, *, file_id: FileId, kind: FileKind, raw: Mapping[Colu
         ValueError: the rows have other columns than the register of columns lists.
     """
     schema = arrow_schema(kind)
-    # A column that the register does not know has no class, so no key: pyarrow would write it in clear.
+    # A column that is not in the register has no class and no key, so pyarrow would write it in clear.
     if not rows.schema.equals(schema):
         raise ValueError(f"rows for a vault file have other columns than the register's {kind} columns")
     sink = pa.BufferOutputStream()
@@ -75,7 +75,7 @@ def decode(
 
     Args:
         content: The whole file.
-        file_id: The name its keys go by in the footer.
+        file_id: Its id, by which the footer names its keys.
         raw: Raw keys of the granted classes.
         columns: The columns to read, all of granted classes; every column when `None`.
 
@@ -103,7 +103,10 @@ def _decryption_properties(file_id: FileId, raw: Mapping[ColumnClass, bytes]) ->
 
 
 def dataset_decryption(keys: Mapping[str, bytes]) -> ds.ParquetDecryptionConfig:
-    """Return the decryption of a dataset of many files; `keys` may grow until a scan begins (see `named_keys`)."""
+    """Return the decryption of a dataset of many files.
+
+    Keys may be added to `keys`, under the names of `named_keys`, until a scan begins.
+    """
     return ds.ParquetDecryptionConfig(_factory(keys), *_connection_and_configuration())
 
 
@@ -114,7 +117,7 @@ def named_keys(file_id: FileId, raw: Mapping[ColumnClass, bytes]) -> dict[str, b
 
 @cache
 def _leaves_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
-    """Return the Parquet leaf paths of each class; a leaf that is missing here would be written in clear."""
+    """Return the Parquet leaf paths of each class. A leaf that is missing here would be written in clear."""
     found: dict[ColumnClass, list[str]] = {}
     for column in columns_of(kind):
         found.setdefault(column.column_class, []).append(_leaf(column))
@@ -122,7 +125,7 @@ def _leaves_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
 
 
 class _FileKms(pe.KmsClient):  # type: ignore[misc]
-    """What pyarrow asks to wrap and unwrap data keys: AES key wrap (RFC 3394) under the raw keys of files."""
+    """Wraps and unwraps data keys for pyarrow: AES key wrap (RFC 3394) under the raw keys of files."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         super().__init__()
@@ -132,7 +135,7 @@ class _FileKms(pe.KmsClient):  # type: ignore[misc]
         return base64.b64encode(aes_key_wrap(self._keys[master_key_identifier], key_bytes)).decode()
 
     def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
-        # Arrow hands a PermissionError through to our caller as it is; other errors arrive as OSError.
+        # Arrow passes a PermissionError on to our caller unchanged. Other errors arrive as OSError.
         key = self._keys.get(master_key_identifier)
         if key is None:
             raise PermissionError(f"key {master_key_identifier} was not granted")

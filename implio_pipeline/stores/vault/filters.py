@@ -1,11 +1,11 @@
-"""Membership filters: which files may hold a row of a user or of a task, asked without opening them.
+"""Membership filters tell, without opening a file, whether it may hold a row of a user or of a task.
 
-Bloom filters over keys of 128 bits, kept in the catalog for years. Rules:
+They are Bloom filters over keys of 128 bits, and the catalog keeps them for years. Rules:
 
-* A filter may say yes wrongly, never no: a wrong no would leave a person's data behind.
-* The bytes must stay readable for as long as the lake, so the format is ours and written in numpy (decision 0003).
-* The keys are keyed or cryptographic hashes, so uniform already. Their halves serve as the two hash functions of double
-  hashing (Kirsch and Mitzenmacher, "Less Hashing, Same Performance", 2006).
+* A filter may wrongly say yes, but never wrongly no: a wrong no would leave a person's data behind.
+* The bytes must be readable for as long as the lake exists, so the format is our own (decision 0003).
+* The keys are hashes, so they are uniform already. Their halves are the two hash functions of double hashing (Kirsch
+  and Mitzenmacher, "Less Hashing, Same Performance", 2006).
 
 Format: one byte version (1), one byte number of probes, then a little-endian bit array whose length is a power of two.
 """
@@ -23,7 +23,7 @@ from implio_pipeline.domain.scope import Coverage, TaskRule, UserRule, coverage_
 _VERSION = 1
 _PROBES = 7
 _BITS_PER_KEY = 11
-"""With 7 probes, fewer than 1 % of other keys get a yes."""
+"""With 7 probes, a filter says yes to fewer than 1 % of the keys that it does not have."""
 _MIN_BITS = 64
 _WORD = (1 << 64) - 1
 
@@ -44,7 +44,7 @@ def build_filter(keys: Keys) -> bytes:
 
 
 def may_contain(membership: bytes, keys: Keys) -> npt.NDArray[np.bool_]:
-    """Return for each key whether it may be in the set; a no is certain.
+    """Return for each key whether the filter may have it. A no is certain.
 
     Raises:
         ValueError: the filter has an unknown version, so its bits must not be interpreted.
@@ -53,9 +53,10 @@ def may_contain(membership: bytes, keys: Keys) -> npt.NDArray[np.bool_]:
 
 
 def membership_test(key: bytes) -> Callable[[bytes], bool]:
-    """Return a function that asks one filter after another for one key. Without numpy, it takes 1 µs a filter.
+    """Return a function that tells of one filter after another whether it may have a key.
 
-    The function raises `ValueError` for a filter of an unknown version.
+    For one key, plain Python is faster than numpy: 1 µs a filter. The function raises `ValueError` for a filter of an
+    unknown version.
     """
     first, second = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little") | 1
     spread = [(first + step * second) & _WORD for step in range(_PROBES)]
@@ -77,8 +78,8 @@ def membership_test(key: bytes) -> Callable[[bytes], bool]:
 class Finder:
     """Finds the rules that may cover a row of a file: by the file's ranges first, then by its membership filters.
 
-    Made for many rules and many files: user keys are sorted once, so that each file looks at the users of its own range
-    only, and the bit positions of a key are computed once for each size of filter.
+    It is made for many rules and many files. User keys are sorted once, so each file is compared only with the users
+    in its range. The bit positions of a key are computed once for each size of filter.
     """
 
     def __init__(self, named_rules: Sequence[NamedRule]) -> None:
@@ -117,14 +118,14 @@ def _reaching(named_rules: Sequence[NamedRule], file: VaultFile) -> list[NamedRu
 
 
 class _Probes:
-    """Keys to ask many filters for; the bit positions of a key are computed once for each size of filter."""
+    """Keys that are looked up in many filters. The bit positions of a key are computed once for each size of filter."""
 
     def __init__(self, keys: Keys) -> None:
         self._words = _words(keys)
         self._places: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = {}
 
     def hits(self, membership: bytes, *, first: int = 0, end: int | None = None) -> npt.NDArray[np.bool_]:
-        """Return for each key, or for those from `first` to before `end`, whether it may be in the set."""
+        """Return for each key from `first` up to, but not including, `end` whether the filter may have it."""
         end = len(self._words) if end is None else end
         if not membership:
             return np.zeros(end - first, dtype=np.bool_)
@@ -142,7 +143,7 @@ class _Probes:
 
 
 def _check_version(membership: bytes) -> None:
-    # Bits of another version mean something else. To guess could answer no for a person whose rows are there.
+    # In another version the bits mean something else. Guessing could say no for a person whose rows are there.
     if membership[0] != _VERSION:
         raise ValueError(f"membership filter of unknown version {membership[0]}")
 

@@ -2,11 +2,10 @@
 
 Rules:
 
-* `match` alone decides what is found, what is rewritten and what is verified, so that what is verified is what was
-  erased. Nobody else compares rows with rules.
-* `hidden` says the same as an Arrow expression, for scans that must not load whole tables. Rules by time and outcome
-  are one expression for both; for rules by key, a property test compares the two on drawn rows and rules.
-* A rule ends at its `before`: rows that were submitted later are not covered.
+* Only `match` decides which rows are found, erased and verified. So the verified rows are the erased rows.
+* `hidden` returns the same predicate as an Arrow expression, for scans that must not load whole tables. Both use one
+  expression for rules by time and outcome. For rules by key, a property test compares the two.
+* A rule ends at its `before`: it does not cover rows that were submitted then or later.
 """
 
 import hashlib
@@ -89,7 +88,7 @@ def match(rows: pa.Table, rules: Sequence[Rule], holds: Sequence[Rule] = ()) -> 
     tasks = [place for place, rule in enumerate(rules) if isinstance(rule, TaskRule)]
     if tasks:
         _match_keys(task_keys(rows["task_id"]), submitted, rules, tasks, mask, counts)
-    # 4. Rules by time and outcome, one by one: there are few of them. Their expression is the one that hides.
+    # 4. Rules by time and outcome, one by one, since there are few. `hidden` uses the same expression.
     for place, rule in enumerate(rules):
         if not isinstance(rule, UserRule | TaskRule):
             covered = _evaluate(rows, _before(_by_time_and_outcome(rule), rule.before))
@@ -106,14 +105,14 @@ def task_keys(task_ids: pa.ChunkedArray) -> pa.Array:
 
 
 def other_keys_of(rows: pa.Table) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """Return the further user keys of rejected rows, with the row number of each, without the rows' own `user_key`."""
+    """Return the keys of `OTHER_KEYS`, and the row number of each. Only rejected rows have such keys."""
     texts = rows[OTHER_KEYS].to_pylist()
     keys = [(row, bytes.fromhex(key)) for row, text in enumerate(texts) if text for key in text.split(" ")]
     return np.array([row for row, _ in keys], dtype=np.int64), pa.array([key for _, key in keys], KEY_TYPE)
 
 
 def octets_of(keys: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.void]:
-    """Return a column of keys without nulls as an array of 16 octets each, over the column's own buffer."""
+    """Return a column of keys, without nulls, as an array that shares the column's buffer: 16 octets a key."""
     whole = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
     return np.frombuffer(whole.buffers()[1], dtype="V16", count=len(whole), offset=16 * whole.offset)
 
@@ -139,8 +138,8 @@ def _match_keys(
     counts: npt.NDArray[np.int64],
 ) -> None:
     """Mark the rows whose key some rule names, and add to the rules' counts."""
-    # `index_in` finds one place for a key. So each pass takes one rule for each key, and rules that name the same key
-    # (requests for one person at different times) wait for the next pass.
+    # `index_in` finds one place for a key, so each pass handles one rule for each key. More rules with the same key
+    # (requests for one person at different times) are handled in the next passes.
     while places:
         layer: dict[bytes, int] = {}
         again: list[int] = []
@@ -189,7 +188,7 @@ def _limits(rules: Sequence[Rule], order: npt.NDArray[np.int64]) -> tuple[Micros
 
 
 def _evaluate(rows: pa.Table, expression: pc.Expression) -> Mask:
-    # One thread keeps the order of the rows. Acero takes 0.3 ms for a file, a dataset's scan 5 ms (measured).
+    # With one thread the rows keep their order. Acero takes 0.3 ms for a file, a dataset's scan 5 ms (measured).
     source = acero.Declaration("table_source", acero.TableSourceNodeOptions(rows))
     node = acero.Declaration("project", acero.ProjectNodeOptions([expression], ["covered"]), [source])
     mask: Mask = node.to_table(use_threads=False)["covered"].to_numpy()
@@ -199,12 +198,12 @@ def _evaluate(rows: pa.Table, expression: pc.Expression) -> Mask:
 def hidden(rules: Iterable[Rule], *, task_ids: Mapping[TaskKey, str], newest: datetime) -> pc.Expression | None:
     """Return an expression that is true for rows that some rule covers, or `None` when no rule can cover one.
 
-    It does not look at the further people of rejected rows: their keys are one text, which no set lookup finds.
+    It does not compare the keys of `OTHER_KEYS`: they are joined in one text, in which a set lookup finds nothing.
 
     Args:
         rules: Rules of one team.
         task_ids: Task ids by task key. A rule by task whose id is missing here covers nothing.
-        newest: The newest submission among the rows. A rule that ends later needs no comparison of times.
+        newest: The newest submission among the rows. For a rule that ends later, times are not compared.
     """
     # 1. Gather rules that name a key by column and end, so that each group is one set lookup in the scan.
     parts: list[pc.Expression] = []

@@ -1,9 +1,8 @@
-"""Changed copies of a file's rows, each with a comparison that proves that nothing else changed.
+"""Change the rows of a file, and prove by comparison that nothing else changed.
 
-A rewrite is proven by comparing rows, not digests of rows (decision 0001). The comparison takes another way than the
-change: what is written by `rows_without` is compared with what `rows_between` selects, and a decision is compared
-    column
-by column after `with_decisions` replaced it. So a bug in one of the two cannot confirm itself.
+The proof compares rows, not digests of rows (decision 0001). It does not use the code that made the change, so that a
+bug cannot confirm itself: the rows that `rows_without` selects for writing are compared with those of `rows_between`,
+and what `with_decisions` replaced is compared column by column in `compare_decided`.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from implio_pipeline.domain.columns import DECISION_COLUMNS
 from implio_pipeline.stores.vault.predicate import Mask
 
 _MAX_SLICES = 16
-"""Above this number, writing slices costs more than copying the rows: 50 µs a slice, 1.2 ms for all rows (measured)."""
+"""With more slices, writing them costs more than copying the rows: 50 µs a slice, 1.2 ms for all rows (measured)."""
 
 Verdicts = Mapping[str, Mapping[str, Any]]
 """New values by task id and column."""
@@ -27,7 +26,7 @@ Places = Mapping[str, int]
 
 
 def rows_without(rows: pa.Table, erased: Mask) -> pa.Table:
-    """Return the rows that the mask does not mark; a few runs of rows are returned as slices, without a copy."""
+    """Return the rows that the mask does not mark. If they form few runs, they are slices and are not copied."""
     edges = np.flatnonzero(np.diff(np.concatenate([[True], erased, [True]]))).reshape(-1, 2)
     if len(edges) > _MAX_SLICES:
         return rows.filter(pa.array(~erased))
@@ -35,7 +34,7 @@ def rows_without(rows: pa.Table, erased: Mask) -> pa.Table:
 
 
 def rows_between(rows: pa.Table, erased: npt.NDArray[np.int64]) -> pa.Table:
-    """Return the rows between those with the given numbers, as slices, without a copy."""
+    """Return all rows except those with the given numbers, as slices that are not copied."""
     parts, begin = [], 0
     for row in (*erased.tolist(), rows.num_rows):
         if row > begin:
@@ -45,8 +44,8 @@ def rows_between(rows: pa.Table, erased: npt.NDArray[np.int64]) -> pa.Table:
 
 
 def with_decisions(rows: pa.Table, verdicts: Verdicts) -> tuple[pa.Table, Places]:
-    """Return the rows with the values of verdicts, and the places of the decided rows; order and types stay."""
-    # 1. Find the decided rows. Those that are not there may have been erased since.
+    """Return the rows with the values of verdicts, and the numbers of the decided rows. Order and types are kept."""
+    # 1. Find the decided rows. One that is missing may have been erased since.
     wanted = list(verdicts)
     found = pc.index_in(pa.array(wanted, pa.string()), value_set=rows["task_id"].combine_chunks()).to_pylist()
     places = {task: place for task, place in zip(wanted, found, strict=True) if place is not None}

@@ -3,8 +3,8 @@
 Rules:
 
 * A new file is durable, with its name, when `write` returns. A failed write leaves nothing behind.
-* No file is ever overwritten or reached through a link that somebody put in its place.
-* Only plain files are opened. To open a pipe would wait for ever.
+* No file is ever overwritten, and no file is written through a link.
+* Only plain files are read. Opening a pipe could block for ever.
 """
 
 import errno
@@ -24,7 +24,7 @@ from implio_pipeline.stores.durable import make_folder, sync_folder
 
 
 class RegionFolders:
-    """Local folders, one for each region; paths are relative, and only the catalog makes them."""
+    """Local folders, one for each region. Paths are relative to the folder of the region."""
 
     def __init__(self, roots: Mapping[Region, Path]) -> None:
         self._roots = dict(roots)
@@ -37,8 +37,8 @@ class RegionFolders:
         """
         target = self._root(region) / path
         try:
-            # 1. Make the file. An erasure may delete the last other file of the folder, and the folder with it, between
-            #    our two calls; then both are made again.
+            # 1. Make the folder and the file. Between the two calls an erasure may delete the folder with its last
+            #    file. Then both are made again.
             handle = replan(
                 lambda: _new_file(target), about="a folder", is_race=lambda error: isinstance(error, FileNotFoundError)
             )
@@ -53,7 +53,7 @@ class RegionFolders:
             # 3. Make the name durable too, or a power cut could lose a file that the catalog lists.
             sync_folder(target.parent)
         except OSError as failure:
-            # Half a file is of no use. If it cannot be deleted now, housekeeping sweeps it.
+            # If the incomplete file cannot be deleted now, housekeeping deletes it.
             with suppress(OSError):
                 self.delete(region, path)
             if failure.errno not in DISK_FULL_ERRNOS:
@@ -73,7 +73,7 @@ class RegionFolders:
             raise FileMissing(f"{path} is not in the vault of region {region}") from None
 
     def location(self, region: Region, path: str) -> Path:
-        """Return a file's path on disk, for readers that open it themselves. A missing file is their failure to report.
+        """Return a file's path on disk, for readers that open it themselves. A missing file raises no error here.
 
         Raises:
             OSError: a folder, a pipe or a device has the file's name.
@@ -131,7 +131,7 @@ def _opened(target: Path) -> BinaryIO:
         FileNotFoundError: the file does not exist.
         OSError: it is not a plain file.
     """
-    # Without `O_NONBLOCK`, opening a pipe that somebody put here would wait for a writer for ever.
+    # Without `O_NONBLOCK`, opening a pipe would wait for a writer for ever.
     fd = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_plain(os.fstat(fd).st_mode)

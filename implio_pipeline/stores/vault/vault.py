@@ -3,10 +3,10 @@
 Rules:
 
 * A file never changes. Whatever changes rows writes new files under new keys; the catalog then swaps them.
-* What replaces a file is read back before it is returned: it is compared octet by octet with what was written,
-  decrypted with its wrapped keys, and its rows are compared with those that it must hold. The old files stay as they
-  are.
-* Every failure names the file and its day.
+* What replaces a file is read back before it is returned. Its bytes are compared with those that were written, it is
+  decrypted with its wrapped keys, and its rows are compared with those that it must hold. The old files are not
+  changed.
+* An error about a file of the catalog names the file and its day.
 """
 
 import secrets
@@ -77,13 +77,13 @@ class EncryptedVault(Vault):
         def write_piece(piece: tuple[date, pa.Table]) -> SealedFile:
             return self._write(piece[1], team=team, region=region, day=piece[0], kind=kind)[0]
 
-        # 1. Write the pieces side by side; the first failure cancels those that have not begun.
+        # 1. Write the pieces in parallel. The first failure cancels those that have not begun.
         with ThreadPoolExecutor(self._threads) as pool:
             running = [pool.submit(write_piece, piece) for piece in pieces()]
             wait(running, return_when=FIRST_EXCEPTION)
             for each in running:
                 each.cancel()
-        # 2. All files or none: the catalog knows nothing of them yet, so those that were written can go.
+        # 2. All files or none. The catalog does not list them yet, so those that were written can be deleted.
         faults = [fault for each in running if not each.cancelled() and (fault := each.exception())]
         if faults:
             self._discard(each.result() for each in running if not each.cancelled() and not each.exception())
@@ -117,8 +117,8 @@ class EncryptedVault(Vault):
     def rewrite(self, work: FileWork) -> Rewrite:
         file = work.sealed.file
         with _naming(file):
-            # 1. Read the file, and find the rows that go. The filters may have said yes wrongly: then nothing is
-            #    written.
+            # 1. Read the file, and find the rows to erase. If there are none, because a filter wrongly said yes,
+            #    nothing is written.
             rows = self.read(work.sealed)
             found = _rows_to_erase(rows, work)
             erased = int(found.mask.sum())
@@ -132,8 +132,8 @@ class EncryptedVault(Vault):
                 # 2. Write the other rows under new keys and a new name, and read the new file from storage.
                 after, written = self._write_kept(rows, found.mask, file)
                 again = self._read_back(after, written)
-                # 3. Measure the proof, which `prove` judges. The rows to keep are selected again, in
-                #    another way than for writing, so that one fault cannot hide in both (decision 0001).
+                # 3. Measure the proof, which `Rewrite.prove` judges. The rows to keep are selected again, by other code
+                #    than for writing, so that one fault cannot hide in both (decision 0001).
                 survivors = int(_rows_to_erase(again, work).mask.sum())
                 is_same = again.equals(rows_between(rows, np.flatnonzero(found.mask)))
                 # A filter that denies a key would hide that person from the next deletion.
@@ -188,7 +188,7 @@ class EncryptedVault(Vault):
 
     @override
     def newer(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> Mapping[RequestId, int]:
-        # What a rule covers without its end, less what it covers with it: items that came after the request.
+        # The difference between a rule without its end and the rule itself: items that came after the request.
         rows = self._read_for_rules(sealed)
         within = match(rows, [named.rule for named in named_rules]).counts
         in_all = match(rows, [named.endless().rule for named in named_rules]).counts
@@ -301,7 +301,7 @@ class EncryptedVault(Vault):
 
     @override
     def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> FileMeasurement:
-        # One column of each class is read as well, so that a class whose key is lost or wrong is found.
+        # At least one column of each class is read, so that a lost or wrong key of any class is found.
         kind = sealed.file.kind
         wanted = {*rule_columns(kind), *(names[-1] for names in columns_by_class(kind).values()), "user_id"}
         rows = self.read(sealed, columns=[column.name for column in columns_of(kind) if column.name in wanted])
@@ -318,7 +318,7 @@ class EncryptedVault(Vault):
     def apply_decisions(self, sealed: SealedFile, verdicts: Mapping[str, Mapping[str, Any]]) -> AppliedDecisions:
         file = sealed.file
         with _naming(file):
-            # 1. Read the file, and put the decisions into its rows.
+            # 1. Read the file, and write the decisions into its rows.
             rows = self.read(sealed)
             decided, places = with_decisions(rows, verdicts)
             tasks = frozenset(places)
@@ -369,7 +369,7 @@ class EncryptedVault(Vault):
         return rows
 
     def _read_back(self, sealed: SealedFile, written: memoryview) -> pa.Table:
-        """Return the rows of a new file, read from storage with its wrapped keys; delete the file if that fails.
+        """Read a new file from storage, and return its rows, decrypted with its wrapped keys. If that fails, delete it.
 
         Raises:
             FileTampered: storage holds other bytes, or they do not decrypt.
@@ -380,8 +380,8 @@ class EncryptedVault(Vault):
             _check_same(file, content, written)
             return self._decoded(sealed, content)
         except Exception:
-            # Nothing refers to the file yet. If it cannot be deleted now, housekeeping sweeps it; the caller needs to
-            # hear of the first failure.
+            # The catalog does not list the file yet. If it cannot be deleted now, housekeeping deletes it. The caller
+            # gets the first failure.
             with suppress(ImplioError):
                 self.delete(file)
             raise
@@ -390,14 +390,14 @@ class EncryptedVault(Vault):
         return self.read(sealed, columns=rule_columns(sealed.file.kind))
 
     def _write_kept(self, rows: pa.Table, erased: Mask, file: VaultFile) -> tuple[SealedFile, memoryview]:
-        """Write the rows that the mask does not mark; tests replace this to plant faults."""
+        """Write the rows that the mask does not mark. Tests replace this method to plant faults."""
         return self._write_like(file, rows_without(rows, erased))
 
     def _write_like(self, file: VaultFile, rows: pa.Table) -> tuple[SealedFile, memoryview]:
         """Write rows of a file as a new file of the same partition.
 
-        The new file keeps the old filter of task ids: a filter may say yes wrongly, and hashing the ids again would
-        cost a tenth of the rewrite (measured).
+        The new file keeps the old filter of task ids. It may say yes for an erased task, which is allowed. Hashing the
+        ids again would cost a tenth of the rewrite (measured).
         """
         return self._write(
             rows, team=file.team, region=file.region, day=file.day, kind=file.kind, task_filter=file.task_filter
@@ -413,7 +413,7 @@ class EncryptedVault(Vault):
         kind: FileKind,
         task_filter: bytes | None = None,
     ) -> tuple[SealedFile, memoryview]:
-        """Write one file under new keys, durable on return; return it with its bytes."""
+        """Write one file under new keys, durable on return. Returns the file and its bytes."""
         file_id = FileId(secrets.token_hex(16))
         raw, keys = self._keychain.new_file_keys(team, file_id)
         content = encode(rows, file_id=file_id, kind=kind, raw=raw)
@@ -426,7 +426,7 @@ class EncryptedVault(Vault):
 
 @contextmanager
 def _naming(file: VaultFile) -> Iterator[None]:
-    """Add the file and its day to every failure of the block, and give errors of the operating system a code."""
+    """Add the file and its day to every error of the block. Errors of the system become errors of the domain."""
     try:
         yield
     except OSError as error:
@@ -439,11 +439,11 @@ def _naming(file: VaultFile) -> Iterator[None]:
 
 
 def _check_same(file: VaultFile, content: bytes, written: memoryview) -> None:
-    # Comparing the octets with those that were written is 20 times as fast as computing their digest (measured).
+    # Comparing bytes is 20 times as fast as computing their digest (measured).
     if not pa.py_buffer(content).equals(pa.py_buffer(written)):
         raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
 
 
 def _rows_to_erase(rows: pa.Table, work: FileWork) -> Match:
-    """Return the rows that the work erases: the same question before and after the rewrite."""
+    """Return the rows that the work erases. It is asked before and after the rewrite."""
     return match(rows, [named.rule for named in work.named_rules], [hold.rule for hold in work.holds])
