@@ -86,15 +86,15 @@ _OF_WAITS: Mapping[WaitCause, str] = {
 
 def remedy_for_operators(error: ImplioError) -> str:
     """Return what to do about a failure. A remedy that was given where the failure was found comes first."""
-    return error.remedy if "remedy" in vars(error) else remedy_of_code(error.code)
+    return error.remedy if error.has_own_remedy else remedy_of_code(error.code)
 
 
 def remedy_of_code(code: str) -> str:
     """Return what to do about a failure of which only the code is known."""
-    found = next(
-        (kind.remedy for kind in _kinds(ImplioError) if kind.code == code and kind is not ImplioError), _OF_ANY
-    )
-    return _REMEDIES.get(code, _OF_ANY if found == ImplioError.remedy else found)
+    known = {kind.code: kind.remedy for kind in _kinds(ImplioError) if kind.remedy != ImplioError.remedy}
+    for kind in _kinds(ImplioError):
+        known |= kind.remedies
+    return _REMEDIES.get(code, known.get(code, _OF_ANY))
 
 
 def remedy_of_wait(cause: WaitCause) -> str:

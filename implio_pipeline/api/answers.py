@@ -90,7 +90,7 @@ def problem(error: ImplioError) -> Response:
         headers["Connection"] = "close"
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "ApiKey"
-    remedy = error.remedy if "remedy" in vars(error) else remedy_of(type(error))
+    remedy = error.remedy if error.has_own_remedy else _REMEDIES.get(type(error), error.remedy)
     return _answer(status, code=error.code, detail=error.facts, remedy=remedy, headers=headers)
 
 

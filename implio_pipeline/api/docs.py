@@ -115,7 +115,9 @@ def _errors() -> Iterator[tuple[int, str, str, str]]:
     """Yield status, code, meaning and remedy of every failure that a call can end with."""
     for failure in (*_below(CallFailed), *STATUSES):
         status = failure.status if issubclass(failure, CallFailed) else STATUSES[failure]
-        yield status, failure.code, (failure.__doc__ or "").partition("\n")[0], remedy_of(failure)
+        meaning = (failure.__doc__ or "").partition("\n")[0]
+        for code, remedy in (failure.remedies or {failure.code: remedy_of(failure)}).items():
+            yield status, code, meaning, remedy
     for code in _QUERY_REASONS:
         yield 400, code, *REASONS[code]
 

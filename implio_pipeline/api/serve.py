@@ -26,7 +26,7 @@ from implio_pipeline.api.app import create_app
 from implio_pipeline.api.protocol import GuardedProtocol
 from implio_pipeline.api.upkeep import Upkeep
 from implio_pipeline.api.validator import ValidatorProcess
-from implio_pipeline.domain.errors import AddressUnavailable, CertificateInvalid, PlainHttpRefused
+from implio_pipeline.domain.errors import ServerMisconfigured
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.ports.services import Services
@@ -61,16 +61,16 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
         on_start: Called with the server's address once it takes calls.
 
     Raises:
-        PlainHttpRefused: there is no TLS, and the address is not a loopback address.
-        CertificateInvalid: the certificate cannot be used.
-        AddressUnavailable: the address does not belong to this machine, or another program has it.
+        ServerMisconfigured: there is no TLS and the address is not a loopback address; the certificate cannot be used;
+            or the address does not belong to this machine, or another program has it.
     """
     with open_home(home) as opened, ExitStack() as running:
         # 1. Listen, or fail before anything is started.
         api = opened.settings.api
         host = wanted.host or api.host
         if wanted.is_plain and not _is_loopback(host):
-            raise PlainHttpRefused("without TLS only this machine's own programs are answered")
+            facts = "without TLS only this machine's own programs are answered"
+            raise ServerMisconfigured(facts, code="plain-http-refused")
         context = None if wanted.is_plain else _tls_context(*opened.server_files())
         listening = _listen(host, api.port if wanted.port is None else wanted.port)
         # 2. Accept request files, and start the child processes.
@@ -171,7 +171,7 @@ def _tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
     """Build the TLS context of the server: TLS 1.2 or newer, with forward secrecy.
 
     Raises:
-        CertificateInvalid: a file is missing or is not PEM, or the two do not belong together.
+        ServerMisconfigured: a file is missing or is not PEM, or the two do not belong together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -181,7 +181,8 @@ def _tls_context(certificate: Path, private_key: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, private_key)
     except OSError:
-        raise CertificateInvalid("the certificate and its private key cannot be loaded") from None
+        facts = "the certificate and its private key cannot be loaded"
+        raise ServerMisconfigured(facts, code="certificate-invalid") from None
     return context
 
 
@@ -190,7 +191,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError:
-        raise AddressUnavailable("the address does not belong to this machine, or another program has it") from None
+        facts = "the address does not belong to this machine, or another program has it"
+        raise ServerMisconfigured(facts, code="address-unavailable") from None
 
 
 def _log_to_stdout() -> None:

@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import NewType
 
 from implio_pipeline.domain.access import MEMBER_ROLES, Role
-from implio_pipeline.domain.errors import ApiKeyInvalid, MemberRefused, PasswordRefused
+from implio_pipeline.domain.errors import ApiKeyInvalid, MemberRefused
 from implio_pipeline.domain.faults import backoff
 from implio_pipeline.domain.ids import TeamId, sensitive
 
@@ -108,7 +108,7 @@ def check_keeps_admin(members: Iterable[Member], team: TeamId, *, but: MemberId,
         )
 
 
-SHORTEST_PASSWORD, LONGEST_PASSWORD, FEWEST_SIGNS = 12, 256, 5
+_SHORTEST_PASSWORD, _LONGEST_PASSWORD, _FEWEST_DISTINCT = 12, 256, 5
 FREE_FAILURES = 5
 """The number of failures in a row without any waiting time, because people mistype."""
 FORGET_FAILURES = timedelta(days=1)
@@ -197,23 +197,25 @@ def check_password(text: str, *, email: str, name: str) -> None:
     Length is what counts; no mixture of character types is required.
 
     Raises:
-        PasswordRefused: the password is too short, too long, too simple, or consists of its owner's name or address.
+        MemberRefused: the password is too short, too long, too simple, or consists of its owner's name or address.
 
     Source: NIST SP 800-63B-4, 3.1.1.2 (no rules about the mixture of characters).
     """
     password = normal_password(text)
-    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise PasswordRefused(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
-    if len(set(password.casefold())) < FEWEST_SIGNS:
-        raise PasswordRefused(f"a password has at least {FEWEST_SIGNS} different characters")
+    if not _SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
+        raise MemberRefused(
+            f"a password has {_SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters", code="password-refused"
+        )
+    if len(set(password.casefold())) < _FEWEST_DISTINCT:
+        raise MemberRefused(f"a password has at least {_FEWEST_DISTINCT} different characters", code="password-refused")
     # An attacker may know the name and the address, so only the rest of the password counts.
     own = [email.partition("@")[0], *name.split()]
     rest = password.casefold()
     for part in own:
         if len(part) >= _SHORT_PART:
             rest = rest.replace(part.casefold(), "")
-    if len(rest) < SHORTEST_PASSWORD // 2:
-        raise PasswordRefused("a password must be more than its owner's name or address")
+    if len(rest) < _SHORTEST_PASSWORD // 2:
+        raise MemberRefused("a password must be more than its owner's name or address", code="password-refused")
 
 
 def session_id_of(token: str) -> str:

@@ -1,14 +1,16 @@
 """Failures that people see: each has a stable code, facts without personal data, and a remedy.
 
 Rules:
-* Codes are part of the API and never change. A class has one code, or a table of codes where no caller needs to tell
-  them apart (`RequestFieldRefused`, `ResidencyRefused`).
+* Codes are part of the API and never change. A class has one code, or a table of codes (`remedies`) where no caller
+  needs to tell them apart.
 * The facts contain no value of an item and no name of a person.
 * The remedy is one imperative sentence. It names no command and no header: the edge that speaks adds those, by the code
   (`remedies.py` for operators).
 """
 
+from collections.abc import Mapping
 from datetime import date
+from typing import ClassVar
 
 
 class ImplioError(Exception):
@@ -16,9 +18,19 @@ class ImplioError(Exception):
 
     code: str = "failed"
     remedy: str = "Ask who runs this installation."
+    remedies: ClassVar[Mapping[str, str]] = {}
+    """The remedy of each code, for a class with several codes."""
+    has_own_remedy: bool = False
+    """Whether the remedy was given where the failure was found, so that it is better than any table's."""
 
     def __init__(
-        self, facts: str, *, remedy: str | None = None, about: str | None = None, day: date | None = None
+        self,
+        facts: str,
+        *,
+        code: str | None = None,
+        remedy: str | None = None,
+        about: str | None = None,
+        day: date | None = None,
     ) -> None:
         super().__init__(facts)
         self.facts = facts
@@ -26,8 +38,10 @@ class ImplioError(Exception):
         """Opaque id of the file that the failure is about, if any."""
         self.day = day
         """UTC day of that file's partition."""
-        if remedy is not None:
-            self.remedy = remedy
+        if code is not None:
+            self.code = code
+        self.has_own_remedy = remedy is not None
+        self.remedy = remedy or self.remedies.get(self.code, self.remedy)
 
 
 class RequestRefused(ImplioError):
@@ -183,25 +197,16 @@ class ApiKeyInvalid(ImplioError):
     remedy = "Give a label of 1 to 48 letters, digits, spaces, '.', '_' and '-', and an expiry that is still to come."
 
 
-class PlainHttpRefused(ImplioError):
-    """The server would answer without TLS on an address that other machines can reach."""
+class ServerMisconfigured(ImplioError):
+    """The server cannot start with this address, this certificate, or plain HTTP that other machines could read."""
 
-    code = "plain-http-refused"
-    remedy = "Serve with TLS, or on 127.0.0.1 or ::1."
-
-
-class AddressUnavailable(ImplioError):
-    """The server cannot listen on this address and port."""
-
-    code = "address-unavailable"
-    remedy = "Choose another address and port, or stop the program that uses it."
-
-
-class CertificateInvalid(ImplioError):
-    """The server's certificate or its private key cannot be used."""
-
-    code = "certificate-invalid"
-    remedy = "Set api.certificate and api.private_key in implio.toml to PEM files that belong together."
+    remedies: ClassVar[Mapping[str, str]] = {
+        "plain-http-refused": "Serve with TLS, or on 127.0.0.1 or ::1.",
+        "address-unavailable": "Choose another address and port, or stop the program that uses it.",
+        "certificate-invalid": (
+            "Set api.certificate and api.private_key in implio.toml to PEM files that belong together."
+        ),
+    }
 
 
 class ClassNotGranted(ImplioError):
@@ -212,17 +217,13 @@ class ClassNotGranted(ImplioError):
 
 
 class MemberRefused(ImplioError):
-    """The member cannot be added or changed in this way."""
+    """The member cannot be added or changed in this way, or the password is not allowed."""
 
     code = "member-refused"
-    remedy = "Look at the team's members, then correct it."
-
-
-class PasswordRefused(MemberRefused):
-    """The password is not allowed."""
-
-    code = "password-refused"
-    remedy = "Choose a longer one; a few words that do not belong together are good."
+    remedies: ClassVar[Mapping[str, str]] = {
+        "member-refused": "Look at the team's members, then correct it.",
+        "password-refused": "Choose a longer one; a few words that do not belong together are good.",
+    }
 
 
 class SignInRefused(ImplioError):
@@ -290,21 +291,11 @@ class CatalogUnavailable(ImplioError):
 
 
 class ClockWrong(ImplioError):
-    """The clock disagrees with what this home knows. Nothing was accepted, ingested or erased."""
+    """The clock is too far behind or ahead of the newest instant that this home knows. Nothing was changed."""
 
-
-class ClockBehind(ClockWrong):
-    """The clock is too far behind the newest instant that the home knows."""
-
-    code = "clock-behind"
-    remedy = "Set the machine's clock right, then run it again."
-
-
-class ClockAhead(ClockWrong):
-    """The clock is too far ahead of the newest instant that the home knows."""
-
-    code = "clock-ahead"
-    remedy = "Set the machine's clock right, then run it again."
+    remedies: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("clock-behind", "clock-ahead"), "Set the machine's clock right, then run it again."
+    )
 
 
 class StorageFailed(ImplioError):
@@ -360,14 +351,13 @@ class KeyRingOutdated(ImplioError):
     """The key ring does not match the ledger's newest entry about keys: an older key ring was restored."""
 
     code = "key-ring-outdated"
-    remedy = "Restore the newest backup of the keys folder; an older one cannot open what was written since."
-
-
-class KeyReturned(KeyRingOutdated):
-    """A destroyed root key is in the key ring again: an older key ring was copied over the newest one."""
-
-    code = "key-returned"
-    remedy = "Restore: that destroys the key again, and erases again what was erased."
+    remedies: ClassVar[Mapping[str, str]] = {
+        "key-ring-outdated": (
+            "Restore the newest backup of the keys folder; an older one cannot open what was written since."
+        ),
+        # A destroyed root key is in the key ring again: an older key ring was copied over the newest one.
+        "key-returned": "Restore: that destroys the key again, and erases again what was erased.",
+    }
 
 
 class CatalogNewer(ImplioError):

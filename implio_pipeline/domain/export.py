@@ -6,7 +6,7 @@ Source: GDPR Art. 15, right of access.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, assert_never
+from typing import Any, ClassVar, assert_never
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Region, TeamId, UserKey
@@ -18,18 +18,13 @@ from implio_pipeline.domain.statements import PersonExported
 FORMAT = "implio-export/1"
 
 
-class RecipientInvalid(ImplioError):
-    """The certificate cannot be used for encryption."""
+class ExportRefused(ImplioError):
+    """The certificate cannot be used for encryption, or the folder for the export already exists."""
 
-    code: str = "recipient-invalid"
-    remedy: str = "Give a valid X.509 certificate in PEM with an RSA key of 2048 bits or more."
-
-
-class FolderTaken(ImplioError):
-    """The folder for the export already exists."""
-
-    code: str = "folder-taken"
-    remedy: str = "Name a folder that does not exist yet; it is made for you alone."
+    remedies: ClassVar[Mapping[str, str]] = {
+        "recipient-invalid": "Give a valid X.509 certificate in PEM with an RSA key of 2048 bits or more.",
+        "folder-taken": "Name a folder that does not exist yet; it is made for you alone.",
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

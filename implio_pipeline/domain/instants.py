@@ -11,7 +11,7 @@ Clocks are set, drift, and differ between hosts. So the package never relies on 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from implio_pipeline.domain.errors import ClockAhead, ClockBehind
+from implio_pipeline.domain.errors import ClockWrong
 
 FIRST_BELIEVED = datetime(2020, 1, 1, tzinfo=UTC)
 """No item reached us before this instant. An earlier file date was written by a tool or device without a clock."""
@@ -84,17 +84,18 @@ def check_clock(now: datetime, *, newest: datetime | None, bounds: ClockBounds) 
         bounds: How far the two may differ.
 
     Raises:
-        ClockBehind: the clock is further behind than the bound.
-        ClockAhead: the clock is further ahead than the bound.
+        ClockWrong: the clock is further behind (`clock-behind`) or ahead (`clock-ahead`) than the bound.
     """
     if newest is None:
         return
     # Up to the bound, the logical time of a team is used in place of a clock that is behind (docs/THREATS.md).
     if newest - now > bounds.behind:
-        raise ClockBehind(f"the clock is {_text(newest - now)} behind the newest instant that this home knows")
+        facts = f"the clock is {_text(newest - now)} behind the newest instant that this home knows"
+        raise ClockWrong(facts, code="clock-behind")
     # A clock that is ahead ends grace periods, holds and retention early, and an erasure cannot be undone.
     if now - newest > bounds.ahead:
-        raise ClockAhead(f"the clock is {_text(now - newest)} ahead of the newest instant that this home knows")
+        facts = f"the clock is {_text(now - newest)} ahead of the newest instant that this home knows"
+        raise ClockWrong(facts, code="clock-ahead")
 
 
 def _text(span: timedelta) -> str:

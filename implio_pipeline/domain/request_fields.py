@@ -76,8 +76,7 @@ class RequestFieldRefused(RequestRefused):
 
     def __init__(self, code: str) -> None:
         reason, remedy = REASONS[code]
-        super().__init__(reason, remedy=remedy)
-        self.code = code
+        super().__init__(reason, code=code, remedy=remedy)
 
 
 FIRST_YEAR, LAST_YEAR = 1970, 9998

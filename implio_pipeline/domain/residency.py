@@ -9,6 +9,7 @@ from datetime import date
 from enum import StrEnum
 from itertools import combinations
 from pathlib import PurePath
+from typing import ClassVar
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Region, TeamId
@@ -28,32 +29,26 @@ class KeptIn(StrEnum):
     ANYWHERE = "anywhere"
 
 
-_REMEDIES: Mapping[str, str] = {
-    "region-without-root": "Add the region to implio.toml again, with its former `vault`: `[regions.NAME]`.",
-    "root-shared": "Give each region a `vault` of its own in implio.toml, none within another.",
-    "root-keys-shared": "Give each region its own root keys: restore its `keys` folder, or rotate one region's keys.",
-    "processor-unlisted": "List the host with its location under `[[processors]]` in implio.toml.",
-    "location-unknown": "Write the country as two letters (ISO 3166-1), EU or EEA.",
-    "transfer-unsafe": (
-        "Host the region in the EEA, or state the `safeguards` of that processor (GDPR Art. 45 or 46) in implio.toml."
-    ),
-}
-"""What to do about each refused arrangement, by its code."""
-
-
 class ResidencyRefused(ImplioError):
-    """The place or host of items or keys is not allowed, so the home is not opened; the code names the rule."""
+    """The place or host of items or keys is not allowed; the code names the rule.
 
-    def __init__(self, code: str, facts: str) -> None:
-        super().__init__(facts, remedy=_REMEDIES[code])
-        self.code = code
+    `out-of-region` refuses a commit, all other codes the opening of the home.
+    """
 
-
-class OutOfRegion(ImplioError):
-    """A new file was in another region than its team's items. Nothing was committed."""
-
-    code: str = "out-of-region"
-    remedy: str = "Nothing was changed; report it: no flow may write outside a team's region."
+    remedies: ClassVar[Mapping[str, str]] = {
+        "region-without-root": "Add the region to implio.toml again, with its former `vault`: `[regions.NAME]`.",
+        "root-shared": "Give each region a `vault` of its own in implio.toml, none within another.",
+        "root-keys-shared": (
+            "Give each region its own root keys: restore its `keys` folder, or rotate one region's keys."
+        ),
+        "processor-unlisted": "List the host with its location under `[[processors]]` in implio.toml.",
+        "location-unknown": "Write the country as two letters (ISO 3166-1), EU or EEA.",
+        "transfer-unsafe": (
+            "Host the region in the EEA, or state the `safeguards` of that processor (GDPR Art. 45 or 46) in "
+            "implio.toml."
+        ),
+        "out-of-region": "Nothing was changed; report it: no flow may write outside a team's region.",
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +119,7 @@ def check_residency(
     for team, region in sorted(teams.items()):
         if region not in known:
             facts = f"team {team} is of region {region}, which has no storage root in the settings"
-            raise ResidencyRefused("region-without-root", facts)
+            raise ResidencyRefused(facts, code="region-without-root")
 
 
 def _check_separation(places: Sequence[Place], key_owners: Mapping[str, Iterable[str]]) -> None:
@@ -132,14 +127,14 @@ def _check_separation(places: Sequence[Place], key_owners: Mapping[str, Iterable
     for one, other in combinations(places, 2):
         both = f"regions {one.region} and {other.region} share"
         if _overlap(one.root, other.root):
-            raise ResidencyRefused("root-shared", f"{both} a storage root, or one root contains the other")
+            raise ResidencyRefused(f"{both} a storage root, or one root contains the other", code="root-shared")
         if _overlap(one.keys, other.keys):
-            raise ResidencyRefused("root-keys-shared", f"{both} the folder of their root keys")
+            raise ResidencyRefused(f"{both} the folder of their root keys", code="root-keys-shared")
     # 2. Two folders may still contain copies of the same key. The fingerprints show it.
     for regions in key_owners.values():
         names = sorted(set(regions))
         if len(names) > 1:
-            raise ResidencyRefused("root-keys-shared", f"regions {' and '.join(names)} have the same root key")
+            raise ResidencyRefused(f"regions {' and '.join(names)} have the same root key", code="root-keys-shared")
 
 
 def _check_hosts(places: Sequence[Place], register: Sequence[Processor]) -> None:
@@ -147,16 +142,16 @@ def _check_hosts(places: Sequence[Place], register: Sequence[Processor]) -> None
     for processor in register:
         if processor.location == ON_SITE and processor.name != THIS_MACHINE:
             facts = f"only “{THIS_MACHINE}” is on site; a processor of another name is in a country"
-            raise ResidencyRefused("location-unknown", facts)
+            raise ResidencyRefused(facts, code="location-unknown")
     # 2. GDPR Art. 28 and 44-46: each host is a listed processor; a transfer out of the EEA needs a safeguard.
     for place in places:
         host = place.host(register)
         if host is None:
             facts = f"region {place.region} is hosted by “{place.processor}”, {place.location}, which is not listed"
-            raise ResidencyRefused("processor-unlisted", facts)
+            raise ResidencyRefused(facts, code="processor-unlisted")
         if place.kept_in is KeptIn.EU and not is_in_eea(place.location) and not host.safeguards.strip():
             facts = f"region {place.region} is kept in the EU, and its host is in {place.location}"
-            raise ResidencyRefused("transfer-unsafe", facts)
+            raise ResidencyRefused(facts, code="transfer-unsafe")
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

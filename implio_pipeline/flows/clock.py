@@ -20,8 +20,7 @@ def agreed_now(services: Services) -> datetime:
     """Return the clock's reading and record it in the catalog.
 
     Raises:
-        ClockBehind: the reading is too far behind the newest one that the home knows.
-        ClockAhead: the reading is too far ahead of it.
+        ClockWrong: the reading is too far behind or ahead of the newest one that the home knows.
     """
     now, newest = services.clock.now(), services.catalog.newest_reading()
     check_clock(now, newest=newest, bounds=services.clock_bounds)

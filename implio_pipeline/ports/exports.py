@@ -22,14 +22,14 @@ class Exports(Protocol):
         """Return the SHA-256 of a recipient's certificate, hexadecimal.
 
         Raises:
-            RecipientInvalid: it is not a certificate, is not valid at that instant, or has a key that cannot be used.
+            ExportRefused: it is not a certificate, is not valid at that instant, or has a key that cannot be used.
         """
 
     def pack(self, name: str, records: Rows | Sequence[Mapping[str, Any]], *, recipient: bytes | None) -> PackedFile:
         """Return records as one file of JSON Lines, encrypted when there is a recipient.
 
         Raises:
-            RecipientInvalid: nothing can be encrypted to the certificate.
+            ExportRefused: nothing can be encrypted to the certificate.
         """
 
     def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
@@ -38,7 +38,7 @@ class Exports(Protocol):
         The export is remembered before its first file is written, so that no file of it can be left behind.
 
         Raises:
-            FolderTaken: the folder exists.
+            ExportRefused: the folder exists.
         """
 
     def all(self) -> list[ExportRecord]:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7EnvelopeBuil
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import FileMissing
-from implio_pipeline.domain.export import ExportRecord, FolderTaken, PackedFile, RecipientInvalid
+from implio_pipeline.domain.export import ExportRecord, ExportRefused, PackedFile
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.ports.exports import Exports
 from implio_pipeline.ports.rows import Rows
@@ -61,7 +61,7 @@ class ExportFolder(Exports):
     def fingerprint(self, certificate: bytes, *, at: datetime) -> str:
         loaded = _certificate(certificate)
         if not loaded.not_valid_before_utc <= at <= loaded.not_valid_after_utc:
-            raise RecipientInvalid("the certificate is not valid now")
+            raise ExportRefused("the certificate is not valid now", code="recipient-invalid")
         return loaded.fingerprint(SHA256()).hex()
 
     @override
@@ -78,7 +78,7 @@ class ExportFolder(Exports):
         make_folder(self._folder)
         target = self._folder / record.export_id if folder is None else Path(folder).absolute()
         if os.path.lexists(target):
-            raise FolderTaken("the folder for the export exists already")
+            raise ExportRefused("the folder for the export exists already", code="folder-taken")
         _write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
         # 2. Make the folder. It must be new, so that no other process has it open.
         try:
@@ -86,7 +86,9 @@ class ExportFolder(Exports):
         except OSError as error:
             self._path(record.export_id).unlink(missing_ok=True)
             if isinstance(error, FileExistsError | FileNotFoundError):
-                raise FolderTaken("the folder for the export exists, or the one above it does not") from None
+                raise ExportRefused(
+                    "the folder for the export exists, or the one above it does not", code="folder-taken"
+                ) from None
             raise
         # 3. Write the files. If one fails, delete the export.
         try:
@@ -143,9 +145,11 @@ def _certificate(pem: bytes) -> x509.Certificate:
         loaded = x509.load_pem_x509_certificate(pem)
         key = loaded.public_key()
     except Exception:  # noqa: BLE001 -- anybody may send anything here, and the parser fails in many ways
-        raise RecipientInvalid("this is not an X.509 certificate in PEM") from None
+        raise ExportRefused("this is not an X.509 certificate in PEM", code="recipient-invalid") from None
     if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
-        raise RecipientInvalid(f"the certificate's key is not RSA of {_MIN_RSA_BITS} bits or more")
+        raise ExportRefused(
+            f"the certificate's key is not RSA of {_MIN_RSA_BITS} bits or more", code="recipient-invalid"
+        )
     return loaded
 
 

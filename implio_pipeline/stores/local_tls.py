@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from implio_pipeline.domain.errors import CertificateInvalid
+from implio_pipeline.domain.errors import ServerMisconfigured
 from implio_pipeline.stores.durable import make_folder, write_whole
 
 RENEWED_BEFORE = timedelta(days=60)
@@ -60,7 +60,7 @@ class LocalAuthority:
         """Return the files of the server's certificate and private key; make or renew them when needed.
 
         Raises:
-            CertificateInvalid: a file cannot be read.
+            ServerMisconfigured: a file cannot be read.
         """
         certificate, private_key = self._folder / "server.pem", self._folder / "server-key.pem"
         make_folder(self._folder)
@@ -78,7 +78,8 @@ class LocalAuthority:
         if _is_fresh(self.authority, now=now) and key_path.exists():
             key = load_pem_private_key(key_path.read_bytes(), password=None)
             if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise CertificateInvalid("the local authority's key is not an elliptic curve key")
+                facts = "the local authority's key is not an elliptic curve key"
+                raise ServerMisconfigured(facts, code="certificate-invalid")
             return x509.load_pem_x509_certificate(self.authority.read_bytes()), key
         made = ec.generate_private_key(ec.SECP256R1())
         authority = _authority_certificate(made, now=now)
@@ -95,7 +96,7 @@ def _is_fresh(certificate: Path, *, now: datetime) -> bool:
     except ValueError:
         facts = f"{certificate.name} of the local authority cannot be read"
         remedy = "Remove keys/tls of the home; the server makes it again when it starts."
-        raise CertificateInvalid(facts, remedy=remedy) from None
+        raise ServerMisconfigured(facts, code="certificate-invalid", remedy=remedy) from None
     return known.not_valid_before_utc <= now < known.not_valid_after_utc - RENEWED_BEFORE
 
 

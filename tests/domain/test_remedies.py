@@ -28,7 +28,10 @@ def kinds() -> Iterator[type[ImplioError]]:
 
 
 def test_no_failure_of_the_domain_names_a_command_an_option_a_header_or_an_address() -> None:
-    named = {kind.code: kind.remedy for kind in kinds() if EDGES_OWN.search(kind.remedy)}
+    given = {kind.code: kind.remedy for kind in kinds()}
+    for kind in kinds():
+        given |= kind.remedies
+    named = {code: remedy for code, remedy in given.items() if EDGES_OWN.search(remedy)}
 
     assert named == {}, "say what to do without the edge's own words; the edge's table has them by the code"
 
@@ -48,7 +51,7 @@ def test_nor_is_one_named_where_a_failure_is_raised(room: str) -> None:
 
 
 def test_every_command_that_is_told_belongs_to_a_failure_that_there_is() -> None:
-    codes = {kind.code for kind in kinds()}
+    codes = {code for kind in kinds() for code in (kind.code, *kind.remedies)}
 
     assert remedies._REMEDIES.keys() <= codes
 

@@ -26,7 +26,7 @@ from implio_pipeline.domain.accounts import (
     role_of,
     session_id_of,
 )
-from implio_pipeline.domain.errors import MemberRefused, PasswordRefused
+from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.faults import LONGEST_BACKOFF
 from implio_pipeline.domain.ids import TeamId
 
@@ -64,7 +64,7 @@ def test_a_day_without_a_failure_begins_the_count_anew() -> None:
     }.values(),
 )
 def test_a_password_that_is_plainly_guessed_is_refused(password: str) -> None:
-    with pytest.raises(PasswordRefused):
+    with pytest.raises(MemberRefused, check=lambda error: error.code == "password-refused"):
         check_password(password, email="jane.doe@example.com", name="Johanna Doe")
 
 

@@ -21,7 +21,7 @@ from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 
 from implio_pipeline.domain.errors import FileTampered, RequestRefused
-from implio_pipeline.domain.export import FolderTaken, RecipientInvalid
+from implio_pipeline.domain.export import ExportRefused
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.moderation import DEFAULT_QUEUE, Approve, QueueEntry, Refuse
@@ -162,7 +162,7 @@ def test_a_folder_that_is_there_is_not_written_into_and_a_link_is_not_followed(l
     (tmp_path / "link").symlink_to(tmp_path / "away")
 
     for name in ("there", "link", "no/parent"):
-        with pytest.raises(FolderTaken):
+        with pytest.raises(ExportRefused, check=lambda error: error.code == "folder-taken"):
             export(lake, folder=tmp_path / name)
 
     assert list((tmp_path / "there").iterdir()) == []
@@ -200,7 +200,7 @@ def test_a_recipient_that_nothing_can_be_encrypted_to_is_refused_before_anything
     lake.clock.pass_by(timedelta(minutes=1))
 
     for recipient in refused.values():
-        with pytest.raises(RecipientInvalid):
+        with pytest.raises(ExportRefused, check=lambda error: error.code == "recipient-invalid"):
             export(lake, recipient=recipient)
 
     assert lake.opened.exports.all() == []

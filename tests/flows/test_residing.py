@@ -14,7 +14,6 @@ from implio_pipeline import open_lake
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind, Region
 from implio_pipeline.domain.residency import (
-    OutOfRegion,
     ResidencyRefused,
 )
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -174,7 +173,7 @@ def test_a_file_in_another_region_is_never_committed(home: Home) -> None:
     (sealed,) = home.vault.write(rows, team=ADS, region=Region("us"), kind=FileKind.ITEMS)
     change = Change(team=ADS, planned_at=0, committed_at=home.clock.now(), add=(sealed,))
 
-    with pytest.raises(OutOfRegion):
+    with pytest.raises(ResidencyRefused, check=lambda error: error.code == "out-of-region"):
         home.services.catalog.manifest.commit(change)
 
     assert home.files() == []

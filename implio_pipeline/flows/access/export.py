@@ -101,8 +101,8 @@ def export_person(
         ClockWrong: the clock disagrees with what the home knows.
         RequestRefused: the user id is empty.
         TeamUnknown: there is no such team.
-        RecipientInvalid: nothing can be encrypted to the certificate.
-        FolderTaken: the folder exists.
+        ExportRefused: nothing can be encrypted to the certificate.
+        ExportRefused: the folder exists.
         PlanOutdated: files kept being replaced, or requests kept being accepted.
     """
     team = services.catalog.teams.get(draft.team)

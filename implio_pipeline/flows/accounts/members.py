@@ -59,7 +59,7 @@ def add_member(
     Raises:
         TeamUnknown: there is no such team.
         MemberRefused: the address or the name cannot be used, or the person is in the team already.
-        PasswordRefused: the given password may not be used.
+        MemberRefused: the given password may not be used.
     """
     address, named = email_of(email), name_of(name)
     services.catalog.teams.get(team)
@@ -136,7 +136,7 @@ def reset_password(accounts: AccountServices, member: Member, *, password: str |
         The temporary password that was made; `None` when one was given.
 
     Raises:
-        PasswordRefused: the given password may not be used.
+        MemberRefused: the given password may not be used.
     """
     if password is not None:
         check_password(password, email=member.email, name=member.name)

@@ -118,7 +118,7 @@ def change_password(accounts: AccountServices, member: Member, *, old: str, new:
 
     Raises:
         SignInRefused: the old password is not right.
-        PasswordRefused: the new password may not be used.
+        MemberRefused: the new password may not be used.
         MemberRefused: the new password is the old one.
     """
     _confirm_password(accounts, member, old)

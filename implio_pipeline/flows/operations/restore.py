@@ -21,7 +21,6 @@ from implio_pipeline.domain.errors import (
     CatalogOutdated,
     CatalogTampered,
     HoldRefused,
-    KeyReturned,
     KeyRingOutdated,
     LedgerBroken,
     RequestUnknown,
@@ -182,7 +181,7 @@ def refuse_old_home(services: Services) -> None:
 
     Raises:
         KeyRingOutdated: an old key ring was restored.
-        KeyReturned: a destroyed key is in the key ring again.
+        KeyRingOutdated: a destroyed key is in the key ring again.
         CatalogOutdated: an old catalog was restored.
     """
     # 1. The key ring, by the newest statement about keys.
@@ -192,7 +191,8 @@ def refuse_old_home(services: Services) -> None:
         return
     _refuse_old_ring(faults)
     if faults.returned:
-        raise KeyReturned(f"root key {faults.returned[0]} was destroyed, and is in the key ring again")
+        facts = f"root key {faults.returned[0]} was destroyed, and is in the key ring again"
+        raise KeyRingOutdated(facts, code="key-returned")
     # 2. The catalog's requests, by the newest tombstone and the newest liftings.
     refuse_old_catalog(services.ledger, services.catalog)
     # 3. The catalog's legal holds, by the newest one: a lost hold would let an erasure destroy evidence.

@@ -24,7 +24,7 @@ from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import FileId
 from implio_pipeline.domain.intake import POST_KEPT, LandingState
 from implio_pipeline.domain.moderation import QueueEntry
-from implio_pipeline.domain.residency import OutOfRegion
+from implio_pipeline.domain.residency import ResidencyRefused
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.file_rows import live_sum, row_of_file
@@ -63,7 +63,7 @@ def carry_out(connection: Connection, change: Change) -> None:
         PlanOutdated: the catalog has changed since the plan.
         PostInWork: a post with one of the idempotency keys was taken since the plan.
         TeamUnknown: there is no such team.
-        OutOfRegion: a file to add is in another region than its team.
+        ResidencyRefused: a file to add is in another region than its team.
         Unverified: an erasure removes a file that it did not prove.
     """
     team = change.team
@@ -194,7 +194,8 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
     region = connection.scalar(select(team_rows.c.region).where(team_rows.c.team == change.team))
     astray = sum(sealed.file.region != region for sealed in change.add)
     if astray:
-        raise OutOfRegion(f"{astray} new files of team {change.team} are not in its region {region}")
+        facts = f"{astray} new files of team {change.team} are not in its region {region}"
+        raise ResidencyRefused(facts, code="out-of-region")
     # 2. A file wrapped under a shredded team key could never be read.
     keys = [{name: getattr(key, name) for name in _KEY} for sealed in change.add for key in sealed.keys]
     known = connection.scalars(select(team_keys.c.key_id).where(team_keys.c.team == change.team))
