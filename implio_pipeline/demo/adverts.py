@@ -1,7 +1,7 @@
 """Write items as `POST /v1/ads` takes them. The same posting and seed always give the same item."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from random import Random
 from typing import Any
@@ -11,6 +11,7 @@ import msgspec
 from implio_pipeline.demo.markets import read_toml
 from implio_pipeline.demo.people import Person, happens
 from implio_pipeline.demo.postings import Posting
+from implio_pipeline.domain.instants import instant_text
 
 Item = dict[str, object]
 """One item, as decoded JSON."""
@@ -73,11 +74,6 @@ def item_of(posting: Posting, *, seed: int) -> Item:
     return item
 
 
-def rfc3339(instant: datetime) -> str:
-    """Return a UTC instant in whole seconds with the zone `Z`."""
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _content(about: Random, now: Random, posting: Posting, name: str) -> dict[str, object]:
     trade, locale = _trades()[name], posting.person.locale
     title, body = _text(about, posting.person, name)
@@ -90,7 +86,7 @@ def _content(about: Random, now: Random, posting: Posting, name: str) -> dict[st
             for number in range(1, about.randint(0, 5) + 1)
         ],
         "status": "edited" if posting.revision else "new",
-        "createdAt": rfc3339(posting.first_submitted_at - timedelta(seconds=about.randint(40, 3000))),
+        "createdAt": instant_text(posting.first_submitted_at - timedelta(seconds=about.randint(40, 3000))),
         "languageExpected": locale.phrases.language,
     }
     if trade.dearest_euro:
@@ -103,7 +99,7 @@ def _content(about: Random, now: Random, posting: Posting, name: str) -> dict[st
         amendment = now.choice(locale.phrases.amendments)
         title = f"{amendment.split(':', maxsplit=1)[0]}: {title}"
         body = f"({posting.revision}) {amendment}\n{body}"
-        content["publishedAt"] = rfc3339(posting.first_submitted_at + timedelta(seconds=about.randint(5, 900)))
+        content["publishedAt"] = instant_text(posting.first_submitted_at + timedelta(seconds=about.randint(5, 900)))
     return {"title": title, "body": body, **content}
 
 

@@ -15,13 +15,14 @@ from datetime import date, datetime, timedelta, timezone
 from itertools import chain
 from pathlib import Path
 
-from implio_pipeline.demo.adverts import Item, item_of, rfc3339
+from implio_pipeline.demo.adverts import Item, item_of
 from implio_pipeline.demo.drop import drop
 from implio_pipeline.demo.markets import Market, markets
 from implio_pipeline.demo.people import Person
 from implio_pipeline.demo.plan import COUNTED, DemoPlan, LandingFile, SheetKind, SpanPick, TeamPlan, UserPick
 from implio_pipeline.demo.postings import Posting, Postings, plan_postings
 from implio_pipeline.demo.timetable import Timetable
+from implio_pipeline.domain.instants import instant_text
 
 CSV_COLUMNS = (
     "id",
@@ -149,7 +150,8 @@ def _day_sheet(table: Timetable, postings: Postings, day: int, *, seed: int) -> 
     # Ingestion ignores a file date before the team existed, and demo teams are made today. So each item
     # names its own instant.
     items = [
-        item_of(posting, seed=seed) | {"submittedAt": rfc3339(posting.submitted_at)} for posting in postings.by_day[day]
+        item_of(posting, seed=seed) | {"submittedAt": instant_text(posting.submitted_at)}
+        for posting in postings.by_day[day]
     ]
     bad: list[Item] = []
     if day in table.spoiled:

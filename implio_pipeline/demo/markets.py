@@ -32,7 +32,7 @@ class _Pitch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Phrasebook:
+class _Phrasebook:
     """One language: a pitch for each trade, and phrases for all trades."""
 
     language: str
@@ -58,7 +58,7 @@ class Locale:
     """The unit of distances: `km` or `miles`."""
     thousands: str
     """The separator of thousands."""
-    phrases: Phrasebook
+    phrases: _Phrasebook
     places: tuple[Place, ...]
     first_names: tuple[str, ...]
     last_names: tuple[str, ...]

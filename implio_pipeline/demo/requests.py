@@ -13,14 +13,14 @@ from implio_pipeline.demo.plan import DemoPlan, TeamPlan
 
 REQUEST_COLUMNS = ("team", "type", "userId", "taskId", "from", "to", "confirm", "requestId", "reason")
 """The columns of a request file in CSV. In JSON, the fields have the same names."""
-UNKNOWN_TEAM = "initech"
+_UNKNOWN_TEAM = "initech"
 
 _Fields = dict[str, str]
 """The fields of one request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RequestFile:
+class _RequestFile:
     """One file in the inbox."""
 
     path: Path
@@ -31,7 +31,7 @@ class RequestFile:
 
 def write_requests(
     inbox: Path, plan: DemoPlan, *, task_ids: Mapping[str, Sequence[str]], leaving: str | None
-) -> tuple[RequestFile, ...]:
+) -> tuple[_RequestFile, ...]:
     """Write request files into the inbox. Returns them in the order of their names.
 
     Args:
@@ -57,16 +57,16 @@ def write_requests(
         ("04-list.csv", listed, _csv(listed)),
         ("05-team-leaves.json", gone, b"".join(map(_json, gone))),
     )
-    written = [RequestFile(path=drop(inbox / name, content), asks=len(asks)) for name, asks, content in sheets if asks]
+    written = [_RequestFile(path=drop(inbox / name, content), asks=len(asks)) for name, asks, content in sheets if asks]
     return (*written, *_write_bad(inbox, first))
 
 
-def _write_bad(inbox: Path, team: TeamPlan) -> tuple[RequestFile, ...]:
+def _write_bad(inbox: Path, team: TeamPlan) -> tuple[_RequestFile, ...]:
     bad = {
-        "06-unknown-team.json": _by_user(UNKNOWN_TEAM, "nobody-1"),
+        "06-unknown-team.json": _by_user(_UNKNOWN_TEAM, "nobody-1"),
         "07-dates-inverted.json": _by_dates(team.team, team.span.until, team.span.since),
     }
-    return tuple(RequestFile(path=drop(inbox / name, _json(ask)), asks=1, is_bad=True) for name, ask in bad.items())
+    return tuple(_RequestFile(path=drop(inbox / name, _json(ask)), asks=1, is_bad=True) for name, ask in bad.items())
 
 
 def _by_user(team: str, user_id: str) -> _Fields:

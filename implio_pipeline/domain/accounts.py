@@ -70,11 +70,6 @@ def name_of(text: str) -> str:
     return name
 
 
-def name_key(name: str) -> str:
-    """Return a key that is equal for all spellings of one name: case, white space and Unicode forms are ignored."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-
-
 def role_of(text: str) -> Role:
     """Return the role with this name.
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, assert_never
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Region, TeamId, UserKey
 from implio_pipeline.domain.instants import instant_text
-from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, TaskRule, TeamRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import PersonExported
 
@@ -139,24 +138,6 @@ class PersonExport:
             },
             "files": [{"name": file.name, "records": file.records, "sha256": file.digest} for file in files],
         }
-
-
-def queue_record(entry: QueueEntry) -> dict[str, Any]:
-    """Return an entry of a moderation queue in the form that is handed out."""
-    return {
-        "taskId": entry.task_id,
-        "queue": entry.queue,
-        "submittedAt": instant_text(entry.submitted_at),
-        "outcome": entry.outcome,
-    }
-
-
-def moderation_record(
-    task_id: str, *, written_at: datetime, note: str | None = None, verdict: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return a moderator's note, or a verdict that is not written into its item yet, in the form that is handed out."""
-    said = {"note": note} if verdict is None else {"verdict": dict(verdict)}
-    return {"taskId": task_id, "writtenAt": instant_text(written_at), **said}
 
 
 def _may_cover(rule: UserRule | TaskRule | DatesRule | TeamRule | OverdueRule, user_key: UserKey) -> bool:

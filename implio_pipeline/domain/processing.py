@@ -27,7 +27,7 @@ SUBJECTS = (
     ),
     "Operators: employees who run this installation and may read items within a grant",
 )
-CLASS_WORDS: Mapping[ColumnClass, str] = {
+_CLASS_WORDS: Mapping[ColumnClass, str] = {
     ColumnClass.OPERATIONAL: "Ids, times, category, price, outcome, and a keyed pseudonym of the user",
     ColumnClass.CONTENT: "What was published: title, text, addresses of images, free fields of the customer",
     ColumnClass.IDENTITY: "Who published it: user id, names, e-mail addresses, telephone numbers, place, IP address",
@@ -49,7 +49,7 @@ class Controller:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Category:
+class _Category:
     """One class of personal data."""
 
     name: str
@@ -128,14 +128,14 @@ class ActivityRecord:
     """What is missing in the record or needs attention."""
 
 
-def categories() -> tuple[Category, ...]:
+def categories() -> tuple[_Category, ...]:
     """Return the classes of personal data with their columns, from the register of columns."""
     found: dict[ColumnClass, dict[str, str]] = {each: {} for each in ColumnClass}
     for kind in FileKind:
         for column in columns_of(kind):
             found[column.column_class].setdefault(column.name, _RULE_WORDS[column.erasure])  # items first
     return tuple(
-        Category(name=each.value, words=CLASS_WORDS[each], columns=tuple(columns.items()))
+        _Category(name=each.value, words=_CLASS_WORDS[each], columns=tuple(columns.items()))
         for each, columns in found.items()
     )
 

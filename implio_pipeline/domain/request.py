@@ -58,43 +58,43 @@ class RequestState(StrEnum):
     """A rewritten file failed its verification. Nothing of it was committed, and a person must look at it."""
 
 
-S = RequestState
+_S = RequestState
 
-_FAULTS = frozenset({S.FAILED, S.QUARANTINED, S.UNVERIFIED})
+_FAULTS = frozenset({_S.FAILED, _S.QUARANTINED, _S.UNVERIFIED})
 _MOVES: Mapping[RequestState, frozenset[RequestState]] = {
-    S.RECEIVED: frozenset({S.ACCEPTED, S.REFUSED}),
-    S.REFUSED: frozenset(),
-    S.ACCEPTED: frozenset({S.UNAPPROVED, S.WAITING, S.PLANNED, S.FAILED, S.QUARANTINED}),
+    _S.RECEIVED: frozenset({_S.ACCEPTED, _S.REFUSED}),
+    _S.REFUSED: frozenset(),
+    _S.ACCEPTED: frozenset({_S.UNAPPROVED, _S.WAITING, _S.PLANNED, _S.FAILED, _S.QUARANTINED}),
     # Cancelling ends where erasing begins: from PLANNED on keys may be destroyed, and nothing brings an item back.
-    S.UNAPPROVED: frozenset({S.ACCEPTED, S.WAITING, S.CANCELLED}),
-    S.WAITING: frozenset({S.PLANNED, S.CANCELLED, S.FAILED, S.QUARANTINED}),
-    S.CANCELLED: frozenset(),
+    _S.UNAPPROVED: frozenset({_S.ACCEPTED, _S.WAITING, _S.CANCELLED}),
+    _S.WAITING: frozenset({_S.PLANNED, _S.CANCELLED, _S.FAILED, _S.QUARANTINED}),
+    _S.CANCELLED: frozenset(),
     # Work is repeated from PLANNED after any interruption; what is already erased is not found again.
-    S.PLANNED: _FAULTS | {S.PLANNED, S.REWRITING, S.VERIFIED, S.SHREDDED},
-    S.REWRITING: _FAULTS | {S.PLANNED, S.REWRITING, S.VERIFIED, S.SHREDDED},
-    S.VERIFIED: _FAULTS | {S.PLANNED, S.SHREDDED},
-    S.SHREDDED: frozenset({S.COMPLETED, S.HELD, S.PARTLY_WITHHELD, S.FAILED, S.QUARANTINED}),
-    S.HELD: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
-    S.PARTLY_WITHHELD: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
-    S.COMPLETED: frozenset(),
-    S.FAILED: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
-    S.QUARANTINED: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
-    S.UNVERIFIED: frozenset({S.PLANNED, S.FAILED, S.QUARANTINED}),
+    _S.PLANNED: _FAULTS | {_S.PLANNED, _S.REWRITING, _S.VERIFIED, _S.SHREDDED},
+    _S.REWRITING: _FAULTS | {_S.PLANNED, _S.REWRITING, _S.VERIFIED, _S.SHREDDED},
+    _S.VERIFIED: _FAULTS | {_S.PLANNED, _S.SHREDDED},
+    _S.SHREDDED: frozenset({_S.COMPLETED, _S.HELD, _S.PARTLY_WITHHELD, _S.FAILED, _S.QUARANTINED}),
+    _S.HELD: frozenset({_S.PLANNED, _S.FAILED, _S.QUARANTINED}),
+    _S.PARTLY_WITHHELD: frozenset({_S.PLANNED, _S.FAILED, _S.QUARANTINED}),
+    _S.COMPLETED: frozenset(),
+    _S.FAILED: frozenset({_S.PLANNED, _S.FAILED, _S.QUARANTINED}),
+    _S.QUARANTINED: frozenset({_S.PLANNED, _S.FAILED, _S.QUARANTINED}),
+    _S.UNVERIFIED: frozenset({_S.PLANNED, _S.FAILED, _S.QUARANTINED}),
 }
 
-FINAL_STATES = frozenset({S.COMPLETED, S.CANCELLED, S.REFUSED})
+FINAL_STATES = frozenset({_S.COMPLETED, _S.CANCELLED, _S.REFUSED})
 """No move leads out of these states."""
-WITHHELD_STATES = frozenset({S.HELD, S.PARTLY_WITHHELD})
+WITHHELD_STATES = frozenset({_S.HELD, _S.PARTLY_WITHHELD})
 """Everything is done that a legal hold allows."""
-NOT_BEGUN_STATES = frozenset({S.RECEIVED, S.REFUSED, S.ACCEPTED, S.UNAPPROVED, S.WAITING, S.CANCELLED})
+NOT_BEGUN_STATES = frozenset({_S.RECEIVED, _S.REFUSED, _S.ACCEPTED, _S.UNAPPROVED, _S.WAITING, _S.CANCELLED})
 """Nothing is erased in these states, unless a restore brought the request back."""
-CARRIED_OUT_STATES = frozenset({S.SHREDDED, S.COMPLETED}) | WITHHELD_STATES
+CARRIED_OUT_STATES = frozenset({_S.SHREDDED, _S.COMPLETED}) | WITHHELD_STATES
 """A pass has done everything that legal holds allow, and has counted it."""
-OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {S.RECEIVED}
+OPEN_STATES = frozenset(RequestState) - FINAL_STATES - {_S.RECEIVED}
 """Accepted and not completed."""
-NEEDS_PERSON_STATES = frozenset({S.UNAPPROVED, S.UNVERIFIED, S.QUARANTINED})
+NEEDS_PERSON_STATES = frozenset({_S.UNAPPROVED, _S.UNVERIFIED, _S.QUARANTINED})
 """Only a person's decision leads out of these states."""
-SOON = timedelta(days=7)
+_SOON = timedelta(days=7)
 """An open request is *soon due* if it is due within this time."""
 
 
@@ -195,19 +195,19 @@ class Request:
 
         It still waits for a second person's approval or for the end of its grace period.
         """
-        if self.state in (S.UNAPPROVED, S.WAITING):
+        if self.state in (_S.UNAPPROVED, _S.WAITING):
             return self.is_ready(now=now)
         return self.state in OPEN_STATES
 
     @property
     def may_be_cancelled(self) -> bool:
         """Whether nothing of the request has begun, so that it can still be cancelled."""
-        return S.CANCELLED in _MOVES[self.state]
+        return _S.CANCELLED in _MOVES[self.state]
 
     @property
     def keeps_out(self) -> bool:
         """Whether the request keeps the person's new items out."""
-        is_lifted = self.standing_lifted_at is not None or self.state is S.CANCELLED
+        is_lifted = self.standing_lifted_at is not None or self.state is _S.CANCELLED
         return self.is_standing and not is_lifted
 
     def is_overdue(self, *, now: datetime) -> bool:
@@ -216,15 +216,15 @@ class Request:
 
     def is_soon_due(self, *, now: datetime) -> bool:
         """Return whether an open request is due within a week."""
-        return self.state in OPEN_STATES - WITHHELD_STATES and now <= self.due_at < now + SOON
+        return self.state in OPEN_STATES - WITHHELD_STATES and now <= self.due_at < now + _SOON
 
     def accepted(self, *, needs_approval: bool, grace: timedelta) -> "Request":
         """Return a newly accepted or approved request in the state in which it waits before anything is erased."""
         if needs_approval:
-            return self.moved(S.UNAPPROVED)
+            return self.moved(_S.UNAPPROVED)
         if grace:
-            return replace(self.moved(S.WAITING), next_attempt_at=self.accepted_at + grace)
-        return self if self.state is S.ACCEPTED else self.moved(S.ACCEPTED)
+            return replace(self.moved(_S.WAITING), next_attempt_at=self.accepted_at + grace)
+        return self if self.state is _S.ACCEPTED else self.moved(_S.ACCEPTED)
 
     def failed(self, error: ImplioError, *, now: datetime) -> "Request":
         """Return the request after a failed attempt, with its next attempt after 30 s, doubling, at most an hour.
@@ -232,11 +232,11 @@ class Request:
         After ten attempts it is quarantined, so that a request that cannot succeed no longer delays the others.
         """
         attempts = self.attempts + 1
-        to = S.QUARANTINED if attempts >= MOST_ATTEMPTS else S.FAILED
+        to = _S.QUARANTINED if attempts >= MOST_ATTEMPTS else _S.FAILED
         # A failed verification is not tried again automatically: a person must look at it (`NEEDS_PERSON_STATES`).
-        is_unproven = error.code == Unverified.code and S.UNVERIFIED in _MOVES[self.state]
+        is_unproven = error.code == Unverified.code and _S.UNVERIFIED in _MOVES[self.state]
         return replace(
-            self.moved(S.UNVERIFIED if is_unproven else to),
+            self.moved(_S.UNVERIFIED if is_unproven else to),
             attempts=attempts,
             error_code=error.code,
             error_about=error.about,
@@ -254,7 +254,7 @@ class Request:
         now = max(each for each in (now, self.accepted_at, self.erased_at, self.checked_at) if each is not None)
         is_more_erased = (outcome.erased or 0) > (self.outcome.erased or 0)
         return replace(
-            self.moved(S.SHREDDED),
+            self.moved(_S.SHREDDED),
             checked_at=now,
             erased_at=now if withheld is None or is_more_erased else self.erased_at,
             outcome=outcome,

@@ -79,7 +79,7 @@ class RequestFieldRefused(RequestRefused):
         super().__init__(reason, code=code, remedy=remedy)
 
 
-FIRST_YEAR, LAST_YEAR = 1970, 9998
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
 _INSTANT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,18}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
@@ -99,7 +99,7 @@ def instant_of(text: str) -> datetime:
     second, fraction, zulu, sign, zone_hours, zone_minutes = found.groups()[5:]
     if not (zulu or sign):
         raise RequestFieldRefused("zoneless-date")
-    if not FIRST_YEAR <= year <= LAST_YEAR:
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
         raise RequestFieldRefused("year-out-of-range")
     offset = timedelta(hours=int(zone_hours or 0), minutes=int(zone_minutes or 0))
     try:
@@ -108,7 +108,7 @@ def instant_of(text: str) -> datetime:
     except ValueError:
         raise RequestFieldRefused("bad-date") from None
     instant += timedelta(microseconds=int((fraction or "")[:6].ljust(6, "0")))
-    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+    if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
         raise RequestFieldRefused("year-out-of-range")
     return instant
 
@@ -126,7 +126,7 @@ def end_of(text: str) -> datetime:
     # Only digits that are not zero make the end later: `.000000000` is a whole microsecond.
     is_finer = found is not None and (found[7] or "")[6:].strip("0")
     end = instant + timedelta(microseconds=1) if is_finer else instant
-    if end.year > LAST_YEAR:
+    if end.year > _LAST_YEAR:
         raise RequestFieldRefused("year-out-of-range")
     return end
 

@@ -25,7 +25,7 @@ from implio_pipeline.domain.request import Request, RequestState
 _S = RequestState
 
 
-class Tone(StrEnum):
+class _Tone(StrEnum):
     """The colour and shape of a badge."""
 
     GOOD = "good"
@@ -51,15 +51,15 @@ class StepState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Badge:
+class _Badge:
     """A request's state in two or three words."""
 
     text: str
-    tone: Tone
+    tone: _Tone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class _Step:
     """One step of a request. A future step is an imperative, a finished step is in the past tense."""
 
     name: str
@@ -67,20 +67,20 @@ class Step:
     note: str = ""
 
 
-_BADGES: Mapping[RequestState, tuple[str, Tone]] = {
-    _S.RECEIVED: ("Received", Tone.GOING),
-    _S.REFUSED: ("Refused", Tone.CALM),
-    _S.ACCEPTED: ("Hidden, queued", Tone.GOING),
-    _S.UNAPPROVED: ("Needs approval", Tone.ASKS),
-    _S.WAITING: ("Can be cancelled", Tone.ASKS),
-    _S.CANCELLED: ("Cancelled", Tone.CALM),
-    _S.PLANNED: ("Finding files", Tone.GOING),
-    _S.REWRITING: ("Erasing", Tone.GOING),
-    _S.VERIFIED: ("Checked", Tone.GOING),
-    _S.SHREDDED: ("Writing receipt", Tone.GOING),
-    _S.FAILED: ("Will be tried again", Tone.BAD),
-    _S.QUARANTINED: ("Stopped", Tone.BAD),
-    _S.UNVERIFIED: ("Stopped", Tone.BAD),
+_BADGES: Mapping[RequestState, tuple[str, _Tone]] = {
+    _S.RECEIVED: ("Received", _Tone.GOING),
+    _S.REFUSED: ("Refused", _Tone.CALM),
+    _S.ACCEPTED: ("Hidden, queued", _Tone.GOING),
+    _S.UNAPPROVED: ("Needs approval", _Tone.ASKS),
+    _S.WAITING: ("Can be cancelled", _Tone.ASKS),
+    _S.CANCELLED: ("Cancelled", _Tone.CALM),
+    _S.PLANNED: ("Finding files", _Tone.GOING),
+    _S.REWRITING: ("Erasing", _Tone.GOING),
+    _S.VERIFIED: ("Checked", _Tone.GOING),
+    _S.SHREDDED: ("Writing receipt", _Tone.GOING),
+    _S.FAILED: ("Will be tried again", _Tone.BAD),
+    _S.QUARANTINED: ("Stopped", _Tone.BAD),
+    _S.UNVERIFIED: ("Stopped", _Tone.BAD),
 }
 _SO: Mapping[RequestState, str] = {
     _S.RECEIVED: "The request came in. Nothing is hidden yet.",
@@ -146,16 +146,16 @@ def size_text(size_bytes: float) -> str:
 # The present situation, and what comes next
 
 
-def badge(request: Request, outcome: RequestOutcome) -> Badge:
+def badge(request: Request, outcome: RequestOutcome) -> _Badge:
     """Return a request's state in two or three words, and how it looks."""
     if request.state in _BADGES:
         text, tone = _BADGES[request.state]
-        return Badge(text=text, tone=tone)
+        return _Badge(text=text, tone=tone)
     if outcome.withheld or request.state is not _S.COMPLETED:
-        return Badge(text="Partly held back" if outcome.is_anything_erased else "Held back", tone=Tone.ASKS)
+        return _Badge(text="Partly held back" if outcome.is_anything_erased else "Held back", tone=_Tone.ASKS)
     if outcome.is_nothing_matched:
-        return Badge(text="Nothing matched", tone=Tone.CALM)
-    return Badge(text="Erased" if outcome.is_everything_erased else "Done", tone=Tone.GOOD)
+        return _Badge(text="Nothing matched", tone=_Tone.CALM)
+    return _Badge(text="Erased" if outcome.is_everything_erased else "Done", tone=_Tone.GOOD)
 
 
 def what_is_so(request: Request, outcome: RequestOutcome) -> str:
@@ -210,11 +210,11 @@ def in_states(requests: Iterable[tuple[Request, RequestOutcome]]) -> dict[str, i
 # The steps of a request
 
 
-def steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
+def steps(request: Request, outcome: RequestOutcome) -> tuple[_Step, ...]:
     """Return the steps of a request; none for one that was cancelled or never began."""
     if request.state in (_S.CANCELLED, _S.REFUSED, _S.RECEIVED):
         return ()
-    hidden = Step(name="Hidden", state=StepState.DONE, note="Nobody can read what the request covers.")
+    hidden = _Step(name="Hidden", state=StepState.DONE, note="Nobody can read what the request covers.")
     if request.state in (_S.HELD, _S.PARTLY_WITHHELD, _S.COMPLETED):
         return (hidden, *_last_steps(request, outcome))
     erase = _erase_step(request, outcome)
@@ -224,29 +224,29 @@ def steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
         case _S.SHREDDED:
             return (hidden, erase, _done("Checked every file"), _here(_RECEIPT))
         case _S.UNAPPROVED:
-            wait = Step(name="Waits for a second person", state=StepState.STOP)
+            wait = _Step(name="Waits for a second person", state=StepState.STOP)
             return (hidden, wait, erase, *_REST)
         case _S.WAITING:
-            wait = Step(name="Waits until the time to cancel is over", state=StepState.STOP)
+            wait = _Step(name="Waits until the time to cancel is over", state=StepState.STOP)
             return (hidden, wait, erase, *_REST)
         case _:
             return (hidden, erase, *_REST)
 
 
-def _last_steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
+def _last_steps(request: Request, outcome: RequestOutcome) -> tuple[_Step, ...]:
     """Return the steps after hiding, for a request that was carried out as far as legal holds allow."""
     wrote = _done("Wrote the receipt")
     if outcome.is_nothing_matched:
         return (_done("Searched: nothing matched"), wrote)
     if outcome.withheld is None and request.state is not _S.COMPLETED:
-        return (Step(name="Stopped by a legal hold", state=StepState.STOP), _ahead("Erase what is held back"), *_REST)
+        return (_Step(name="Stopped by a legal hold", state=StepState.STOP), _ahead("Erase what is held back"), *_REST)
     if outcome.withheld and not outcome.is_anything_erased:
         kept = f"The hold keeps {_all(outcome.withheld)}."
-        stop = Step(name="Stopped by a legal hold", state=StepState.STOP, note=kept)
+        stop = _Step(name="Stopped by a legal hold", state=StepState.STOP, note=kept)
         return (stop, _ahead(f"Erase {count(outcome.withheld, 'item')}"), *_REST)
     if outcome.withheld:
         held = f"{count(outcome.withheld, 'item')} held back."
-        part = Step(name=_erased_name(outcome), state=StepState.PART, note=held)
+        part = _Step(name=_erased_name(outcome), state=StepState.PART, note=held)
         last = _ahead(f"Erase the other {outcome.withheld:,}, then write the last receipt", note="When the hold ends.")
         return (part, _done("Checked what we wrote"), _done("Destroyed the old keys"), _done(_FIRST), last)
     if not outcome.is_everything_erased:
@@ -254,7 +254,7 @@ def _last_steps(request: Request, outcome: RequestOutcome) -> tuple[Step, ...]:
     return (_done(_erased_name(outcome)), _done("Checked: none is left"), _done("Destroyed the old keys"), wrote)
 
 
-def _erase_step(request: Request, outcome: RequestOutcome) -> Step:
+def _erase_step(request: Request, outcome: RequestOutcome) -> _Step:
     """Return the step of erasing, for a request that is not carried out yet."""
     gone = "" if not outcome.erased else f": {_some(outcome)}"
     match request.state:
@@ -266,23 +266,23 @@ def _erase_step(request: Request, outcome: RequestOutcome) -> Step:
             return _done("Searched every file")
         case _S.QUARANTINED | _S.UNVERIFIED | _S.FAILED:
             so_far = "" if outcome.erased is None else _so_far(outcome)
-            return Step(name=f"Stopped{gone} gone" if gone else "Stopped", state=StepState.BROKE, note=so_far)
+            return _Step(name=f"Stopped{gone} gone" if gone else "Stopped", state=StepState.BROKE, note=so_far)
         case _S.REWRITING:
             return _here(f"Erasing{gone}" if gone else f"Erasing {_what(outcome)}")
         case _:
             return _here(f"Erase {_what(outcome)}")
 
 
-def _done(name: str) -> Step:
-    return Step(name=name, state=StepState.DONE)
+def _done(name: str) -> _Step:
+    return _Step(name=name, state=StepState.DONE)
 
 
-def _here(name: str) -> Step:
-    return Step(name=name, state=StepState.HERE)
+def _here(name: str) -> _Step:
+    return _Step(name=name, state=StepState.HERE)
 
 
-def _ahead(name: str, *, note: str = "") -> Step:
-    return Step(name=name, state=StepState.AHEAD, note=note)
+def _ahead(name: str, *, note: str = "") -> _Step:
+    return _Step(name=name, state=StepState.AHEAD, note=note)
 
 
 _RECEIPT, _FIRST = "Write the receipt", "Wrote the first receipt"

@@ -8,7 +8,7 @@ from implio_pipeline.domain.errors import TeamInvalid
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
 
-CAP_PERCENT = 20
+_CAP_PERCENT = 20
 _MOST_PERCENT, _MOST_GRACE_HOURS = 100, 24 * 14
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
@@ -22,7 +22,7 @@ class Team:
     region: Region
     created_at: datetime
     policy: RetentionPolicy = field(default_factory=RetentionPolicy)
-    cap_percent: int = CAP_PERCENT
+    cap_percent: int = _CAP_PERCENT
     """The share of its items that one person may have erased alone; above it a second person approves."""
     grace_hours: int = 0
     """How long an accepted request waits, hidden, and can be cancelled."""

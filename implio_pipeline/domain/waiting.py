@@ -13,7 +13,7 @@ from implio_pipeline.domain.request import NEEDS_PERSON_STATES, WITHHELD_STATES,
 
 HEARTBEAT_LASTS = timedelta(minutes=3)
 """Dagster's daemons report every 30 s. Without a report for three minutes, the daemon counts as stopped."""
-CLOCK_TOLERANCE = timedelta(minutes=1)
+_CLOCK_TOLERANCE = timedelta(minutes=1)
 
 
 class WaitingKind(StrEnum):
@@ -108,10 +108,10 @@ def why_waiting(what: WaitingKind, facts: OrchestrationFacts | None, *, now: dat
     if facts is None:
         return WaitCause.NOT_KNOWN
     # 1. Dagster plans the next tick after the newest one: with a clock that was ahead, that may be far in the future.
-    if facts.newest_tick_at is not None and facts.newest_tick_at > now + CLOCK_TOLERANCE:
+    if facts.newest_tick_at is not None and facts.newest_tick_at > now + _CLOCK_TOLERANCE:
         return WaitCause.CLOCK_WAS_AHEAD
     # 2. Without a daemon nobody evaluates sensors, whatever else is configured.
-    if facts.heartbeat_at is None or not now - HEARTBEAT_LASTS <= facts.heartbeat_at <= now + CLOCK_TOLERANCE:
+    if facts.heartbeat_at is None or not now - HEARTBEAT_LASTS <= facts.heartbeat_at <= now + _CLOCK_TOLERANCE:
         return WaitCause.NO_DAEMON
     # 3. A sensor that is switched off looks for nothing.
     if _SENSORS[what] in facts.sensors_off:

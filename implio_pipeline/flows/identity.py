@@ -3,11 +3,14 @@
 The cap and the second person depend on this. Otherwise `anna` could approve what `Anna` asked for.
 """
 
-from implio_pipeline.domain.accounts import name_key
+import unicodedata
+
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.keychain import Keychain
 
 
 def identity_of(keychain: Keychain, team: TeamId, name: str) -> str:
     """Return the keyed pseudonym of a person's name. Two spellings of a name give the same one."""
-    return keychain.pseudonym(team, f"identity {name_key(name)}")
+    # All spellings of a name are one person: case, white space and Unicode forms are ignored.
+    spelling = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    return keychain.pseudonym(team, f"identity {spelling}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
 
-MAX_ERRORS = 100
+_MAX_ERRORS = 100
 """Errors after these are not reported: an item may have millions."""
 
 Fault = dict[str, Any]
@@ -61,8 +61,8 @@ def item_faults(value: object, *, claimed_at: datetime, may_be_dated: bool = Tru
         may_be_dated: Whether the item may name its own submission instant.
     """
     errors = (fault for error in _validator().iter_errors(value) for fault in _faults_of(error))
-    faults = list(islice(errors, MAX_ERRORS))
-    faults += islice(_faults_across_fields(value, claimed_at), MAX_ERRORS - len(faults))
+    faults = list(islice(errors, _MAX_ERRORS))
+    faults += islice(_faults_across_fields(value, claimed_at), _MAX_ERRORS - len(faults))
     if not may_be_dated and isinstance(value, dict) and "submittedAt" in value:
         message = "`submittedAt` is not a known property"
         code, params = _CODES["additionalProperties"], {"key": "submittedAt"}
@@ -159,7 +159,8 @@ def _messages(error: "ValidationError") -> list[tuple[str, dict[str, Any]]]:
         case "additionalProperties":
             extra = [key for key in error.instance if key not in error.schema.get("properties", {})]
             return [
-                (f"`{shown_name(key)}` is not a known property", {"key": shown_name(key)}) for key in extra[:MAX_ERRORS]
+                (f"`{shown_name(key)}` is not a known property", {"key": shown_name(key)})
+                for key in extra[:_MAX_ERRORS]
             ]
         case "minLength" | "maxLength":
             bound = "at least" if error.validator == "minLength" else "at most"

@@ -13,13 +13,13 @@ from msgspec import Meta, Struct
 
 from implio_pipeline.domain.ids import ROUNDED, is_rounded
 
-MAX_ID_CHARACTERS = 1024
-MAX_FILTER_DEPTH = 16
+_MAX_ID_CHARACTERS = 1024
+_MAX_FILTER_DEPTH = 16
 FIRST_SUBMISSION = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_SUBMISSIONS = datetime(9999, 1, 1, tzinfo=UTC)
 CURRENCY_NEEDED = "`amount` needs `currency`"
 NAME_NEEDED = "`id` or `name` is needed"
-TOO_DEEP = f"nested deeper than {MAX_FILTER_DEPTH} levels"
+TOO_DEEP = f"nested deeper than {_MAX_FILTER_DEPTH} levels"
 
 
 def _one_of(codes: Iterable[str], description: str) -> Any:
@@ -41,7 +41,7 @@ Identifier = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=MAX_ID_CHARACTERS,
+        max_length=_MAX_ID_CHARACTERS,
         pattern=r"^\s*[^\s\0][^\0]*$",
         description="text that is not blank and has no NUL",
     ),
@@ -178,7 +178,7 @@ class Item(_Part):
             raise ValueError(ROUNDED)
 
 
-def is_too_deep(value: object, *, levels: int = MAX_FILTER_DEPTH) -> bool:
+def is_too_deep(value: object, *, levels: int = _MAX_FILTER_DEPTH) -> bool:
     """Return whether a JSON value nests containers deeper than `levels`."""
     level = [value]
     for _ in range(levels + 1):

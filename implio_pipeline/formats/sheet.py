@@ -21,7 +21,7 @@ from implio_pipeline.formats.chunk import Chunk
 from implio_pipeline.formats.faults import item_schema
 from implio_pipeline.formats.limits import LandingLimits
 
-REQUIRED_COLUMNS = ("id", "content.title", "content.body")
+_REQUIRED_COLUMNS = ("id", "content.title", "content.body")
 _NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 _SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
 """A first line such as `sep=;`, which some spreadsheets write."""
@@ -160,7 +160,7 @@ def _columns_named(header: list[str]) -> list[tuple[list[str], _Reader]]:
         raise LandingInvalid("a column is there twice")
     if lacks_commas(names):
         raise LandingInvalid("its cells are not separated by commas")
-    for name in REQUIRED_COLUMNS:
+    for name in _REQUIRED_COLUMNS:
         if name not in names:
             raise LandingInvalid(f"the column {name} is missing")
     return [_column(name, place) for place, name in enumerate(header, start=1) if name]

@@ -13,7 +13,7 @@ Source: GDPR Art. 15 (access) and Art. 20 (portability).
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
@@ -25,11 +25,11 @@ from implio_pipeline.domain.export import (
     ExportRecord,
     PackedFile,
     PersonExport,
-    moderation_record,
-    queue_record,
 )
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.ids import ColumnClass, FileKind, RequestId, TeamId, UserKey, sensitive
+from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request_view import request_view
 from implio_pipeline.domain.scope import FOR_EVER, UserRule
@@ -236,14 +236,14 @@ def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, pr
             progress(done, len(sealed))
     # 2. What moderation keeps about the person's items: queue entries, notes and pending decisions.
     moderation = catalog.moderation
-    waiting = [queue_record(entry) for entry in moderation.entries(team) if entry.user_key == user_key]
+    waiting = [_queue_record(entry) for entry in moderation.entries(team) if entry.user_key == user_key]
     notes = moderation.notes_on(team, user_key)
     about = [
-        moderation_record(note.task_id, written_at=opened.written_at, note=opened.text)
+        _moderation_record(note.task_id, written_at=opened.written_at, note=opened.text)
         for note, opened in zip(notes, opened_notes(keychain, notes), strict=True)
     ]
     about += [
-        moderation_record(verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(keychain, verdict))
+        _moderation_record(verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(keychain, verdict))
         for verdict in moderation.unsettled(team)
         if verdict.user_key == user_key
     ]
@@ -270,3 +270,21 @@ def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, pr
         notes=len(about),
         requests=len(asked),
     )
+
+
+def _queue_record(entry: QueueEntry) -> dict[str, Any]:
+    """Return an entry of a moderation queue in the form that is handed out."""
+    return {
+        "taskId": entry.task_id,
+        "queue": entry.queue,
+        "submittedAt": instant_text(entry.submitted_at),
+        "outcome": entry.outcome,
+    }
+
+
+def _moderation_record(
+    task_id: str, *, written_at: datetime, note: str | None = None, verdict: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a moderator's note, or a verdict that is not written into its item yet, in the form that is handed out."""
+    said = {"note": note} if verdict is None else {"verdict": dict(verdict)}
+    return {"taskId": task_id, "writtenAt": instant_text(written_at), **said}
