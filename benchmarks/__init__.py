@@ -1,1 +1,1 @@
-"""Lakes we generate, the rivals in them, and one table; nothing in the product imports this."""
+"""Generated lakes, the rivals, and one table of results. Nothing in the product imports this."""

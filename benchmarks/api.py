@@ -1,7 +1,7 @@
 """Measure the HTTPS API with a real server over TLS on this machine: `python -m benchmarks.api`.
 
-Writes API.md. Client and server share the machine, as the goals say; the load of the machine before the run is written
-with the figures, since others who use it take their share of them.
+Writes API.md. Client and server share the machine, as the goals say. The load of the machine before the run is written
+with the figures, because other users of the machine affect them.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def _measure_at(server: Server, seconds: float, figures: Figures) -> None:
 
 
 def _post(server: Server, bodies: list[bytes], concurrency: int, seconds: float) -> tuple[float, float, float]:
-    """Post for so long and return items a second, and how long a post took."""
+    """Post for some seconds. Return items a second, and how long each post took."""
     until, took_ms = time.perf_counter() + seconds, list[float]()
 
     def post(number: int) -> None:
@@ -106,7 +106,7 @@ def _post(server: Server, bodies: list[bytes], concurrency: int, seconds: float)
 
 
 def _delete(server: Server, users: list[str]) -> list[float]:
-    """Ask for the deletion of one user after another and return how long each took until it was answered."""
+    """Delete one user after another. Return how long each call took until it was answered."""
     took_ms = []
     for user in users:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A lean client over TLS: one connection a thread, and what it measured. Also the items it posts."""
+"""A small client over TLS with one connection a thread; it measures its calls. Also the items that it posts."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 BATCH = 100
 _IDLE_SECONDS = 10
-"""A server closes a connection that was idle longer than it keeps one."""
+"""The server closes idle connections after a time; an older connection is opened again."""
 _WORDS = [
     f"{a}{b}{c}" for a in ("ba", "ko", "li", "ne", "su", "ta") for b in ("ran", "del", "mo") for c in ("", "s", "en")
 ]
@@ -41,13 +41,13 @@ def item(number: int, user: str, rng: random.Random) -> dict:
 
 
 def batch(number: int, users: list[str], rng: random.Random) -> bytes:
-    """Return the body of one post: the numbers of its items say which post they are of."""
+    """Return the body of one post. The numbers of its items identify the post."""
     return json.dumps([item(number * BATCH + each, rng.choice(users), rng) for each in range(BATCH)]).encode()
 
 
 @dataclass(kw_only=True)
 class Api:
-    """Where the server is and how it is called."""
+    """The server's address, and how to call it."""
 
     port: int
     key: str
@@ -55,7 +55,7 @@ class Api:
     _local: threading.local = field(default_factory=threading.local)
 
     def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict]:
-        """Make one call on this thread's connection, which is kept.
+        """Make one call on this thread's connection, which stays open.
 
         Raises:
             OSError: there is no answer; `http.client.HTTPException` when it breaks off.
@@ -81,7 +81,7 @@ class Api:
 
 
 def in_threads(count: int, act: Callable[[int], None]) -> float:
-    """Run an act in so many threads and return how long all of them took."""
+    """Run an act in several threads. Return how long all of them took."""
     threads = [threading.Thread(target=act, args=(number,)) for number in range(count)]
     began = time.perf_counter()
     for thread in threads:
@@ -92,6 +92,6 @@ def in_threads(count: int, act: Callable[[int], None]) -> float:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the value that this share of all values does not exceed."""
+    """Return the smallest value that at least this share of all values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

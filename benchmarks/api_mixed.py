@@ -1,4 +1,7 @@
-"""Mixed load with faults: posts and deletions while server and eraser are killed; then the books must balance."""
+"""Mixed load with faults: posts and deletions while server and eraser are killed.
+
+Afterwards every acknowledged call is checked.
+"""
 
 import http.client
 import json
@@ -25,7 +28,7 @@ _GONE = (OSError, http.client.HTTPException)
 
 @dataclass(kw_only=True)
 class Posted:
-    """One item that was acknowledged: whose it is, and when it was submitted."""
+    """One acknowledged item: its user, and when it was submitted."""
 
     user: str
     submitted_at: float
@@ -33,7 +36,7 @@ class Posted:
 
 @dataclass(kw_only=True)
 class MixedRun:
-    """What a run did, and every promise that it found broken."""
+    """What a run did, and every broken promise that it found."""
 
     seconds: float
     items: int = 0
@@ -76,7 +79,10 @@ class _Books:
 
 
 def run_mixed(home: Path, *, seconds: float) -> MixedRun:
-    """Load a server with faults for so long, let it settle, and compare what is there with what was acknowledged."""
+    """Load a server for some time while it is killed.
+
+    Then complete open work, and compare what exists with what was acknowledged.
+    """
     server, books, run = Server(home), _Books(), MixedRun(seconds=seconds)
     server.start("--jobs")
     until = time.monotonic() + seconds
@@ -94,7 +100,7 @@ def run_mixed(home: Path, *, seconds: float) -> MixedRun:
 
 
 def _break(server: Server, run: MixedRun, until: float) -> None:
-    """Kill server and eraser by turns, at moments that nobody can know."""
+    """Kill server and eraser in turn, at random moments."""
     rng = random.Random(3)
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, rng.uniform(0.5, 1.5) * _FAULT_EVERY_SECONDS))
@@ -130,7 +136,7 @@ def _post(server: Server, books: _Books, number: int, until: float) -> None:
 
 
 def _made_at(task_id: str) -> float:
-    """Return the instant that a task id was made for, which is its item's submission."""
+    """Return the instant in a task id, which is when its item was submitted."""
     return int(task_id.replace("-", "")[:12], 16) / 1_000
 
 
@@ -157,7 +163,7 @@ def _delete(server: Server, books: _Books, number: int, until: float) -> None:
 
 
 def _settle(home: Path, run: MixedRun) -> None:
-    """Carry out what is still open, as the next start of the eraser would."""
+    """Carry out open requests, as the next start of the eraser would."""
     began = time.monotonic()
     with open_home(home) as opened:
         for _ in range(5):
@@ -166,7 +172,7 @@ def _settle(home: Path, run: MixedRun) -> None:
 
 
 def _compare(home: Path, books: _Books, run: MixedRun) -> None:
-    """Hold the two laws: an acknowledged item is there or lawfully erased; an acknowledged deletion is completed."""
+    """Check the two laws: an acknowledged item exists or was lawfully erased; an acknowledged deletion is completed."""
     with open_home(home) as opened:
         manifest = opened.catalog.manifest
         sealed = manifest.sealed(list(manifest.files(TEAM)))
@@ -189,7 +195,7 @@ def _compare(home: Path, books: _Books, run: MixedRun) -> None:
 
 
 def _lost(books: _Books, there: dict[str, tuple[str, datetime]]) -> list[str]:
-    """Return items that are gone although no call that asked for their user's deletion ended after they came."""
+    """Return items that are gone although no deletion of their user ended after they arrived."""
 
     def is_lawful(item: Posted) -> bool:
         return any(ended >= item.submitted_at for _, ended in books.asked.get(item.user, []))
@@ -198,7 +204,7 @@ def _lost(books: _Books, there: dict[str, tuple[str, datetime]]) -> list[str]:
 
 
 def _survivors(books: _Books, there: dict[str, tuple[str, datetime]]) -> list[str]:
-    """Return items that are there although their user was deleted after they were submitted."""
+    """Return items that still exist although their user was deleted after they were submitted."""
     hidden: dict[str, datetime] = {}
     for user, _, hidden_at in books.deleted.values():
         at = datetime.fromisoformat(hidden_at)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, over a home of its own, that can be killed and started again."""
+"""A server with its own process and its own home. It can be killed and started again."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ _START_SECONDS = 300
 
 
 class Server:
-    """`implio serve` on a home; calls are unlimited, since all come from one machine with one key."""
+    """`implio serve` on a home. Calls are unlimited, because all come from one machine with one key."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -68,13 +68,13 @@ class Server:
         ]
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
-        """End it as an operator would."""
+        """Stop it as an operator does."""
         assert self._process is not None
         self._process.terminate()
         self._process.wait()

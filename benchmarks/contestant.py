@@ -1,4 +1,4 @@
-"""What a contestant is, and the command line that each of them is run by: one command, one line of figures.
+"""The base class of contestants, and their command line: each command prints one line of figures.
 
 python -m benchmarks.rival_ducklake erase --lake L --team alder --users users.json
 """
@@ -16,7 +16,7 @@ from benchmarks import queries
 from benchmarks.measure import Measured, pin, seconds
 
 ROUNDS = 3
-"""How often a query is asked in one process; its figure is the median."""
+"""How often a query runs in one process. Its figure is the median."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Batch:
 
 
 class Contestant(ABC):
-    """A store of items; every command is a new process, and what counts is timed from opening the lake to the end."""
+    """A store of items. Every command is a new process and is timed from opening the lake to the end."""
 
     def __init__(self, lake: Path, threads: int) -> None:
         self.lake = lake
@@ -45,7 +45,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
-        """Erase users; on return no byte of their items is left in storage.
+        """Erase users. On return no byte of their items is left in storage.
 
         Args:
             team: The users' team.
@@ -54,7 +54,7 @@ class Contestant(ABC):
         """
 
     def drop_day(self, team: str, day: str) -> None:
-        """Remove one team's day; on return its bytes are gone."""
+        """Remove one day of a team. On return its bytes are gone."""
         raise NotImplementedError
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def referenced(self) -> set[Path]:
-        """Return the data files that the lake consists of now."""
+        """Return the data files that the lake refers to now."""
 
     @abstractmethod
     def stored(self) -> set[Path]:
@@ -75,7 +75,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:
-        """Return how many rows of the users are in data files in storage, whatever the catalog says of them."""
+        """Return how many rows of the users are in data files in storage, whatever the catalog says about them."""
 
 
 def main(contestant: Callable[[Path, int], Contestant]) -> None:
@@ -128,7 +128,7 @@ def _ingest_ndjson(one: Contestant, asked: argparse.Namespace) -> dict[str, Any]
 
 
 def _versions(one: Contestant) -> set[tuple[Path, int]]:
-    """Return the data files with their inodes: a file replaced under its own name is another one."""
+    """Return the data files with their inodes: a file that was replaced under its own name counts as another file."""
     return {(path, path.stat().st_ino) for path in one.stored()}
 
 
@@ -147,7 +147,7 @@ def _drop_day(one: Contestant, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _verify(one: Contestant, asked: argparse.Namespace) -> dict[str, Any]:
-    """Count what is there, once as a reader and once from the raw files."""
+    """Count the items, once as a reader and once from the raw files."""
     users = _users(asked) if asked.users else []
     connection = one.connect()
     found = {"items": connection.execute("select count(*) from items").fetchone()[0]}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pandas as pd  # noqa: F401 - DuckDB imports it at its first parameter: 0.3 s that are no lake's fault
+import pandas as pd  # noqa: F401 - DuckDB imports it at its first parameter: 0.3 s that no lake should pay for
 import pyarrow as pa
 import pytz  # noqa: F401 - the same, at its first instant
 
@@ -15,7 +15,7 @@ from implio_pipeline.formats.schema import arrow_schema
 
 COLUMNS = tuple(arrow_schema(FileKind.ITEMS).names)
 ZSTD_LEVEL = 3
-"""DuckDB's own default; every rival is set to it."""
+"""DuckDB's default, which every rival uses."""
 
 _TYPES = {pa.string(): "varchar", pa.float64(): "double", pa.binary(16): "blob"}
 _CUSTOM = "map(varchar, json)"
@@ -108,7 +108,7 @@ def arrow_batch(path: Path) -> pa.Table:
 
 
 def from_ndjson(path: Path, team: str, batch: str) -> str:
-    """Return a query of an NDJSON file's items in the columns of the lake; explicit types, nothing sniffed."""
+    """Return a query of an NDJSON file's items in the columns of the lake; no type is detected."""
     kinds = ", ".join(f"'{name}': '{kind}'" for name, kind in _NDJSON_COLUMNS.items())
     chosen = ", ".join(f"{_NDJSON_SELECT[name]} as {name}" for name in COLUMNS)
     chosen = chosen.replace("$team", f"'{team}'").replace("$batch", f"'{batch}'")
@@ -116,7 +116,7 @@ def from_ndjson(path: Path, team: str, batch: str) -> str:
 
 
 def hive_view(connection: duckdb.DuckDBPyConnection, root: Path) -> None:
-    """Make `items` of a tree of Parquet files, team=.../day=.../*.parquet."""
+    """Make the view `items` from a tree of Parquet files, team=.../day=.../*.parquet."""
     connection.execute(
         f"create view items as select * from read_parquet('{root}/*/*/*.parquet', hive_partitioning = true, "
         "hive_types = {'team': varchar, 'day': date})"
@@ -129,7 +129,7 @@ def parquet_files(root: Path) -> set[Path]:
 
 
 def rows_of(connection: Any, source: str, team: str, users: Sequence[str]) -> int:
-    """Return how many rows of a source, whose path or columns name the team, are of the users."""
+    """Return how many rows of a source belong to the users. Its path or columns name the team."""
     return connection.execute(
         f"select count(*) from {source} where team = $1 and list_contains($2, user_id)", [team, list(users)]
     ).fetchone()[0]

@@ -4,9 +4,9 @@
                                                            # and the runs of retention and settling with nothing to do
     python -m benchmarks.host hiding [--requests 36]       # a real daemon, landing files beside the request files
 
-Both print one line a figure. Processor seconds are this process's own; `hiding` counts wall-clock seconds from the
-rename into the inbox until the catalog holds the tombstone, `settle_seconds` (2 s) included. The first request, which
-waits for the daemon's start as well, is told apart.
+Both print one line a figure. Processor seconds are those of this process. `hiding` measures wall-clock seconds from the
+rename into the inbox until the catalog holds the tombstone, including `settle_seconds` (2 s). The first request also
+waits for the daemon's start, so it is reported separately.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def ticks(teams: int) -> None:
 
 @contextmanager
 def measured(what: str) -> Iterator[list[str]]:
-    """Print what the block cost, with the queries of the catalog's database and of Dagster's."""
+    """Print what the block cost, with the queries to the databases of the catalog and of Dagster."""
     queries, answer = [0], list[str]()
 
     def count(*_: object) -> None:
@@ -126,7 +126,7 @@ def hiding(requests: int) -> None:
                 while len(opened.catalog.requests.tombstones(TEAM)) <= number:
                     time.sleep(0.05)
                 waited.append(time.perf_counter() - began)
-        first, *others = waited  # waits for the daemon to start as well
+        first, *others = waited  # also waits for the daemon to start
         cuts = quantiles(others, n=20)
         print(f"hidden after: p50 {cuts[9]:.1f} s, p95 {cuts[18]:.1f} s, max {max(others):.1f} s ({requests} files)")
         print(f"hidden after, dropped when the daemon was started: {first:.1f} s")
@@ -146,7 +146,7 @@ def daemon(home: Path):
 
 
 def drop(path: Path, lines: list[str]) -> None:
-    """Put a file into a watched folder at once, as its sender should."""
+    """Put a complete file into a watched folder, as its sender should."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text("\n".join(lines))

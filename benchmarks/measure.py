@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 def pin(cores: int) -> None:
-    """Keep this process on so many cores; its libraries size their pools by it."""
+    """Limit this process to some cores. Its libraries size their thread pools by that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
@@ -24,11 +24,11 @@ def seconds(act: Callable[[], Any]) -> tuple[float, Any]:
 
 
 class Measured:
-    """A context that measures what is done in it; `figures` is set at its end."""
+    """A context that measures its body. It sets `figures` at its end."""
 
     def __enter__(self) -> Self:
         self.figures: dict[str, float] = {}
-        with suppress(OSError):  # only Linux can start the peak anew
+        with suppress(OSError):  # only Linux can reset the peak
             Path("/proc/self/clear_refs").write_text("5")
         self._base = _peak_mb()
         self._processor = time.process_time()
@@ -36,7 +36,7 @@ class Measured:
         return self
 
     def mark(self, name: str) -> None:
-        """Note when something within the act was reached."""
+        """Record when the act reached a point."""
         self.figures[f"{name}_s"] = time.perf_counter() - self._began
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Render items as `POST /v1/ads` takes them, one a line, with the instant of submission beside them."""
+"""Render items as `POST /v1/ads` accepts them, one a line, with the instant of submission."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def write(items: pa.Table, path: Path) -> None:
 
 
 def _ad(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the item with the names and the nesting of the API; what is absent is left out."""
+    """Return the item with the names and the nesting of the API, without absent fields."""
     return _present(
         id=row["item_id"],
         content=_present(

@@ -32,7 +32,7 @@ from implio_pipeline.wiring import OpenHome, init_home, open_home
 
 
 class Ours(Contestant):
-    """A home below the lake's folder; every team lies in one region."""
+    """A home below the lake's folder. All teams are in one region."""
 
     def __init__(self, lake: Path, threads: int) -> None:
         super().__init__(lake, threads)
@@ -45,7 +45,7 @@ class Ours(Contestant):
 
     def _make(self, batches: Sequence[Batch]) -> None:
         init_home(self.lake / "home")
-        with (self.lake / "home" / "implio.toml").open("a") as settings:  # rivals ask no second person either
+        with (self.lake / "home" / "implio.toml").open("a") as settings:  # rivals need no second person either
             settings.write('\n[requests]\napprovals = "none"\n')
         with self._home() as opened:
             for team in sorted({batch.team for batch in batches}):
@@ -59,7 +59,7 @@ class Ours(Contestant):
                 )
 
     def ingest(self, batches: Sequence[Batch]) -> None:
-        """Take the batches in, partition by partition, each team in one commit."""
+        """Ingest the batches, partition by partition, each team in one commit."""
         self._make(batches)
         with self._home() as opened:
             for name, of_team in groupby(batches, key=lambda batch: batch.team):
@@ -67,9 +67,9 @@ class Ours(Contestant):
                 add_rows(opened, team, _Rows(list(of_team), opened.keychain.user_key_maker(team.team)))
 
     def ingest_ndjson(self, batches: Sequence[Batch]) -> None:
-        """Take the files in as landing files: found, claimed, validated item by item, committed, removed.
+        """Ingest the files as landing files: found, claimed, validated item by item, committed, removed.
 
-        A link stands for the move by which files come into the folder: rivals read theirs where they lie.
+        The landing folder gets links instead of moved files, because the rivals read theirs in place.
         """
         self._make(batches)
         landing = self.lake / "home" / "landing"
@@ -112,7 +112,7 @@ class Ours(Contestant):
         return _Connection(self.lake / "home", teams, self.threads)
 
     def count_user(self, connection: "_Connection", team: str, user: str) -> int:
-        """Count by pseudonym, which is what files are sorted by."""
+        """Count by pseudonym, by which files are sorted."""
         query = "select count(*) from items where team = $team and user_key = $key"
         key = connection.lake.user_key(user, team=team)
         return connection.lake.sql(query, {"team": team, "key": key}).fetchall()[0][0]
@@ -131,7 +131,7 @@ class Ours(Contestant):
         return self.lake / "home" / "vault" / "eu"
 
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:
-        """Decrypt every live file past the tombstones; what the catalog does not list has no keys left to open it."""
+        """Decrypt every live file, ignoring tombstones. Files that the catalog does not list have no keys left."""
         wanted, found = pa.array(list(users), pa.string()), 0
         with self._home() as opened:
             manifest = opened.catalog.manifest
@@ -142,7 +142,7 @@ class Ours(Contestant):
 
 
 class _Rows:
-    """The rows of batches, read and keyed anew each time they are iterated."""
+    """The rows of batches. Each iteration reads and keys them again."""
 
     def __init__(self, batches: Sequence[Batch], user_key: Callable[[str], bytes]) -> None:
         self._batches = batches
@@ -155,7 +155,7 @@ class _Rows:
 
 
 class _Connection:
-    """Our query door with the few words of a DuckDB connection that the benchmark uses."""
+    """Our lake with the few methods of a DuckDB connection that the benchmark uses."""
 
     def __init__(self, home: Path, teams: Sequence[str], threads: int) -> None:
         self._opened = open_lake(home, team=teams, classes=tuple(ColumnClass), purpose="audit", threads=threads)

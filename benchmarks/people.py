@@ -1,4 +1,4 @@
-"""The end users of a generated team, and the probe users whose items are known beforehand."""
+"""The end users of a generated team, and the probe users, whose items are known in advance."""
 
 import hashlib
 import zlib
@@ -16,13 +16,13 @@ _DOUBLE_DAYS, _SINGLE_DAYS = 19, 13  # 19 x 2 + 13 x 1 = 51 items on 32 days
 
 
 def seed_of(*parts: object) -> int:
-    """Return a seed that depends on nothing but the parts."""
+    """Return a seed that depends only on the parts."""
     return zlib.crc32("/".join(map(str, parts)).encode())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
-    """One team's users; arrays are indexed by user, ordinary users first and probes after them."""
+    """One team's users. Arrays are indexed by user: ordinary users first, then probes."""
 
     team: str
     ordinary: int
@@ -33,7 +33,7 @@ class People:
     """The ordinary users that are erased in one pass."""
 
     def drawn(self, rng: np.random.Generator, rows: int) -> np.ndarray:
-        """Return a user for each row; a few users have many items, as in a power law."""
+        """Return a user for each row. The numbers of items follow a power law."""
         return (self.ordinary * rng.random(rows) ** 2).astype(np.int64)
 
     @property
@@ -51,7 +51,7 @@ class People:
 def people(team: str, ordinary: int, days: int) -> People:
     """Return a team's users, the same at every call."""
     rng = np.random.default_rng(seed_of("people", team))
-    words = random_text.Salad()
+    words = random_text.RandomWords()
     total = ordinary + PROBES_MANY + PROBES_FEW
     index = np.arange(total)
     ids = random_text.join("u-", random_text.padded(index, 8), "-", random_text.random_hexes(rng, total, 4))
@@ -65,7 +65,7 @@ def people(team: str, ordinary: int, days: int) -> People:
     browser = rng.integers(0, 200, total)
     columns = {
         "user_id": ids,
-        # A stand-in without a key, 128 bits like ours, so that every lake holds the same bytes of it.
+        # Without a key, but 128 bits like ours, so that every lake holds the same bytes.
         "user_key": pa.array(
             [hashlib.sha256(f"{team}/{user}".encode()).digest()[:16] for user in ids.to_pylist()], pa.binary(16)
         ),
@@ -93,7 +93,7 @@ def people(team: str, ordinary: int, days: int) -> People:
 
 
 def _schedule(rng: np.random.Generator, first: int, days: int) -> tuple[np.ndarray, ...]:
-    """Lay the probes' items out over the days."""
+    """Distribute the probes' items over the days."""
     rows: list[list[int]] = [[] for _ in range(days)]
     for user in range(first, first + PROBES_MANY):
         for place, day in enumerate(rng.permutation(days)[: _DOUBLE_DAYS + _SINGLE_DAYS]):

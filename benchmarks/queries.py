@@ -1,4 +1,4 @@
-"""The questions every contestant is asked; all run over a relation `items` in DuckDB's SQL."""
+"""The queries that every contestant runs, in DuckDB's SQL over a relation `items`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ DAY = "select count(*) from items where team = $1 and day = $2"
 
 
 def digest(rows: Sequence[tuple]) -> str:
-    """Return a short digest of an answer; all contestants must give the same.
+    """Return a short digest of an answer. All contestants must give the same.
 
-    Instants are compared as they are printed by Python in UTC.
+    Instants are compared as Python prints them, in UTC.
     """
     return hashlib.sha256(repr([tuple(map(str, row)) for row in rows]).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Text made of nothing: a vocabulary of invented words and vectorised strings from it."""
+"""Random text: a vocabulary of invented words, and vectorised strings made from it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,8 +23,8 @@ def _words(seed: int) -> list[str]:
     return list(dict.fromkeys(spelled))[:VOCABULARY]
 
 
-class Salad:
-    """Word salad whose words are as unequal as those of a language, so that zstd gets 3-4x out of it and not 50x."""
+class RandomWords:
+    """Random words with the frequencies of a language, so that zstd compresses the texts 3-4x and not 50x."""
 
     def __init__(self, seed: int = 20_000) -> None:
         words = _words(seed)
@@ -39,7 +39,7 @@ class Salad:
         ends = np.cumsum(rng.integers(low, high + 1, rows))
         drawn = self._draw[rng.integers(0, _DRAWS, ends[-1])]
         drawn[ends - 1] += VOCABULARY
-        # The gathered words lie one after the other, so their bytes are the texts already.
+        # The gathered words are adjacent, so their bytes are already the texts.
         taken = self._spaced.take(pa.array(drawn.astype(np.int32)))
         _, offsets, text = taken.buffers()
         word_ends = np.frombuffer(offsets, np.int32)[taken.offset :]
@@ -105,7 +105,7 @@ def blank(array: pa.Array, where: np.ndarray) -> pa.Array:
 
 
 def lists(counts: np.ndarray, values: pa.Array) -> pa.Array:
-    """Return lists of so many values each; a list of none is null."""
+    """Return lists of the given lengths. An empty list becomes null."""
     bounds = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(
         pa.array(bounds), values, type=pa.list_(pa.field("element", pa.string())), mask=pa.array(counts == 0)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.receipts [--receipts 20000] [--requests 20]
 
-Requests are carried out as `implio erase --resume` does, before and after the ledger is given receipts: copies of a
-real one, each under a request id of its own, chained and signed as every entry is. One receipt is then looked up by the
-index and, in the same run, by reading the log from its beginning. Prints milliseconds, wall-clock and processor.
+Requests are carried out as `implio erase --resume` does, before and after receipts are added to the ledger: copies of a
+real receipt, each with its own request id, chained and signed like every entry. Then one receipt is looked up by the
+index and, in the same run, by reading the log from its beginning. Prints milliseconds of wall clock and processor.
 """
 
 import argparse
@@ -68,7 +68,10 @@ def measure(services: Services, *, first: int, requests: int, receipts: int) -> 
 
 
 def resume(services: Services, users: range, what: str) -> list[RequestId]:
-    """Accept a request for each user and carry out all that waits; print the time of the latter for one request."""
+    """Accept a request for each user and carry out all waiting requests.
+
+    Print the time that carrying out takes for one request.
+    """
     at = services.clock.now()
     drafts = [
         RequestDraft(team=TEAM, scope=ByUser(user_id=f"u-{user}"), channel=Channel.CLI, received_at=at)
@@ -97,7 +100,7 @@ def read_for(services: Services, request_id: RequestId) -> None:
 
 
 def timed(what: str, act: Callable[[], None], *, times: int) -> None:
-    """Print how long an act takes, in the mean."""
+    """Print the mean time of an act."""
     began, processor = time.perf_counter(), time.process_time()
     for _ in range(times):
         act()

@@ -55,7 +55,7 @@ class Delta(Contestant):
         return connection
 
     def referenced(self) -> set[Path]:
-        """Return the files the lake consists of now."""
+        """Return the data files that the lake refers to now."""
         return {Path(uri) for uri in DeltaTable(str(self.lake)).file_uris()}
 
     def stored(self) -> set[Path]:

@@ -41,7 +41,7 @@ class DuckLake(Contestant):
         return connection
 
     def ingest(self, batches: Sequence[Batch]) -> None:
-        """Insert partition by partition, in one transaction a team; the README says what else was tried."""
+        """Insert partition by partition, in one transaction a team. The README lists what else was tried."""
         connection = self._create()
         for _, of_team in groupby(batches, key=lambda batch: batch.team):
             connection.execute("begin")
@@ -83,7 +83,7 @@ class DuckLake(Contestant):
 
     @staticmethod
     def _purge(connection: duckdb.DuckDBPyConnection) -> None:
-        """Make what was deleted leave the storage."""
+        """Remove deleted rows from storage."""
         connection.execute("call ducklake_rewrite_data_files('lake', 'items', delete_threshold => 0)").fetchall()
         connection.execute("call ducklake_expire_snapshots('lake', older_than => now())").fetchall()
         connection.execute("call ducklake_cleanup_old_files('lake', cleanup_all => true)").fetchall()
@@ -111,7 +111,7 @@ class DuckLake(Contestant):
         return found
 
     def referenced(self) -> set[Path]:
-        """Return the files the lake consists of now."""
+        """Return the data files that the lake refers to now."""
         files = {name for data, _, delete, _ in self._listed() for name in (data, delete) if name}
         return {self.lake / Path(name).relative_to(self.lake.absolute()) for name in files}
 
@@ -120,7 +120,7 @@ class DuckLake(Contestant):
         return duck.parquet_files(self.lake / "data")
 
     def raw_survivors(self, team: str, users: Sequence[str]) -> int:
-        """Open every listed data file with its key, past the catalog's deletions."""
+        """Open every listed data file with its key, ignoring the catalog's deletions."""
         connection = duck.connect(self.threads, "httpfs")
         found = 0
         for path, key, _, _ in self._listed():
@@ -130,7 +130,7 @@ class DuckLake(Contestant):
 
 
 def _literal(key: bytes) -> str:
-    """Return a key as SQL text; its base64 would have 24 letters and be taken for a 192-bit key."""
+    """Return a key as SQL text. DuckDB would read its base64, of 24 characters, as a 192-bit key."""
     return "".join(f"\\x{octet:02X}" for octet in bytes(key))
 
 

@@ -1,4 +1,4 @@
-"""DuckLake as cheaply as it ingests: one unsorted insert a team; so that ingestion is not compared with a sort only."""
+"""DuckLake with its cheapest ingestion: one unsorted insert a team, as a second comparison for ours."""
 
 from collections.abc import Sequence
 from itertools import groupby

@@ -22,7 +22,7 @@ class Pandas(Contestant):
     def _write(rows: pd.DataFrame, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".half")
-        # Without the schema a column of nulls would change its type when it is written again.
+        # Without the schema, a column of nulls would change its type when it is rewritten.
         rows.to_parquet(
             half,
             engine="pyarrow",
@@ -40,7 +40,7 @@ class Pandas(Contestant):
             self._write(rows, self._path(batch.team, batch.day))
 
     def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
-        """Read every partition of the team whole; write only those that change."""
+        """Read every partition of the team completely. Write only those that change."""
         for path in sorted((self.lake / f"team={team}").rglob("*.parquet")):
             rows = pd.read_parquet(path, partitioning=None)
             kept = rows[~rows["user_id"].isin(users)]
@@ -59,7 +59,7 @@ class Pandas(Contestant):
         return connection
 
     def referenced(self) -> set[Path]:
-        """Return the files the lake consists of now."""
+        """Return the data files that the lake refers to now."""
         return self.stored()
 
     def stored(self) -> set[Path]:

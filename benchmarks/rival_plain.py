@@ -1,4 +1,4 @@
-"""DuckDB on plaintext Parquet: the yardstick for queries; it erases nothing."""
+"""DuckDB on plaintext Parquet: the reference for queries. It erases nothing."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ class Plain(Contestant):
         connection.close()
 
     def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
-        """Refuse: the yardstick only answers queries."""
+        """Refuse: the reference only answers queries."""
         raise NotImplementedError
 
     def connect(self) -> Any:
@@ -36,7 +36,7 @@ class Plain(Contestant):
         return connection
 
     def referenced(self) -> set[Path]:
-        """Return the files the lake consists of now."""
+        """Return the data files that the lake refers to now."""
         return self.stored()
 
     def stored(self) -> set[Path]:

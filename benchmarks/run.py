@@ -21,7 +21,7 @@ LAKES, COPIES, USERS = WORK / "lakes", WORK / "copies", WORK / "users.json"
 
 
 class Runner:
-    """Carries contestants' commands out in turns and keeps a record of each."""
+    """Runs contestants' commands in turns and keeps a record of each."""
 
     def __init__(self, contestants: list[Entry], threads: int) -> None:
         self.contestants = contestants
@@ -35,7 +35,7 @@ class Runner:
         said = [str(one.python), "-m", one.module, command, "--lake", str(lake), "--threads", str(self.threads)]
         for name, value in options.items():
             said += [f"--{name}", str(value)]
-        os.sync()  # nobody pays for what another one left to be written
+        os.sync()  # no contestant pays for unwritten pages of another
         done = subprocess.run(said, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stderr, file=sys.stderr)
@@ -43,7 +43,7 @@ class Runner:
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def keep(self, one: Entry, items: int, scenario: str, figures: dict[str, Any], wrong: str | None = None) -> None:
-        """Remember a run and say so."""
+        """Record a run and print it."""
         if figures.get("unsupported"):
             return
         wrong = wrong or ("failed" if "failed" in figures else None)
@@ -56,12 +56,12 @@ class Runner:
         print(f"{items:>9,}  {scenario:14} {one.name:9} {took:8.2f} s  {wrong or ''}", flush=True)
 
     def turns(self, repeat: int) -> list[Entry]:
-        """Return the contestants, each time beginning with another one."""
+        """Return the contestants, starting with a different one each time."""
         shift = repeat % len(self.contestants)
         return self.contestants[shift:] + self.contestants[:shift]
 
     def ingest(self, source: dict[str, Any], repeats: int) -> None:
-        """Make the lakes; the last one of each contestant stays."""
+        """Make the lakes. The last one of each contestant is kept."""
         for scenario, folder, count in (("ingest-ndjson", "ndjson", "ndjson_items"), ("ingest", "arrow", "items")):
             for repeat in range(repeats):
                 for one in self.turns(repeat):
@@ -71,7 +71,7 @@ class Runner:
                     self.keep(one, source["items"], scenario, figures | {"items": source[count]})
 
     def query(self, source: dict[str, Any], repeats: int) -> None:
-        """Ask everyone the same questions; whoever answers differently is wrong."""
+        """Run the same queries on every contestant. A different answer is an error."""
         probe = source["teams"]["alder"]["many"][0]
         answers: dict[str, str] | None = None
         for repeat in range(repeats):
@@ -87,7 +87,10 @@ class Runner:
                 self.keep(one, source["items"], "query-user", figures, wrong)
 
     def erase(self, source: dict[str, Any], repeats: int) -> None:
-        """Erase from a fresh copy of each lake; every repeat takes another team's equal users."""
+        """Erase from a fresh copy of each lake.
+
+        Every repeat uses another team's users, who have the same numbers of items.
+        """
         for repeat in range(repeats):
             for one in self.turns(repeat):
                 copy = COPIES / one.name
@@ -127,7 +130,7 @@ def _difference(found: dict[str, Any], expected: dict[str, int]) -> str | None:
 
 
 def make_input(items: int) -> dict[str, Any]:
-    """Make the input for so many items, if it is not there yet, and return its manifest with its path."""
+    """Make the input for a number of items, unless it exists, and return its manifest with its path."""
     path = WORK / "input" / str(items)
     said = [str(RIVALS / "bin" / "python"), "-m", "benchmarks.lake", str(path), "--items", str(items)]
     subprocess.run(said, cwd=ROOT, check=True)

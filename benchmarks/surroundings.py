@@ -1,4 +1,4 @@
-"""Where contestants run: the rivals' own environment, the contestants there are, and what this machine is."""
+"""Where contestants run: the rivals' environment, the list of contestants, and a description of this machine."""
 
 import json
 import os
@@ -21,7 +21,7 @@ REQUIREMENTS = (
     "numpy==2.4.6",
     "pytz==2026.6",
 )
-"""httpfs brings the OpenSSL that DuckDB needs to write encrypted Parquet; pytz is how it returns instants."""
+"""httpfs contains the OpenSSL that DuckDB needs to write encrypted Parquet. DuckDB returns instants with pytz."""
 _PACKAGES = ("duckdb", "pyarrow", "pandas", "deltalake", "duckdb-extension-ducklake", "cryptography")
 
 
@@ -35,7 +35,7 @@ class Entry:
 
     @property
     def python(self) -> Path:
-        """The interpreter it runs under: the rivals' or the one that runs us."""
+        """The interpreter that it runs under: the rivals' or ours."""
         return RIVALS / "bin" / "python" if self.is_rival else Path(sys.executable)
 
 
@@ -50,13 +50,13 @@ ROSTER = (
 
 
 def present(only: list[str] | None) -> list[Entry]:
-    """Return the contestants whose file is there, or those of them that are asked for."""
+    """Return the contestants whose file exists, or the requested ones among them."""
     there = [entry for entry in ROSTER if (HERE / f"{entry.module.split('.')[-1]}.py").exists()]
     return [entry for entry in there if not only or entry.name in only]
 
 
 def make_rivals() -> None:
-    """Make the rivals' environment, once for each set of requirements."""
+    """Make the rivals' environment, unless it exists for these requirements."""
     made = RIVALS / "requirements.txt"
     wanted = "\n".join(REQUIREMENTS) + "\n"
     if made.exists() and made.read_text() == wanted:

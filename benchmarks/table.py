@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Record = dict
-"""One run: contestant, items (of the lake), scenario, repeat, figures, and what was wrong with it, if anything."""
+"""One run: contestant, items (of the lake), scenario, repeat, figures, and what was wrong, if anything."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
-    """What ours must reach, against a rival or by itself."""
+    """What ours must reach, compared with a rival or as a fixed figure."""
 
     against: str | None = None
     times_better: float = 1.0
     limit: float | None = None
 
     def verdict(self, ours: float, rival: float | None, *, more_is_better: bool) -> str:
-        """Say whether the goal is met, with the number that says so."""
+        """Return whether the goal is met, with the figure."""
         if self.limit is not None:
             met = ours >= self.limit if more_is_better else ours <= self.limit
             return f"{'>=' if more_is_better else '<='} {self.limit:,g}: {'met' if met else 'MISSED'}"
@@ -39,7 +39,7 @@ class Line:
     goals: tuple[Goal, ...] = ()
     more_is_better: bool = False
     in_growth: bool = False
-    """Whether the table of growth shows it too."""
+    """Whether the table of growth shows it as well."""
 
 
 def _key(name: str, scale: float = 1) -> Callable[[dict], float | None]:
@@ -125,7 +125,7 @@ def render(records: Sequence[Record], names: Sequence[str], items: int, queries:
 
 
 def render_growth(records: Sequence[Record], names: Sequence[str], sizes: Sequence[int]) -> str:
-    """Return how erasures grow with the lake, in Markdown."""
+    """Return how the cost of erasures grows with the lake, in Markdown."""
     chosen = [line for line in lines(()) if line.in_growth]
     rows = [["medians", "unit", "items", *names]]
     for line in chosen:

@@ -3,7 +3,7 @@
     python -m benchmarks.walks          # the table of docs/ARCHITECTURE.md
     python -m benchmarks.walks --stays  # every stay of each walk
 
-Only what runs in the process is followed: texts of landing files are read by processes of their own.
+Only this process is followed. Other processes read the texts of landing files.
 """
 
 import asyncio
@@ -32,17 +32,17 @@ _ROOT = str(Path(implio_pipeline.__file__).parent)
 
 @dataclass
 class Walk:
-    """What an act passed through.
+    """The files that an act passed through.
 
-    A *stay* is a time that control spends in one file without leaving it for another file of the package. Generated
-    methods, and what is called at import, are not counted.
+    A *stay* is the time that control spends in one file before it goes to another file of the package. Generated
+    methods, and calls at import, are not counted.
     """
 
     stays: list[str] = field(default_factory=list)
 
     @property
     def rooms(self) -> list[str]:
-        """The stays with each store as one place, and without the pure decisions of `domain`."""
+        """The stays outside `domain`, with each store as one place."""
         told: list[str] = []
         for name in self.stays:
             parts = name.split("/")
@@ -57,7 +57,7 @@ class Walk:
         return set(self.stays)
 
     def entered(self, frame: FrameType | None) -> None:
-        """Note that control is in the file of a frame now."""
+        """Record that control is now in the file of a frame."""
         while frame is not None and not _is_ours(frame):
             frame = frame.f_back
         name = "" if frame is None else frame.f_code.co_filename[len(_ROOT) + 1 :]
@@ -72,7 +72,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 @contextmanager
 def walked() -> Iterator[Walk]:
-    """Follow what runs in this thread and in threads that begin meanwhile."""
+    """Follow this thread, and threads that start while it runs."""
     walk = Walk()
 
     def follow(frame: FrameType, event: str, _: Any) -> None:
@@ -110,7 +110,7 @@ def walks(home: Path) -> Iterator[tuple[str, Walk]]:
     implio(home, "team", "add", "acme", "--region", "eu")
     key = json.loads(implio(home, "api-keys", "add", "--team", "acme", "--label", "test", "--json"))["key"]
     items = [{"id": f"ad-{n}", "content": {"title": "a bicycle"}, "user": {"id": f"u-{n}"}} for n in range(4)]
-    for name in ("first", "second"):  # the first of each act also imports and prepares: it is not counted
+    for name in ("first", "second"):  # the first run of each act also imports and prepares, so it is not counted
         (home / "landing" / "acme").mkdir(exist_ok=True)
         (home / "landing" / "acme" / f"{name}.json").write_text(json.dumps([each | {"id": name} for each in items]))
         yield "`implio ingest` of one landing file", _follow(implio, home, "ingest")

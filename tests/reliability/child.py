@@ -1,7 +1,7 @@
-"""`python -m reliability.child SCENARIO HOME --kill-at N`: one flow on one home, which dies at one operation.
+"""`python -m reliability.child SCENARIO HOME --kill-at N`: one flow on one home, killed at one operation.
 
-For looking at a single crash by hand. With `--prepare` it makes the home first; without `--kill-at` it runs to the end
-and prints the operations; with `--take-up` it runs the flow again and prints every breach of a law.
+It reproduces a single crash by hand. With `--prepare` it makes the home first. Without `--kill-at` it runs to the end
+and prints the operations. With `--take-up` it runs the flow again and prints every breach of a law.
 """
 
 import argparse

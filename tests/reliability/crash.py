@@ -1,4 +1,4 @@
-"""Kill a flow at its every operation, take it up again, and hold the laws."""
+"""Kill a flow at each of its operations, resume it, and check the laws."""
 
 import os
 import random
@@ -30,9 +30,9 @@ class CrashRow:
     kills: int = 0
     random_kills: int = 0
     unreached: int = 0
-    """Runs that ended before their kill came."""
+    """Runs that ended before the kill."""
     litter: int = 0
-    """Kills after which an unfinished file of ours stayed."""
+    """Kills that left an unfinished file."""
     seconds: float = 0.0
     breaches: list[str] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ def crash(
 
 
 def die_at(scenario: str, home: Path, at: int) -> list[str]:
-    """Run the flow in this process, which kills itself at the operation; return the operations of a run to the end."""
+    """Run the flow in this process, which kills itself at the operation. Return the operations of a complete run."""
     operations = Operations(kill_at=at)
     operations.install()
     with opened_at(home) as opened:
@@ -143,7 +143,7 @@ def taken_up(scenario: str, home: Path, prepared: Prepared) -> list[str]:
 
 
 def _not_rotated(opened: Any) -> list[str]:
-    """Return what an interrupted rotation has left: two root epochs of one name, or an old class key."""
+    """Return what an interrupted rotation left: two root epochs of one name, or an old class key."""
     ring = Counter(key_id.rpartition("/")[0] for key_id in opened.services.keychain.root_keys())
     found = [f"{times} root keys of {series}" for series, times in ring.items() if times > 1]
     for team in opened.services.catalog.teams.all():

@@ -1,4 +1,4 @@
-"""A rewrite and a merge change no row, no type, no codec, no class: Parquet's own metadata before and after."""
+"""Rewrites and merges change no row, type, codec or class; Parquet's own metadata is compared before and after."""
 
 import io
 import random
@@ -110,7 +110,7 @@ def _rows(opened: wiring.OpenHome) -> dict[str, dict[str, Any]]:
 def _compared(what: str, opened: wiring.OpenHome, kept: dict[str, Any], layout: set[str]) -> list[str]:
     found = []
     after = _rows(opened)
-    # Compared as text, since -0.0 and 0.0 are equal and must not be exchanged.
+    # Compared as text, because -0.0 equals 0.0 but must not replace it.
     if {task: repr(row) for task, row in after.items()} != {task: repr(row) for task, row in kept.items()}:
         found.append(f"{what} changed a value")
     found += [f"{what} changed the layout: {each}" for each in {_text(each) for each in _layouts(opened)} - layout]
@@ -158,7 +158,10 @@ def _text(layout: dict[str, Any]) -> str:
 
 
 def _class_faults(opened: wiring.OpenHome, sealed: SealedFile) -> list[str]:
-    """Return the columns that open without their class's key, or not with it; the footer's key is always given."""
+    """Return the columns that open without their class's key, or do not open with it.
+
+    The footer's key is always present.
+    """
     found = []
     for column_class, names in columns_by_class(FileKind.ITEMS).items():
         others = set(ColumnClass) - {column_class} if column_class is not ColumnClass.OPERATIONAL else set()

@@ -1,6 +1,6 @@
-"""Children by fork: everything is imported once, every run has a process of its own.
+"""Forked children: modules are imported once, and every run has its own process.
 
-The parent never starts a thread nor opens a home, so that what is copied into a child is clean.
+The parent never starts a thread and never opens a home, so that children inherit neither.
 """
 
 import faulthandler
@@ -25,7 +25,7 @@ class Ended:
     """How a child ended."""
 
     signal: int
-    """What killed it; 0 when it ended by itself."""
+    """The signal that killed it, or 0."""
     code: int
     answer: Any
     seconds: float
@@ -42,7 +42,7 @@ class Ended:
 
 
 def start(act: Callable[[], Any], *, seconds: float | None = 60, most_bytes: int | None = None) -> tuple[int, str]:
-    """Start `act` in a child and return its process id and where it leaves its answer."""
+    """Start `act` in a child. Return its process id and where it writes its answer."""
     handle, answer = tempfile.mkstemp(dir=scratch_root())
     os.close(handle)
     sys.stdout.flush()
@@ -52,13 +52,13 @@ def start(act: Callable[[], Any], *, seconds: float | None = 60, most_bytes: int
     code = 1
     try:
         log = os.open(f"{answer}.trace", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        if seconds is not None:  # not in a process that forks again: its watchdog would be waited for in the child
+        if seconds is not None:  # not in a process that forks again: the child would wait for the watchdog
             faulthandler.dump_traceback_later(seconds, exit=True, file=log)
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
         Path(answer).write_text(json.dumps(act()))
         code = 0
-    except BaseException:  # noqa: BLE001  # the parent tells of it
+    except BaseException:  # noqa: BLE001  # the parent reports it
         Path(f"{answer}.trace").write_text(traceback.format_exc())
     finally:
         os._exit(code)
@@ -88,7 +88,7 @@ def run(act: Callable[[], Any], **limits: Any) -> Ended:
 
 
 def in_lanes(points: list[Any], act: Callable[[Any, int], Any], *, lanes: int = 2) -> list[Any]:
-    """Return what `act(point, lane)` answers for each point, worked through by this many processes side by side."""
+    """Return the answer of `act(point, lane)` for each point, computed by several processes in parallel."""
     parts = [points[lane::lanes] for lane in range(lanes)]
     began = [
         start(lambda part=part, lane=lane: [act(point, lane) for point in part], seconds=None)

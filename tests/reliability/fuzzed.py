@@ -1,7 +1,6 @@
-"""Files made of JSON, CSV and gzip gone wrong, by hypothesis: each is taken, in part or whole, or refused by name.
+"""Malformed JSON, CSV and gzip files, made by hypothesis: each is ingested in part or whole, or refused with a code.
 
-Short runs are in the suite; `python -m reliability fuzz` makes the long ones. What is found is made as small as it can
-be.
+Short runs are in the suite; `python -m reliability fuzz` makes the long ones. Hypothesis shrinks what it finds.
 """
 
 import gzip
@@ -35,7 +34,7 @@ _VALUES = st.recursive(
 
 
 def _text(value: Any) -> str:
-    """Return a value as JSON; a list of pairs is an object that may have a key twice, surrogates are spelled out."""
+    """Return a value as JSON. A list of pairs is an object that may have a key twice. Surrogates are escaped."""
     if isinstance(value, list) and value and all(isinstance(each, tuple) for each in value):
         return "{" + ",".join(f"{json.dumps(name)}:{_text(inner)}" for name, inner in value) + "}"
     if isinstance(value, list):
@@ -64,7 +63,7 @@ _BYTES = st.one_of(
 
 @st.composite
 def hostile_files(draw: st.DrawFn, *, suffixes: tuple[str, ...]) -> tuple[str, bytes]:
-    """Return a suffix and bytes for it: well-formed but strange, cut off or changed; packed if it says so."""
+    """Return a suffix and bytes for it: well-formed but strange, truncated or changed; perhaps compressed."""
     suffix, content = draw(st.sampled_from(suffixes)), bytearray(draw(_BYTES))
     for _ in range(draw(st.integers(0, 2))):
         at = draw(st.integers(0, len(content)))
@@ -95,7 +94,7 @@ def check_request(file: tuple[str, bytes]) -> None:
 
 
 def fuzzed(*, examples: int) -> list[HostileRow]:
-    """Run both for long, and return what broke."""
+    """Run both many times, and return what failed."""
     return [
         _run("landing readers, files made by hypothesis", check_landing, landing_files, examples),
         _run("request readers, files made by hypothesis", check_request, request_files, examples),
@@ -121,6 +120,6 @@ def _run(what: str, check: Any, files: Any, examples: int) -> HostileRow:
 
     try:
         run()
-    except Exception as error:  # noqa: BLE001  # whatever the reader let through is a breach
+    except Exception as error:  # noqa: BLE001  # any other exception is a breach
         row.breaches.append(f"{type(error).__name__}: {error}; {getattr(error, '__notes__', '')}")
     return row

@@ -1,4 +1,4 @@
-"""Prepared homes, small, and what must be in them afterwards: two teams, three days, about 200 items."""
+"""Small prepared homes, and what must be in them afterwards: two teams, three days, about 200 items."""
 
 import csv
 import gzip
@@ -34,7 +34,7 @@ OUTCOMES = ("approved", "refused", "no decision", None)
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One submission; its name is its title, and no other has it."""
+    """One submission. Its name is its title and is unique."""
 
     name: str
     team: TeamId
@@ -67,7 +67,10 @@ def items(prefix: str, team: TeamId, count: int, *, days: tuple[datetime, ...] =
 
 
 def init(folder: Path, *, threads: int = 1) -> None:
-    """Make a home with the teams `ads` (eu) and `cars` (us), whose landing files are taken at once."""
+    """Make a home with the teams `ads` (eu) and `cars` (us).
+
+    It ingests landing files without waiting for them to settle.
+    """
     wiring.init_home(folder)
     settings = folder / "implio.toml"
     text = settings.read_text()
@@ -93,7 +96,7 @@ def copy(template: Path, to: Path) -> Path:
 
 
 def land(home: Path, team: TeamId, name: str, content: bytes) -> None:
-    """Put a landing file there whole, as a careful sender does."""
+    """Put a complete landing file into the folder, as a careful sender does."""
     folder = home / "landing" / team
     unfinished = folder / f".{name}.part"
     unfinished.write_bytes(content)
@@ -120,12 +123,12 @@ def as_sheet(listed: Iterable[Item]) -> bytes:
 
 
 def bad_ads(count: int, user: str) -> list[dict[str, Any]]:
-    """Return items that fail validation, of a user all the same."""
+    """Return items of a user that fail validation."""
     return [{"id": f"bad-{n}", "content": {"title": n}, "user": {"id": user}} for n in range(count)]
 
 
 def fill(home: Path) -> list[Item]:
-    """Take in the items every prepared home has, in three landing files a team, so that each day has small files."""
+    """Ingest the items of every prepared home, in three landing files a team, so that each day has small files."""
     taken: list[Item] = []
     for team, count in ((ADS, 120), (CARS, 60)):
         listed = items(f"base-{team}", team, count)
@@ -150,7 +153,7 @@ def ask(services: Services, team: TeamId, *scopes: Scope) -> None:
 
 
 def pause(services: Services, team: TeamId, scope: Scope) -> None:
-    """Ask for what waits until somebody approves or cancels it."""
+    """Make requests that wait until somebody approves or cancels them."""
     draft = RequestDraft(team=team, scope=scope, channel=Channel.CLI, received_at=services.clock.now())
     (answer,) = accept(services, [draft], is_paused=True)
     assert not isinstance(answer, ImplioError), answer
@@ -161,7 +164,7 @@ def set_policy(services: Services, team: TeamId, policy: RetentionPolicy) -> Non
 
 
 def rows_of(opened: wiring.OpenHome, kind: FileKind, *, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """Read every live row out of the files themselves, in all columns when `None`."""
+    """Read every live row from the files; `None` means all columns."""
     files = [file for file in opened.catalog.manifest.files() if file.kind is kind]
     found = []
     for sealed in opened.catalog.manifest.sealed(files):

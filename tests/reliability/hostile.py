@@ -1,4 +1,4 @@
-"""Poison for the watched folders and the readers, in a child with bounded memory and bounded time."""
+"""Hostile files for the watched folders and the readers, read in a child with bounded memory and time."""
 
 import gzip
 import json
@@ -52,7 +52,7 @@ class HostileRow:
 
 
 def readers(*, runs: int, seed: int = 1) -> HostileRow:
-    """Change good files at random and read them: each is taken, in part or whole, or refused by name."""
+    """Change good files at random and read them: each is ingested in part or whole, or refused with a code."""
     row = HostileRow(what="landing, request and CSV readers, files changed at random", runs=runs)
     ended = forks.run(lambda: _read_changed(runs, random.Random(seed)), seconds=3600, most_bytes=MOST_BYTES)  # noqa: S311
     row.peak_bytes = ended.peak_bytes
@@ -126,12 +126,12 @@ def read_request(content: bytes, suffix: str) -> None:
 
 
 def cases() -> Iterator[HostileRow]:
-    """Put each kind of poison into a home of its own, beside a good file that must still come in."""
+    """Put each kind of hostile file into a new home, beside a good file that must still be ingested."""
     yield from (_case(words, poison) for words, poison in CASES.items())
 
 
 def a_million() -> Iterator[HostileRow]:
-    """Put a million files into one folder: first names that are not looked into, then landing files, each empty."""
+    """Put a million empty files into one folder: first with names that are not read, then landing files."""
     for words, counts in MILLIONS.items():
         yield _case(words, partial(_many, **counts), most_seconds=3 * 3600)
 

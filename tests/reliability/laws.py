@@ -1,4 +1,4 @@
-"""The laws that hold when all work is done, whatever came between. Each breach is one line of text."""
+"""The laws that hold when all work is done, whatever happened before. Each breach is one line of text."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -15,14 +15,14 @@ from reliability.homes import rows_of
 _ANY_AGE = timedelta(days=-36_500)
 
 LITTER = "litter"
-"""What a crash left unfinished that nobody uses, and that holds nothing of anybody; counted apart."""
+"""Unfinished files of a crash that nobody uses and that hold no personal data. They are counted separately."""
 
 Kept = Collection[tuple[str, str]]
 """Team and name of items."""
 
 
 def breaches_on_waking(opened: wiring.OpenHome, always: Kept) -> list[str]:
-    """Return what is wrong between a crash and the next run: nothing that stays may be missing or doubled."""
+    """Return what is wrong between a crash and the next run: no item that must stay may be missing or doubled."""
     held = Counter((row["team"], row["title"]) for row in rows_of(opened, FileKind.ITEMS, columns=["title"]))
     missing = sorted(set(always) - set(held))
     doubled = sorted(name for name, times in held.items() if times > 1)

@@ -1,9 +1,9 @@
 """Every operation that changes a file or the catalog, counted; at a chosen one the process kills itself.
 
-Three nets, since none alone holds everything: an audit hook (open for writing, rename, link, unlink, mkdir, rmdir,
-truncate), wrappers around `os.write` and `os.fsync`, and SQLite's own trace of each statement it runs, whoever sends
-it. A process dies *before* an operation takes effect; a write is two operations, of which the second dies with half of
-the bytes written. What only reads is passed over: to die there is to die after the write before it.
+Three hooks are needed, because none sees every operation: an audit hook (open for writing, rename, link, unlink, mkdir,
+rmdir, truncate), wrappers around `os.write` and `os.fsync`, and SQLite's trace of each statement. A process dies
+*before* an operation takes effect. A write is two operations; at the second, half of the bytes are written. Reads are
+not counted: dying at one is the same as dying after the write before it.
 
 Not seen: single writes inside C code (SQLite's log, Python's buffered files). Kills at random instants reach those.
 """
@@ -37,14 +37,14 @@ class Operations:
     """The process's operations, from `begin` on."""
 
     kill_at: int = 0
-    """The operation to die at, from 1; at none when 0."""
+    """The operation to die at, from 1; 0 for none."""
     names: list[str] = field(default_factory=list)
     _is_counting: bool = False
     _lock: Any = field(default_factory=Lock)
     _inside: bool = False
 
     def install(self) -> None:
-        """Spread the nets; they cannot be taken in again, so this is for a process about to end."""
+        """Install the hooks. They cannot be removed, so this is for a process that ends soon."""
         sys.addaudithook(self._heard)
         event.listen(Pool, "connect", lambda connection, _: connection.set_trace_callback(self._sql))
         write, fsync = os.write, os.fsync
@@ -82,7 +82,7 @@ class Operations:
             self._step(f"sql {' '.join(words.split()[:2])}")
 
     def _step(self, name: str, *, is_last: bool = False) -> bool:
-        """Count; die here, or tell that the caller is to, when this is the operation."""
+        """Count the operation. If it is the chosen one, die here, or tell the caller to die."""
         if not self._is_counting:
             return False
         with self._lock:

@@ -1,8 +1,8 @@
-"""Processes on the same partitions at once, in an order drawn by a seed; afterwards the laws must hold.
+"""Processes on the same partitions at once, in an order drawn from a seed. Afterwards the laws must hold.
 
 Each process lands files, replays old items, asks, approves, cancels, holds, releases, erases, retains, compacts and
-rotates keys as its own seed tells, and writes a journal of what it did. What must be left follows from the journals,
-the rules and the legal holds in force alone.
+rotates keys in an order drawn from its own seed, and writes a journal. The journals, the rules and the legal holds in
+force determine what must be left.
 """
 
 import json
@@ -73,7 +73,7 @@ class RaceRow:
     steps: Counter[str] = field(default_factory=Counter)
     items: int = 0
     conflicts: int = 0
-    """Steps that gave up since others kept changing the same things, or came first; their work was done later."""
+    """Steps that gave up because other processes were faster. Their work was done later."""
     cancelled: int = 0
     held: int = 0
     """Items that a hold still kept when the race ended."""
@@ -184,11 +184,11 @@ class _Process:
         ask(opened, self._team(), self._dates())
 
     def pause(self, opened: wiring.OpenHome) -> None:
-        """Ask for what waits for a second person, whom another process may be, or for somebody to cancel it."""
+        """Make a request that waits until another process approves or cancels it."""
         pause(opened, self._team(), self._dates())
 
     def cancel(self, opened: wiring.OpenHome) -> None:
-        """Cancel any request that still may be, whoever asked; another process may approve and begin it just now."""
+        """Cancel any request that may still be cancelled. Another process may approve and begin it at this moment."""
         open_ones = [each for each in opened.catalog.requests.all() if each.may_be_cancelled]
         if open_ones:
             cancel(opened, self.chance.choice(open_ones).request_id)
@@ -199,7 +199,7 @@ class _Process:
             approve(opened, self.chance.choice(waiting).request_id, name=_SECOND)
 
     def hold(self, opened: wiring.OpenHome) -> None:
-        """Place a hold and note what is there once it stands: that must stay there until it is released."""
+        """Place a hold and record which items exist then. They must exist until the hold is released."""
         team = self._team()
         scope = self.chance.choice([ByUser(user_id=self.chance.choice(_NAMED)), self._dates()])
         until = datetime.now(UTC) + timedelta(days=300)
@@ -217,7 +217,7 @@ class _Process:
 
     def erase(self, opened: wiring.OpenHome) -> None:
         failed = erase(opened, again=True).failed
-        # To give way is no fault; a key renewed underneath, or a file swapped, must not look like one either.
+        # Losing a race is not a fault. A renewed key or a swapped file must not be reported as a fault either.
         self.breaches += [f"an erasure failed: {code}" for code in failed.values() if code != PlanOutdated.code]
 
     def retain(self, opened: wiring.OpenHome) -> None:
@@ -256,7 +256,7 @@ def _process(home: Path, seed: str, lane: int) -> dict[str, Any]:
 
 
 def _settled(home: Path, landed: list[Any], held: dict[str, list[list[str]]]) -> dict[str, Any]:
-    """Finish all work alone, first under the holds that still stand and then without them; hold the laws."""
+    """Finish all work without other processes, first under the holds in force and then without them. Check the laws."""
     with opened_at(home) as opened:
         services = opened
         _finish(opened)
@@ -299,11 +299,11 @@ def _names_in(opened: wiring.OpenHome) -> set[tuple[str, str]]:
 
 
 def _covered(opened: wiring.OpenHome, team: TeamId, rule: Rule) -> set[tuple[str, str]]:
-    """Return the items of a team there are now in its files and that a rule covers, hidden or not."""
+    """Return the items that are now in a team's files and that a rule covers, hidden or not."""
     while True:
         try:
             rows = rows_of(opened, FileKind.ITEMS, columns=["title", "user_key", "submitted_at", "outcome"])
-        except (FileMissing, KeyMissing):  # a file was swapped, or keys were renewed, while we read
+        except (FileMissing, KeyMissing):  # a file was swapped or keys were renewed during the read
             opened.keychain.forget(team)
             continue
         return {
@@ -321,14 +321,17 @@ def _covered(opened: wiring.OpenHome, team: TeamId, rule: Rule) -> set[tuple[str
 
 
 def _reports(home: Path) -> list[str]:
-    """Return what was said of items rejected as from the future; none is, and any other rejected one counts as lost."""
+    """Return the errors of items rejected as from the future. No item is; any other rejected item counts as lost."""
     texts = [path.read_text() for path in (home / "landing").glob("*/.rejected/*.json")]
     told = [entry for text in texts for entry in json.loads(text)["rejected"]]
     return [json.dumps(entry) for entry in told if "arrival" in json.dumps(entry)]
 
 
 def _is_gone(opened: wiring.OpenHome, item: Item) -> bool:
-    """Tell by the domain's own definition; a task's key plays no part, since no request names a task."""
+    """Return whether the rule covers the item, by the domain's definition.
+
+    The task's key is not used, because no request names a task.
+    """
     services = opened
     rules = [each.rule for each in services.catalog.requests.tombstones(item.team)]
     limits = services.catalog.teams.get(item.team).policy.cutoffs(today=services.clock.now().date())

@@ -1,4 +1,4 @@
-"""Keys renewed before every single call that a flow makes to the world, one run a call; no outcome may change."""
+"""Keys renewed before every call that a flow makes to a port, one run for each call. No outcome may change."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ LATER = YESTERDAY + timedelta(days=300)
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """A flow, and what is left when nothing came between."""
+    """A flow, and what it leaves without a rotation."""
 
     run: Callable[[Services, Home], object]
     left: tuple[str, ...] = ("t0", "t1", "t2", "t3")
@@ -106,7 +106,7 @@ class RenewalRow:
 
 
 def renewals(name: str, *, step: int = 1) -> RenewalRow:
-    """Run a flow once for every call it makes (every `step`-th), with a whole rotation of keys just before it."""
+    """Run a flow once for each of its calls (every `step`-th), with a whole rotation of keys just before the call."""
     began = time.monotonic()
     row = RenewalRow(flow=name)
     with tempfile.TemporaryDirectory(dir=forks.scratch_root()) as folder:
@@ -129,7 +129,7 @@ def fill(home: Home) -> None:
 
 
 def _one(flow: Flow, template: Path, folder: Path, at: int, row: RenewalRow) -> bool:
-    """Run the flow on a copy and note what is wrong; return whether there was such a call."""
+    """Run the flow on a copy and record what is wrong. Return whether there was such a call."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(template, folder)
     amid = Amid(at, lambda: _rotate(folder))

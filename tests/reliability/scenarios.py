@@ -1,4 +1,4 @@
-"""Each flow as it is killed: the home it begins in, its work, how it is taken up again, and what must be left."""
+"""The flows that are killed: for each, its home, its work, how it is resumed, and what must be left."""
 
 import json
 from collections.abc import Callable
@@ -50,11 +50,11 @@ _BAD = 4
 
 @dataclass(kw_only=True)
 class Prepared:
-    """What must be left in the end."""
+    """What must be left at the end."""
 
     kept: set[tuple[str, str]]
     always: set[tuple[str, str]]
-    """Items that are there before, meanwhile and afterwards."""
+    """Items that exist before, during and after the flow."""
     rejected: int = _BAD
     requests: int = 0
     cancelled: int = 0
@@ -69,11 +69,11 @@ class Scenario:
     act: Callable[[wiring.OpenHome], None]
     words: str
     again: Callable[[wiring.OpenHome], None] | None = None
-    """How it is taken up; as it began when `None`."""
+    """How it is resumed; `None` means it runs again."""
 
 
 def prepare(name: str, folder: Path) -> Prepared:
-    """Make the scenario's home, and leave what must come of it beside it."""
+    """Make the scenario's home, and store the expected result beside it."""
     init(folder)
     prepared = SCENARIOS[name].prepare(folder, fill(folder))
     with opened_at(folder) as opened:
@@ -102,7 +102,7 @@ def _prepare_ingest(home: Path, base: list[Item]) -> Prepared:
     land(home, ADS, "broken.json", b'[{"id": "torn", "content": {"title": "t')
     land(home, CARS, "sheet.csv", as_sheet(cars))
     come = [item for item in late + more + cars if not (item.team == ADS and item.user == "u1")]
-    # 2 of the rejected items are dated by their file, which landed after the request: they come in.
+    # 2 of the rejected items get the instant of their file, which landed after the request. So they are kept.
     return Prepared(kept=_names(before + come), always=_names(before), rejected=_BAD + 5, requests=1)
 
 
@@ -226,7 +226,7 @@ def _pass_gates(opened: wiring.OpenHome) -> None:
 
 
 def _hold_and_release(opened: wiring.OpenHome) -> None:
-    """Hold some days of what a request covers, erase the rest, release the hold, and erase that."""
+    """Place a hold on some days of a request, erase the rest, release the hold, and erase those days."""
     services = opened
     if not services.catalog.holds.all(ADS):
         until = services.clock.now() + timedelta(days=30)

@@ -18,7 +18,7 @@ RUNS = {
 def test_a_short_run_finds_nothing(arguments: list[str]) -> None:
     root = Path(__file__).parents[2]
 
-    # A process of its own: it forks, and pytest has threads.
+    # In its own process, because it forks and pytest has threads.
     ended = subprocess.run(
         [sys.executable, "-m", "reliability", *arguments],
         cwd=root,

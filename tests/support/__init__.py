@@ -1,1 +1,1 @@
-"""What the tests share: a clock that stands still, tiny tables of items, a home to work in, a world that crashes."""
+"""What the tests share: a clock that the test sets, small tables of items, a home, services that crash."""

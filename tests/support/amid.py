@@ -1,4 +1,4 @@
-"""What others do amid a flow: something happens once, just before one of its calls to the world."""
+"""Changes by others during a flow: something happens once, just before one of the flow's calls to a port."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from support.crash import Tripwire
 
 _ELSEWHERE = ("clock.", "identifiers.", "ledger.")
-"""Ports that have nothing to do with what others change."""
+"""Ports that changes by others do not affect."""
 
 
 class Amid(Tripwire):
-    """Acts before the call instead of raising."""
+    """Runs an act before the call instead of raising."""
 
     def __init__(self, at: int, act: Callable[[], object]) -> None:
         super().__init__(at=at, is_every_call=True)

@@ -1,4 +1,4 @@
-"""The catalog's rows, altered by a test as the pipeline itself would have written them."""
+"""Changes rows of the catalog and authenticates them, as the pipeline itself does."""
 
 from sqlalchemy import select, update
 
@@ -8,7 +8,7 @@ from support.home import Home
 
 
 def written_anew(home: Home) -> None:
-    """Authenticate every request as it is now."""
+    """Make the MAC of every request again, for its present columns."""
     with home.opened.catalog._engine.begin() as connection:
         macs = RowMacs.of(connection)
         for row in connection.execute(select(requests)).mappings().all():

@@ -1,4 +1,4 @@
-"""A copy of an open home, or of a flow's services, in which some parts are others."""
+"""A copy of an open home, or of a flow's services, with some parts replaced."""
 
 import copy
 from typing import Any, TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def changed(whole: T, **parts: Any) -> T:
-    """Return a copy with these parts. The landing folder is opened before, so that the original closes it."""
+    """Return a copy with these parts. The landing folder is opened first, so that the original closes it."""
     if "landing" not in parts:
         getattr(whole, "landing", None)
     result = copy.copy(whole)

@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that only the test moves."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,7 +7,7 @@ TODAY = date(2026, 3, 1)
 
 
 class StillClock:
-    """The port `Clock`, in the test's hand."""
+    """The port `Clock`, set by the test."""
 
     def __init__(self, at: datetime = NOW) -> None:
         self.at = at

@@ -1,12 +1,11 @@
-"""A world that dies at a chosen call, to prove that every flow can be taken up again from anywhere.
+"""Services that crash at a chosen call, to prove that every flow can be resumed from any point.
 
-`watched` puts a proxy before every port; each call into one is a step, before and after it has its effect. At the
-chosen step the tripwire raises. With `is_fatal` the world is dead from then on: every further call raises too, so
-that no handler can tidy up, as after `kill -9`.
+`watched` puts a proxy before every port. Each call is two steps: before and after its effect. At the chosen step the
+tripwire raises. With `is_fatal` every later call raises too, so that no handler can tidy up, as after `kill -9`.
 
-Calls that only read are passed over unless asked for: dying after one is the same as dying after the last write
-before it, and dying before a call the same as dying after the one before. A port method that is not known here counts
-as a write.
+Calls that only read are no steps unless the test wants them: a crash after one is the same as a crash after the last
+write before it, and a crash before a call is the same as one after the previous call. A port method that is not known
+here counts as a write.
 """
 
 from collections.abc import Callable, Iterator
@@ -97,7 +96,7 @@ class Crash(BaseException):
 
 
 class When(Enum):
-    """On which side of a call's effect the world dies."""
+    """Whether the crash comes before or after the call's effect."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -105,7 +104,7 @@ class When(Enum):
 
 @dataclass(kw_only=True)
 class Tripwire:
-    """Counts the calls and raises at one of them; at none when `at` is 0."""
+    """Counts the calls and raises at one of them, or at none if `at` is 0."""
 
     at: int = 0
     is_every_call: bool = False
@@ -141,7 +140,7 @@ class Tripwire:
 
 
 def watched(services: Services, tripwire: Tripwire) -> Services:
-    """Return the world with every port behind the tripwire."""
+    """Return the services with every port behind the tripwire."""
     return changed(services, **{name: _Watched(getattr(services, name), name, tripwire) for name in _PORTS})
 
 
@@ -183,7 +182,7 @@ class _Claimed:
 
 
 def _is_of(tripwire: Tripwire, raised: BaseException) -> bool:
-    """Tell whether it is what the tripwire raised, or how a flow names that for one of its units."""
+    """Return whether the tripwire raised this, or a flow reports it for one of its units."""
     kind = type(tripwire.error())
     is_named = isinstance(raised, Unexpected) and raised.facts.startswith(f"{kind.__name__} at ")
     return is_named or isinstance(raised, Crash | kind)
@@ -192,8 +191,8 @@ def _is_of(tripwire: Tripwire, raised: BaseException) -> bool:
 def every_place(act: Callable[[Tripwire], None], *, most: int = 500, **known: Any) -> Iterator[Tripwire]:
     """Run `act` again and again, each time with the tripwire some calls further, until it is never reached.
 
-    `act` makes a new world, puts it behind the tripwire it is given, and lets `Crash` pass. What is yielded is the
-    tripwire after each crash; the test then takes the work up again and checks its law.
+    `act` makes new services, puts them behind the given tripwire, and does not catch `Crash`. The tripwire is yielded
+    after each crash. The test then resumes the work and checks its law.
     """
     for at in places(most):
         tripwire = Tripwire(at=at, **known)

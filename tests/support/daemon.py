@@ -1,4 +1,4 @@
-"""A real `dagster-daemon` on a home, in a process group of its own that can be killed as a power cut would."""
+"""A real `dagster-daemon` on a home, in its own process group, so that the whole group can be killed."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from pathlib import Path
 from implio_pipeline.orchestration.instance_files import dagster_yaml, workspace_yaml
 
 LONGEST_SECONDS = 300.0
-"""A bound for a machine that does ten other things; each wait ends when its condition holds."""
+"""A bound for a busy machine. Each wait ends as soon as its condition holds."""
 
 
 def prepare(home: Path) -> None:
@@ -23,7 +23,7 @@ def prepare(home: Path) -> None:
 
 
 class Daemon:
-    """A daemon under way."""
+    """A running daemon."""
 
     def __init__(self, home: Path, *, environment: dict[str, str] | None = None) -> None:
         known = {"DAGSTER_HOME": str(home), "IMPLIO_HOME": str(home), "PYTHONWARNINGS": "ignore"}
@@ -38,7 +38,7 @@ class Daemon:
         )
 
     def kill_group(self) -> None:
-        """End the daemon, its code server and every run worker at once."""
+        """Kill the daemon, its code server and every run worker at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -55,7 +55,7 @@ def running_daemon(home: Path, **known: dict[str, str]) -> Iterator[Daemon]:
 
 
 def wait_until(is_so: Callable[[], object], what: str) -> None:
-    """Look again and again until something is so."""
+    """Wait until a condition holds."""
     ends = time.monotonic() + LONGEST_SECONDS
     while not is_so():
         assert time.monotonic() < ends, f"never happened: {what}"

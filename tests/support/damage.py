@@ -1,4 +1,4 @@
-"""Storage that fails as a bad disk does: one errno, at one operation, below one folder."""
+"""Storage that fails like a bad disk: one errno, at one operation, below one folder."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from implio_pipeline.stores.vault import storage
 from implio_pipeline.stores.vault.storage import RegionFolders
 
 CALLS = ("open", "write", "fsync")
-"""Calls into the operating system, made while a file is written."""
+"""Calls to the operating system while a file is written."""
 METHODS = ("read", "delete", "tail")
-"""What storage is asked for, with a path."""
+"""Operations of storage that take a path."""
 OPERATIONS = (*CALLS, *METHODS)
 
 
 class _Damaged:
-    """The module `os`, of which one call fails below a folder."""
+    """The module `os`, with one call that fails below a folder."""
 
     def __init__(self, call: str, below: str, number: int) -> None:
         self._call, self._below, self._number = call, below, number
@@ -40,7 +40,7 @@ class _Damaged:
 
 @contextmanager
 def damaged(operation: str, *, below: str, number: int) -> Iterator[None]:
-    """Let an operation fail with an errno on every path that has `below` in it."""
+    """Make an operation fail with an errno on every path that contains `below`."""
     with pytest.MonkeyPatch.context() as patch:
         if operation in CALLS:
             patch.setattr(storage, "os", _Damaged(operation, below, number))

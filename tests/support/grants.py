@@ -1,4 +1,4 @@
-"""Grants as tests need them: without end, so that no test depends on the present."""
+"""Grants for tests: without an end, so that no test depends on the present."""
 
 import getpass
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ def let_read(
     classes: Iterable[ColumnClass] = tuple(ColumnClass),
     purpose: Purpose = Purpose.AUDIT,
 ) -> list[Grant]:
-    """Let somebody (who runs the test, by default) read teams for good."""
+    """Let somebody (by default the user who runs the test) read teams, without an end."""
     name = getpass.getuser() if person is None else person
     made = [
         Grant(

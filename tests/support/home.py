@@ -1,4 +1,4 @@
-"""A home to work in: the real stores in a folder, under a clock that stands still."""
+"""A home: the real stores in a folder, with a clock that only the test moves."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,11 +54,11 @@ class Home:
         return table_of(ads, kind=kind, user_key=lambda user: self.user_key(user, team))
 
     def keep(self, *ads: Ad, team: TeamId = ADS) -> None:
-        """Put items into the vault, under the standing rules."""
+        """Put items into the vault, under the rules in force."""
         add_rows(self.services, self.services.catalog.teams.get(team), [self.table(ads, team=team)])
 
     def ask(self, *scopes: Scope, team: TeamId = ADS, received_at: datetime | None = None) -> list[Request]:
-        """Send requests through the one door, all of which are accepted."""
+        """Send requests as an edge does; all of them are accepted."""
         answers = self.answers(*scopes, team=team, received_at=received_at)
         refused = [answer.facts for answer in answers if isinstance(answer, ImplioError)]
         assert not refused
@@ -80,7 +80,7 @@ class Home:
         return list(self.services.catalog.manifest.files(team))
 
     def rows(self, team: TeamId | None = None, *, kind: FileKind = FileKind.ITEMS) -> list[dict[str, Any]]:
-        """Read every live row from the files themselves, by task id."""
+        """Read every live row from the files, by task id."""
         files = [file for file in self.files(team) if file.kind is kind]
         found = [
             row
@@ -125,7 +125,7 @@ def opened_at(
     is_restoring: bool = False,
     approvals: ApprovalPolicy = NOBODY_APPROVES,
 ) -> Iterator[Home]:
-    """Open a home as a new process would: nothing is remembered but what is stored."""
+    """Open a home like a new process, which knows only what is stored."""
     clock = StillClock(at)
     with wiring.open_home(folder, is_restoring=is_restoring) as opened:
         vault = EncryptedVault(folders_of(opened), opened.keychain, bounds=bounds, threads=threads)

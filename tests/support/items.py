@@ -1,4 +1,4 @@
-"""Tiny tables of items, and their rows as plain values to compare."""
+"""Small tables of items, and their rows as plain values to compare."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ YESTERDAY = NOW - timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Ad:
-    """One item, in the few words that matter to erasure."""
+    """One item, with the few fields that matter to erasure."""
 
     task: str
     user: str | None = "ann"
@@ -39,7 +39,7 @@ def table_of(ads: Iterable[Ad], *, kind: FileKind = FileKind.ITEMS, user_key: An
 
 
 def table_of_rows(rows: list[dict[str, Any]], *, kind: FileKind = FileKind.ITEMS) -> pa.Table:
-    """Return rows as a table of the vault's schema; what a row does not name is null."""
+    """Return rows as a table of the vault's schema. Missing columns are null."""
     schema = arrow_schema(kind)
     columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.table(columns, schema=schema)
@@ -54,7 +54,7 @@ def _row(ad: Ad, kind: FileKind, user_key: bytes | None) -> dict[str, Any]:
 
 
 def is_covered(row: Mapping[str, Any], rules: Iterable[Rule]) -> bool:
-    """Tell by the domain's own definition whether some rule covers the row."""
+    """Return whether a rule covers the row, by the domain's definition."""
     seen = {
         "user_key": row["user_key"],
         "task_key": sha256(row["task_id"].encode()).digest()[:16],

@@ -1,4 +1,4 @@
-"""A landing zone in memory: tables that lie there until they are taken."""
+"""A landing zone in memory: tables that wait until they are ingested."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class LandedTable:
     pieces_of_items: list[pa.Table]
     rejected: pa.Table = field(default_factory=lambda: table_of([], kind=FileKind.REJECTED))
     between: Callable[[], object] = lambda: None
-    """Called after each piece: what the rest of the world does meanwhile."""
+    """Called after each piece: what other processes do in between."""
     is_invalid: bool = False
     arrived_at: datetime = NOW
     became: str | None = None
@@ -72,11 +72,11 @@ class LandedTable:
         self.became = "set aside"
 
     def release(self) -> None:
-        """Nothing to do: what did not become anything still lies there."""
+        """Nothing to do: tables that were not ingested still wait."""
 
 
 class LandingTables:
-    """The port `LandingZone` over tables; it outlives the worlds that crash."""
+    """The port `LandingZone` over tables. It survives the services that crash."""
 
     def __init__(self) -> None:
         self.files: dict[TeamId, list[LandedTable]] = {}
@@ -96,7 +96,7 @@ class LandingTables:
         return min((file.arrived_at for file in waiting), default=None)
 
     def make_folder(self, team: TeamId) -> None:
-        """Tables lie in no folder."""
+        """Tables are in no folder."""
 
     def passed_over(self) -> Iterator[str]:
         return iter(())

@@ -1,4 +1,4 @@
-"""Raw entries for the ledger: a kind with a body that no flow would write."""
+"""Raw ledger entries: a kind with a body that no flow would write."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ from implio_pipeline.domain.statements import UnknownStatement
 
 
 def raw(kind: str, body: dict[str, Any]) -> UnknownStatement:
-    """Return a statement that is signed as it is, whatever its kind says of its body."""
+    """Return a statement that is signed unchanged, even if its body does not match its kind."""
     return UnknownStatement(kind=kind, body=body)

@@ -13,7 +13,7 @@ MODERATOR, OTHER = "mia@example.org", "max@example.org"
 
 
 def keep_waiting(home: Home, *ads: Ad, team: TeamId = ADS) -> None:
-    """Put items into the vault; those without an outcome wait in the default queue."""
+    """Put items into the vault. Those without an outcome wait in the default queue."""
     home.keep(*ads, team=team)
 
 
@@ -23,12 +23,12 @@ def waiting(home: Home, team: TeamId = ADS) -> list[str]:
 
 
 def feed(services: Services, team: TeamId = ADS, *, since: int = 0, limit: int = 100) -> Feed:
-    """Return the verdicts that were given after a place in the feed."""
+    """Return the verdicts after a position in the feed."""
     return services.catalog.moderation.feed(team, since=since, most=limit)
 
 
 def given(home: Home, *, by: str = MODERATOR, queue: str = DEFAULT_QUEUE) -> list[str]:
-    """Return the task ids that somebody is given next."""
+    """Return the task ids that a moderator gets next."""
     return [entry.task_id for entry in next_entries(home.services, ADS, queue, by=by)]
 
 

@@ -1,4 +1,4 @@
-"""The page over a home whose clock stands still, with members of every role, and a client that reads forms."""
+"""The page over a home with a set clock and members of every role, and a client that reads forms."""
 
 import re
 import warnings
@@ -22,12 +22,12 @@ from support.changed import changed
 from support.home import ADS, CARS, Home
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it asks for the successor of httpx, which it does not need
+    warnings.simplefilter("ignore")  # it recommends the successor of httpx, which it does not need
     from starlette.testclient import TestClient
 
 PASSWORD = "a quiet bicycle in march"  # noqa: S105
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""Tests sign in a hundred times; what a real hash costs is measured elsewhere."""
+"""A cheap hash, because tests sign in a hundred times."""
 SETUP = Inviter(name="who runs this", is_operator=True)
 PEOPLE: Mapping[str, Role] = {
     "jane": Role.ADMIN,
@@ -57,7 +57,7 @@ class Page:
 
 @dataclass(kw_only=True)
 class Browser:
-    """A client that keeps cookies and sends forms as they stand on the page it looked at last."""
+    """A client that keeps cookies and sends the forms of the page that it loaded last."""
 
     client: TestClient
     text: str = ""
@@ -102,7 +102,7 @@ def page_app(opened: OpenHome) -> FastAPI:
 
 
 def a_page(home: Home, *, people: Mapping[str, Role] = PEOPLE) -> Page:
-    """Build the page over a home; everybody has the same password, and is what they are in the team `ads`."""
+    """Build the page over a home. All members have the same password, and their roles in the team `ads`."""
     accounts = replace(home.opened.accounts, clock=home.clock, secrets=LocalSignInSecrets(CHEAP))
     for name, role in people.items():
         add_member(

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Receiver:
-    """A server that remembers what it got."""
+    """A server that records what it received."""
 
     status: int = 200
     location: str | None = None

@@ -1,4 +1,4 @@
-"""Strategies for rules and items that meet at every edge: one microsecond before, at and after each bound."""
+"""Strategies for rules and items at every bound: one microsecond before it, at it, and after it."""
 
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256

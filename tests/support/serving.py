@@ -1,4 +1,4 @@
-"""`implio serve` in a process of its own, over a home."""
+"""`implio serve` in its own process, over a home."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-c", MAIN]
 
 @dataclass(kw_only=True)
 class Serving:
-    """A server under way."""
+    """A running server."""
 
     process: subprocess.Popen
     address: str
@@ -44,7 +44,7 @@ class Serving:
 
 @contextmanager
 def serving(home: Path, *options: str, planted: str = "", **settings: str) -> Iterator[Serving]:
-    """Start a server; `planted` is code that its process runs first."""
+    """Start a server. Its process runs the code `planted` first."""
     with opened_at(home, at=datetime.now(UTC)) as opened:
         key = add_api_key(opened.services, ADS, label="test", by="Jane")[1]
     said = [sys.executable, "-c", f"{planted}\n{MAIN}", "--home", str(home), "serve", "--port", "0", *options]

@@ -1,4 +1,4 @@
-"""A home with Dagster's files, an instance that lasts, and the definitions over it under a clock that stands still."""
+"""A home with Dagster's files, a persistent instance, and the definitions over it, with a set clock."""
 
 import json
 import os
@@ -29,7 +29,7 @@ USER, MAIL, TITLE, BODY, REASON = CANARIES[:5]
 
 
 class HomeInTime(HomeResource):
-    """A home whose present is chosen."""
+    """A home with a chosen present."""
 
     now: str
 
@@ -67,7 +67,10 @@ class Stage:
             return repository.get_sensor_def(sensor).evaluate_tick(context)
 
     def land(self, *items: dict, name: str = "ads", team: str = "ads", at: datetime = NOW - timedelta(days=2)) -> Path:
-        """Land a file; each item says when it came, since a file from before its team is dated by its intake."""
+        """Land a file.
+
+        Each item has its instant, because items of a file older than the team get the instant of ingestion.
+        """
         dated = tuple({"submittedAt": at.isoformat(), **item} for item in items)
         return self._drop(self.home / "landing" / team / f"{name}.ndjson", dated, at)
 
@@ -75,7 +78,7 @@ class Stage:
         return self._drop(self.home / "requests" / "inbox" / f"{name}.ndjson", requests, at)
 
     def take_in(self) -> dg.ExecuteInProcessResult:
-        """Tick the landing sensor and carry out the one run it asks for."""
+        """Tick the landing sensor and execute the one run that it requests."""
         (request,) = self.tick("landing_sensor").run_requests
         return self.run("ingest_landing", tags=dict(request.tags))
 
@@ -107,12 +110,12 @@ def item(number: int = 1, user: str = USER) -> dict:
 
 
 def results(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """Return what each check said."""
+    """Return the result of each check."""
     return {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
 
 
 def failure_metadata(result: dg.ExecuteInProcessResult) -> dict[str, object]:
-    """Return what Dagster is told of the one step that failed."""
+    """Return what Dagster stores about the one failed step."""
     (data,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     return {name: value.value for name, value in data.user_failure_data.metadata.items()}
 
