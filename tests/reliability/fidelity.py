@@ -124,7 +124,7 @@ def _compared(what: str, opened: wiring.OpenHome, kept: dict[str, Any], layout: 
 
 def _opened(opened: wiring.OpenHome, sealed: SealedFile, classes: set[ColumnClass]) -> pq.ParquetFile:
     path = opened.settings.home / "vault" / sealed.file.region / sealed.file.path
-    raw = opened.services.keychain.file_keys(ADS, sealed.keys)  # type: ignore[attr-defined]
+    raw = opened.keychain.file_keys(ADS, sealed.keys)  # type: ignore[attr-defined]
     granted = {each: key for each, key in raw.items() if each in classes}
     properties = _decryption_properties(sealed.file.file_id, granted)
     return pq.ParquetFile(io.BytesIO(path.read_bytes()), decryption_properties=properties)
