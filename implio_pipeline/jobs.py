@@ -25,7 +25,7 @@ from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.deletion.take_requests import TakenRequests, take_requests
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact, merge_small
-from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
+from implio_pipeline.flows.files.ingest import failed_landings, ingest, marks_put_off
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions, is_settling_due
 from implio_pipeline.flows.moderation.send_webhooks import Deliverer, DeliverySummary, deliver_due
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
@@ -198,7 +198,7 @@ def _landing_waits(opened: OpenHome) -> Backlog:
     """Return a batch for each team with waiting files. The team with the oldest file comes first."""
     now = agreed_now(opened)
     failures = failed_landings(opened)
-    left = put_off(failures, now=now)
+    left = marks_put_off(failures, now=now)
     # A failed file has a back-off of its own, and a batch leaves it out until that ends, so a new file never waits for
     # a failed one. The failed files are part of the batch's identity: so it differs from the batch whose run failed,
     # and the back-off of that run does not apply.

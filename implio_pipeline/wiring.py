@@ -34,7 +34,7 @@ from implio_pipeline.domain.residency import check_residency
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
-from implio_pipeline.flows.clock import take_up_noted
+from implio_pipeline.flows.clock import adopt_noted_reading
 from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_old_home
 from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
@@ -264,7 +264,7 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
             refuse_old_home(opened)
         # `refuse_old_home` lets a broken ledger open, so that commands can report it. So does this step.
         with suppress(LedgerBroken):
-            take_up_noted(opened.ledger, opened.catalog)
+            adopt_noted_reading(opened.ledger, opened.catalog)
         yield opened
     finally:
         opened.close()

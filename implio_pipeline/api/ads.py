@@ -26,9 +26,9 @@ from implio_pipeline.api.query_string import documented, parameters
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.intake import PostRecord
-from implio_pipeline.flows.accounts.api_keys import recognise
-from implio_pipeline.flows.files.intake import Part
-from implio_pipeline.flows.files.submit import Submission, arrival
+from implio_pipeline.flows.accounts.api_keys import authenticate_api_key
+from implio_pipeline.flows.files.intake import PartResult
+from implio_pipeline.flows.files.submit import Submission, submission_instant
 from implio_pipeline.flows.moderation.feed import PolledDecision
 from implio_pipeline.flows.moderation.get_items import stored_rows
 from implio_pipeline.formats.ad_shape import ad_shape, result_shape
@@ -84,9 +84,9 @@ async def _post_ads(request: Request, caller: Annotated[Caller, Depends(who_may(
         # 4. A post that was stored before is not stored again. Its answer is the same, since it was validated with the
         #    instant and batch id of the first time.
         if before is not None:
-            return json_answer(answer_of(found, Part.of(before), body=sent))
+            return json_answer(answer_of(found, PartResult.of(before), body=sent))
         # 5. Store, together with other posts of the team that came since the last commit.
-        stored = Part()
+        stored = PartResult()
         if found.rows.num_rows or post:
             submission = Submission(team=caller.team, arrived_at=arrived_at, rows=found.rows, post=post)
             stored = await asyncio.wrap_future(state.intake.put(submission))
@@ -97,7 +97,7 @@ async def _post_ads(request: Request, caller: Annotated[Caller, Depends(who_may(
 
 
 def _arrived(services: Services, team: TeamId, key: str | None, sent: bytes) -> tuple[datetime, PostRecord | None]:
-    arrived_at = arrival(services, team)
+    arrived_at = submission_instant(services, team)
     return arrived_at, post_of(services, team, key=key, body=sent, arrived_at=arrived_at) if key else None
 
 
@@ -120,7 +120,7 @@ def _validated(
     # The validator has no key, so the rows get their user keys here.
     rows = with_user_keys(found.rows, FileKind.ITEMS, opened.keychain.user_key_maker(team))
     # Check the API key once more: it may have been revoked while the body arrived, which can take half a minute.
-    recognise(opened, request.headers[KEY_HEADER])
+    authenticate_api_key(opened, request.headers[KEY_HEADER])
     return replace(found, rows=rows), before
 
 

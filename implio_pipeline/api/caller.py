@@ -14,7 +14,7 @@ from implio_pipeline.domain.access import Act, Role, require
 from implio_pipeline.domain.accounts import ApiKeyId
 from implio_pipeline.domain.errors import ApiKeyRefused
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.flows.accounts.api_keys import recognise
+from implio_pipeline.flows.accounts.api_keys import authenticate_api_key
 from implio_pipeline.wiring import OpenHome
 
 KEY_HEADER = "X-Api-Key"
@@ -42,7 +42,7 @@ def recognise_caller(request: Request) -> Caller:
     shown = request.headers.getlist(KEY_HEADER)
     if len(shown) != 1:
         raise ApiKeyRefused("the call has no valid API key")
-    key = recognise(opened, shown[0])
+    key = authenticate_api_key(opened, shown[0])
     request.app.state.key_rate.take(key.key_id)
     request.state.key_id = key.key_id
     return Caller(team=key.team, key_id=key.key_id, acts_for=key.made_by)

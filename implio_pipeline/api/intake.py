@@ -12,13 +12,13 @@ from threading import Condition, Thread
 from implio_pipeline.api.failures import ShuttingDown
 from implio_pipeline.domain.errors import PostInWork
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.flows.files.intake import Part
+from implio_pipeline.flows.files.intake import PartResult
 from implio_pipeline.flows.files.submit import Submission, submit
 from implio_pipeline.ports.services import Services
 
 _MOST_ITEMS = 1_000
 """Items of one commit. It bounds how long a deletion waits for a commit."""
-_Waiting = tuple[Submission, Future[Part]]
+_Waiting = tuple[Submission, Future[PartResult]]
 
 
 class Intake:
@@ -50,13 +50,13 @@ class Intake:
         with self._changed:
             self._is_closed = False
 
-    def put(self, submission: Submission) -> Future[Part]:
+    def put(self, submission: Submission) -> Future[PartResult]:
         """Store a submission. The future is done once its items are durable, or when storing them has failed.
 
         Raises:
             ShuttingDown: the server takes no more posts.
         """
-        future: Future[Part] = Future()
+        future: Future[PartResult] = Future()
         with self._changed:
             if self._is_closed:
                 raise ShuttingDown("the server is about to stop")

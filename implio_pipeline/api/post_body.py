@@ -22,7 +22,7 @@ from implio_pipeline.api.failures import BodyRefused, BodyTooLarge
 from implio_pipeline.api.models import AcceptedAd, RejectedAd, Submission
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import sensitive
-from implio_pipeline.flows.files.intake import Part
+from implio_pipeline.flows.files.intake import PartResult
 from implio_pipeline.formats.faults import CUSTOM, Fault, fault
 from implio_pipeline.formats.json_texts import elements
 from implio_pipeline.formats.validate import MAX_ITEM_BYTES, accept_items
@@ -80,7 +80,7 @@ def validate_post(body: bytes, *, arrived_at: datetime, max_items: int, batch_id
     return ValidatedPost(rows=accepted.rows, rejected=positions, answer=msgspec.json.encode(answer))
 
 
-def answer_of(found: ValidatedPost, stored: Part, *, body: bytes) -> msgspec.Raw:
+def answer_of(found: ValidatedPost, stored: PartResult, *, body: bytes) -> msgspec.Raw:
     """Return the answer to a stored post, with the items that standing deletions kept out among the rejected ones.
 
     Args:

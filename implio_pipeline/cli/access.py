@@ -27,14 +27,14 @@ from implio_pipeline.cli.tables import bad, good, table, warning
 from implio_pipeline.domain.access import Grant, GrantId, Purpose
 from implio_pipeline.domain.sentences import count
 from implio_pipeline.domain.team import team_id
-from implio_pipeline.flows.access.authorize import log_faults
+from implio_pipeline.flows.access.authorize import read_log_faults
 from implio_pipeline.flows.access.grants import (
     GrantDraft,
     forget_operator,
     grant,
     names_of,
     review_grants,
-    revived,
+    revived_grants,
     revoke,
 )
 
@@ -221,7 +221,7 @@ def _verify(context: typer.Context) -> None:
     Also finds revoked grants that a restored backup brought back.
     """
     with opened_home(context) as (session, opened):
-        faults, back = log_faults(opened), revived(opened)
+        faults, back = read_log_faults(opened), revived_grants(opened)
         newest = opened.catalog.access_log.newest(1)
     lines = newest[0].line if newest else 0
     shape = {

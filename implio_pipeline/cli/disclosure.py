@@ -32,7 +32,7 @@ from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.processing import Controller
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.export import AccessDraft, ExportMade, export_person
-from implio_pipeline.flows.operations.processing_record import Configured, activity_record, record_body
+from implio_pipeline.flows.operations.processing_record import RecordSettings, activity_record, record_body
 
 if TYPE_CHECKING:
     from implio_pipeline.settings import Settings
@@ -188,8 +188,8 @@ def _export_register(
     session.say(f"Written to {out}")
 
 
-def _configured(settings: "Settings") -> Configured:
-    return Configured(
+def _configured(settings: "Settings") -> RecordSettings:
+    return RecordSettings(
         controller=Controller(**settings.controller.model_dump()),
         places=tuple(settings.places),
         processors=tuple(settings.processor_register),

@@ -33,7 +33,7 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.domain.waiting import Wait, WaitingKind
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.flows.deletion.retention import preview_retention
-from implio_pipeline.flows.files.ingest import failed_landings, put_off
+from implio_pipeline.flows.files.ingest import failed_landings, marks_put_off
 from implio_pipeline.remedies import remedy_of_code, remedy_of_wait, wait_view
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _status_of(opened: "OpenHome") -> _Status:
     services, now = opened, opened.clock.now()
     catalog = services.catalog
     failures = failed_landings(services)
-    waiting = services.landing.waiting(but=put_off(failures, now=now))
+    waiting = services.landing.waiting(but=marks_put_off(failures, now=now))
     teams = team_sums(opened)
     known = {each.team.team for each in teams}
 

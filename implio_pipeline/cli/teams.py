@@ -14,7 +14,7 @@ from implio_pipeline.domain.ids import FileKind, Region
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.sentences import count
 from implio_pipeline.domain.team import check_limits, team_id
-from implio_pipeline.flows.access.grants import grant_maker
+from implio_pipeline.flows.access.grants import grant_team_creator
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.policy_changes import change_policy
 
@@ -48,7 +48,7 @@ def _add(
                 f"there is no such region; the regions are {', '.join(sorted(opened.settings.regions))}"
             )
         made = add_team(opened, name, region=Region(region), policy=policy)
-        grant = grant_maker(opened, made.team, maker=who(None), days=opened.settings.access.maker_days)
+        grant = grant_team_creator(opened, made.team, maker=who(None), days=opened.settings.access.maker_days)
     text = f"Team {made.team} in {made.region}; items are {made.policy.text}"
     read = "" if grant is None else f". You may read them until {grant.until.date()}, without users' identity"
     session.answer(team_shape(made), lambda: good(f"{text}{read}"))

@@ -17,7 +17,7 @@ from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
-from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_statement, rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_key_statement, rotate_keys
 
 app = typer.Typer()
 _keys = typer.Typer(help="Rotate keys, so that old backups cannot be read.", no_args_is_help=True)
@@ -187,7 +187,7 @@ def _list(context: typer.Context) -> None:
     """Show ids and fingerprints of all keys, and the last rotation."""
     with opened_home(context) as (session, opened):
         services = opened
-        statement = newest_statement(services.ledger)
+        statement = newest_key_statement(services.ledger)
         keys = services.catalog.teams.keys()
         prints = dict(services.keychain.root_keys()) | dict(services.keychain.fingerprints(keys))
     rotated_at = None if statement is None else statement.at

@@ -53,7 +53,7 @@ def note_clock(services: Services) -> None:
         services.ledger.append([ClockRead(at=now, is_confirmed=False)])
 
 
-def take_up_noted(ledger: Ledger, catalog: Catalog) -> None:
+def adopt_noted_reading(ledger: Ledger, catalog: Catalog) -> None:
     """Record the ledger's newest reading in the catalog; a catalog restored from a backup does not have it.
 
     Raises:

@@ -31,7 +31,7 @@ def are_renewed(manifest: Manifest, keychain: Keychain, team: TeamId, files: Seq
 
 
 def are_team_keys_renewed(teams: Teams, keys: Iterable[TeamKey], *, of: Iterable[TeamId]) -> bool:
-    """Tell whether teams have other keys than these, or the same keys wrapped differently."""
+    """Return whether teams have other keys than these, or the same keys wrapped differently."""
     now = [key for team in of for key in teams.keys(team)]
     return now != list(keys)
 

@@ -126,7 +126,7 @@ class PolicyChanges(Protocol):
 
 
 class Manifest(Protocol):
-    """Which files are live. A file that is not in here does not count, even if it is in storage."""
+    """Which files are live. A file that is not listed here does not exist for any reader, even if it is in storage."""
 
     def files(
         self,
@@ -210,7 +210,7 @@ class Landings(Protocol):
     """What was taken in before: landing files by their content, posts by their idempotency key. Commits add to it."""
 
     def seen(self, team: TeamId, digest: str) -> LandingRecord | None:
-        """Return what was done with a landing file of this content, `None` if it never came."""
+        """Return what was done with a landing file of this content, `None` if none was ever taken."""
 
     def forget(self, record: LandingRecord) -> None:
         """Forget a landing file, unless it was taken again since it was read."""
@@ -232,7 +232,7 @@ class Landings(Protocol):
 
 
 class FailedFiles(Protocol):
-    """Files that a flow failed at, so that it tries them again later, or never."""
+    """Files that a flow could not process, and when it tries each again."""
 
     def all(self, work: WorkKind, *, team: TeamId | None = None) -> list[FailedFile]:
         """Return the files that failed, of one team or of all."""
@@ -296,7 +296,7 @@ class Catalog(Protocol):
         """Give the writes of this thread priority over those of the other threads of this process."""
 
     def hurried(self) -> AbstractContextManager[None]:
-        """Block the low-priority writers of this process."""
+        """Block the low-priority writers of this process for the length of the block."""
 
     def give_way(self) -> None:
         """Wait while urgent threads of this process are at work, half a second at most."""

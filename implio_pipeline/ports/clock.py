@@ -1,4 +1,4 @@
-"""Time and randomness. Flows get both from here alone, so that tests decide about them."""
+"""Time and randomness. Flows get both only from here, so that tests can set them."""
 
 from datetime import date, datetime
 from typing import Protocol
@@ -7,10 +7,10 @@ from implio_pipeline.domain.ids import RequestId, TaskKey
 
 
 class Clock(Protocol):
-    """The only source of the present."""
+    """The only source of the current time."""
 
     def now(self) -> datetime:
-        """Return the present instant, in UTC."""
+        """Return the current instant, in UTC."""
 
 
 class Identifiers(Protocol):

@@ -1,4 +1,4 @@
-"""What is done with the keys of teams and regions."""
+"""The operations with the keys of teams and regions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime

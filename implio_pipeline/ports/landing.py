@@ -84,7 +84,7 @@ class LandingClaim(AbstractContextManager[LandingFile], Protocol):
 
     @property
     def mark(self) -> str:
-        """Identifies the file until it is written to. It holds no personal data."""
+        """Identifies the file until its content changes. It holds no personal data."""
 
     @property
     def words(self) -> str:

@@ -33,7 +33,7 @@ class Requests(Protocol):
         """
 
     def get(self, request_id: RequestId) -> Request:
-        """Return a request. One whose row was altered is `unverified`.
+        """Return a request. If its row was altered, its state is `unverified`.
 
         Raises:
             RequestUnknown: there is no such request.
@@ -65,7 +65,7 @@ class Requests(Protocol):
         """
 
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
-        """Return how many items a person may have erased alone within the window, and how many are used up."""
+        """Return how many items a person may have erased alone within the window, and how many of them are used up."""
 
     def same_person_as(self, team: TeamId, who: str, *, since: datetime) -> frozenset[str]:
         """Return the pseudonyms that count as the same person as `who`, `who` included.
@@ -105,8 +105,8 @@ class Requests(Protocol):
         Args:
             team: Whose tombstones.
             only_open: Only those whose erasure is not completed.
-            reaching: Only those that may cover an item submitted at this instant or later. Then nothing tells whether
-                one is missing.
+            reaching: Only those that may cover an item submitted at this instant or later. The set is then not
+                compared with its tally, so a deleted tombstone is not noticed.
             is_checked: Raise at an altered tombstone. Only the audit reads on, without it.
 
         Raises:
@@ -180,7 +180,7 @@ class Requests(Protocol):
     def in_ledger(self, sequences: Sequence[int]) -> None:
         """Note that the ledger has these tombstones.
 
-        A power cut may undo the note. Then the tombstones are offered to the ledger again.
+        A power cut may undo the note. The tombstones are then written to the ledger again.
         """
 
     def lifted_without_ledger(self) -> list[Request]:

@@ -1,4 +1,4 @@
-"""Many rows in columns, and how long work reports its progress."""
+"""Many rows in columns, and how long-running work reports its progress."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

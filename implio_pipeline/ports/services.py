@@ -25,7 +25,7 @@ class Services(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """The present."""
+        """The source of the current time."""
 
     @property
     def identifiers(self) -> Identifiers:
@@ -33,7 +33,7 @@ class Services(Protocol):
 
     @property
     def keychain(self) -> Keychain:
-        """Team keys and what they seal."""
+        """The team keys, and the values sealed under them."""
 
     @property
     def vault(self) -> Vault:
@@ -45,7 +45,7 @@ class Services(Protocol):
 
     @property
     def ledger(self) -> Ledger:
-        """The signed log of what was asked and erased."""
+        """The signed log of what was requested and erased."""
 
     @property
     def landing(self) -> LandingZone:
@@ -57,7 +57,7 @@ class Services(Protocol):
 
     @property
     def set_aside(self) -> SetAsideFiles:
-        """Dropped files that could not be read."""
+        """Landing and request files that could not be read, sealed."""
 
     @property
     def leftovers(self) -> Leftovers:

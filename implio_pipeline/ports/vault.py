@@ -91,7 +91,7 @@ class Vault(Protocol):
         """Return the rows that no rule covers."""
 
     def places(self, rows: Rows, rules: Sequence[Rule], *, but: Sequence[Rule]) -> tuple[int, ...]:
-        """Return the positions, from 0, of rows that one of the rules covers and none of `but` does."""
+        """Return the positions, from 0, of rows that a rule covers, except those that a rule of `but` covers."""
 
     def users_in(self, rows: Rows) -> set[UserKey]:
         """Return the user keys of rows."""

@@ -20,7 +20,7 @@ from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import AccessDenied
 from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.accounts.audit_log import note
+from implio_pipeline.flows.accounts.audit_log import note_action
 from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.ports.services import Services
 from implio_pipeline.web.messages import NOTICES
@@ -125,7 +125,7 @@ class PageContext:
 
     def note(self, deed: AuditAction, *, subject: str | None = None, count: int | None = None) -> None:
         """Add a line to the team's audit log."""
-        note(
+        note_action(
             self.services, self.accounts, deed, team=self.team.team, name=self.member.name, subject=subject, count=count
         )
 

@@ -17,11 +17,11 @@ from implio_pipeline.flows.moderation.decide import (
     ReadNote,
     add_queue,
     decide,
-    give_back,
     next_entries,
     notes_of,
     queues_of,
     remove_queue,
+    unlock_entries,
 )
 from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.web.context import PageContext
@@ -75,7 +75,7 @@ def _decide_form(context: PageContext) -> Response:
 @pages.post("/teams/{team}/queues/back", demands=Act.DECIDE_ITEMS)
 def _back_form(context: PageContext) -> Response:
     """Return all of the moderator's items to the queue."""
-    give_back(context.services, context.team.team, by=context.member.name)
+    unlock_entries(context.services, context.team.team, by=context.member.name)
     return context.redirect_in_team("/queues", done="given-back")
 
 

@@ -5,8 +5,8 @@ from starlette.responses import Response
 from implio_pipeline.domain.accounts import session_id_of
 from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import SignInLocked, SignInRefused
-from implio_pipeline.flows.accounts.audit_log import note
-from implio_pipeline.flows.accounts.sign_in import Entry, enter_code, sign_in
+from implio_pipeline.flows.accounts.audit_log import note_action
+from implio_pipeline.flows.accounts.sign_in import BegunSession, enter_code, sign_in
 from implio_pipeline.web.context import Cookie, PageContext
 from implio_pipeline.web.guard import Anybody, Pages
 
@@ -67,13 +67,13 @@ def _sign_out_form(context: PageContext) -> Response:
     return response
 
 
-def _begin(context: PageContext, entry: Entry) -> Response:
+def _begin(context: PageContext, entry: BegunSession) -> Response:
     response = context.redirect("/sign-in/code" if entry.is_halfway else "/teams")
     context.put_cookie(response, Cookie.SESSION, entry.token)
     context.drop_cookie(response, Cookie.GUEST)
     if not entry.is_halfway:
         for team in entry.member.roles:
-            note(context.services, context.accounts, AuditAction.SIGNED_IN, team=team, name=entry.member.name)
+            note_action(context.services, context.accounts, AuditAction.SIGNED_IN, team=team, name=entry.member.name)
     return response
 
 

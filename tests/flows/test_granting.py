@@ -16,16 +16,16 @@ from implio_pipeline.domain.audit import FindingKind
 from implio_pipeline.domain.errors import AccessDenied, TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
 from implio_pipeline.domain.statements import AccessLogNoted
-from implio_pipeline.flows.access.authorize import ReadAuthorizer, log_faults, note_log
+from implio_pipeline.flows.access.authorize import ReadAuthorizer, note_read_log, read_log_faults
 from implio_pipeline.flows.access.export import AccessDraft, export_person
 from implio_pipeline.flows.access.grants import (
     GrantDraft,
     forget_operator,
     grant,
-    grant_maker,
+    grant_team_creator,
     names_of,
     review_grants,
-    revived,
+    revived_grants,
     revoke,
 )
 from implio_pipeline.flows.operations.audit import audit
@@ -135,12 +135,12 @@ def test_a_grant_needs_a_team_a_name_and_an_end(home: Home) -> None:
 
 
 def test_whoever_adds_a_team_may_read_it_for_some_days_and_never_who_its_users_are(home: Home) -> None:
-    made = grant_maker(home.services, ADS, maker=JANE, days=30)
+    made = grant_team_creator(home.services, ADS, maker=JANE, days=30)
 
     assert made is not None
     assert made.classes == {OPERATIONAL, CONTENT}
     assert made.until == NOW + timedelta(days=30)
-    assert grant_maker(home.services, ADS, maker=JANE, days=0) is None
+    assert grant_team_creator(home.services, ADS, maker=JANE, days=0) is None
 
 
 def test_a_revoked_grant_cannot_be_revoked_again(home: Home) -> None:
@@ -156,7 +156,7 @@ def test_a_revoked_grant_cannot_be_revoked_again(home: Home) -> None:
 def test_no_byte_of_the_home_knows_an_operator_s_name_or_the_note(home: Home) -> None:
     made = grant(home.services, draft())
     read_once(home, statement="select 'zqzq-secret-value'")
-    note_log(home.services)
+    note_read_log(home.services)
     revoke(home.services, made.grant_id, by="boss-canary")
 
     assert made.person != home.services.keychain.pseudonym(ADS, JANE)
@@ -181,7 +181,7 @@ def test_a_name_can_be_destroyed_once_no_grant_stands_and_the_log_still_holds(ho
 
     assert home.services.people.name_of(made.person) is None
     assert names_of(home.services, [made.person])[made.person].startswith("forgotten")
-    assert log_faults(home.services) == []
+    assert read_log_faults(home.services) == []
 
 
 def test_a_reading_is_written_down_with_its_grant_and_the_grant_knows_that_it_was_used(home: Home) -> None:
@@ -260,7 +260,7 @@ def test_a_log_that_was_tampered_with_is_found_by_the_audit(home: Home, statemen
     grant(home.services, draft())
     for _ in range(3):
         read_once(home)
-    note_log(home.services)
+    note_read_log(home.services)
     assert FindingKind.ACCESS_LOG_BROKEN not in audit(home.services).by_kind
 
     engine = create_engine(home.opened.settings.catalog)
@@ -268,7 +268,7 @@ def test_a_log_that_was_tampered_with_is_found_by_the_audit(home: Home, statemen
         connection.execute(text(statement))
     engine.dispose()
 
-    assert len(log_faults(home.services)) == 1
+    assert len(read_log_faults(home.services)) == 1
     assert audit(home.services).by_kind == {FindingKind.ACCESS_LOG_BROKEN: 1}
 
 
@@ -277,28 +277,28 @@ def test_an_old_catalog_brings_back_no_revoked_grant_and_its_shorter_log_is_told
     read_once(home)
     _back_up(home)
     read_once(home)
-    note_log(home.services)
+    note_read_log(home.services)
     revoke(home.services, made.grant_id, by="boss")
     folder = home.path
     home.opened.close()
     _put_back(folder)
 
     with opened_at(folder) as again:
-        assert revived(again.services) == [made.grant_id]
+        assert revived_grants(again.services) == [made.grant_id]
         assert audit(again.services).by_kind == {FindingKind.GRANT_REVIVED: 1, FindingKind.ACCESS_LOG_BROKEN: 1}
 
         summary = restore(again.services)
 
         assert (summary.grants_revoked, summary.reads_lost) == (1, 1)
-        assert revived(again.services) == []
-        assert log_faults(again.services) == []
+        assert revived_grants(again.services) == []
+        assert read_log_faults(again.services) == []
         assert again.services.catalog.grants.get(made.grant_id).revoked_at == NOW
         with pytest.raises(GrantMissing):
             door_of(again).admit(JANE, teams=[ADS], classes=None)
         let_read(again.services, ADS, person=JANE)
         read_once(again)
-        assert note_log(again.services) == 1
-        assert log_faults(again.services) == []
+        assert note_read_log(again.services) == 1
+        assert read_log_faults(again.services) == []
 
 
 def _back_up(home: Home) -> None:
@@ -322,7 +322,7 @@ def test_a_line_can_be_added_by_many_at_once_and_the_chain_holds(home: Home) -> 
         list(pool.map(lambda rows: door.note(admission, rows=rows, rows_read=rows), range(40)))
 
     assert sorted(line.read.rows for line in home.services.catalog.access_log.lines()) == list(range(40))
-    assert log_faults(home.services) == []
+    assert read_log_faults(home.services) == []
 
 
 def test_what_is_refused_at_the_door_is_a_denial(home: Home) -> None:

@@ -17,7 +17,7 @@ from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.scope import ByTeam
-from implio_pipeline.flows.accounts.audit_log import note
+from implio_pipeline.flows.accounts.audit_log import note_action
 from implio_pipeline.flows.accounts.members import add_member
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.operations.housekeep import housekeep
@@ -174,7 +174,7 @@ def put_in(home: Home) -> None:
     add_member(
         home.services, home.opened.accounts, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN, by=SETUP
     )
-    note(home.services, home.opened.accounts, AuditAction.ADDED_MEMBER, team=ADS, name="Boss")
+    note_action(home.services, home.opened.accounts, AuditAction.ADDED_MEMBER, team=ADS, name="Boss")
 
 
 def test_what_is_sealed_just_before_an_old_root_key_goes_is_wrapped_anew(home: Home) -> None:

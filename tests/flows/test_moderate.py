@@ -32,11 +32,11 @@ from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.flows.moderation.decide import (
     add_queue,
     decide,
-    give_back,
     next_entries,
     notes_of,
     queues_of,
     remove_queue,
+    unlock_entries,
 )
 from implio_pipeline.flows.moderation.get_items import get_items
 from implio_pipeline.flows.operations.audit import audit, survivors
@@ -73,7 +73,7 @@ def test_a_lock_expires_and_may_be_given_back_before(home: Home) -> None:
         decide(home.services, ADS, "t00", Approve(), by=OTHER)
     home.clock.pass_by(LOCK_LASTS)
     assert given_to(home, by=OTHER) == ["t00", "t01", "t02"]
-    assert give_back(home.services, ADS, by=f" {OTHER.upper()} ") == 3
+    assert unlock_entries(home.services, ADS, by=f" {OTHER.upper()} ") == 3
     assert given_to(home) == ["t00", "t01", "t02"]
 
 

@@ -24,7 +24,7 @@ from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
+from implio_pipeline.flows.accounts.api_keys import add_api_key, authenticate_api_key, rotate_api_key
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.cancel import cancel
@@ -94,7 +94,7 @@ class OnePerson(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def asks_by_key(self, data: st.DataObject) -> None:
-        found = recognise(self.services, self.key[1])
+        found = authenticate_api_key(self.services, self.key[1])
         self.ask(data.draw(self.scopes()), Channel.API, asked_by=f"api key {found.key_id}", acts_for=found.made_by)
 
     @rule(first=st.integers(0, USERS), name=st.sampled_from(SPELLINGS + ACCOUNTS))

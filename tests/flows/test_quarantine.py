@@ -19,7 +19,7 @@ from implio_pipeline.domain.errors import ImplioError, StorageFailed
 from implio_pipeline.domain.faults import LONGEST_BACKOFF, MOST_ATTEMPTS, FailedFile, WorkKind
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.faults import Faults
-from implio_pipeline.flows.files.ingest import failed_landings, ingest, put_off
+from implio_pipeline.flows.files.ingest import failed_landings, ingest, marks_put_off
 
 NewHome = Callable[[], Home]
 BAD: dict[str, Callable[[], BaseException]] = {
@@ -97,7 +97,7 @@ def test_a_failed_file_waits_for_its_back_off_and_a_new_one_does_not(home: Home)
     summary = ingest(home.services)  # no fault: the bad one is not tried
 
     assert (summary.files, len(bad.readings)) == (1, 1)
-    assert home.services.landing.waiting(but=put_off(failed_landings(home.services), now=home.clock.now())) == {}
+    assert home.services.landing.waiting(but=marks_put_off(failed_landings(home.services), now=home.clock.now())) == {}
     home.clock.pass_by(timedelta(seconds=30))
     with pytest.raises(ImplioError):
         ingest(home.services)

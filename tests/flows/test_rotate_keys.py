@@ -34,7 +34,7 @@ from implio_pipeline.flows.operations.rotate_keys import (
     SEAL_GRACE,
     faults_of_ring,
     finish_rotation,
-    newest_statement,
+    newest_key_statement,
     rotate_keys,
 )
 
@@ -76,7 +76,7 @@ def check_settled(home: Home, place: str = "") -> None:
         keys = home.services.catalog.teams.keys(team)
         assert {key.root_key_id for key in keys} <= roots, place
         assert all(len(numbers) == 1 for purpose, numbers in versions(home, team).items() if purpose != "seal"), place
-    statement = newest_statement(home.services.ledger)
+    statement = newest_key_statement(home.services.ledger)
     assert statement is not None, place
     assert set(statement.roots.live) >= roots, place
     # The home's own root key outlives its successor for a while, as a team's seal key does.
@@ -363,7 +363,7 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
     raw += [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
     text = (home.path / "ledger" / "ledger.jsonl").read_text()
     assert [key for key in raw if key[:16] in text] == []
-    statement = newest_statement(home.services.ledger)
+    statement = newest_key_statement(home.services.ledger)
     assert statement is not None
     assert set(statement.roots.destroyed) == {f"{root}/1" for root in EVERY_ROOT}
     assert "ads/content/1" in statement.team_keys.destroyed
@@ -374,7 +374,7 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
 def test_a_ring_is_compared_with_what_was_told_of_it(home: Home) -> None:
     rotate_keys(home.services)
     rotate_keys(home.services)
-    told, ring = newest_statement(home.services.ledger), dict(home.services.keychain.root_keys())
+    told, ring = newest_key_statement(home.services.ledger), dict(home.services.keychain.root_keys())
     assert told is not None
 
     older = {"eu/content/1": "0", **{key: print_ for key, print_ in ring.items() if key != "eu/content/3"}}
@@ -440,7 +440,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
 
             assert len(home.rows()) == len(rows) + 1, tripwire.place
             assert home.user_key("ann") == user_key, tripwire.place
-            if newest_statement(home.services.ledger):  # else it died before anything had begun
+            if newest_key_statement(home.services.ledger):  # else it died before anything had begun
                 check_settled(home, tripwire.place)
         with opened_at(copy, at=NOW + SEAL_GRACE) as home:
             rotate_keys(home.services)

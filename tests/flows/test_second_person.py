@@ -22,7 +22,7 @@ from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.request import Request, RequestDraft, RequestState
 from implio_pipeline.domain.retention import ChangeState, RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser, Scope
-from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise, rotate_api_key
+from implio_pipeline.flows.accounts.api_keys import add_api_key, authenticate_api_key, rotate_api_key
 from implio_pipeline.flows.accounts.members import Inviter, add_member
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.approval import approvable, approve, approve_many
@@ -61,7 +61,7 @@ def users(start: int, end: int) -> list[Scope]:
 
 def ask_by_key(services: Services, text: str, scope: Scope) -> Request:
     """Ask as the API does for a caller who shows a key."""
-    key = recognise(services, text)
+    key = authenticate_api_key(services, text)
     draft = RequestDraft(
         team=ADS,
         scope=scope,

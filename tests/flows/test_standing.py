@@ -27,7 +27,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.lift import lift
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.files.ingest import IngestSummary, ingest
-from implio_pipeline.flows.files.submit import Submission, arrival, submit
+from implio_pipeline.flows.files.submit import Submission, submission_instant, submit
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.flows.operations.restore import restore
 from implio_pipeline.flows.operations.rotate_keys import rotate_keys
@@ -55,7 +55,7 @@ def landed(home: Home, name: str, *ads: Ad, rejected: tuple[Ad, ...] = ()) -> In
 
 def posted(home: Home, *ads: Ad) -> tuple[int, ...]:
     """Post items, and return the places of those that were kept out."""
-    at = arrival(home.services, ADS)
+    at = submission_instant(home.services, ADS)
     rows = home.table([replace(each, at=at) for each in ads])
     return submit(home.services, ADS, [Submission(team=ADS, arrived_at=at, rows=rows)]).parts[0].kept_out
 

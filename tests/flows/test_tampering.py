@@ -29,7 +29,7 @@ from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.request import WITHHELD_STATES, RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByTask, ByUser
-from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise
+from implio_pipeline.flows.accounts.api_keys import add_api_key, authenticate_api_key
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.approval import allowance_of, approve
 from implio_pipeline.flows.deletion.erase import erase
@@ -373,13 +373,13 @@ def test_where_what_a_cap_is_judged_by_was_altered_nobody_decides_alone_and_othe
 def test_a_key_whose_maker_was_altered_is_no_key(altered):
     home = altered("update api_keys set expires_at = null")
     _, text = add_api_key(home.services, ADS, label="new", by="Otto")
-    assert recognise(home.services, text).made_by == identity_of(home.services.keychain, ADS, "Otto")
+    assert authenticate_api_key(home.services, text).made_by == identity_of(home.services.keychain, ADS, "Otto")
 
     with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
         connection.execute("update api_keys set made_by = 'somebody else' where label = 'new'")
 
     with pytest.raises(CatalogTampered):
-        recognise(home.services, text)
+        authenticate_api_key(home.services, text)
 
 
 def test_what_a_mac_leaves_out_is_listed_with_its_reason():

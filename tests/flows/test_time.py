@@ -13,7 +13,7 @@ from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.preview import accept_plan, plan_erasure
-from implio_pipeline.flows.files.submit import Submission, arrival, submit
+from implio_pipeline.flows.files.submit import Submission, submission_instant, submit
 
 MINUTES = timedelta(minutes=1)
 SCOPES: dict[str, Scope] = {
@@ -26,7 +26,7 @@ SCOPES: dict[str, Scope] = {
 
 def post(home: Home, task: str, user: str = "ann") -> None:
     """Post an item as a customer's server does, at the instant the server gives it."""
-    arrived_at = arrival(home.services, ADS)
+    arrived_at = submission_instant(home.services, ADS)
     submit(
         home.services,
         ADS,

@@ -21,7 +21,7 @@ from implio_pipeline.flows.deletion.cancel import cancel
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.deletion.retention import retain
-from implio_pipeline.flows.files.submit import Submission, arrival, submit
+from implio_pipeline.flows.files.submit import Submission, submission_instant, submit
 
 USERS = ("ann", "bob")
 # A host's clock may lie behind the newest reading by less than the bound, and time goes on by a little at each act.
@@ -81,7 +81,7 @@ def test_what_is_acknowledged_stays_until_a_later_request_and_what_was_there_at_
         home.clock.at = newest + timedelta(seconds=off)  # a host that is off by so much
         newest = max(newest, home.clock.at)
         if act == "post":
-            at, task = arrival(home.services, ADS), f"t-{number}"
+            at, task = submission_instant(home.services, ADS), f"t-{number}"
             submit(
                 home.services,
                 ADS,

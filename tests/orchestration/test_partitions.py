@@ -11,7 +11,7 @@ from support.stage import USER, Stage, failure_codes, failure_metadata, item, re
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.flows.files.submit import Submission, arrival, submit
+from implio_pipeline.flows.files.submit import Submission, submission_instant, submit
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.formats.validate import accept_items
 from implio_pipeline.orchestration import assets, checks
@@ -50,7 +50,7 @@ def green(stage: Stage) -> set[str]:
 def post(stage: Stage, *items: dict, team: str = "ads", at: datetime = NOW) -> None:
     """Commit items as the server does when a customer posts them."""
     with stage.open_home(at) as opened:
-        arrived_at = arrival(opened, TeamId(team))
+        arrived_at = submission_instant(opened, TeamId(team))
         raws = [json.dumps(each).encode() for each in items]
         accepted, _ = accept_items(raws, arrived_at=arrived_at, batch_id="post", may_be_dated=False)
         submit(opened, TeamId(team), [Submission(team=TeamId(team), arrived_at=arrived_at, rows=accepted.rows)])

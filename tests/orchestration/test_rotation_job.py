@@ -11,7 +11,7 @@ from support.stage import BODY, CANARIES, TITLE, USER, HomeInTime
 
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.flows.accounts.teams import add_team
-from implio_pipeline.flows.operations.rotate_keys import newest_statement
+from implio_pipeline.flows.operations.rotate_keys import newest_key_statement
 from implio_pipeline.jobs import KEY_ROTATION, ROTATION_NOT_DUE, ROTATION_OFF
 from implio_pipeline.orchestration.build import build_definitions
 from implio_pipeline.orchestration.launches import AS_OF_TAG
@@ -58,10 +58,10 @@ def test_a_run_that_a_schedule_asked_for_leaves_young_keys(home):
     with dg.instance_for_test() as instance:
         asked = {AS_OF_TAG: NOW.date().isoformat()}
         assert run(home, instance, at=NOW + 29 * DAY, tags=asked).success
-        assert newest_statement(home.services.ledger) is None
+        assert newest_key_statement(home.services.ledger) is None
         assert run(home, instance, at=NOW + 30 * DAY, tags=asked).success
 
-    assert newest_statement(home.services.ledger) is not None
+    assert newest_key_statement(home.services.ledger) is not None
 
 
 @pytest.mark.parametrize(("days", "answer"), [(29, ROTATION_NOT_DUE), (30, None), (45, None)])

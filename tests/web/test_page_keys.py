@@ -7,7 +7,7 @@ from support.home import ADS, CARS
 from support.page import Browser, Page
 
 from implio_pipeline.domain.errors import ApiKeyRefused
-from implio_pipeline.flows.accounts.api_keys import add_api_key, recognise
+from implio_pipeline.flows.accounts.api_keys import add_api_key, authenticate_api_key
 
 
 def shown_key(browser: Browser) -> str:
@@ -19,7 +19,7 @@ def test_a_key_is_shown_once_and_works(page: Page) -> None:
     browser.send("/teams/ads/keys", label="shop server")
     text = shown_key(browser)
 
-    assert recognise(page.services, text).team == ADS
+    assert authenticate_api_key(page.services, text).team == ADS
     assert text not in browser.get("/teams/ads/keys").text
 
 
@@ -27,17 +27,17 @@ def test_a_replaced_key_works_for_a_day_and_a_revoked_one_not_at_all(page: Page)
     browser = page.browser(who="jane")
     browser.send("/teams/ads/keys", label="shop server")
     old = shown_key(browser)
-    key_id = recognise(page.services, old).key_id
+    key_id = authenticate_api_key(page.services, old).key_id
     browser.send(f"/teams/ads/keys/{key_id}/replace")
     new = shown_key(browser)
-    assert recognise(page.services, old).team == recognise(page.services, new).team == ADS
+    assert authenticate_api_key(page.services, old).team == authenticate_api_key(page.services, new).team == ADS
 
-    browser.send(f"/teams/ads/keys/{recognise(page.services, new).key_id}/revoke")
+    browser.send(f"/teams/ads/keys/{authenticate_api_key(page.services, new).key_id}/revoke")
     page.home.clock.pass_by(timedelta(days=1))
 
     for text in (old, new):
         with pytest.raises(ApiKeyRefused):
-            recognise(page.services, text)
+            authenticate_api_key(page.services, text)
 
 
 def test_a_key_of_another_team_cannot_be_touched_from_here(page: Page) -> None:
@@ -46,7 +46,7 @@ def test_a_key_of_another_team_cannot_be_touched_from_here(page: Page) -> None:
 
     for act in ("replace", "revoke"):
         assert browser.send(f"/teams/ads/keys/{key.key_id}/{act}").status_code in (404, 409)
-    assert recognise(page.services, text).team == CARS
+    assert authenticate_api_key(page.services, text).team == CARS
 
 
 def test_a_key_that_will_not_do_is_not_made(page: Page) -> None:
@@ -60,7 +60,7 @@ def test_a_key_that_will_not_do_is_not_made(page: Page) -> None:
 def test_a_key_that_is_replaced_twice_tells_when_it_truly_ends(page: Page) -> None:
     browser = page.browser(who="jane")
     browser.send("/teams/ads/keys", label="shop server")
-    key_id = recognise(page.services, shown_key(browser)).key_id
+    key_id = authenticate_api_key(page.services, shown_key(browser)).key_id
     browser.send(f"/teams/ads/keys/{key_id}/replace")
     first = browser.text.split("is accepted until ")[1].split("<")[0]
     page.home.clock.pass_by(timedelta(hours=20))

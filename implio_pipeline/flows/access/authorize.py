@@ -154,7 +154,7 @@ class ReadAuthorizer:
         return allowed | free, frozenset(each.grant_id for each in in_force)
 
 
-def note_log(services: Services) -> int:
+def note_read_log(services: Services) -> int:
     """Record the newest line of the log of reads in the ledger, and return how many lines are new since the last one.
 
     Raises:
@@ -169,7 +169,7 @@ def note_log(services: Services) -> int:
     return line.line - last
 
 
-def log_faults(services: Services) -> list[LogFault]:
+def read_log_faults(services: Services) -> list[LogFault]:
     """Return where the log of reads differs from its chain or from the ledger; an empty list means that it is whole.
 
     Raises:
@@ -180,7 +180,7 @@ def log_faults(services: Services) -> list[LogFault]:
     return list(chain_faults(services.catalog.access_log.lines(), noted))
 
 
-def accept_shortened_log(services: Services) -> int:
+def accept_shortened_read_log(services: Services) -> int:
     """Record in the ledger that a restore brought back an older log, and return how many noted lines are lost.
 
     The log continues from its restored end. The entry in the ledger is the lasting proof that lines are missing.

@@ -91,7 +91,7 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
     return made
 
 
-def grant_maker(services: Services, team: TeamId, *, maker: str, days: int) -> Grant | None:
+def grant_team_creator(services: Services, team: TeamId, *, maker: str, days: int) -> Grant | None:
     """Give the person who adds a team access to it for some days, without identity columns; return `None` for 0 days.
 
     Without it the first query of a new home would be refused (decision 0050).
@@ -154,7 +154,7 @@ def revoke_again(catalog: Catalog, ledger: Ledger) -> list[GrantId]:
     return again
 
 
-def revived(services: Services) -> list[GrantId]:
+def revived_grants(services: Services) -> list[GrantId]:
     """Return the grants that the ledger knows as revoked and the catalog still has in force."""
     told = LedgerState.readable(services.ledger, GrantRevoked).revoked
     now = services.clock.now()

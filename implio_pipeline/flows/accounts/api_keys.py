@@ -1,4 +1,4 @@
-"""API keys: make, rotate, revoke, and recognise the caller.
+"""API keys: make, rotate, revoke, and find the key of a call.
 
 Rules:
 
@@ -81,7 +81,7 @@ def revoke_api_key(services: Services, key_id: ApiKeyId) -> ApiKey:
     return services.catalog.api_keys.get(key_id)
 
 
-def recognise(services: Services, text: str) -> ApiKey:
+def authenticate_api_key(services: Services, text: str) -> ApiKey:
     """Return the key with this text, and note that it was used.
 
     Raises:

@@ -7,7 +7,7 @@ from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.ports.services import Services
 
 
-def note(
+def note_action(
     services: Services,
     accounts: AccountServices,
     deed: AuditAction,

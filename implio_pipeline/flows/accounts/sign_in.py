@@ -25,7 +25,7 @@ _SIGNED_IN = "who is signed in"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class BegunSession:
     """A session that has begun."""
 
     token: str = sensitive()
@@ -35,7 +35,7 @@ class Entry:
     """Whether the one-time code is still to come."""
 
 
-def sign_in(accounts: AccountServices, *, email: str, password: str, origin: str) -> Entry:
+def sign_in(accounts: AccountServices, *, email: str, password: str, origin: str) -> BegunSession:
     """Begin a session, if the password is right.
 
     Args:
@@ -68,7 +68,7 @@ def sign_in(accounts: AccountServices, *, email: str, password: str, origin: str
     return _begin_session(accounts, member, is_halfway=credential.code_secret is not None)
 
 
-def enter_code(accounts: AccountServices, token: str, *, code: str) -> Entry:
+def enter_code(accounts: AccountServices, token: str, *, code: str) -> BegunSession:
     """Complete a halfway session with a one-time code; the session goes on under a new token.
 
     Raises:
@@ -113,7 +113,7 @@ def find_session(accounts: AccountServices, token: str, *, is_automatic: bool = 
     return session, accounts.members.get(session.member_id)
 
 
-def change_password(accounts: AccountServices, member: Member, *, old: str, new: str) -> Entry:
+def change_password(accounts: AccountServices, member: Member, *, old: str, new: str) -> BegunSession:
     """Replace a member's password, end every session of the member, and begin a new one.
 
     Raises:
@@ -149,14 +149,14 @@ def drop_codes(accounts: AccountServices, member: Member, *, password: str) -> N
     accounts.members.set_code_secret(member.member_id, None)
 
 
-def _begin_session(accounts: AccountServices, member: Member, *, is_halfway: bool = False) -> Entry:
+def _begin_session(accounts: AccountServices, member: Member, *, is_halfway: bool = False) -> BegunSession:
     """Begin a session under a new token."""
     token, now = accounts.secrets.new_token(), accounts.clock.now()
     session = Session(
         session_id=session_id_of(token), member_id=member.member_id, began_at=now, seen_at=now, is_halfway=is_halfway
     )
     accounts.members.add_session(session)
-    return Entry(token=token, member=member, is_halfway=is_halfway)
+    return BegunSession(token=token, member=member, is_halfway=is_halfway)
 
 
 def _confirm_password(accounts: AccountServices, member: Member, password: str) -> None:

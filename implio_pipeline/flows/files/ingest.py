@@ -3,7 +3,7 @@
 Rules:
 
 * A landing file is removed only after its rows are durable and live, so a crash at any step loses nothing.
-* The same content is taken in once. It may come again after all its items were erased: then it is new.
+* The same content is taken in once. After all its items were erased it may come again, as new.
 * A file that fails is put off and tried again; after too many attempts it is quarantined. It stops no other file.
 """
 
@@ -108,11 +108,11 @@ def ingest(
     Raises:
         ClockWrong: the clock disagrees with what the home knows; files stay in the landing folder.
     """
-    # 1. Choose the folders. One whose team does not exist is left alone; `status` counts its files.
+    # 1. Choose the folders. A folder whose team does not exist is left alone; `implio status` counts its files.
     now = agreed_now(services)
     known = {team.team: team for team in services.catalog.teams.all()}
     failures = failed_landings(services)
-    left = set() if again else put_off(failures, now=now)
+    left = set() if again else marks_put_off(failures, now=now)
     wanted = services.landing.waiting(but=left).keys() if teams is None else teams
     chosen = [known[team] for team in sorted(wanted) if team in known]
     # 2. Claim and take file by file: one is parsed while another one is written.
@@ -139,7 +139,7 @@ def failed_landings(services: Services, *, teams: Collection[TeamId] | None = No
     return found
 
 
-def put_off(failures: Iterable[FailedFile], *, now: datetime) -> set[str]:
+def marks_put_off(failures: Iterable[FailedFile], *, now: datetime) -> set[str]:
     """Return the marks of the landing files that must not be tried now."""
     return {each.file for each in failures if each.is_put_off(now=now)}
 
@@ -296,8 +296,8 @@ def _is_in(services: Services, team: Team, file: LandingFile) -> bool:
         if reread(is_left, about="the files", again=lambda: services.keychain.forget(team.team)):
             return True
     except (PlanOutdated, FileMissing, KeyMissing):
-        return True  # not known: content must not be taken in twice
-    # All of it is erased, and the sender has sent it again: it comes in as new.
+        return True  # It is not known, and content must not be taken in twice.
+    # All its items are erased, and its sender has sent it again: it comes in as new.
     services.catalog.landings.forget(record)
     return False
 
@@ -321,7 +321,7 @@ def _set_aside(services: Services, team: Team, file: LandingFile, error: Landing
         committed_at=record.taken_at,
         landing=record,
     )
-    # A race may lose the record, which only informs: the file itself is sealed and kept.
+    # A race may lose the record. That is no harm, since it only informs: the file itself is sealed and kept.
     with suppress(PlanOutdated):
         services.catalog.manifest.commit(change)
     file.set_aside(error.facts)

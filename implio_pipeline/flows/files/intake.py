@@ -1,4 +1,4 @@
-"""The one way in: rows become vault files, and go live in one commit. Landing files and posts both come through here.
+"""The one way in: rows become vault files, and go live in one commit. Landing files and posts both use it.
 
 Rules:
 
@@ -34,22 +34,22 @@ from implio_pipeline.ports.services import Services
 BUFFER_BYTES = 96 << 20
 """Rows held before files are written. One buffer fills while another is written, which bounds the memory."""
 TOO_OLD = "too-old"
-"""The code under which items are set aside that are older than their team's policy keeps."""
+"""The code under which items are set aside when they are older than their team's policy allows."""
 _STANDING = "standing"
 """Prefix of the name of a standing deletion's rule: the tombstone of the same request has a rule of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class PartResult:
     """What happened to one part of the rows."""
 
     kept_out: tuple[int, ...] = ()
     """Positions, from 0, of items that a standing deletion kept out."""
     returned: int = 0
-    """Items taken in of people who were erased before."""
+    """Items that were taken in although their user was erased before."""
 
     @classmethod
-    def of(cls, post: PostRecord) -> "Part":
+    def of(cls, post: PostRecord) -> "PartResult":
         """Return what happened to a post that was taken in before."""
         return cls(kept_out=post.kept_out, returned=post.returned)
 
@@ -88,7 +88,7 @@ class Intake:
     """Rows that are too old and not sealed yet."""
     _sealed_aside: list[str] = field(default_factory=list)
 
-    def add(self, rows: Rows, kind: FileKind) -> Part:
+    def add(self, rows: Rows, kind: FileKind) -> PartResult:
         """Buffer the rows that may come in; a full buffer is written while the next one fills."""
         vault = self.services.vault
         if self.planned_at < 0:
@@ -121,7 +121,7 @@ class Intake:
             self._buffered_bytes += young.nbytes
         if self._buffered_bytes >= BUFFER_BYTES:
             self._flush()
-        return Part(kept_out=kept_out, returned=returned.total())
+        return PartResult(kept_out=kept_out, returned=returned.total())
 
     def commit(self, file: LandingFile | None) -> None:
         """Make the staged files live, without what newer tombstones cover.
@@ -138,7 +138,7 @@ class Intake:
         self._wait()
         self._writer.shutdown()
         self._seal_old()
-        # 2. Apply the tombstones that were accepted in the meantime.
+        # 2. Apply the tombstones that were accepted since the plan.
         if self._newest_tombstone() > self.planned_at:
             self._apply_newer_rules()
         # 3. Commit by compare-and-swap; apply newer tombstones again for as long as they were the reason it failed.
@@ -235,7 +235,7 @@ class Intake:
         try:
             self.services.catalog.manifest.commit(change)
         except (PlanOutdated, PostInWork):
-            self.staged, self._sealed_aside = staged, aside  # these are known to have changed nothing
+            self.staged, self._sealed_aside = staged, aside  # these errors mean that nothing was changed
             raise
         self.staged = staged
 
@@ -257,7 +257,7 @@ class Intake:
         )
 
     def _apply_newer_rules(self) -> None:
-        """Take out of the staged files and the queue what rules cover that came after the plan."""
+        """Remove from the staged files and the queue what rules that are newer than the plan cover."""
         known = {named.request_id for named in (*self.named_rules, *self.standing)}
         self._plan()
         fresh = [named for named in self.named_rules if named.request_id not in known]
@@ -314,7 +314,7 @@ def _rules_in_force(
     named_rules = [
         NamedRule(request_id=RequestId(each.request_id), rule=each.rule)
         for each in requests.tombstones(team.team)
-        # A retention request that is done says what an older policy kept; today's policy decides now.
+        # A completed retention request follows an older policy. Today's policy, added below, decides now.
         if not (each.is_erased and isinstance(each.rule, OverdueRule))
     ]
     overdue = team.policy.item_cutoffs(today=now.date())

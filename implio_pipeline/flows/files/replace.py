@@ -3,8 +3,8 @@
 Rules:
 
 * A new file is committed only after it was read again and proved right (`Rewrite.prove`).
-* Files are swapped and the old files' keys destroyed in the same transaction. Without keys, what is still on the disk
-  is noise; unlinking it may fail and is tried again.
+* The transaction that swaps files destroys the keys of the old ones. Without keys the old files are noise, so unlinking
+  them may fail and is tried again.
 * A fault of one file does not stop the others: the file stays as it is, and its fault is returned.
 """
 
@@ -76,7 +76,7 @@ def swap(
     faulty: list[tuple[FileWork, ImplioError]] = []
     batch = _Batch(team=works[0].sealed.file.team, planned_at=planned_at, held_at=held_at)
     with discarding(lambda: batch.discard(services.vault)):
-        # 1. Files that go whole come first: they are not read, so their items are gone in the first commits.
+        # 1. Files that are dropped whole come first: they need no reading, so their items are erased soonest.
         ordered = sorted(works, key=lambda work: not work.is_whole)
         # 2. Rewrite and prove, a few files at a time.
         attempts = bounded_map(lambda work: _attempt(services.vault, work), ordered, most=services.threads)
@@ -120,7 +120,7 @@ def unlink_replaced(catalog: Catalog, vault: Vault, faults: Faults | None = None
 
 
 def _attempt(vault: Vault, work: FileWork) -> Rewrite | Mapping[RequestId, int] | ImplioError:
-    """Return a file's proven rewrite; each request's rows if the file goes whole; or the file's fault."""
+    """Return the proven rewrite of a file, the rows of each request if the file is dropped whole, or the fault."""
     file = work.sealed.file
     try:
         if work.is_whole:
@@ -193,7 +193,7 @@ class _Batch:
         try:
             self.planned_at = commit_under_newer_tombstones(catalog, change)
         except PlanOutdated:
-            self.add_files = staged  # this one is known to have changed nothing
+            self.add_files = staged  # this error means that nothing was changed
             raise
         counts.files_rewritten += self.counts.files_rewritten
         counts.files_dropped += self.counts.files_dropped

@@ -2,9 +2,9 @@
 
 Rules:
 
-* There is no spool: nothing is on the disk before it is encrypted, and nothing waits there to be taken in.
+* There is no spool: items are encrypted before they reach the disk, and none waits there to be taken in.
 * An accepted post is live when it is answered, unless a deletion accepted since then covers it. So a deletion has no
-  queue to drain.
+  queue to drain first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from implio_pipeline.domain.intake import PostRecord
 from implio_pipeline.domain.replan import discarding, replan
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
-from implio_pipeline.flows.files.intake import Intake, Part
+from implio_pipeline.flows.files.intake import Intake, PartResult
 from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.services import Services
 
@@ -29,7 +29,7 @@ class Submission:
 
     team: TeamId
     arrived_at: datetime
-    """When the post arrived: the submission instant of each of its items."""
+    """When the post arrived. It is the submission instant of all its items."""
     rows: Rows = field(repr=False)
     post: PostRecord | None = None
     """What is remembered of the post, if it has an idempotency key."""
@@ -40,11 +40,11 @@ class AddedRows:
     """What was committed."""
 
     files: list[SealedFile]
-    parts: list[Part]
+    parts: list[PartResult]
     """One for each part given, in the same order."""
 
 
-def arrival(services: Services, team: TeamId) -> datetime:
+def submission_instant(services: Services, team: TeamId) -> datetime:
     """Return the submission instant of a post that has just arrived: later than any instant that the team knows.
 
     So no deletion that was accepted before the post covers it, even if another host with a faster clock accepted it.

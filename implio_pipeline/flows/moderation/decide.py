@@ -104,7 +104,7 @@ def next_entries(
     return services.catalog.moderation.lock_oldest(team, queue, lock=lock, now=now, count=count)
 
 
-def give_back(services: Services, team: TeamId, *, by: str) -> int:
+def unlock_entries(services: Services, team: TeamId, *, by: str) -> int:
     """Unlock every entry that a moderator has locked, and return their number."""
     return services.catalog.moderation.unlock(team, by=identity_of(services.keychain, team, by))
 

@@ -55,8 +55,8 @@ from implio_pipeline.domain.request import OPEN_STATES, Request
 from implio_pipeline.domain.scope import OverdueRule, TaskRule, Tombstone, UserRule
 from implio_pipeline.domain.statements import AuditMade, TombstonePlaced
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.access.authorize import log_faults
-from implio_pipeline.flows.access.grants import revived
+from implio_pipeline.flows.access.authorize import read_log_faults
+from implio_pipeline.flows.access.grants import revived_grants
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.flows.operations.housekeep import STRAY_AGE
@@ -194,7 +194,7 @@ class _Rules:
 
 
 def _audit_parts(services: Services, report: AuditReport, progress: Progress | None) -> None:
-    """Look at every part but the catalog's own rows; collect what each unit fails of as a finding."""
+    """Look at every part but the catalog's own rows. The fault of a unit becomes a finding."""
     catalog, faults = services.catalog, Faults()
 
     def look(part: AuditPart, unit: str, findings: Iterator[AuditFinding]) -> None:
@@ -296,7 +296,7 @@ def _request_faults(
     in_force: Mapping[str, TombstonePlaced],
     told: LedgerState,
 ) -> dict[RequestId, list[AuditFinding]]:
-    """Return the requests that catalog and ledger tell differently, each with what differs."""
+    """Return the requests on which catalog and ledger differ, each with its findings."""
     standing = {
         RequestId(each.request_id): each
         for team in {request.team for request in requests.values()}
@@ -326,9 +326,9 @@ def _request_faults(
 def _access_findings(services: Services) -> Iterator[AuditFinding]:
     """Compare the log of reads with its chain and with the ledger, and the grants with the ledger's revocations."""
     with suppress(LedgerBroken):  # the part `ledger` reports it
-        for fault in log_faults(services):
+        for fault in read_log_faults(services):
             yield AuditFinding(kind=FindingKind.ACCESS_LOG_BROKEN, about=f"line {fault.line}", words=fault.words)
-        for grant_id in revived(services):
+        for grant_id in revived_grants(services):
             yield AuditFinding(kind=FindingKind.GRANT_REVIVED, about=grant_id, words="the ledger knows it as revoked")
 
 
@@ -444,7 +444,7 @@ class _FileAudit:
     def _is_chosen(self, file: VaultFile) -> bool:
         """Return whether to read a file's rows."""
         if AuditPart.SURVIVORS in self.report.parts:
-            # A row that makes no sense rules out nothing, so its file is read.
+            # A row that cannot be interpreted rules nothing out, so its file is read.
             try:
                 if self.may_hold(file):
                     return True

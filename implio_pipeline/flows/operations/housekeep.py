@@ -1,9 +1,9 @@
-"""Housekeep: delete what nothing refers to, so that no file is out of an erasure's reach; run daily.
+"""Housekeep, daily: delete what nothing refers to, so that no file is out of an erasure's reach.
 
 Rules:
 
 * Nothing is deleted for its age while the clock disagrees with what the home knows.
-* Temporary files and files unknown to the catalog stay for `STRAY_AGE`: whoever made them may still be at work.
+* Temporary files and files unknown to the catalog stay for `STRAY_AGE`: the process that made them may still run.
 * A file, team or region that fails does not stop the others. The next run takes it up again.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from implio_pipeline.domain.intake import POST_KEPT
-from implio_pipeline.flows.access.authorize import note_log
+from implio_pipeline.flows.access.authorize import note_read_log
 from implio_pipeline.flows.clock import note_clock
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.ingest import forget_landings
@@ -96,5 +96,5 @@ def housekeep(
         # 7. Note the newest line of the log of reads in the ledger: from then on it cannot be altered or cut off
         #    without a trace (decision 0051).
         with failed.isolate("log of reads"):
-            summary.reads = note_log(services)
+            summary.reads = note_read_log(services)
     return summary

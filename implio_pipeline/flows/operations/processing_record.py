@@ -26,13 +26,13 @@ from implio_pipeline.domain.processing import (
 from implio_pipeline.domain.residency import Place, Processor
 from implio_pipeline.domain.statements import AuditMade, RestoreMade
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.operations.rotate_keys import newest_statement
+from implio_pipeline.flows.operations.rotate_keys import newest_key_statement
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.services import Services
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Configured:
+class RecordSettings:
     """The settings that the record shows."""
 
     controller: Controller
@@ -44,7 +44,7 @@ class Configured:
     is_landing_archived: bool
 
 
-def activity_record(services: Services, configured: Configured) -> ActivityRecord:
+def activity_record(services: Services, configured: RecordSettings) -> ActivityRecord:
     """Return the record of processing activities as of now.
 
     Raises:
@@ -144,7 +144,7 @@ def _team_record(catalog: Catalog, team: Team, *, now: datetime) -> TeamRecord:
     )
 
 
-def _kept(configured: Configured) -> tuple[RetainedData, ...]:
+def _kept(configured: RecordSettings) -> tuple[RetainedData, ...]:
     return (
         RetainedData(
             what="Deletion requests",
@@ -179,11 +179,11 @@ def _kept(configured: Configured) -> tuple[RetainedData, ...]:
     )
 
 
-def _measures(services: Services, configured: Configured) -> Iterable[tuple[str, str]]:
+def _measures(services: Services, configured: RecordSettings) -> Iterable[tuple[str, str]]:
     """Yield each measure of protection and its state (GDPR Art. 30(1)(g), Art. 32(1))."""
     now, ledger, catalog = services.clock.now(), services.ledger, services.catalog
     yield "Encryption", "AES-256-GCM for every file and column, keys of its own for each file and class of columns"
-    statement = newest_statement(ledger)
+    statement = newest_key_statement(ledger)
     rotated = "never yet" if statement is None else _ago(now, statement.at)
     yield "Rotation of keys, so that old backups cannot be read", rotated
     yield "Pseudonyms", "a keyed digest of the user id wherever an item must be found without its identity"

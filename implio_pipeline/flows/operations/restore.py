@@ -36,7 +36,7 @@ from implio_pipeline.domain.request import (
 )
 from implio_pipeline.domain.scope import Coverage, coverage_of
 from implio_pipeline.domain.statements import HoldPlaced, RestoreMade, StandingLifted, TombstoneLifted, TombstonePlaced
-from implio_pipeline.flows.access.authorize import accept_shortened_log
+from implio_pipeline.flows.access.authorize import accept_shortened_read_log
 from implio_pipeline.flows.access.grants import revoke_again
 from implio_pipeline.flows.deletion.accept import approved
 from implio_pipeline.flows.deletion.erase import erase
@@ -161,7 +161,7 @@ def restore(
         summary.strays_deleted = housekeep(services, stray_age=stray_age).strays
     # 7. Revoke again the grants that were revoked since, and record what the log of reads has lost.
     summary.grants_revoked = len(revoke_again(services.catalog, services.ledger))
-    summary.reads_lost = accept_shortened_log(services)
+    summary.reads_lost = accept_shortened_read_log(services)
     # 8. Prove it: count survivors by reading the files.
     if not summary.missing:
         summary.survivors = survivors(services)

@@ -124,7 +124,7 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
         keys = services.catalog.teams.keys(team.team)
         if old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys):
             chosen.append(team)
-    states, statement = KeyStates.of_ring(services.keychain.root_keys()), newest_statement(services.ledger)
+    states, statement = KeyStates.of_ring(services.keychain.root_keys()), newest_key_statement(services.ledger)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
     if chosen or states.retired or not is_told:
         return retire_old_keys(services, chosen, faults=faults)
@@ -183,7 +183,7 @@ def renew_keys(services: Services, team: Team, *, above: int = 0) -> None:
     services.keychain.forget(team.team)
 
 
-def newest_statement(ledger: Ledger) -> KeyStatement | None:
+def newest_key_statement(ledger: Ledger) -> KeyStatement | None:
     """Return the ledger's newest statement about keys; `None` before the first rotation.
 
     Raises:
@@ -201,7 +201,7 @@ def faults_of_ring(ledger: Ledger, keychain: Keychain) -> RingFaults:
     """
 
     def compare() -> RingFaults:
-        statement = newest_statement(ledger)
+        statement = newest_key_statement(ledger)
         return RingFaults() if statement is None else statement.ring_faults(keychain.root_keys())
 
     faults = compare()
@@ -289,7 +289,7 @@ def _retire_team_keys(services: Services, team: TeamId, summary: RotationSummary
         keychain.forget(team)
 
     def is_race(error: Exception) -> bool:
-        """Return whether a new tombstone or file came between, or another rotation is already further."""
+        """Return whether a tombstone or file was added in between, or another rotation is further than this one."""
         is_further = isinstance(error, KeyMissing) and are_team_keys_renewed(catalog.teams, keys, of=[team])
         return is_outdated(error) or is_further
 
@@ -357,8 +357,8 @@ def _retire_home_key(services: Services, summary: RotationSummary) -> None:
     if not old:
         return
     services.catalog.rewrap_home_keys(tuple(old), services.keychain.rewrap_home_key)
-    # The key's age is the ledger's word, since the key ring keeps no times: the oldest of the newest statements that
-    # all name it.
+    # The key ring keeps no times, so the ledger tells the key's age: the first of the latest unbroken run of statements
+    # that name the key as live.
     newest = next(key_id for key_id in newest_ids(ring) if _region_of(key_id) == HOME)
     live_since: datetime | None = None
     for entry in services.ledger.newest_first(KeyStatement):

@@ -1,8 +1,8 @@
-"""Waits: the oldest landing file, request file and open request, how long each has waited, and why."""
+"""Waits: the oldest landing file, request file and open request, since when each waits, and why."""
 
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.waiting import OrchestrationFacts, Wait, WaitingKind, why_open, why_waiting
-from implio_pipeline.flows.files.ingest import failed_landings, put_off
+from implio_pipeline.flows.files.ingest import failed_landings, marks_put_off
 from implio_pipeline.ports.services import Services
 
 
@@ -18,7 +18,7 @@ def oldest_waits(services: Services, facts: OrchestrationFacts | None) -> tuple[
     """
     now = services.clock.now()
     # Landing files whose back-off lasts do not wait for anybody; `implio status` lists them separately.
-    left = put_off(failed_landings(services), now=now)
+    left = marks_put_off(failed_landings(services), now=now)
     waits = [
         Wait(what=what, since=since, cause=why_waiting(what, facts, now=now))
         for what, since in (
