@@ -26,11 +26,11 @@ class FileLook:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disclosed:
-    """What a file holds about one person."""
+    """The rows of a file that rules cover."""
 
     rows: Rows
     hidden: int
-    """Rows about the person that an open tombstone hides."""
+    """How many covered rows are left out because an open tombstone hides them."""
 
 
 class Vault(Protocol):
@@ -133,8 +133,8 @@ class Vault(Protocol):
             KeyMissing: a key of it cannot be unwrapped, or does not open it.
         """
 
-    def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
-        """Return the rows of a file that a rule covers, with all columns, except those that a hidden rule covers.
+    def disclosed(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Disclosed:
+        """Return the rows of a file that one of the rules covers, with all columns, without those that `hidden` covers.
 
         Raises:
             FileTampered: the file differs from its catalog row.
@@ -154,15 +154,6 @@ class Vault(Protocol):
             FileMissing: the file is not in storage.
             KeyMissing: its keys are gone.
             StorageFull: there is no room. The old file stays.
-        """
-
-    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Rows:
-        """Return the rows of a file that a rule covers, with all columns, except those that a hidden rule covers.
-
-        Raises:
-            FileTampered: the file differs from its catalog row.
-            FileMissing: the file is not in storage.
-            KeyMissing: its keys are gone.
         """
 
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:

@@ -33,7 +33,7 @@ _WHOLE_SECONDS = 15.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 10.0
 _SECRET_BYTES = 32
 
-Resolve = Callable[[str, int], Sequence[str]]
+_Resolve = Callable[[str, int], Sequence[str]]
 
 
 def _resolve(host: str, port: int) -> Sequence[str]:
@@ -61,7 +61,7 @@ class HttpWebhookClient(WebhookClient):
         inside: Collection[str] = (),
         may_use_http: bool = False,
         ca_file: Path | None = None,
-        resolver: Resolve = _resolve,
+        resolver: _Resolve = _resolve,
     ) -> None:
         self._inside = frozenset(host.lower() for host in inside)
         self._may_use_http = may_use_http

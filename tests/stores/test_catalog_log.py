@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from implio_pipeline.stores.catalog import sqlite as module
 from implio_pipeline.stores.catalog.engine import connect, reading, writing
-from implio_pipeline.stores.catalog.sqlite import LogCopies
+from implio_pipeline.stores.catalog.sqlite import LogCheckpoints
 
 
 class Hand:
@@ -140,11 +140,11 @@ class Told:
 
 
 def test_while_somebody_else_copies_a_full_log_it_is_looked_at_as_often_as_before(hand: Hand) -> None:
-    copies, engine = LogCopies(), Told((0, 8_000, 8_000), (1, -1, -1), (0, 8_000, 8_000))
+    copies, engine = LogCheckpoints(), Told((0, 8_000, 8_000), (1, -1, -1), (0, 8_000, 8_000))
 
     hand.now += 0.5
     for _ in range(3):
-        copies.copy_if_due(engine)  # type: ignore[arg-type]
+        copies.checkpoint_if_due(engine)  # type: ignore[arg-type]
         hand.now += 0.13
 
     assert engine.asked == 3

@@ -301,7 +301,7 @@ def test_a_writer_waits_for_another_process_however_sqlite_calls_it(code: int) -
         def close(self) -> None:
             pass
 
-    assert sqlite._begins_soon(Cursor())
+    assert sqlite._try_begin_often(Cursor())
     begin = "BEGIN IMMEDIATE"
     assert said == ["PRAGMA busy_timeout=0", begin, begin, "PRAGMA busy_timeout=30000"]
 

@@ -228,7 +228,7 @@ def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, pr
     found: dict[FileKind, list[Rows]] = {kind: [] for kind in FileKind}
     hidden = 0
     for done, each in enumerate(sealed, start=1):
-        disclosed = vault.disclosed(each, rule, hidden=hiding)
+        disclosed = vault.disclosed(each, [rule], hidden=hiding)
         hidden += disclosed.hidden
         if disclosed.rows.num_rows:
             found[each.file.kind].append(disclosed.rows)

@@ -48,7 +48,7 @@ def stored_rows(services: Services, team: TeamId, task_ids: Iterable[str]) -> li
         found = [(file, reached) for file, reached in files if file.kind is FileKind.ITEMS]
         sealed = services.catalog.manifest.sealed([file for file, _ in found])
         return [
-            services.vault.covered(each, [named.rule for named in reached], hidden=hidden)
+            services.vault.disclosed(each, [named.rule for named in reached], hidden=hidden).rows
             for each, (_, reached) in zip(sealed, found, strict=True)
         ]
 

@@ -22,14 +22,14 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.stores.catalog import callbacks, teams
-from implio_pipeline.stores.catalog.cap import judged
+from implio_pipeline.stores.catalog.cap import apply_cap
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import row_of
 from implio_pipeline.stores.catalog.tables import requests, standing_rules, tombstones
 from implio_pipeline.stores.catalog.withdrawal import withdraw
 
-IDEMPOTENCY_LASTS = timedelta(days=30)
+_IDEMPOTENCY_LASTS = timedelta(days=30)
 """For how long after acceptance an idempotency key returns its request."""
 
 
@@ -49,7 +49,7 @@ def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approval
     for each in asked:
         request, rule = each.request, each.rule
         earlier = answers.get((request.team, each.key))
-        if earlier is None or earlier.accepted_at <= request.accepted_at - IDEMPOTENCY_LASTS:
+        if earlier is None or earlier.accepted_at <= request.accepted_at - _IDEMPOTENCY_LASTS:
             # 3. End the rule after the newest item, not at the clock: a slow clock would leave items out.
             before = next_instant(newest[request.team], now=rule.before)
             bound = replace(rule, before=before)
@@ -57,7 +57,7 @@ def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approval
             answers[request.team, each.key] = request
     if new:
         # 4. Compare with the cap of who asks, under the same lock: two processes together approve no more than one.
-        stored = judged(connection, [each.request for each in new], approvals)
+        stored = apply_cap(connection, [each.request for each in new], approvals)
         new = [replace(each, request=request) for each, request in zip(new, stored, strict=True)]
         keys = ((each.request.team, each.key) for each in new)
         answers |= zip(keys, _store(connection, new), strict=True)
@@ -132,7 +132,7 @@ def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledg
     waiting = [each for each in accepted if each.state is RequestState.UNAPPROVED]
     # The webhook waits, because it is not sent if the request is released soon.
     told = [(each.team, each.request_id, each.accepted_at, TELL_WAITING_AFTER) for each in waiting]
-    callbacks.tell(connection, CallbackEvent.APPROVAL, told)
+    callbacks.add_deliveries(connection, CallbackEvent.APPROVAL, told)
     # 5. Standing erasures keep later items of the user out. One that the ledger knows as lifted is stored as lifted.
     macs.insert(
         connection,

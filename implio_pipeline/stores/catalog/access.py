@@ -24,7 +24,7 @@ from implio_pipeline.stores.catalog.access_tables import access_log, grants, ope
 from implio_pipeline.stores.catalog.engine import LOG_LOCK, lock, reading, writing
 from implio_pipeline.stores.catalog.home_keys import home_key
 from implio_pipeline.stores.catalog.tables import teams
-from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
+from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
 _GRANT = tuple(name for name in grants.c.keys() if name not in ("sequence", "classes"))  # noqa: SIM118  # of columns
 _READ = ("at", "person", "purpose", "door", "rows", "rows_read", "statement")
@@ -182,7 +182,7 @@ class SqlPeople(People):
     def _keyed(self, label: str, text: str) -> str:
         if self._key is None:
             self._key = home_key(self._engine, self._seal, _KEY)
-        return keyed(self._key, label, text)[:_PSEUDONYM_BYTES].hex()
+        return keyed_hash(self._key, label, text)[:_PSEUDONYM_BYTES].hex()
 
 
 def _grant_of(row: RowMapping) -> Grant:

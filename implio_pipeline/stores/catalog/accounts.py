@@ -37,7 +37,7 @@ from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import audit_log, members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.home_keys import home_key
-from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed
+from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
 _LOOKUP = "member-lookup"
 
@@ -233,7 +233,7 @@ class SqlMembers(Members):
     def _lookup(self, email: str) -> bytes:
         if self._key is None:
             self._key = home_key(self._engine, self._seal, _LOOKUP)
-        return keyed(self._key, "lookup", email)
+        return keyed_hash(self._key, "lookup", email)
 
 
 class SqlAuditLog(AuditLog):

@@ -31,7 +31,7 @@ def alterations(connection: Connection) -> Iterator[Alteration]:
         # 3. Check the rows of each team against the tally.
         for team_name, theirs in counted.items() if kind.rows is not None else ():
             try:
-                macs.check_set(connection, table, TeamId(team_name), theirs)
+                macs.check_tally(connection, table, TeamId(team_name), theirs)
             except CatalogTampered as error:
                 yield Alteration(about=team_name, noun=table.name, team=TeamId(team_name), words=error.facts)
 
@@ -42,7 +42,7 @@ def _is_whole(macs: RowMacs, table: Table, row: dict[str, Any]) -> bool:
         return True
     if not macs.is_whole(table, row):
         return False
-    return table is not vault_files or macs.filters(row["user_filter"], row["task_filter"]) == row["filters"]
+    return table is not vault_files or macs.filters_digest(row["user_filter"], row["task_filter"]) == row["filters"]
 
 
 def _counts(table: Table, row: dict[str, Any]) -> bool:

@@ -127,7 +127,7 @@ class SqlCallbacks(Callbacks):
             return connection.execute(delete(deliveries).where(deliveries.c.given_up_at < before)).rowcount
 
 
-def tell_decision(connection: Connection, decided: StoredVerdict) -> None:
+def add_decision_delivery(connection: Connection, decided: StoredVerdict) -> None:
     """Add a delivery of a verdict, if its team has a callback."""
     if not _has_callback(connection, decided.team):
         return
@@ -146,7 +146,7 @@ def tell_decision(connection: Connection, decided: StoredVerdict) -> None:
     connection.execute(insert(deliveries), {name: getattr(delivery, name) for name in _DELIVERY})
 
 
-def tell(
+def add_deliveries(
     connection: Connection, event: CallbackEvent, about: Sequence[tuple[TeamId, RequestId, datetime, timedelta]]
 ) -> None:
     """Add a delivery of an event for each request whose team has a callback.

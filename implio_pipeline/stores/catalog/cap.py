@@ -63,7 +63,7 @@ def allowance(
     return Allowance(most=most, used=int(used or 0) + by_policy)
 
 
-def judged(connection: Connection, asked: Iterable[Request], policy: ApprovalPolicy) -> list[Request]:
+def apply_cap(connection: Connection, asked: Iterable[Request], policy: ApprovalPolicy) -> list[Request]:
     """Return the requests, with the state unapproved for those above the cap of their asker."""
     left: dict[tuple[TeamId, str | None], int] = {}
     found: list[Request] = []

@@ -76,8 +76,8 @@ def carry_out(connection: Connection, change: Change) -> None:
         raise PlanOutdated(f"a legal hold was placed on team {team} after the work was planned")
     _note_size(connection, change)
     # 2. Add what may exist only once: landing file, posts, team keys.
-    _remember_landing(connection, change)
-    _remember_posts(connection, change)
+    _record_landing(connection, change)
+    _record_posts(connection, change)
     _add_team_keys(connection, change)
     # 3. Remove files with their keys, then add files.
     _check_proved(connection, change)
@@ -91,12 +91,12 @@ def carry_out(connection: Connection, change: Change) -> None:
     if latest > newest_at:
         teams.raise_time(connection, team, to=latest)
     # 4. Write what belongs to the files.
-    _put_entries(connection, change)
+    _add_queue_entries(connection, change)
     outcomes = [{name: getattr(outcome, name) for name in _OUTCOME} for outcome in change.outcomes]
     its_own = {"team": team, "committed_at": change.committed_at}
     macs.insert(connection, file_outcomes, [{**outcome, **its_own} for outcome in outcomes])
-    _note_applied(connection, change)
-    _count_people(connection, change)
+    _mark_verdicts_applied(connection, change)
+    _count_erased_people(connection, change)
     # 5. Remove team keys last: by now nothing may be wrapped under them.
     _shred(connection, change)
 
@@ -113,7 +113,7 @@ def _note_size(connection: Connection, change: Change) -> None:
     macs.insert(connection, team_sizes, [row])
 
 
-def _remember_landing(connection: Connection, change: Change) -> None:
+def _record_landing(connection: Connection, change: Change) -> None:
     if change.landing is None:
         return
     is_same = (landings.c.team == change.landing.team, landings.c.digest == change.landing.digest)
@@ -123,7 +123,7 @@ def _remember_landing(connection: Connection, change: Change) -> None:
     connection.execute(insert(landings), asdict(change.landing))
 
 
-def _remember_posts(connection: Connection, change: Change) -> None:
+def _record_posts(connection: Connection, change: Change) -> None:
     # The number of remembered posts needs no limit: each takes 200 bytes for a day, and its items take more.
     for post in change.posts:
         is_same = (posts.c.team == post.team, posts.c.key_digest == post.key_digest)
@@ -211,7 +211,7 @@ def _add(connection: Connection, change: Change, rewrapped: Collection[FileId]) 
     return [row["mac"] for row in new]
 
 
-def _put_entries(connection: Connection, change: Change) -> None:
+def _add_queue_entries(connection: Connection, change: Change) -> None:
     """Put new items on their queues. A queue that does not exist yet is made."""
     if not change.queue:
         return
@@ -223,7 +223,7 @@ def _put_entries(connection: Connection, change: Change) -> None:
     bulk_insert(connection, queue_entries, rows)
 
 
-def _note_applied(connection: Connection, change: Change) -> None:
+def _mark_verdicts_applied(connection: Connection, change: Change) -> None:
     """Note that a change wrote verdicts into the vault. From now on retention by outcome uses the decided outcome.
 
     Raises:
@@ -251,7 +251,7 @@ def _note_applied(connection: Connection, change: Change) -> None:
                 connection.execute(update(table).where(*is_about).values(outcome=decided.value))
 
 
-def _count_people(connection: Connection, change: Change) -> None:
+def _count_erased_people(connection: Connection, change: Change) -> None:
     counts, day = change.erased_people, change.committed_at.date()
     if not counts:
         return

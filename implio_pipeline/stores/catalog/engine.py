@@ -48,7 +48,7 @@ _UNAVAILABLE = {
 """SQLite's errors about the file, its disk or its locks. All other errors are about the statement."""
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
 _turns: weakref.WeakKeyDictionary[Engine, Turns] = weakref.WeakKeyDictionary()
-_copies: weakref.WeakKeyDictionary[Engine, sqlite.LogCopies] = weakref.WeakKeyDictionary()
+_copies: weakref.WeakKeyDictionary[Engine, sqlite.LogCheckpoints] = weakref.WeakKeyDictionary()
 _inherited: list[Pool] = []
 """Connection pools that a forked child has from its parent. They are kept, because dropping them would close the
 parent's connections."""
@@ -61,7 +61,7 @@ def connect(url: str) -> Engine:
     options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1, "json_deserializer": _json}
     if location.get_backend_name() == "sqlite":
         engine = sqlite.connect(location, options)
-        _copies[engine] = sqlite.LogCopies()
+        _copies[engine] = sqlite.LogCheckpoints()
     else:
         engine = create_engine(location, isolation_level="READ COMMITTED", pool_pre_ping=True, **options)
     _open.add(engine)
@@ -77,7 +77,7 @@ def turns_of(engine: Engine) -> Turns:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that reads one snapshot until it ends."""
-    with _explained(), engine.connect() as connection:
+    with _translated(), engine.connect() as connection:
         if not _is_sqlite(engine):
             # SQLite gives every transaction a snapshot; PostgreSQL only from this isolation level on.
             connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # noqa: PLW2901
@@ -99,7 +99,7 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
     """
     turns, copies = _turns[engine], _copies.get(engine)
     with (
-        _explained(),
+        _translated(),
         turns.taken() if copies else nullcontext(),
         engine.connect().execution_options(is_writer=True) as connection,
         nullcontext() if is_synchronised or not copies else sqlite.unsynchronised(connection),
@@ -108,7 +108,7 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
         yield connection
     # After an urgent write the caller waits, so the log is copied by the next writer that is not urgent.
     if copies and not turns.is_urgent:
-        copies.copy_if_due(engine)
+        copies.checkpoint_if_due(engine)
 
 
 def lock(connection: Connection, name: int) -> None:
@@ -131,7 +131,7 @@ def scrub(engine: Engine, secrets: list[str], *, most_rows: int | None = None) -
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translated() -> Iterator[None]:
     """Translate a fault of the machine or the database. Every other exception is a fault of ours and passes unchanged.
 
     Raises:

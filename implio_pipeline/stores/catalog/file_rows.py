@@ -48,7 +48,7 @@ def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = T
             macs.check(vault_files, values)
             # An altered filter would hide a file from the erasure that has to find it.
             is_read = file.user_filter or file.task_filter
-            if is_read and macs.filters(file.user_filter, file.task_filter) != row.filters:
+            if is_read and macs.filters_digest(file.user_filter, file.task_filter) != row.filters:
                 raise CatalogTampered(f"the membership filters of file {file.file_id} were altered", about=file.file_id)
         yield file
 
@@ -56,5 +56,5 @@ def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = T
 def row_of_file(macs: RowMacs, file: VaultFile) -> dict[str, Any]:
     """Return the columns of a live file, without the MAC."""
     row: dict[str, Any] = {name: getattr(file, name) for name in _NAMES}
-    filters = macs.filters(file.user_filter, file.task_filter)
+    filters = macs.filters_digest(file.user_filter, file.task_filter)
     return {**row, "outcomes": dict(file.outcomes), "filters": filters, "state": FileState.LIVE}

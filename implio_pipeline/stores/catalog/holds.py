@@ -61,7 +61,7 @@ class SqlHolds(Holds):
             found = [_hold_of(macs, row) for row in rows]
             # A deleted hold would let an erasure take what it protects.
             if team is not None:
-                macs.check_set(connection, holds, team, [row["mac"] for row in rows])
+                macs.check_tally(connection, holds, team, [row["mac"] for row in rows])
         return found
 
     @override

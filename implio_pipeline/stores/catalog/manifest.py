@@ -73,7 +73,7 @@ class SqlManifest(Manifest):
     def candidates(
         self, team: TeamId, named_rules: Sequence[NamedRule], *, since: datetime | None = None, is_proven: bool = False
     ) -> Iterator[VaultFile]:
-        net = _Net(named.rule for named in named_rules)
+        net = _RuleIndex(named.rule for named in named_rules)
         is_its = live_files(team)
         if since is not None:
             is_its = and_(is_its, vault_files.c.last_submitted_at >= since)
@@ -175,7 +175,7 @@ def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[
         yield file_id, tuple(sorted(keys, key=lambda key: _CLASSES.index(key.column_class)))
 
 
-class _Net:
+class _RuleIndex:
     """Finds the files that rules may reach. Rules that others include are dropped."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:

@@ -176,7 +176,7 @@ class SqlModeration(Moderation):
             # 4. Off the queue, with its note and a delivery to the callback, all in one transaction.
             connection.execute(delete(queue_entries).where(queue_entries.c.entry == row["entry"]))
             _put_note(connection, note)
-            callbacks.tell_decision(connection, told)
+            callbacks.add_decision_delivery(connection, told)
         return replace(told, sequence=sequence)
 
     @override

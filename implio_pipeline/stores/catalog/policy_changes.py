@@ -54,7 +54,7 @@ class SqlPolicyChanges(PolicyChanges):
                 _put_in_force(connection, stored)
             else:
                 told = (change.team, RequestId(change.change_id), change.asked_at, timedelta())
-                callbacks.tell(connection, CallbackEvent.POLICY_APPROVAL, [told])
+                callbacks.add_deliveries(connection, CallbackEvent.POLICY_APPROVAL, [told])
         return stored
 
     @override

@@ -27,7 +27,7 @@ from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.acceptance import accept, reinstate
-from implio_pipeline.stores.catalog.cap import allowance, judged, same_person_as
+from implio_pipeline.stores.catalog.cap import allowance, apply_cap, same_person_as
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -130,7 +130,7 @@ class SqlRequests(Requests):
         with writing(self._engine) as connection:
             for team in sorted({request.team for request in requests}):
                 teams.lock(connection, team)
-            stored = judged(connection, requests, approvals)
+            stored = apply_cap(connection, requests, approvals)
             _move(connection, [(request, RequestState.UNAPPROVED) for request in stored])
         return stored
 
@@ -166,7 +166,7 @@ class SqlRequests(Requests):
             found = [tombstone_of(macs, row) for row in rows if is_checked or macs.is_whole(tombstones, row)]
             if reaching is None and is_checked:
                 in_force = [row["mac"] for row in rows if not row["is_erased"]]
-                macs.check_set(connection, tombstones, team, in_force)
+                macs.check_tally(connection, tombstones, team, in_force)
         return found
 
     @override
@@ -241,14 +241,14 @@ class SqlRequests(Requests):
             macs = RowMacs.of(connection)
             for team in sorted({request.team for request in completed}):
                 for some in chunks([each.request_id for each in completed if each.team == team]):
-                    _discount(connection, team, some)
+                    _take_off_tally(connection, team, some)
                     macs.delete(connection, file_outcomes, team, file_outcomes.c.request_id.in_(some))
                     its_own = tombstones.c.request_id.in_(some)
                     connection.execute(update(tombstones).where(its_own).values(is_erased=True))
             # 4. Delete what a legal hold spared until now, and tell the team's callback.
             forget_withdrawn(connection, request_ids, is_held_too=True)
             told = [(each.team, each.request_id, each.completed_at or each.accepted_at) for each in completed]
-            callbacks.tell(connection, CallbackEvent.DELETION, [(*each, timedelta()) for each in told])
+            callbacks.add_deliveries(connection, CallbackEvent.DELETION, [(*each, timedelta()) for each in told])
 
     @override
     def cancel(self, request: Request, *, was: RequestState) -> None:
@@ -257,7 +257,7 @@ class SqlRequests(Requests):
         lifted = {"is_lifted": True, "in_ledger": False, "user_key": None, "task_key": None}
         with writing(self._engine) as connection:
             _move(connection, [(replace(request, sealed=None), was)])
-            _discount(connection, request.team, [request.request_id])
+            _take_off_tally(connection, request.team, [request.request_id])
             connection.execute(update(tombstones).where(its_own).values(lifted))
             is_standing = standing_rules.c.request_id == request.request_id
             RowMacs.of(connection).delete(connection, standing_rules, request.team, is_standing)
@@ -354,7 +354,7 @@ def _count(connection: Connection, items: Mapping[RequestId, int], *conditions: 
             macs.change(connection, requests, row, values)
 
 
-def _discount(connection: Connection, team: TeamId, request_ids: Sequence[RequestId]) -> None:
+def _take_off_tally(connection: Connection, team: TeamId, request_ids: Sequence[RequestId]) -> None:
     """Take tombstones that leave force off their tally. The caller updates their rows afterwards."""
     query = select(tombstones.c.mac).where(tombstones.c.request_id.in_(request_ids), *_IN_FORCE)
     RowMacs.of(connection).count(connection, tombstones, team, removed=connection.scalars(query))

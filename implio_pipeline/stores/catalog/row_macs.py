@@ -196,7 +196,7 @@ class RowMacs:
         """Return the MAC of a row, which is a mapping from column names to domain values. Other names are ignored."""
         return self._keyed(table.name, ascii([_plain(row[name]) for name in _covered(table)]).encode())
 
-    def filters(self, user_filter: bytes, task_filter: bytes) -> bytes:
+    def filters_digest(self, user_filter: bytes, task_filter: bytes) -> bytes:
         """Return the keyed digest of a file's membership filters."""
         return self._keyed("filters", b"%d\0" % len(user_filter) + user_filter + task_filter)
 
@@ -267,7 +267,7 @@ class RowMacs:
 
     # ---- sets
 
-    def begin(self, connection: Connection, team: TeamId) -> None:
+    def make_tallies(self, connection: Connection, team: TeamId) -> None:
         """Insert the empty tallies of a new team. From then on a missing tally is an alteration."""
         for table, kind in AUTHENTICATED.items():
             if kind.rows is not None:
@@ -298,7 +298,7 @@ class RowMacs:
         is_its = (tallies.c.team == team, tallies.c.name == table.name)
         connection.execute(update(tallies).where(*is_its).values(self._sealed(table, team, number, total % _WHOLE)))
 
-    def check_set(self, connection: Connection, table: Table, team: TeamId, macs: Iterable[bytes]) -> None:
+    def check_tally(self, connection: Connection, table: Table, team: TeamId, macs: Iterable[bytes]) -> None:
         """Compare the MACs of all rows that count with their tally. The caller has checked each row.
 
         Raises:
@@ -331,7 +331,7 @@ class RowMacs:
         rows = connection.execute(query if order is None else query.order_by(table.c[order])).mappings().all()
         for row in rows:
             self.check(table, row)
-        self.check_set(connection, table, team, [row["mac"] for row in rows])
+        self.check_tally(connection, table, team, [row["mac"] for row in rows])
         return rows
 
     def check_files(self, connection: Connection, team: TeamId) -> None:
@@ -365,7 +365,7 @@ class RowMacs:
             if not is_whole:
                 raise CatalogTampered(f"the catalog's row of file {row[0]} was altered", about=row[0])
             macs.append(mac)
-        self.check_set(connection, vault_files, team, macs)
+        self.check_tally(connection, vault_files, team, macs)
 
     def _opened(
         self, connection: Connection, table: Table, team: TeamId, *, is_locked: bool = False

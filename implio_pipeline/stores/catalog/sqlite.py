@@ -33,7 +33,7 @@ _PRAGMAS = (
     "secure_delete=ON",
     "temp_store=MEMORY",
     # A writer whose commit fills the log further than this copies it back within its turn: 20 to 50 ms (measured).
-    # `LogCopies` copies it earlier.
+    # `LogCheckpoints` copies it earlier.
     "wal_autocheckpoint=16000",
 )
 _making = threading.Lock()
@@ -87,11 +87,11 @@ def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None) -> N
         # With foreign keys a table that others refer to is deleted row by row, and its pages are not freed. The same
         # rows come back, so no reference breaks.
         cursor.execute("PRAGMA foreign_keys=OFF")
-        if not _begins(cursor):
+        if not _try_begin(cursor):
             return
         for table in secrets:
-            if most_rows is None or not _has_more(cursor, table, most_rows):
-                _write_again(cursor, table)
+            if most_rows is None or not _is_larger(cursor, table, most_rows):
+                _rewrite_table(cursor, table)
         cursor.execute("COMMIT")
         cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
@@ -99,7 +99,7 @@ def scrub(engine: Engine, secrets: Sequence[str], *, most_rows: int | None) -> N
         raw.invalidate()
 
 
-class LogCopies:
+class LogCheckpoints:
     """Decides when this process copies the write-ahead log of one catalog back into the database.
 
     SQLite would copy it within the commit that fills it, and everybody would wait for that commit. Here a thread copies
@@ -111,7 +111,7 @@ class LogCopies:
         self._last_at = time.monotonic()
         self._every_seconds = _LATEST_SECONDS
 
-    def copy_if_due(self, engine: Engine) -> None:
+    def checkpoint_if_due(self, engine: Engine) -> None:
         """Copy the log back if the last copy was long enough ago.
 
         What was committed is durable whether this succeeds or not, so its failure is not reported to the writer.
@@ -131,7 +131,7 @@ class LogCopies:
         self._last_at = time.monotonic()
 
 
-def _begins(cursor: Any) -> bool:
+def _try_begin(cursor: Any) -> bool:
     try:
         cursor.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
@@ -142,12 +142,12 @@ def _begins(cursor: Any) -> bool:
     return True
 
 
-def _has_more(cursor: Any, table: str, rows: int) -> bool:
+def _is_larger(cursor: Any, table: str, rows: int) -> bool:
     found = cursor.execute(f"SELECT 1 FROM main.{table} LIMIT 1 OFFSET ?", (rows,)).fetchone()
     return found is not None
 
 
-def _write_again(cursor: Any, table: str) -> None:
+def _rewrite_table(cursor: Any, table: str) -> None:
     cursor.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM main.{table}")
     cursor.execute(f"DELETE FROM main.{table}")
     cursor.execute(f"INSERT INTO main.{table} SELECT * FROM temp.kept ORDER BY rowid")
@@ -192,17 +192,17 @@ def _prepare(connection: Any, record: Any) -> None:
 def _begin(connection: Connection) -> None:
     if not connection.get_execution_options().get("is_writer", False):
         connection.exec_driver_sql("BEGIN")
-    elif not _begins_soon(connection.connection.cursor()):
+    elif not _try_begin_often(connection.connection.cursor()):
         # SQLite's own waiting, up to `_BUSY_SECONDS`.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _begins_soon(cursor: Any) -> bool:
+def _try_begin_often(cursor: Any) -> bool:
     """Wait for another process's write by checking often. SQLite checks only after 1, 2, 5, 10, 15 ms and so on."""
     give_up = time.monotonic() + _SOON_SECONDS
     cursor.execute("PRAGMA busy_timeout=0")
     try:
-        while not (begins := _begins(cursor)) and time.monotonic() < give_up:
+        while not (begins := _try_begin(cursor)) and time.monotonic() < give_up:
             time.sleep(_LOOK_SECONDS)
     finally:
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1_000:.0f}")

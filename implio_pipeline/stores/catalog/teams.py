@@ -64,7 +64,7 @@ class SqlTeams(Teams):
                 connection.execute(insert(tables.teams), {**row, "mac": macs.mac(tables.teams, row)})
             except IntegrityError:
                 raise TeamInvalid(f"there is a team {team.team} already", remedy="Choose another name.") from None
-            macs.begin(connection, team.team)
+            macs.make_tallies(connection, team.team)
             add_keys(connection, keys)
             connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in STANDING_QUEUES])
 

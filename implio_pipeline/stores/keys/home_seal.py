@@ -66,6 +66,6 @@ class HomeSeal:
         return name.decode(errors="replace"), rest[_LENGTH_BYTES:end], rest[end:]
 
 
-def keyed(key: bytes, label: str, text: str) -> bytes:
+def keyed_hash(key: bytes, label: str, text: str) -> bytes:
     """Return the HMAC-SHA-256 of a text, 32 octets; the label keeps the uses of one key apart."""
     return hmac.digest(key, f"{label}\0{text}".encode(), "sha256")

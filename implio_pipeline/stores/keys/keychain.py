@@ -178,7 +178,7 @@ class TeamKeychain(Keychain):
         and writing a file 9 ms or more (measured).
         """
         raw = {column_class: secrets.token_bytes(KEY_BYTES) for column_class in ColumnClass}
-        self._of(team, refresh=True)
+        self._wrapped_keys(team, refresh=True)
         return raw, tuple(self._file_key_of(team, file_id, column_class, key) for column_class, key in raw.items())
 
     def file_keys(self, team: TeamId, keys: Iterable[FileKey]) -> Mapping[ColumnClass, bytes]:
@@ -206,14 +206,14 @@ class TeamKeychain(Keychain):
 
     def _newest(self, team: TeamId, purpose: KeyPurpose, *, is_fresh: bool = False) -> tuple[KeyId, bytes]:
         if is_fresh:
-            self._of(team, refresh=True)
-        return self._opened(team, lambda key: key.purpose is purpose, missing=f"team {team} has no {purpose} key")
+            self._wrapped_keys(team, refresh=True)
+        return self._newest_that(team, lambda key: key.purpose is purpose, missing=f"team {team} has no {purpose} key")
 
     def _by_id(self, team: TeamId, key_id: KeyId) -> bytes:
         words = f"team key {key_id} is destroyed or was never here"
-        return self._opened(team, lambda key: key.key_id == key_id, missing=words)[1]
+        return self._newest_that(team, lambda key: key.key_id == key_id, missing=words)[1]
 
-    def _opened(self, team: TeamId, is_wanted: Callable[[TeamKey], bool], *, missing: str) -> tuple[KeyId, bytes]:
+    def _newest_that(self, team: TeamId, is_wanted: Callable[[TeamKey], bool], *, missing: str) -> tuple[KeyId, bytes]:
         """Return the id and the raw key of the newest key that meets a condition.
 
         Raises:
@@ -225,26 +225,26 @@ class TeamKeychain(Keychain):
 
         def open_newest() -> tuple[KeyId, bytes]:
             nonlocal tried
-            tried = next(filter(is_wanted, self._of(team)), None)
+            tried = next(filter(is_wanted, self._wrapped_keys(team)), None)
             if tried is None:
                 raise KeyMissing(missing)
-            return tried.key_id, self._open(tried)
+            return tried.key_id, self._unwrap(tried)
 
         def is_renewed(error: Exception) -> bool:
             if not isinstance(error, KeyMissing):
                 return False
-            return next(filter(is_wanted, self._of(team, refresh=True)), None) != tried
+            return next(filter(is_wanted, self._wrapped_keys(team, refresh=True)), None) != tried
 
         return replan(open_newest, about=f"the keys of team {team}", is_race=is_renewed)
 
-    def _of(self, team: TeamId, *, refresh: bool = False) -> list[TeamKey]:
+    def _wrapped_keys(self, team: TeamId, *, refresh: bool = False) -> list[TeamKey]:
         if refresh or team not in self._wrapped:
             found = self._team_keys(team)
             with self._lock:
                 self._wrapped[team] = found
         return self._wrapped[team]
 
-    def _open(self, key: TeamKey) -> bytes:
+    def _unwrap(self, key: TeamKey) -> bytes:
         root = _root_class(key.purpose)
         if root not in self.granted:
             raise ClassNotGranted(f"this reader was not granted the {root} class")

@@ -46,7 +46,7 @@ class LocalKeyRing:
 
     def make(self, region: Region) -> None:
         """Make the first root key of each class of a region. Keys that exist are kept."""
-        for name in _names(region):
+        for name in _key_names(region):
             if not self._epochs(region, name):
                 self._write(region, name, 1)
 
@@ -56,7 +56,7 @@ class LocalKeyRing:
         Raises:
             KeyMissing: the region has no root key for one of its classes.
         """
-        for name in _names(region):
+        for name in _key_names(region):
             epochs = self._epochs(region, name)
             if not epochs:
                 raise _no_root_key(region, name)
@@ -144,7 +144,7 @@ class LocalKeyRing:
         # 3. Overwrite and unlink every renamed key, also those that earlier crashes left.
         for _, folder in self._folders():
             for path in folder.glob(f".*{_DOOMED}"):
-                _overwrite(path)
+                _overwrite_and_unlink(path)
                 sync_folder(folder)
 
     def _folders(self) -> Iterator[tuple[str, Path]]:
@@ -162,7 +162,7 @@ class LocalKeyRing:
                     with suppress(FileNotFoundError):  # a rotation may destroy it after it was listed
                         yield root_key_id, _read(path, root_key_id)
 
-    def _of(self, region: Region) -> Path:
+    def _folder_of(self, region: Region) -> Path:
         return self._elsewhere.get(region, self._folder / region)
 
     def _root(self, root_key_id: str) -> bytes:
@@ -184,10 +184,10 @@ class LocalKeyRing:
         return self._path(Region(match["region"]), match["name"], int(match["epoch"])) if match else None
 
     def _path(self, region: Region, name: str, epoch: int) -> Path:
-        return self._of(region) / f"{name}.{epoch}.key"
+        return self._folder_of(region) / f"{name}.{epoch}.key"
 
     def _epochs(self, region: Region, name: str) -> list[int]:
-        found = map(_FILE.fullmatch, (path.name for path in self._of(region).glob(f"{name}.*.key")))
+        found = map(_FILE.fullmatch, (path.name for path in self._folder_of(region).glob(f"{name}.*.key")))
         return sorted(int(match["epoch"]) for match in found if match)
 
     def _write(self, region: Region, name: str, epoch: int) -> None:
@@ -212,7 +212,7 @@ class LocalKeyRing:
         sync_folder(path.parent)
 
 
-def _names(region: Region) -> list[str]:
+def _key_names(region: Region) -> list[str]:
     return ["seal"] if region == HOME else [column_class.value for column_class in ColumnClass]
 
 
@@ -227,7 +227,7 @@ def _read(path: Path, root_key_id: str) -> bytes:
     return key
 
 
-def _overwrite(path: Path) -> None:
+def _overwrite_and_unlink(path: Path) -> None:
     with suppress(FileNotFoundError):
         handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
         try:

@@ -61,7 +61,7 @@ class EntryIndex:
                 with suppress(OSError):
                     self._path.unlink(missing_ok=True)
                 log.seek(0)
-                lines = [line for line in _whole(log) if self._key_of(line) in wanted]
+                lines = [line for line in _complete_lines(log) if self._key_of(line) in wanted]
             yield from (line for line in lines if line is not None)
 
     def _offsets(self, log: BinaryIO, wanted: frozenset[str]) -> dict[int, str] | None:
@@ -93,7 +93,7 @@ class EntryIndex:
         # 4. Read what was appended since.
         log.seek(size)
         rows = []
-        for line in _whole(log):
+        for line in _complete_lines(log):
             key = self._key_of(line)
             if key is not None:
                 rows.append((key, size))
@@ -119,7 +119,7 @@ def _last_line(log: BinaryIO, end: int, length: int) -> bytes:
     return log.read(length)
 
 
-def _whole(log: BinaryIO) -> Iterator[bytes]:
+def _complete_lines(log: BinaryIO) -> Iterator[bytes]:
     """Yield the whole lines from the current position. A line without a line break was never acknowledged."""
     for line in log:
         if line.endswith(b"\n"):

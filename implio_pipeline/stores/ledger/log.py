@@ -146,7 +146,7 @@ class SignedLog(Ledger):
     @override
     def newest_first(self, type_: type[StatementT]) -> Iterator[LedgerEntry[StatementT]]:
         kind = entry_kind(type_)
-        yield from (entry for entry in self._from_the_end(f'"kind":{json.dumps(kind)}') if entry.kind == kind)
+        yield from (entry for entry in self._search_backwards(f'"kind":{json.dumps(kind)}') if entry.kind == kind)
 
     @override
     def tombstones(
@@ -163,7 +163,7 @@ class SignedLog(Ledger):
             # A damaged line has no key, so the index does not list it. Search the log for it.
             for request_id in frozenset(request_ids).difference(found):
                 try:
-                    for entry in self._from_the_end(f'"requestId":{json.dumps(request_id)}'):
+                    for entry in self._search_backwards(f'"requestId":{json.dumps(request_id)}'):
                         if entry.kind == _TOMBSTONE_KIND and entry.body.get("requestId") == request_id:
                             found[request_id] = _signed(entry, key)
                             break
@@ -177,7 +177,7 @@ class SignedLog(Ledger):
             raise LedgerBroken("public.pem is not an Ed25519 key")
         return key
 
-    def _from_the_end(self, text: str) -> Iterator[LedgerEntry[Any]]:
+    def _search_backwards(self, text: str) -> Iterator[LedgerEntry[Any]]:
         needle = text.encode()
         try:
             file = self._path.open("rb")

@@ -30,7 +30,7 @@ from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption
 
 _WORD = re.compile(r"\w+")
-PARTITION_FIELDS = (pa.field("team", pa.string()), pa.field("day", pa.date32()))
+_PARTITION_FIELDS = (pa.field("team", pa.string()), pa.field("day", pa.date32()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def reader_schema(kind: FileKind, granted: frozenset[ColumnClass]) -> pa.Schema:
         for field in arrow_schema(kind)
         if field.name in names
     ]
-    return pa.schema([*PARTITION_FIELDS, *fields])
+    return pa.schema([*_PARTITION_FIELDS, *fields])
 
 
 class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]

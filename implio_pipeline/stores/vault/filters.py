@@ -29,7 +29,7 @@ _WORD = (1 << 64) - 1
 
 Keys = npt.NDArray[np.void] | Sequence[bytes]
 """Keys of 16 octets each."""
-Words = npt.NDArray[np.uint64]
+_Words = npt.NDArray[np.uint64]
 
 
 def build_filter(keys: Keys) -> bytes:
@@ -148,12 +148,12 @@ def _check_version(membership: bytes) -> None:
         raise ValueError(f"membership filter of unknown version {membership[0]}")
 
 
-def _words(keys: Keys) -> Words:
+def _words(keys: Keys) -> _Words:
     joined = keys.tobytes() if isinstance(keys, np.ndarray) else b"".join(keys)
     return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 
 
-def _positions(words: Words, bits: int) -> npt.NDArray[np.int64]:
+def _positions(words: _Words, bits: int) -> npt.NDArray[np.int64]:
     steps = np.arange(_PROBES, dtype=np.uint64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is wanted
         spread = words[:, :1] + steps * (words[:, 1:] | np.uint64(1))

@@ -41,7 +41,7 @@ _DAY_MICROS = 86_400_000_000
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 Mask = npt.NDArray[np.bool_]
-Micros = npt.NDArray[np.int64]
+_Micros = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,15 +123,15 @@ def micros(instant: datetime) -> int:
     return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
-def micros_of(instants: pa.ChunkedArray) -> Micros:
+def micros_of(instants: pa.ChunkedArray) -> _Micros:
     """Return a column of instants as microseconds since 1970, UTC."""
-    values: Micros = instants.cast(pa.int64()).to_numpy()
+    values: _Micros = instants.cast(pa.int64()).to_numpy()
     return values
 
 
 def _match_keys(
     keys: pa.ChunkedArray | pa.Array,
-    submitted: Micros,
+    submitted: _Micros,
     rules: Sequence[Rule],
     places: list[int],
     mask: Mask,
@@ -175,7 +175,7 @@ def _places_in(keys: pa.ChunkedArray | pa.Array, wanted: list[bytes]) -> npt.NDA
     return np.asarray(found, dtype=np.int64)
 
 
-def _limits(rules: Sequence[Rule], order: npt.NDArray[np.int64]) -> tuple[Micros, Micros]:
+def _limits(rules: Sequence[Rule], order: npt.NDArray[np.int64]) -> tuple[_Micros, _Micros]:
     """Return the first microsecond that each rule by key covers, and the first one after it."""
     first = np.full(len(order), np.iinfo(np.int64).min, dtype=np.int64)
     last = np.array([micros(rules[place].before) for place in order], dtype=np.int64)

@@ -21,7 +21,7 @@ _MAX_SLICES = 16
 
 Verdicts = Mapping[str, Mapping[str, Any]]
 """New values by task id and column."""
-Places = Mapping[str, int]
+_Places = Mapping[str, int]
 """Row numbers by task id."""
 
 
@@ -43,7 +43,7 @@ def rows_between(rows: pa.Table, erased: npt.NDArray[np.int64]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def with_decisions(rows: pa.Table, verdicts: Verdicts) -> tuple[pa.Table, Places]:
+def with_decisions(rows: pa.Table, verdicts: Verdicts) -> tuple[pa.Table, _Places]:
     """Return the rows with the values of verdicts, and the numbers of the decided rows. Order and types are kept."""
     # 1. Find the decided rows. One that is missing may have been erased since.
     wanted = list(verdicts)
@@ -60,7 +60,7 @@ def with_decisions(rows: pa.Table, verdicts: Verdicts) -> tuple[pa.Table, Places
     return rows, places
 
 
-def compare_decided(before: pa.Table, after: pa.Table, places: Places, verdicts: Verdicts) -> tuple[bool, bool]:
+def compare_decided(before: pa.Table, after: pa.Table, places: _Places, verdicts: Verdicts) -> tuple[bool, bool]:
     """Compare rows before and after decisions were written into them.
 
     Returns:

@@ -308,9 +308,9 @@ class EncryptedVault(Vault):
         return measure(sealed.file, rows, named_rules, user_key=self._keychain.user_key_maker(sealed.file.team))
 
     @override
-    def disclosed(self, sealed: SealedFile, rule: Rule, *, hidden: Sequence[Rule]) -> Disclosed:
+    def disclosed(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> Disclosed:
         rows = self.read(sealed)
-        theirs = rows.filter(pa.array(match(rows, [rule]).mask))
+        theirs = rows.filter(pa.array(match(rows, rules).mask))
         seen = self.without(theirs, hidden)
         return Disclosed(rows=seen, hidden=theirs.num_rows - seen.num_rows)
 
@@ -330,11 +330,6 @@ class EncryptedVault(Vault):
         # 3. Compare: the decided values must be there, and nothing else may have changed.
         is_same, is_settled = compare_decided(rows, again, places, verdicts)
         return AppliedDecisions(before=file, after=after, tasks=tasks, is_same=is_same, is_settled=is_settled)
-
-    @override
-    def covered(self, sealed: SealedFile, rules: Sequence[Rule], *, hidden: Sequence[Rule]) -> pa.Table:
-        rows = self.read(sealed)
-        return self.without(rows.filter(pa.array(match(rows, rules).mask)), hidden)
 
     @override
     def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
