@@ -54,12 +54,13 @@ def note_clock(services: Services) -> None:
 
 
 def adopt_noted_reading(ledger: Ledger, catalog: Catalog) -> None:
-    """Record the ledger's newest reading in the catalog; a catalog restored from a backup does not have it.
+    """Record the ledger's newest reading in the catalog, since a catalog restored from a backup lacks it.
 
     Raises:
         LedgerBroken: the ledger cannot be read.
     """
     noted, newest = _noted_at(ledger), catalog.newest_reading()
+    # Never backwards: the catalog may know a newer reading than the ledger, which is told once a day only.
     if noted is not None and (newest is None or newest < noted):
         catalog.record_reading(noted)
 

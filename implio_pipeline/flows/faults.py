@@ -59,6 +59,7 @@ class Faults:
         """
         try:
             yield
+        # A race is no fault of the unit: its caller plans the work again.
         except races:
             raise
         except Exception as error:  # noqa: BLE001 -- `fault_of` names it, or raises it again
