@@ -135,28 +135,22 @@ class AuditFinding:
         return cls(kind=FindingKind.STRAY, about=about, words=f"in region {region}, unknown to the catalog")
 
     @classmethod
+    def altered(cls, table: str, *, about: str, problem: str, team: TeamId | None) -> "AuditFinding":
+        """Return the finding for an altered row of the catalog, or for missing rows of a team.
+
+        Args:
+            table: The table of the row.
+            about: The id of the file, request, hold or team.
+            problem: What is wrong.
+            team: The team that owns the row, if it is known.
+        """
+        return cls(kind=FindingKind.CATALOG_TAMPERED, about=about, words=f"{table}: {problem}", team=team)
+
+    @classmethod
     def lost_tombstone(cls, told: TombstonePlaced) -> "AuditFinding":
         """Return the finding for a tombstone that only the ledger has: the catalog is older than the ledger."""
         words = "the catalog has no such request: it is older than the ledger"
         return cls(kind=FindingKind.TOMBSTONE_NOT_IN_CATALOG, about=told.request_id, words=words, team=told.team)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alteration:
-    """An altered row of the catalog, or missing rows of a team."""
-
-    about: str
-    """The id of the file, request, hold or team."""
-    noun: str
-    """The table."""
-    words: str
-    team: TeamId | None = None
-
-    @property
-    def finding(self) -> AuditFinding:
-        """The finding for this alteration."""
-        words = f"{self.noun}: {self.words}"
-        return AuditFinding(kind=FindingKind.CATALOG_TAMPERED, about=self.about, words=words, team=self.team)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

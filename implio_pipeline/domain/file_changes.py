@@ -217,7 +217,7 @@ class MergeWork:
 def merges(files: Iterable[VaultFile], *, rows_per_file: int) -> Iterator[MergeWork]:
     """Yield the merges that a partition needs when it has more files than its rows require, smallest files first.
 
-    A partition with at most `_MOST_ROWS` rows is merged as a whole, so that one file of it holds all items of a person.
+    A partition with at most `_MOST_ROWS` rows is merged as a whole, so that each person's items are in few files.
     """
     partitions: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
     for file in files:

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Protocol
 
-from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
@@ -289,7 +289,7 @@ class Catalog(Protocol):
     def confirm_reading(self, at: datetime) -> None:
         """Record a time that a person confirmed, even if it is older than the newest."""
 
-    def alterations(self) -> list[Alteration]:
+    def alterations(self) -> list[AuditFinding]:
         """Compare every authenticated row and every tally, and return what was altered."""
 
     def urgently(self) -> AbstractContextManager[None]:

@@ -131,7 +131,7 @@ def audit(
     )
     # 1. The catalog's own rows come first: the other parts are planned from them (decision 0061).
     if AuditPart.CATALOG in report.parts:
-        report.findings += [each.finding for each in services.catalog.alterations()]
+        report.findings += services.catalog.alterations()
     # 2. The other parts, as far as altered rows allow. An altered row can make any later step fail; if one was found,
     #    the report that names it is worth more than the error that it caused.
     try:

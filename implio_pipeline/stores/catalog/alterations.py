@@ -5,27 +5,27 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.stores.catalog.row_macs import AUTHENTICATED, RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, tallies, teams, tombstones, vault_files
 
 
-def alterations(connection: Connection) -> Iterator[Alteration]:
+def alterations(connection: Connection) -> Iterator[AuditFinding]:
     """Yield every altered row, and every team whose rows differ from their tally."""
     macs = RowMacs.of(connection)
     # 1. A team whose row was deleted still has its tallies.
     names = [TeamId(name) for name in connection.scalars(select(teams.c.team).order_by(teams.c.team))]
     for name in sorted(set(connection.scalars(select(tallies.c.team).distinct())).difference(names)):
-        yield Alteration(about=name, noun=teams.name, team=TeamId(name), words="its row is missing")
+        yield AuditFinding.altered(teams.name, about=name, problem="its row is missing", team=TeamId(name))
     for table, kind in AUTHENTICATED.items():
         # 2. Check each row against its MAC.
         counted: dict[str, list[bytes]] = {team: [] for team in names}
         for about, row in _rows(connection, table, kind.named_by):
             team = None if row is None else TeamId(row["team"])
             if row is None or not _is_whole(macs, table, row):
-                yield Alteration(about=about, noun=table.name, team=team, words="its row was altered")
+                yield AuditFinding.altered(table.name, about=about, problem="its row was altered", team=team)
             if row is not None and _counts(table, row):
                 counted.setdefault(row["team"], []).append(row["mac"] or b"")
         # 3. Check the rows of each team against the tally.
@@ -33,7 +33,7 @@ def alterations(connection: Connection) -> Iterator[Alteration]:
             try:
                 macs.check_tally(connection, table, TeamId(team_name), theirs)
             except CatalogTampered as error:
-                yield Alteration(about=team_name, noun=table.name, team=TeamId(team_name), words=error.facts)
+                yield AuditFinding.altered(table.name, about=team_name, problem=error.facts, team=TeamId(team_name))
 
 
 def _is_whole(macs: RowMacs, table: Table, row: dict[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from typing_extensions import override
 
-from implio_pipeline.domain.audit import Alteration
+from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.errors import CatalogNewer
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.stores.catalog import engine as database
@@ -110,7 +110,7 @@ class SqlCatalog(Catalog):
         self._put_reading(at, is_lowering=True)
 
     @override
-    def alterations(self) -> list[Alteration]:
+    def alterations(self) -> list[AuditFinding]:
         with database.reading(self._engine) as connection:
             return list(alterations(connection))
 
