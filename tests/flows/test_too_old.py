@@ -1,5 +1,6 @@
 """A file's date is believed only when it can be true, and what is kept out for its age alone is set aside."""
 
+import gzip
 import json
 import os
 from datetime import datetime, timedelta
@@ -30,12 +31,12 @@ DATES = {
 }
 
 
-def landed(home: Home, modified_at: datetime, content: bytes = LINES) -> IngestSummary:
+def landed(home: Home, modified_at: datetime, content: bytes = LINES, *, name: str = "old.ndjson") -> IngestSummary:
     """Take in one file of the real landing folder, of that date."""
     folder = home.path / "landing" / ADS
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "old.ndjson").write_bytes(content)
-    os.utime(folder / "old.ndjson", (modified_at.timestamp(),) * 2)
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, (modified_at.timestamp(),) * 2)
     zone = LandingFolder(
         home.path / "landing",
         home.services.keychain,  # type: ignore[arg-type]
@@ -59,6 +60,16 @@ def test_items_of_a_file_whose_date_cannot_be_true_reached_us_when_it_was_taken_
     assert (summary.items, summary.rejected, summary.erased_before, summary.too_old) == (1, 1, 0, 0)
     assert [row["submitted_at"] for row in home.rows(ADS)] == [NOW]
     assert [row["submitted_at"] for row in home.rows(ADS, kind=FileKind.REJECTED)] == [NOW]
+
+
+@pytest.mark.parametrize("content", [b"[]", gzip.compress(b"[]")], ids=["plain", "gzip"])
+def test_a_file_without_items_comes_in_although_the_team_has_a_retention_policy(home: Home, content: bytes) -> None:
+    home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=60))
+
+    summary = landed(home, NOW, content, name="nothing.json")
+
+    assert (summary.files, summary.items) == (1, 0)
+    assert [path for path in (home.path / "landing" / ADS).iterdir() if path.is_file()] == []
 
 
 def test_what_age_alone_keeps_out_is_set_aside_as_a_landing_file_and_comes_in_once_the_policy_allows(

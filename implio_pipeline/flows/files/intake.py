@@ -138,8 +138,11 @@ class Intake:
         self._wait()
         self._writer.shutdown()
         self._seal_old()
-        # 2. Apply the tombstones that were accepted since the plan.
-        if self._newest_tombstone() > self.planned_at:
+        # 2. Apply the tombstones that were accepted since the plan. An intake without rows has no plan yet: to it,
+        #    every rule in force would look new, and a retention policy would fail the file each time.
+        if self.planned_at < 0:
+            self._plan()
+        elif self._newest_tombstone() > self.planned_at:
             self._apply_newer_rules()
         # 3. Commit by compare-and-swap; apply newer tombstones again for as long as they were the reason it failed.
         replan(
