@@ -49,6 +49,11 @@ def _codes_form(context: PageContext) -> Response:
     """Switch one-time codes on."""
     secret = context.text("secret")
     try:
+        context.accounts.secrets.code_address(secret, email=context.member.email)
+    except ValueError:  # the form was changed: its secret is not one that this page made
+        new = context.accounts.secrets.new_code_secret()
+        return _offer(context, new, error="the secret is not valid; scan the new one")
+    try:
         use_codes(context.accounts, context.member, secret=secret, code=context.text("code"))
     except ImplioError as error:
         return _offer(context, secret, error=error.facts)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pyotp
+import pytest
 from starlette.testclient import TestClient
 from support.home import ADS
 from support.page import PASSWORD, SETUP, Browser, Page
@@ -89,6 +90,21 @@ def test_a_page_that_looks_for_progress_by_itself_keeps_nobody_signed_in(page: P
         answer = browser.get("/teams/ads/requests/progress")
 
     assert answer.headers["location"] == "/sign-in"
+
+
+@pytest.mark.parametrize("secret", ["", "abc", "!!"])
+def test_a_code_for_a_secret_that_the_page_did_not_make_is_refused_and_a_new_secret_is_shown(
+    page: Page, secret: str
+) -> None:
+    browser = page.browser(who="jane")
+    browser.get("/account")
+    browser.send("/account/codes")
+
+    answer = browser.send("/account/codes/confirm", secret=secret, code="000000")
+
+    assert answer.status_code == 422
+    assert "The secret is not valid" in answer.text
+    assert len(browser.hidden()["secret"]) == 32
 
 
 def test_with_codes_a_password_alone_opens_nothing_and_no_code_counts_twice(page: Page) -> None:
