@@ -189,7 +189,7 @@ def _list(context: typer.Context) -> None:
         services = opened
         statement = newest_key_statement(services.ledger)
         keys = services.catalog.teams.keys()
-        prints = dict(services.keychain.root_keys()) | dict(services.keychain.fingerprints(keys))
+        prints = dict(services.keychain.ring.fingerprints()) | dict(services.keychain.fingerprints(keys))
     rotated_at = None if statement is None else statement.at
     newest = newest_ids(prints)
     listed = [{"key": each, "fingerprint": prints[each], "isNewest": each in newest} for each in sorted(prints)]

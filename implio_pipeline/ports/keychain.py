@@ -9,8 +9,40 @@ from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId, UserKe
 from implio_pipeline.domain.keys import TeamKey
 
 
+class KeyRing(Protocol):
+    """The root keys of regions and of the home. Raw root keys never leave it."""
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """Return the fingerprint of every root key, by id.
+
+        Raises:
+            KeyMissing: a key of the ring is damaged.
+        """
+
+    def renew(self, region: Region) -> None:
+        """Make a new epoch of each root key of a region, durable on return. It wraps from then on.
+
+        Raises:
+            KeyMissing: the region lacks one of its root keys.
+        """
+
+    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
+        """Wrap a key of the home again. Returns the id of the newest root key, and the key wrapped under it.
+
+        Raises:
+            KeyMissing: the root key that wrapped it was destroyed.
+        """
+
+    def shred(self, root_key_ids: Iterable[str]) -> None:
+        """Destroy root keys, and finish what a crash interrupted. Missing keys are ignored."""
+
+
 class Keychain(Protocol):
     """Encrypts, decrypts and wraps with the keys of teams and regions. Raw keys never leave it."""
+
+    @property
+    def ring(self) -> KeyRing:
+        """The root keys that wrap the keys of teams."""
 
     def user_key(self, team: TeamId, user_id: str) -> UserKey:
         """Return the keyed pseudonym of a user id, normalised (Unicode NFC, outer white space removed)."""
@@ -71,23 +103,3 @@ class Keychain(Protocol):
         Raises:
             KeyMissing: a team key that wrapped one is gone.
         """
-
-    def root_keys(self) -> Mapping[str, str]:
-        """Return the fingerprint of every root key in the ring, by id."""
-
-    def renew_root_keys(self, region: Region) -> None:
-        """Make a new epoch of each root key of a region, durable on return. It wraps from then on.
-
-        Raises:
-            KeyMissing: the region lacks one of its root keys.
-        """
-
-    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        """Wrap a key of the home again. Returns the id of the newest root key, and the key wrapped under it.
-
-        Raises:
-            KeyMissing: the root key that wrapped it is gone.
-        """
-
-    def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys. Missing keys are ignored."""

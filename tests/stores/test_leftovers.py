@@ -96,7 +96,7 @@ def test_a_new_root_key_with_both_its_names_keeps_its_own_whole(home: Home) -> N
 
 
 def test_a_root_key_half_destroyed_is_destroyed_by_housekeeping(home: Home) -> None:
-    home.services.keychain.renew_root_keys(Region("us"))
+    home.services.keychain.ring.renew(Region("us"))
     key = home.path / "keys" / "eu" / "identity.1.key"
     half = home.path / "keys" / "eu" / ".identity.0.key.01234567.shred"
     half.write_bytes(key.read_bytes())

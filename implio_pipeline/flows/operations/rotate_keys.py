@@ -97,7 +97,7 @@ def rotate_keys(
     with collecting(faults) as failed:
         for region in sorted(regions if teams is not None else regions | {HOME}):
             with failed.isolate(f"root keys of {region}"):
-                services.keychain.renew_root_keys(region)
+                services.keychain.ring.renew(region)
         _note_keys(services)
         # 2. Make new team keys.
         for team in chosen:
@@ -117,14 +117,14 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
     """
     agreed_now(services)
     # 1. Finish destroying root keys of which a crash left a part.
-    services.keychain.shred_root_keys(())
+    services.keychain.ring.shred(())
     # 2. Look for team keys and root keys that have a successor, and for root keys that the ledger does not know.
     chosen = []
     for team in services.catalog.teams.all():
         keys = services.catalog.teams.keys(team.team)
         if old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys):
             chosen.append(team)
-    states, statement = KeyStates.of_ring(services.keychain.root_keys()), newest_key_statement(services.ledger)
+    states, statement = KeyStates.of_ring(services.keychain.ring.fingerprints()), newest_key_statement(services.ledger)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
     if chosen or states.retired or not is_told:
         return retire_old_keys(services, chosen, faults=faults)
@@ -202,7 +202,7 @@ def faults_of_ring(ledger: Ledger, keychain: Keychain) -> RingFaults:
 
     def compare() -> RingFaults:
         statement = newest_key_statement(ledger)
-        return RingFaults() if statement is None else statement.ring_faults(keychain.root_keys())
+        return RingFaults() if statement is None else statement.ring_faults(keychain.ring.fingerprints())
 
     faults = compare()
     # Ledger and ring are read one after the other, and a rotation may end in between: compare once more.
@@ -215,7 +215,7 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
     listed = list(teams)
 
     def note() -> None:
-        ring = services.keychain.root_keys()
+        ring = services.keychain.ring.fingerprints()
         live: dict[str, str] = {}
         retired: dict[str, str] = {}
         for team in listed:
@@ -230,7 +230,7 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
         )
         services.ledger.append([statement])
         # Another rotation may have recorded a newer ring before this entry, which is now the newest: record it again.
-        if services.keychain.root_keys() != ring:
+        if services.keychain.ring.fingerprints() != ring:
             raise PlanOutdated("root keys were renewed at the same time")
 
     replan(note, about="the root keys")
@@ -317,7 +317,7 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
 
     def retire() -> None:
         nonlocal keys
-        ring = keychain.root_keys()
+        ring = keychain.ring.fingerprints()
         newest, old = newest_ids(ring), _older_root_keys(ring, region)
         if not old:
             return
@@ -335,7 +335,7 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
             if team.region != region and any(key.root_key_id in old for key in catalog.teams.keys(team.team)):
                 raise KeyMissing(f"keys of team {team.team} need root keys of region {region}, which are kept")
         # 4. Destroy the old root keys.
-        keychain.shred_root_keys(old)
+        keychain.ring.shred(old)
         summary.root_keys_destroyed |= old
 
     def is_race(error: Exception) -> bool:
@@ -352,11 +352,11 @@ def _retire_home_key(services: Services, summary: RotationSummary) -> None:
     The catalog does not refuse values that are sealed under an older root key of the home, and a process may be about
     to store one. An older root key therefore outlives its successor by `SEAL_GRACE`, as a team's seal key does.
     """
-    ring = services.keychain.root_keys()
+    ring = services.keychain.ring.fingerprints()
     old = _older_root_keys(ring, HOME)
     if not old:
         return
-    services.catalog.rewrap_home_keys(tuple(old), services.keychain.rewrap_home_key)
+    services.catalog.rewrap_home_keys(tuple(old), services.keychain.ring.rewrap_home_key)
     # The key ring keeps no times, so the ledger tells the key's age: the first of the latest unbroken run of statements
     # that name the key as live.
     newest = next(key_id for key_id in newest_ids(ring) if _region_of(key_id) == HOME)
@@ -368,7 +368,7 @@ def _retire_home_key(services: Services, summary: RotationSummary) -> None:
     if live_since is None or live_since + SEAL_GRACE > services.clock.now():
         summary.seal_keys_waiting += len(old)
         return
-    services.keychain.shred_root_keys(old)
+    services.keychain.ring.shred(old)
     summary.root_keys_destroyed |= old
 
 

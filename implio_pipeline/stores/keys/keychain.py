@@ -25,7 +25,7 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
-from implio_pipeline.domain.keys import HOME, TeamKey
+from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
@@ -56,6 +56,11 @@ class TeamKeychain(Keychain):
         self._wrapped: dict[TeamId, list[TeamKey]] = {}
         self._raw: dict[KeyId, bytes] = {}
         self._lock = Lock()
+
+    @property
+    @override
+    def ring(self) -> LocalKeyRing:
+        return self._ring
 
     @override
     def user_key(self, team: TeamId, user_id: str) -> UserKey:
@@ -154,22 +159,6 @@ class TeamKeychain(Keychain):
     @override
     def rewrap_file_keys(self, team: TeamId, keys: Sequence[FileKey]) -> tuple[FileKey, ...]:
         return tuple(self._file_key_of(team, key.file_id, key.column_class, self._file_key(team, key)) for key in keys)
-
-    @override
-    def root_keys(self) -> Mapping[str, str]:
-        return self._ring.fingerprints()
-
-    @override
-    def renew_root_keys(self, region: Region) -> None:
-        self._ring.renew(region)
-
-    @override
-    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        return self._ring.wrap(HOME, "seal", self._ring.unwrap(root_key_id, wrapped))
-
-    @override
-    def shred_root_keys(self, root_key_ids: Iterable[str]) -> None:
-        self._ring.shred(root_key_ids)
 
     def new_file_keys(self, team: TeamId, file_id: FileId) -> tuple[dict[ColumnClass, bytes], tuple[FileKey, ...]]:
         """Make a file's keys, one for each class: raw for writing the file, wrapped for the catalog.

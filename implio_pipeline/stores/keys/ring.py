@@ -17,11 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.ids import ColumnClass, Region
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.replan import reread
+from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
 _ROOT_ID = re.compile(r"(?P<region>[a-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")
@@ -31,7 +33,7 @@ _PRINT_BYTES = 8
 _UNFINISHED, _DOOMED = ".new", ".shred"
 
 
-class LocalKeyRing:
+class LocalKeyRing(KeyRing):
     """Root keys as `<region>/<name>.<epoch>.key`, 32 random bytes each.
 
     Args:
@@ -50,12 +52,8 @@ class LocalKeyRing:
             if not self._epochs(region, name):
                 self._write(region, name, 1)
 
+    @override
     def renew(self, region: Region) -> None:
-        """Make the next epoch of each root key of a region, durable on return; it wraps from now on.
-
-        Raises:
-            KeyMissing: the region has no root key for one of its classes.
-        """
         for name in _key_names(region):
             epochs = self._epochs(region, name)
             if not epochs:
@@ -71,12 +69,9 @@ class LocalKeyRing:
         """
         return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
 
+    @override
     def fingerprints(self) -> dict[str, str]:
-        """Return the fingerprint of every root key by its id, read from the files, not from memory.
-
-        Raises:
-            KeyMissing: a file of the ring has the wrong length.
-        """
+        # From the files, not from memory: another process may have changed the ring.
         return {root_key_id: self.fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
 
     def owners(self) -> dict[str, list[str]]:
@@ -122,6 +117,11 @@ class LocalKeyRing:
         except InvalidUnwrap:
             raise KeyMissing(f"root key {root_key_id} does not open what it should have wrapped") from None
 
+    @override
+    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
+        return self.wrap(HOME, "seal", self.unwrap(root_key_id, wrapped))
+
+    @override
     def shred(self, root_key_ids: Iterable[str]) -> None:
         """Destroy root keys, and finish what a crash interrupted. Missing keys are ignored.
 
