@@ -18,7 +18,7 @@ def test_a_rotation_tells_what_it_destroyed_and_the_list_shows_what_lives(cli):
     gone = {*shape["teamKeysDestroyed"], *shape["rootKeysDestroyed"]}
     assert gone.isdisjoint(each["key"] for each in after["keys"])
     assert gone <= {each["key"] for each in before["keys"]}
-    assert "back up the catalog" in cli("keys", "rotate", "--team", "acme").stdout
+    assert "destroy older backups of the keys" in cli("keys", "rotate", "--team", "acme").stdout
     assert cli.error("keys", "rotate", "--team", "nobody", exit_code=1)["code"] == "team-unknown"
     assert cli.json("query", "--team", "acme", "select count(*) n from items")
 
