@@ -249,8 +249,9 @@ class NextAds(Model):
 
 
 class DecisionOutcome(StrEnum):
-    """What a moderator can decide. As a class of its own it has a readable name in generated clients too."""
+    """What a moderator can decide."""
 
+    # A class, not a literal type: generated clients then have a readable name for it.
     APPROVED = "approved"
     REFUSED = "refused"
 

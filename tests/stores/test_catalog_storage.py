@@ -1,5 +1,6 @@
 """What lies on disk: modes, migrations, and no trace of what was destroyed."""
 
+import hashlib
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -146,7 +147,7 @@ def test_a_quick_scrub_leaves_large_tables_as_they_lie_and_still_empties_the_log
     commit_files(catalog, old, kept)
     catalog.manifest.commit(change(catalog, remove=(old.file.file_id,)))
     anew: list[str] = []
-    monkeypatch.setattr(sqlite, "_write_again", lambda cursor, table: anew.append(table))
+    monkeypatch.setattr(sqlite, "_rewrite_table", lambda cursor, table: anew.append(table))
     monkeypatch.setattr(whole, "_QUICK_SCRUB_ROWS", len(kept.keys) - 1)
 
     catalog.scrub(is_thorough=False)
@@ -200,6 +201,19 @@ def test_opening_runs_to_the_newest_migration_there_is() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
 
     assert scripts.get_heads() == [whole._HEAD]
+
+
+def test_a_home_of_a_commit_with_other_tables_is_refused_instead_of_half_opened(file: Path) -> None:
+    columns = "\n".join(sorted(str(column) for table in metadata.sorted_tables for column in table.columns))
+    digest = hashlib.sha256(columns.encode()).hexdigest()[:8]
+    assert whole._HEAD.endswith(digest), f"tables changed: end the revision of 0001_first.py and _HEAD with {digest}"
+    open_catalog(f"sqlite:///{file}", OneKey()).close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+
+    with pytest.raises(CatalogNewer):
+        open_catalog(f"sqlite:///{file}", OneKey())
 
 
 def test_opening_prints_nothing_and_a_second_time_changes_nothing(

@@ -36,7 +36,7 @@ from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
-_HEAD = "0001"
+_HEAD = "0001_21722429"
 """The newest migration, and so far the only one."""
 _QUICK_SCRUB_ROWS = 5_000
 """The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
