@@ -117,6 +117,23 @@ def test_many_small_requests_of_one_person_through_every_door_are_one_large_one(
     assert ask(services, *users(93, 94), by="Otto") == [RequestState.UNAPPROVED]  # what is erased still counts
 
 
+def test_a_request_above_the_cap_that_is_asked_for_twice_at_once_waits_once(services: Services) -> None:
+    draft = RequestDraft(
+        team=ADS,
+        scope=ByDates(start=NOW - timedelta(days=99), end=NOW + timedelta(days=99)),
+        channel=Channel.FILE,
+        received_at=services.clock.now(),
+        asked_by="Otto",
+        idempotency_key="key-1",
+    )
+
+    first, second = accept(services, [draft, draft])
+
+    assert isinstance(first, Request)
+    assert first == second
+    assert first.state is RequestState.UNAPPROVED
+
+
 def test_what_was_asked_before_the_window_counts_no_more(home: Home, services: Services) -> None:
     ask(services, *users(0, 20), by="Otto")
     erase(services)

@@ -119,7 +119,7 @@ def accept(
     new = {each.request.request_id: each.rule for each in asked}
     unapproved = [
         (each, replace(new[each.request_id], before=each.accepted_at))  # the catalog decided where the rule ends
-        for each in stored
+        for each in {each.request_id: each for each in stored}.values()  # one may be asked for twice at once
         if each.request_id in new and each.state is RequestState.UNAPPROVED
     ]
     if unapproved and not is_paused:
