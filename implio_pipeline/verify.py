@@ -77,7 +77,7 @@ def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]
             if canonical(entry) != text.rstrip(b"\n"):
                 findings.append(Finding(line=line, problem="is not written as it was signed"))
             if not is_signed(entry, key):
-                findings.append(Finding(line=line, problem="its signature does not hold"))
+                findings.append(Finding(line=line, problem="its signature is not valid"))
             previous, expected = digest, entry["sequence"] + 1
         except (ValueError, KeyError, TypeError, AttributeError):
             findings.append(Finding(line=line, problem="cannot be read"))
@@ -226,7 +226,7 @@ def _main(arguments: Sequence[str]) -> int:
         findings += check_against(lines, Path(kept).read_text(encoding="utf-8"), public_key)
     for finding in findings:
         sys.stdout.write(f"line {finding.line}: {finding.problem}\n")
-    sys.stdout.write(f"{len(lines)} lines: {'does not hold' if findings else 'holds'}\n")
+    sys.stdout.write(f"{len(lines)} lines: {'does not verify' if findings else 'verifies'}\n")
     return 1 if findings else 0
 
 

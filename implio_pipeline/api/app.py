@@ -1,6 +1,6 @@
 """The app: its routers, and what every call passes through.
 
-A call passes, in this order, `CallRecord` (time limit, log line, metrics), `SecurityHeaders`, `Gate` (calls of its
+A call passes, in this order, `SecurityHeaders`, `CallRecord` (time limit, log line, metrics), `Gate` (calls of its
 address, size and time of its body), and then its route, which demands an act of the caller.
 """
 
@@ -88,8 +88,8 @@ def create_app(
     app.add_middleware(
         Gate, address_rate=address_rate, max_body_bytes=api.max_body_bytes, body_seconds=api.body_seconds
     )
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(CallRecord, metrics=metrics, call_seconds=api.call_seconds)
+    app.add_middleware(SecurityHeaders)  # first, so that the answer to an unforeseen failure has them too
     return app
 
 

@@ -220,6 +220,7 @@ def _list_deletions(request: Request, caller: Annotated[Caller, Depends(who_may(
     "/v1/deletions/{request_id}",
     operation_id="getDeletion",
     summary="The state of a deletion request, and its due date",
+    description="Returns one request of the calling key's team, with what it has erased so far.",
     responses=responses({200: _DELETION}, 400, 401, 403, 404, 429),
 )
 def _get_deletion(asked: Annotated[_Named, Depends(_named(Act.SEE_REQUESTS))]) -> Response:

@@ -45,6 +45,7 @@ def _metrics(request: Request) -> Response:
     "/v1/health",
     operation_id="getHealth",
     summary="Check that the server answers",
+    description="Needs no key. It says nothing about the work that waits; `/v1/health/waiting` does.",
     responses=responses({200: json_response("It answers.", "Health")}, 429),
 )
 async def _health() -> Response:

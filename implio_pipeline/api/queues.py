@@ -34,6 +34,7 @@ _decode_decision = msgspec.json.Decoder(models.Decision).decode
     "/v1/queues",
     operation_id="listQueues",
     summary="The team's moderation queues, and how many items wait in each",
+    description="Returns the two built-in queues and those of the team.",
     responses=responses({200: json_response("The queues, built-in ones first.", "Queues")}, 400, 401, 403, 429),
 )
 def _get_queues(request: Request, caller: Annotated[Caller, Depends(who_may(Act.SEE_QUEUES))]) -> Response:

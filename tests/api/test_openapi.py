@@ -95,6 +95,7 @@ def test_every_call_has_a_plain_name_and_every_json_is_a_named_schema(door: Door
 
     assert all(re.fullmatch("[a-z]+[A-Z][A-Za-z]+", call["operationId"]) for call in calls)
     assert len({call["operationId"] for call in calls}) == len(calls)
+    assert [call["operationId"] for call in calls if not (call.get("summary") and call.get("description"))] == []
     bodies = [call["requestBody"] for call in calls if "requestBody" in call]
     for said in (*bodies, *(answer for call in calls for answer in call["responses"].values())):
         for content in said.get("content", {}).values():

@@ -83,9 +83,12 @@ def test_a_failure_nobody_foresaw_is_a_problem_that_tells_nothing(home: Home, ca
 
     app = create_app(home.opened, routers=[broken])
     with caplog.at_level(logging.INFO, logger="implio_pipeline"):
-        problem = Door(home=home, app=app).stranger().problem("GET", "/broken/zqzq", status=500)
+        answer = Door(home=home, app=app).stranger()("GET", "/broken/zqzq")
 
-    assert problem["code"] == "failed"
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (500, "failed")
+    for name, begins in HEADERS.items():
+        assert answer.headers[name].startswith(begins), name
     text = "".join(told(caplog))
     assert "zqzq" not in str(problem) + text
     assert "ValueError" in text
