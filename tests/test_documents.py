@@ -21,7 +21,10 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 SOURCES = sorted(
-    path for folder in ("implio_pipeline", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("implio_pipeline", "tests", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)  # environments that benchmarks make
 )
 PLACES = (
     *(ROOT, ROOT / "docs", ROOT / "implio_pipeline"),
