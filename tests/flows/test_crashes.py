@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from support.clock import NOW, TODAY
-from support.crash import Tripwire, When, every_place, watched
+from support.crash import _PORTS, _READS, Tripwire, When, every_place, watched
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad, is_covered
 from support.landing import LandedTable, LandingTables
@@ -29,6 +29,8 @@ from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.flows.operations.housekeep import housekeep
+from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.landing import LandingFile
 from implio_pipeline.ports.services import Services
 
 LAST_WEEK = NOW - timedelta(days=7)
@@ -291,3 +293,13 @@ def test_a_compaction_killed_at_any_call_loses_no_row(seed: Seed, death: dict[st
             assert everything(home) == before, tripwire.place
             housekeep(home.services, stray_age=-timedelta(days=36500))
             assert disagreements(home.services) == [], tripwire.place
+
+
+def test_what_crash_tests_pass_over_as_reading_is_a_method_of_its_port() -> None:
+    ports = {name: get_type_hints(getattr(Services, name).fget)["return"] for name in _PORTS}
+    ports |= {f"catalog.{part}": port for part, port in get_type_hints(Catalog).items()}
+    ports["landing.file"] = LandingFile
+
+    unknown = [(port, name) for port, names in _READS.items() for name in names if not hasattr(ports[port], name)]
+
+    assert unknown == []

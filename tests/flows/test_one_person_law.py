@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.changed import changed
+from support.depth import examples
 from support.home import ADS, a_home
 from support.items import Ad
 
@@ -281,7 +282,7 @@ def _memory() -> str | None:
 
 
 OnePerson.TestCase.settings = settings(
-    max_examples=8,
+    max_examples=examples(8),
     stateful_step_count=20,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # to shrink would take minutes, and the steps are printed

@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.depth import examples
 
 RUNS = {
-    "a flow killed at any operation is taken up to the same end": ["crash", "--only", "erase", "--rounds", "6"],
+    "a flow killed at any operation is taken up to the same end": [
+        *("crash", "--only", "erase"),
+        *("--rounds", str(examples(6))),
+    ],
     "processes on the same partitions keep the laws, whatever their order": ["races", "--rounds", "1", "--seed", "7"],
     "a rewrite keeps rows, types, codec and classes": ["fidelity", "--rounds", "1"],
 }

@@ -181,7 +181,7 @@ def test_the_bytes_say_whether_a_file_is_zipped_and_not_its_name():
         (gzip.compress(gzip.compress(b"x" * 99)), "within"),
         (b"PK\x03\x04" + b"x" * 99, "zip"),
         (gzip.compress(b"PK\x03\x04" + b"x" * 99), "zip"),
-        (gzip.compress(b"{}\n") + b"garbage", "behind its end"),
+        (gzip.compress(b"{}\n") + b"garbage", "other bytes follow"),
         (b"\xff\xfea", "UTF-16"),
     ],
     ids=["gzip in gzip", "zip", "zip in gzip", "gzip and more", "half of UTF-16"],
