@@ -92,21 +92,21 @@ async def _holding_commits_back(
 def _delete_ads(request: Request, caller: Annotated[Caller, Depends(_holding_commits_back)]) -> Response:
     """Accept a deletion request of the caller's team."""
     opened: OpenHome = request.app.state.opened
-    services, api = opened, opened.settings.api
+    api = opened.settings.api
     # 1. Read what is asked for.
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
         raise BodyRefused("a deletion has no body", remedy="Name what to delete in the query string.")
     asked = parameters(request, _PARAMETERS)
-    draft = _draft(services, asked, caller)
+    draft = _draft(opened, asked, caller)
     # 2. Accept it: when this returns, its items are hidden from every read.
     window = timedelta(seconds=api.same_request_seconds)
-    with services.catalog.urgently(), _same_request[hash((draft.team, draft.scope)) % len(_same_request)]:
-        (accepted,) = accept(services, [draft], same_within=window)
+    with opened.catalog.urgently(), _same_request[hash((draft.team, draft.scope)) % len(_same_request)]:
+        (accepted,) = accept(opened, [draft], same_within=window)
     if isinstance(accepted, ImplioError):
         raise accepted
     request.app.state.on_deletion()
     # 3. Answer, with the path where it is followed.
-    deletion = deletion_of(accepted, outcome_of(services, accepted))
+    deletion = deletion_of(accepted, outcome_of(opened, accepted))
     headers = {"Location": deletion.status_url}
     if api.deletion_answer == 204:  # noqa: PLR2004
         return Response(status_code=204, headers=headers)

@@ -84,18 +84,17 @@ def _grant(  # noqa: PLR0913 -- one parameter for each option of the command
         raise BadUse("say how long it is in force: --days or --until")
     asked = classes_from(classes)
     with session.open_home() as opened:
-        services = opened
         draft = GrantDraft(
             team=team_id(team),
             classes=asked,
             purpose=choice_from(purpose, Purpose, option="--purpose"),
-            until=end_of(until) if until else services.clock.now() + timedelta(days=days or 0),
+            until=end_of(until) if until else opened.clock.now() + timedelta(days=days or 0),
             person=secret_from(name, name="Operator"),
             granted_by=who(by),
             note=secret_from(note, name="Note"),
         )
-        made = grant(services, draft)
-        (shape,) = _shapes(services, [made])
+        made = grant(opened, draft)
+        (shape,) = _shapes(opened, [made])
     words = f"{', '.join(sorted(made.classes))} of {made.team} for {made.purpose}, until {made.until.date()}"
     session.answer(shape, lambda: good(f"Grant {made.grant_id}: {words}"))
 
@@ -121,9 +120,9 @@ def _list(
 ) -> None:
     """Show the grants that are in force, the oldest first."""
     with opened_home(context) as (session, opened):
-        services, now = opened, opened.clock.now()
-        found = services.catalog.grants.all(team=only_team(opened, team))
-        shapes = _shapes(services, [each for each in found if is_all or each.is_in_force(now=now)])
+        now = opened.clock.now()
+        found = opened.catalog.grants.all(team=only_team(opened, team))
+        shapes = _shapes(opened, [each for each in found if is_all or each.is_in_force(now=now)])
         is_free = opened.settings.access.grants == "none"
     columns = ("id", "who", "team", "classes", "purpose", "until", "in force", "last used")
     rows = [[*_row(each), each["isInForce"], each["lastUsedAt"] and each["lastUsedAt"].date()] for each in shapes]

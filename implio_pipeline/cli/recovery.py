@@ -127,11 +127,10 @@ def _restored(summary: RestoreSummary) -> list[RenderableType]:
 def _show(context: typer.Context) -> None:
     """Compare the clock with the newest time in this home."""
     with opened_home(context) as (session, opened):
-        services = opened
-        now, newest = services.clock.now(), services.catalog.newest_reading()
+        now, newest = opened.clock.now(), opened.catalog.newest_reading()
         refusal: ClockWrong | None = None
         try:
-            check_clock(now, newest=newest, bounds=services.clock_bounds)
+            check_clock(now, newest=newest, bounds=opened.clock_bounds)
         except ClockWrong as error:
             refusal = error
     session.answer(

@@ -168,8 +168,7 @@ def change_team_policy(
     if keep is None and not outcomes:
         raise BadUse("give --keep-days, --outcome, or both")
     with session.open_home() as opened:
-        services = opened
-        team = services.catalog.teams.get(team_id(team_name))
+        team = opened.catalog.teams.get(team_id(team_name))
         # 1. The new policy: periods that are not named stay, and an outcome without days loses its own period.
         periods: dict[str, int | None] = {**team.policy.by_outcome, **outcome_days_from(outcomes)}
         after = RetentionPolicy(
@@ -178,10 +177,10 @@ def change_team_policy(
         )
         # 2. Before a shorter period takes effect, say how many stored items it removes.
         if after.is_stricter(than=team.policy) and not is_sure:
-            limits = after.cutoffs(today=services.clock.now().date())
+            limits = after.cutoffs(today=opened.clock.now().date())
             overdue = sum(
                 items
-                for file in services.catalog.manifest.files(team.team)
+                for file in opened.catalog.manifest.files(team.team)
                 if file.kind is FileKind.ITEMS
                 for outcome, items in file.outcomes.items()
                 if is_overdue(file.day, outcome, limits)
@@ -189,8 +188,8 @@ def change_team_policy(
             text = f"{team.team}: items will be {after.text}; {count(overdue, 'stored item')} will be overdue."
             session.be_sure(f"{text} Continue?")
         # 3. Change it, or record that it waits for a second person.
-        change = change_policy(services, team.team, policy=after, by=name)
-        changed = services.catalog.teams.get(team.team)
+        change = change_policy(opened, team.team, policy=after, by=name)
+        changed = opened.catalog.teams.get(team.team)
     end_change(session, changed, change, text=f"Items of {changed.team} are {changed.policy.text}")
 
 

@@ -134,10 +134,10 @@ def _status_command(context: typer.Context) -> None:
 
 
 def _status_of(opened: "OpenHome") -> _Status:
-    services, now = opened, opened.clock.now()
-    catalog = services.catalog
-    failures = failed_landings(services)
-    waiting = services.landing.waiting(but=marks_put_off(failures, now=now))
+    now = opened.clock.now()
+    catalog = opened.catalog
+    failures = failed_landings(opened)
+    waiting = opened.landing.waiting(but=marks_put_off(failures, now=now))
     teams = team_sums(opened)
     known = {each.team.team for each in teams}
 
@@ -152,11 +152,11 @@ def _status_of(opened: "OpenHome") -> _Status:
         landing_days={team: len(days) for team, days in waiting.items()},
         unknown_teams=tuple(sorted(set(waiting) - known)),
         failed_landings=tuple(failures),
-        misnamed=services.landing.misnamed(known),
-        inbox_files=len(services.inbox.waiting()),
-        refusals=services.inbox.refusals(),
-        ignored={"landing": ignored(services.landing.passed_over()), "inbox": ignored(services.inbox.passed_over())},
-        requests=tuple(outcomes_of(services, catalog.requests.all(states=OPEN_STATES))),
+        misnamed=opened.landing.misnamed(known),
+        inbox_files=len(opened.inbox.waiting()),
+        refusals=opened.inbox.refusals(),
+        ignored={"landing": ignored(opened.landing.passed_over()), "inbox": ignored(opened.inbox.passed_over())},
+        requests=tuple(outcomes_of(opened, catalog.requests.all(states=OPEN_STATES))),
         set_aside=len(opened.set_aside.list()),
         unsettled=sum(len(catalog.moderation.unsettled(team)) for team in known),
         given_up=sum(each.given_up_at is not None for each in catalog.callbacks.all()),

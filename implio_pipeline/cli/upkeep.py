@@ -186,10 +186,9 @@ def _rotated(summary: RotationSummary) -> RenderableType:
 def _list(context: typer.Context) -> None:
     """Show ids and fingerprints of all keys, and the last rotation."""
     with opened_home(context) as (session, opened):
-        services = opened
-        statement = newest_key_statement(services.ledger)
-        keys = services.catalog.teams.keys()
-        prints = dict(services.keychain.ring.fingerprints()) | dict(services.keychain.fingerprints(keys))
+        statement = newest_key_statement(opened.ledger)
+        keys = opened.catalog.teams.keys()
+        prints = dict(opened.keychain.ring.fingerprints()) | dict(opened.keychain.fingerprints(keys))
     rotated_at = None if statement is None else statement.at
     newest = newest_ids(prints)
     listed = [{"key": each, "fingerprint": prints[each], "isNewest": each in newest} for each in sorted(prints)]

@@ -82,7 +82,7 @@ _BADGES: Mapping[RequestState, tuple[str, _Tone]] = {
     _S.QUARANTINED: ("Stopped", _Tone.BAD),
     _S.UNVERIFIED: ("Stopped", _Tone.BAD),
 }
-_SO: Mapping[RequestState, str] = {
+_STATE_SENTENCES: Mapping[RequestState, str] = {
     _S.RECEIVED: "The request came in. Nothing is hidden yet.",
     _S.REFUSED: "The request was refused. Nothing was hidden.",
     _S.ACCEPTED: "{hidden} {so_far}",
@@ -167,7 +167,7 @@ def what_is_so(request: Request, outcome: RequestOutcome) -> str:
         "held": result_text(outcome) if outcome.withheld else _HELD,
         "tries": count(request.attempts, "time"),
     }
-    return " ".join(_SO[request.state].format(**parts).split())
+    return " ".join(_STATE_SENTENCES[request.state].format(**parts).split())
 
 
 def what_comes_next(request: Request, outcome: RequestOutcome) -> str:

@@ -123,10 +123,16 @@ class PageContext:
         """Return a field of the form without outer white space; empty when the field is missing."""
         return self.form.get(name, "").strip()
 
-    def note(self, deed: AuditAction, *, subject: str | None = None, count: int | None = None) -> None:
+    def note(self, action: AuditAction, *, subject: str | None = None, count: int | None = None) -> None:
         """Add a line to the team's audit log."""
         note_action(
-            self.services, self.accounts, deed, team=self.team.team, name=self.member.name, subject=subject, count=count
+            self.services,
+            self.accounts,
+            action,
+            team=self.team.team,
+            name=self.member.name,
+            subject=subject,
+            count=count,
         )
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:

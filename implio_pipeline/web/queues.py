@@ -67,8 +67,8 @@ def _decide_form(context: PageContext) -> Response:
         return _batch(context, queue, status=410, error="This item has been deleted, so nothing was decided.")
     except ImplioError as error:
         return _batch(context, queue, status=409, error=sentence(error))
-    deed = AuditAction.MOVED_ITEM if isinstance(decision, Move) else AuditAction.DECIDED
-    context.note(deed, subject=context.services.identifiers.task_key(task_id.lower()).hex())
+    action = AuditAction.MOVED_ITEM if isinstance(decision, Move) else AuditAction.DECIDED
+    context.note(action, subject=context.services.identifiers.task_key(task_id.lower()).hex())
     return _batch(context, queue, said="Moved." if isinstance(decision, Move) else "Decided.")
 
 

@@ -10,7 +10,7 @@ from implio_pipeline.ports.services import Services
 def note_action(
     services: Services,
     accounts: AccountServices,
-    deed: AuditAction,
+    action: AuditAction,
     *,
     team: TeamId,
     name: str,
@@ -22,7 +22,7 @@ def note_action(
     Args:
         services: What the flow may use.
         accounts: What flows need of members who sign in.
-        deed: The action.
+        action: What was done.
         team: The team in which it was done.
         name: Name of the person who did it.
         subject: Opaque id of the request, key or member that it was done to; never a personal value.
@@ -33,7 +33,7 @@ def note_action(
         at=accounts.clock.now(),
         who=identity_of(services.keychain, team, name),
         name=name,
-        deed=deed,
+        deed=action,
         subject=subject,
         count=count,
     )
