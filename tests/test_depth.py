@@ -1,0 +1,34 @@
+"""A short run of the tests tries a share, the shares together try everything, and a thorough run tries it at once."""
+
+import pytest
+from support import depth
+
+
+def test_some_run_or_other_tries_every_place_and_every_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth, "IS_THOROUGH", False)
+    cases = list(range(10))
+
+    places = [depth.places(30) for _ in range(200)]
+    shares = [depth.some(cases) for _ in range(200)]
+
+    assert {each for place in places for each in place} == set(range(1, 30))
+    assert {each for share in shares for each in share} == set(cases)
+    assert min(map(len, places)) >= 7
+    assert min(map(len, shares)) >= 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_short_list_of_cases_is_never_left_out(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(depth, "IS_THOROUGH", False)
+
+    assert all(depth.some(range(count)) for _ in range(50))
+    assert depth.some([]) == []
+    assert depth.examples(count) >= 1
+
+
+def test_a_thorough_run_tries_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth, "IS_THOROUGH", True)
+
+    assert list(depth.places(9)) == list(range(1, 9))
+    assert depth.some(range(9)) == list(range(9))
+    assert depth.examples(300) == 300
