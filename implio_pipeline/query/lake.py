@@ -21,8 +21,9 @@ import pyarrow.dataset as ds
 
 from implio_pipeline.domain.columns import columns_of, rule_columns
 from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
-from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
-from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, Region, TaskKey, TeamId
+from implio_pipeline.domain.file_changes import NamedRule
+from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.ids import ColumnClass, FileKind, Region, RequestId, TaskKey, TeamId
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.scope import Coverage, Rule, TaskRule, UserRule, coverage_of
 from implio_pipeline.domain.team import team_id
@@ -36,7 +37,7 @@ from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.vault.dataset import ReadableFile, SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
-from implio_pipeline.stores.vault.filters import may_contain
+from implio_pipeline.stores.vault.filters import Finder
 from implio_pipeline.stores.vault.predicate import hidden, match, task_key
 from implio_pipeline.stores.vault.storage import RegionFolders
 
@@ -264,69 +265,76 @@ class Lake:
 
     def _open(self, kind: FileKind) -> ds.Dataset:
         readable: list[ReadableFile] = []
-        keys: dict[FileId, tuple[FileKey, ...]] = {}
         covered: list[pc.Expression] = []
         for team in self.teams:
             rules = [tombstone.rule for tombstone in self._catalog.requests.tombstones(team, only_open=True)]
             files = [
                 file
-                for file in self._catalog.manifest.files(team)
+                # Without the membership filters, which are most of a row: they are read only for a rule that needs one.
+                for file in self._catalog.manifest.files(team, is_filtered=False)
                 if file.kind is kind and not any(coverage_of(rule, file) is Coverage.EVERYTHING for rule in rules)
             ]
-            sealed = self._catalog.manifest.sealed(files)
-            keys |= {each.file.file_id: each.keys for each in sealed}
             readable += [
                 ReadableFile(file=file, location=self._folders.location(file.region, file.path)) for file in files
             ]
             if rules and files:
                 newest = max(file.last_submitted_at for file in files)
-                parts = [hidden(rules, task_ids=self._task_ids(team, sealed, rules), newest=newest)]
+                parts = [hidden(rules, task_ids=self._task_ids(team, kind, rules), newest=newest)]
                 if kind is FileKind.REJECTED:
-                    parts.append(self._rejected_of(team, sealed, rules))
+                    parts.append(self._rejected_of(team, rules))
                 is_team = pc.field("team") == pa.scalar(str(team))
                 covered += [is_team & part for part in parts if part is not None]
         if not readable:
             return ds.dataset(reader_schema(kind, self.granted).empty_table())
+        return SealedDataset(readable, kind=kind, keys_of=self._keys_of, granted=self.granted, hidden=covered)
 
-        def keys_of(file: VaultFile) -> Mapping[str, bytes]:
-            return named_keys(file.file_id, self._keychain.file_keys(file.team, keys[file.file_id]))
+    def _keys_of(self, files: Sequence[VaultFile]) -> dict[str, bytes]:
+        """Return the raw keys of files, of the granted classes. Raises `PlanOutdated` if one was replaced."""
+        raw: dict[str, bytes] = {}
+        for each in self._catalog.manifest.sealed(files):
+            raw |= named_keys(each.file.file_id, self._keychain.file_keys(each.file.team, each.keys))
+        return raw
 
-        return SealedDataset(readable, kind=kind, keys_of=keys_of, granted=self.granted, hidden=covered)
+    def _near(self, team: TeamId, kind: FileKind, rules: Iterable[Rule]) -> list[tuple[SealedFile, list[Rule]]]:
+        """Return the files of a kind that may hold a row of these rules, each with the rules that may reach it."""
+        asked = [NamedRule(request_id=RequestId(str(number)), rule=rule) for number, rule in enumerate(rules)]
+        reaches = Finder(asked)
+        near = [
+            (file, [named.rule for named in reached])
+            for file in (self._catalog.manifest.candidates(team, asked) if asked else ())
+            if file.kind is kind and (reached := reaches(file))
+        ]
+        sealed = self._catalog.manifest.sealed([file for file, _ in near])
+        return [(each, reached) for each, (_, reached) in zip(sealed, near, strict=True)]
 
-    def _task_ids(self, team: TeamId, sealed: list[SealedFile], rules: Iterable[Rule]) -> dict[TaskKey, str]:
+    def _task_ids(self, team: TeamId, kind: FileKind, rules: Iterable[Rule]) -> dict[TaskKey, str]:
         """Return the task ids of rules by task, which have only keys. Reads them from the files that may hold them."""
         wanted = {rule.task_key: rule for rule in rules if isinstance(rule, TaskRule)}
         found: dict[TaskKey, str] = {}
-        for each in sealed if wanted else ():
-            near = [rule.task_key for rule in wanted.values() if coverage_of(rule, each.file) is not Coverage.NOTHING]
-            if not may_contain(each.file.task_filter, near).any():
-                continue
-            content = self._folders.read(each.file.region, each.file.path)
-            raw = self._keychain.file_keys(team, each.keys)
-            rows = decode(content, file_id=each.file.file_id, raw=raw, columns=["task_id"])
-            for task_id in rows["task_id"].to_pylist():
+        for each, _ in self._near(team, kind, wanted.values()):
+            for task_id in self._rows(each, ["task_id"])["task_id"].to_pylist():
                 if (key := task_key(task_id)) in wanted:
                     found[key] = task_id
         return found
 
-    def _rejected_of(self, team: TeamId, sealed: list[SealedFile], rules: Iterable[Rule]) -> pc.Expression | None:
+    def _rejected_of(self, team: TeamId, rules: Iterable[Rule]) -> pc.Expression | None:
         """Return an expression for rejected rows that rules by user cover; `None` when there are none.
 
         A rejected row may be of several people, and keeps their keys as one text. To search each row of a scan for each
         rule would take 16 s for 3,000 rules and 2,500 rows (measured). So the few files that may hold such a person are
         read once, by the predicate that erases, and their rows are hidden by task id.
         """
-        users = [rule for rule in rules if isinstance(rule, UserRule)]
         found: list[str] = []
-        for each in sealed if users else ():
-            near = [rule for rule in users if coverage_of(rule, each.file) is not Coverage.NOTHING]
-            if not near or not may_contain(each.file.user_filter, [rule.user_key for rule in near]).any():
-                continue
-            content = self._folders.read(each.file.region, each.file.path)
-            raw = self._keychain.file_keys(team, each.keys)
-            rows = decode(content, file_id=each.file.file_id, raw=raw, columns=rule_columns(each.file.kind))
-            found += rows["task_id"].filter(pa.array(match(rows, near).mask)).to_pylist()
+        users = [rule for rule in rules if isinstance(rule, UserRule)]
+        for each, reached in self._near(team, FileKind.REJECTED, users):
+            rows = self._rows(each, rule_columns(each.file.kind))
+            found += rows["task_id"].filter(pa.array(match(rows, reached).mask)).to_pylist()
         return pc.field("task_id").isin(pa.array(found, pa.string())) if found else None
+
+    def _rows(self, sealed: SealedFile, columns: list[str]) -> pa.Table:
+        file = sealed.file
+        raw = self._keychain.file_keys(file.team, sealed.keys)
+        return decode(self._folders.read(file.region, file.path), file_id=file.file_id, raw=raw, columns=columns)
 
     def _verdicts(self) -> pa.Table | None:
         """Return the verdicts that are not yet in the vault, or `None` if there are none, which costs nothing."""
