@@ -268,6 +268,12 @@ class PlanOutdated(ImplioError):
     remedy = "Nothing was changed; run it again."
 
 
+class ClaimLost(PlanOutdated):
+    """Another worker has taken the work over: the lease ended before the work was committed. Nothing was changed."""
+
+    code = "claim-lost"
+
+
 class PostInWork(ImplioError):
     """Another call with the same idempotency key is being processed."""
 

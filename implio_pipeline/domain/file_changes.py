@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import Unverified
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import Hold
@@ -174,8 +175,9 @@ class AppliedDecisions:
 class Change:
     """One change of the catalog, committed as a whole or not at all.
 
-    The commit fails if a file of `remove` is no longer live, the team's newest tombstone is not `planned_at`, or its
-    newest legal hold is not `held_at`. The keys of removed files are destroyed in the same transaction.
+    The commit fails if a file of `remove` is no longer live, the team's newest tombstone is not `planned_at`, its
+    newest legal hold is not `held_at`, or one of `claims` was taken over. The keys of removed files are destroyed in
+    the same transaction.
     """
 
     team: TeamId
@@ -184,6 +186,8 @@ class Change:
     held_at: int | None = None
     """Sequence of the team's newest legal hold at that time; `None` for work to which legal holds do not matter."""
     committed_at: datetime
+    claims: tuple[Claim, ...] = ()
+    """The claims on the work, which the commit gives back."""
     add: tuple[SealedFile, ...] = ()
     remove: tuple[FileId, ...] = ()
     queue: tuple[QueueEntry, ...] = ()

@@ -27,6 +27,7 @@ from implio_pipeline.domain.retention import ChangeState, PolicyChange, Retentio
 from implio_pipeline.domain.scope import UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.access import AccessLog, ApiKeys, Grants
+from implio_pipeline.ports.claims import Claims
 from implio_pipeline.ports.moderation import Callbacks, Moderation
 from implio_pipeline.ports.requests import Holds, Requests
 
@@ -259,6 +260,8 @@ class Catalog(Protocol):
     """Landing files and posts that were taken."""
     failed_files: FailedFiles
     """Files that a flow failed at."""
+    claims: Claims
+    """Which worker does what."""
     moderation: Moderation
     """Queues, locks, verdicts, notes and the feed."""
     policy_changes: PolicyChanges

@@ -14,10 +14,13 @@ Example:
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from implio_pipeline.stores.durable import make_folder
 
+_YOUNG_SECONDS = 60
 _HELD: dict[str, int] = {}
 """Descriptors of this process, by path. They are kept here because a run outlives the Dagster instance that opened
 them.
@@ -36,14 +39,17 @@ class SignsOfLife:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def hold(self, run_id: str) -> None:
+    def hold(self, run_id: str) -> bool:
         """Lock the file of a run until the run is released or this process ends.
 
         Where the file system has no locks, no file is left, so the run is never called dead.
+
+        Returns:
+            Whether the lock is held.
         """
         path = self._folder / run_id
         if str(path) in _HELD:
-            return
+            return True
         make_folder(self._folder)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -51,8 +57,9 @@ class SignsOfLife:
         except OSError:
             path.unlink(missing_ok=True)
             os.close(fd)
-            return
+            return False
         _HELD[str(path)] = fd
+        return True
 
     def release(self, run_id: str) -> None:
         """Remove the file of a run that has ended, if this process holds it."""
@@ -61,6 +68,18 @@ class SignsOfLife:
         if fd is not None:
             path.unlink(missing_ok=True)
             os.close(fd)
+
+    def sweep(self) -> None:
+        """Remove the files of processes that died more than a minute ago."""
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            with suppress(OSError):
+                # A younger file may belong to a process that is about to lock it.
+                if time.time() - path.stat().st_mtime > _YOUNG_SECONDS and self.is_dead(path.name):
+                    path.unlink()
+
+    def is_held(self, run_id: str) -> bool:
+        """Return whether a living process holds the lock. Without a file, nobody does."""
+        return (self._folder / run_id).exists() and not self.is_dead(run_id)
 
     def is_dead(self, run_id: str) -> bool:
         """Return whether the run's process had a lock and lost it."""

@@ -42,6 +42,7 @@ _READS = {
     },
     "catalog.landings": {"all", "erased_people", "has_size", "seen", "seen_post"},
     "catalog.failed_files": {"all"},
+    "catalog.claims": {"check", "claimed", "in_hand", "new_holder", "renew"},
     "catalog.holds": {"all", "get", "newest"},
     "catalog.moderation": {
         *("counts", "decided", "entries", "feed", "newest", "notes", "notes_on", "traces", "unsettled"),
@@ -59,6 +60,7 @@ _PARTS = {
     "requests",
     "landings",
     "failed_files",
+    "claims",
     "holds",
     "moderation",
     "callbacks",
@@ -133,7 +135,7 @@ class _Watched:
 
         def call(*args: Any, **named: Any) -> Any:
             answer = self._tripwire.call(name, lambda: value(*args, **named))
-            return self._claimed(answer) if attribute == "claim" else answer
+            return self._claimed(answer) if name == "landing.claim" else answer
 
         return call
 

@@ -22,6 +22,7 @@ from implio_pipeline.stores.catalog.accounts import SqlAuditLog, SqlMembers
 from implio_pipeline.stores.catalog.alterations import alterations
 from implio_pipeline.stores.catalog.api_keys import SqlApiKeys
 from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
+from implio_pipeline.stores.catalog.claims import SqlClaims
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys, rewrap_home_keys
@@ -36,7 +37,7 @@ from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
-_HEAD = "0001_21722429"
+_HEAD = "0001_c0d68bcc"
 """The newest migration, and so far the only one."""
 _QUICK_SCRUB_ROWS = 5_000
 """The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
@@ -76,6 +77,7 @@ class SqlCatalog(Catalog):
         self.holds = SqlHolds(engine)
         self.landings = SqlLandings(engine)
         self.failed_files = SqlFailedFiles(engine)
+        self.claims = SqlClaims(engine)
         self.moderation = SqlModeration(engine)
         self.policy_changes = SqlPolicyChanges(engine)
         self.callbacks = SqlCallbacks(engine)
@@ -135,7 +137,8 @@ class SqlCatalog(Catalog):
         )
 
     def close(self) -> None:
-        """Close every connection of this process."""
+        """Close every connection of this process. What its workers have claimed is free again."""
+        self.claims.close()
         self._engine.dispose()
 
     def _put_reading(self, at: datetime, *, is_lowering: bool) -> None:

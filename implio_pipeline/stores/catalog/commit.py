@@ -3,7 +3,8 @@
 Flows prepare files without a lock and commit them here by compare-and-swap. If something has changed since the plan,
 `PlanOutdated` is raised, nothing is written, and the flow plans again. One commit:
 
-1. compares tombstones and holds with the plan, and notes the size of the team once a day;
+1. takes back the claims on the work, compares tombstones and holds with the plan, and notes the size of the team once a
+   day;
 2. adds what may exist only once: landing file, posts, team keys;
 3. swaps files, and destroys the keys of the removed ones;
 4. writes what belongs to the files: queue entries, outcomes of requests, applied verdicts;
@@ -27,6 +28,7 @@ from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.residency import ResidencyRefused
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
+from implio_pipeline.stores.catalog.claims import hand_in
 from implio_pipeline.stores.catalog.file_rows import live_sum, row_of_file
 from implio_pipeline.stores.catalog.moderation_tables import decisions, deliveries, sealed_decisions, sealed_notes
 from implio_pipeline.stores.catalog.row_macs import RowMacs
@@ -61,6 +63,7 @@ def carry_out(connection: Connection, change: Change) -> None:
 
     Raises:
         PlanOutdated: the catalog has changed since the plan.
+        ClaimLost: another worker has taken the work over.
         PostInWork: a post with one of the idempotency keys was taken since the plan.
         TeamUnknown: there is no such team.
         ResidencyRefused: a file to add is in another region than its team.
@@ -69,6 +72,8 @@ def carry_out(connection: Connection, change: Change) -> None:
     team = change.team
     # 1. Lock the team, and compare. A newer tombstone or hold would not have been applied to these files.
     newest_at = teams.lock(connection, team)
+    # A worker that was paused must not commit over the one that took its work over.
+    hand_in(connection, change.claims)
     newest = newest_sequence(connection, tombstones, team)
     if newest != change.planned_at:
         raise PlanOutdated(f"team {team} has tombstone {newest}; the work was planned at {change.planned_at}")

@@ -28,6 +28,7 @@ from sqlalchemy import (
     false,
 )
 
+from implio_pipeline.domain.claims import ClaimKind
 from implio_pipeline.domain.faults import WorkKind
 from implio_pipeline.domain.hold import HoldReason
 from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, KeyPurpose, RequestKind
@@ -393,6 +394,24 @@ failed_files = Table(
     Column("error_code", String(64), nullable=False),
     Column("next_attempt_at", Instant),
 )
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("fence", Sequence, primary_key=True, autoincrement=True),
+    Column("kind", Word(ClaimKind), nullable=False),
+    Column("unit", String(128), nullable=False),
+    Column("work", String(32), nullable=False),
+    Column("holder", String(80), nullable=False, index=True),
+    # By the database's clock.
+    Column("claimed_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("taken_over", Integer, nullable=False),
+    UniqueConstraint("kind", "unit"),
+    # A fence is never used again.
+    sqlite_autoincrement=True,
+)
+"""Which worker does what at the moment (`domain/claims.py`). A lost or forged row costs time and no item."""
 
 queues = Table(
     "queues",
