@@ -208,7 +208,7 @@ class SqlClaims(Claims):
             return {}
         insert = _INSERT[self._engine.dialect.name]
         statement = insert(claims).values(rows).on_conflict_do_nothing().returning(claims.c.unit, claims.c.fence)
-        return dict(connection.execute(statement).tuples().all())
+        return {row.unit: row.fence for row in connection.execute(statement)}
 
 
 def check_claims(connection: Connection, held: Collection[Claim]) -> None:
