@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import pycountry
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from implio_pipeline.domain.errors import HomeMissing
@@ -194,10 +194,70 @@ class ApiSettings(BaseModel):
         return self
 
 
+class K8sSettings(BaseModel):
+    """Where and how Dagster starts the Kubernetes job of each run. The manifests make the objects that these name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str = "implio"
+    image: str = ""
+    """The image of this program; best by digest. Needed with `dagster.launcher = "k8s"`."""
+    service_account: str = "implio-run"
+    """The account of the runs. It has no rights and no token."""
+    config_map: str = "implio-home"
+    """The config map with the home's settings and Dagster's files, which each run mounts as its home."""
+    secret: str = "implio-secrets"  # noqa: S105 -- the name of an object of Kubernetes
+    """The secret whose keys each run gets as environment variables, such as `IMPLIO_CATALOG_URL`."""
+    cpu: str = "1"
+    memory: str = "2Gi"
+    """What each run requests, and the most memory that it may use."""
+
+
+class DagsterSettings(BaseModel):
+    """Where Dagster stores runs, and what executes them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    launcher: Literal["default", "celery", "k8s"] = "default"
+    """What starts a run: a process on the daemon's machine, a Celery worker, or a job of Kubernetes."""
+    storage: SecretStr | None = None
+    """URL of a PostgreSQL database of its own; by default SQLite in the home. It needs direct connections, or a pooler
+    that keeps sessions: a run that is alive holds a lock of its session."""
+    broker: SecretStr | None = None
+    """Celery's broker, such as `redis://…`."""
+    k8s: K8sSettings = Field(default_factory=K8sSettings)
+
+    @field_validator("storage")
+    @classmethod
+    def _name_driver(cls, storage: SecretStr | None) -> SecretStr | None:
+        """Name psycopg2, the driver of dagster-postgres. SQLAlchemy would take another one for a URL without one."""
+        if storage is None:
+            return None
+        scheme, separator, rest = storage.get_secret_value().partition("://")
+        if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+            raise ValueError("dagster.storage is a URL such as postgresql+psycopg2://user@host/database")
+        return SecretStr(f"postgresql+psycopg2://{rest}")
+
+    @model_validator(mode="after")
+    def _has_what_the_launcher_needs(self) -> "DagsterSettings":
+        if self.launcher != "default" and self.storage is None:
+            raise ValueError(f"dagster.launcher = '{self.launcher}' needs dagster.storage: its runs share a database")
+        if self.launcher == "celery" and self.broker is None:
+            raise ValueError("dagster.launcher = 'celery' needs dagster.broker")
+        if self.launcher == "k8s" and not self.k8s.image:
+            raise ValueError("dagster.launcher = 'k8s' needs dagster.k8s.image")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings. The defaults make a working home."""
 
-    model_config = SettingsConfigDict(env_prefix="IMPLIO_", env_nested_delimiter="__", extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="IMPLIO_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        hide_input_in_errors=True,  # a setting may be a secret
+    )
 
     home: Path
     regions: dict[str, RegionSettings] = Field(
@@ -216,6 +276,7 @@ class Settings(BaseSettings):
     moderation: ModerationSettings = Field(default_factory=ModerationSettings)
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
+    dagster: DagsterSettings = Field(default_factory=DagsterSettings)
     access: AccessSettings = Field(default_factory=AccessSettings)
     controller: ControllerSettings = Field(default_factory=ControllerSettings)
     processors: list[ProcessorSettings] = Field(

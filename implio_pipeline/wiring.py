@@ -221,7 +221,10 @@ class OpenHome:
 
     def oldest_waits(self) -> tuple[Wait, ...]:
         """Return the oldest file and request of each kind that waits, each with the reason."""
-        return oldest_waits(self, orchestration_facts(self.settings.home))
+        url = self.settings.dagster.storage
+        return oldest_waits(
+            self, orchestration_facts(self.settings.home, None if url is None else url.get_secret_value())
+        )
 
     def server_files(self) -> tuple[Path, Path]:
         """Return the server's certificate and private key: the configured ones, or the home's own, renewed when due."""

@@ -1,8 +1,10 @@
-"""Dagster's SQLite storage, opened by one process at a time, with a lock for each run that is alive.
+"""Dagster's storage, opened by one process at a time, with a lock for each run that is alive.
 
-`dagster.yaml` names `HomeStorage` as the storage and `WatchedRunLauncher` as the launcher. Every process that uses
-Dagster on a home opens them: daemon, webserver, code server, run workers, commands. So these rules hold however Dagster
-is started:
+`dagster.yaml` names `HomeStorage` as the storage and `WatchedRunLauncher` as the launcher, and both do what the section
+`[dagster]` of the home's settings says: SQLite here, or PostgreSQL (`postgres_storage.py`). So the file holds no
+address and no password, and neither does what Dagster makes of it: the arguments of a run's process, Celery's messages,
+the jobs of Kubernetes. Every process that uses Dagster on a home opens them: daemon, webserver, code server, run
+workers, commands. So these rules hold however Dagster is started:
 
 * **Two first starts.** Dagster creates three databases without a lock. Two processes that start at once can each stamp
   their own version ("more than one head present"), and then no start succeeds (reproduced in 2 of 3 attempts). Here the
@@ -17,21 +19,34 @@ is started:
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DefaultRunLauncher
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultRunLauncher,
+    Field,
+    StringSource,
+)
 
 from implio_pipeline.orchestration.dagster_internals import (
     CheckRunHealthResult,
     ConfigurableClassData,
     DagsterSqliteStorage,
+    DagsterStorage,
     InstigatorState,
     InstigatorTick,
+    RunLauncher,
+    RunStorage,
     ScheduleInstigatorData,
+    ScheduleStorage,
     SensorInstigatorData,
     SqliteEventLogStorage,
     SqliteRunStorage,
@@ -39,6 +54,7 @@ from implio_pipeline.orchestration.dagster_internals import (
     WorkerStatus,
     get_current_timestamp,
 )
+from implio_pipeline.settings import DagsterSettings, load_settings
 from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.signs_of_life import SignsOfLife
 
@@ -50,10 +66,26 @@ _LOCK, _MARKER = ".opening", ".whole"
 _ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED}
 
 
-class _LockedRuns(SqliteRunStorage):
-    """The storage of runs. The process of each run holds a lock."""
+class Signs(Protocol):
+    """The locks of runs: of files on one machine, of sessions of PostgreSQL on several."""
 
-    signs: SignsOfLife
+    def hold(self, run_id: str) -> None:
+        """Take the lock of a run until it is released or this process ends."""
+
+    def release(self, run_id: str) -> None:
+        """Free the lock of a run that has ended."""
+
+    def is_dead(self, run_id: str) -> bool:
+        """Return whether the process of a run that had started has lost its lock."""
+
+
+class HoldsSigns(RunStorage if TYPE_CHECKING else object):  # type: ignore[misc]
+    """Adds to a storage of runs that the process of each run holds a lock."""
+
+    signs: Signs
+
+    def vacuum(self) -> None:
+        """Give the space of deleted rows back, where that is not done by rewriting a file."""
 
     def handle_run_event(self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None) -> None:
         """Store an event of a run. Lock before the run counts as started, unlock after its end is stored.
@@ -68,8 +100,12 @@ class _LockedRuns(SqliteRunStorage):
             self.signs.release(run_id)
 
 
-class _PastTicks(SqliteScheduleStorage):
-    """The storage of ticks and states of sensors and schedules, which hides instants in the future."""
+class _LockedRuns(HoldsSigns, SqliteRunStorage):
+    """The storage of runs in SQLite."""
+
+
+class HidesFuture(ScheduleStorage if TYPE_CHECKING else object):  # type: ignore[misc]
+    """Adds to a storage of ticks and states of sensors and schedules that instants in the future are not seen."""
 
     def all_instigator_state(self, *args: Any, **known: Any) -> Sequence[InstigatorState]:
         """Return states without instants in the future."""
@@ -92,11 +128,16 @@ class _PastTicks(SqliteScheduleStorage):
         """Return ticks up to the present."""
         latest = get_current_timestamp() + _AHEAD_SECONDS
         before = latest if before is None else min(before, latest)
-        return super().get_ticks(origin_id, selector_id, before, after, limit, statuses)
+        ticks: Sequence[InstigatorTick] = super().get_ticks(origin_id, selector_id, before, after, limit, statuses)
+        return ticks
+
+
+class _PastTicks(HidesFuture, SqliteScheduleStorage):
+    """The storage of ticks and states in SQLite."""
 
 
 class HomeStorage(DagsterSqliteStorage):
-    """The three storages of a home, created completely and opened under a lock.
+    """The three storages of a home in SQLite, created completely and opened under a lock.
 
     Args:
         base_dir: The folder of Dagster's databases: `dagster` in the home.
@@ -124,14 +165,14 @@ class HomeStorage(DagsterSqliteStorage):
                 marker.touch()
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> "HomeStorage":
-        """Return the storage that `dagster.yaml` describes."""
-        return cls.from_local(inst_data=inst_data, **config_value)
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> DagsterStorage:  # type: ignore[override]
+        """Return the storage that the home's settings describe; SQLite if they say nothing."""
+        url = settings_of(config_value).storage
+        if url is None:
+            return cls.from_local(inst_data=inst_data, **config_value)
+        from implio_pipeline.orchestration.postgres_storage import PostgresHomeStorage  # noqa: PLC0415 -- an extra
 
-    @property
-    def signs(self) -> SignsOfLife:
-        """The locks of this home's runs."""
-        return _signs_of(self._run_storage)
+        return PostgresHomeStorage(url.get_secret_value(), inst_data)
 
     def _complete(self) -> None:
         """Migrate the databases and build derived data. Repairs what an interrupted start left undone."""
@@ -156,6 +197,22 @@ class WatchedRunLauncher(DefaultRunLauncher):
     and in every round after that (`poll_interval_seconds`).
     """
 
+    @classmethod
+    def config_type(cls) -> Any:
+        """Return what `dagster.yaml` says: where the home's Dagster is."""
+        return {"base_dir": Field(StringSource, is_required=False, default_value="data/dagster")}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> RunLauncher:  # type: ignore[override]
+        """Return the launcher that the home's settings name."""
+        wanted = settings_of(config_value)
+        if wanted.launcher == "default":
+            return cls(inst_data=inst_data)
+        from implio_pipeline.orchestration import cluster_launchers  # noqa: PLC0415 -- an extra
+
+        home = Path(config_value["base_dir"]).absolute().parent
+        return cluster_launchers.launcher_of(wanted, home=home, inst_data=inst_data)
+
     @property
     def supports_check_run_worker_health(self) -> bool:
         """Return that the monitor may ask this launcher."""
@@ -163,9 +220,29 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Return `NOT_FOUND` for a run whose process has lost its lock, and `RUNNING` for all others."""
-        if _signs_of(self._instance.run_storage).is_dead(run.run_id):
+        return health_of(self._instance, run)
+
+
+def health_of(instance: DagsterInstance, run: DagsterRun) -> CheckRunHealthResult:
+    """Return `NOT_FOUND` for a run whose process has lost its lock, and `RUNNING` for all others.
+
+    Raises:
+        TypeError: the storage has no locks of runs.
+    """
+    runs = instance.run_storage
+    if not isinstance(runs, HoldsSigns):
+        raise TypeError("this run storage has no locks of runs")
+    # Locks first: a run that ends meanwhile has stored its end before it frees its lock.
+    if runs.signs.is_dead(run.run_id):
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and now.status is DagsterRunStatus.STARTED:
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, msg="its process has ended without reporting an end")
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+    return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def settings_of(config_value: Mapping[str, Any]) -> DagsterSettings:
+    """Return the home's settings of Dagster. The storage lies in the folder `dagster` of the home."""
+    return load_settings(Path(config_value["base_dir"]).absolute().parent).dagster
 
 
 def create_storage(home: Path) -> None:
@@ -187,17 +264,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _signs_of(runs: Any) -> SignsOfLife:
-    """Return the locks of a run storage.
-
-    Raises:
-        TypeError: another class of storage, which has no locks.
-    """
-    if not isinstance(runs, _LockedRuns):
-        raise TypeError("this run storage has no locks of runs")
-    return runs.signs
 
 
 def _forget_versions(folder: Path) -> None:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DefaultRunLauncher
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
+from dagster_postgres.storage import DagsterPostgresStorage
 
 from implio_pipeline.orchestration import dagster_internals as internals
 
@@ -34,6 +38,27 @@ SIGNATURES = {
     "InstigatorState.with_data": "self, instigator_data",
 }
 """What is overridden or called, as it is in the version that is pinned."""
+
+
+def test_what_is_overridden_of_the_storage_in_postgres_is_as_it_was() -> None:
+    found = {
+        name: ", ".join(inspect.signature(method).parameters)
+        for name, method in (
+            ("storage", DagsterPostgresStorage.__init__),
+            ("runs", PostgresRunStorage.__init__),
+            ("event", PostgresRunStorage.handle_run_event),
+            ("ticks", PostgresScheduleStorage.get_ticks),
+            ("celery", CeleryRunLauncher.__init__),
+        )
+    }
+
+    assert found == {
+        "storage": "self, postgres_url, should_autocreate_tables, inst_data, token_provider",
+        "runs": "self, postgres_url, should_autocreate_tables, inst_data, token_provider",
+        "event": "self, run_id, event, update_timestamp",
+        "ticks": "self, origin_id, selector_id, before, after, limit, statuses",
+        "celery": "self, default_queue, broker, backend, include, config_source, inst_data",
+    }, "dagster-postgres or dagster-celery has changed: look at postgres_storage.py and cluster_launchers.py"
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

@@ -33,6 +33,7 @@ def new_database(*, template: str | None = None, is_empty: bool = False) -> str:
     """
     name = f"catalog_{getpid()}_{next(_numbers)}"
     if is_empty:
+        _make_role()
         _execute(f"CREATE DATABASE {name} OWNER {ROLE}")
     elif template is None:
         _empty_catalog()
@@ -93,12 +94,20 @@ def _copy(name: str, to: str) -> None:
 
 
 @cache
-def _empty_catalog() -> None:
-    """Make the role and the database that new catalogs are copied from, once on the server."""
-    with _making, administrator().connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(1)"))  # of all workers one does it
+def _make_role() -> None:
+    """Make the role that owns the databases, once on the server."""
+    with administrator().connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(2)"))  # of all workers one does it
         if not connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": ROLE}):
             connection.execute(text(f"CREATE ROLE {ROLE} LOGIN"))
+
+
+@cache
+def _empty_catalog() -> None:
+    """Make the database that new catalogs are copied from, once on the server."""
+    _make_role()
+    with _making, administrator().connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(1)"))
         if not connection.scalar(text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": _EMPTY}):
             part = f"{_EMPTY}_part"
             connection.execute(text(f"DROP DATABASE IF EXISTS {part} WITH (FORCE)"))

@@ -1,0 +1,86 @@
+"""The pods of this program on Kubernetes: what every one of them has, in Kubernetes' own words (camel case).
+
+Two callers: the launcher, for the job of each run, and the manifests of everything that runs all the time.
+
+* Nothing runs as root, no privilege can be gained, no capability is left, and the image is read-only. What is written
+  is in memory or in a folder that ends with the pod: catalog, vault, keys and ledger are elsewhere.
+* Settings come from a config map. Secrets come from a secret as environment variables, never as text in a manifest.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from implio_pipeline.settings import K8sSettings
+
+USER = 10_001
+"""The user of the image."""
+HOME_FILES = ("implio.toml", "dagster.yaml", "workspace.yaml")
+"""What the config map has."""
+
+
+def pod_security() -> dict[str, Any]:
+    """Return the security context of a pod."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """Return the security context of a container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def resources(cpu: str, memory: str) -> dict[str, Any]:
+    """Return what a container asks for. Its memory is bounded; a bound on processor time would only slow it."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
+
+
+def volumes(config_map: str) -> list[dict[str, Any]]:
+    """Return the volumes of a pod: the home's files, an empty home, and a place for temporary files."""
+    return [
+        {"name": "settings", "configMap": {"name": config_map}},
+        {"name": "home", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
+    ]
+
+
+def volume_mounts(home: Path) -> list[dict[str, Any]]:
+    """Return where they are mounted: each file of the home alone, so that the home itself can be written."""
+    files = [
+        {"name": "settings", "mountPath": str(home / name), "subPath": name, "readOnly": True} for name in HOME_FILES
+    ]
+    return [{"name": "home", "mountPath": str(home)}, *files, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+
+
+def environment(home: Path) -> list[dict[str, str]]:
+    """Return the variables that are no secrets."""
+    return [{"name": name, "value": str(home)} for name in ("IMPLIO_HOME", "DAGSTER_HOME")]
+
+
+def run_pod(wanted: K8sSettings, home: Path) -> dict[str, Any]:
+    """Return what dagster-k8s adds to the job of a run."""
+    return {
+        "container_config": {
+            "securityContext": container_security(),
+            "env": [each for each in environment(home) if each["name"] != "DAGSTER_HOME"],  # dagster-k8s adds that one
+            "resources": resources(wanted.cpu, wanted.memory),
+            "volumeMounts": volume_mounts(home),
+        },
+        "pod_spec_config": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": pod_security(),
+            "volumes": volumes(wanted.config_map),
+        },
+        "pod_template_spec_metadata": {"labels": {"app.kubernetes.io/part-of": "implio", "implio/part": "run"}},
+        # Dagster starts a run again. Kubernetes must not do the same at the same time.
+        "job_spec_config": {"backoffLimit": 0, "ttlSecondsAfterFinished": 3600},
+    }
