@@ -69,7 +69,7 @@ _ENDS = {DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEven
 class Signs(Protocol):
     """The locks of runs: of files on one machine, of sessions of PostgreSQL on several."""
 
-    def hold(self, run_id: str) -> None:
+    def hold(self, run_id: str) -> object:
         """Take the lock of a run until it is released or this process ends."""
 
     def release(self, run_id: str) -> None:
