@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING
 from implio_pipeline import __version__
 from implio_pipeline.core_dumps import forbid_core_dumps
 from implio_pipeline.domain.access import Purpose
+from implio_pipeline.domain.checkup import Checkup
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.ids import ColumnClass, Region
-from implio_pipeline.domain.instants import ClockBounds, start_of
+from implio_pipeline.domain.instants import ClockBounds, check_clock, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.residency import check_residency
@@ -35,6 +36,7 @@ from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
 from implio_pipeline.flows.clock import adopt_noted_reading
+from implio_pipeline.flows.operations.doctor import refusals
 from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_old_home
 from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
@@ -44,6 +46,7 @@ from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_se
 from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
 from implio_pipeline.stores.clock import SystemClock
+from implio_pipeline.stores.dagster_checks import check_celery, check_k8s, check_storage
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
@@ -53,6 +56,7 @@ from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.leftovers import LeftoverFolders
+from implio_pipeline.stores.local_checks import check_certificate, check_disk, check_folders
 from implio_pipeline.stores.local_tls import LocalAuthority
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
@@ -67,6 +71,10 @@ if TYPE_CHECKING:
 _ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
 """Names that a folder may contain before it becomes a home."""
 _DEFAULT_SETTINGS = Path(__file__).with_name("default_settings.toml")
+
+
+HOME_FOLDERS = ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault")
+"""The folders of a new home."""
 
 
 class OpenHome:
@@ -221,17 +229,64 @@ class OpenHome:
 
     def oldest_waits(self) -> tuple[Wait, ...]:
         """Return the oldest file and request of each kind that waits, each with the reason."""
+        return oldest_waits(self, orchestration_facts(self.settings.home, self.dagster_url))
+
+    @property
+    def dagster_url(self) -> str | None:
+        """The URL of Dagster's database; `None` for SQLite in the home."""
         url = self.settings.dagster.storage
-        return oldest_waits(
-            self, orchestration_facts(self.settings.home, None if url is None else url.get_secret_value())
-        )
+        return None if url is None else url.get_secret_value()
 
     def server_files(self) -> tuple[Path, Path]:
         """Return the server's certificate and private key: the configured ones, or the home's own, renewed when due."""
+        if self.settings.api.certificate is not None:
+            return self._server_paths()
+        return self._authority.server_files(now=self.clock.now())
+
+    def _server_paths(self) -> tuple[Path, Path]:
         api, below = self.settings.api, self.settings.below
         if api.certificate is not None and api.private_key is not None:
             return below(api.certificate), below(api.private_key)
-        return LocalAuthority(self.settings.home / "keys" / "tls").server_files(now=self.clock.now())
+        return self._authority.paths
+
+    @property
+    def _authority(self) -> LocalAuthority:
+        return LocalAuthority(self.settings.home / "keys" / "tls")
+
+    def checkups(self) -> Iterator[Checkup]:
+        """Yield what `implio doctor` examines, in the order in which people read it."""
+        settings, home = self.settings, self.settings.home
+        # 1. What would keep the home from being opened.
+        yield Checkup(
+            about="Regions, keys, ledger and catalog belong together",
+            examine=lambda: refusals(lambda: _refuse_misplaced(self), lambda: refuse_old_home(self)),
+        )
+        yield Checkup(
+            about="Clock",
+            examine=lambda: refusals(
+                lambda: check_clock(self.clock.now(), newest=self.catalog.newest_reading(), bounds=self.clock_bounds)
+            ),
+        )
+        # 2. This machine.
+        yield Checkup(
+            about="Folders of the home",
+            examine=lambda: check_folders([home, *(home / name for name in HOME_FOLDERS if name != "requests")]),
+        )
+        yield Checkup(about="Disk", examine=lambda: check_disk(home))
+        yield Checkup(
+            about="Certificate of the API server",
+            examine=lambda: check_certificate(*self._server_paths(), now=self.clock.now()),
+        )
+        # 3. Dagster, and what executes its runs.
+        yield Checkup(
+            about="Dagster",
+            examine=lambda: check_storage(home, self.dagster_url, catalog_url=settings.catalog, now=self.clock.now()),
+        )
+        broker, k8s = settings.dagster.broker, settings.dagster.k8s
+        if settings.dagster.launcher == "celery" and broker is not None:
+            yield Checkup(about="Celery", examine=lambda: check_celery(broker.get_secret_value()))
+        if settings.dagster.launcher == "k8s":
+            yield Checkup(about="Kubernetes", examine=lambda: check_k8s(k8s.namespace))
 
     def close(self) -> None:
         """Close the stores that hold processes or connections, if they were opened."""
@@ -269,6 +324,21 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
         with suppress(LedgerBroken):
             adopt_noted_reading(opened.ledger, opened.catalog)
         yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def examined_home(home: Path | None = None) -> Iterator[tuple[OpenHome, Iterable[Checkup]]]:
+    """Yield a home for `implio doctor`, whatever is wrong with it, and its checkups.
+
+    Raises:
+        HomeMissing: there is no home.
+    """
+    forbid_core_dumps()
+    opened = OpenHome(load_settings(find_home(home)))
+    try:
+        yield opened, opened.checkups()
     finally:
         opened.close()
 
@@ -352,7 +422,7 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
         raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _ALLOWED_BEFORE)[:3])}")
     make_folder(home)
     settings = Settings(home=home)
-    for folder in ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault"):
+    for folder in HOME_FOLDERS:
         make_folder(home / folder)
     opened = OpenHome(settings)
     opened.key_ring.make(HOME)

@@ -27,7 +27,7 @@ _COMMANDS: dict[Act, tuple[str, ...]] = {
         "keys rotate",
         "keys list",
     ),
-    Act.SEE_STORAGE: ("jobs list", "status", "team list", "team show"),
+    Act.SEE_STORAGE: ("jobs list", "status", "doctor", "team list", "team show"),
     Act.SEE_AUDIT_LOG: ("audit", "access log", "access verify", "processors list", "register export"),
     Act.QUERY_ITEMS: ("query",),
     Act.EXPORT_PERSON: ("export",),

@@ -56,13 +56,18 @@ class LocalAuthority:
         """The certificate that clients trust."""
         return self._folder / "ca.pem"
 
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The server's certificate and private key."""
+        return self._folder / "server.pem", self._folder / "server-key.pem"
+
     def server_files(self, *, now: datetime) -> tuple[Path, Path]:
         """Return the files of the server's certificate and private key; make or renew them when needed.
 
         Raises:
             ServerMisconfigured: a file cannot be read.
         """
-        certificate, private_key = self._folder / "server.pem", self._folder / "server-key.pem"
+        certificate, private_key = self.paths
         make_folder(self._folder)
         if not (_is_fresh(self.authority, now=now) and _is_fresh(certificate, now=now) and private_key.exists()):
             authority, authority_key = self._signer(now)

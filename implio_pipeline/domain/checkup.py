@@ -1,0 +1,62 @@
+"""What `implio doctor` finds: whether an installation is set up so that it can work.
+
+Each store examines itself and yields findings; `wiring.py` lists the checkups. A finding holds no secret and nothing
+personal: it names settings, addresses without passwords, and ids.
+
+`implio status` says what waits and is late, `implio audit` whether the data holds. Neither is said here again.
+
+    def examine(self) -> Iterator[Finding]:
+        if not os.access(self._folder, os.W_OK):
+            yield Finding(code="folder-not-writable", what=f"{self._folder} cannot be written", remedy="Give …")
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    GOOD = "good"
+    """A fact that is as it should be, worth a line."""
+    ADVICE = "advice"
+    """It works, and could be safer."""
+    WRONG = "wrong"
+    """Something does not work, or is not safe."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that a checkup found."""
+
+    code: str
+    """Stable, in kebab case, as codes of failures are."""
+    what: str
+    """The facts."""
+    remedy: str = ""
+    """One imperative sentence; when empty, the command line looks it up by the code."""
+    level: Level = Level.WRONG
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkup:
+    """One part of the installation."""
+
+    about: str
+    """Its name, as people read it."""
+    examine: Callable[[], Iterable[Finding]]
+    """Yields what is found. It may raise: that is a finding too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedPart:
+    """What one checkup found."""
+
+    about: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(each.level is not Level.WRONG for each in self.findings)

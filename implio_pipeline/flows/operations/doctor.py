@@ -1,0 +1,42 @@
+"""Examine every part of an installation, whatever is wrong with the others."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from implio_pipeline.domain.checkup import CheckedPart, Checkup, Finding
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.faults import fault_of
+
+
+def examine(checkups: Iterable[Checkup]) -> Iterator[CheckedPart]:
+    """Yield what each checkup finds, in order. One that fails ends with its failure as a finding."""
+    for each in checkups:
+        yield CheckedPart(about=each.about, findings=tuple(_findings(each)))
+
+
+def refusals(*checks: Callable[[], object]) -> Iterator[Finding]:
+    """Yield a finding for each check that raises: what would keep the home from being opened."""
+    found: dict[Finding, None] = {}
+    for check in checks:
+        try:
+            check()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it keeps the home shut
+            found[_of_failure(error)] = None  # a catalog that is down fails every check alike
+    yield from found
+
+
+def _findings(checkup: Checkup) -> Iterator[Finding]:
+    try:
+        yield from checkup.examine()
+    except Exception as error:  # noqa: BLE001 -- a server that is down must not hide what else is wrong
+        yield _of_failure(error)
+
+
+def _of_failure(error: Exception) -> Finding:
+    try:
+        known = error if isinstance(error, ImplioError) else fault_of(error)
+    except Exception:  # noqa: BLE001 -- a message of a library may quote a secret, so only its class is told
+        name = type(error).__name__
+        return Finding(
+            code="unexpected", what=f"the checkup failed with {name}", remedy="Report the name of the error."
+        )
+    return Finding(code=known.code, what=known.facts, remedy=known.remedy if known.has_own_remedy else "")

@@ -1,0 +1,111 @@
+"""`implio doctor`: every fault of an installation is found beside the others, with what to do, and without a secret."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+from support.databases import new_database
+from support.servers import free_port, redis
+from typer.testing import CliRunner
+
+from implio_pipeline.cli import app
+from implio_pipeline.cli.failures import ExitCode
+from implio_pipeline.cli.home import make_home
+
+SECRET = "zqzq-password"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("doctor") / "home")
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "home"))
+
+
+def examined(folder: Path) -> tuple[int, dict[str, dict[str, str]]]:
+    """Return the exit code and the findings by code."""
+    done = CliRunner().invoke(app, ["--home", str(folder), "--json", "doctor"])
+    assert SECRET not in done.output
+    told = json.loads(done.stdout)
+    found = {each["code"]: each for part in told["parts"] for each in part["findings"]}
+    assert all(each["remedy"] for each in found.values())
+    return done.exit_code, found
+
+
+def test_a_new_home_is_right_and_is_advised_to_start_a_daemon(folder: Path) -> None:
+    code, found = examined(folder)
+
+    assert code == ExitCode.DONE
+    assert set(found) == {"no-daemon"}
+    assert "dagster-daemon" in found["no-daemon"]["remedy"]
+
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "folder-missing": lambda home: (home / "landing").rmdir(),
+    "folder-open-to-others": lambda home: (home / "keys").chmod(0o755),
+    "private-key-open-to-others": lambda home: (home / "keys" / "tls" / "server-key.pem").chmod(0o644),
+    "certificate-invalid": lambda home: (home / "keys" / "tls" / "server.pem").write_text("no certificate"),
+    "dagster-file-missing": lambda home: (home / "workspace.yaml").unlink(),
+    "dagster-storage-unreachable": lambda home: shutil.rmtree(home / "dagster"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(folder: Path, fault: str) -> None:
+    FAULTS[fault](folder)
+
+    code, found = examined(folder)
+
+    assert code == ExitCode.NOT_VERIFIED
+    assert set(found) - {"no-daemon"} == {fault}
+
+
+def test_a_catalog_that_cannot_be_reached_hides_no_other_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPLIO_CATALOG_URL", f"sqlite:///{folder}/absent/catalog.db")
+    FAULTS["folder-open-to-others"](folder)
+
+    code, found = examined(folder)
+
+    assert code == ExitCode.NOT_VERIFIED
+    assert {"folder-open-to-others", "no-daemon"} < set(found)
+
+
+def test_dagster_may_not_share_the_catalogs_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = make_url(new_database(is_empty=True)).set(password=SECRET).render_as_string(hide_password=False)
+    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", url)
+    monkeypatch.setenv("IMPLIO_CATALOG_URL", url)
+
+    code, found = examined(folder)
+
+    assert code == ExitCode.NOT_VERIFIED
+    assert "dagster-shares-the-catalog" in found
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_broker_without_workers_and_one_that_is_gone_are_told_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    broker = redis() if is_there else f"redis://:{SECRET}@127.0.0.1:{free_port()}/0"
+    monkeypatch.setenv("IMPLIO_DAGSTER__LAUNCHER", "celery")
+    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", new_database(is_empty=True))
+    monkeypatch.setenv("IMPLIO_DAGSTER__BROKER", f"{broker.rpartition('/')[0]}/7")  # where no other test has a worker
+
+    _, found = examined(folder)
+
+    assert ("no-worker" in found, "broker-unreachable" in found) == (is_there, not is_there)
+
+
+def test_people_read_what_is_wrong_and_what_to_do(folder: Path) -> None:
+    FAULTS["folder-open-to-others"](folder)
+
+    done = CliRunner().invoke(app, ["--home", str(folder), "doctor"])
+
+    assert "✓ Disk" in done.stdout
+    assert "✗ Folders of the home" in done.stdout
+    assert "chmod 700" in done.stdout
