@@ -11,7 +11,7 @@ from implio_pipeline.stores.dagster_state import orchestration_facts
 
 _ASK_SECONDS = 3.0
 _NEEDED_RIGHTS = (("create", "jobs"), ("get", "jobs"), ("delete", "jobs"), ("list", "pods"))
-"""What a launcher for Kubernetes does with its namespace (`deploy/k8s/`)."""
+"""What a launcher for Kubernetes does with its namespace."""
 
 
 def check_storage(home: Path, url: str | None, *, catalog_url: str, now: datetime) -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def check_k8s(namespace: str) -> Iterator[Finding]:
             yield Finding(
                 code="right-missing",
                 what=f"this pod's service account may not {verb} {resource} in the namespace {namespace}",
-                remedy="Apply the role of the launcher from deploy/k8s.",
+                remedy="Apply the role of the launcher.",
             )
 
 
